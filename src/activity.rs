@@ -1,0 +1,222 @@
+//! What can be seen of sessions and threads: rows for `pg_stat_activity` and its like.
+
+use crate::id::{SessionId, StatementId, ThreadId};
+use crate::interrupt::When;
+use crate::kill::Doing;
+use crate::record::Record;
+use crate::registry::{Cursor, Registry};
+use crate::thread::ThreadRecord;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How many bytes of a statement's text are kept, as PostgreSQL's
+/// `track_activity_query_size` does by default.
+pub const STATEMENT_TEXT_BYTES: usize = 1024;
+
+/// Who a session belongs to. The embedder says it, at the start or as it learns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The user. Empty while the client has not said who it is.
+    pub user: Arc<str>,
+    /// Whether the user is an administrator.
+    pub admin: bool,
+    /// The database, if the server has several.
+    pub database: Arc<str>,
+    /// What the client calls itself.
+    pub application: Arc<str>,
+    /// Where the client is.
+    pub client: Arc<str>,
+}
+
+impl Default for Description {
+    fn default() -> Self {
+        // One allocation for all of them.
+        let empty: Arc<str> = Arc::from("");
+        Description {
+            user: empty.clone(),
+            admin: false,
+            database: empty.clone(),
+            application: empty.clone(),
+            client: empty,
+        }
+    }
+}
+
+/// Microseconds since 1970; 0 is "never".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamp(u64);
+
+impl Stamp {
+    fn now() -> Stamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Stamp(since.as_micros() as u64)
+    }
+
+    fn time(self) -> Option<SystemTime> {
+        (self.0 != 0).then(|| UNIX_EPOCH + Duration::from_micros(self.0))
+    }
+}
+
+/// What a record keeps for its row.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) description: Description,
+    opened: Stamp,
+    transaction: Stamp,
+    statement: Stamp,
+    changed: Stamp,
+    text: String,
+}
+
+impl About {
+    pub(crate) fn new(description: Description) -> About {
+        let now = Stamp::now();
+        About {
+            description,
+            opened: now,
+            transaction: Stamp::default(),
+            statement: Stamp::default(),
+            changed: now,
+            text: String::new(),
+        }
+    }
+
+    /// Keeps as much of `text` as there is room for. The buffer is used again and again.
+    pub(crate) fn statement_begins(&mut self, text: &str) {
+        let mut end = text.len().min(STATEMENT_TEXT_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.text.clear();
+        self.text.push_str(&text[..end]);
+        self.statement = Stamp::now();
+        self.changed = self.statement;
+    }
+
+    pub(crate) fn statement_ends(&mut self) {
+        self.changed = Stamp::now();
+    }
+
+    pub(crate) fn transaction_changes(&mut self, open: bool) {
+        self.transaction = if open { Stamp::now() } else { Stamp::default() };
+    }
+}
+
+/// A session as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionRow {
+    /// Its id.
+    pub session: SessionId,
+    /// The thread it belongs to or is attached to; `None` while no thread runs it.
+    pub thread: Option<ThreadId>,
+    /// Whose it is.
+    pub description: Description,
+    /// What it was doing.
+    pub doing: Doing,
+    /// Whether it was waiting, interruptibly, in a statement or for its next command.
+    pub waiting: bool,
+    /// The statement that ran or was queued.
+    pub statement: Option<StatementId>,
+    /// The termination it has been told of.
+    pub told: Option<When>,
+    /// When it was opened.
+    pub opened: SystemTime,
+    /// When the open transaction began.
+    pub transaction_start: Option<SystemTime>,
+    /// When the statement that runs, or ran last, began.
+    pub statement_start: Option<SystemTime>,
+    /// When a statement last began or ended.
+    pub changed: SystemTime,
+    /// The text of the statement that runs, or ran last.
+    pub text: String,
+}
+
+/// A registered thread as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadRow {
+    /// Its id.
+    pub thread: ThreadId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// When it was registered.
+    pub since: SystemTime,
+    /// Whether sessions can be attached to it.
+    pub runs_sessions: bool,
+    /// The session it ran.
+    pub session: Option<SessionId>,
+}
+
+impl SessionRow {
+    pub(crate) fn of(record: &Record, own_threads: bool) -> SessionRow {
+        let word = record.look();
+        let thread =
+            if own_threads { Some(record.id().own_thread()) } else { record.thread_in(word) };
+        record.about(|about| SessionRow {
+            session: record.id(),
+            thread,
+            description: about.description.clone(),
+            doing: Doing::of(word),
+            waiting: word.asleep(),
+            statement: word.statement(),
+            told: word.terminate_asked(),
+            opened: about.opened.time().unwrap_or(UNIX_EPOCH),
+            transaction_start: about.transaction.time().filter(|_| word.in_transaction()),
+            statement_start: about.statement.time(),
+            changed: about.changed.time().unwrap_or(UNIX_EPOCH),
+            text: about.text.clone(),
+        })
+    }
+}
+
+impl ThreadRow {
+    fn of(record: &ThreadRecord) -> ThreadRow {
+        ThreadRow {
+            thread: record.id(),
+            name: record.name.clone(),
+            since: record.since,
+            runs_sessions: record.slot().is_some(),
+            session: record.session(),
+        }
+    }
+}
+
+/// Walks over all sessions, a short batch at a time, and stops nobody.
+///
+/// Each row is true at some moment of the walk; a session that is open all the while is in it
+/// exactly once, one that opens or ends meanwhile may be.
+#[derive(Debug)]
+pub struct Sessions {
+    registry: Arc<Registry<Record>>,
+    cursor: Cursor,
+    batch: Vec<Arc<Record>>,
+    own_threads: bool,
+}
+
+impl Sessions {
+    pub(crate) fn new(registry: Arc<Registry<Record>>, own_threads: bool) -> Sessions {
+        Sessions { registry, cursor: Cursor::default(), batch: Vec::new(), own_threads }
+    }
+}
+
+impl Iterator for Sessions {
+    type Item = SessionRow;
+
+    fn next(&mut self) -> Option<SessionRow> {
+        loop {
+            if let Some(record) = self.batch.pop() {
+                return Some(SessionRow::of(&record, self.own_threads));
+            }
+            if !self.registry.next_batch(&mut self.cursor, &mut self.batch) {
+                return None;
+            }
+        }
+    }
+}
+
+pub(crate) fn threads(registry: &Registry<ThreadRecord>) -> Vec<ThreadRow> {
+    let (mut cursor, mut batch) = (Cursor::default(), Vec::new());
+    while registry.next_batch(&mut cursor, &mut batch) {}
+    batch.iter().map(|record| ThreadRow::of(record)).collect()
+}

@@ -1,0 +1,106 @@
+//! The session of the calling thread, for code that was handed none.
+
+use crate::id::SessionId;
+use crate::interrupt::Interrupt;
+use crate::record::Record;
+use crate::sync::per_thread;
+use crate::wait;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+per_thread! {
+    static CURRENT: RefCell<Option<Arc<Record>>> = RefCell::new(None);
+}
+
+/// Refused where the thread runs a session already.
+pub(crate) fn enter(record: &Arc<Record>) -> bool {
+    CURRENT.with(|current| {
+        let mut current = current.borrow_mut();
+        let free = current.is_none();
+        if free {
+            *current = Some(record.clone());
+        }
+        free
+    })
+}
+
+pub(crate) fn leave() {
+    CURRENT.with(|current| current.borrow_mut().take());
+}
+
+fn current() -> Option<Arc<Record>> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+/// Hides the thread's session while other sessions' code runs on it.
+#[cfg(all(unix, not(safepoint_loom)))]
+pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
+    struct Back(Option<Arc<Record>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            CURRENT.with(|current| *current.borrow_mut() = self.0.take());
+        }
+    }
+    let _back = Back(CURRENT.with(|current| current.borrow_mut().take()));
+    run()
+}
+
+/// A safe point in code that was handed no session: that of the session attached to the
+/// calling thread. On a thread that runs none there is nothing to report.
+///
+/// # Errors
+/// The [`Interrupt`] that is due and not held off. Return it outwards.
+///
+/// ```
+/// fn deep_in_an_engine(rows: impl Iterator<Item = u64>) -> Result<u64, safepoint::Interrupt> {
+///     let mut sum = 0;
+///     for row in rows {
+///         safepoint::check()?;
+///         sum += row;
+///     }
+///     Ok(sum)
+/// }
+/// assert_eq!(deep_in_an_engine(1..=4), Ok(10));
+/// ```
+#[inline]
+pub fn check() -> Result<(), Interrupt> {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(record) => record.check(),
+        None => Ok(()),
+    })
+}
+
+/// The session attached to the calling thread.
+#[must_use]
+pub fn current_session() -> Option<SessionId> {
+    current().map(|record| record.id())
+}
+
+/// [`Attached::sleep`](crate::Attached::sleep) for code that was handed no session; a plain
+/// sleep on a thread that runs none.
+///
+/// # Errors
+/// The [`Interrupt`] that is due and not held off.
+pub fn sleep(time: Duration) -> Result<(), Interrupt> {
+    match current() {
+        Some(record) => wait::sleep(&record, time),
+        None => {
+            std::thread::sleep(time);
+            Ok(())
+        }
+    }
+}
+
+/// [`Attached::block_on`](crate::Attached::block_on) for code that was handed no session; on a
+/// thread that runs none, it is not interrupted.
+///
+/// # Errors
+/// The [`Interrupt`] that is due and not held off.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, Interrupt> {
+    let output = match current() {
+        Some(record) => wait::block_on(&record, future, None)?,
+        None => wait::block_on_deaf(future, None),
+    };
+    Ok(output.expect("without a deadline there is an output"))
+}

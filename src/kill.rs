@@ -1,0 +1,328 @@
+//! Asking for an end: targets, policy, refusals, and receipts.
+
+use crate::activity::Description;
+use crate::id::{SessionId, StatementId, ThreadId};
+use crate::interrupt::{Author, Request, When};
+use crate::record::Record;
+use crate::sync::Mutex;
+use crate::wait;
+use crate::word::Snapshot;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Which session is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// This session, wherever it is.
+    Session(SessionId),
+    /// The session that is attached to this thread now. It is hit only if it still is when
+    /// the request arrives.
+    AttachedTo(ThreadId),
+    /// This session, only if it is attached to this thread when the request arrives.
+    Pair(ThreadId, SessionId),
+}
+
+impl From<SessionId> for Target {
+    fn from(id: SessionId) -> Target {
+        Target::Session(id)
+    }
+}
+
+/// Who may end whose sessions and statements.
+///
+/// It is asked with no lock held, before anything is done to the target.
+pub trait Policy: Send + Sync {
+    /// Whether `author` may end `target` or one of its statements.
+    fn permits(&self, author: &Author, target: &Description) -> bool;
+}
+
+/// Administrators may end anyone's sessions, users their own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SameUserOrAdmin;
+
+impl Policy for SameUserOrAdmin {
+    fn permits(&self, author: &Author, target: &Description) -> bool {
+        author.admin || author.user.as_ref().is_some_and(|user| *user == target.user)
+    }
+}
+
+/// Why a request was refused. Nothing has been done to any session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// No session has this id: it has ended, or never was.
+    NoSuchSession(SessionId),
+    /// The session ended a moment ago.
+    AlreadyEnded(SessionId),
+    /// No thread has this id.
+    NoSuchThread(ThreadId),
+    /// The thread is there and runs no session now.
+    NothingAttached(ThreadId),
+    /// The thread is one of the server's own, which never run sessions; its name.
+    BackgroundThread(ThreadId, Arc<str>),
+    /// The thread and the session don't belong together.
+    NotAttached(ThreadId, SessionId),
+    /// The policy does not let the author do this to that session.
+    NotPermitted(SessionId),
+    /// No statement runs in the session, and none was named.
+    NothingRuns(SessionId),
+    /// The statement that was named is over.
+    Stale(SessionId, StatementId),
+    /// The statement that was named has not begun, and is not queued either.
+    NoSuchStatement(SessionId, StatementId),
+}
+
+impl Refused {
+    /// The SQLSTATE of the refusal.
+    #[must_use]
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Refused::NoSuchSession(_)
+            | Refused::AlreadyEnded(_)
+            | Refused::NoSuchThread(_)
+            | Refused::NothingAttached(_)
+            | Refused::NoSuchStatement(..) => "42704",
+            Refused::BackgroundThread(..) => "42809",
+            Refused::NotAttached(..) => "22023",
+            Refused::NotPermitted(_) => "42501",
+            Refused::NothingRuns(_) | Refused::Stale(..) => "55000",
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::NoSuchSession(id) => write!(f, "no such session: {id}"),
+            Refused::AlreadyEnded(id) => write!(f, "session {id} has already ended"),
+            Refused::NoSuchThread(id) => write!(f, "no such thread: {id}"),
+            Refused::NothingAttached(id) => write!(f, "thread {id} runs no session now"),
+            Refused::BackgroundThread(id, name) => {
+                write!(f, "thread {id} ({name}) is a background thread, not a session")
+            }
+            Refused::NotAttached(thread, session) => {
+                write!(f, "thread {thread} and session {session} don't belong together")
+            }
+            Refused::NotPermitted(_) => f.write_str(
+                "must be an administrator or the same user to end another session or its statement",
+            ),
+            Refused::NothingRuns(id) => write!(f, "session {id} runs no statement"),
+            Refused::Stale(id, statement) => {
+                write!(f, "statement {statement} of session {id} is over")
+            }
+            Refused::NoSuchStatement(id, statement) => {
+                write!(f, "session {id} has no statement {statement} yet")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub how: HowEnded,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HowEnded {
+    /// It saw this request, and ended because of it.
+    Killed(Arc<Request>),
+    /// Its holder closed it without having seen a termination: the client had left.
+    Closed,
+    /// A panic unwound out of the code that it was running.
+    Panicked,
+}
+
+/// How a statement that was told to end is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatementOver {
+    /// Whether it saw the cancel. If not, it finished first, or its command was never begun.
+    pub cancelled: bool,
+}
+
+/// What a session was doing when a request found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Doing {
+    /// No thread runs it, and it has nothing to run.
+    Idle,
+    /// The same, with a transaction open.
+    IdleInTransaction,
+    /// A command of its waits for a thread.
+    Queued,
+    /// A thread has it, between statements.
+    BetweenStatements,
+    /// A statement runs.
+    Running,
+    /// A statement waits in an interruptible wait.
+    Waiting,
+}
+
+/// Where a request found its target, at the instant at which it took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Found {
+    /// What it was doing.
+    pub doing: Doing,
+    /// The thread it was attached to, if any.
+    pub thread: Option<ThreadId>,
+    /// The statement that ran or was queued, if any.
+    pub statement: Option<StatementId>,
+    /// What the session had been told before: a request that is not stronger adds nothing.
+    pub already: Option<When>,
+}
+
+impl Found {
+    pub(crate) fn new(before: Snapshot, thread: Option<ThreadId>) -> Found {
+        Found {
+            doing: Doing::of(before),
+            thread,
+            statement: before.statement(),
+            already: before.terminate_asked(),
+        }
+    }
+}
+
+impl Doing {
+    pub(crate) fn of(word: Snapshot) -> Doing {
+        if word.in_statement() {
+            if word.asleep() { Doing::Waiting } else { Doing::Running }
+        } else if word.slot().is_none() && word.queued() {
+            Doing::Queued
+        } else if word.in_transaction() {
+            Doing::IdleInTransaction
+        } else if word.slot().is_some() && !word.asleep() {
+            Doing::BetweenStatements
+        } else {
+            Doing::Idle
+        }
+    }
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doing::Idle => "idle",
+            Doing::IdleInTransaction => "idle in transaction",
+            Doing::Queued => "queued",
+            Doing::BetweenStatements => "between statements",
+            Doing::Running => "running",
+            Doing::Waiting => "waiting",
+        })
+    }
+}
+
+/// One value, written once, and those who wait for it.
+#[derive(Debug)]
+pub(crate) struct Ticket<T>(Mutex<TicketState<T>>);
+
+#[derive(Debug)]
+struct TicketState<T> {
+    value: Option<T>,
+    waiting: Vec<Waker>,
+}
+
+impl<T> Default for Ticket<T> {
+    fn default() -> Self {
+        Ticket(Mutex::new(TicketState { value: None, waiting: Vec::new() }))
+    }
+}
+
+impl<T: Clone> Ticket<T> {
+    pub(crate) fn complete(&self, value: T) {
+        let waiting = {
+            let mut state = self.0.lock();
+            state.value = Some(value);
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn get(&self) -> Option<T> {
+        self.0.lock().value.clone()
+    }
+
+    fn poll(&self, waker: &Waker) -> Poll<T> {
+        let mut state = self.0.lock();
+        if let Some(value) = &state.value {
+            return Poll::Ready(value.clone());
+        }
+        if !state.waiting.iter().any(|known| known.will_wake(waker)) {
+            state.waiting.push(waker.clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// What the author of an accepted request gets: where the target was, and a handle on its end.
+///
+/// It is a future as well: inside a session wait for it with [`Attached::block_on`], so that
+/// whoever waits can be killed too.
+///
+/// [`Attached::block_on`]: crate::Attached::block_on
+pub struct Receipt<T> {
+    record: Arc<Record>,
+    ticket: Arc<Ticket<T>>,
+    found: Found,
+}
+
+impl<T: Clone> Receipt<T> {
+    pub(crate) fn new(record: Arc<Record>, ticket: Arc<Ticket<T>>, found: Found) -> Receipt<T> {
+        Receipt { record, ticket, found }
+    }
+
+    /// The session that was told.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.record.id()
+    }
+
+    /// Where the request found it.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        self.found
+    }
+
+    /// The outcome, if it is there.
+    #[must_use]
+    pub fn poll(&self) -> Option<T> {
+        self.ticket.get()
+    }
+
+    /// Waits for the outcome, without polling, for at most `limit`. `None` says that the limit
+    /// ran out; the request stands all the same.
+    ///
+    /// The wait can't be interrupted. Inside a session use [`Attached::block_on`].
+    ///
+    /// [`Attached::block_on`]: crate::Attached::block_on
+    #[must_use]
+    pub fn wait(&mut self, limit: Duration) -> Option<T> {
+        // A limit too long for the clock is no limit.
+        wait::block_on_deaf(self, Instant::now().checked_add(limit))
+    }
+}
+
+impl<T: Clone> Future for Receipt<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        self.ticket.poll(context.waker())
+    }
+}
+
+impl<T> fmt::Debug for Receipt<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("session", &self.record.id())
+            .field("found", &self.found)
+            .finish()
+    }
+}

@@ -1,0 +1,38 @@
+//! Sessions apart from threads, and a KILL that can be relied upon.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod activity;
+mod ambient;
+mod id;
+mod interrupt;
+mod kill;
+mod manager;
+#[cfg(all(unix, not(safepoint_loom)))]
+pub mod pool;
+mod record;
+mod registry;
+mod session;
+pub mod sql;
+mod sync;
+mod thread;
+#[cfg(safepoint_loom)]
+mod twin;
+mod wait;
+mod word;
+
+pub use activity::{Description, STATEMENT_TEXT_BYTES, SessionRow, Sessions, ThreadRow};
+pub use ambient::{block_on, check, current_session, sleep};
+pub use id::{InvalidId, SessionId, StatementId, ThreadId};
+pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
+pub use kill::{
+    Doing, Ended, Found, HowEnded, Policy, Receipt, Refused, SameUserOrAdmin, StatementOver, Target,
+};
+pub use manager::{Cancel, SessionManager, Terminate, ThreadModel};
+pub use registry::OpenError;
+pub use session::{AttachError, Attached, HoldOff, Session, Statement};
+pub use thread::Thread;
+#[cfg(safepoint_loom)]
+pub use twin::Twin;
+pub use wait::EndedBy;

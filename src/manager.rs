@@ -1,0 +1,367 @@
+//! The manager: sessions are opened, found, told to end and looked at here.
+
+use crate::activity::{About, Description, SessionRow, Sessions, ThreadRow, threads};
+use crate::id::{SessionId, StatementId, THREAD_SHARD, ThreadId};
+use crate::interrupt::{Author, Reason, Request, When};
+use crate::kill::{Ended, Found, Policy, Receipt, Refused, SameUserOrAdmin, StatementOver, Target};
+use crate::record::{Accepted, Record};
+use crate::registry::{OpenError, Registry};
+use crate::session::Session;
+use crate::thread::{Kind, Slots, Thread, ThreadRecord};
+use crate::word::{Slot, Void};
+use std::fmt;
+use std::sync::Arc;
+
+/// How sessions and threads belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ThreadModel {
+    /// Each session has a thread of its own for its whole life, and their numbers are equal.
+    PerSession,
+    /// Sessions share threads, and are attached to one only while they have something to run.
+    Pool,
+}
+
+#[cfg(not(safepoint_loom))]
+const SESSION_SHARDS: usize = 16;
+#[cfg(safepoint_loom)]
+const SESSION_SHARDS: usize = 1;
+
+/// Opens sessions, and lets anyone who may end them or their statements.
+///
+/// Clones are the same manager.
+#[derive(Clone)]
+pub struct SessionManager(Arc<Inner>);
+
+struct Inner {
+    model: ThreadModel,
+    sessions: Arc<Registry<Record>>,
+    threads: Arc<Registry<ThreadRecord>>,
+    slots: Arc<Slots>,
+    policy: Box<dyn Policy>,
+}
+
+/// A request for the end of a session.
+///
+/// ```
+/// use safepoint::{Author, Terminate, When};
+/// let request = Terminate::new(When::Immediate, Author::system()).text("disk full");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Terminate {
+    when: When,
+    author: Author,
+    text: Option<Arc<str>>,
+}
+
+impl Terminate {
+    /// Asked for by `author`, falling due `when`.
+    #[must_use]
+    pub fn new(when: When, author: Author) -> Terminate {
+        Terminate { when, author, text: None }
+    }
+
+    /// What the author has to say; it reaches the target's error detail.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<Arc<str>>) -> Terminate {
+        self.text = Some(text.into());
+        self
+    }
+}
+
+/// A request for the end of a statement. The session lives on.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    statement: Option<StatementId>,
+    author: Author,
+    text: Option<Arc<str>>,
+}
+
+impl Cancel {
+    /// Asked for by `author`, for this statement and no other.
+    #[must_use]
+    pub fn statement(statement: StatementId, author: Author) -> Cancel {
+        Cancel { statement: Some(statement), author, text: None }
+    }
+
+    /// Asked for by `author`, for whatever statement runs when the request arrives.
+    #[must_use]
+    pub fn running(author: Author) -> Cancel {
+        Cancel { statement: None, author, text: None }
+    }
+
+    /// What the author has to say; it reaches the target's error detail.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<Arc<str>>) -> Cancel {
+        self.text = Some(text.into());
+        self
+    }
+}
+
+impl SessionManager {
+    /// A manager whose policy is [`SameUserOrAdmin`].
+    #[must_use]
+    pub fn new(model: ThreadModel) -> SessionManager {
+        SessionManager::with_policy(model, SameUserOrAdmin)
+    }
+
+    /// A manager with a policy of the embedder's.
+    #[must_use]
+    pub fn with_policy(model: ThreadModel, policy: impl Policy + 'static) -> SessionManager {
+        SessionManager(Arc::new(Inner {
+            model,
+            sessions: Arc::new(Registry::new(0, SESSION_SHARDS)),
+            threads: Arc::new(Registry::new(THREAD_SHARD, 1)),
+            slots: Arc::default(),
+            policy: Box::new(policy),
+        }))
+    }
+
+    /// Which model it was made for.
+    #[must_use]
+    pub fn model(&self) -> ThreadModel {
+        self.0.model
+    }
+
+    /// Opens a session. It belongs to the caller, detached.
+    ///
+    /// # Errors
+    /// [`OpenError`] once the manager is closed, full, or has used up its numbers.
+    pub fn open(&self, description: Description) -> Result<Session, OpenError> {
+        let record = Record::new(About::new(description));
+        let record = self.0.sessions.insert(near(), record)?;
+        Ok(Session::new(record, self.0.sessions.clone(), self.0.model))
+    }
+
+    /// Registers the thread of a pool that will run sessions.
+    ///
+    /// # Errors
+    /// [`OpenError`] once the manager is closed or out of numbers, or with 65,534 such
+    /// threads registered.
+    pub fn register_worker(&self, name: &str) -> Result<Thread, OpenError> {
+        self.register(name, true)
+    }
+
+    /// Registers a thread that never runs sessions, so that it can be seen.
+    ///
+    /// # Errors
+    /// As [`register_worker`](Self::register_worker).
+    pub fn register_background(&self, name: &str) -> Result<Thread, OpenError> {
+        self.register(name, false)
+    }
+
+    fn register(&self, name: &str, runs: bool) -> Result<Thread, OpenError> {
+        let record = ThreadRecord::new(Arc::from(name), self.0.slots.clone(), runs)
+            .ok_or(OpenError::Full)?;
+        let record = self.0.threads.insert(0, record)?;
+        Ok(Thread(Kind::Registered { record, threads: self.0.threads.clone() }))
+    }
+
+    /// Asks for the end of a session, as the request's author.
+    ///
+    /// A session that no thread runs is woken on the spot: what its holder left to be woken
+    /// has run when this returns.
+    ///
+    /// # Errors
+    /// [`Refused`] names the reason; then nothing has been done.
+    pub fn terminate(
+        &self,
+        target: impl Into<Target>,
+        request: Terminate,
+    ) -> Result<Receipt<Ended>, Refused> {
+        let aim = self.aim(target.into(), &request.author)?;
+        let Terminate { when, author, text } = request;
+        let request = Request { author, reason: Reason::AdministratorCommand, text };
+        aim.record
+            .terminate(when, request, aim.expected.slot())
+            .map(|accepted| receipt(&aim.record, accepted))
+            .map_err(|void| aim.refusal(void, None))
+    }
+
+    /// Asks for the end of one statement. The session lives on, and so does every other
+    /// statement.
+    ///
+    /// # Errors
+    /// [`Refused`] names the reason; then nothing has been done.
+    pub fn cancel(
+        &self,
+        target: impl Into<Target>,
+        request: Cancel,
+    ) -> Result<Receipt<StatementOver>, Refused> {
+        let aim = self.aim(target.into(), &request.author)?;
+        let Cancel { statement, author, text } = request;
+        let request = Request { author, reason: Reason::UserRequest, text };
+        aim.record
+            .cancel(statement, request, aim.expected.slot())
+            .map(|accepted| receipt(&aim.record, accepted))
+            .map_err(|void| aim.refusal(void, statement))
+    }
+
+    /// Finds the target and asks the policy.
+    fn aim(&self, target: Target, author: &Author) -> Result<Aim, Refused> {
+        let find = |id: SessionId| self.0.sessions.get(id.get()).ok_or(Refused::NoSuchSession(id));
+        let (record, expected) = match target {
+            Target::Session(id) => (find(id)?, Expected::Anywhere),
+            Target::Pair(thread, id) => {
+                let expected = self.thread(thread)?;
+                (find(id)?, expected)
+            }
+            Target::AttachedTo(thread) => {
+                let expected = self.thread(thread)?;
+                let id = match &expected {
+                    Expected::On(record) => record.session(),
+                    _ => Some(thread.own_session()),
+                };
+                // One that has gone by now has left its thread.
+                let record = id.and_then(|id| self.0.sessions.get(id.get()));
+                (record.ok_or(Refused::NothingAttached(thread))?, expected)
+            }
+        };
+        let permitted = author.session == Some(record.id()) || {
+            let description = record.about(|about| about.description.clone());
+            self.0.policy.permits(author, &description)
+        };
+        if permitted {
+            Ok(Aim { target, record, expected })
+        } else {
+            Err(Refused::NotPermitted(record.id()))
+        }
+    }
+
+    /// A thread that sessions can be attached to.
+    fn thread(&self, id: ThreadId) -> Result<Expected, Refused> {
+        match self.0.threads.get(id.get()) {
+            Some(record) if record.slot().is_some() => Ok(Expected::On(record)),
+            Some(record) => Err(Refused::BackgroundThread(id, record.name.clone())),
+            None if self.0.model == ThreadModel::PerSession
+                && self.0.sessions.get(id.get()).is_some() =>
+            {
+                Ok(Expected::Own)
+            }
+            None => Err(Refused::NoSuchThread(id)),
+        }
+    }
+
+    /// Whether this is, or was, the number of a thread that could run this session.
+    pub(crate) fn could_run(&self, thread: ThreadId, session: SessionId) -> bool {
+        match self.0.model {
+            ThreadModel::PerSession => session.own_thread() == thread,
+            ThreadModel::Pool => match self.0.threads.get(thread.get()) {
+                Some(record) => record.slot().is_some(),
+                None => self.0.threads.was_given_out(thread.get()),
+            },
+        }
+    }
+
+    /// One session's row.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<SessionRow> {
+        let record = self.0.sessions.get(id.get())?;
+        Some(SessionRow::of(&record, self.0.model == ThreadModel::PerSession))
+    }
+
+    /// All sessions, those told to end included until they have ended.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions::new(self.0.sessions.clone(), self.0.model == ThreadModel::PerSession)
+    }
+
+    /// All registered threads.
+    #[must_use]
+    pub fn threads(&self) -> Vec<ThreadRow> {
+        threads(&self.0.threads)
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.sessions.len()
+    }
+
+    /// Whether no session is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Opens no more sessions; those that are open are in [`sessions`](Self::sessions) when
+    /// this returns.
+    pub fn close(&self) {
+        self.0.sessions.close();
+    }
+
+    /// Closes the manager, tells every session to end, and returns their receipts.
+    pub fn shut_down(&self, request: &Terminate) -> Vec<Receipt<Ended>> {
+        self.close();
+        self.sessions()
+            .filter_map(|row| self.terminate(row.session, request.clone()).ok())
+            .collect()
+    }
+}
+
+impl fmt::Debug for SessionManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManager")
+            .field("model", &self.0.model)
+            .field("sessions", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A target that was found and may be hit.
+struct Aim {
+    target: Target,
+    record: Arc<Record>,
+    expected: Expected,
+}
+
+/// Where a target has to be for the request to count. It keeps the thread's record, and by
+/// that its place (rule 4 of `word.rs`), until the step has been taken.
+enum Expected {
+    Anywhere,
+    On(Arc<ThreadRecord>),
+    Own,
+}
+
+impl Expected {
+    fn slot(&self) -> Option<Slot> {
+        match self {
+            Expected::Anywhere => None,
+            Expected::On(record) => record.slot(),
+            Expected::Own => Some(Slot::OWN),
+        }
+    }
+}
+
+impl Aim {
+    fn refusal(&self, void: Void, named: Option<StatementId>) -> Refused {
+        let id = self.record.id();
+        let named = named.unwrap_or(StatementId(0));
+        match (void, self.target) {
+            (Void::NotThere, Target::Pair(thread, _)) => Refused::NotAttached(thread, id),
+            (Void::NotThere | Void::Ended, Target::AttachedTo(thread)) => {
+                Refused::NothingAttached(thread)
+            }
+            (Void::NotThere | Void::Ended, _) => Refused::AlreadyEnded(id),
+            (Void::Stale, _) => Refused::Stale(id, named),
+            (Void::NotYet, _) => Refused::NoSuchStatement(id, named),
+            (Void::NothingRuns, _) => Refused::NothingRuns(id),
+        }
+    }
+}
+
+fn receipt<T: Clone>(record: &Arc<Record>, mut accepted: Accepted<T>) -> Receipt<T> {
+    accepted.wake();
+    let found = Found::new(accepted.before, accepted.thread);
+    Receipt::new(record.clone(), accepted.ticket, found)
+}
+
+/// A number that is the same for one thread and spreads threads evenly.
+fn near() -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    std::thread_local! {
+        // Relaxed: any spread will do.
+        static NEAR: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NEAR.with(|near| *near)
+}

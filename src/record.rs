@@ -1,0 +1,374 @@
+//! What one session shares with its killers.
+//!
+//! Who may touch what:
+//! 1. `word`: anyone, by the steps of `word.rs`. A killer takes its step while it holds `slow`.
+//! 2. `hold` and `thread`: written by the runner alone. `hold` is read by the runner alone.
+//! 3. `slow`: killers, and the runner and holder on their cold paths. It is held for a few
+//!    instructions; nothing is woken, called or waited for under it.
+//! 4. `about`: the runner for each described statement, and whoever looks.
+//!
+//! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
+//! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
+//! returned. The two steps are ordered. If the killer's is first, the sleeper sees it and does
+//! not sleep. If the sleeper's is first, the killer sees `ASLEEP`, and the waker before it.
+//!
+//! Why no wake goes astray: a killer decides to wake, and takes the waker, under `slow`, from
+//! the word as it is then. What it holds is the waker of a sleep in which an interrupt was due.
+
+use crate::activity::About;
+use crate::id::{Parts, SessionId, StatementId, ThreadId};
+use crate::interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
+use crate::kill::{Ended, HowEnded, StatementOver, Ticket};
+use crate::registry::Numbered;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+#[cfg(safepoint_loom)]
+use crate::twin::Twin;
+use crate::word::{NoBegin, Slot, Snapshot, Step, Void, Word};
+use std::sync::Arc;
+use std::task::Waker;
+
+#[derive(Debug)]
+pub(crate) struct Record {
+    id: SessionId,
+    word: Word,
+    /// The thread it was last attached to. Relaxed: it is written before the step that
+    /// attaches, and read only after an acquiring look at that step.
+    thread: AtomicU64,
+    hold: AtomicU32,
+    slow: Mutex<Slow>,
+    about: Mutex<About>,
+}
+
+#[derive(Debug, Default)]
+struct Slow {
+    terminate: Option<Box<Terminating>>,
+    cancel: Option<Box<Cancelling>>,
+    /// Left by the runner before it sleeps.
+    sleep_waker: Option<Waker>,
+    /// Left by the holder; woken when a termination falls due while nobody runs the session.
+    detached_waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Terminating {
+    request: Arc<Request>,
+    seen: bool,
+    ticket: Arc<Ticket<Ended>>,
+}
+
+#[derive(Debug)]
+struct Cancelling {
+    request: Arc<Request>,
+    seen: bool,
+    ticket: Arc<Ticket<StatementOver>>,
+}
+
+/// A killer's accepted step.
+pub(crate) struct Accepted<T> {
+    pub(crate) before: Snapshot,
+    pub(crate) thread: Option<ThreadId>,
+    pub(crate) ticket: Arc<Ticket<T>>,
+    waker: Option<Waker>,
+}
+
+impl<T> Accepted<T> {
+    /// Wakes whom the step left waiting. To be called with no lock held: a waker is the
+    /// embedder's code.
+    pub(crate) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Numbered for Record {
+    fn number(&self) -> u64 {
+        self.id.get()
+    }
+
+    fn set_number(&mut self, parts: Parts) {
+        self.id = SessionId::from_parts(parts);
+    }
+}
+
+impl Record {
+    pub(crate) fn new(about: About) -> Record {
+        Record {
+            id: SessionId::PLACEHOLDER,
+            word: Word::new(),
+            thread: AtomicU64::new(0),
+            hold: AtomicU32::new(0),
+            slow: Mutex::new(Slow::default()),
+            about: Mutex::new(about),
+        }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn look(&self) -> Snapshot {
+        self.word.load()
+    }
+
+    /// The thread in a snapshot of this record.
+    pub(crate) fn thread_in(&self, seen: Snapshot) -> Option<ThreadId> {
+        seen.slot().and_then(|slot| {
+            if slot == Slot::OWN {
+                Some(self.id.own_thread())
+            } else {
+                ThreadId::from_raw(self.thread.load(Ordering::Relaxed))
+            }
+        })
+    }
+
+    pub(crate) fn about<T>(&self, look: impl FnOnce(&mut About) -> T) -> T {
+        look(&mut self.about.lock())
+    }
+
+    // Safe points.
+
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Interrupt> {
+        if self.word.attention() { self.report() } else { Ok(()) }
+    }
+
+    /// Cold: at most a few times in the life of a session.
+    #[cold]
+    fn report(&self) -> Result<(), Interrupt> {
+        if self.held() { Ok(()) } else { self.due() }
+    }
+
+    /// What is due now, whether held off or not.
+    pub(crate) fn due(&self) -> Result<(), Interrupt> {
+        let mut slow = self.slow.lock();
+        let word = self.word.load();
+        match &mut *slow {
+            Slow { terminate: Some(pending), .. } if word.terminate_due() => {
+                pending.seen = true;
+                Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone()))
+            }
+            Slow { cancel: Some(pending), .. } if word.cancel_due() => {
+                pending.seen = true;
+                Err(Interrupt::new(InterruptKind::Cancel, pending.request.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn held(&self) -> bool {
+        self.hold.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn hold(&self) {
+        self.hold.store(self.hold.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn release(&self) {
+        self.hold.store(self.hold.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+    }
+
+    // The runner's and the holder's steps.
+
+    pub(crate) fn attach(&self, slot: Slot, thread: ThreadId) {
+        self.thread.store(thread.get(), Ordering::Relaxed);
+        self.hold.store(0, Ordering::Relaxed);
+        self.word.step(|word| word.attach(slot));
+    }
+
+    /// Detached it is in any case; the error says that it must end now, and that it is the
+    /// caller who has to end it.
+    pub(crate) fn detach(&self, to_queue: bool) -> Result<(), Interrupt> {
+        let step = if to_queue {
+            self.word.step(Snapshot::detach_queued)
+        } else {
+            self.word.step(Snapshot::detach)
+        };
+        self.statement_left(step);
+        if step.after.attention() { self.due() } else { Ok(()) }
+    }
+
+    pub(crate) fn queue(&self) -> Option<StatementId> {
+        self.word.step(Snapshot::queue).after.statement()
+    }
+
+    pub(crate) fn begin(&self) -> Result<StatementId, Interrupt> {
+        if self.word.load().in_statement() {
+            // A guard that was forgotten has left its statement open.
+            self.statement_left(self.word.step(Snapshot::finish));
+        }
+        match self.word.try_step(Snapshot::begin) {
+            Ok(step) => Ok(step.after.last_statement()),
+            Err(reason) => {
+                if reason == NoBegin::Exhausted {
+                    self.fail(Reason::StatementsExhausted);
+                }
+                Err(self.due().expect_err("a termination due between statements stays due"))
+            }
+        }
+    }
+
+    pub(crate) fn finish(&self) -> Result<(), Interrupt> {
+        let step = self.word.step(Snapshot::finish);
+        self.statement_left(step);
+        self.check()
+    }
+
+    pub(crate) fn set_transaction(&self, open: bool) -> bool {
+        // The runner alone writes this bit, so a look is enough to know it.
+        let changes = self.word.load().in_transaction() != open;
+        if changes {
+            self.word.step(|word| word.set_transaction(open));
+        }
+        changes
+    }
+
+    /// Completes the receipts of a cancel whose statement this step ended.
+    fn statement_left(&self, step: Step) {
+        if step.before.cancelled() && (!step.after.cancelled() || step.after.ended()) {
+            let over = self.slow.lock().cancel.take();
+            if let Some(over) = over {
+                over.ticket.complete(StatementOver { cancelled: over.seen });
+            }
+        }
+    }
+
+    /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
+    /// says that it must not.
+    pub(crate) fn fall_asleep(&self, waker: &Waker, deaf: bool) -> Result<(), Interrupt> {
+        #[cfg(safepoint_loom)]
+        if Twin::WakerAfterAsleep.is_on() {
+            let step = self.word.step(|word| word.sleep(deaf));
+            self.slow.lock().sleep_waker = Some(waker.clone());
+            return if step.after.attention() { self.wake_up().and(self.due()) } else { Ok(()) };
+        }
+        let spent = {
+            let mut slow = self.slow.lock();
+            match &slow.sleep_waker {
+                Some(same) if same.will_wake(waker) => None,
+                _ => slow.sleep_waker.replace(waker.clone()),
+            }
+        };
+        drop(spent);
+        let step = self.word.step(|word| word.sleep(deaf));
+        #[cfg(safepoint_loom)]
+        if Twin::NoRecheckBeforeSleep.is_on() {
+            return Ok(());
+        }
+        if step.after.attention() { self.wake_up() } else { Ok(()) }
+    }
+
+    /// Awake again, with what is due by now.
+    pub(crate) fn wake_up(&self) -> Result<(), Interrupt> {
+        self.word.step(Snapshot::wake);
+        self.check()
+    }
+
+    pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {
+        let spent = std::mem::replace(&mut self.slow.lock().detached_waker, waker);
+        drop(spent);
+    }
+
+    /// The last step of a session's life but one: `completed` still has to be called, once the
+    /// record is in no registry any more.
+    pub(crate) fn end(&self) -> Step {
+        self.word.step(Snapshot::end)
+    }
+
+    /// Completes all receipts, truthfully.
+    pub(crate) fn completed(&self, step: Step) -> Ended {
+        self.statement_left(step);
+        let mut slow = std::mem::take(&mut *self.slow.lock());
+        let how = match &slow.terminate {
+            Some(t) if t.request.reason == Reason::InternalError => HowEnded::Panicked,
+            Some(t) if t.seen => HowEnded::Killed(t.request.clone()),
+            _ => HowEnded::Closed,
+        };
+        let ended = Ended { how };
+        if let Some(terminating) = slow.terminate.take() {
+            terminating.ticket.complete(ended.clone());
+        }
+        ended
+    }
+
+    // The killers' steps.
+
+    pub(crate) fn terminate(
+        &self,
+        when: When,
+        request: Request,
+        only: Option<Slot>,
+    ) -> Result<Accepted<Ended>, Void> {
+        let mut slow = self.slow.lock();
+        let step = self.word.try_step(|word| word.terminate(when, only))?;
+        let adds = step.before.terminate_asked() != step.after.terminate_asked();
+        let pending = match slow.terminate.take() {
+            Some(mut told) => {
+                if adds {
+                    told.request = Arc::new(request);
+                }
+                told
+            }
+            None => Box::new(Terminating {
+                request: Arc::new(request),
+                seen: false,
+                ticket: Arc::default(),
+            }),
+        };
+        let ticket = pending.ticket.clone();
+        slow.terminate = Some(pending);
+        Ok(self.accepted(&slow, step.before, ticket, adds))
+    }
+
+    pub(crate) fn cancel(
+        &self,
+        named: Option<StatementId>,
+        request: Request,
+        only: Option<Slot>,
+    ) -> Result<Accepted<StatementOver>, Void> {
+        let mut slow = self.slow.lock();
+        let step = self.word.try_step(|word| word.cancel(named, only))?;
+        let adds = !step.before.cancelled();
+        let pending = slow.cancel.get_or_insert_with(|| {
+            let request = Arc::new(request);
+            Box::new(Cancelling { request, seen: false, ticket: Arc::default() })
+        });
+        let ticket = pending.ticket.clone();
+        Ok(self.accepted(&slow, step.before, ticket, adds))
+    }
+
+    fn accepted<T>(
+        &self,
+        slow: &Slow,
+        before: Snapshot,
+        ticket: Arc<Ticket<T>>,
+        adds: bool,
+    ) -> Accepted<T> {
+        let now = self.word.load();
+        let waker = if adds && now.wants_waking() {
+            if now.slot().is_none() {
+                slow.detached_waker.clone()
+            } else {
+                slow.sleep_waker.clone()
+            }
+        } else {
+            None
+        };
+        Accepted { before, thread: self.thread_in(before), ticket, waker }
+    }
+
+    /// The session cannot go on.
+    pub(crate) fn fail(&self, reason: Reason) {
+        let mut slow = self.slow.lock();
+        let request = Arc::new(Request { author: Author::system(), reason, text: None });
+        match &mut slow.terminate {
+            Some(told) => told.request = request,
+            None => {
+                slow.terminate =
+                    Some(Box::new(Terminating { request, seen: true, ticket: Arc::default() }));
+            }
+        }
+        // Refused only where it has ended already.
+        let _ = self.word.try_step(|word| word.terminate(When::Immediate, None));
+    }
+}

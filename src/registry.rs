@@ -1,0 +1,159 @@
+//! Records by number: slabs behind short locks, a few of them side by side.
+//!
+//! No code but this file's runs under a lock of it; nothing is allocated but the slab's own
+//! growth, and nothing is dropped there.
+
+use crate::id::{MAX_KEYS, MAX_SERIAL, Parts};
+use crate::sync::Mutex;
+use crossbeam_utils::CachePadded;
+use slab::Slab;
+use std::fmt;
+use std::sync::Arc;
+
+/// How many records a look at a shard takes along while it holds the lock.
+pub(crate) const BATCH: usize = 64;
+
+/// Why nothing could be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The manager has been closed.
+    Closed,
+    /// As many are open as there is room for.
+    Full,
+    /// The numbers are used up. They are never given out twice, so this is for good.
+    Exhausted,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OpenError::Closed => "the session manager is closed: no new sessions",
+            OpenError::Full => "there is no room for another session or thread",
+            OpenError::Exhausted => "the numbers for sessions and threads are used up",
+        })
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What stands in a registry.
+pub(crate) trait Numbered {
+    fn number(&self) -> u64;
+    /// Called once, before anyone else can see the record.
+    fn set_number(&mut self, parts: Parts);
+}
+
+#[derive(Debug)]
+struct Shard<R> {
+    records: Slab<Arc<R>>,
+    last_serial: u64,
+    /// One more than the largest key ever used: where a look at the shard ends.
+    keys_used: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Registry<R> {
+    first_shard: usize,
+    shards: Box<[CachePadded<Mutex<Shard<R>>>]>,
+}
+
+/// Where a look at the whole registry goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    shard: usize,
+    key: usize,
+}
+
+impl<R: Numbered> Registry<R> {
+    /// The numbers given out have the shards `first_shard..first_shard + count`.
+    pub(crate) fn new(first_shard: usize, count: usize) -> Registry<R> {
+        let shard = || Shard { records: Slab::new(), last_serial: 0, keys_used: 0, closed: false };
+        let shards = (0..count).map(|_| CachePadded::new(Mutex::new(shard()))).collect();
+        Registry { first_shard, shards }
+    }
+
+    /// Adds a record, which learns its number here. `near` spreads callers over the shards.
+    pub(crate) fn insert(&self, near: usize, record: R) -> Result<Arc<R>, OpenError> {
+        let index = near % self.shards.len();
+        let mut record = Arc::new(record);
+        let mut shard = self.shards[index].lock();
+        if shard.closed {
+            return Err(OpenError::Closed);
+        }
+        if shard.last_serial == MAX_SERIAL {
+            return Err(OpenError::Exhausted);
+        }
+        if shard.records.len() == MAX_KEYS {
+            return Err(OpenError::Full);
+        }
+        shard.last_serial += 1;
+        let serial = shard.last_serial;
+        let entry = shard.records.vacant_entry();
+        let key = entry.key();
+        if let Some(fresh) = Arc::get_mut(&mut record) {
+            fresh.set_number(Parts { serial, shard: self.first_shard + index, key });
+        }
+        entry.insert(record.clone());
+        shard.keys_used = shard.keys_used.max(key + 1);
+        Ok(record)
+    }
+
+    fn place(&self, number: u64) -> Option<(&Mutex<Shard<R>>, usize)> {
+        let parts = Parts::unpack(number);
+        let index = parts.shard.checked_sub(self.first_shard)?;
+        Some((self.shards.get(index)?, parts.key))
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<Arc<R>> {
+        let (shard, key) = self.place(number)?;
+        let shard = shard.lock();
+        shard.records.get(key).filter(|record| record.number() == number).cloned()
+    }
+
+    pub(crate) fn remove(&self, number: u64) -> Option<Arc<R>> {
+        let (shard, key) = self.place(number)?;
+        let mut shard = shard.lock();
+        match shard.records.get(key) {
+            Some(record) if record.number() == number => Some(shard.records.remove(key)),
+            _ => None,
+        }
+    }
+
+    /// Whether `number` has the form of one that was given out, by now or long ago.
+    pub(crate) fn was_given_out(&self, number: u64) -> bool {
+        self.place(number).is_some_and(|(shard, key)| {
+            let shard = shard.lock();
+            let serial = Parts::unpack(number).serial;
+            (1..=shard.last_serial).contains(&serial) && key < shard.keys_used
+        })
+    }
+
+    /// Appends the next few records to `batch`; `false` at the end. It holds one lock for at
+    /// most [`BATCH`] places, so an open or a close waits for no more than that.
+    pub(crate) fn next_batch(&self, cursor: &mut Cursor, batch: &mut Vec<Arc<R>>) -> bool {
+        let Some(shard) = self.shards.get(cursor.shard) else { return false };
+        let shard = shard.lock();
+        let end = (cursor.key + BATCH).min(shard.keys_used);
+        batch.extend((cursor.key..end).filter_map(|key| shard.records.get(key)).cloned());
+        *cursor = if end == shard.keys_used {
+            Cursor { shard: cursor.shard + 1, key: 0 }
+        } else {
+            Cursor { key: end, ..*cursor }
+        };
+        true
+    }
+
+    /// From now on nothing is added. What a concurrent `insert` added is there when this
+    /// returns: the flag is set, and read, under each shard's lock.
+    pub(crate) fn close(&self) {
+        for shard in &self.shards {
+            shard.lock().closed = true;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().records.len()).sum()
+    }
+}

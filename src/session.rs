@@ -1,0 +1,365 @@
+//! A session: owned and detached, or attached to the thread that runs it.
+
+use crate::activity::Description;
+use crate::ambient;
+use crate::id::{SessionId, StatementId, ThreadId};
+use crate::interrupt::{Author, Interrupt, Reason};
+use crate::kill::Ended;
+use crate::manager::ThreadModel;
+use crate::record::Record;
+use crate::registry::{Numbered, Registry};
+use crate::thread::{Kind, Thread, ThreadRecord};
+use crate::word::Slot;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// One client's logical connection, owned by whoever serves it, and on no thread.
+///
+/// It goes from thread to thread as any value does; [`attach`](Self::attach) runs it on one.
+/// It ends when it is closed or dropped, so drop it last: after the client has been told and
+/// its connection closed. Only then do the receipts of its killers say that it has ended.
+pub struct Session {
+    record: Arc<Record>,
+    registry: Arc<Registry<Record>>,
+    model: ThreadModel,
+}
+
+impl Session {
+    pub(crate) fn new(
+        record: Arc<Record>,
+        registry: Arc<Registry<Record>>,
+        model: ThreadModel,
+    ) -> Session {
+        Session { record, registry, model }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.record.id()
+    }
+
+    /// The thread that runs this session and no other, where each has its own: its number is
+    /// the session's. `None` in a pool, whose threads are [registered].
+    ///
+    /// [registered]: crate::SessionManager::register_worker
+    #[must_use]
+    pub fn own_thread(&self) -> Option<Thread> {
+        (self.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
+    }
+
+    /// Runs the session on the calling thread, which `thread` stands for, until the guard is
+    /// detached or dropped.
+    ///
+    /// # Errors
+    /// [`AttachError`] where the thread may not run it.
+    pub fn attach<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
+        let (slot, shared) = match &thread.0 {
+            Kind::Own(id) if *id == self.id() => (Slot::OWN, None),
+            Kind::Registered { record, .. } if self.model == ThreadModel::Pool => {
+                (record.slot().ok_or(AttachError::BackgroundThread)?, Some(&**record))
+            }
+            _ => return Err(AttachError::OtherSessionsThread),
+        };
+        if !ambient::enter(&self.record) {
+            return Err(AttachError::ThreadIsBusy);
+        }
+        if let Some(shared) = shared {
+            shared.set_session(Some(self.id()));
+        }
+        self.record.attach(slot, thread.id());
+        Ok(Attached {
+            record: &self.record,
+            thread: thread.id(),
+            shared,
+            panicking: std::thread::panicking(),
+            left: false,
+            not_send: PhantomData,
+        })
+    }
+
+    /// Gives a number to the command that waits to be begun, so that it can be cancelled
+    /// while it waits for a thread: it is the next one that [`Attached::begin`] begins. Going
+    /// idle without having begun it makes it void.
+    ///
+    /// `None` once the statement numbers are used up.
+    pub fn queue(&self) -> Option<StatementId> {
+        self.record.queue()
+    }
+
+    /// Leaves what is to be woken when a termination falls due while no thread runs the
+    /// session. It is called on the killer's thread, with no lock of this library held, and
+    /// is the way to end an idle session at once; see the pool for an example.
+    ///
+    /// Leave it before the session is first detached, or ask [`due`](Self::due) afterwards.
+    pub fn set_detached_waker(&self, waker: Option<Waker>) {
+        self.record.set_detached_waker(waker);
+    }
+
+    /// Whether it must end now.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] to tell the client of.
+    pub fn due(&self) -> Result<(), Interrupt> {
+        self.record.due()
+    }
+
+    /// Looks at or changes what is known of it.
+    pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
+        self.record.about(|about| change(&mut about.description))
+    }
+
+    /// Ends it. Dropping it does the same.
+    pub fn close(self) -> Ended {
+        self.end()
+    }
+
+    fn end(&self) -> Ended {
+        let step = self.record.end();
+        self.registry.remove(self.record.number());
+        self.record.completed(step)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.record.look().ended() {
+            self.end();
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("word", &self.record.look())
+            .finish()
+    }
+}
+
+/// Why a session can't be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The calling thread runs another session.
+    ThreadIsBusy,
+    /// The thread was registered as one that never runs sessions.
+    BackgroundThread,
+    /// The thread belongs to another session, or the manager was made for the other model.
+    OtherSessionsThread,
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AttachError::ThreadIsBusy => "this thread runs another session",
+            AttachError::BackgroundThread => "a background thread can't run sessions",
+            AttachError::OtherSessionsThread => {
+                "a session runs on its own thread, or in a pool on a registered worker"
+            }
+        })
+    }
+}
+
+impl std::error::Error for AttachError {}
+
+/// A session on the thread that runs it.
+///
+/// If a panic unwinds through it, the session can't go on: it is told to end with an internal
+/// error, whoever attaches it next.
+pub struct Attached<'s> {
+    pub(crate) record: &'s Arc<Record>,
+    thread: ThreadId,
+    shared: Option<&'s ThreadRecord>,
+    panicking: bool,
+    left: bool,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Attached<'_> {
+    /// The session's id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.record.id()
+    }
+
+    /// The id of the thread it is attached to.
+    #[must_use]
+    pub fn thread(&self) -> ThreadId {
+        self.thread
+    }
+
+    /// The session as the author of a request.
+    #[must_use]
+    pub fn author(&self) -> Author {
+        let (user, admin) = self.describe(|about| (about.user.clone(), about.admin));
+        Author { session: Some(self.id()), user: Some(user), admin }
+    }
+
+    /// Looks at or changes what is known of the session.
+    pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
+        self.record.about(|about| change(&mut about.description))
+    }
+
+    /// A safe point: one load, one mask and one branch while nothing is due.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] that is due and not held off. Return it outwards.
+    #[inline]
+    pub fn check(&self) -> Result<(), Interrupt> {
+        self.record.check()
+    }
+
+    /// Begins the session's next statement. This is a safe point: where a termination is due,
+    /// the statement does not begin.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] that is due.
+    pub fn begin(&mut self) -> Result<Statement<'_>, Interrupt> {
+        let id = self.record.begin()?;
+        Ok(Statement { attached: self, id, described: false, left: false })
+    }
+
+    /// Says whether a transaction is open now.
+    pub fn set_transaction(&self, open: bool) {
+        if self.record.set_transaction(open) {
+            self.record.about(|about| about.transaction_changes(open));
+        }
+    }
+
+    /// Whether a transaction is open.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.record.look().in_transaction()
+    }
+
+    /// Until the guard is dropped, safe points report nothing and waits are not interrupted.
+    /// What arrives meanwhile is reported at the first safe point after.
+    #[must_use]
+    pub fn hold_off(&self) -> HoldOff<'_> {
+        self.record.hold();
+        HoldOff { record: self.record, not_send: PhantomData }
+    }
+
+    /// Takes the session off this thread; it has nothing to run.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] that ends it. It is off the thread all the same, and it is the
+    /// caller, not the killer, who ends it now.
+    pub fn detach(mut self) -> Result<(), Interrupt> {
+        self.leave(false)
+    }
+
+    /// Takes the session off this thread; the command that it has to run waits for another.
+    /// A command that had its number from [`Session::queue`] keeps it.
+    ///
+    /// # Errors
+    /// As [`detach`](Self::detach).
+    pub fn detach_queued(mut self) -> Result<(), Interrupt> {
+        self.leave(true)
+    }
+
+    fn leave(&mut self, to_queue: bool) -> Result<(), Interrupt> {
+        self.left = true;
+        ambient::leave();
+        if let Some(shared) = self.shared {
+            shared.set_session(None);
+        }
+        self.record.detach(to_queue)
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        if self.left {
+            return;
+        }
+        if std::thread::panicking() && !self.panicking {
+            self.record.fail(Reason::InternalError);
+        }
+        // The holder learns of what is due from `Session::due`, or when it attaches again.
+        let _ = self.leave(false);
+    }
+}
+
+impl fmt::Debug for Attached<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").field("id", &self.id()).field("thread", &self.thread).finish()
+    }
+}
+
+/// A statement that runs. It ends when it is finished or dropped.
+#[derive(Debug)]
+pub struct Statement<'a> {
+    attached: &'a Attached<'a>,
+    id: StatementId,
+    described: bool,
+    left: bool,
+}
+
+impl Statement<'_> {
+    /// Its number: what a cancel names.
+    #[must_use]
+    pub fn statement(&self) -> StatementId {
+        self.id
+    }
+
+    /// Keeps its text for those who look, the first
+    /// [`STATEMENT_TEXT_BYTES`](crate::STATEMENT_TEXT_BYTES) of it, and the time.
+    #[must_use]
+    pub fn with_text(mut self, text: &str) -> Self {
+        self.attached.record.about(|about| about.statement_begins(text));
+        self.described = true;
+        self
+    }
+
+    /// Ends it. A cancel that has not been seen by now is void.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] that was waiting for this end: the session ends now.
+    pub fn finish(mut self) -> Result<(), Interrupt> {
+        self.leave()
+    }
+
+    fn leave(&mut self) -> Result<(), Interrupt> {
+        self.left = true;
+        if self.described {
+            self.attached.record.about(|about| about.statement_ends());
+        }
+        self.attached.record.finish()
+    }
+}
+
+impl<'a> Deref for Statement<'a> {
+    type Target = Attached<'a>;
+
+    fn deref(&self) -> &Attached<'a> {
+        self.attached
+    }
+}
+
+impl Drop for Statement<'_> {
+    fn drop(&mut self) {
+        if !self.left {
+            // The next safe point repeats what is due.
+            let _ = self.leave();
+        }
+    }
+}
+
+/// While it lives, safe points report nothing.
+#[derive(Debug)]
+pub struct HoldOff<'a> {
+    record: &'a Arc<Record>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for HoldOff<'_> {
+    fn drop(&mut self) {
+        self.record.release();
+    }
+}

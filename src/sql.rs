@@ -1,0 +1,223 @@
+//! The SQL face: `ALTER SYSTEM KILL SESSION 'thread_id, session_id' [IMMEDIATE]`, as openGauss
+//! has it, and Oracle's `ALTER SYSTEM DISCONNECT SESSION '…' POST_TRANSACTION`.
+//!
+//! A server passes each statement to [`parse`], and what that makes of it to [`execute`]:
+//!
+//! ```
+//! use safepoint::{Author, Description, SessionManager, ThreadModel, sql};
+//!
+//! let manager = SessionManager::new(ThreadModel::PerSession);
+//! let session = manager.open(Description::default())?;
+//! let statement = format!("ALTER SYSTEM KILL SESSION '{0}, {0}'", session.id());
+//!
+//! let command = sql::parse(&statement).expect("one of ours")?;
+//! let answer = sql::execute(&manager, command, Author::system())?;
+//! assert!(answer.notice.contains("was idle"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod grammar;
+
+use crate::id::{SessionId, ThreadId};
+use crate::interrupt::{Author, When};
+use crate::kill::{Doing, Ended, Receipt, Refused, StatementOver, Target};
+use crate::manager::{Cancel, SessionManager, Terminate, ThreadModel};
+use std::borrow::Cow;
+use std::fmt;
+
+pub use grammar::parse;
+
+/// The one column of the row that answers an accepted `ALTER SYSTEM KILL SESSION`.
+pub const ANSWER_COLUMN: &str = "pg_terminate_session";
+
+/// A statement of this face.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Command {
+    /// The thread that the string names; 0 is "whichever".
+    pub thread: u64,
+    /// The session that the string names.
+    pub session: SessionId,
+    /// When the session is to end.
+    pub when: When,
+}
+
+/// An accepted command.
+#[derive(Debug)]
+pub struct Answer {
+    /// The receipt.
+    pub receipt: Receipt<Ended>,
+    /// Where the session was found, and whether it has ended or when it will: for a NOTICE.
+    pub notice: String,
+}
+
+/// An error for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlError {
+    /// The five characters of the SQLSTATE.
+    pub sqlstate: &'static str,
+    /// The message.
+    pub message: Cow<'static, str>,
+    /// What to do about it.
+    pub hint: Option<&'static str>,
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SqlError {}
+
+impl From<Refused> for SqlError {
+    fn from(refused: Refused) -> SqlError {
+        let hint = match refused {
+            Refused::NoSuchThread(_) => Some(
+                "With a thread pool 'n, n' names the session attached to thread n. \
+                 To name a session wherever it is, write '0, session_id'.",
+            ),
+            Refused::NotAttached(..) => {
+                Some("Take both numbers from one row of pg_stat_activity, pid first.")
+            }
+            _ => None,
+        };
+        SqlError { sqlstate: refused.sqlstate(), message: refused.to_string().into(), hint }
+    }
+}
+
+/// Carries out a command as its author.
+///
+/// # Errors
+/// [`SqlError`] says why it was refused; then nothing has been done.
+pub fn execute(
+    manager: &SessionManager,
+    command: Command,
+    author: Author,
+) -> Result<Answer, SqlError> {
+    let target = resolve(manager, command.thread, command.session)?;
+    let receipt = manager
+        .terminate(target, Terminate::new(command.when, author))
+        .map_err(|refused| known_thread(manager, refused))?;
+    let notice = notice(&receipt, command.when);
+    Ok(Answer { receipt, notice })
+}
+
+/// What the function `pg_terminate_session(thread_id, session_id)` does.
+///
+/// # Errors
+/// [`SqlError`] says why it was refused; then nothing has been done.
+pub fn terminate_session(
+    manager: &SessionManager,
+    thread: i64,
+    session: i64,
+    author: Author,
+) -> Result<Receipt<Ended>, SqlError> {
+    let (thread, session) = numbers(thread, session)?;
+    let command = Command { thread, session, when: When::Immediate };
+    execute(manager, command, author).map(|answer| answer.receipt)
+}
+
+/// What the function `pg_cancel_session(thread_id, session_id)` does: it cancels whatever
+/// statement runs in that session at this moment, or its command that is queued.
+///
+/// # Errors
+/// [`SqlError`] says why it was refused; then nothing has been done.
+pub fn cancel_session(
+    manager: &SessionManager,
+    thread: i64,
+    session: i64,
+    author: Author,
+) -> Result<Receipt<StatementOver>, SqlError> {
+    let (thread, session) = numbers(thread, session)?;
+    let target = resolve(manager, thread, session)?;
+    let named = manager.session(session).and_then(|row| row.statement);
+    let cancel = match named {
+        Some(statement) => Cancel::statement(statement, author),
+        None => Cancel::running(author),
+    };
+    manager.cancel(target, cancel).map_err(|refused| known_thread(manager, refused))
+}
+
+fn numbers(thread: i64, session: i64) -> Result<(u64, SessionId), SqlError> {
+    let session = u64::try_from(session).ok().and_then(|n| SessionId::try_from(n).ok());
+    match (u64::try_from(thread), session) {
+        (Ok(thread), Some(session)) => Ok((thread, session)),
+        _ => Err(invalid_id()),
+    }
+}
+
+/// The session id decides; the thread id is checked and not trusted.
+fn resolve(manager: &SessionManager, thread: u64, session: SessionId) -> Result<Target, SqlError> {
+    let Ok(id) = ThreadId::try_from(thread) else {
+        return match (thread, manager.model()) {
+            (0, ThreadModel::Pool) => Ok(Target::Session(session)),
+            (0, ThreadModel::PerSession) => Err(apart(thread, session)),
+            _ => Err(invalid_id()),
+        };
+    };
+    match manager.model() {
+        ThreadModel::Pool if thread == session.get() => Ok(Target::AttachedTo(id)),
+        // Sessions move, so any thread will do that could have been seen beside it.
+        _ if manager.could_run(id, session) => Ok(Target::Session(session)),
+        _ => Err(apart(thread, session)),
+    }
+}
+
+fn apart(thread: u64, session: SessionId) -> SqlError {
+    SqlError {
+        sqlstate: "22023",
+        message: format!("thread {thread} and session {session} don't belong together").into(),
+        hint: Some("Take both numbers from one row of pg_stat_activity, pid first."),
+    }
+}
+
+pub(crate) fn invalid_id() -> SqlError {
+    SqlError {
+        sqlstate: "42704",
+        message: "missing or invalid session ID".into(),
+        hint: Some(
+            "Write 'thread_id, session_id': two whole numbers below 2^63 and a comma, as pid \
+             and sessionid in pg_stat_activity.",
+        ),
+    }
+}
+
+/// Without a pool the number of a background thread looks like a session's.
+fn known_thread(manager: &SessionManager, refused: Refused) -> SqlError {
+    if let Refused::NoSuchSession(id) = refused {
+        let mut threads = manager.threads().into_iter();
+        if let Some(row) = threads.find(|row| row.thread.get() == id.get()) {
+            return Refused::BackgroundThread(row.thread, row.name).into();
+        }
+    }
+    refused.into()
+}
+
+fn notice(receipt: &Receipt<Ended>, when: When) -> String {
+    let found = receipt.found();
+    let mut text = format!("session {} was {}", receipt.session(), found.doing);
+    if let (Doing::Running | Doing::Waiting | Doing::Queued, Some(statement)) =
+        (found.doing, found.statement)
+    {
+        text += &match found.doing {
+            Doing::Running => format!(" statement {statement}"),
+            Doing::Waiting => format!(" in statement {statement}"),
+            _ => format!(" with statement {statement}"),
+        };
+    }
+    if let Some(thread) = found.thread {
+        text += &format!(" on thread {thread}");
+    }
+    let stronger = found.already.map_or(when, |told| told.max(when));
+    let in_statement = matches!(found.doing, Doing::Running | Doing::Waiting);
+    let outlook = match stronger {
+        _ if receipt.poll().is_some() => "it has ended",
+        When::AfterStatement if in_statement => "it ends when the statement does",
+        When::AfterTransaction if in_statement || found.doing == Doing::IdleInTransaction => {
+            "it ends when the transaction does"
+        }
+        _ => "it ends at its next safe point",
+    };
+    let again = if found.already.is_some() { ", as it had been told before" } else { "" };
+    text + "; " + outlook + again
+}

@@ -1,0 +1,171 @@
+//! The grammar of the two statements.
+
+use super::{Command, SqlError, invalid_id};
+use crate::id::SessionId;
+use crate::interrupt::When;
+
+/// How much of an unexpected word an error repeats.
+const REPEATED_CHARS: usize = 40;
+
+/// Reads one statement. `None` says that it is none of this face, and the server's to run.
+///
+/// Keywords are case-insensitive; blanks and comments may stand wherever SQL allows them; one
+/// semicolon may end the statement.
+pub fn parse(statement: &str) -> Option<Result<Command, SqlError>> {
+    let mut rest = Tokens(statement);
+    let mut word =
+        |expected: &str| matches!(rest.next(), Token::Word(w) if w.eq_ignore_ascii_case(expected));
+    if !(word("ALTER") && word("SYSTEM")) {
+        return None;
+    }
+    let disconnect = match rest.next() {
+        Token::Word(word) if word.eq_ignore_ascii_case("KILL") => false,
+        Token::Word(word) if word.eq_ignore_ascii_case("DISCONNECT") => true,
+        _ => return None,
+    };
+    Some(command(rest, disconnect))
+}
+
+fn command(mut rest: Tokens<'_>, disconnect: bool) -> Result<Command, SqlError> {
+    match rest.next() {
+        Token::Word(word) if word.eq_ignore_ascii_case("SESSION") => {}
+        other => return Err(unexpected(other, disconnect)),
+    }
+    let (thread, session) = match rest.next() {
+        Token::Text(text) => ids(text)?,
+        other => return Err(unexpected(other, disconnect)),
+    };
+    let (when, last) = match (rest.next(), disconnect) {
+        (Token::Word(word), false) if word.eq_ignore_ascii_case("IMMEDIATE") => {
+            (When::Immediate, rest.next())
+        }
+        (Token::Word(word), true) if word.eq_ignore_ascii_case("POST_TRANSACTION") => {
+            (When::AfterTransaction, rest.next())
+        }
+        (other, true) => return Err(unexpected(other, disconnect)),
+        (other, false) => (When::AfterStatement, other),
+    };
+    let last = if matches!(last, Token::Other(';')) { rest.next() } else { last };
+    match last {
+        Token::End => Ok(Command { thread, session, when }),
+        other => Err(unexpected(other, disconnect)),
+    }
+}
+
+/// `'thread_id, session_id'`: two decimal numbers and a comma, blanks around each allowed.
+fn ids(text: &str) -> Result<(u64, SessionId), SqlError> {
+    let mut parts = text.split(',').map(|part| number(part.trim_matches(is_blank)));
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Some(thread)), Some(Some(session)), None) => {
+            let session = SessionId::from_raw(session).ok_or_else(invalid_id)?;
+            Ok((thread, session))
+        }
+        _ => Err(invalid_id()),
+    }
+}
+
+/// Digits only, and small enough for a `bigint`.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)
+}
+
+fn unexpected(token: Token<'_>, disconnect: bool) -> SqlError {
+    let near = match token {
+        Token::Word(text) | Token::Text(text) => text.chars().take(REPEATED_CHARS).collect(),
+        Token::Other(char) => char.to_string(),
+        Token::Unterminated => "'".to_string(),
+        Token::End => String::new(),
+    };
+    let message = if near.is_empty() {
+        "syntax error at end of input".into()
+    } else {
+        format!("syntax error at or near \"{near}\"").into()
+    };
+    let hint = if disconnect {
+        "Write ALTER SYSTEM DISCONNECT SESSION 'thread_id, session_id' POST_TRANSACTION."
+    } else {
+        "Write ALTER SYSTEM KILL SESSION 'thread_id, session_id' [IMMEDIATE]."
+    };
+    SqlError { sqlstate: "42601", message, hint: Some(hint) }
+}
+
+fn is_blank(char: char) -> bool {
+    matches!(char, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
+}
+
+enum Token<'a> {
+    Word(&'a str),
+    /// What stands between single quotes. A doubled quote ends it for our purpose: no string
+    /// with a quote in it is two numbers.
+    Text(&'a str),
+    Other(char),
+    Unterminated,
+    End,
+}
+
+struct Tokens<'a>(&'a str);
+
+impl<'a> Tokens<'a> {
+    fn skip_blanks(&mut self) {
+        loop {
+            self.0 = self.0.trim_start_matches(is_blank);
+            if self.0.starts_with("--") {
+                let end = self.0.find(['\n', '\r']).unwrap_or(self.0.len());
+                self.0 = &self.0[end..];
+            } else if self.0.starts_with("/*") {
+                let Some(end) = comment_end(self.0) else { return };
+                self.0 = &self.0[end..];
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Token<'a> {
+        self.skip_blanks();
+        let Some(first) = self.0.chars().next() else { return Token::End };
+        if first == '\'' {
+            let Some(end) = self.0[1..].find('\'') else { return Token::Unterminated };
+            let text = &self.0[1..=end];
+            self.0 = &self.0[end + 2..];
+            return Token::Text(text);
+        }
+        let is_word = |char: char| char.is_alphanumeric() || char == '_' || char == '$';
+        let end = self.0.find(|char| !is_word(char)).unwrap_or(self.0.len());
+        let (token, end) = if end == 0 {
+            (Token::Other(first), first.len_utf8())
+        } else {
+            (Token::Word(&self.0[..end]), end)
+        };
+        self.0 = &self.0[end..];
+        token
+    }
+}
+
+/// Where a comment that starts here ends; comments nest. `None` if it doesn't.
+fn comment_end(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while at + 1 < bytes.len() {
+        match &bytes[at..at + 2] {
+            b"/*" => {
+                depth += 1;
+                at += 2;
+            }
+            b"*/" => {
+                depth -= 1;
+                at += 2;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+#[path = "grammar_tests.rs"]
+mod tests;

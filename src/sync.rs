@@ -1,0 +1,85 @@
+//! The facade: what the modelled core needs of threads, with one API over
+//! parking_lot and std, or over loom under `cfg(safepoint_loom)`.
+
+pub(crate) use imp::*;
+
+#[cfg(not(safepoint_loom))]
+mod imp {
+    pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
+    pub(crate) use parking_lot::Mutex;
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    /// A thread-local whose first value is a constant expression.
+    macro_rules! per_thread {
+        ($(#[$meta:meta])* static $name:ident: $type:ty = $first:expr;) => {
+            std::thread_local! { $(#[$meta])* static $name: $type = const { $first }; }
+        };
+    }
+    pub(crate) use per_thread;
+}
+
+#[cfg(safepoint_loom)]
+mod imp {
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    macro_rules! per_thread {
+        ($(#[$meta:meta])* static $name:ident: $type:ty = $first:expr;) => {
+            loom::thread_local! { $(#[$meta])* static $name: $type = $first; }
+        };
+    }
+    pub(crate) use per_thread;
+
+    /// loom's mutex without the poisoning that parking_lot does not have.
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        }
+    }
+
+    /// A parking place with a token, as crossbeam's. Time limits never run out here.
+    #[derive(Debug)]
+    pub(crate) struct Parker(Unparker);
+
+    #[derive(Clone, Debug)]
+    pub(crate) struct Unparker(Arc<(loom::sync::Mutex<bool>, loom::sync::Condvar)>);
+
+    impl Parker {
+        pub(crate) fn new() -> Self {
+            Parker(Unparker(Arc::new((loom::sync::Mutex::new(false), loom::sync::Condvar::new()))))
+        }
+
+        pub(crate) fn unparker(&self) -> &Unparker {
+            &self.0
+        }
+
+        pub(crate) fn park(&self) {
+            let (token, signal) = &*self.0.0;
+            let mut token = token.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            while !*token {
+                token = signal.wait(token).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+            *token = false;
+        }
+
+        pub(crate) fn park_deadline(&self, _never: Instant) {
+            self.park();
+        }
+    }
+
+    impl Unparker {
+        pub(crate) fn unpark(&self) {
+            let (token, signal) = &*self.0;
+            *token.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
+            signal.notify_one();
+        }
+    }
+}

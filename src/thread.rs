@@ -1,0 +1,123 @@
+//! The server's threads: those that run sessions, and those in the background.
+
+use crate::id::{Parts, SessionId, ThreadId};
+use crate::registry::{Numbered, Registry};
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::word::Slot;
+use slab::Slab;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The places in session words. A place is free again when the last reference to the record
+/// of its thread is gone (rule 4 of `word.rs`).
+#[derive(Debug, Default)]
+pub(crate) struct Slots(Mutex<Slab<()>>);
+
+impl Slots {
+    fn take(&self) -> Option<Slot> {
+        let mut slots = self.0.lock();
+        if slots.len() < Slot::COUNT { Slot::new(slots.insert(())) } else { None }
+    }
+
+    fn give_back(&self, slot: Slot) {
+        self.0.lock().remove(slot.index());
+    }
+}
+
+/// What a thread shares with those who look at it.
+pub(crate) struct ThreadRecord {
+    id: ThreadId,
+    pub(crate) name: Arc<str>,
+    pub(crate) since: SystemTime,
+    /// `None` for threads that never run sessions.
+    slot: Option<Slot>,
+    slots: Arc<Slots>,
+    /// The session it runs, or 0. Relaxed: a hint where to look; the word of that session
+    /// decides whether it is there.
+    session: AtomicU64,
+}
+
+impl ThreadRecord {
+    pub(crate) fn new(name: Arc<str>, slots: Arc<Slots>, runs: bool) -> Option<ThreadRecord> {
+        let slot = if runs { Some(slots.take()?) } else { None };
+        Some(ThreadRecord {
+            id: ThreadId::PLACEHOLDER,
+            name,
+            since: SystemTime::now(),
+            slot,
+            slots,
+            session: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        self.slot
+    }
+
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        SessionId::from_raw(self.session.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_session(&self, session: Option<SessionId>) {
+        self.session.store(session.map_or(0, SessionId::get), Ordering::Relaxed);
+    }
+}
+
+impl Drop for ThreadRecord {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.slots.give_back(slot);
+        }
+    }
+}
+
+impl Numbered for ThreadRecord {
+    fn number(&self) -> u64 {
+        self.id.get()
+    }
+
+    fn set_number(&mut self, parts: Parts) {
+        self.id = ThreadId::from_parts(parts);
+    }
+}
+
+/// A registered thread. Sessions are attached to it; dropping it takes it out of the view.
+///
+/// A thread that only serves one session needs no registration: see
+/// [`Session::own_thread`](crate::Session::own_thread).
+pub struct Thread(pub(crate) Kind);
+
+pub(crate) enum Kind {
+    Registered { record: Arc<ThreadRecord>, threads: Arc<Registry<ThreadRecord>> },
+    Own(SessionId),
+}
+
+impl Thread {
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> ThreadId {
+        match &self.0 {
+            Kind::Registered { record, .. } => record.id(),
+            Kind::Own(session) => session.own_thread(),
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if let Kind::Registered { record, threads } = &self.0 {
+            threads.remove(record.number());
+        }
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Thread").field(&self.id()).finish()
+    }
+}

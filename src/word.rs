@@ -1,0 +1,388 @@
+//! The session word: its layout, its transitions, and every memory ordering there is.
+//!
+//! | bits | name | set by | meaning |
+//! |---|---|---|---|
+//! | 0 | `ATTENTION` | all | what is pending falls due in the present state |
+//! | 1 | `IN_STATEMENT` | runner | a statement runs |
+//! | 2 | `IN_TRANSACTION` | runner | a transaction is open |
+//! | 3 | `ASLEEP` | runner | a waker lies in the record, and the runner may be asleep |
+//! | 4 | `DEAF` | runner | asleep in a wait that a cancel does not end |
+//! | 5 | `QUEUED` | holder | the statement number is given to a command that has not begun |
+//! | 6 | `CANCEL` | killer | the numbered statement is to end |
+//! | 7–8 | `TERMINATE` | killer | 0 or the strength of the termination asked for |
+//! | 9 | `ENDED` | holder | the session has ended; nothing changes any more |
+//! | 12–27 | `SLOT` | runner | 0 while detached, else the place of the thread it is attached to |
+//! | 28–63 | `STATEMENT` | runner | the number of the statement that runs, ran last, or is queued |
+//!
+//! The *holder* owns the `Session`, the *runner* is the thread it is attached to, and a
+//! *killer* is anyone. Rules:
+//! 1. Each transition is a pure function of the word, applied by one read-modify-write, so
+//!    all of them stand in one order, the same for everyone.
+//! 2. Only killers set `CANCEL` and `TERMINATE`. Nothing clears `TERMINATE`. `CANCEL` is
+//!    cleared by what ends its statement, in the same step.
+//! 3. `ATTENTION` is derived from the rest in each step; a safe point looks at nothing else.
+//! 4. `SLOT` names a thread exactly as long as someone holds that thread's record: a place is
+//!    given to another thread only when the last reference is gone.
+//!
+//! Orderings: each read-modify-write is `AcqRel`. The acquire half pairs with the release half
+//! of whichever step wrote the value it read, so whoever sees a step also sees what its author
+//! did before it: a killer that sees `ASLEEP` sees the waker left before it, a holder that sees
+//! `TERMINATE` needs the record's lock to learn more and gets it after the killer. The one
+//! relaxed load is the safe point's: it decides nothing but whether to take the cold path,
+//! which starts with the record's lock and an acquiring load.
+
+use crate::id::StatementId;
+use crate::interrupt::When;
+use crate::sync::{AtomicU64, Ordering};
+#[cfg(safepoint_loom)]
+use crate::twin::Twin;
+use std::fmt;
+
+const ATTENTION: u64 = 1 << 0;
+const IN_STATEMENT: u64 = 1 << 1;
+const IN_TRANSACTION: u64 = 1 << 2;
+const ASLEEP: u64 = 1 << 3;
+const DEAF: u64 = 1 << 4;
+const QUEUED: u64 = 1 << 5;
+const CANCEL: u64 = 1 << 6;
+const TERMINATE_SHIFT: u32 = 7;
+const TERMINATE: u64 = 0b11 << TERMINATE_SHIFT;
+const ENDED: u64 = 1 << 9;
+const SLOT_SHIFT: u32 = 12;
+const SLOT: u64 = 0xffff << SLOT_SHIFT;
+const STATEMENT_SHIFT: u32 = 28;
+const LAST_STATEMENT: u64 = u64::MAX >> STATEMENT_SHIFT;
+
+/// The place of a thread in the session words of those attached to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(u16);
+
+impl Slot {
+    /// The thread that runs one session and no other.
+    pub(crate) const OWN: Slot = Slot(u16::MAX);
+    /// How many places there are beside [`Slot::OWN`].
+    pub(crate) const COUNT: usize = u16::MAX as usize - 1;
+
+    /// Place `index` of [`Slot::COUNT`].
+    pub(crate) fn new(index: usize) -> Option<Slot> {
+        (index < Slot::COUNT).then_some(Slot(index as u16 + 1))
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize - 1
+    }
+}
+
+/// What a session's word says at one moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Snapshot(u64);
+
+/// Why a killer's step was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Void {
+    /// The session has ended.
+    Ended,
+    /// It is not attached to the thread that was named.
+    NotThere,
+    /// The statement that was named is over.
+    Stale,
+    /// The statement that was named has not been given out.
+    NotYet,
+    /// No statement runs, and none was named.
+    NothingRuns,
+}
+
+/// Why a statement does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoBegin {
+    /// A termination is due first.
+    Terminate,
+    /// The numbers are used up.
+    Exhausted,
+}
+
+impl Snapshot {
+    pub(crate) const FIRST: Snapshot = Snapshot(0);
+
+    fn has(self, bits: u64) -> bool {
+        self.0 & bits != 0
+    }
+
+    fn with(self, bits: u64) -> Snapshot {
+        Snapshot(self.0 | bits)
+    }
+
+    fn without(self, bits: u64) -> Snapshot {
+        Snapshot(self.0 & !bits)
+    }
+
+    fn with_statement(self, number: u64) -> Snapshot {
+        Snapshot(self.0 & (u64::MAX >> (64 - STATEMENT_SHIFT)) | number << STATEMENT_SHIFT)
+    }
+
+    /// Rule 3.
+    fn settled(self) -> Snapshot {
+        if self.terminate_due() || self.cancel_due() {
+            self.with(ATTENTION)
+        } else {
+            self.without(ATTENTION)
+        }
+    }
+
+    // Questions.
+
+    pub(crate) fn attention(self) -> bool {
+        self.has(ATTENTION)
+    }
+    pub(crate) fn in_statement(self) -> bool {
+        self.has(IN_STATEMENT)
+    }
+    pub(crate) fn in_transaction(self) -> bool {
+        self.has(IN_TRANSACTION)
+    }
+    pub(crate) fn asleep(self) -> bool {
+        self.has(ASLEEP)
+    }
+    pub(crate) fn queued(self) -> bool {
+        self.has(QUEUED)
+    }
+    pub(crate) fn cancelled(self) -> bool {
+        self.has(CANCEL)
+    }
+    pub(crate) fn ended(self) -> bool {
+        self.has(ENDED)
+    }
+
+    pub(crate) fn slot(self) -> Option<Slot> {
+        let raw = (self.0 & SLOT) >> SLOT_SHIFT;
+        (raw != 0).then_some(Slot(raw as u16))
+    }
+
+    fn number(self) -> u64 {
+        self.0 >> STATEMENT_SHIFT
+    }
+
+    /// The statement that runs, or the queued command's.
+    pub(crate) fn statement(self) -> Option<StatementId> {
+        self.has(IN_STATEMENT | QUEUED).then_some(StatementId(self.number()))
+    }
+
+    /// The statement that runs, is queued, or ran last.
+    pub(crate) fn last_statement(self) -> StatementId {
+        StatementId(self.number())
+    }
+
+    /// The termination asked for, due or not.
+    pub(crate) fn terminate_asked(self) -> Option<When> {
+        match (self.0 & TERMINATE) >> TERMINATE_SHIFT {
+            0 => None,
+            1 => Some(When::AfterTransaction),
+            2 => Some(When::AfterStatement),
+            _ => Some(When::Immediate),
+        }
+    }
+
+    pub(crate) fn terminate_due(self) -> bool {
+        !self.ended()
+            && match self.terminate_asked() {
+                None => false,
+                Some(When::Immediate) => true,
+                Some(When::AfterStatement) => !self.has(IN_STATEMENT),
+                Some(When::AfterTransaction) => !self.has(IN_STATEMENT | IN_TRANSACTION),
+            }
+    }
+
+    pub(crate) fn cancel_due(self) -> bool {
+        self.has(CANCEL) && self.has(IN_STATEMENT) && !self.has(DEAF | ENDED)
+    }
+
+    /// Whether a killer that brought the word here has someone to wake.
+    pub(crate) fn wants_waking(self) -> bool {
+        self.attention() && (self.asleep() || self.slot().is_none())
+    }
+
+    // The holder's and the runner's steps.
+
+    pub(crate) fn attach(self, slot: Slot) -> Snapshot {
+        self.with(u64::from(slot.0) << SLOT_SHIFT)
+    }
+
+    /// Back to idle. A queued command that was not begun is void, and what was asked of it.
+    pub(crate) fn detach(self) -> Snapshot {
+        self.without(SLOT | IN_STATEMENT | ASLEEP | DEAF | QUEUED | CANCEL).settled()
+    }
+
+    /// Back to the queue: the command that was not begun keeps its number, or one gets it now.
+    pub(crate) fn detach_queued(self) -> Snapshot {
+        if self.has(QUEUED) {
+            self.without(SLOT | ASLEEP | DEAF).settled()
+        } else {
+            self.detach().queue()
+        }
+    }
+
+    /// Gives the next number to a command that waits for a thread.
+    pub(crate) fn queue(self) -> Snapshot {
+        if self.has(QUEUED | IN_STATEMENT) || self.number() == LAST_STATEMENT {
+            self
+        } else {
+            self.with_statement(self.number() + 1).with(QUEUED).settled()
+        }
+    }
+
+    pub(crate) fn begin(self) -> Result<Snapshot, NoBegin> {
+        if self.terminate_due() {
+            Err(NoBegin::Terminate)
+        } else if self.has(QUEUED) {
+            Ok(self.without(QUEUED).with(IN_STATEMENT).settled())
+        } else if self.number() == LAST_STATEMENT {
+            Err(NoBegin::Exhausted)
+        } else {
+            Ok(self.with_statement(self.number() + 1).with(IN_STATEMENT).settled())
+        }
+    }
+
+    pub(crate) fn finish(self) -> Snapshot {
+        self.without(IN_STATEMENT | CANCEL).settled()
+    }
+
+    pub(crate) fn set_transaction(self, open: bool) -> Snapshot {
+        if open { self.with(IN_TRANSACTION) } else { self.without(IN_TRANSACTION) }.settled()
+    }
+
+    pub(crate) fn sleep(self, deaf: bool) -> Snapshot {
+        self.with(ASLEEP | if deaf { DEAF } else { 0 }).settled()
+    }
+
+    pub(crate) fn wake(self) -> Snapshot {
+        self.without(ASLEEP | DEAF).settled()
+    }
+
+    pub(crate) fn end(self) -> Snapshot {
+        self.detach().with(ENDED).settled()
+    }
+
+    // The killers' steps. One that changes nothing was accepted and adds nothing.
+
+    pub(crate) fn terminate(self, when: When, only: Option<Slot>) -> Result<Snapshot, Void> {
+        if self.ended() {
+            Err(Void::Ended)
+        } else if only.is_some() && self.slot() != only {
+            Err(Void::NotThere)
+        } else if self.terminate_asked() >= Some(when) {
+            Ok(self)
+        } else {
+            let strength = match when {
+                When::AfterTransaction => 1,
+                When::AfterStatement => 2,
+                When::Immediate => 3,
+            };
+            Ok(self.without(TERMINATE).with(strength << TERMINATE_SHIFT).settled())
+        }
+    }
+
+    /// `None` names whatever runs.
+    pub(crate) fn cancel(
+        self,
+        named: Option<StatementId>,
+        only: Option<Slot>,
+    ) -> Result<Snapshot, Void> {
+        if self.ended() {
+            return Err(Void::Ended);
+        }
+        if only.is_some() && self.slot() != only {
+            return Err(Void::NotThere);
+        }
+        match named {
+            None if self.in_statement() => Ok(self.with(CANCEL).settled()),
+            None => Err(Void::NothingRuns),
+            #[cfg(safepoint_loom)]
+            Some(_) if Twin::StatementNotCompared.is_on() && self.in_statement() => {
+                Ok(self.with(CANCEL).settled())
+            }
+            Some(StatementId(number)) if number == 0 || number > self.number() => Err(Void::NotYet),
+            Some(id) if self.statement() == Some(id) => Ok(self.with(CANCEL).settled()),
+            Some(_) => Err(Void::Stale),
+        }
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = [
+            (ATTENTION, "attention"),
+            (IN_STATEMENT, "in-statement"),
+            (IN_TRANSACTION, "in-transaction"),
+            (ASLEEP, "asleep"),
+            (DEAF, "deaf"),
+            (QUEUED, "queued"),
+            (CANCEL, "cancel"),
+            (ENDED, "ended"),
+        ];
+        let mut set = f.debug_set();
+        set.entries(flags.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name));
+        set.entry(&self.terminate_asked()).entry(&self.slot()).entry(&self.number()).finish()
+    }
+}
+
+/// A step that was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) before: Snapshot,
+    pub(crate) after: Snapshot,
+}
+
+/// The atomic word itself.
+#[derive(Debug)]
+pub(crate) struct Word(AtomicU64);
+
+impl Word {
+    pub(crate) fn new() -> Word {
+        Word(AtomicU64::new(Snapshot::FIRST.0))
+    }
+
+    /// The safe point. Relaxed: see the head of the module.
+    #[inline]
+    pub(crate) fn attention(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & ATTENTION != 0
+    }
+
+    /// Acquire, pairs with the release half of the step that wrote what is read.
+    pub(crate) fn load(&self) -> Snapshot {
+        Snapshot(self.0.load(Ordering::Acquire))
+    }
+
+    /// Takes a step that always can be taken.
+    pub(crate) fn step(&self, next: impl Fn(Snapshot) -> Snapshot) -> Step {
+        match self.try_step(|word| Ok::<_, std::convert::Infallible>(next(word))) {
+            Ok(step) => step,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Takes a step, or leaves the word alone where the pure function refuses. A refusal
+    /// was true at the moment of an acquiring load.
+    pub(crate) fn try_step<E>(
+        &self,
+        next: impl Fn(Snapshot) -> Result<Snapshot, E>,
+    ) -> Result<Step, E> {
+        let mut seen = self.0.load(Ordering::Acquire);
+        loop {
+            let before = Snapshot(seen);
+            let after = next(before)?;
+            #[cfg(safepoint_loom)]
+            if Twin::LoadThenStore.is_on() {
+                self.0.store(after.0, Ordering::Release);
+                return Ok(Step { before, after });
+            }
+            match self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(Step { before, after }),
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "word_tests.rs"]
+mod tests;
