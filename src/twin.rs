@@ -14,8 +14,9 @@ pub enum Twin {
     WakerAfterAsleep,
     /// The sleeper does not look at what the step to sleep returned.
     NoRecheckBeforeSleep,
-    /// Going idle hands the session over after its word says "detached".
-    HandOverAfterDetach,
+    /// Going idle puts the session into its seat after its word says "detached". The mistake
+    /// is the scene's own, which stands for the pool's worker.
+    SeatedAfterDetach,
 }
 
 std::thread_local! {
@@ -24,7 +25,9 @@ std::thread_local! {
 }
 
 impl Twin {
-    pub(crate) fn is_on(self) -> bool {
+    /// Whether this mistake is built in now.
+    #[must_use]
+    pub fn is_on(self) -> bool {
         ON.get() == Some(self)
     }
 

@@ -1,0 +1,92 @@
+//! Promise 1: between an accepted kill and the end of the session nothing clears it.
+
+mod common;
+
+use common::{Seat, immediate, killed, killer, model};
+use safepoint_under_loom::{Description, Session, SessionManager, Thread, ThreadModel, Twin};
+
+fn pool() -> (SessionManager, Session, Thread) {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let session = manager.open(Description::default()).unwrap();
+    let worker = manager.register_worker("worker").unwrap();
+    (manager, session, worker)
+}
+
+/// openGauss, hole 1: a kill that arrives while the worker puts the session down is dropped.
+#[test]
+fn kill_dropped_while_changing_threads() {
+    let twins = [Twin::LoadThenStore, Twin::SeatedAfterDetach];
+    model("kill_dropped_while_changing_threads", false, kill_against_detach, &twins);
+}
+
+fn kill_against_detach() {
+    let (manager, session, worker) = pool();
+    let id = session.id();
+    let seat = Seat::new(session);
+    let mut session = seat.take().unwrap();
+    let attached = session.attach(&worker).unwrap();
+    let killer = killer(&manager, id);
+
+    let locked = (!Twin::SeatedAfterDetach.is_on()).then(|| seat.session.lock().unwrap());
+    match attached.detach() {
+        Ok(()) => *locked.unwrap_or_else(|| seat.session.lock().unwrap()) = Some(session),
+        Err(_) => {
+            drop(locked);
+            seat.end(session);
+        }
+    }
+
+    let receipt = killer.join().unwrap().expect("the session is alive until it is killed");
+    assert!(killed(&receipt), "an accepted kill was lost");
+    assert_eq!(seat.told(), 1, "the client is told once");
+    assert!(manager.is_empty());
+}
+
+/// openGauss, hole 5: attach overwrites "closing".
+#[test]
+fn attach_overwrites_closing() {
+    model("attach_overwrites_closing", true, kill_against_attach, &[Twin::LoadThenStore]);
+}
+
+fn kill_against_attach() {
+    let (manager, session, worker) = pool();
+    let id = session.id();
+    let seat = Seat::new(session);
+    let killer = killer(&manager, id);
+
+    if let Some(mut session) = seat.take() {
+        let attached = session.attach(&worker).unwrap();
+        let due = attached.check();
+        let mut place = seat.session.lock().unwrap();
+        match (due, attached.detach()) {
+            (Ok(()), Ok(())) => *place = Some(session),
+            _ => {
+                drop(place);
+                seat.end(session);
+            }
+        }
+    }
+
+    let receipt = killer.join().unwrap().expect("the session is alive until it is killed");
+    assert!(killed(&receipt), "an accepted kill was lost");
+    assert_eq!(seat.told(), 1, "the client is told once");
+}
+
+/// openGauss, hole 3: two kills of one thread's sessions merge, and both are lost.
+#[test]
+fn two_kills_merge_and_both_are_lost() {
+    model("two_kills_merge_and_both_are_lost", false, kill_against_kill, &[]);
+}
+
+fn kill_against_kill() {
+    let (manager, mut session, worker) = pool();
+    let id = session.id();
+    let attached = session.attach(&worker).unwrap();
+    let other = killer(&manager, id);
+    let mine = manager.terminate(id, immediate()).unwrap();
+    let theirs = other.join().unwrap().unwrap();
+    attached.check().expect_err("told twice");
+    drop(attached);
+    session.close();
+    assert!(killed(&mine) && killed(&theirs));
+}
