@@ -1,13 +1,13 @@
 //! The session of the calling thread, for code that was handed none.
 
-use crate::id::SessionId;
-use crate::interrupt::Interrupt;
+use crate::id::{SessionId, ThreadId};
+use crate::interrupt::{Author, Interrupt};
 use crate::record::Record;
 use crate::sync::per_thread;
 use crate::wait;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 per_thread! {
     static CURRENT: RefCell<Option<Arc<Record>>> = RefCell::new(None);
@@ -77,6 +77,18 @@ pub fn current_session() -> Option<SessionId> {
     current().map(|record| record.id())
 }
 
+/// The id of the calling thread, if it runs a session.
+#[must_use]
+pub fn current_thread() -> Option<ThreadId> {
+    current().and_then(|record| record.thread_in(record.look()))
+}
+
+/// The session attached to the calling thread, as the author of a request.
+#[must_use]
+pub fn current_author() -> Option<Author> {
+    current().map(|record| record.author())
+}
+
 /// [`Attached::sleep`](crate::Attached::sleep) for code that was handed no session; a plain
 /// sleep on a thread that runs none.
 ///
@@ -98,9 +110,25 @@ pub fn sleep(time: Duration) -> Result<(), Interrupt> {
 /// # Errors
 /// The [`Interrupt`] that is due and not held off.
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, Interrupt> {
-    let output = match current() {
-        Some(record) => wait::block_on(&record, future, None)?,
-        None => wait::block_on_deaf(future, None),
-    };
+    let output = block_on_until(future, None)?;
     Ok(output.expect("without a deadline there is an output"))
+}
+
+/// As [`block_on`], for at most `limit`. `None` says that it ran out.
+///
+/// # Errors
+/// The [`Interrupt`] that is due and not held off.
+pub fn block_on_for<F: Future>(limit: Duration, future: F) -> Result<Option<F::Output>, Interrupt> {
+    // A limit too long for the clock is no limit.
+    block_on_until(future, Instant::now().checked_add(limit))
+}
+
+fn block_on_until<F: Future>(
+    future: F,
+    deadline: Option<Instant>,
+) -> Result<Option<F::Output>, Interrupt> {
+    match current() {
+        Some(record) => wait::block_on(&record, future, deadline),
+        None => Ok(wait::block_on_deaf(future, deadline)),
+    }
 }

@@ -23,7 +23,9 @@ mod wait;
 mod word;
 
 pub use activity::{Description, STATEMENT_TEXT_BYTES, SessionRow, Sessions, ThreadRow};
-pub use ambient::{block_on, check, current_session, sleep};
+pub use ambient::{
+    block_on, block_on_for, check, current_author, current_session, current_thread, sleep,
+};
 pub use id::{InvalidId, SessionId, StatementId, ThreadId};
 pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
 pub use kill::{

@@ -122,6 +122,12 @@ impl Record {
         })
     }
 
+    pub(crate) fn author(&self) -> Author {
+        let (user, admin) =
+            self.about(|about| (about.description.user.clone(), about.description.admin));
+        Author { session: Some(self.id), user: Some(user), admin }
+    }
+
     pub(crate) fn about<T>(&self, look: impl FnOnce(&mut About) -> T) -> T {
         look(&mut self.about.lock())
     }

@@ -196,8 +196,7 @@ impl Attached<'_> {
     /// The session as the author of a request.
     #[must_use]
     pub fn author(&self) -> Author {
-        let (user, admin) = self.describe(|about| (about.user.clone(), about.admin));
-        Author { session: Some(self.id()), user: Some(user), admin }
+        self.record.author()
     }
 
     /// Looks at or changes what is known of the session.

@@ -1,1 +1,63 @@
-fn main() {}
+//! SQLite behind the PostgreSQL protocol, with sessions that can be killed: `psql`, `pgbench`
+//! and drivers connect as they are.
+//!
+//! It embeds the library through its public API only.
+
+#![forbid(unsafe_code)]
+
+mod activity;
+mod args;
+mod compat;
+mod connection;
+mod describe;
+mod engine;
+mod functions;
+mod keys;
+mod plan;
+mod run;
+mod server;
+mod settings;
+mod shared;
+mod split;
+mod stream;
+mod transcript;
+mod types;
+mod wire;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match args::parse(std::env::args_os().skip(1)) {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            print!("{}", args::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(wrong) => {
+            eprintln!("server: {wrong}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    let done = if args.transcript { transcript::play(&args) } else { serve(&args) };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(wrong) => {
+            eprintln!("server: {wrong}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &args::Args) -> Result<(), String> {
+    // Before the first thread starts, so that no signal is missed.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| e.to_string())?;
+    let server = server::Server::start(args)?;
+    // Someone may be waiting for this line; whether they still are is their business.
+    let _ = writeln!(std::io::stdout(), "listening on {}", server.address());
+    let _ = std::io::stdout().flush();
+    signals.forever().next();
+    if server.shut_down() { Ok(()) } else { Err("some sessions did not end in time".into()) }
+}

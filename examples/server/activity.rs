@@ -1,0 +1,96 @@
+//! `pg_stat_activity`: a view over `json_each`, SQLite's own virtual table, fed with a snapshot
+//! of the manager. (A virtual table of one's own takes an `unsafe impl` with rusqlite.)
+
+use crate::shared::Shared;
+use jiff::Timestamp;
+use safepoint::{Doing, SessionRow, ThreadRow};
+use serde_json::{Value, json};
+use std::time::SystemTime;
+
+/// Makes the view. It lives in a schema of its own, where qualified names find it too.
+pub(crate) const VIEWS: &str = "
+ATTACH ':memory:' AS pg_catalog;
+CREATE VIEW pg_catalog.pg_stat_activity AS
+SELECT CAST(value ->> 'pid' AS BIGINT) AS pid,
+       CAST(value ->> 'sessionid' AS BIGINT) AS sessionid,
+       value ->> 'usename' AS usename,
+       value ->> 'application_name' AS application_name,
+       value ->> 'client_addr' AS client_addr,
+       value ->> 'backend_start' AS backend_start,
+       value ->> 'xact_start' AS xact_start,
+       value ->> 'query_start' AS query_start,
+       value ->> 'state_change' AS state_change,
+       value ->> 'state' AS state,
+       value ->> 'query' AS query,
+       CAST(value ->> 'query_id' AS BIGINT) AS query_id
+FROM json_each(safepoint_activity());
+";
+
+/// All rows, as one JSON array.
+pub(crate) fn snapshot(shared: &Shared) -> String {
+    let threads = shared.manager.threads();
+    let threads = threads.iter().map(|row| thread_row(row, shared.owner()));
+    // A client that has not said who it is has no session as far as SQL can tell.
+    let sessions = shared.manager.sessions().filter(|row| !row.description.user.is_empty());
+    Value::Array(sessions.map(|row| session_row(&row)).chain(threads).collect()).to_string()
+}
+
+fn session_row(row: &SessionRow) -> Value {
+    let running = matches!(row.doing, Doing::Running | Doing::Waiting);
+    let transaction_start = row.transaction_start.or(row.statement_start.filter(|_| running));
+    json!({
+        "pid": row.thread.map_or(0, safepoint::ThreadId::get),
+        "sessionid": row.session.get(),
+        "usename": &*row.description.user,
+        "application_name": &*row.description.application,
+        "client_addr": &*row.description.client,
+        "backend_start": time(Some(row.opened)),
+        "xact_start": time(transaction_start),
+        "query_start": time(row.statement_start),
+        "state_change": time(Some(row.changed)),
+        "state": state(row.doing),
+        "query": row.text,
+        "query_id": row.statement.map_or(0, safepoint::StatementId::get),
+    })
+}
+
+/// The server's own threads: pid and sessionid are equal, and there is no client.
+fn thread_row(row: &ThreadRow, owner: &str) -> Value {
+    json!({
+        "pid": row.thread.get(),
+        "sessionid": row.thread.get(),
+        "usename": owner,
+        "application_name": &*row.name,
+        "backend_start": time(Some(row.since)),
+        "query": "",
+        "query_id": 0,
+    })
+}
+
+fn state(doing: Doing) -> &'static str {
+    match doing {
+        Doing::Running | Doing::Waiting => "active",
+        Doing::Queued => "queued",
+        Doing::IdleInTransaction => "idle in transaction",
+        _ => "idle",
+    }
+}
+
+/// As PostgreSQL prints a `timestamptz` in UTC.
+fn time(at: Option<SystemTime>) -> Option<String> {
+    let at = Timestamp::try_from(at?).ok()?;
+    Some(at.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn times_look_as_postgresql_prints_them() {
+        let at = UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042);
+        assert_eq!(time(Some(at)).as_deref(), Some("2023-11-14 22:13:20.000042+00"));
+        assert_eq!(time(None), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+pub(crate) const USAGE: &str = "\
+SQLite behind the PostgreSQL protocol, with sessions that can be killed
+
+usage: server [OPTION]...
+
+  --listen ADDRESS:PORT     where to listen; port 0 picks a free one [127.0.0.1:5433]
+  --allow-remote            allow an address that is not this machine's own
+  --thread-pool on|off      share worker threads, or one thread for each session [on]
+  --workers N               how many workers share the sessions [one per core]
+  --database FILE           the SQLite database [a file in a temporary folder]
+  --admin USER              an administrator; may be given several times [omm]
+  --transcript              play the reference page's example against this server, and stop
+  --test-functions          add the function safepoint_test_panic(), for tests
+  -h, --help                say this
+";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Args {
+    pub(crate) listen: SocketAddr,
+    pub(crate) thread_pool: bool,
+    pub(crate) workers: usize,
+    pub(crate) database: Option<PathBuf>,
+    pub(crate) admins: Vec<String>,
+    pub(crate) transcript: bool,
+    pub(crate) test_functions: bool,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        Args {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
+            thread_pool: true,
+            workers,
+            database: None,
+            admins: Vec::new(),
+            transcript: false,
+            test_functions: false,
+        }
+    }
+}
+
+/// `None` where only the usage was asked for.
+pub(crate) fn parse(
+    words: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<Option<Args>, String> {
+    use lexopt::ValueExt;
+    use lexopt::prelude::{Long, Short, Value};
+    let mut parser = lexopt::Parser::from_args(words);
+    let mut args = Args::default();
+    let mut allow_remote = false;
+    while let Some(word) = parser.next().map_err(|e| e.to_string())? {
+        let option = match word {
+            Long(option) => option.to_string(),
+            Short('h') => return Ok(None),
+            Value(word) => return Err(format!("unexpected word {word:?}")),
+            other => return Err(other.unexpected().to_string()),
+        };
+        let mut value = || {
+            let value = parser.value().map_err(|e| e.to_string())?;
+            value.string().map_err(|e| format!("--{option}: {e}"))
+        };
+        let expected = |what: &str, got: &str| format!("--{option}: expected {what}, got {got:?}");
+        match option.as_str() {
+            "listen" => {
+                let text = value()?;
+                let what = "an address and a port such as 127.0.0.1:5433";
+                args.listen = text.parse().map_err(|_| expected(what, &text))?;
+            }
+            "allow-remote" => allow_remote = true,
+            "thread-pool" => {
+                args.thread_pool = match value()?.as_str() {
+                    "on" => true,
+                    "off" => false,
+                    other => return Err(expected("on or off", other)),
+                };
+            }
+            "workers" => {
+                let text = value()?;
+                let number = text.parse().ok().filter(|n| (1..=4096).contains(n));
+                args.workers = number.ok_or_else(|| expected("a number from 1 to 4096", &text))?;
+            }
+            "database" => {
+                args.database = Some(parser.value().map_err(|e| e.to_string())?.into());
+            }
+            "admin" => args.admins.push(value()?),
+            "transcript" => args.transcript = true,
+            "test-functions" => args.test_functions = true,
+            "help" => return Ok(None),
+            other => return Err(format!("no such option: --{other}")),
+        }
+    }
+    if !allow_remote && !is_loopback(args.listen.ip()) {
+        return Err(format!(
+            "--listen: {} can be reached from other machines, and nobody has to prove who they \
+             are here; say --allow-remote if that is meant",
+            args.listen.ip()
+        ));
+    }
+    if args.admins.is_empty() {
+        args.admins.push("omm".into());
+    }
+    Ok(Some(args))
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &str) -> Result<Option<Args>, String> {
+        parse(words.split_whitespace().map(Into::into))
+    }
+
+    #[test]
+    fn what_is_given_is_taken() {
+        let args = parsed("--listen 127.0.0.1:0 --thread-pool=off --workers 3 --admin a --admin b");
+        let args = args.unwrap().unwrap();
+        assert_eq!((args.listen.port(), args.thread_pool, args.workers), (0, false, 3));
+        assert_eq!(args.admins, ["a", "b"]);
+        assert_eq!(parsed("").unwrap().unwrap().admins, ["omm"]);
+        assert_eq!(parsed("--help"), Ok(None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (words, said) in [
+            ("--listen here", "--listen: expected an address"),
+            ("--thread-pool maybe", "expected on or off"),
+            ("--workers 0", "expected a number from 1"),
+            ("--workers", "missing argument"),
+            ("--wrong", "--wrong"),
+            ("word", "unexpected word"),
+            ("--listen 0.0.0.0:5433", "--allow-remote"),
+            ("--listen [::]:5433", "--allow-remote"),
+        ] {
+            let error = parsed(words).expect_err(words);
+            assert!(error.contains(said), "{words}: {error}");
+        }
+        assert!(parsed("--listen 0.0.0.0:1 --allow-remote").is_ok());
+        assert!(parsed("--listen [::1]:1").is_ok());
+    }
+}

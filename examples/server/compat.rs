@@ -1,0 +1,304 @@
+//! The few statements that PostgreSQL's tools send and SQLite has other words for.
+
+mod copy;
+mod cursor;
+
+use crate::split::{Kind, Token, tokens};
+use crate::types::SqlError;
+
+pub(crate) use copy::CopyDecoder;
+use cursor::Cursor;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rewrite<'a> {
+    /// SQLite takes the statement as it is.
+    Same,
+    /// Run these in its place, in order.
+    Statements(Vec<String>),
+    /// `COPY table [(columns)] FROM STDIN` in text format, names quoted as they were written.
+    Copy { table: &'a str, columns: Vec<&'a str> },
+    /// Nothing in SQLite comes close.
+    Unsupported(SqlError),
+}
+
+/// Rewrites one statement, as `split` gives it.
+pub(crate) fn rewrite(stmt: &str) -> Rewrite<'_> {
+    let Some(first) = tokens(stmt).next() else {
+        return Rewrite::Same;
+    };
+    type Rule = for<'a> fn(&mut Cursor<'a>) -> Option<Rewrite<'a>>;
+    let rule: Rule = match first.text.to_ascii_lowercase().as_str() {
+        "begin" | "start" => begin,
+        "commit" | "end" => commit,
+        "rollback" | "abort" => rollback,
+        "drop" => drop_list,
+        "truncate" => truncate,
+        "create" => create_table,
+        "alter" => alter_table,
+        "vacuum" | "analyze" | "analyse" => vacuum,
+        "copy" => copy_from,
+        _ => return Rewrite::Same,
+    };
+    rule(&mut Cursor::new(stmt)).unwrap_or(Rewrite::Same)
+}
+
+fn run<'a>(statements: &[&str]) -> Option<Rewrite<'a>> {
+    Some(Rewrite::Statements(statements.iter().map(|&s| s.to_owned()).collect()))
+}
+
+fn unsupported<'a>(message: &str) -> Option<Rewrite<'a>> {
+    Some(Rewrite::Unsupported(SqlError::new("0A000", message)))
+}
+
+fn begin<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    if !c.take(&["START", "TRANSACTION"]) {
+        c.take(&["BEGIN"]);
+        if c.done() {
+            return None;
+        }
+        c.take_any(&["WORK", "TRANSACTION"]);
+    }
+    while !c.done() {
+        let known = c.take(&["ISOLATION", "LEVEL", "SERIALIZABLE"])
+            || c.take(&["ISOLATION", "LEVEL", "REPEATABLE", "READ"])
+            || c.take(&["ISOLATION", "LEVEL", "READ", "COMMITTED"])
+            || c.take(&["ISOLATION", "LEVEL", "READ", "UNCOMMITTED"])
+            || c.take(&["READ", "ONLY"])
+            || c.take(&["READ", "WRITE"])
+            || c.take(&["NOT", "DEFERRABLE"])
+            || c.take(&["DEFERRABLE"]);
+        if !known {
+            return None;
+        }
+        c.take_punct(",");
+    }
+    run(&["BEGIN"])
+}
+
+/// `[AND [NO] CHAIN]` at the end of a statement: whether there is a chain.
+fn chain(c: &mut Cursor<'_>) -> Option<bool> {
+    let chained = c.take(&["AND", "CHAIN"]);
+    if !chained {
+        c.take(&["AND", "NO", "CHAIN"]);
+    }
+    c.done().then_some(chained)
+}
+
+fn commit<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    c.take_any(&["WORK", "TRANSACTION"]);
+    match chain(c)? {
+        true => run(&["COMMIT", "BEGIN"]),
+        false => run(&["COMMIT"]),
+    }
+}
+
+fn rollback<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    c.take_any(&["WORK", "TRANSACTION"]);
+    if c.take(&["TO"]) {
+        c.take(&["SAVEPOINT"]);
+        let name = c.ident()?;
+        return c.done().then(|| Rewrite::Statements(vec![format!("ROLLBACK TO {name}")]));
+    }
+    match chain(c)? {
+        true => run(&["ROLLBACK", "BEGIN"]),
+        false => run(&["ROLLBACK"]),
+    }
+}
+
+fn drop_list<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    let kind = ["TABLE", "VIEW", "INDEX"].into_iter().find(|k| c.take(&[k]))?;
+    let if_exists = if c.take(&["IF", "EXISTS"]) { "IF EXISTS " } else { "" };
+    let mut statements = Vec::new();
+    loop {
+        statements.push(format!("DROP {kind} {if_exists}{}", c.name()?.1));
+        if !c.take_punct(",") {
+            break;
+        }
+    }
+    c.take_any(&["CASCADE", "RESTRICT"]);
+    c.done().then_some(Rewrite::Statements(statements))
+}
+
+fn truncate<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    c.take(&["TABLE"]);
+    let mut statements = Vec::new();
+    loop {
+        if c.tokens.get(c.at + 1).is_some_and(Token::is_name) {
+            c.take(&["ONLY"]);
+        }
+        statements.push(format!("DELETE FROM {}", c.name()?.1));
+        c.take_punct("*");
+        if !c.take_punct(",") {
+            break;
+        }
+    }
+    if c.take(&["RESTART", "IDENTITY"]) || c.take(&["CASCADE"]) {
+        return unsupported("TRUNCATE does no more than delete the rows of the tables it names");
+    }
+    c.take(&["CONTINUE", "IDENTITY"]);
+    c.take(&["RESTRICT"]);
+    c.done().then_some(Rewrite::Statements(statements))
+}
+
+/// Takes out UNLOGGED, storage parameters and the tablespace.
+fn create_table<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    let unlogged = c.take(&["UNLOGGED"]);
+    c.take_any(&["TEMP", "TEMPORARY"]);
+    let table = c.at;
+    if !c.take(&["TABLE"]) {
+        return None;
+    }
+    c.take(&["IF", "NOT", "EXISTS"]);
+    c.name()?;
+    let head_from = if unlogged { table } else { 1 };
+    if c.peek().is_some_and(|t| t.is_punct("(")) && !c.skip_parenthesis() {
+        return None;
+    }
+    let head_end = c.tokens[c.at - 1].end();
+    let mut stripped = unlogged;
+    loop {
+        let parenthesis = c.tokens.get(c.at + 1).is_some_and(|t| t.is_punct("("));
+        if parenthesis && c.take(&["WITH"]) {
+            if !c.skip_parenthesis() {
+                return None;
+            }
+        } else if !(c.take(&["TABLESPACE"]) && c.ident().is_some()) {
+            break;
+        }
+        stripped = true;
+    }
+    if !stripped {
+        return None;
+    }
+    let head = &c.stmt[c.tokens[head_from].start..head_end];
+    let statement = format!("CREATE {head} {}", c.source_after(c.at));
+    Some(Rewrite::Statements(vec![statement.trim_end().to_owned()]))
+}
+
+fn alter_table<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    if !c.take(&["TABLE"]) {
+        return None;
+    }
+    c.take(&["IF", "EXISTS"]);
+    if c.tokens.get(c.at + 1).is_some_and(Token::is_name) && !c.tokens[c.at + 1].is("ADD") {
+        c.take(&["ONLY"]);
+    }
+    let (last, name) = c.name()?;
+    if !c.take(&["ADD"]) {
+        return None;
+    }
+    let (schema, table) = name.split_at(last);
+    let constraint = if c.take(&["CONSTRAINT"]) { Some(c.ident()?) } else { None };
+    if !c.take(&["PRIMARY", "KEY"]) {
+        if constraint.is_some() || c.take_any(&["FOREIGN", "UNIQUE", "CHECK"]) {
+            return unsupported("a constraint can only be declared with its table");
+        }
+        return None;
+    }
+    let columns = c.columns()?;
+    if !c.done() {
+        return None;
+    }
+    let index = constraint.map_or_else(|| primary_key_name(table), str::to_owned);
+    Some(Rewrite::Statements(vec![format!(
+        "CREATE UNIQUE INDEX IF NOT EXISTS {schema}{index} ON {table}({})",
+        columns.join(", ")
+    )]))
+}
+
+fn primary_key_name(table: &str) -> String {
+    match table.char_indices().next_back() {
+        Some((last, '"' | '`' | ']')) => format!("{}_pkey{}", &table[..last], &table[last..]),
+        _ => format!("{table}_pkey"),
+    }
+}
+
+/// SQLite takes the name after VACUUM for a schema and rewrites the whole of it, so a table's
+/// VACUUM comes down to its ANALYZE.
+fn vacuum<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    let mut analyze = !c.take(&["VACUUM"]);
+    let vacuum = !analyze;
+    c.at = 1;
+    if c.take(&["INTO"]) {
+        return None;
+    }
+    if c.take_punct("(") {
+        while !c.take_punct(")") {
+            let token = c.peek()?;
+            analyze |= token.is("ANALYZE") || token.is("ANALYSE");
+            c.at += 1;
+        }
+    } else {
+        while c.take_any(&["FULL", "FREEZE", "VERBOSE"]) {}
+        while c.take_any(&["ANALYZE", "ANALYSE", "VERBOSE"]) {
+            analyze = true;
+        }
+    }
+    let mut statements = Vec::new();
+    if vacuum && c.done() {
+        statements.push("VACUUM".to_owned());
+    }
+    if analyze && c.done() {
+        statements.push("ANALYZE".to_owned());
+    }
+    while !c.done() {
+        statements.push(format!("ANALYZE {}", c.name()?.1));
+        if c.peek().is_some_and(|t| t.is_punct("(")) {
+            c.columns()?;
+        }
+        if !c.take_punct(",") && !c.done() {
+            return None;
+        }
+    }
+    Some(Rewrite::Statements(statements))
+}
+
+fn copy_from<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    const ONLY: &str = "only COPY table FROM STDIN in text format is supported";
+    let parsed = copy_target(c);
+    Some(parsed.unwrap_or_else(|| Rewrite::Unsupported(SqlError::new("0A000", ONLY))))
+}
+
+fn copy_target<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    let (_, table) = c.name()?;
+    let columns = if c.peek()?.is_punct("(") { c.columns()? } else { Vec::new() };
+    if !c.take(&["FROM", "STDIN"]) {
+        return None;
+    }
+    c.take(&["WITH"]);
+    if c.take_punct("(") {
+        loop {
+            if c.take(&["FREEZE"]) {
+                let value = |t: &Token<'_>| t.is_name() || t.kind == Kind::Number;
+                c.at += usize::from(c.peek().as_ref().is_some_and(value));
+            } else if c.take(&["FORMAT"]) {
+                let format = c.peek()?;
+                let plain = format.text.trim_matches(['\'', '"']);
+                if !plain.eq_ignore_ascii_case("text") {
+                    return None;
+                }
+                c.at += 1;
+            } else {
+                return None;
+            }
+            if c.take_punct(")") {
+                break;
+            }
+            if !c.take_punct(",") {
+                return None;
+            }
+        }
+    }
+    c.take(&["FREEZE"]);
+    c.done().then_some(Rewrite::Copy { table, columns })
+}
+
+#[cfg(test)]
+mod tests;

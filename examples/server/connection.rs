@@ -1,0 +1,381 @@
+//! One client's connection: messages in, answers out.
+
+mod copy;
+mod extended;
+mod startup;
+
+use crate::keys::CancelKey;
+use crate::plan::{Prepared, plan};
+use crate::run::{Answer, Done, Failure, Rows, Runner, is_for_emergencies};
+use crate::shared::Shared;
+use crate::split;
+use crate::stream::Stream;
+use crate::wire::{Fields, Incoming, Outgoing};
+use extended::Portal;
+use pgwire::messages::PgWireFrontendMessage as Message;
+use safepoint::pool::{Client, End, Next, Priority};
+use safepoint::{Attached, Interrupt, Session};
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// How many times in a row a client is read from before others have their turn.
+const TURNS: usize = 16;
+
+const READ_BYTES: usize = 16 * 1024;
+
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    stream: Stream,
+    incoming: Incoming,
+    /// Messages that have been looked at ahead of their turn.
+    ahead: VecDeque<Message>,
+    outgoing: Outgoing,
+    key: Option<CancelKey>,
+    /// `None` until the client has said who it is.
+    user: Option<User>,
+    /// SQLite is opened with the first statement: an idle connection is cheap.
+    runner: Option<Runner>,
+    prepared: HashMap<String, Arc<Prepared>>,
+    portals: HashMap<String, Portal>,
+    skip_to_sync: bool,
+    at_end: bool,
+    told: bool,
+}
+
+struct User {
+    admin: bool,
+    settings: Option<crate::settings::Settings>,
+}
+
+/// Whether a connection goes on.
+enum Flow {
+    Continue,
+    Close,
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, socket: TcpStream) -> io::Result<Connection> {
+        Ok(Connection {
+            stream: Stream::new(socket, shared.has_pool())?,
+            shared,
+            incoming: Incoming::new(),
+            ahead: VecDeque::new(),
+            outgoing: Outgoing::new(),
+            key: None,
+            user: None,
+            runner: None,
+            prepared: HashMap::new(),
+            portals: HashMap::new(),
+            skip_to_sync: false,
+            at_end: false,
+            told: false,
+        })
+    }
+
+    /// Serves the client until it leaves, on a thread of its own.
+    pub(crate) fn serve(&mut self, session: &mut Attached<'_>) -> Result<(), Interrupt> {
+        let result = loop {
+            match self.work(session) {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Close) => break Ok(()),
+                Err(interrupt) => break Err(interrupt),
+            }
+            match self.read(session) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(interrupt) => break Err(interrupt),
+            }
+        };
+        result.inspect_err(|interrupt| self.tell(interrupt, session))
+    }
+
+    /// Serves what has arrived, on a worker.
+    fn serve_ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+        let mut turns = 0;
+        loop {
+            if let Flow::Close = self.work(session)? {
+                return Ok(Next::Close);
+            }
+            if self.at_end {
+                return Ok(Next::Close);
+            }
+            // The one session that others may be waiting for keeps its worker, so that its
+            // COMMIT needs no other.
+            if self.runner.as_ref().is_some_and(|runner| runner.engine.is_writing()) {
+                if !self.read(session)? {
+                    return Ok(Next::Close);
+                }
+                continue;
+            }
+            turns += 1;
+            if turns > TURNS {
+                return Ok(Next::Again);
+            }
+            match self.read_now() {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
+                Err(_) => return Ok(Next::Close),
+            }
+        }
+    }
+
+    /// Waits for more; `false` where the client has left.
+    fn read(&mut self, session: &Attached<'_>) -> Result<bool, Interrupt> {
+        let mut buffer = [0; READ_BYTES];
+        match self.stream.read(session, &mut buffer)? {
+            Ok(0) | Err(_) => Ok(false),
+            Ok(length) => {
+                self.incoming.feed(&buffer[..length]);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Takes what is there, once.
+    fn read_now(&mut self) -> io::Result<()> {
+        let mut buffer = [0; READ_BYTES];
+        match self.stream.read_now(&mut buffer)? {
+            0 => self.at_end = true,
+            length => self.incoming.feed(&buffer[..length]),
+        }
+        Ok(())
+    }
+
+    /// Runs all messages that are there.
+    fn work(&mut self, session: &mut Attached<'_>) -> Result<Flow, Interrupt> {
+        loop {
+            session.check()?;
+            let next = match self.ahead.pop_front() {
+                Some(message) => Ok(Some(message)),
+                None => self.incoming.next(),
+            };
+            let flow = match next {
+                Ok(None) => return self.send(session),
+                Ok(Some(message)) => self.message(session, message)?,
+                Err(error) => {
+                    self.outgoing.error(&error.fields());
+                    if error.is_fatal() {
+                        Flow::Close
+                    } else {
+                        self.after_error(session, error.extended);
+                        Flow::Continue
+                    }
+                }
+            };
+            if let Flow::Close = flow {
+                self.send(session)?;
+                return Ok(Flow::Close);
+            }
+        }
+    }
+
+    fn send(&mut self, session: &Attached<'_>) -> Result<Flow, Interrupt> {
+        let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
+        match answer.send(session) {
+            Ok(()) => Ok(Flow::Continue),
+            Err(Failure::Interrupt(interrupt)) => Err(interrupt),
+            Err(_) => Ok(Flow::Close),
+        }
+    }
+
+    fn message(&mut self, session: &mut Attached<'_>, message: Message) -> Result<Flow, Interrupt> {
+        if self.user.is_none() {
+            return Ok(self.start(session, message));
+        }
+        if self.skip_to_sync && !matches!(message, Message::Sync(_) | Message::Terminate(_)) {
+            return Ok(Flow::Continue);
+        }
+        let result = match message {
+            Message::Query(query) => self.simple_query(session, &query.query),
+            Message::Terminate(_) => return Ok(Flow::Close),
+            Message::Sync(_) => {
+                self.skip_to_sync = false;
+                self.ready(session);
+                return self.send(session);
+            }
+            Message::Flush(_) => return self.send(session),
+            // Left over from a COPY that failed.
+            Message::CopyData(_) | Message::CopyDone(_) | Message::CopyFail(_) => Ok(()),
+            extended if extended.is_extended_query() => {
+                let result = self.extended(session, extended);
+                return self.settle(session, result, true);
+            }
+            _ => {
+                self.outgoing.error(&Fields::new("FATAL", "08P01", "unexpected message"));
+                return Ok(Flow::Close);
+            }
+        };
+        self.settle(session, result, false)
+    }
+
+    /// Reports what went wrong, and says whether the session goes on.
+    fn settle(
+        &mut self,
+        session: &Attached<'_>,
+        result: Result<(), Failure>,
+        extended: bool,
+    ) -> Result<Flow, Interrupt> {
+        let fields = match result {
+            Ok(()) => return Ok(Flow::Continue),
+            Err(Failure::Gone) => return Ok(Flow::Close),
+            Err(Failure::Interrupt(interrupt)) if interrupt.is_terminate() => {
+                return Err(interrupt);
+            }
+            Err(Failure::Interrupt(interrupt)) => fields_of(&interrupt, session.id()),
+            Err(Failure::Error(fields)) => fields,
+        };
+        self.outgoing.error(&fields);
+        self.after_error(session, extended);
+        Ok(Flow::Continue)
+    }
+
+    fn after_error(&mut self, session: &Attached<'_>, extended: bool) {
+        if extended {
+            self.skip_to_sync = true;
+        } else {
+            self.ready(session);
+        }
+    }
+
+    fn ready(&mut self, session: &Attached<'_>) {
+        if !session.in_transaction() {
+            self.portals.clear();
+        }
+        let status = self.runner.as_ref().map_or(b'I', |runner| runner.transaction_status(session));
+        self.outgoing.ready(status);
+    }
+
+    fn runner(&mut self) -> Result<&mut Runner, Failure> {
+        if self.runner.is_none() {
+            let engine = crate::engine::Engine::open(&self.shared)
+                .map_err(|error| crate::engine::fields(&error))?;
+            let user = self.user.as_mut();
+            let settings = user.and_then(|user| user.settings.take()).unwrap_or_else(|| {
+                crate::settings::Settings::new(self.shared.has_pool(), "", false)
+            });
+            let shared = self.shared.clone();
+            self.runner = Some(Runner { shared, engine, settings, failed: false });
+        }
+        self.runner.as_mut().ok_or(Failure::Gone)
+    }
+
+    fn simple_query(&mut self, session: &mut Attached<'_>, text: &str) -> Result<(), Failure> {
+        let statement = session.begin()?.with_text(text);
+        let statements = split::split(text);
+        if statements.is_empty() {
+            self.outgoing.empty_query();
+        }
+        for text in statements {
+            let plan = plan(text)?;
+            self.runner()?;
+            let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
+            let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
+            match runner.run(&statement, text, &plan, Rows::Described, &mut answer)? {
+                Done::Tag(tag) => self.outgoing.command_complete(&tag),
+                Done::EndsItself => {
+                    statement.finish()?;
+                    // It is told so at the safe point before the next message.
+                    return Ok(());
+                }
+                Done::Copy { table, columns } => {
+                    let tag = self.copy_in(&statement, &table, &columns)?;
+                    self.outgoing.command_complete(&tag);
+                }
+            }
+        }
+        // What waits for the end of the statement is told once the client has its rows.
+        drop(statement);
+        self.ready(session);
+        Ok(())
+    }
+
+    /// Tells the client, from the thread that ran its session.
+    fn tell(&mut self, interrupt: &Interrupt, session: &Attached<'_>) {
+        self.outgoing.error(&fields_of(interrupt, session.id()));
+        self.stream.say_last(&self.outgoing.buf);
+        self.told = true;
+    }
+
+    /// Whether a message is one that an administrator frees the server with.
+    fn is_for_emergencies(&self, message: &Message) -> bool {
+        match message {
+            Message::Query(query) => is_for_emergencies(&query.query),
+            Message::Parse(parse) => is_for_emergencies(&parse.query),
+            Message::Bind(bind) => {
+                let name = bind.statement_name.as_deref().unwrap_or_default();
+                // One that is parsed in this very batch has been looked at there.
+                self.prepared.get(name).is_none_or(|prepared| prepared.is_for_emergencies())
+            }
+            _ => true,
+        }
+    }
+}
+
+pub(crate) fn fields_of(interrupt: &Interrupt, own: safepoint::SessionId) -> Fields {
+    let mut fields = Fields::new(interrupt.severity(), interrupt.sqlstate(), interrupt.message());
+    fields.detail = interrupt.detail(own);
+    fields
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl Client for Connection {
+    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+        self.serve_ready(session).inspect_err(|interrupt| self.tell(interrupt, session))
+    }
+
+    fn end(&mut self, session: &Session, why: End) {
+        let last = match why {
+            End::Interrupted(interrupt) => Some(fields_of(&interrupt, session.id())),
+            End::Panicked => {
+                let message = "terminating connection because of an internal error";
+                Some(Fields::new("FATAL", "XX000", message))
+            }
+            _ => None,
+        };
+        if let Some(last) = last.filter(|_| !self.told) {
+            self.outgoing.error(&last);
+            self.stream.say_last_now(&self.outgoing.buf);
+        }
+        self.stream.close();
+    }
+
+    fn priority(&self) -> Priority {
+        match &self.user {
+            Some(user) if !user.admin => Priority::InOrder,
+            _ => Priority::First,
+        }
+    }
+
+    fn emergency(&mut self) -> bool {
+        match &self.user {
+            None => return true,
+            Some(user) if !user.admin => return false,
+            Some(_) => {}
+        }
+        for _ in 0..TURNS {
+            if self.at_end || self.read_now().is_err() {
+                break;
+            }
+        }
+        while let Ok(Some(message)) = self.incoming.next() {
+            self.ahead.push_back(message);
+        }
+        !self.ahead.is_empty() && self.ahead.iter().all(|message| self.is_for_emergencies(message))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            self.shared.keys.forget(key);
+        }
+    }
+}

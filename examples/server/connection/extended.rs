@@ -1,0 +1,208 @@
+//! The extended query protocol: Parse, Bind, Describe, Execute, Close.
+
+use super::Connection;
+use crate::plan::{self, Plan, Prepared};
+use crate::run::{Answer, Done, Failure, Rows, aborted};
+use crate::types::{Format, PgType, decode_param};
+use crate::wire::Fields;
+use bytes::BytesMut;
+use pgwire::messages::PgWireFrontendMessage as Message;
+use pgwire::messages::extendedquery::{Bind, Parse};
+use rusqlite::types::Value;
+use safepoint::Attached;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub(super) struct Portal {
+    prepared: Arc<Prepared>,
+    values: Vec<Value>,
+    formats: Vec<Format>,
+    /// The rows that a client which asked for a few at a time has not had yet, and the tag. A
+    /// statement runs to its end with the first few: SQLite's cursors can't outlive the call.
+    rest: Option<(VecDeque<BytesMut>, String)>,
+}
+
+impl Connection {
+    pub(super) fn extended(
+        &mut self,
+        session: &mut Attached<'_>,
+        message: Message,
+    ) -> Result<(), Failure> {
+        match message {
+            Message::Parse(parse) => self.parse(session, &parse),
+            Message::Bind(bind) => self.bind(&bind),
+            Message::Describe(describe) => {
+                let name = describe.name.as_deref().unwrap_or_default();
+                self.describe(describe.target_type, name)
+            }
+            Message::Execute(execute) => {
+                let name = execute.name.as_deref().unwrap_or_default();
+                self.execute(session, name, execute.max_rows)
+            }
+            Message::Close(close) => {
+                let name = close.name.as_deref().unwrap_or_default();
+                match close.target_type {
+                    b'S' => drop(self.prepared.remove(name)),
+                    _ => drop(self.portals.remove(name)),
+                }
+                self.outgoing.close_complete();
+                Ok(())
+            }
+            _ => Err(Fields::new("ERROR", "08P01", "unexpected message").into()),
+        }
+    }
+
+    fn parse(&mut self, session: &mut Attached<'_>, parse: &Parse) -> Result<(), Failure> {
+        let name = parse.name.as_deref().unwrap_or_default();
+        if !name.is_empty() && self.prepared.contains_key(name) {
+            let message = format!("prepared statement \"{name}\" already exists");
+            return Err(Fields::new("ERROR", "42P05", message).into());
+        }
+        let statement = session.begin()?.with_text(&parse.query);
+        // A command that was cancelled while it was queued goes no further.
+        statement.check()?;
+        let runner = self.runner()?;
+        let oids = parse.type_oids.clone();
+        let prepared = match plan::prepare(&runner.engine, &parse.query, oids) {
+            Ok(prepared) => prepared,
+            Err(fields) => {
+                // If an interrupt is what went wrong, it is what is reported.
+                statement.check()?;
+                runner.failed |= statement.in_transaction();
+                return Err(fields.into());
+            }
+        };
+        if runner.failed && !prepared.plan.as_ref().is_none_or(Plan::ends_transaction) {
+            return Err(aborted().into());
+        }
+        self.prepared.insert(name.to_string(), Arc::new(prepared));
+        self.outgoing.parse_complete();
+        Ok(())
+    }
+
+    fn statement(&self, name: &str) -> Result<&Arc<Prepared>, Failure> {
+        self.prepared.get(name).ok_or_else(|| {
+            let message = format!("prepared statement \"{name}\" does not exist");
+            Failure::Error(Fields::new("ERROR", "26000", message))
+        })
+    }
+
+    fn bind(&mut self, bind: &Bind) -> Result<(), Failure> {
+        let prepared = self.statement(bind.statement_name.as_deref().unwrap_or_default())?.clone();
+        let (given, wanted) = (bind.parameters.len(), prepared.parameters.count());
+        if given != wanted {
+            let message = format!(
+                "bind message supplies {given} parameters, but the prepared statement requires {wanted}"
+            );
+            return Err(Fields::new("ERROR", "08P01", message).into());
+        }
+        let formats = formats(&bind.parameter_format_codes, given, "parameters")?;
+        let results = formats_for(&bind.result_column_format_codes, prepared.columns.len())?;
+        let values = bind.parameters.iter().enumerate().map(|(at, bytes)| {
+            let oid = prepared.oids.get(at).copied().unwrap_or(0);
+            decode_param(bytes.as_deref(), oid, Format::pick(&formats, at))
+        });
+        let values = values.collect::<Result<Vec<_>, _>>()?;
+        let portal = Portal { prepared, values, formats: results, rest: None };
+        let name = bind.portal_name.clone().unwrap_or_default();
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            let message = format!("cursor \"{name}\" already exists");
+            return Err(Fields::new("ERROR", "42P03", message).into());
+        }
+        self.portals.insert(name, portal);
+        self.outgoing.bind_complete();
+        Ok(())
+    }
+
+    fn describe(&mut self, kind: u8, name: &str) -> Result<(), Failure> {
+        let (prepared, formats) = if kind == b'S' {
+            let prepared = self.statement(name)?.clone();
+            let unknown = PgType::Text.oid();
+            let oids = prepared.oids.iter().map(|oid| if *oid == 0 { unknown } else { *oid });
+            self.outgoing.parameter_description(&oids.collect::<Vec<_>>());
+            (prepared, Vec::new())
+        } else {
+            let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+            (portal.prepared.clone(), portal.formats.clone())
+        };
+        if prepared.columns.is_empty() {
+            self.outgoing.no_data();
+        } else {
+            self.outgoing.row_description(&prepared.columns, &formats);
+        }
+        Ok(())
+    }
+
+    fn execute(
+        &mut self,
+        session: &mut Attached<'_>,
+        name: &str,
+        max_rows: i32,
+    ) -> Result<(), Failure> {
+        let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
+        let prepared = portal.prepared.clone();
+        let Some(plan) = &prepared.plan else {
+            self.outgoing.empty_query();
+            return Ok(());
+        };
+        let few = usize::try_from(max_rows).ok().filter(|few| *few > 0);
+        if portal.rest.is_none() {
+            let statement = session.begin()?.with_text(&prepared.text);
+            let mut kept = VecDeque::new();
+            let rows = Rows::Bound {
+                columns: &prepared.columns,
+                formats: &portal.formats,
+                values: &portal.values,
+                kept: few.is_some().then_some(&mut kept),
+            };
+            let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
+            // Rows are kept apart from what waits to be sent already.
+            let mut apart = crate::wire::Outgoing::new();
+            let outgoing = if few.is_some() { &mut apart } else { &mut self.outgoing };
+            let mut answer = Answer { stream: &self.stream, outgoing };
+            let done = runner.run(&statement, &prepared.text, plan, rows, &mut answer);
+            if few.is_some() {
+                self.outgoing.buf.unsplit(apart.buf);
+            }
+            match done? {
+                Done::Tag(tag) => portal.rest = Some((kept, tag)),
+                Done::EndsItself => {
+                    statement.finish()?;
+                    return Ok(());
+                }
+                Done::Copy { .. } => {
+                    let message = "COPY is supported in simple queries only";
+                    return Err(Fields::new("ERROR", "0A000", message).into());
+                }
+            }
+        }
+        let Some((rest, tag)) = &mut portal.rest else { return Ok(()) };
+        for _ in 0..few.unwrap_or(usize::MAX).min(rest.len()) {
+            if let Some(row) = rest.pop_front() {
+                self.outgoing.buf.extend_from_slice(&row);
+            }
+        }
+        if rest.is_empty() {
+            self.outgoing.command_complete(tag);
+        } else {
+            self.outgoing.portal_suspended();
+        }
+        Ok(())
+    }
+}
+
+fn no_portal(name: &str) -> Failure {
+    Failure::Error(Fields::new("ERROR", "34000", format!("portal \"{name}\" does not exist")))
+}
+
+fn formats(codes: &[i16], count: usize, what: &str) -> Result<Vec<Format>, Failure> {
+    if codes.len() > 1 && codes.len() != count {
+        let message = format!("bind message has {} formats but {count} {what}", codes.len());
+        return Err(Fields::new("ERROR", "08P01", message).into());
+    }
+    Ok(codes.iter().map(|code| Format::from_code(*code)).collect::<Result<_, _>>()?)
+}
+
+fn formats_for(codes: &[i16], columns: usize) -> Result<Vec<Format>, Failure> {
+    formats(codes, columns, "result columns")
+}

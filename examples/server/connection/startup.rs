@@ -1,0 +1,86 @@
+//! Who the client is: the messages before the first statement.
+
+use super::{Connection, Flow, User};
+use crate::keys::{LONG_KEY, SHORT_KEY};
+use crate::settings::{REPORTED, Settings};
+use crate::wire::{Fields, Negotiation};
+use pgwire::messages::PgWireFrontendMessage as Message;
+use pgwire::messages::startup::{SecretKey, Startup};
+use safepoint::Attached;
+
+/// The protocol's minor version that has room for long keys.
+const LONG_KEYS_SINCE: u16 = 2;
+
+impl Connection {
+    pub(super) fn start(&mut self, session: &Attached<'_>, message: Message) -> Flow {
+        match message {
+            Message::SslNegotiation(_) => {
+                self.outgoing.refuse_encryption();
+                Flow::Continue
+            }
+            Message::CancelRequest(request) => {
+                let key = match &request.secret_key {
+                    SecretKey::I32(key) => key.to_be_bytes().to_vec(),
+                    SecretKey::Bytes(key) => key.to_vec(),
+                };
+                self.shared.cancel_by_key(request.pid, &key);
+                Flow::Close
+            }
+            Message::Startup(startup) => match self.greet(session, &startup) {
+                Ok(()) => Flow::Continue,
+                Err(fields) => {
+                    self.outgoing.error(&fields);
+                    Flow::Close
+                }
+            },
+            _ => Flow::Close,
+        }
+    }
+
+    fn greet(&mut self, session: &Attached<'_>, startup: &Startup) -> Result<(), Fields> {
+        let parameter = |name: &str| startup.parameters.get(name).map(String::as_str);
+        let name = parameter("user").filter(|name| !name.is_empty()).ok_or_else(|| {
+            let message = "no PostgreSQL user name specified in startup packet";
+            Fields::new("FATAL", "28000", message)
+        })?;
+        let admin = self.shared.is_admin(name);
+        let mut settings = Settings::new(self.shared.has_pool(), name, admin);
+        for (name, value) in &startup.parameters {
+            let known = matches!(name.as_str(), "user" | "database" | "options" | "replication");
+            if !known && !name.starts_with("_pq_.") {
+                settings
+                    .set(name, Some(value))
+                    .map_err(|error| Fields::new("FATAL", error.sqlstate, error.message))?;
+            }
+        }
+        let mut minor = startup.protocol_number_minor;
+        if let Some(negotiation) = Negotiation::of(startup) {
+            minor = (negotiation.version & 0xffff) as u16;
+            self.outgoing.negotiate_protocol(&negotiation);
+        }
+        let length = if minor >= LONG_KEYS_SINCE { LONG_KEY } else { SHORT_KEY };
+        let key = self
+            .shared
+            .keys
+            .give(session.id(), length)
+            .map_err(|_| Fields::new("FATAL", "XX000", "the system gives no random numbers"))?;
+
+        self.outgoing.auth_ok();
+        for name in REPORTED {
+            self.outgoing.parameter_status(name, settings.get(name).unwrap_or_default());
+        }
+        let sent = self.outgoing.backend_key_data(key.pid, &key.key);
+        self.key = Some(key);
+        sent.map_err(|error| error.fields())?;
+
+        session.describe(|about| {
+            about.user = name.into();
+            about.admin = admin;
+            about.database = parameter("database").unwrap_or(name).into();
+            about.application = parameter("application_name").unwrap_or_default().into();
+        });
+        self.user = Some(User { admin, settings: Some(settings) });
+        self.outgoing.ready(b'I');
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+use super::infer::{FLOAT, INT, TEXT, Ty, UNKNOWN, join, widen};
+use crate::types::PgType;
+
+/// The type of what `name(n)`, which is how EXPLAIN shows a function, returns for its arguments.
+pub(super) fn returns(
+    call: &str,
+    functions: &dyn Fn(&str) -> Option<PgType>,
+    arg: impl Fn(i64) -> Ty,
+) -> Ty {
+    let (name, n) = call.split_once('(').unwrap_or((call, ""));
+    let name = name.to_ascii_lowercase();
+    if let Some(ty) = functions(&name) {
+        return Some(ty);
+    }
+    // A function of any number of arguments is shown with a negative number.
+    let args = || match n.trim_end_matches(')').parse::<i64>() {
+        Ok(n) if n >= 0 => (0..n.min(1 << 15)).map(&arg).fold(None, join),
+        _ => UNKNOWN,
+    };
+    match name.as_str() {
+        "count" | "length" | "octet_length" | "instr" | "unicode" | "random" | "sign"
+        | "changes" | "total_changes" | "last_insert_rowid" | "row_number" | "rank"
+        | "dense_rank" | "ntile" | "unixepoch" | "like" | "glob" | "regexp" | "json_valid"
+        | "json_array_length" => INT,
+        "avg" | "total" | "round" | "julianday" | "percent_rank" | "cume_dist" | "pi" | "sqrt"
+        | "exp" | "ln" | "log" | "log10" | "log2" | "mod" | "pow" | "power" | "sin" | "cos"
+        | "tan" | "asin" | "acos" | "atan" | "atan2" | "degrees" | "radians" => FLOAT,
+        "lower" | "upper" | "replace" | "trim" | "ltrim" | "rtrim" | "printf" | "format"
+        | "strftime" | "date" | "time" | "datetime" | "timediff" | "hex" | "quote" | "char"
+        | "typeof" | "group_concat" | "string_agg" | "concat" | "concat_ws" | "json"
+        | "json_array" | "json_object" | "json_group_array" | "json_group_object"
+        | "sqlite_version" | "sqlite_source_id" => TEXT,
+        "randomblob" | "zeroblob" | "unhex" => Some(PgType::Bytea),
+        "abs" | "sum" | "ceil" | "ceiling" | "floor" | "trunc" => match widen(args()) {
+            ty @ (INT | FLOAT | None) => ty,
+            _ => UNKNOWN,
+        },
+        "substr" | "substring" => match arg(0) {
+            Some(PgType::Bytea) => Some(PgType::Bytea),
+            _ => TEXT,
+        },
+        "min" | "max" | "coalesce" | "ifnull" => args(),
+        "likely" | "unlikely" | "likelihood" | "nullif" => arg(0),
+        _ => UNKNOWN,
+    }
+}

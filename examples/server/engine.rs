@@ -1,0 +1,132 @@
+//! SQLite, with safe points and interruptible lock waits.
+
+use crate::activity;
+use crate::functions::{self, Left};
+use crate::shared::Shared;
+use crate::wire::Fields;
+use rusqlite::ffi;
+use rusqlite::{Connection, Error, OpenFlags};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many of SQLite's virtual machine instructions lie between two safe points: some ten
+/// microseconds' worth.
+const SAFE_POINT_EVERY: i32 = 1000;
+
+/// How long a lock wait sleeps between two tries, at first and at most.
+const LOCK_WAIT: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(10));
+
+/// How many prepared statements SQLite keeps for a session.
+const CACHED_STATEMENTS: usize = 64;
+
+pub(crate) struct Engine {
+    pub(crate) connection: Connection,
+    pub(crate) left: Arc<Left>,
+}
+
+/// Makes the database file ready for many connections.
+pub(crate) fn prepare(database: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(database)?;
+    // Readers and the one writer do not wait for each other.
+    connection.pragma_update(None, "journal_mode", "wal")
+}
+
+impl Engine {
+    pub(crate) fn open(shared: &Arc<Shared>) -> rusqlite::Result<Engine> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&shared.database, flags)?;
+        connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        connection.busy_handler(Some(lock_wait))?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        let left = Arc::default();
+        functions::define(&connection, shared, &left)?;
+        connection.execute_batch(activity::VIEWS)?;
+        connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
+        Ok(Engine { connection, left })
+    }
+
+    pub(crate) fn in_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
+    /// Whether it holds the lock that keeps other writers waiting.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.in_transaction()
+            && self
+                .connection
+                .transaction_state(None::<&str>)
+                .is_ok_and(|state| state == rusqlite::TransactionState::Write)
+    }
+
+    /// The error for the client, in PostgreSQL's terms.
+    pub(crate) fn error(&self, error: &Error) -> Fields {
+        self.left.take_error().unwrap_or_else(|| fields(error))
+    }
+}
+
+/// SQLite asks what to do about a lock that another session holds: wait, and try again, unless
+/// an interrupt is due.
+fn lock_wait(tries: i32) -> bool {
+    let (first, most) = LOCK_WAIT;
+    let time = first.saturating_mul(1 << tries.clamp(0, 10)).min(most);
+    safepoint::sleep(time).is_ok()
+}
+
+pub(crate) fn fields(error: &Error) -> Fields {
+    let (code, message) = match error {
+        Error::SqliteFailure(code, message) => (code.extended_code, message.clone()),
+        Error::SqlInputError { error, msg, .. } => (error.extended_code, Some(msg.clone())),
+        _ => (ffi::SQLITE_ERROR, None),
+    };
+    let message = message.unwrap_or_else(|| error.to_string());
+    Fields::new("ERROR", sqlstate(code, &message), message)
+}
+
+fn sqlstate(code: i32, message: &str) -> &'static str {
+    match code {
+        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => "23505",
+        ffi::SQLITE_CONSTRAINT_NOTNULL => "23502",
+        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => "23503",
+        ffi::SQLITE_CONSTRAINT_CHECK => "23514",
+        ffi::SQLITE_BUSY_SNAPSHOT => "40001",
+        _ => match code & 0xff {
+            ffi::SQLITE_CONSTRAINT => "23000",
+            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => "55P03",
+            ffi::SQLITE_INTERRUPT => "57014",
+            ffi::SQLITE_READONLY => "25006",
+            ffi::SQLITE_FULL => "53100",
+            ffi::SQLITE_NOMEM => "53200",
+            ffi::SQLITE_TOOBIG => "54000",
+            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN => "58030",
+            ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => "XX001",
+            ffi::SQLITE_MISMATCH => "42804",
+            ffi::SQLITE_ERROR => by_text(message),
+            _ => "XX000",
+        },
+    }
+}
+
+/// SQLite has one code for all that is wrong with a statement.
+fn by_text(message: &str) -> &'static str {
+    let has = |part: &str| message.contains(part);
+    if has("syntax error") || has("unrecognized token") || has("incomplete input") {
+        "42601"
+    } else if has("no such table") || has("no such view") || has("no such index") {
+        "42P01"
+    } else if has("no such column") || has("has no column named") {
+        "42703"
+    } else if has("no such function") || has("wrong number of arguments") {
+        "42883"
+    } else if has("already exists") {
+        "42P07"
+    } else if has("no such savepoint") {
+        "3B001"
+    } else if has("ambiguous column") {
+        "42702"
+    } else if has("within a transaction") {
+        "25001"
+    } else {
+        "42000"
+    }
+}

@@ -1,0 +1,57 @@
+//! What all sessions of the server share.
+
+use crate::args::Args;
+use crate::keys::CancelKeys;
+use safepoint::{Author, Cancel, SessionManager, ThreadModel};
+use std::path::PathBuf;
+
+pub(crate) struct Shared {
+    pub(crate) manager: SessionManager,
+    pub(crate) keys: CancelKeys,
+    pub(crate) database: PathBuf,
+    pub(crate) admins: Vec<String>,
+    pub(crate) test_functions: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(args: &Args, database: PathBuf) -> Shared {
+        let model = if args.thread_pool { ThreadModel::Pool } else { ThreadModel::PerSession };
+        Shared {
+            manager: SessionManager::new(model),
+            keys: CancelKeys::default(),
+            database,
+            admins: args.admins.clone(),
+            test_functions: args.test_functions,
+        }
+    }
+
+    pub(crate) fn has_pool(&self) -> bool {
+        self.manager.model() == ThreadModel::Pool
+    }
+
+    pub(crate) fn is_admin(&self, user: &str) -> bool {
+        self.admins.iter().any(|admin| admin == user)
+    }
+
+    /// In whose name the server's own threads appear: the first administrator's.
+    pub(crate) fn owner(&self) -> &str {
+        self.admins.first().map_or("", String::as_str)
+    }
+
+    /// A wire cancel request. It names a session, and means the statement that runs there now
+    /// or waits for a worker. Whoever has the key may; nobody is answered, right or wrong.
+    pub(crate) fn cancel_by_key(&self, pid: i32, key: &[u8]) {
+        let Some(session) = self.keys.find(pid, key) else {
+            eprintln!("cancel request with a wrong key for pid {pid}");
+            return;
+        };
+        let Some(row) = self.manager.session(session) else { return };
+        let author = Author { session: None, user: Some(row.description.user), admin: false };
+        let cancel = match row.statement {
+            Some(statement) => Cancel::statement(statement, author),
+            None => Cancel::running(author),
+        };
+        // Where nothing runs there is nothing to cancel.
+        let _ = self.manager.cancel(session, cancel);
+    }
+}

@@ -1,0 +1,154 @@
+//! The client's socket, and waits on it that a kill can end.
+
+use safepoint::{Attached, EndedBy, Interrupt};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+/// How long a farewell may wait for a client that does not read.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Stream {
+    socket: Arc<TcpStream>,
+    /// In a pool the socket does not block, save while a worker has nothing else to do.
+    pooled: bool,
+    read_waker: Waker,
+    write_waker: Waker,
+}
+
+/// Makes a blocked read, or write, return.
+struct ShutDown(Arc<TcpStream>, Shutdown);
+
+impl Wake for ShutDown {
+    fn wake(self: Arc<Self>) {
+        // It fails only where the peer has gone, and then nothing blocks.
+        let _ = self.0.shutdown(self.1);
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(socket: TcpStream, pooled: bool) -> io::Result<Stream> {
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(pooled)?;
+        let socket = Arc::new(socket);
+        let waker = |how| Waker::from(Arc::new(ShutDown(socket.clone(), how)));
+        Ok(Stream {
+            read_waker: waker(Shutdown::Read),
+            write_waker: waker(Shutdown::Both),
+            socket,
+            pooled,
+        })
+    }
+
+    /// Reads what is there. Only in a pool.
+    pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        retry(|| (&*self.socket).read(buffer))
+    }
+
+    /// Reads, and waits for something to read. A termination ends the wait, and the read half
+    /// of the connection with it; the FATAL still goes out on the other.
+    pub(crate) fn read(
+        &self,
+        session: &Attached<'_>,
+        buffer: &mut [u8],
+    ) -> Result<io::Result<usize>, Interrupt> {
+        self.blocking(|| {
+            session.wait(EndedBy::TerminateOnly, &self.read_waker, || {
+                retry(|| (&*self.socket).read(buffer))
+            })
+        })
+    }
+
+    /// Writes all of it, and waits for a client that is slow. A cancel does not end the wait,
+    /// since half a message can't be taken back; a termination does, and gives the client up.
+    pub(crate) fn write(
+        &self,
+        session: &Attached<'_>,
+        mut bytes: &[u8],
+    ) -> Result<io::Result<()>, Interrupt> {
+        if self.pooled {
+            match self.write_now(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return Ok(done),
+            }
+        }
+        self.blocking(|| {
+            session.wait(EndedBy::TerminateOnly, &self.write_waker, || {
+                (&*self.socket).write_all(bytes)
+            })
+        })
+    }
+
+    fn write_now(&self, bytes: &mut &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match retry(|| (&*self.socket).write(bytes))? {
+                0 => return Err(ErrorKind::WriteZero.into()),
+                written => *bytes = &bytes[written..],
+            }
+        }
+        Ok(())
+    }
+
+    fn blocking<T>(
+        &self,
+        run: impl FnOnce() -> Result<io::Result<T>, Interrupt>,
+    ) -> Result<io::Result<T>, Interrupt> {
+        if !self.pooled {
+            return run();
+        }
+        if let Err(error) = self.socket.set_nonblocking(false) {
+            return Ok(Err(error));
+        }
+        let result = run();
+        match self.socket.set_nonblocking(true) {
+            Ok(()) => result,
+            Err(error) => result.and(Ok(Err(error))),
+        }
+    }
+
+    /// The last words, from the thread that ran the session: it waits a moment for a client
+    /// that is slow to read.
+    pub(crate) fn say_last(&self, bytes: &[u8]) {
+        let _ = self.socket.set_nonblocking(false);
+        let _ = self.socket.set_write_timeout(Some(PATIENCE));
+        // Whoever does not read is not told.
+        let _ = (&*self.socket).write_all(bytes);
+    }
+
+    /// The last words, from whichever thread: what the socket takes at once.
+    pub(crate) fn say_last_now(&self, mut bytes: &[u8]) {
+        let _ = self.socket.set_nonblocking(true);
+        let _ = self.write_now(&mut bytes);
+    }
+
+    /// Closes the connection. What the client has sent and nobody read is read first, for to
+    /// close over it would be to reset the connection, and the last words might be lost.
+    pub(crate) fn close(&self) {
+        let _ = self.socket.set_nonblocking(true);
+        let mut scrap = [0; 4096];
+        for _ in 0..64 {
+            if !matches!(self.read_now(&mut scrap), Ok(1..)) {
+                break;
+            }
+        }
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

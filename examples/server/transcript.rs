@@ -1,0 +1,131 @@
+//! The reference page's example, played against this server with a real PostgreSQL client.
+
+use crate::args::Args;
+use crate::server::Server;
+use postgres::error::SqlState;
+use postgres::{Client, NoTls, SimpleQueryMessage};
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+/// Plays it in both thread models.
+pub(crate) fn play(args: &Args) -> Result<(), String> {
+    for thread_pool in [false, true] {
+        let model = if thread_pool { "with a thread pool" } else { "one thread per session" };
+        println!("-- {model}\n");
+        let args = Args {
+            thread_pool,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            database: None,
+            admins: vec!["omm".into()],
+            ..args.clone()
+        };
+        let server = Server::start(&args)?;
+        let result = example(server.address(), thread_pool).map_err(|wrong| {
+            format!("{model}: what the client saw is not what the page promises: {wrong}")
+        });
+        let ended = server.shut_down();
+        result?;
+        if !ended {
+            return Err(format!("{model}: a session did not end"));
+        }
+    }
+    Ok(())
+}
+
+fn connect(address: SocketAddr, application: &str) -> Result<Client, String> {
+    let mut config = postgres::Config::new();
+    config.host(&address.ip().to_string()).port(address.port()).user("omm").dbname("postgres");
+    config.application_name(application).connect(NoTls).map_err(|e| format!("connecting: {e}"))
+}
+
+fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
+    let mut client = connect(address, "gsql")?;
+    let shown = query(&mut client, "show enable_thread_pool;")?;
+    expect(shown == [[if thread_pool { "on" } else { "off" }]], "enable_thread_pool")?;
+
+    let rows = query(
+        &mut client,
+        "select pid, sessionid, usename, application_name from pg_stat_activity where usename = 'omm';",
+    )?;
+    let mine: Vec<_> = rows.iter().filter(|row| row[3] == "gsql").collect();
+    let [mine] = mine.as_slice() else { return Err(format!("{} rows of gsql", mine.len())) };
+    expect(mine[0] != "0" && (mine[0] == mine[1]) != thread_pool, "pid and sessionid of gsql")?;
+    let background: Vec<_> = rows.iter().filter(|row| row[3] != "gsql").collect();
+    expect(
+        !background.is_empty() && background.iter().all(|row| row[0] == row[1]),
+        "background threads with pid = sessionid",
+    )?;
+
+    let kill = format!("ALTER SYSTEM KILL SESSION '{}, {}';", mine[0], mine[1]);
+    println!("openGauss=# {kill}");
+    let Err(error) = client.simple_query(&kill) else { return Err("no error".into()) };
+    let fatal = error.as_db_error().ok_or(format!("no message of the server's: {error}"))?;
+    println!("{}:  {}", fatal.severity(), fatal.message());
+    expect(fatal.severity() == "FATAL", "severity FATAL")?;
+    expect(fatal.code() == &SqlState::ADMIN_SHUTDOWN, "SQLSTATE 57P01")?;
+    expect(
+        fatal.message() == "terminating connection due to administrator command",
+        "the text of the FATAL",
+    )?;
+    expect(client.simple_query("select 1").is_err(), "the connection is closed")?;
+
+    // The page's client connects again by itself.
+    let mut client = connect(address, "gsql")?;
+    println!("The connection to the server was lost. Attempting reset: Succeeded.\n");
+    let left = query(
+        &mut client,
+        &format!("select count(*) from pg_stat_activity where sessionid = {};", mine[1]),
+    )?;
+    expect(left == [["0"]], "the session is gone from pg_stat_activity")
+}
+
+fn expect(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("expected: {what}")) }
+}
+
+/// Sends a query and prints it with its answer, as the page does.
+fn query(client: &mut Client, text: &str) -> Result<Vec<Vec<String>>, String> {
+    println!("openGauss=# {text}");
+    let messages = client.simple_query(text).map_err(|e| format!("{text}: {e}"))?;
+    let mut names = Vec::new();
+    let mut rows = Vec::new();
+    for message in messages {
+        if let SimpleQueryMessage::Row(row) = message {
+            names = row.columns().iter().map(|column| column.name().to_string()).collect();
+            let value = |at| row.get(at).unwrap_or_default().to_string();
+            rows.push((0..row.len()).map(value).collect());
+        }
+    }
+    print!("{}", table(&names, &rows));
+    Ok(rows)
+}
+
+fn table(names: &[String], rows: &[Vec<String>]) -> String {
+    let width = |at: usize| {
+        rows.iter().map(|row| row[at].len()).chain([names[at].len()]).max().unwrap_or(0)
+    };
+    let mut text = String::new();
+    let mut line = |cells: &[String], centred: bool| {
+        for (at, cell) in cells.iter().enumerate() {
+            let width = width(at);
+            let bar = if at == 0 { "" } else { "|" };
+            let _ = if centred {
+                write!(text, "{bar} {cell:^width$} ")
+            } else {
+                write!(text, "{bar} {cell:<width$} ")
+            };
+        }
+        let end = text.trim_end().len();
+        text.truncate(end);
+        text.push('\n');
+    };
+    line(names, true);
+    let rule: Vec<_> = (0..names.len()).map(|at| "-".repeat(width(at) + 2)).collect();
+    for row in rows {
+        line(row, false);
+    }
+    let (head, body) = text.split_once('\n').unwrap_or((&text, ""));
+    let count = rows.len();
+    let plural = if count == 1 { "row" } else { "rows" };
+    format!("{head}\n{}\n{body}({count} {plural})\n\n", rule.join("+"))
+}

@@ -1,0 +1,204 @@
+//! PostgreSQL types, and the conversions between their wire forms and SQLite's values.
+
+mod encode;
+mod param;
+
+pub(crate) use encode::encode;
+pub(crate) use param::decode_param;
+
+/// An error to report to the client under its SQLSTATE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SqlError {
+    pub(crate) sqlstate: &'static str,
+    pub(crate) message: String,
+}
+
+impl SqlError {
+    pub(crate) fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self { sqlstate, message: message.into() }
+    }
+}
+
+impl std::fmt::Display for SqlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SqlError {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Binary,
+}
+
+impl Format {
+    pub(crate) fn from_code(code: i16) -> Result<Self, SqlError> {
+        match code {
+            0 => Ok(Self::Text),
+            1 => Ok(Self::Binary),
+            _ => Err(SqlError::new("22023", format!("unsupported format code: {code}"))),
+        }
+    }
+
+    pub(crate) fn code(self) -> i16 {
+        match self {
+            Self::Text => 0,
+            Self::Binary => 1,
+        }
+    }
+
+    /// The format of item `i` under Bind's rule: no codes mean text for all, one code holds for
+    /// all, otherwise there is one code for each.
+    pub(crate) fn pick(formats: &[Self], i: usize) -> Self {
+        match formats {
+            [one] => *one,
+            many => many.get(i).copied().unwrap_or(Self::Text),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PgType {
+    Bool,
+    Bytea,
+    Int8,
+    Int2,
+    Int4,
+    Text,
+    Float4,
+    Float8,
+    Varchar,
+    Unknown,
+    Other(u32),
+}
+
+impl PgType {
+    pub(crate) fn from_oid(oid: u32) -> Self {
+        match oid {
+            16 => Self::Bool,
+            17 => Self::Bytea,
+            20 => Self::Int8,
+            21 => Self::Int2,
+            23 => Self::Int4,
+            25 => Self::Text,
+            700 => Self::Float4,
+            701 => Self::Float8,
+            0 | 705 => Self::Unknown,
+            1043 => Self::Varchar,
+            oid => Self::Other(oid),
+        }
+    }
+
+    pub(crate) fn oid(self) -> u32 {
+        match self {
+            Self::Bool => 16,
+            Self::Bytea => 17,
+            Self::Int8 => 20,
+            Self::Int2 => 21,
+            Self::Int4 => 23,
+            Self::Text => 25,
+            Self::Float4 => 700,
+            Self::Float8 => 701,
+            Self::Unknown => 705,
+            Self::Varchar => 1043,
+            Self::Other(oid) => oid,
+        }
+    }
+
+    /// `pg_type.typlen`: negative for types of variable length.
+    pub(crate) fn len(self) -> i16 {
+        match self {
+            Self::Bool => 1,
+            Self::Int2 => 2,
+            Self::Int4 | Self::Float4 => 4,
+            Self::Int8 | Self::Float8 => 8,
+            Self::Unknown => -2,
+            Self::Bytea | Self::Text | Self::Varchar | Self::Other(_) => -1,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Bytea => "bytea",
+            Self::Int8 => "bigint",
+            Self::Int2 => "smallint",
+            Self::Int4 => "integer",
+            Self::Text => "text",
+            Self::Float4 => "real",
+            Self::Float8 => "double precision",
+            Self::Varchar => "character varying",
+            Self::Unknown => "unknown",
+            Self::Other(_) => "other",
+        }
+    }
+
+    /// The type reported for a column declared so. Every integer is 64 bits wide in SQLite, and
+    /// every other number is a double.
+    pub(crate) fn from_decltype(decl: &str) -> Self {
+        let decl = decl.to_ascii_uppercase();
+        let has = |part: &str| decl.contains(part);
+        if matches!(decl.trim(), "BOOL" | "BOOLEAN") {
+            Self::Bool
+        } else if has("INT") || has("SERIAL") {
+            Self::Int8
+        } else if has("CHAR") || has("CLOB") || has("TEXT") {
+            Self::Text
+        } else if has("BLOB") || has("BYTEA") {
+            Self::Bytea
+        } else if ["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"].into_iter().any(has) {
+            Self::Float8
+        } else {
+            Self::Text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oids_go_both_ways() {
+        for oid in [16, 17, 20, 21, 23, 25, 700, 701, 705, 1043, 1184] {
+            assert_eq!(PgType::from_oid(oid).oid(), oid);
+        }
+        assert_eq!(PgType::from_oid(0), PgType::Unknown);
+    }
+
+    #[test]
+    fn declared_types() {
+        for (decl, ty) in [
+            ("integer", PgType::Int8),
+            ("INT", PgType::Int8),
+            ("bigserial", PgType::Int8),
+            ("boolean", PgType::Bool),
+            ("Bool", PgType::Bool),
+            ("double precision", PgType::Float8),
+            ("float8", PgType::Float8),
+            ("NUMERIC(10, 2)", PgType::Float8),
+            ("decimal", PgType::Float8),
+            ("blob", PgType::Bytea),
+            ("bytea", PgType::Bytea),
+            ("character varying(20)", PgType::Text),
+            ("char(84)", PgType::Text),
+            ("timestamp", PgType::Text),
+            ("", PgType::Text),
+        ] {
+            assert_eq!(PgType::from_decltype(decl), ty, "{decl}");
+        }
+    }
+
+    #[test]
+    fn formats_follow_binds_rule() {
+        use Format::{Binary, Text};
+        assert_eq!(Format::pick(&[], 3), Text);
+        assert_eq!(Format::pick(&[Binary], 3), Binary);
+        assert_eq!(Format::pick(&[Text, Binary], 0), Text);
+        assert_eq!(Format::pick(&[Text, Binary], 1), Binary);
+        assert_eq!(Format::from_code(1), Ok(Binary));
+        assert_eq!(Format::from_code(2).unwrap_err().sqlstate, "22023");
+    }
+}

@@ -1,0 +1,337 @@
+use std::io::Write as _;
+
+use bytes::{BufMut, BytesMut};
+use rusqlite::types::ValueRef;
+
+use super::{Format, PgType, SqlError};
+
+/// Appends `value` as a field of type `ty`: its length and its bytes, or a length of -1 for NULL.
+///
+/// SQLite types values and not columns, so a value that is not of the column's type is converted
+/// where that loses nothing, and is an error otherwise. Nothing is appended on an error.
+pub(crate) fn encode(
+    value: ValueRef<'_>,
+    ty: PgType,
+    format: Format,
+    out: &mut BytesMut,
+) -> Result<(), SqlError> {
+    if matches!(value, ValueRef::Null) {
+        out.put_i32(-1);
+        return Ok(());
+    }
+    let start = out.len();
+    out.put_i32(0);
+    let body = start + 4;
+    let done = match ty {
+        PgType::Int8 | PgType::Int4 | PgType::Int2 => {
+            integer(value, ty).map(|v| put_integer(v, ty, format, out))
+        }
+        PgType::Float8 | PgType::Float4 => float(value, ty).map(|v| put_float(v, ty, format, out)),
+        PgType::Bool => boolean(value).map(|v| match format {
+            Format::Text => out.put_u8(if v { b't' } else { b'f' }),
+            Format::Binary => out.put_u8(v.into()),
+        }),
+        PgType::Bytea => bytes(value).map(|v| match format {
+            Format::Text => put_hex(v, out),
+            Format::Binary => out.put_slice(v),
+        }),
+        PgType::Other(oid) if format == Format::Binary => Err(SqlError::new(
+            "0A000",
+            format!("no binary output function available for type with OID {oid}"),
+        )),
+        PgType::Text | PgType::Varchar | PgType::Unknown | PgType::Other(_) => text(value, out),
+    };
+    let length = done.and_then(|()| {
+        i32::try_from(out.len() - body)
+            .map_err(|_| SqlError::new("54000", "a value is longer than a field can be"))
+    });
+    match length {
+        Ok(length) => {
+            out[start..body].copy_from_slice(&length.to_be_bytes());
+            Ok(())
+        }
+        Err(e) => {
+            out.truncate(start);
+            Err(e)
+        }
+    }
+}
+
+fn integer(value: ValueRef<'_>, ty: PgType) -> Result<i64, SqlError> {
+    let v = match value {
+        ValueRef::Integer(v) => Some(v),
+        ValueRef::Real(v) if v.trunc() == v => {
+            // -2^63 is a double and 2^63 - 1 is not, hence the half-open range.
+            if !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&v) {
+                return Err(out_of_range(value, ty));
+            }
+            Some(v as i64)
+        }
+        ValueRef::Text(v) => std::str::from_utf8(v).ok().and_then(|v| v.trim_ascii().parse().ok()),
+        _ => None,
+    };
+    let v = v.ok_or_else(|| mismatch(value, ty))?;
+    let fits = match ty {
+        PgType::Int2 => i16::try_from(v).is_ok(),
+        PgType::Int4 => i32::try_from(v).is_ok(),
+        _ => true,
+    };
+    if fits { Ok(v) } else { Err(out_of_range(value, ty)) }
+}
+
+fn put_integer(v: i64, ty: PgType, format: Format, out: &mut BytesMut) {
+    match (format, ty) {
+        (Format::Text, _) => put_display(v, out),
+        (Format::Binary, PgType::Int2) => out.put_i16(v as i16),
+        (Format::Binary, PgType::Int4) => out.put_i32(v as i32),
+        (Format::Binary, _) => out.put_i64(v),
+    }
+}
+
+fn float(value: ValueRef<'_>, ty: PgType) -> Result<f64, SqlError> {
+    let v = match value {
+        ValueRef::Real(v) => v,
+        ValueRef::Integer(v) if (v as f64) as i128 == i128::from(v) => v as f64,
+        ValueRef::Integer(_) => return Err(out_of_range(value, ty)),
+        ValueRef::Text(v) => std::str::from_utf8(v)
+            .ok()
+            .and_then(|v| v.trim_ascii().parse().ok())
+            .ok_or_else(|| mismatch(value, ty))?,
+        ValueRef::Null | ValueRef::Blob(_) => return Err(mismatch(value, ty)),
+    };
+    if ty == PgType::Float4 && v.is_finite() && (v as f32).is_infinite() {
+        return Err(out_of_range(value, ty));
+    }
+    Ok(v)
+}
+
+fn put_float(v: f64, ty: PgType, format: Format, out: &mut BytesMut) {
+    match (format, ty) {
+        (Format::Binary, PgType::Float4) => out.put_f32(v as f32),
+        (Format::Binary, _) => out.put_f64(v),
+        (Format::Text, PgType::Float4) => {
+            put_decimal(v, &format!("{:e}", v as f32), 6, out);
+        }
+        (Format::Text, _) => put_float8_text(v, out),
+    }
+}
+
+fn put_float8_text(v: f64, out: &mut BytesMut) {
+    put_decimal(v, &format!("{v:e}"), 15, out);
+}
+
+/// Writes a number, given in Rust's shortest scientific form, as PostgreSQL writes it: with an
+/// exponent when that would be below -4 or not below `limit`.
+fn put_decimal(v: f64, scientific: &str, limit: i32, out: &mut BytesMut) {
+    if v.is_nan() {
+        return out.put_slice(b"NaN");
+    }
+    if v.is_sign_negative() {
+        out.put_u8(b'-');
+    }
+    if v.is_infinite() {
+        return out.put_slice(b"Infinity");
+    }
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    if !(-4..limit).contains(&exponent) {
+        out.put_slice(mantissa.trim_start_matches('-').as_bytes());
+        let sign = if exponent < 0 { '-' } else { '+' };
+        // A BytesMut takes any number of bytes, so writing to it does not fail.
+        let _ = write!(out.writer(), "e{sign}{:02}", exponent.unsigned_abs());
+        return;
+    }
+    if exponent < 0 {
+        out.put_slice(b"0.");
+        out.put_bytes(b'0', exponent.unsigned_abs() as usize - 1);
+        out.put_slice(&digits);
+        return;
+    }
+    let whole = exponent as usize + 1;
+    if digits.len() <= whole {
+        out.put_slice(&digits);
+        out.put_bytes(b'0', whole - digits.len());
+    } else {
+        out.put_slice(&digits[..whole]);
+        out.put_u8(b'.');
+        out.put_slice(&digits[whole..]);
+    }
+}
+
+fn boolean(value: ValueRef<'_>) -> Result<bool, SqlError> {
+    match value {
+        ValueRef::Integer(0) => Ok(false),
+        ValueRef::Integer(1) => Ok(true),
+        ValueRef::Text(v) => match v.to_ascii_lowercase().as_slice() {
+            b"t" | b"true" | b"1" => Ok(true),
+            b"f" | b"false" | b"0" => Ok(false),
+            _ => Err(mismatch(value, PgType::Bool)),
+        },
+        _ => Err(mismatch(value, PgType::Bool)),
+    }
+}
+
+fn bytes(value: ValueRef<'_>) -> Result<&[u8], SqlError> {
+    match value {
+        ValueRef::Blob(v) | ValueRef::Text(v) => Ok(v),
+        _ => Err(mismatch(value, PgType::Bytea)),
+    }
+}
+
+fn text(value: ValueRef<'_>, out: &mut BytesMut) -> Result<(), SqlError> {
+    match value {
+        ValueRef::Null => {}
+        ValueRef::Integer(v) => put_display(v, out),
+        ValueRef::Real(v) => put_float8_text(v, out),
+        ValueRef::Blob(v) => put_hex(v, out),
+        ValueRef::Text(v) if std::str::from_utf8(v).is_ok() => out.put_slice(v),
+        ValueRef::Text(_) => {
+            return Err(SqlError::new("22021", "a text value is not valid in encoding \"UTF8\""));
+        }
+    }
+    Ok(())
+}
+
+fn put_display(v: i64, out: &mut BytesMut) {
+    let _ = write!(out.writer(), "{v}");
+}
+
+fn put_hex(v: &[u8], out: &mut BytesMut) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(2 + 2 * v.len());
+    out.put_slice(b"\\x");
+    for byte in v {
+        out.put_u8(DIGITS[usize::from(byte >> 4)]);
+        out.put_u8(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+fn mismatch(value: ValueRef<'_>, ty: PgType) -> SqlError {
+    SqlError::new("22P02", format!("{} is not of type {}", show(value), ty.name()))
+}
+
+fn out_of_range(value: ValueRef<'_>, ty: PgType) -> SqlError {
+    SqlError::new("22003", format!("{} is out of range for type {}", show(value), ty.name()))
+}
+
+fn show(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "NULL".to_owned(),
+        ValueRef::Integer(v) => format!("integer {v}"),
+        ValueRef::Real(v) => format!("real {v:?}"),
+        ValueRef::Text(v) => {
+            let v = String::from_utf8_lossy(v);
+            let shown: String = v.chars().take(40).collect();
+            let more = if shown.len() < v.len() { "..." } else { "" };
+            format!("text \"{shown}{more}\"")
+        }
+        ValueRef::Blob(v) => format!("a blob of {} bytes", v.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(value: ValueRef<'_>, ty: PgType, format: Format) -> Result<Vec<u8>, &'static str> {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let done = encode(value, ty, format, &mut out);
+        assert_eq!(&out[..6], b"before");
+        match done {
+            Ok(()) => {
+                let length = i32::from_be_bytes(out[6..10].try_into().unwrap());
+                assert_eq!(length as usize, out.len() - 10);
+                Ok(out[10..].to_vec())
+            }
+            Err(e) => {
+                assert_eq!(out.len(), 6, "an error leaves nothing behind");
+                Err(e.sqlstate)
+            }
+        }
+    }
+
+    fn as_text(value: ValueRef<'_>, ty: PgType) -> Result<String, &'static str> {
+        field(value, ty, Format::Text).map(|v| String::from_utf8(v).unwrap())
+    }
+
+    fn float8(v: f64) -> String {
+        as_text(ValueRef::Real(v), PgType::Float8).unwrap()
+    }
+
+    #[test]
+    fn null_is_a_length_of_minus_one() {
+        let mut out = BytesMut::new();
+        encode(ValueRef::Null, PgType::Int8, Format::Binary, &mut out).unwrap();
+        assert_eq!(&out[..], &[0xff; 4]);
+    }
+
+    #[test]
+    fn doubles_print_as_postgresql_prints_them() {
+        for (v, shown) in [
+            (1.5, "1.5"),
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (100_000.0, "100000"),
+            (-123.25, "-123.25"),
+            (1e14, "100000000000000"),
+            (1e15, "1e+15"),
+            (1e20, "1e+20"),
+            (1.25e300, "1.25e+300"),
+            (123_456_789_012_345_680.0, "1.2345678901234568e+17"),
+            (0.0001, "0.0001"),
+            (0.000_012_3, "1.23e-05"),
+            (-1e-5, "-1e-05"),
+            (5e-324, "5e-324"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(float8(v), shown);
+        }
+        let float4 = |v| as_text(ValueRef::Real(v), PgType::Float4);
+        assert_eq!(float4(0.1).unwrap(), "0.1");
+        assert_eq!(float4(1e6).unwrap(), "1e+06");
+        assert_eq!(float4(999_999.0).unwrap(), "999999");
+        assert_eq!(float4(1e300), Err("22003"));
+    }
+
+    #[test]
+    fn binary_forms() {
+        let int = ValueRef::Integer(-2);
+        let get = |v, ty| field(v, ty, Format::Binary).unwrap();
+        assert_eq!(get(int, PgType::Int2), [0xff, 0xfe]);
+        assert_eq!(get(int, PgType::Int4), (-2i32).to_be_bytes());
+        assert_eq!(get(int, PgType::Int8), (-2i64).to_be_bytes());
+        assert_eq!(get(int, PgType::Float8), (-2f64).to_be_bytes());
+        assert_eq!(get(int, PgType::Float4), (-2f32).to_be_bytes());
+        assert_eq!(get(int, PgType::Text), b"-2");
+        assert_eq!(get(ValueRef::Integer(1), PgType::Bool), [1]);
+        assert_eq!(get(ValueRef::Blob(&[0, 255]), PgType::Bytea), [0, 255]);
+        assert_eq!(field(int, PgType::Other(1184), Format::Binary), Err("0A000"));
+    }
+
+    #[test]
+    fn other_types_of_value_convert_when_exact() {
+        let text = |v| ValueRef::Text(v);
+        assert_eq!(as_text(text(b" 12 "), PgType::Int8).unwrap(), "12");
+        assert_eq!(as_text(text(b"1.5"), PgType::Int8), Err("22P02"));
+        assert_eq!(as_text(ValueRef::Real(3.0), PgType::Int8).unwrap(), "3");
+        assert_eq!(as_text(ValueRef::Real(3.5), PgType::Int8), Err("22P02"));
+        assert_eq!(as_text(ValueRef::Real(1e19), PgType::Int8), Err("22003"));
+        assert_eq!(as_text(ValueRef::Integer(70_000), PgType::Int2), Err("22003"));
+        assert_eq!(as_text(text(b"2.50"), PgType::Float8).unwrap(), "2.5");
+        assert_eq!(as_text(text(b"x"), PgType::Float8), Err("22P02"));
+        let big = (1 << 53) + 1;
+        assert_eq!(as_text(ValueRef::Integer(big), PgType::Float8), Err("22003"));
+        assert_eq!(as_text(ValueRef::Integer(i64::MAX), PgType::Float8), Err("22003"));
+        assert_eq!(as_text(ValueRef::Integer(1), PgType::Bool).unwrap(), "t");
+        assert_eq!(as_text(text(b"FALSE"), PgType::Bool).unwrap(), "f");
+        assert_eq!(as_text(ValueRef::Integer(2), PgType::Bool), Err("22P02"));
+        assert_eq!(as_text(ValueRef::Real(1.5), PgType::Text).unwrap(), "1.5");
+        assert_eq!(as_text(ValueRef::Blob(&[1, 0xab]), PgType::Bytea).unwrap(), "\\x01ab");
+        assert_eq!(as_text(ValueRef::Integer(1), PgType::Bytea), Err("22P02"));
+        assert_eq!(as_text(text(&[0xff]), PgType::Text), Err("22021"));
+    }
+}

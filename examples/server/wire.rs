@@ -1,0 +1,82 @@
+//! The frontend/backend protocol, as bytes in and bytes out.
+
+mod check;
+mod incoming;
+mod outgoing;
+
+pub(crate) use incoming::{Incoming, Negotiation};
+pub(crate) use outgoing::Outgoing;
+
+use crate::types::SqlError;
+
+/// A message from the client that breaks the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WireError {
+    /// `FATAL` when the connection cannot go on; after an `ERROR` it can, with what is next.
+    pub(crate) severity: &'static str,
+    pub(crate) sqlstate: &'static str,
+    pub(crate) message: String,
+    /// The message belonged to the extended query protocol: skip all up to Sync.
+    pub(crate) extended: bool,
+}
+
+impl WireError {
+    fn fatal(message: impl Into<String>) -> Self {
+        Self::fatal_as("08P01", message)
+    }
+
+    fn fatal_as(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: "FATAL", sqlstate, message: message.into(), extended: false }
+    }
+
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.severity == "FATAL"
+    }
+
+    pub(crate) fn fields(&self) -> Fields {
+        Fields::new(self.severity, self.sqlstate, self.message.clone())
+    }
+}
+
+impl std::fmt::Display for WireError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.severity, self.message)
+    }
+}
+
+impl std::error::Error for WireError {}
+
+/// The fields of an ErrorResponse or a NoticeResponse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fields {
+    pub(crate) severity: &'static str,
+    pub(crate) sqlstate: &'static str,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+    /// In characters of the query, from 1.
+    pub(crate) position: Option<usize>,
+}
+
+impl Fields {
+    pub(crate) fn new(
+        severity: &'static str,
+        sqlstate: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            sqlstate,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+        }
+    }
+}
+
+impl From<SqlError> for Fields {
+    fn from(e: SqlError) -> Self {
+        Self::new("ERROR", e.sqlstate, e.message)
+    }
+}
