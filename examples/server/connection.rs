@@ -13,7 +13,7 @@ use crate::stream::Stream;
 use crate::wire::{Fields, Incoming, Outgoing};
 use extended::Portal;
 use pgwire::messages::PgWireFrontendMessage as Message;
-use safepoint::pool::{Client, End, Next, Priority};
+use safepoint::pool::{self, Client, End, Next, Priority};
 use safepoint::{Attached, Interrupt, Session};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -102,10 +102,10 @@ impl Connection {
             if self.at_end {
                 return Ok(Next::Close);
             }
-            // The one session that others may be waiting for keeps its worker, so that its
+            // The one session that others may be waiting for keeps its thread, so that its
             // COMMIT needs no other.
             if self.runner.as_ref().is_some_and(|runner| runner.engine.is_writing()) {
-                if !self.read(session)? {
+                if !pool::blocking(|| self.read(session))? {
                     return Ok(Next::Close);
                 }
                 continue;

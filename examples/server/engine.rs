@@ -66,11 +66,11 @@ impl Engine {
 }
 
 /// SQLite asks what to do about a lock that another session holds: wait, and try again, unless
-/// an interrupt is due.
+/// an interrupt is due. The holder may need a worker to go on, so this one gives up its place.
 fn lock_wait(tries: i32) -> bool {
     let (first, most) = LOCK_WAIT;
     let time = first.saturating_mul(1 << tries.clamp(0, 10)).min(most);
-    safepoint::sleep(time).is_ok()
+    safepoint::pool::blocking(|| safepoint::sleep(time)).is_ok()
 }
 
 pub(crate) fn fields(error: &Error) -> Fields {

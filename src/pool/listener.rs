@@ -24,7 +24,7 @@ pub(super) fn start<C: Client>(shared: Arc<Shared<C>>, poll: Poll) -> io::Result
     })
 }
 
-fn listen<C: Client>(shared: &Shared<C>, mut poll: Poll) {
+fn listen<C: Client>(shared: &Arc<Shared<C>>, mut poll: Poll) {
     let mut events = Events::with_capacity(EVENTS);
     loop {
         match poll.poll(&mut events, None) {
@@ -41,7 +41,7 @@ fn listen<C: Client>(shared: &Shared<C>, mut poll: Poll) {
             let seat = shared.seats.lock().get(event.token().0).cloned();
             let Some(seat) = seat else { continue };
             if let Some(priority) = seat.turns_ready() {
-                shared.queue.push(seat, priority);
+                shared.enqueue(&seat, priority);
             }
         }
     }

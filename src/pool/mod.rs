@@ -19,6 +19,10 @@
 //! ([`Client::emergency`]): new connections, and an administrator's KILL. It steps in once
 //! such a session has waited for [`LANE_DELAY`]. While lane threads are busy themselves more
 //! are added, up to [`MAX_LANES`].
+//!
+
+//! **A worker that blocks** outside the pool's sight gives its place to another: see
+//! [`blocking`].
 
 mod listener;
 mod queue;
@@ -39,6 +43,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+pub use worker::blocking;
 
 /// How long a session that may use the emergency lane waits for a worker first.
 pub const LANE_DELAY: Duration = Duration::from_millis(50);
@@ -133,7 +139,7 @@ impl<C: Client> Pool<C> {
         let poll = mio::Poll::new()?;
         let shared = Arc::new(Shared {
             manager,
-            queue: Queue::new(),
+            queue: Queue::new(workers.max(1)),
             seats: Mutex::default(),
             poll: poll.registry().try_clone()?,
             wake_listener: mio::Waker::new(poll.registry(), listener::WAKE)?,

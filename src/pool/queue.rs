@@ -2,13 +2,18 @@
 
 use super::seat::Seat;
 use super::{Client, LANE_DELAY, Priority};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long a thread waits for something to do before it ends, where it is one too many.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 pub(super) struct Queue<C: Client> {
     jobs: Mutex<Jobs<C>>,
+    /// How many workers may run sessions at a time, those that block elsewhere not counted.
+    places: usize,
     for_workers: Condvar,
     for_lanes: Condvar,
 }
@@ -16,7 +21,12 @@ pub(super) struct Queue<C: Client> {
 struct Jobs<C: Client> {
     first: VecDeque<Job<C>>,
     in_order: VecDeque<Arc<Seat<C>>>,
+    /// Threads that run sessions, or wait for one.
+    workers: usize,
+    /// Those of them that wait, or are about to.
     idle_workers: usize,
+    /// Those of them that have a place: they run, and don't block elsewhere.
+    placed: usize,
     lanes: usize,
     idle_lanes: usize,
     closed: bool,
@@ -29,70 +39,149 @@ pub(super) struct Job<C: Client> {
     looked_at: bool,
 }
 
+/// What is left to do for whoever has put something into the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    Done,
+    /// There is a place and no thread for it: one is to be started, and counts already.
+    WantsWorker,
+    /// The queue is closed.
+    Refused,
+}
+
+impl<C: Client> Jobs<C> {
+    fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.in_order.is_empty()
+    }
+}
+
 impl<C: Client> Queue<C> {
-    pub(super) fn new() -> Queue<C> {
+    pub(super) fn new(places: usize) -> Queue<C> {
         Queue {
             jobs: Mutex::new(Jobs {
                 first: VecDeque::new(),
                 in_order: VecDeque::new(),
+                workers: 0,
                 idle_workers: 0,
+                placed: 0,
                 lanes: 0,
                 idle_lanes: 0,
                 closed: false,
             }),
+            places,
             for_workers: Condvar::new(),
             for_lanes: Condvar::new(),
         }
     }
 
-    /// `false` once the queue is closed.
-    pub(super) fn push(&self, seat: Arc<Seat<C>>, priority: Priority) -> bool {
+    pub(super) fn push(&self, seat: Arc<Seat<C>>, priority: Priority) -> Pushed {
         let mut jobs = self.jobs.lock();
         if jobs.closed {
-            return false;
+            return Pushed::Refused;
         }
         match priority {
             Priority::First => {
                 jobs.first.push_back(Job { seat, since: Instant::now(), looked_at: false });
-                if jobs.idle_workers == 0 {
+                if jobs.idle_workers == 0 || jobs.placed >= self.places {
                     self.for_lanes.notify_one();
                 }
             }
             Priority::InOrder => jobs.in_order.push_back(seat),
         }
+        self.call_worker(jobs)
+    }
+
+    /// Sees to it that someone takes what waits, if there is a place.
+    fn call_worker(&self, mut jobs: MutexGuard<'_, Jobs<C>>) -> Pushed {
+        if jobs.closed || jobs.is_empty() || jobs.placed >= self.places {
+            return Pushed::Done;
+        }
+        if jobs.idle_workers == 0 {
+            jobs.workers += 1;
+            jobs.idle_workers += 1;
+            return Pushed::WantsWorker;
+        }
         drop(jobs);
         self.for_workers.notify_one();
-        true
+        Pushed::Done
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.jobs.lock().closed
     }
 
-    /// The next session for a worker; `None` once the queue is closed.
+    /// A thread is about to serve the queue: it counts from now on.
+    pub(super) fn worker_starts(&self) {
+        let mut jobs = self.jobs.lock();
+        jobs.workers += 1;
+        jobs.idle_workers += 1;
+    }
+
+    /// It could not be started after all.
+    pub(super) fn worker_failed(&self) {
+        let mut jobs = self.jobs.lock();
+        jobs.workers -= 1;
+        jobs.idle_workers -= 1;
+    }
+
+    /// The next session for a worker, and a place to run it in. `None` once the queue is
+    /// closed, or where this worker is one too many: then it counts no longer.
     pub(super) fn pop(&self) -> Option<Arc<Seat<C>>> {
         let mut jobs = self.jobs.lock();
-        loop {
+        let retire = Instant::now() + PATIENCE;
+        let mut patient = true;
+        let seat = loop {
             if jobs.closed {
-                return None;
+                break None;
             }
-            let first = jobs.first.pop_front().map(|job| job.seat);
-            if let Some(seat) = first.or_else(|| jobs.in_order.pop_front()) {
-                return Some(seat);
+            if jobs.placed < self.places {
+                let first = jobs.first.pop_front().map(|job| job.seat);
+                if let Some(seat) = first.or_else(|| jobs.in_order.pop_front()) {
+                    break Some(seat);
+                }
             }
-            jobs.idle_workers += 1;
-            self.for_workers.wait(&mut jobs);
-            jobs.idle_workers -= 1;
+            if jobs.workers <= self.places {
+                self.for_workers.wait(&mut jobs);
+            } else if patient {
+                // It may have been called as its time ran out, so it looks once more.
+                patient = !self.for_workers.wait_until(&mut jobs, retire).timed_out();
+            } else {
+                break None;
+            }
+        };
+        jobs.idle_workers -= 1;
+        match seat {
+            Some(_) => jobs.placed += 1,
+            None => jobs.workers -= 1,
         }
+        seat
+    }
+
+    /// A worker has run what it took.
+    pub(super) fn done(&self) {
+        let mut jobs = self.jobs.lock();
+        jobs.placed -= 1;
+        jobs.idle_workers += 1;
+    }
+
+    /// A worker blocks elsewhere, and gives its place to another meanwhile.
+    pub(super) fn leave_place(&self) -> Pushed {
+        let mut jobs = self.jobs.lock();
+        jobs.placed -= 1;
+        self.call_worker(jobs)
+    }
+
+    /// It goes on. It does not wait for its place: who waits for it might be who has it.
+    pub(super) fn take_place(&self) {
+        self.jobs.lock().placed += 1;
     }
 
     /// The next session for a lane to look at: one that has waited for long enough. `None`
-    /// once the queue is closed, or where this lane is one too many and has waited for
-    /// `patience`.
-    pub(super) fn pop_for_lane(&self, patience: Duration) -> Option<Job<C>> {
+    /// once the queue is closed, or where this lane is one too many.
+    pub(super) fn pop_for_lane(&self) -> Option<Job<C>> {
         let mut jobs = self.jobs.lock();
         jobs.idle_lanes += 1;
-        let retire = Instant::now() + patience;
+        let retire = Instant::now() + PATIENCE;
         let job = loop {
             if jobs.closed {
                 break None;
@@ -120,9 +209,10 @@ impl<C: Client> Queue<C> {
     }
 
     /// The lane leaves this one to the workers.
-    pub(super) fn push_back_from_lane(&self, job: Job<C>) {
-        self.jobs.lock().first.push_front(Job { looked_at: true, ..job });
-        self.for_workers.notify_one();
+    pub(super) fn push_back_from_lane(&self, job: Job<C>) -> Pushed {
+        let mut jobs = self.jobs.lock();
+        jobs.first.push_front(Job { looked_at: true, ..job });
+        self.call_worker(jobs)
     }
 
     /// Whether another lane thread is wanted: then it counts from now on.

@@ -1,32 +1,106 @@
 //! The threads that run sessions: workers, and the emergency lane.
 
+use super::queue::Pushed;
 use super::seat::{Conn, Seat, State};
 use super::{Client, End, MAX_LANES, Next, Priority, Shared};
 use crate::session::Session;
+use crate::sync::per_thread;
 use crate::thread::Thread;
 use parking_lot::MutexGuard;
+use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
-/// How long a lane thread beyond the first waits for something to do before it ends.
-const PATIENCE: Duration = Duration::from_secs(10);
+per_thread! {
+    /// The pool in which this thread has a place.
+    static POOL: RefCell<Option<Arc<dyn Places>>> = RefCell::new(None);
+}
+
+trait Places {
+    fn leave(&self);
+    fn take(&self);
+}
+
+impl<C: Client> Places for Arc<Shared<C>> {
+    fn leave(&self) {
+        let pushed = self.queue.leave_place();
+        self.start_if_wanted(pushed);
+    }
+
+    fn take(&self) {
+        self.queue.take_place();
+    }
+}
+
+/// Runs code that blocks outside the pool's sight, for as long as another session needs:
+/// a wait for a lock that a session holds, or for the client in the middle of a transaction.
+/// Meanwhile another worker has this one's place, and one is started if there is none. On a
+/// thread that is no pool's worker it just runs the code.
+///
+/// The thread id of the session stays what it is.
+pub fn blocking<T>(run: impl FnOnce() -> T) -> T {
+    struct Back(Option<Arc<dyn Places>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            if let Some(pool) = self.0.take() {
+                pool.take();
+                POOL.with(|mine| *mine.borrow_mut() = Some(pool));
+            }
+        }
+    }
+    // Taken out meanwhile, so that `blocking` within `blocking` leaves no second place.
+    let back = Back(POOL.with(|mine| mine.borrow_mut().take()));
+    if let Some(pool) = &back.0 {
+        pool.leave();
+    }
+    run()
+}
+
+impl<C: Client> Shared<C> {
+    /// Starts a worker where the queue has found that one is wanted. Where the system gives
+    /// none, the session waits for another.
+    fn start_if_wanted(self: &Arc<Self>, pushed: Pushed) {
+        if pushed == Pushed::WantsWorker {
+            let _ = spawn(self.clone(), "stand-in worker");
+        }
+    }
+
+    /// Queues a session. Where that is too late it is closed.
+    pub(super) fn enqueue(self: &Arc<Self>, seat: &Arc<Seat<C>>, priority: Priority) {
+        match self.queue.push(seat.clone(), priority) {
+            Pushed::Refused => seat.close(),
+            pushed => self.start_if_wanted(pushed),
+        }
+    }
+}
 
 pub(super) fn start<C: Client>(
     shared: Arc<Shared<C>>,
     number: usize,
 ) -> io::Result<JoinHandle<()>> {
-    let name = format!("worker {number}");
-    let thread = shared.manager.register_worker(&name)?;
-    Builder::new().name(name).spawn(move || {
-        while let Some(seat) = shared.queue.pop() {
-            if let Some(conn) = seat.take() {
-                run(&shared, &seat, conn, &thread);
-            }
+    shared.queue.worker_starts();
+    spawn(shared, &format!("worker {number}"))
+}
+
+/// Starts a worker that counts already.
+fn spawn<C: Client>(shared: Arc<Shared<C>>, name: &str) -> io::Result<JoinHandle<()>> {
+    let run = shared.clone();
+    let started = shared.manager.register_worker(name).map_err(io::Error::from);
+    let started = started
+        .and_then(|thread| Builder::new().name(name.into()).spawn(move || serve(&run, &thread)));
+    started.inspect_err(|_| shared.queue.worker_failed())
+}
+
+fn serve<C: Client>(shared: &Arc<Shared<C>>, thread: &Thread) {
+    POOL.with(|mine| *mine.borrow_mut() = Some(Arc::new(shared.clone())));
+    while let Some(seat) = shared.queue.pop() {
+        if let Some(conn) = seat.take() {
+            run(shared, &seat, conn, thread);
         }
-    })
+        shared.queue.done();
+    }
 }
 
 /// Starts a lane thread where none is free.
@@ -49,7 +123,7 @@ pub(super) fn start_lane<C: Client>(shared: &Arc<Shared<C>>) -> io::Result<()> {
 }
 
 fn serve_lane<C: Client>(shared: &Arc<Shared<C>>, thread: &Thread) {
-    while let Some(job) = shared.queue.pop_for_lane(PATIENCE) {
+    while let Some(job) = shared.queue.pop_for_lane() {
         match job.seat.take_for_lane() {
             Ok(conn) => {
                 // Should this one take long, the next emergency finds another thread. If the
@@ -59,7 +133,7 @@ fn serve_lane<C: Client>(shared: &Arc<Shared<C>>, thread: &Thread) {
             }
             Err(still_queued) => {
                 if still_queued {
-                    shared.queue.push_back_from_lane(job);
+                    shared.start_if_wanted(shared.queue.push_back_from_lane(job));
                 }
             }
         }
@@ -76,7 +150,12 @@ enum Turn<'a, C> {
     Over(End),
 }
 
-fn run<C: Client>(shared: &Shared<C>, seat: &Arc<Seat<C>>, mut conn: Conn<C>, thread: &Thread) {
+fn run<C: Client>(
+    shared: &Arc<Shared<C>>,
+    seat: &Arc<Seat<C>>,
+    mut conn: Conn<C>,
+    thread: &Thread,
+) {
     let Conn { client, session } = &mut conn;
     // If a panic unwinds through the attachment, the session learns of it there.
     let turn = catch_unwind(AssertUnwindSafe(|| turn(seat, client, session, thread)));
@@ -91,9 +170,7 @@ fn run<C: Client>(shared: &Shared<C>, seat: &Arc<Seat<C>>, mut conn: Conn<C>, th
         Ok(Turn::Back { seat: mut place, queue: Some(priority) }) => {
             *place = State::Queued(conn);
             drop(place);
-            if !shared.queue.push(seat.clone(), priority) {
-                seat.close();
-            }
+            shared.enqueue(seat, priority);
         }
         Ok(Turn::Over(why)) => seat.end(conn, why),
         Err(_) => seat.end(conn, End::Panicked),
