@@ -211,6 +211,7 @@ impl Iterator for Sessions {
             if !self.registry.next_batch(&mut self.cursor, &mut self.batch) {
                 return None;
             }
+            self.batch.reverse();
         }
     }
 }

@@ -15,7 +15,7 @@
 //! Why no wake goes astray: a killer decides to wake, and takes the waker, under `slow`, from
 //! the word as it is then. What it holds is the waker of a sleep in which an interrupt was due.
 
-use crate::activity::About;
+use crate::activity::{About, Description};
 use crate::id::{Parts, SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
 use crate::kill::{Ended, HowEnded, StatementOver, Ticket};
@@ -126,6 +126,16 @@ impl Record {
         let (user, admin) =
             self.about(|about| (about.description.user.clone(), about.description.admin));
         Author { session: Some(self.id), user: Some(user), admin }
+    }
+
+    /// Changes the description. Only the holder or the runner does, so nothing is lost
+    /// between the look and the change, and `change` runs with no lock held.
+    pub(crate) fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
+        let mut description = self.about(|about| about.description.clone());
+        let result = change(&mut description);
+        let spent = self.about(|about| std::mem::replace(&mut about.description, description));
+        drop(spent);
+        result
     }
 
     pub(crate) fn about<T>(&self, look: impl FnOnce(&mut About) -> T) -> T {

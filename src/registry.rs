@@ -74,10 +74,22 @@ impl<R: Numbered> Registry<R> {
         Registry { first_shard, shards }
     }
 
-    /// Adds a record, which learns its number here. `near` spreads callers over the shards.
+    /// Adds a record, which learns its number here. `near` spreads callers over the shards;
+    /// where its shard has no more room, another takes the record in.
     pub(crate) fn insert(&self, near: usize, record: R) -> Result<Arc<R>, OpenError> {
-        let index = near % self.shards.len();
         let mut record = Arc::new(record);
+        let mut refusal = OpenError::Full;
+        for index in (0..self.shards.len()).map(|next| near.wrapping_add(next)) {
+            match self.insert_into(index % self.shards.len(), &mut record) {
+                Ok(()) => return Ok(record),
+                Err(OpenError::Closed) => return Err(OpenError::Closed),
+                Err(reason) => refusal = reason,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn insert_into(&self, index: usize, record: &mut Arc<R>) -> Result<(), OpenError> {
         let mut shard = self.shards[index].lock();
         if shard.closed {
             return Err(OpenError::Closed);
@@ -92,12 +104,12 @@ impl<R: Numbered> Registry<R> {
         let serial = shard.last_serial;
         let entry = shard.records.vacant_entry();
         let key = entry.key();
-        if let Some(fresh) = Arc::get_mut(&mut record) {
+        if let Some(fresh) = Arc::get_mut(record) {
             fresh.set_number(Parts { serial, shard: self.first_shard + index, key });
         }
         entry.insert(record.clone());
         shard.keys_used = shard.keys_used.max(key + 1);
-        Ok(record)
+        Ok(())
     }
 
     fn place(&self, number: u64) -> Option<(&Mutex<Shard<R>>, usize)> {
@@ -155,5 +167,75 @@ impl<R: Numbered> Registry<R> {
 
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().records.len()).sum()
+    }
+}
+
+#[cfg(all(test, not(safepoint_loom)))]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Numbers(u64);
+
+    impl Numbered for Numbers {
+        fn number(&self) -> u64 {
+            self.0
+        }
+
+        fn set_number(&mut self, parts: Parts) {
+            self.0 = parts.pack().get();
+        }
+    }
+
+    #[test]
+    fn a_number_is_never_given_out_twice_and_finds_no_successor() {
+        let registry = Registry::new(0, 1);
+        let first = registry.insert(0, Numbers(0)).unwrap().number();
+        assert!(registry.get(first).is_some());
+        assert!(registry.remove(first).is_some());
+        let second = registry.insert(0, Numbers(0)).unwrap().number();
+        assert_eq!(Parts::unpack(first).key, Parts::unpack(second).key, "the place is used again");
+        assert_ne!(first, second);
+        assert!(registry.get(first).is_none());
+        assert!(registry.remove(first).is_none());
+        assert!(registry.get(second).is_some());
+        assert!(registry.was_given_out(first) && !registry.was_given_out(second + (1 << 40)));
+    }
+
+    #[test]
+    fn a_full_or_exhausted_shard_leaves_it_to_the_next() {
+        let registry = Registry::new(3, 2);
+        registry.shards[0].lock().last_serial = MAX_SERIAL;
+        let taken_in = registry.insert(0, Numbers(0)).unwrap();
+        assert_eq!(Parts::unpack(taken_in.number()).shard, 4);
+        registry.shards[1].lock().last_serial = MAX_SERIAL;
+        assert_eq!(registry.insert(0, Numbers(0)).unwrap_err(), OpenError::Exhausted);
+        assert_eq!(registry.len(), 1);
+        registry.close();
+        assert_eq!(registry.insert(1, Numbers(0)).unwrap_err(), OpenError::Closed);
+    }
+
+    #[test]
+    fn a_walk_meets_each_record_once_in_bounded_batches() {
+        let registry = Registry::new(0, 3);
+        let mut numbers: Vec<_> =
+            (0..1000).map(|near| registry.insert(near, Numbers(0)).unwrap().number()).collect();
+        for number in numbers.iter().step_by(3) {
+            registry.remove(*number);
+        }
+        numbers =
+            numbers.into_iter().enumerate().filter(|(at, _)| at % 3 != 0).map(|(_, n)| n).collect();
+        let (mut cursor, mut seen) = (Cursor::default(), Vec::new());
+        loop {
+            let mut batch = Vec::new();
+            if !registry.next_batch(&mut cursor, &mut batch) {
+                break;
+            }
+            assert!(batch.len() <= BATCH);
+            seen.extend(batch.iter().map(|record| record.number()));
+        }
+        seen.sort_unstable();
+        numbers.sort_unstable();
+        assert_eq!(seen, numbers);
     }
 }

@@ -109,7 +109,7 @@ impl Session {
 
     /// Looks at or changes what is known of it.
     pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
-        self.record.about(|about| change(&mut about.description))
+        self.record.describe(change)
     }
 
     /// Ends it. Dropping it does the same.
@@ -201,7 +201,7 @@ impl Attached<'_> {
 
     /// Looks at or changes what is known of the session.
     pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
-        self.record.about(|about| change(&mut about.description))
+        self.record.describe(change)
     }
 
     /// A safe point: one load, one mask and one branch while nothing is due.

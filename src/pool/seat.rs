@@ -51,14 +51,20 @@ impl<C: Client> Seat<C> {
             seat
         };
         session.set_detached_waker(Some(Waker::from(seat.clone())));
-        *seat.state.lock() = State::Idle(Conn { client, session });
-        // A kill that came before the waker was left finds no one to wake.
-        seat.end_if_due();
-        let interest = Interest::READABLE;
-        let watched = shared.poll.register(&mut SourceFd(&descriptor), Token(seat.token), interest);
+        let watched = {
+            // Until it lies in its seat neither the listener nor a killer gets at it, so the
+            // descriptor stays its own.
+            let mut state = seat.state.lock();
+            let mut source = SourceFd(&descriptor);
+            let watched = shared.poll.register(&mut source, Token(seat.token), Interest::READABLE);
+            *state = State::Idle(Conn { client, session });
+            watched
+        };
         if watched.is_err() || shared.queue.is_closed() {
             seat.close();
         }
+        // A kill that came before the waker was left has found no one to wake.
+        seat.end_if_due();
         watched
     }
 
