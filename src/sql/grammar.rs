@@ -166,6 +166,6 @@ fn comment_end(text: &str) -> Option<usize> {
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(safepoint_loom)))]
 #[path = "grammar_tests.rs"]
 mod tests;

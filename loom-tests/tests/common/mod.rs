@@ -60,7 +60,8 @@ fn report_the_way() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         // loom's coroutines end by a panic of their own, which carries no text.
-        if info.payload_as_str().is_some() {
+        let payload = info.payload();
+        if payload.is::<&str>() || payload.is::<String>() {
             eprintln!("{FAILED}{}", WAYS.get());
             report(info);
         }
