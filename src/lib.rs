@@ -1,5 +1,4 @@
-//! Sessions apart from threads, and a KILL that can be relied upon.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
