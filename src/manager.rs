@@ -203,7 +203,11 @@ impl SessionManager {
             Target::Session(id) => (find(id)?, Expected::Anywhere),
             Target::Pair(thread, id) => {
                 let expected = self.thread(thread)?;
-                (find(id)?, expected)
+                let record = find(id)?;
+                if matches!(expected, Expected::Own) && thread != id.own_thread() {
+                    return Err(Refused::NotAttached(thread, id));
+                }
+                (record, expected)
             }
             Target::AttachedTo(thread) => {
                 let expected = self.thread(thread)?;
@@ -289,12 +293,19 @@ impl SessionManager {
         self.0.sessions.close();
     }
 
-    /// Closes the manager, tells every session to end, and returns their receipts.
+    /// Closes the manager, tells every session to end, and returns their receipts. The policy
+    /// is not asked: it is the embedder who does this, in whoever's name.
     pub fn shut_down(&self, request: &Terminate) -> Vec<Receipt<Ended>> {
         self.close();
-        self.sessions()
-            .filter_map(|row| self.terminate(row.session, request.clone()).ok())
-            .collect()
+        let tell = |row: SessionRow| {
+            let record = self.0.sessions.get(row.session.get())?;
+            let Terminate { when, author, text } = request.clone();
+            let request = Request { author, reason: Reason::AdministratorCommand, text };
+            // Refused only where it has ended.
+            let accepted = record.terminate(when, request, None).ok()?;
+            Some(receipt(&record, accepted))
+        };
+        self.sessions().filter_map(tell).collect()
     }
 }
 

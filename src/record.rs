@@ -52,7 +52,8 @@ struct Slow {
 #[derive(Debug)]
 struct Terminating {
     request: Arc<Request>,
-    seen: bool,
+    /// The request that the session saw last; a stronger one may have come since.
+    seen: Option<Arc<Request>>,
     ticket: Arc<Ticket<Ended>>,
 }
 
@@ -161,7 +162,7 @@ impl Record {
         let word = self.word.load();
         match &mut *slow {
             Slow { terminate: Some(pending), .. } if word.terminate_due() => {
-                pending.seen = true;
+                pending.seen = Some(pending.request.clone());
                 Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone()))
             }
             Slow { cancel: Some(pending), .. } if word.cancel_due() => {
@@ -295,9 +296,9 @@ impl Record {
     pub(crate) fn completed(&self, step: Step) -> Ended {
         self.statement_left(step);
         let mut slow = std::mem::take(&mut *self.slow.lock());
-        let how = match &slow.terminate {
+        let how = match slow.terminate.as_deref() {
             Some(t) if t.request.reason == Reason::InternalError => HowEnded::Panicked,
-            Some(t) if t.seen => HowEnded::Killed(t.request.clone()),
+            Some(Terminating { seen: Some(seen), .. }) => HowEnded::Killed(seen.clone()),
             _ => HowEnded::Closed,
         };
         let ended = Ended { how };
@@ -327,7 +328,7 @@ impl Record {
             }
             None => Box::new(Terminating {
                 request: Arc::new(request),
-                seen: false,
+                seen: None,
                 ticket: Arc::default(),
             }),
         };
@@ -380,8 +381,9 @@ impl Record {
         match &mut slow.terminate {
             Some(told) => told.request = request,
             None => {
+                let seen = Some(request.clone());
                 slow.terminate =
-                    Some(Box::new(Terminating { request, seen: true, ticket: Arc::default() }));
+                    Some(Box::new(Terminating { request, seen, ticket: Arc::default() }));
             }
         }
         // Refused only where it has ended already.
