@@ -1,5 +1,6 @@
 //! What can be seen of sessions and threads: rows for `pg_stat_activity` and its like.
 
+use crate::about::Description;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::When;
 use crate::kill::Doing;
@@ -7,100 +8,7 @@ use crate::record::Record;
 use crate::registry::{Cursor, Registry};
 use crate::thread::ThreadRecord;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// How many bytes of a statement's text are kept, as PostgreSQL's
-/// `track_activity_query_size` does by default.
-pub const STATEMENT_TEXT_BYTES: usize = 1024;
-
-/// Who a session belongs to. The embedder says it, at the start or as it learns it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
-    /// The user. Empty while the client has not said who it is.
-    pub user: Arc<str>,
-    /// Whether the user is an administrator.
-    pub admin: bool,
-    /// The database, if the server has several.
-    pub database: Arc<str>,
-    /// What the client calls itself.
-    pub application: Arc<str>,
-    /// Where the client is.
-    pub client: Arc<str>,
-}
-
-impl Default for Description {
-    fn default() -> Self {
-        // One allocation for all of them.
-        let empty: Arc<str> = Arc::from("");
-        Description {
-            user: empty.clone(),
-            admin: false,
-            database: empty.clone(),
-            application: empty.clone(),
-            client: empty,
-        }
-    }
-}
-
-/// Microseconds since 1970; 0 is "never".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stamp(u64);
-
-impl Stamp {
-    fn now() -> Stamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Stamp(since.as_micros() as u64)
-    }
-
-    fn time(self) -> Option<SystemTime> {
-        (self.0 != 0).then(|| UNIX_EPOCH + Duration::from_micros(self.0))
-    }
-}
-
-/// What a record keeps for its row.
-#[derive(Debug)]
-pub(crate) struct About {
-    pub(crate) description: Description,
-    opened: Stamp,
-    transaction: Stamp,
-    statement: Stamp,
-    changed: Stamp,
-    text: String,
-}
-
-impl About {
-    pub(crate) fn new(description: Description) -> About {
-        let now = Stamp::now();
-        About {
-            description,
-            opened: now,
-            transaction: Stamp::default(),
-            statement: Stamp::default(),
-            changed: now,
-            text: String::new(),
-        }
-    }
-
-    /// Keeps as much of `text` as there is room for. The buffer is used again and again.
-    pub(crate) fn statement_begins(&mut self, text: &str) {
-        let mut end = text.len().min(STATEMENT_TEXT_BYTES);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.text.clear();
-        self.text.push_str(&text[..end]);
-        self.statement = Stamp::now();
-        self.changed = self.statement;
-    }
-
-    pub(crate) fn statement_ends(&mut self) {
-        self.changed = Stamp::now();
-    }
-
-    pub(crate) fn transaction_changes(&mut self, open: bool) {
-        self.transaction = if open { Stamp::now() } else { Stamp::default() };
-    }
-}
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A session as it was at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,50 +1,10 @@
 //! The session of the calling thread, for code that was handed none.
 
+use crate::current::{self, current};
 use crate::id::{SessionId, ThreadId};
 use crate::interrupt::{Author, Interrupt};
-use crate::record::Record;
-use crate::sync::per_thread;
 use crate::wait;
-use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-per_thread! {
-    static CURRENT: RefCell<Option<Arc<Record>>> = RefCell::new(None);
-}
-
-/// Refused where the thread runs a session already.
-pub(crate) fn enter(record: &Arc<Record>) -> bool {
-    CURRENT.with(|current| {
-        let mut current = current.borrow_mut();
-        let free = current.is_none();
-        if free {
-            *current = Some(record.clone());
-        }
-        free
-    })
-}
-
-pub(crate) fn leave() {
-    CURRENT.with(|current| current.borrow_mut().take());
-}
-
-fn current() -> Option<Arc<Record>> {
-    CURRENT.with(|current| current.borrow().clone())
-}
-
-/// Hides the thread's session while other sessions' code runs on it.
-#[cfg(all(unix, not(safepoint_loom)))]
-pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
-    struct Back(Option<Arc<Record>>);
-    impl Drop for Back {
-        fn drop(&mut self) {
-            CURRENT.with(|current| *current.borrow_mut() = self.0.take());
-        }
-    }
-    let _back = Back(CURRENT.with(|current| current.borrow_mut().take()));
-    run()
-}
 
 /// A safe point in code that was handed no session: that of the session attached to the
 /// calling thread. On a thread that runs none there is nothing to report.
@@ -65,10 +25,7 @@ pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
 /// ```
 #[inline]
 pub fn check() -> Result<(), Interrupt> {
-    CURRENT.with(|current| match &*current.borrow() {
-        Some(record) => record.check(),
-        None => Ok(()),
-    })
+    current::check()
 }
 
 /// The session attached to the calling thread.

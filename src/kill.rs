@@ -1,17 +1,17 @@
 //! Asking for an end: targets, policy, refusals, and receipts.
 
-use crate::activity::Description;
+use crate::about::Description;
 use crate::id::{SessionId, StatementId, ThreadId};
-use crate::interrupt::{Author, Request, When};
+use crate::interrupt::{Author, When};
+use crate::outcome::Ticket;
 use crate::record::Record;
-use crate::sync::Mutex;
 use crate::wait;
 use crate::word::Snapshot;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// Which session is meant.
@@ -123,32 +123,6 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// How a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// How.
-    pub how: HowEnded,
-}
-
-/// How a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HowEnded {
-    /// It saw this request, and ended because of it.
-    Killed(Arc<Request>),
-    /// Its holder closed it without having seen a termination: the client had left.
-    Closed,
-    /// A panic unwound out of the code that it was running.
-    Panicked,
-}
-
-/// How a statement that was told to end is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatementOver {
-    /// Whether it saw the cancel. If not, it finished first, or its command was never begun.
-    pub cancelled: bool,
-}
-
 /// What a session was doing when a request found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -217,48 +191,6 @@ impl fmt::Display for Doing {
             Doing::Running => "running",
             Doing::Waiting => "waiting",
         })
-    }
-}
-
-/// One value, written once, and those who wait for it.
-#[derive(Debug)]
-pub(crate) struct Ticket<T>(Mutex<TicketState<T>>);
-
-#[derive(Debug)]
-struct TicketState<T> {
-    value: Option<T>,
-    waiting: Vec<Waker>,
-}
-
-impl<T> Default for Ticket<T> {
-    fn default() -> Self {
-        Ticket(Mutex::new(TicketState { value: None, waiting: Vec::new() }))
-    }
-}
-
-impl<T: Clone> Ticket<T> {
-    pub(crate) fn complete(&self, value: T) {
-        let waiting = {
-            let mut state = self.0.lock();
-            state.value = Some(value);
-            std::mem::take(&mut state.waiting)
-        };
-        waiting.into_iter().for_each(Waker::wake);
-    }
-
-    fn get(&self) -> Option<T> {
-        self.0.lock().value.clone()
-    }
-
-    fn poll(&self, waker: &Waker) -> Poll<T> {
-        let mut state = self.0.lock();
-        if let Some(value) = &state.value {
-            return Poll::Ready(value.clone());
-        }
-        if !state.waiting.iter().any(|known| known.will_wake(waker)) {
-            state.waiting.push(waker.clone());
-        }
-        Poll::Pending
     }
 }
 

@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod about;
 mod activity;
 mod ambient;
+mod current;
 mod id;
 mod interrupt;
 mod kill;
 mod manager;
+mod outcome;
 #[cfg(all(unix, not(safepoint_loom)))]
 pub mod pool;
 mod record;
@@ -21,19 +24,19 @@ mod twin;
 mod wait;
 mod word;
 
-pub use activity::{Description, STATEMENT_TEXT_BYTES, SessionRow, Sessions, ThreadRow};
+pub use about::{Description, STATEMENT_TEXT_BYTES};
+pub use activity::{SessionRow, Sessions, ThreadRow};
 pub use ambient::{
     block_on, block_on_for, check, current_author, current_session, current_thread, sleep,
 };
 pub use id::{InvalidId, SessionId, StatementId, ThreadId};
 pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
-pub use kill::{
-    Doing, Ended, Found, HowEnded, Policy, Receipt, Refused, SameUserOrAdmin, StatementOver, Target,
-};
-pub use manager::{Cancel, SessionManager, Terminate, ThreadModel};
+pub use kill::{Doing, Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};
+pub use manager::{Cancel, SessionManager, Terminate};
+pub use outcome::{Ended, HowEnded, StatementOver};
 pub use registry::OpenError;
 pub use session::{AttachError, Attached, HoldOff, Session, Statement};
-pub use thread::Thread;
+pub use thread::{Thread, ThreadModel};
 #[cfg(safepoint_loom)]
 pub use twin::Twin;
 pub use wait::EndedBy;

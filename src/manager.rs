@@ -1,25 +1,18 @@
 //! The manager: sessions are opened, found, told to end and looked at here.
 
-use crate::activity::{About, Description, SessionRow, Sessions, ThreadRow, threads};
+use crate::about::{About, Description};
+use crate::activity::{SessionRow, Sessions, ThreadRow, threads};
 use crate::id::{SessionId, StatementId, THREAD_SHARD, ThreadId};
 use crate::interrupt::{Author, Reason, Request, When};
-use crate::kill::{Ended, Found, Policy, Receipt, Refused, SameUserOrAdmin, StatementOver, Target};
+use crate::kill::{Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};
+use crate::outcome::{Ended, StatementOver};
 use crate::record::{Accepted, Record};
 use crate::registry::{OpenError, Registry};
 use crate::session::Session;
-use crate::thread::{Kind, Slots, Thread, ThreadRecord};
+use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
 use crate::word::{Slot, Void};
 use std::fmt;
 use std::sync::Arc;
-
-/// How sessions and threads belong together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ThreadModel {
-    /// Each session has a thread of its own for its whole life, and their numbers are equal.
-    PerSession,
-    /// Sessions share threads, and are attached to one only while they have something to run.
-    Pool,
-}
 
 #[cfg(not(safepoint_loom))]
 const SESSION_SHARDS: usize = 16;

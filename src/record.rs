@@ -15,10 +15,10 @@
 //! Why no wake goes astray: a killer decides to wake, and takes the waker, under `slow`, from
 //! the word as it is then. What it holds is the waker of a sleep in which an interrupt was due.
 
-use crate::activity::{About, Description};
+use crate::about::{About, Description};
 use crate::id::{Parts, SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
-use crate::kill::{Ended, HowEnded, StatementOver, Ticket};
+use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
 use crate::registry::Numbered;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 #[cfg(safepoint_loom)]

@@ -1,14 +1,13 @@
 //! A session: owned and detached, or attached to the thread that runs it.
 
-use crate::activity::Description;
-use crate::ambient;
+use crate::about::Description;
+use crate::current;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
-use crate::kill::Ended;
-use crate::manager::ThreadModel;
+use crate::outcome::Ended;
 use crate::record::Record;
 use crate::registry::{Numbered, Registry};
-use crate::thread::{Kind, Thread, ThreadRecord};
+use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::word::Slot;
 use std::fmt;
 use std::marker::PhantomData;
@@ -64,7 +63,7 @@ impl Session {
             }
             _ => return Err(AttachError::OtherSessionsThread),
         };
-        if !ambient::enter(&self.record) {
+        if !current::enter(&self.record) {
             return Err(AttachError::ThreadIsBusy);
         }
         if let Some(shared) = shared {
@@ -264,7 +263,7 @@ impl Attached<'_> {
 
     fn leave(&mut self, to_queue: bool) -> Result<(), Interrupt> {
         self.left = true;
-        ambient::leave();
+        current::leave();
         if let Some(shared) = self.shared {
             shared.set_session(None);
         }

@@ -20,8 +20,10 @@ mod grammar;
 
 use crate::id::{SessionId, ThreadId};
 use crate::interrupt::{Author, When};
-use crate::kill::{Doing, Ended, Receipt, Refused, StatementOver, Target};
-use crate::manager::{Cancel, SessionManager, Terminate, ThreadModel};
+use crate::kill::{Doing, Receipt, Refused, Target};
+use crate::manager::{Cancel, SessionManager, Terminate};
+use crate::outcome::{Ended, StatementOver};
+use crate::thread::ThreadModel;
 use std::borrow::Cow;
 use std::fmt;
 

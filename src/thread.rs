@@ -9,6 +9,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+/// How sessions and threads belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ThreadModel {
+    /// Each session has a thread of its own for its whole life, and their numbers are equal.
+    PerSession,
+    /// Sessions share threads, and are attached to one only while they have something to run.
+    Pool,
+}
+
 /// The places in session words. A place is free again when the last reference to the record
 /// of its thread is gone (rule 4 of `word.rs`).
 #[derive(Debug, Default)]

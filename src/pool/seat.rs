@@ -1,7 +1,7 @@
 //! Where a session lies while no worker runs it.
 
 use super::{Client, End, Shared};
-use crate::ambient;
+use crate::current;
 use crate::pool::Priority;
 use crate::session::Session;
 use mio::unix::SourceFd;
@@ -167,7 +167,7 @@ impl<C: Client> Seat<C> {
             let mine = seats.get(self.token).is_some_and(|seat| std::ptr::eq(&**seat, self));
             mine.then(|| seats.remove(self.token))
         });
-        ambient::hidden(|| {
+        current::hidden(|| {
             // A client that panics over its farewell is dropped all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| {
                 client.end(&session, why);

@@ -1,0 +1,52 @@
+//! Which session the calling thread runs.
+
+use crate::interrupt::Interrupt;
+use crate::record::Record;
+use crate::sync::per_thread;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+per_thread! {
+    static CURRENT: RefCell<Option<Arc<Record>>> = RefCell::new(None);
+}
+
+/// Refused where the thread runs a session already.
+pub(crate) fn enter(record: &Arc<Record>) -> bool {
+    CURRENT.with(|current| {
+        let mut current = current.borrow_mut();
+        let free = current.is_none();
+        if free {
+            *current = Some(record.clone());
+        }
+        free
+    })
+}
+
+pub(crate) fn leave() {
+    CURRENT.with(|current| current.borrow_mut().take());
+}
+
+#[inline]
+pub(crate) fn check() -> Result<(), Interrupt> {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(record) => record.check(),
+        None => Ok(()),
+    })
+}
+
+pub(crate) fn current() -> Option<Arc<Record>> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+/// Hides the thread's session while other sessions' code runs on it.
+#[cfg(all(unix, not(safepoint_loom)))]
+pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
+    struct Back(Option<Arc<Record>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            CURRENT.with(|current| *current.borrow_mut() = self.0.take());
+        }
+    }
+    let _back = Back(CURRENT.with(|current| current.borrow_mut().take()));
+    run()
+}

@@ -1,0 +1,74 @@
+//! How sessions and statements end, and the ticket on which that is written.
+
+use crate::interrupt::Request;
+use crate::sync::Mutex;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub how: HowEnded,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HowEnded {
+    /// It saw this request, and ended because of it.
+    Killed(Arc<Request>),
+    /// Its holder closed it without having seen a termination: the client had left.
+    Closed,
+    /// A panic unwound out of the code that it was running.
+    Panicked,
+}
+
+/// How a statement that was told to end is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatementOver {
+    /// Whether it saw the cancel. If not, it finished first, or its command was never begun.
+    pub cancelled: bool,
+}
+
+/// One value, written once, and those who wait for it.
+#[derive(Debug)]
+pub(crate) struct Ticket<T>(Mutex<TicketState<T>>);
+
+#[derive(Debug)]
+struct TicketState<T> {
+    value: Option<T>,
+    waiting: Vec<Waker>,
+}
+
+impl<T> Default for Ticket<T> {
+    fn default() -> Self {
+        Ticket(Mutex::new(TicketState { value: None, waiting: Vec::new() }))
+    }
+}
+
+impl<T: Clone> Ticket<T> {
+    pub(crate) fn complete(&self, value: T) {
+        let waiting = {
+            let mut state = self.0.lock();
+            state.value = Some(value);
+            std::mem::take(&mut state.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn get(&self) -> Option<T> {
+        self.0.lock().value.clone()
+    }
+
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<T> {
+        let mut state = self.0.lock();
+        if let Some(value) = &state.value {
+            return Poll::Ready(value.clone());
+        }
+        if !state.waiting.iter().any(|known| known.will_wake(waker)) {
+            state.waiting.push(waker.clone());
+        }
+        Poll::Pending
+    }
+}
