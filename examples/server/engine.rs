@@ -5,6 +5,7 @@ use crate::functions::{self, Left};
 use crate::shared::Shared;
 use crate::wire::Fields;
 use rusqlite::ffi;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, Error, OpenFlags};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) fn prepare(database: &Path) -> rusqlite::Result<()> {
 }
 
 impl Engine {
+    /// Safe points and waits in it are those of the session that the calling thread runs.
     pub(crate) fn open(shared: &Arc<Shared>) -> rusqlite::Result<Engine> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&shared.database, flags)?;
@@ -43,6 +45,7 @@ impl Engine {
         functions::define(&connection, shared, &left)?;
         connection.execute_batch(activity::VIEWS)?;
         connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
+        connection.authorizer(Some(authorize))?;
         Ok(Engine { connection, left })
     }
 
@@ -62,6 +65,19 @@ impl Engine {
     /// The error for the client, in PostgreSQL's terms.
     pub(crate) fn error(&self, error: &Error) -> Fields {
         self.left.take_error().unwrap_or_else(|| fields(error))
+    }
+}
+
+/// What no client may change: how lock waits are interrupted, and the schema of the views.
+fn authorize(context: AuthContext<'_>) -> Authorization {
+    match context.action {
+        AuthAction::Pragma { pragma_name, pragma_value: Some(_) }
+            if pragma_name.eq_ignore_ascii_case("busy_timeout") =>
+        {
+            Authorization::Deny
+        }
+        AuthAction::Detach { .. } => Authorization::Deny,
+        _ => Authorization::Allow,
     }
 }
 
@@ -94,6 +110,7 @@ fn sqlstate(code: i32, message: &str) -> &'static str {
             ffi::SQLITE_CONSTRAINT => "23000",
             ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => "55P03",
             ffi::SQLITE_INTERRUPT => "57014",
+            ffi::SQLITE_AUTH => "42501",
             ffi::SQLITE_READONLY => "25006",
             ffi::SQLITE_FULL => "53100",
             ffi::SQLITE_NOMEM => "53200",
