@@ -1,0 +1,351 @@
+//! A soak: hundreds of sessions over a few workers, killed and cancelled at random moments by
+//! several threads, with books that must balance in the end.
+//!
+//! The amount of work is fixed, not the time. `SOAK_ROUNDS=N` repeats it N times with new
+//! seeds; the seed of a round is printed, and `SOAK_SEED=N` starts with that one.
+
+#![cfg(unix)]
+
+use safepoint::pool::{Client, End, Next, Pool, Priority};
+use safepoint::{
+    Attached, Author, Cancel, Description, Ended, HowEnded, Interrupt, Receipt, Session, SessionId,
+    SessionManager, Statement, StatementId, StatementOver, Terminate, ThreadModel, When,
+};
+use std::collections::{HashMap, HashSet};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+const SESSIONS: usize = 300;
+const COMMANDS: usize = 150;
+const WORKERS: usize = 4;
+const DRIVERS: usize = 4;
+const KILLERS: usize = 3;
+const REQUESTS: usize = 4000;
+
+/// How long anything may take before it counts as stuck.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What the shutdown at the end tells those that are left.
+const SHUTDOWN: &str = "shutdown";
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % below
+    }
+}
+
+/// What the server's side saw.
+#[derive(Default)]
+struct Books {
+    /// What each session that was told to end was told.
+    told: Mutex<HashMap<SessionId, Interrupt>>,
+    ended: AtomicUsize,
+    panicked: AtomicUsize,
+    cancelled: AtomicUsize,
+    wrong: Mutex<Vec<String>>,
+    /// The statements of all sessions that run or ran last, for cancels to aim at.
+    last: Mutex<HashMap<SessionId, u64>>,
+}
+
+impl Books {
+    fn wrong(&self, what: String) {
+        self.wrong.lock().unwrap().push(what);
+    }
+}
+
+struct Busy {
+    socket: UnixStream,
+    id: SessionId,
+    books: Arc<Books>,
+    _alive: Arc<()>,
+}
+
+impl AsFd for Busy {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Busy {
+    fn command(&mut self, session: &mut Attached<'_>, command: u8) -> Result<(), Interrupt> {
+        let held = session.hold_off();
+        session.check().expect("a hold-off holds");
+        drop(held);
+        let statement = session.begin()?.with_text("soak");
+        self.books.last.lock().unwrap().insert(self.id, statement.statement().get());
+        let result = self.run(&statement, command);
+        if let Err(interrupt) = &result {
+            self.judge(&statement, interrupt);
+            if !interrupt.is_terminate() {
+                self.books.cancelled.fetch_add(1, Ordering::Relaxed);
+                return statement.finish();
+            }
+        }
+        result?;
+        statement.finish()
+    }
+
+    fn run(&self, statement: &Statement<'_>, command: u8) -> Result<(), Interrupt> {
+        match command % 8 {
+            0..=3 => (0..2000).try_for_each(|_| statement.check()),
+            4 => statement.sleep(Duration::from_micros(300)),
+            5 => {
+                statement.set_transaction(!statement.in_transaction());
+                statement.check()
+            }
+            6 => {
+                let _held = statement.hold_off();
+                let slept = statement.sleep(Duration::from_micros(200));
+                slept.expect("a hold-off holds in a wait");
+                Ok(())
+            }
+            _ if command == 255 => panic!("soak: a panic on purpose"),
+            _ => safepoint::check(),
+        }
+    }
+
+    /// Every request carries in its text whom it was meant for.
+    fn judge(&self, statement: &Statement<'_>, interrupt: &Interrupt) {
+        let meant = interrupt.request().text.as_deref().unwrap_or("nobody");
+        let expected = if interrupt.is_terminate() {
+            format!("{}", self.id)
+        } else {
+            format!("{}/{}", self.id, statement.statement())
+        };
+        if meant != expected {
+            self.books.wrong(format!("{expected} was hit by a request for {meant}"));
+        }
+    }
+}
+
+impl Client for Busy {
+    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+        for _ in 0..4 {
+            let mut command = [0];
+            match self.socket.read(&mut command) {
+                Ok(0) => return Ok(Next::Close),
+                Ok(_) => self.command(session, command[0])?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
+                Err(_) => return Ok(Next::Close),
+            }
+            if self.socket.write_all(b".").is_err() {
+                return Ok(Next::Close);
+            }
+        }
+        Ok(Next::Again)
+    }
+
+    fn end(&mut self, session: &Session, why: End) {
+        assert_eq!(session.id(), self.id);
+        self.books.ended.fetch_add(1, Ordering::Relaxed);
+        match why {
+            End::Interrupted(interrupt) => {
+                let _ = self.socket.write_all(b"K");
+                let meant = interrupt.request().text.as_deref().unwrap_or("nobody").to_string();
+                if meant == SHUTDOWN {
+                    // Its client has left, and that was not noticed yet.
+                    return;
+                }
+                if meant != self.id.to_string() {
+                    self.books.wrong(format!("{} was ended by a request for {meant}", self.id));
+                }
+                let before = self.books.told.lock().unwrap().insert(self.id, interrupt);
+                if before.is_some() {
+                    self.books.wrong(format!("{} was told twice", self.id));
+                }
+            }
+            End::Panicked => {
+                self.books.panicked.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    fn priority(&self) -> Priority {
+        if self.id.get().is_multiple_of(16) { Priority::First } else { Priority::InOrder }
+    }
+}
+
+struct Requests {
+    kills: Vec<Receipt<Ended>>,
+    cancels: Vec<Receipt<StatementOver>>,
+}
+
+fn kill_at_random(
+    manager: &SessionManager,
+    ids: &[SessionId],
+    books: &Books,
+    mut random: Random,
+) -> Requests {
+    let mut requests = Requests { kills: Vec::new(), cancels: Vec::new() };
+    for _ in 0..REQUESTS {
+        let id = ids[random.next(ids.len())];
+        if random.next(40) == 0 {
+            let when = match random.next(3) {
+                0 => When::Immediate,
+                1 => When::AfterStatement,
+                _ => When::AfterTransaction,
+            };
+            let request = Terminate::new(when, Author::system()).text(id.to_string());
+            requests.kills.extend(manager.terminate(id, request));
+        } else {
+            // The one that runs, or one that is over or still to come.
+            let running = manager.session(id).and_then(|row| row.statement);
+            let statement = match running.filter(|_| random.next(3) > 0) {
+                Some(running) => running,
+                None => {
+                    let last = books.last.lock().unwrap().get(&id).copied().unwrap_or(1);
+                    StatementId::from(last + random.next(3) as u64)
+                }
+            };
+            let cancel = Cancel::statement(statement, Author::system());
+            let cancel = cancel.text(format!("{id}/{statement}"));
+            requests.cancels.extend(manager.cancel(id, cancel));
+        }
+        if random.next(8) == 0 {
+            let listed = manager.sessions().count();
+            assert!(listed <= SESSIONS);
+        }
+    }
+    requests
+}
+
+/// Sends commands until the connection ends. Returns whether the client was told of a kill.
+fn drive(
+    mut clients: Vec<(SessionId, UnixStream)>,
+    mut random: Random,
+) -> HashMap<SessionId, bool> {
+    let mut told = HashMap::new();
+    let mut left: HashMap<SessionId, usize> =
+        clients.iter().map(|(id, _)| (*id, COMMANDS)).collect();
+    while !clients.is_empty() {
+        let at = random.next(clients.len());
+        let (id, socket) = &mut clients[at];
+        let command = match random.next(600) {
+            0 => 255,
+            n => (n % 250) as u8,
+        };
+        let mut answer = [0];
+        let over = match socket.write_all(&[command]).and_then(|()| socket.read(&mut answer)) {
+            Ok(0) => Some(false),
+            Ok(_) if answer == *b"K" => Some(true),
+            Ok(_) => {
+                let left = left.get_mut(id).expect("a client of this driver");
+                *left -= 1;
+                (*left == 0).then_some(false)
+            }
+            // It was closed as we wrote; what it was told may still be there to be read.
+            Err(_) => Some(matches!(socket.read(&mut answer), Ok(1)) && answer == *b"K"),
+        };
+        if let Some(was_told) = over {
+            told.insert(*id, was_told);
+            clients.swap_remove(at);
+        }
+    }
+    told
+}
+
+fn round(seed: u64) {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let books = Arc::new(Books::default());
+    let alive = Arc::new(());
+    let pool = Pool::start(manager.clone(), WORKERS).unwrap();
+    let mut ids = Vec::new();
+    let mut drivers: Vec<Vec<_>> = (0..DRIVERS).map(|_| Vec::new()).collect();
+    for at in 0..SESSIONS {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_read_timeout(Some(LIMIT)).unwrap();
+        let session = manager.open(Description::default()).unwrap();
+        let id = session.id();
+        ids.push(id);
+        let (books, alive) = (books.clone(), alive.clone());
+        pool.serve(session, Busy { socket: ours, id, books, _alive: alive }).unwrap();
+        drivers[at % DRIVERS].push((id, theirs));
+    }
+    let seeds = AtomicU64::new(seed);
+    let random = || Random(seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed) | 1);
+    let (told, kills, cancels) = std::thread::scope(|scope| {
+        let drivers: Vec<_> = drivers
+            .into_iter()
+            .map(|clients| {
+                let random = random();
+                scope.spawn(move || drive(clients, random))
+            })
+            .collect();
+        let killers: Vec<_> = (0..KILLERS)
+            .map(|_| {
+                let random = random();
+                scope.spawn(|| kill_at_random(&manager, &ids, &books, random))
+            })
+            .collect();
+        let (mut kills, mut cancels) = (Vec::new(), Vec::new());
+        for requests in killers.into_iter().map(|killer| killer.join().unwrap()) {
+            kills.extend(requests.kills);
+            cancels.extend(requests.cancels);
+        }
+        let told: HashMap<_, _> = drivers.into_iter().flat_map(|d| d.join().unwrap()).collect();
+        (told, kills, cancels)
+    });
+
+    let aimed_at: HashSet<_> = kills.iter().map(Receipt::session).collect();
+    for id in books.told.lock().unwrap().keys() {
+        assert!(aimed_at.contains(id), "told, though no kill of it was accepted");
+    }
+    let (mut accepted, mut killed) = (0, 0);
+    for mut receipt in kills {
+        accepted += 1;
+        let ended = receipt.wait(LIMIT).expect("every receipt completes");
+        if let HowEnded::Killed(request) = ended.how {
+            killed += 1;
+            let id = receipt.session();
+            assert_eq!(request.text.as_deref(), Some(&*id.to_string()));
+            assert!(books.told.lock().unwrap().contains_key(&id), "killed, and not told");
+        }
+    }
+    let mut voids = 0;
+    for mut receipt in cancels {
+        let over = receipt.wait(LIMIT).expect("every receipt completes");
+        voids += usize::from(!over.cancelled);
+    }
+    let shutdown = Terminate::new(When::Immediate, Author::system()).text(SHUTDOWN);
+    assert!(pool.shut_down(&shutdown, LIMIT));
+
+    let wrong = std::mem::take(&mut *books.wrong.lock().unwrap());
+    assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+    assert_eq!(books.ended.load(Ordering::Relaxed), SESSIONS, "each ended once");
+    let told_by_us = books.told.lock().unwrap().len();
+    let told_as_seen = told.values().filter(|told| **told).count();
+    assert!(told_as_seen <= told_by_us, "nobody is told who was not killed");
+    assert!(manager.is_empty());
+    let gone: Weak<()> = Arc::downgrade(&alive);
+    drop(alive);
+    assert!(gone.upgrade().is_none(), "no connection is kept");
+    println!(
+        "seed {seed}: {accepted} kills accepted ({killed} receipts of killed sessions), \
+         {told_by_us} sessions told, {told_as_seen} clients saw it; {} statements cancelled, \
+         {voids} cancels void; {} panics",
+        books.cancelled.load(Ordering::Relaxed),
+        books.panicked.load(Ordering::Relaxed),
+    );
+}
+
+#[test]
+fn the_books_balance() {
+    let number = |name: &str, or: u64| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or)
+    };
+    let seed = number("SOAK_SEED", 1);
+    for round_number in 0..number("SOAK_ROUNDS", 3) {
+        round(seed + round_number);
+    }
+}
