@@ -257,7 +257,8 @@ impl Record {
         if Twin::WakerAfterAsleep.is_on() {
             let step = self.word.step(|word| word.sleep(deaf));
             self.slow.lock().sleep_waker = Some(waker.clone());
-            return if step.after.attention() { self.wake_up().and(self.due()) } else { Ok(()) };
+            let due = step.after.attention();
+            return if due { self.wake_up(deaf).and(self.due()) } else { Ok(()) };
         }
         let spent = {
             let mut slow = self.slow.lock();
@@ -272,13 +273,14 @@ impl Record {
         if Twin::NoRecheckBeforeSleep.is_on() {
             return Ok(());
         }
-        if step.after.attention() { self.wake_up() } else { Ok(()) }
+        if step.after.attention() { self.wake_up(deaf) } else { Ok(()) }
     }
 
-    /// Awake again, with what is due by now.
-    pub(crate) fn wake_up(&self) -> Result<(), Interrupt> {
-        self.word.step(Snapshot::wake);
-        self.check()
+    /// Awake again, with what is due by now. A cancel that may not end a deaf wait is left,
+    /// unseen, to the next safe point.
+    pub(crate) fn wake_up(&self, deaf: bool) -> Result<(), Interrupt> {
+        let step = self.word.step(Snapshot::wake);
+        if deaf && !step.after.terminate_due() { Ok(()) } else { self.check() }
     }
 
     pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {

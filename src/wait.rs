@@ -119,7 +119,7 @@ fn asleep<T>(
     struct Awake<'a>(&'a Record);
     impl Drop for Awake<'_> {
         fn drop(&mut self) {
-            let _ = self.0.wake_up();
+            let _ = self.0.wake_up(true);
         }
     }
 
@@ -130,7 +130,7 @@ fn asleep<T>(
     let awake = Awake(record);
     let slept = sleep();
     std::mem::forget(awake);
-    record.wake_up()?;
+    record.wake_up(deaf)?;
     Ok(slept)
 }
 

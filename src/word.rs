@@ -204,7 +204,7 @@ impl Snapshot {
     // The holder's and the runner's steps.
 
     pub(crate) fn attach(self, slot: Slot) -> Snapshot {
-        self.with(u64::from(slot.0) << SLOT_SHIFT)
+        self.without(SLOT).with(u64::from(slot.0) << SLOT_SHIFT)
     }
 
     /// Back to idle. A queued command that was not begun is void, and what was asked of it.

@@ -166,11 +166,14 @@ impl<C: Client> Pool<C> {
     /// pool's threads. `true` says that every session has ended in time; otherwise workers
     /// that are stuck are left behind and end when they can.
     pub fn shut_down(mut self, request: &Terminate, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
+        // A limit too long for the clock is no limit.
+        let deadline = Instant::now().checked_add(limit);
+        let left = || match deadline {
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            None => Duration::MAX,
+        };
         let receipts = self.shared.manager.shut_down(request);
-        let all_ended = receipts.into_iter().all(|mut receipt| {
-            receipt.wait(deadline.saturating_duration_since(Instant::now())).is_some()
-        });
+        let all_ended = receipts.into_iter().all(|mut receipt| receipt.wait(left()).is_some());
         self.stop();
         if all_ended {
             for thread in self.workers.drain(..).chain(self.listener.take()) {

@@ -82,13 +82,19 @@ impl<C: Client> Queue<C> {
         match priority {
             Priority::First => {
                 jobs.first.push_back(Job { seat, since: Instant::now(), looked_at: false });
-                if jobs.idle_workers == 0 || jobs.placed >= self.places {
-                    self.for_lanes.notify_one();
-                }
+                self.call_lane(&jobs);
             }
             Priority::InOrder => jobs.in_order.push_back(seat),
         }
         self.call_worker(jobs)
+    }
+
+    /// Sees to it that a lane watches what no worker may come for.
+    fn call_lane(&self, jobs: &Jobs<C>) {
+        let stuck = jobs.idle_workers == 0 || jobs.placed >= self.places;
+        if stuck && jobs.first.iter().any(|job| !job.looked_at) {
+            self.for_lanes.notify_one();
+        }
     }
 
     /// Sees to it that someone takes what waits, if there is a place.
@@ -151,7 +157,11 @@ impl<C: Client> Queue<C> {
         };
         jobs.idle_workers -= 1;
         match seat {
-            Some(_) => jobs.placed += 1,
+            Some(_) => {
+                jobs.placed += 1;
+                // Those were pushed as this worker counted as idle, so no lane was told.
+                self.call_lane(&jobs);
+            }
             None => jobs.workers -= 1,
         }
         seat
@@ -173,7 +183,9 @@ impl<C: Client> Queue<C> {
 
     /// It goes on. It does not wait for its place: who waits for it might be who has it.
     pub(super) fn take_place(&self) {
-        self.jobs.lock().placed += 1;
+        let mut jobs = self.jobs.lock();
+        jobs.placed += 1;
+        self.call_lane(&jobs);
     }
 
     /// The next session for a lane to look at: one that has waited for long enough. `None`
@@ -202,8 +214,10 @@ impl<C: Client> Queue<C> {
             }
         };
         jobs.idle_lanes -= 1;
-        if job.is_none() {
-            jobs.lanes -= 1;
+        match &job {
+            // The next may have been announced to this lane alone.
+            Some(_) => self.call_lane(&jobs),
+            None => jobs.lanes -= 1,
         }
         job
     }

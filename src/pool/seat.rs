@@ -36,6 +36,11 @@ pub(super) struct Seat<C: Client> {
     shared: Weak<Shared<C>>,
 }
 
+/// A client that panics over this takes its turn; the thread that asks lives on.
+pub(super) fn priority_of<C: Client>(client: &C) -> Priority {
+    catch_unwind(AssertUnwindSafe(|| client.priority())).unwrap_or(Priority::InOrder)
+}
+
 impl<C: Client> Seat<C> {
     pub(super) fn take_in(shared: &Arc<Shared<C>>, session: Session, client: C) -> io::Result<()> {
         let descriptor = client.as_fd().as_raw_fd();
@@ -99,7 +104,7 @@ impl<C: Client> Seat<C> {
         match std::mem::replace(&mut *state, State::Gone) {
             State::Idle(conn) => {
                 conn.session.queue();
-                let priority = conn.client.priority();
+                let priority = priority_of(&conn.client);
                 *state = State::Queued(conn);
                 Some(priority)
             }

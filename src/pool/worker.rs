@@ -1,7 +1,7 @@
 //! The threads that run sessions: workers, and the emergency lane.
 
 use super::queue::Pushed;
-use super::seat::{Conn, Seat, State};
+use super::seat::{Conn, Seat, State, priority_of};
 use super::{Client, End, MAX_LANES, Next, Priority, Shared};
 use crate::session::Session;
 use crate::sync::per_thread;
@@ -195,7 +195,7 @@ fn turn<'a, C: Client>(
     let queue = match next {
         // One that always has more to do waits its turn.
         Next::Again => Some(Priority::InOrder),
-        _ if matches!(*place, State::Taken { ready: true }) => Some(client.priority()),
+        _ if matches!(*place, State::Taken { ready: true }) => Some(priority_of(client)),
         _ => None,
     };
     let left = if queue.is_some() { attached.detach_queued() } else { attached.detach() };
