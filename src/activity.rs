@@ -6,7 +6,8 @@ use crate::interrupt::When;
 use crate::kill::Doing;
 use crate::record::Record;
 use crate::registry::{Cursor, Registry};
-use crate::thread::ThreadRecord;
+use crate::session::Home;
+use crate::thread::{ThreadModel, ThreadRecord};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -96,15 +97,14 @@ impl ThreadRow {
 /// exactly once, one that opens or ends meanwhile may be.
 #[derive(Debug)]
 pub struct Sessions {
-    registry: Arc<Registry<Record>>,
+    home: Arc<Home>,
     cursor: Cursor,
     batch: Vec<Arc<Record>>,
-    own_threads: bool,
 }
 
 impl Sessions {
-    pub(crate) fn new(registry: Arc<Registry<Record>>, own_threads: bool) -> Sessions {
-        Sessions { registry, cursor: Cursor::default(), batch: Vec::new(), own_threads }
+    pub(crate) fn new(home: Arc<Home>) -> Sessions {
+        Sessions { home, cursor: Cursor::default(), batch: Vec::new() }
     }
 }
 
@@ -112,11 +112,12 @@ impl Iterator for Sessions {
     type Item = SessionRow;
 
     fn next(&mut self) -> Option<SessionRow> {
+        let own_threads = self.home.model == ThreadModel::PerSession;
         loop {
             if let Some(record) = self.batch.pop() {
-                return Some(SessionRow::of(&record, self.own_threads));
+                return Some(SessionRow::of(&record, own_threads));
             }
-            if !self.registry.next_batch(&mut self.cursor, &mut self.batch) {
+            if !self.home.sessions.next_batch(&mut self.cursor, &mut self.batch) {
                 return None;
             }
             self.batch.reverse();

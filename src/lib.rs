@@ -19,7 +19,6 @@ mod session;
 pub mod sql;
 mod sync;
 mod thread;
-#[cfg(safepoint_loom)]
 mod twin;
 mod wait;
 mod word;
@@ -36,6 +35,8 @@ pub use manager::{Cancel, SessionManager, Terminate};
 pub use outcome::{Ended, HowEnded, StatementOver};
 pub use registry::OpenError;
 pub use session::{AttachError, Attached, HoldOff, Session, Statement};
+#[cfg(safepoint_loom)]
+pub use sync::unwinding;
 pub use thread::{Thread, ThreadModel};
 #[cfg(safepoint_loom)]
 pub use twin::Twin;

@@ -8,8 +8,9 @@ use crate::kill::{Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};
 use crate::outcome::{Ended, StatementOver};
 use crate::record::{Accepted, Record};
 use crate::registry::{OpenError, Registry};
-use crate::session::Session;
-use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
+use crate::session::{Home, Session};
+use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
+use crate::twin::Twin;
 use crate::word::{Slot, Void};
 use std::fmt;
 use std::sync::Arc;
@@ -26,10 +27,8 @@ const SESSION_SHARDS: usize = 1;
 pub struct SessionManager(Arc<Inner>);
 
 struct Inner {
-    model: ThreadModel,
-    sessions: Arc<Registry<Record>>,
+    home: Arc<Home>,
     threads: Arc<Registry<ThreadRecord>>,
-    slots: Arc<Slots>,
     policy: Box<dyn Policy>,
 }
 
@@ -101,10 +100,12 @@ impl SessionManager {
     #[must_use]
     pub fn with_policy(model: ThreadModel, policy: impl Policy + 'static) -> SessionManager {
         SessionManager(Arc::new(Inner {
-            model,
-            sessions: Arc::new(Registry::new(0, SESSION_SHARDS)),
+            home: Arc::new(Home {
+                model,
+                sessions: Registry::new(0, SESSION_SHARDS),
+                slots: Arc::default(),
+            }),
             threads: Arc::new(Registry::new(THREAD_SHARD, 1)),
-            slots: Arc::default(),
             policy: Box::new(policy),
         }))
     }
@@ -112,7 +113,7 @@ impl SessionManager {
     /// Which model it was made for.
     #[must_use]
     pub fn model(&self) -> ThreadModel {
-        self.0.model
+        self.0.home.model
     }
 
     /// Opens a session. It belongs to the caller, detached.
@@ -121,8 +122,8 @@ impl SessionManager {
     /// [`OpenError`] once the manager is closed, full, or has used up its numbers.
     pub fn open(&self, description: Description) -> Result<Session, OpenError> {
         let record = Record::new(About::new(description));
-        let record = self.0.sessions.insert(near(), record)?;
-        Ok(Session::new(record, self.0.sessions.clone(), self.0.model))
+        let record = self.0.home.sessions.insert(near(), record)?;
+        Ok(Session::new(record, self.0.home.clone()))
     }
 
     /// Registers the thread of a pool that will run sessions.
@@ -143,7 +144,7 @@ impl SessionManager {
     }
 
     fn register(&self, name: &str, runs: bool) -> Result<Thread, OpenError> {
-        let record = ThreadRecord::new(Arc::from(name), self.0.slots.clone(), runs)
+        let record = ThreadRecord::new(Arc::from(name), self.0.home.slots.clone(), runs)
             .ok_or(OpenError::Full)?;
         let record = self.0.threads.insert(0, record)?;
         Ok(Thread(Kind::Registered { record, threads: self.0.threads.clone() }))
@@ -191,7 +192,8 @@ impl SessionManager {
 
     /// Finds the target and asks the policy.
     fn aim(&self, target: Target, author: &Author) -> Result<Aim, Refused> {
-        let find = |id: SessionId| self.0.sessions.get(id.get()).ok_or(Refused::NoSuchSession(id));
+        let find =
+            |id: SessionId| self.0.home.sessions.get(id.get()).ok_or(Refused::NoSuchSession(id));
         let (record, expected) = match target {
             Target::Session(id) => (find(id)?, Expected::Anywhere),
             Target::Pair(thread, id) => {
@@ -209,10 +211,11 @@ impl SessionManager {
                     _ => Some(thread.own_session()),
                 };
                 // One that has gone by now has left its thread.
-                let record = id.and_then(|id| self.0.sessions.get(id.get()));
+                let record = id.and_then(|id| self.0.home.sessions.get(id.get()));
                 (record.ok_or(Refused::NothingAttached(thread))?, expected)
             }
         };
+        let record = self.aim_at_thread(record);
         let permitted = author.session == Some(record.id()) || {
             let description = record.about(|about| about.description.clone());
             self.0.policy.permits(author, &description)
@@ -224,13 +227,23 @@ impl SessionManager {
         }
     }
 
+    fn aim_at_thread(&self, record: Arc<Record>) -> Arc<Record> {
+        if !Twin::AimsAtThread.is_on() {
+            return record;
+        }
+        let thread = record.thread_in(record.look());
+        let thread = thread.and_then(|thread| self.0.threads.get(thread.get()));
+        let session = thread.and_then(|thread| thread.session());
+        session.and_then(|id| self.0.home.sessions.get(id.get())).unwrap_or(record)
+    }
+
     /// A thread that sessions can be attached to.
     fn thread(&self, id: ThreadId) -> Result<Expected, Refused> {
         match self.0.threads.get(id.get()) {
             Some(record) if record.slot().is_some() => Ok(Expected::On(record)),
             Some(record) => Err(Refused::BackgroundThread(id, record.name.clone())),
-            None if self.0.model == ThreadModel::PerSession
-                && self.0.sessions.get(id.get()).is_some() =>
+            None if self.0.home.model == ThreadModel::PerSession
+                && self.0.home.sessions.get(id.get()).is_some() =>
             {
                 Ok(Expected::Own)
             }
@@ -240,7 +253,7 @@ impl SessionManager {
 
     /// Whether this is, or was, the number of a thread that could run this session.
     pub(crate) fn could_run(&self, thread: ThreadId, session: SessionId) -> bool {
-        match self.0.model {
+        match self.0.home.model {
             ThreadModel::PerSession => session.own_thread() == thread,
             ThreadModel::Pool => match self.0.threads.get(thread.get()) {
                 Some(record) => record.slot().is_some(),
@@ -252,14 +265,14 @@ impl SessionManager {
     /// One session's row.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Option<SessionRow> {
-        let record = self.0.sessions.get(id.get())?;
-        Some(SessionRow::of(&record, self.0.model == ThreadModel::PerSession))
+        let record = self.0.home.sessions.get(id.get())?;
+        Some(SessionRow::of(&record, self.0.home.model == ThreadModel::PerSession))
     }
 
     /// All sessions, those told to end included until they have ended.
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions::new(self.0.sessions.clone(), self.0.model == ThreadModel::PerSession)
+        Sessions::new(self.0.home.clone())
     }
 
     /// All registered threads.
@@ -271,7 +284,7 @@ impl SessionManager {
     /// How many sessions are open.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.sessions.len()
+        self.0.home.sessions.len()
     }
 
     /// Whether no session is open.
@@ -283,7 +296,7 @@ impl SessionManager {
     /// Opens no more sessions; those that are open are in [`sessions`](Self::sessions) when
     /// this returns.
     pub fn close(&self) {
-        self.0.sessions.close();
+        self.0.home.sessions.close();
     }
 
     /// Closes the manager, tells every session to end, and returns their receipts. The policy
@@ -291,7 +304,7 @@ impl SessionManager {
     pub fn shut_down(&self, request: &Terminate) -> Vec<Receipt<Ended>> {
         self.close();
         let tell = |row: SessionRow| {
-            let record = self.0.sessions.get(row.session.get())?;
+            let record = self.0.home.sessions.get(row.session.get())?;
             let Terminate { when, author, text } = request.clone();
             let request = Request { author, reason: Reason::AdministratorCommand, text };
             // Refused only where it has ended.
@@ -305,7 +318,7 @@ impl SessionManager {
 impl fmt::Debug for SessionManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionManager")
-            .field("model", &self.0.model)
+            .field("model", &self.0.home.model)
             .field("sessions", &self.len())
             .finish_non_exhaustive()
     }

@@ -2,6 +2,7 @@
 
 use crate::interrupt::Request;
 use crate::sync::Mutex;
+use crate::twin::Twin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -62,6 +63,13 @@ impl<T: Clone> Ticket<T> {
     }
 
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<T> {
+        if Twin::TicketInTwoSteps.is_on() {
+            if let Some(value) = self.get() {
+                return Poll::Ready(value);
+            }
+            self.0.lock().waiting.push(waker.clone());
+            return Poll::Pending;
+        }
         let mut state = self.0.lock();
         if let Some(value) = &state.value {
             return Poll::Ready(value.clone());

@@ -21,7 +21,6 @@ use crate::interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
 use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
 use crate::registry::Numbered;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
-#[cfg(safepoint_loom)]
 use crate::twin::Twin;
 use crate::word::{NoBegin, Slot, Snapshot, Step, Void, Word};
 use std::sync::Arc;
@@ -58,10 +57,23 @@ struct Terminating {
 }
 
 #[derive(Debug)]
-struct Cancelling {
+pub(crate) struct Cancelling {
     request: Arc<Request>,
     seen: bool,
     ticket: Arc<Ticket<StatementOver>>,
+}
+
+/// A statement that was told to end is over, and those who wait for that are to be told. It is
+/// the embedder's code that wakes them, so no lock may be held.
+#[must_use]
+pub(crate) struct Over(Option<Box<Cancelling>>);
+
+impl Over {
+    pub(crate) fn complete(self) {
+        if let Some(over) = self.0 {
+            over.ticket.complete(StatementOver { cancelled: over.seen });
+        }
+    }
 }
 
 /// A killer's accepted step.
@@ -73,6 +85,11 @@ pub(crate) struct Accepted<T> {
 }
 
 impl<T> Accepted<T> {
+    fn woken(mut self) -> Self {
+        self.wake();
+        self
+    }
+
     /// Wakes whom the step left waiting. To be called with no lock held: a waker is the
     /// embedder's code.
     pub(crate) fn wake(&mut self) {
@@ -174,7 +191,7 @@ impl Record {
     }
 
     pub(crate) fn held(&self) -> bool {
-        self.hold.load(Ordering::Relaxed) > 0
+        self.hold.load(Ordering::Relaxed) > 0 && !Twin::HoldNotAsked.is_on()
     }
 
     pub(crate) fn hold(&self) {
@@ -193,16 +210,22 @@ impl Record {
         self.word.step(|word| word.attach(slot));
     }
 
-    /// Detached it is in any case; the error says that it must end now, and that it is the
-    /// caller who has to end it.
-    pub(crate) fn detach(&self, to_queue: bool) -> Result<(), Interrupt> {
+    /// Says whether something is due now; the caller then asks what.
+    pub(crate) fn detach(&self, to_queue: bool) -> (bool, Over) {
+        self.finish_forgotten();
         let step = if to_queue {
             self.word.step(Snapshot::detach_queued)
         } else {
             self.word.step(Snapshot::detach)
         };
-        self.statement_left(step);
-        if step.after.attention() { self.due() } else { Ok(()) }
+        (step.after.attention(), self.statement_left(step))
+    }
+
+    /// Ends a statement whose guard was forgotten.
+    fn finish_forgotten(&self) {
+        if self.word.load().in_statement() {
+            self.statement_left(self.word.step(Snapshot::finish)).complete();
+        }
     }
 
     pub(crate) fn queue(&self) -> Option<StatementId> {
@@ -210,10 +233,7 @@ impl Record {
     }
 
     pub(crate) fn begin(&self) -> Result<StatementId, Interrupt> {
-        if self.word.load().in_statement() {
-            // A guard that was forgotten has left its statement open.
-            self.statement_left(self.word.step(Snapshot::finish));
-        }
+        self.finish_forgotten();
         match self.word.try_step(Snapshot::begin) {
             Ok(step) => Ok(step.after.last_statement()),
             Err(reason) => {
@@ -227,7 +247,7 @@ impl Record {
 
     pub(crate) fn finish(&self) -> Result<(), Interrupt> {
         let step = self.word.step(Snapshot::finish);
-        self.statement_left(step);
+        self.statement_left(step).complete();
         self.check()
     }
 
@@ -240,20 +260,15 @@ impl Record {
         changes
     }
 
-    /// Completes the receipts of a cancel whose statement this step ended.
-    fn statement_left(&self, step: Step) {
-        if step.before.cancelled() && (!step.after.cancelled() || step.after.ended()) {
-            let over = self.slow.lock().cancel.take();
-            if let Some(over) = over {
-                over.ticket.complete(StatementOver { cancelled: over.seen });
-            }
-        }
+    /// The receipts of a cancel whose statement this step ended.
+    fn statement_left(&self, step: Step) -> Over {
+        let left = step.before.cancelled() && (!step.after.cancelled() || step.after.ended());
+        Over(if left { self.slow.lock().cancel.take() } else { None })
     }
 
     /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
     /// says that it must not.
     pub(crate) fn fall_asleep(&self, waker: &Waker, deaf: bool) -> Result<(), Interrupt> {
-        #[cfg(safepoint_loom)]
         if Twin::WakerAfterAsleep.is_on() {
             let step = self.word.step(|word| word.sleep(deaf));
             self.slow.lock().sleep_waker = Some(waker.clone());
@@ -269,7 +284,6 @@ impl Record {
         };
         drop(spent);
         let step = self.word.step(|word| word.sleep(deaf));
-        #[cfg(safepoint_loom)]
         if Twin::NoRecheckBeforeSleep.is_on() {
             return Ok(());
         }
@@ -291,12 +305,16 @@ impl Record {
     /// The last step of a session's life but one: `completed` still has to be called, once the
     /// record is in no registry any more.
     pub(crate) fn end(&self) -> Step {
+        if Twin::ReceiptsBeforeEnd.is_on() {
+            let now = self.word.load();
+            self.completed(Step { before: now, after: now.end() });
+        }
         self.word.step(Snapshot::end)
     }
 
     /// Completes all receipts, truthfully.
     pub(crate) fn completed(&self, step: Step) -> Ended {
-        self.statement_left(step);
+        self.statement_left(step).complete();
         let mut slow = std::mem::take(&mut *self.slow.lock());
         let how = match slow.terminate.as_deref() {
             Some(t) if t.request.reason == Reason::InternalError => HowEnded::Panicked,
@@ -323,6 +341,7 @@ impl Record {
         let adds = step.before.terminate_asked() != step.after.terminate_asked();
         let pending = match slow.terminate.take() {
             Some(mut told) => {
+                let adds = adds && !Twin::FirstAuthorStays.is_on();
                 if adds {
                     told.request = Arc::new(request);
                 }
@@ -336,7 +355,9 @@ impl Record {
         };
         let ticket = pending.ticket.clone();
         slow.terminate = Some(pending);
-        Ok(self.accepted(&slow, step.before, ticket, adds))
+        let accepted = self.accepted(&slow, step.before, ticket, adds);
+        let accepted = if Twin::WakesUnderLock.is_on() { accepted.woken() } else { accepted };
+        Ok(accepted)
     }
 
     pub(crate) fn cancel(

@@ -5,13 +5,17 @@
 
 use crate::id::{MAX_KEYS, MAX_SERIAL, Parts};
 use crate::sync::Mutex;
+use crate::twin::Twin;
 use crossbeam_utils::CachePadded;
 use slab::Slab;
 use std::fmt;
 use std::sync::Arc;
 
-/// How many records a look at a shard takes along while it holds the lock.
+/// How many places of a shard a look at it covers while it holds the lock.
+#[cfg(not(safepoint_loom))]
 pub(crate) const BATCH: usize = 64;
+#[cfg(safepoint_loom)]
+pub(crate) const BATCH: usize = 2;
 
 /// Why nothing could be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +125,11 @@ impl<R: Numbered> Registry<R> {
     pub(crate) fn get(&self, number: u64) -> Option<Arc<R>> {
         let (shard, key) = self.place(number)?;
         let shard = shard.lock();
-        shard.records.get(key).filter(|record| record.number() == number).cloned()
+        let record = shard.records.get(key)?;
+        if Twin::NumberNotCompared.is_on() {
+            return Some(record.clone());
+        }
+        (record.number() == number).then(|| record.clone())
     }
 
     pub(crate) fn remove(&self, number: u64) -> Option<Arc<R>> {
@@ -149,6 +157,11 @@ impl<R: Numbered> Registry<R> {
         let shard = shard.lock();
         let end = (cursor.key + BATCH).min(shard.keys_used);
         batch.extend((cursor.key..end).filter_map(|key| shard.records.get(key)).cloned());
+        let end = if Twin::CursorCountsRecords.is_on() {
+            (cursor.key + batch.len().max(1)).min(shard.keys_used)
+        } else {
+            end
+        };
         *cursor = if end == shard.keys_used {
             Cursor { shard: cursor.shard + 1, key: 0 }
         } else {

@@ -5,9 +5,11 @@ use crate::current;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
 use crate::outcome::Ended;
-use crate::record::Record;
+use crate::record::{Over, Record};
 use crate::registry::{Numbered, Registry};
-use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
+use crate::sync::panicking;
+use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
+use crate::twin::Twin;
 use crate::word::Slot;
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,17 +24,20 @@ use std::task::Waker;
 /// its connection closed. Only then do the receipts of its killers say that it has ended.
 pub struct Session {
     record: Arc<Record>,
-    registry: Arc<Registry<Record>>,
-    model: ThreadModel,
+    home: Arc<Home>,
+}
+
+/// What a session needs of its manager.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) model: ThreadModel,
+    pub(crate) sessions: Registry<Record>,
+    pub(crate) slots: Arc<Slots>,
 }
 
 impl Session {
-    pub(crate) fn new(
-        record: Arc<Record>,
-        registry: Arc<Registry<Record>>,
-        model: ThreadModel,
-    ) -> Session {
-        Session { record, registry, model }
+    pub(crate) fn new(record: Arc<Record>, home: Arc<Home>) -> Session {
+        Session { record, home }
     }
 
     /// Its id.
@@ -47,7 +52,7 @@ impl Session {
     /// [registered]: crate::SessionManager::register_worker
     #[must_use]
     pub fn own_thread(&self) -> Option<Thread> {
-        (self.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
+        (self.home.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
     }
 
     /// Runs the session on the calling thread, which `thread` stands for, until the guard is
@@ -58,7 +63,9 @@ impl Session {
     pub fn attach<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
         let (slot, shared) = match &thread.0 {
             Kind::Own(id) if *id == self.id() => (Slot::OWN, None),
-            Kind::Registered { record, .. } if self.model == ThreadModel::Pool => {
+            Kind::Registered { record, .. }
+                if self.home.model == ThreadModel::Pool && record.is_of(&self.home.slots) =>
+            {
                 (record.slot().ok_or(AttachError::BackgroundThread)?, Some(&**record))
             }
             _ => return Err(AttachError::OtherSessionsThread),
@@ -74,7 +81,7 @@ impl Session {
             record: &self.record,
             thread: thread.id(),
             shared,
-            panicking: std::thread::panicking(),
+            panicking: panicking(),
             left: false,
             not_send: PhantomData,
         })
@@ -84,7 +91,7 @@ impl Session {
     /// while it waits for a thread: it is the next one that [`Attached::begin`] begins. Going
     /// idle without having begun it makes it void.
     ///
-    /// `None` once the statement numbers are used up.
+    /// While a statement runs this is its number. `None` once the numbers are used up.
     pub fn queue(&self) -> Option<StatementId> {
         self.record.queue()
     }
@@ -118,7 +125,7 @@ impl Session {
 
     fn end(&self) -> Ended {
         let step = self.record.end();
-        self.registry.remove(self.record.number());
+        self.home.sessions.remove(self.record.number());
         self.record.completed(step)
     }
 }
@@ -148,7 +155,8 @@ pub enum AttachError {
     ThreadIsBusy,
     /// The thread was registered as one that never runs sessions.
     BackgroundThread,
-    /// The thread belongs to another session, or the manager was made for the other model.
+    /// The thread belongs to another session or manager, or the manager was made for the other
+    /// model.
     OtherSessionsThread,
 }
 
@@ -248,8 +256,10 @@ impl Attached<'_> {
     /// # Errors
     /// The [`Interrupt`] that ends it. It is off the thread all the same, and it is the
     /// caller, not the killer, who ends it now.
-    pub fn detach(mut self) -> Result<(), Interrupt> {
-        self.leave(false)
+    pub fn detach(self) -> Result<(), Interrupt> {
+        let (due, over) = self.leave(false);
+        over.complete();
+        due
     }
 
     /// Takes the session off this thread; the command that it has to run waits for another.
@@ -257,11 +267,19 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// As [`detach`](Self::detach).
-    pub fn detach_queued(mut self) -> Result<(), Interrupt> {
-        self.leave(true)
+    pub fn detach_queued(self) -> Result<(), Interrupt> {
+        let (due, over) = self.leave(true);
+        over.complete();
+        due
     }
 
-    fn leave(&mut self, to_queue: bool) -> Result<(), Interrupt> {
+    /// For whoever holds a lock in which receipts may not be completed.
+    pub(crate) fn leave(mut self, to_queue: bool) -> (Result<(), Interrupt>, Over) {
+        let (due, over) = self.step_down(to_queue);
+        (if due { self.record.due() } else { Ok(()) }, over)
+    }
+
+    fn step_down(&mut self, to_queue: bool) -> (bool, Over) {
         self.left = true;
         current::leave();
         if let Some(shared) = self.shared {
@@ -276,11 +294,13 @@ impl Drop for Attached<'_> {
         if self.left {
             return;
         }
-        if std::thread::panicking() && !self.panicking {
+        let panics = panicking() && !self.panicking;
+        if panics && !Twin::PanicForgotten.is_on() {
             self.record.fail(Reason::InternalError);
         }
         // The holder learns of what is due from `Session::due`, or when it attaches again.
-        let _ = self.leave(false);
+        let (_, over) = self.step_down(false);
+        over.complete();
     }
 }
 

@@ -1,6 +1,8 @@
 //! The facade: what the modelled core needs of threads, with one API over
 //! parking_lot and std, or over loom under `cfg(safepoint_loom)`.
 
+#[cfg(safepoint_loom)]
+pub use imp::unwinding;
 pub(crate) use imp::*;
 
 #[cfg(not(safepoint_loom))]
@@ -8,6 +10,7 @@ mod imp {
     pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use std::thread::panicking;
 
     /// A thread-local whose first value is a constant expression.
     macro_rules! per_thread {
@@ -21,8 +24,25 @@ mod imp {
 #[cfg(safepoint_loom)]
 mod imp {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    use std::cell::Cell;
     use std::sync::Arc;
     use std::time::Instant;
+
+    loom::thread_local! {
+        static UNWINDING: Cell<bool> = Cell::new(false);
+    }
+
+    pub(crate) fn panicking() -> bool {
+        UNWINDING.with(Cell::get)
+    }
+
+    /// Runs code as if a panic unwound through it: loom can't switch threads while one does.
+    pub fn unwinding<T>(run: impl FnOnce() -> T) -> T {
+        UNWINDING.with(|unwinding| unwinding.set(true));
+        let result = run();
+        UNWINDING.with(|unwinding| unwinding.set(false));
+        result
+    }
 
     macro_rules! per_thread {
         ($(#[$meta:meta])* static $name:ident: $type:ty = $first:expr;) => {

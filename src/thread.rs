@@ -64,6 +64,11 @@ impl ThreadRecord {
         self.id
     }
 
+    /// Whether its place is one of these: each manager has its own.
+    pub(crate) fn is_of(&self, slots: &Arc<Slots>) -> bool {
+        Arc::ptr_eq(&self.slots, slots)
+    }
+
     pub(crate) fn slot(&self) -> Option<Slot> {
         self.slot
     }

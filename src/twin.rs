@@ -1,10 +1,13 @@
 //! Wrong variants of the shipped code, one at a time and only under loom: each is a model's
-//! broken twin, which the model must refute.
+//! broken twin, which the model must refute. In the code that ships none is ever on, and the
+//! compiler leaves nothing of them.
 
+#[cfg(safepoint_loom)]
 use std::cell::Cell;
 
 /// One deliberate mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(unreachable_pub, reason = "the models name them")]
 pub enum Twin {
     /// A step loads and stores instead of one read-modify-write.
     LoadThenStore,
@@ -14,16 +17,45 @@ pub enum Twin {
     WakerAfterAsleep,
     /// The sleeper does not look at what the step to sleep returned.
     NoRecheckBeforeSleep,
+    /// A kill aims at whatever session is attached to the thread that its target was on.
+    AimsAtThread,
+    /// A number finds whatever stands in its place of the registry.
+    NumberNotCompared,
+    /// A request that upgrades another leaves the other's author in place.
+    FirstAuthorStays,
+    /// A killer wakes its target while it holds the record's lock.
+    WakesUnderLock,
+    /// Whoever waits on a receipt looks, and leaves its waker in a second step.
+    TicketInTwoSteps,
+    /// A session that ends completes its receipts before its word says so.
+    ReceiptsBeforeEnd,
+    /// Nobody asks whether the session is held off.
+    HoldNotAsked,
+    /// A panic leaves the session as it was.
+    PanicForgotten,
+    /// A look at the registry counts the records that it took along, not their places.
+    CursorCountsRecords,
     /// Going idle puts the session into its seat after its word says "detached". The mistake
     /// is the scene's own, which stands for the pool's worker.
+    #[cfg(safepoint_loom)]
     SeatedAfterDetach,
 }
 
+#[cfg(safepoint_loom)]
 std::thread_local! {
     // A model's threads all run on the thread that explores it.
     static ON: Cell<Option<Twin>> = const { Cell::new(None) };
 }
 
+#[cfg(not(safepoint_loom))]
+impl Twin {
+    #[inline(always)]
+    pub(crate) const fn is_on(self) -> bool {
+        false
+    }
+}
+
+#[cfg(safepoint_loom)]
 impl Twin {
     /// Whether this mistake is built in now.
     #[must_use]

@@ -167,7 +167,8 @@ impl Attached<'_> {
         block_on(self.record, once, deadline).map(|_| ())
     }
 
-    /// A waker that ends this thread's next, or present, [`park`](Self::park).
+    /// A waker that ends this thread's next, or present, [`park`](Self::park). Take it outside
+    /// of other waits: while one is going on the thread parks elsewhere.
     #[must_use]
     pub fn unparker(&self) -> Waker {
         with_place(|place| place.waker.clone())
@@ -198,7 +199,8 @@ impl Attached<'_> {
 
     /// Runs `sleep`, which blocks in a way of its own, such as a read from a socket. When an
     /// interrupt falls due `waker` is woken, on the killer's thread, and must make `sleep`
-    /// return soon; what it returns is then lost. Inside a hold-off `waker` is not used.
+    /// return soon; what it returns is then lost. Inside a hold-off `waker` is not used. The
+    /// session keeps it until it waits again, or ends.
     ///
     /// A waker that does harm, such as one that shuts a socket down, belongs into a wait that
     /// only a termination ends: in a statement, use [`EndedBy::TerminateOnly`].

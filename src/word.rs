@@ -34,7 +34,6 @@
 use crate::id::StatementId;
 use crate::interrupt::When;
 use crate::sync::{AtomicU64, Ordering};
-#[cfg(safepoint_loom)]
 use crate::twin::Twin;
 use std::fmt;
 
@@ -296,7 +295,6 @@ impl Snapshot {
         match named {
             None if self.in_statement() => Ok(self.with(CANCEL).settled()),
             None => Err(Void::NothingRuns),
-            #[cfg(safepoint_loom)]
             Some(_) if Twin::StatementNotCompared.is_on() && self.in_statement() => {
                 Ok(self.with(CANCEL).settled())
             }
@@ -370,7 +368,6 @@ impl Word {
         loop {
             let before = Snapshot(seen);
             let after = next(before)?;
-            #[cfg(safepoint_loom)]
             if Twin::LoadThenStore.is_on() {
                 self.0.store(after.0, Ordering::Release);
                 return Ok(Step { before, after });

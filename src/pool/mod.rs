@@ -64,9 +64,13 @@ pub trait Client: AsFd + Send + 'static {
 
     /// The session is over: tell the peer, without blocking. The client is dropped next,
     /// which closes the connection. It may be the killer's thread that calls this.
+    ///
+    /// A victim that was queued has input that nobody read. To close a TCP socket over it resets
+    /// the connection, and the peer may lose what it was told: read it first.
     fn end(&mut self, session: &Session, why: End);
 
-    /// Who goes first where several wait for a worker.
+    /// Who goes first where several wait for a worker. It says so without blocking: a killer
+    /// may be waiting for the session.
     fn priority(&self) -> Priority {
         Priority::InOrder
     }

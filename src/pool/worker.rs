@@ -3,6 +3,7 @@
 use super::queue::Pushed;
 use super::seat::{Conn, Seat, State, priority_of};
 use super::{Client, End, MAX_LANES, Next, Priority, Shared};
+use crate::record::Over;
 use crate::session::Session;
 use crate::sync::per_thread;
 use crate::thread::Thread;
@@ -146,6 +147,7 @@ enum Turn<'a, C> {
     Back {
         seat: MutexGuard<'a, State<C>>,
         queue: Option<Priority>,
+        over: Over,
     },
     Over(End),
 }
@@ -160,16 +162,18 @@ fn run<C: Client>(
     // If a panic unwinds through the attachment, the session learns of it there.
     let turn = catch_unwind(AssertUnwindSafe(|| turn(seat, client, session, thread)));
     match turn {
-        Ok(Turn::Back { seat: mut place, queue: None }) => {
+        Ok(Turn::Back { seat: mut place, queue: None, over }) => {
             *place = State::Idle(conn);
             drop(place);
+            over.complete();
             if shared.queue.is_closed() {
                 seat.close();
             }
         }
-        Ok(Turn::Back { seat: mut place, queue: Some(priority) }) => {
+        Ok(Turn::Back { seat: mut place, queue: Some(priority), over }) => {
             *place = State::Queued(conn);
             drop(place);
+            over.complete();
             shared.enqueue(seat, priority);
         }
         Ok(Turn::Over(why)) => seat.end(conn, why),
@@ -198,9 +202,13 @@ fn turn<'a, C: Client>(
         _ if matches!(*place, State::Taken { ready: true }) => Some(priority_of(client)),
         _ => None,
     };
-    let left = if queue.is_some() { attached.detach_queued() } else { attached.detach() };
-    match left {
-        Ok(()) => Turn::Back { seat: place, queue },
-        Err(interrupt) => Turn::Over(End::Interrupted(interrupt)),
+    let (due, over) = attached.leave(queue.is_some());
+    match due {
+        Ok(()) => Turn::Back { seat: place, queue, over },
+        Err(interrupt) => {
+            drop(place);
+            over.complete();
+            Turn::Over(End::Interrupted(interrupt))
+        }
     }
 }

@@ -1,0 +1,27 @@
+//! Promise 6: a kill needs no worker and no lock that anyone can hold for long.
+
+mod common;
+
+use common::{Seat, immediate, killed, killer, model};
+use safepoint_under_loom::{Description, SessionManager, ThreadModel, Twin};
+
+/// openGauss: with every worker busy, a detached victim waits for one.
+#[test]
+fn no_worker_free_so_no_kill() {
+    model("no_worker_free_so_no_kill", true, two_killers_and_no_worker, &[Twin::WakesUnderLock]);
+}
+
+fn two_killers_and_no_worker() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let seat = Seat::new(session);
+    let other = killer(&manager, id);
+    let mine = manager.terminate(id, immediate());
+    let theirs = other.join().unwrap();
+    let accepted: Vec<_> = mine.into_iter().chain(theirs).collect();
+    assert!(!accepted.is_empty(), "the first of them finds it alive");
+    assert!(accepted.iter().all(killed), "ended, with no thread of its own");
+    assert_eq!(seat.told(), 1, "the client is told once");
+    assert!(manager.is_empty());
+}

@@ -1,0 +1,36 @@
+//! Promise 9: a panic ends its session and nothing else.
+
+mod common;
+
+use common::{immediate, model};
+use safepoint_under_loom::{Description, HowEnded, SessionManager, ThreadModel, Twin, unwinding};
+
+#[test]
+fn a_panic_is_survived_by_its_session() {
+    let name = "a_panic_is_survived_by_its_session";
+    model(name, false, kill_against_panic, &[Twin::PanicForgotten]);
+}
+
+fn kill_against_panic() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let worker = manager.register_worker("worker").unwrap();
+    let mut session = manager.open(Description::default()).unwrap();
+    let mut next = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let killer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.terminate(id, immediate()).ok())
+    };
+    let attached = session.attach(&worker).unwrap();
+    unwinding(|| drop(attached));
+    let interrupt = session.due().expect_err("it can't go on");
+    assert!(interrupt.is_terminate());
+    assert_eq!(session.close().how, HowEnded::Panicked);
+
+    let attached = next.attach(&worker).expect("the worker lives on");
+    attached.check().expect("the next session");
+    drop(attached);
+    if let Some(receipt) = killer.join().unwrap() {
+        assert_eq!(receipt.poll().expect("receipts complete").how, HowEnded::Panicked);
+    }
+}

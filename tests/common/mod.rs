@@ -1,0 +1,188 @@
+//! What the tests share.
+
+#![allow(dead_code, reason = "no test file uses all of it")]
+
+use safepoint::{
+    Author, Cancel, Description, Interrupt, Session, SessionId, SessionManager, Statement,
+    Terminate, Thread, ThreadModel, When,
+};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+pub(crate) const MODELS: [ThreadModel; 2] = [ThreadModel::Pool, ThreadModel::PerSession];
+pub(crate) const WHENS: [When; 3] = [When::AfterTransaction, When::AfterStatement, When::Immediate];
+
+/// Longer than any test should ever wait; reaching it is a failure.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// Waits for a condition that other threads bring about.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An administrator of that name, in no session.
+pub(crate) fn admin(name: &str) -> Author {
+    Author { session: None, user: Some(name.into()), admin: true }
+}
+
+/// A user of that name, in no session.
+pub(crate) fn user(name: &str) -> Author {
+    Author { admin: false, ..admin(name) }
+}
+
+pub(crate) fn of(user: &str) -> Description {
+    Description { user: user.into(), ..Description::default() }
+}
+
+pub(crate) fn kill(when: When) -> Terminate {
+    Terminate::new(when, admin("root")).text("because")
+}
+
+pub(crate) fn kill_now() -> Terminate {
+    kill(When::Immediate)
+}
+
+/// A manager, one session of user "ann", and a thread that may run it.
+pub(crate) struct Stage {
+    pub(crate) manager: SessionManager,
+    pub(crate) session: Session,
+    pub(crate) thread: Thread,
+    pub(crate) id: SessionId,
+}
+
+impl Stage {
+    pub(crate) fn new(model: ThreadModel) -> Stage {
+        let manager = SessionManager::new(model);
+        let session = manager.open(of("ann")).unwrap();
+        let thread = thread_for(&manager, &session);
+        let id = session.id();
+        Stage { manager, session, thread, id }
+    }
+}
+
+/// A thread that may run the session.
+pub(crate) fn thread_for(manager: &SessionManager, session: &Session) -> Thread {
+    session.own_thread().unwrap_or_else(|| manager.register_worker("worker").unwrap())
+}
+
+/// A waker that counts.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicUsize);
+
+impl Count {
+    pub(crate) fn waker() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (count.clone(), Waker::from(count))
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Where a detached session lies, to be ended by its killer.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    pub(crate) session: Mutex<Option<Session>>,
+    pub(crate) told: Mutex<Vec<Interrupt>>,
+}
+
+impl Desk {
+    pub(crate) fn leave(session: Session) -> Arc<Desk> {
+        let desk = Arc::new(Desk::default());
+        session.set_detached_waker(Some(Waker::from(desk.clone())));
+        *locked(&desk.session) = Some(session);
+        desk
+    }
+}
+
+impl Wake for Desk {
+    fn wake(self: Arc<Self>) {
+        let mut place = locked(&self.session);
+        if let Some(Err(interrupt)) = place.as_ref().map(Session::due) {
+            locked(&self.told).push(interrupt);
+            let ended = place.take();
+            drop(place);
+            drop(ended);
+        }
+    }
+}
+
+#[track_caller]
+pub(crate) fn assert_told(interrupt: &Interrupt) {
+    assert!(interrupt.is_terminate());
+    assert_eq!(interrupt.severity(), "FATAL");
+    assert_eq!(interrupt.sqlstate(), "57P01");
+    assert_eq!(interrupt.message(), "terminating connection due to administrator command");
+}
+
+#[track_caller]
+pub(crate) fn assert_cancelled(interrupt: &Interrupt) {
+    assert!(!interrupt.is_terminate());
+    assert_eq!(interrupt.severity(), "ERROR");
+    assert_eq!(interrupt.sqlstate(), "57014");
+    assert_eq!(interrupt.message(), "canceling statement due to user request");
+}
+
+/// Runs `wait` inside a statement while another thread, once the session is seen to wait,
+/// calls `act`.
+fn while_waiting<T>(
+    act: impl Fn(&SessionManager, SessionId) + Sync,
+    wait: impl Fn(&Statement<'_>) -> T,
+    check: impl Fn(T, &Statement<'_>),
+) {
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                eventually("it waits", || manager.session(id).unwrap().waiting);
+                act(&manager, id);
+            });
+            let result = wait(&statement);
+            check(result, &statement);
+        });
+        assert!(!manager.session(id).unwrap().waiting);
+    }
+}
+
+fn cancel(manager: &SessionManager, id: SessionId) {
+    manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+}
+
+fn terminate(manager: &SessionManager, id: SessionId) {
+    manager.terminate(id, kill_now()).unwrap();
+}
+
+/// Both kinds of interrupt end this wait, and the next safe point repeats them.
+pub(crate) fn ended_by_both<T: std::fmt::Debug>(
+    wait: impl Fn(&Statement<'_>) -> Result<T, Interrupt>,
+) {
+    while_waiting(cancel, &wait, |result, statement| {
+        assert_cancelled(&result.unwrap_err());
+        assert_cancelled(&statement.check().unwrap_err());
+        assert_cancelled(&statement.sleep(LONG).unwrap_err());
+    });
+    while_waiting(terminate, &wait, |result, statement| {
+        assert_told(&result.unwrap_err());
+        assert_told(&statement.park(None).unwrap_err());
+    });
+}

@@ -1,0 +1,447 @@
+//! The pool, with clients over real sockets that speak a line protocol.
+#![cfg(unix)]
+
+mod common;
+
+use common::{LONG, eventually, kill_now, locked, of};
+use crossbeam_channel::{Receiver, Sender};
+use safepoint::pool::{Client, End, Next, Pool, Priority};
+use safepoint::{
+    Attached, Doing, HowEnded, Interrupt, Session, SessionId, SessionManager, ThreadId, ThreadModel,
+};
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What the tests see of all clients together.
+struct Log {
+    threads: Mutex<HashSet<ThreadId>>,
+    ends: Mutex<Vec<(SessionId, End)>>,
+    ran: AtomicUsize,
+    stuck: AtomicUsize,
+    release: Receiver<()>,
+}
+
+/// Answers each line with itself, and obeys a few words.
+struct Echo {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+    log: Arc<Log>,
+}
+
+impl AsFd for Echo {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Echo {
+    fn first(&self) -> bool {
+        let mut bytes = [0; 4];
+        matches!(self.socket.peek(&mut bytes), Ok(4)) && bytes == *b"help"
+    }
+
+    /// Whether the peer is there still.
+    fn fill(&mut self) -> bool {
+        let mut bytes = [0; 512];
+        loop {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return false,
+                Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
+        let rest = self.buffer.split_off(end + 1);
+        let line = std::mem::replace(&mut self.buffer, rest);
+        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+    }
+
+    fn obey(&mut self, line: &str) {
+        match line {
+            "stuck" | "panic" => {
+                self.log.stuck.fetch_add(1, Ordering::SeqCst);
+                // No safe point: until the test lets go of the other end.
+                let _ = self.log.release.recv();
+                assert_ne!(line, "panic", "as it was told");
+            }
+            _ => {}
+        }
+        let _ = writeln!(self.socket, "{line}");
+    }
+}
+
+impl Client for Echo {
+    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+        locked(&self.log.threads).insert(session.thread());
+        let here = self.fill();
+        while let Some(line) = self.line() {
+            if line == "rounds" {
+                // Goes on until it is killed or closed.
+                self.buffer.splice(0..0, *b"rounds\n");
+                return if here { Ok(Next::Again) } else { Ok(Next::Close) };
+            }
+            self.log.ran.fetch_add(1, Ordering::SeqCst);
+            let statement = session.begin()?;
+            self.obey(&line);
+            statement.finish()?;
+        }
+        Ok(if here { Next::Wait } else { Next::Close })
+    }
+
+    fn end(&mut self, session: &Session, why: End) {
+        if let End::Interrupted(interrupt) = &why {
+            // Closing a socket with something unread in it would reset the connection, and
+            // the peer might lose what it is told.
+            self.fill();
+            let _ = writeln!(self.socket, "FATAL {}", interrupt.sqlstate());
+        }
+        locked(&self.log.ends).push((session.id(), why));
+    }
+
+    fn priority(&self) -> Priority {
+        if self.first() { Priority::First } else { Priority::InOrder }
+    }
+
+    fn emergency(&mut self) -> bool {
+        self.first()
+    }
+}
+
+struct House {
+    manager: SessionManager,
+    pool: Pool<Echo>,
+    log: Arc<Log>,
+    listener: TcpListener,
+    release: Sender<()>,
+}
+
+/// The test's end of a connection.
+struct Peer {
+    id: SessionId,
+    socket: TcpStream,
+    lines: BufReader<TcpStream>,
+}
+
+impl House {
+    fn new(workers: usize) -> House {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let (release, wait) = crossbeam_channel::bounded(0);
+        let log = Arc::new(Log {
+            threads: Mutex::default(),
+            ends: Mutex::default(),
+            ran: AtomicUsize::new(0),
+            stuck: AtomicUsize::new(0),
+            release: wait,
+        });
+        let pool = Pool::start(manager.clone(), workers).unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        House { manager, pool, log, listener, release }
+    }
+
+    fn connected(&self) -> (TcpStream, Session, Echo) {
+        let socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        let ours = self.listener.accept().unwrap().0;
+        ours.set_nonblocking(true).unwrap();
+        let session = self.manager.open(of("ann")).unwrap();
+        let log = self.log.clone();
+        (socket, session, Echo { socket: ours, buffer: Vec::new(), log })
+    }
+
+    fn connect(&self) -> Peer {
+        let (socket, session, client) = self.connected();
+        let id = session.id();
+        self.pool.serve(session, client).unwrap();
+        Peer { id, lines: BufReader::new(socket.try_clone().unwrap()), socket }
+    }
+
+    fn stick_all(&self, workers: usize) -> Vec<Peer> {
+        let peers: Vec<_> = (0..workers).map(|_| self.connect()).collect();
+        peers.iter().for_each(|peer| peer.say("stuck\n"));
+        eventually("all are stuck", || self.log.stuck.load(Ordering::SeqCst) == workers);
+        peers
+    }
+
+    fn doing(&self, id: SessionId) -> Option<Doing> {
+        self.manager.session(id).map(|row| row.doing)
+    }
+
+    fn told(&self, id: SessionId) -> usize {
+        locked(&self.log.ends).iter().filter(|(ended, _)| *ended == id).count()
+    }
+}
+
+impl Peer {
+    fn say(&self, text: &str) {
+        (&self.socket).write_all(text.as_bytes()).unwrap();
+    }
+
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, line: &str) {
+        self.say(&format!("{line}\n"));
+        assert_eq!(self.hear(), line);
+    }
+
+    fn hears_fatal_and_nothing_after(mut self) {
+        assert_eq!(self.hear(), "FATAL 57P01");
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+#[test]
+fn idle_sessions_hold_no_worker() {
+    let house = House::new(2);
+    let mut peer = house.connect();
+    let never_spoke = house.connect();
+    peer.ask("hello");
+    eventually("it is idle", || house.doing(peer.id) == Some(Doing::Idle));
+    for id in [peer.id, never_spoke.id] {
+        let row = house.manager.session(id).unwrap();
+        assert_eq!((row.thread, row.statement), (None, None));
+    }
+    assert!(house.manager.threads().iter().all(|row| row.session.is_none()));
+}
+
+#[test]
+fn a_hundred_clients_share_four_workers() {
+    let house = House::new(4);
+    let mut peers: Vec<_> = (0..100).map(|_| house.connect()).collect();
+    for round in 0..5 {
+        peers.iter().for_each(|peer| peer.say(&format!("{round}\n")));
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), round.to_string()));
+    }
+    assert!((1..=4).contains(&locked(&house.log.threads).len()));
+    assert_eq!(house.log.ran.load(Ordering::SeqCst), 500);
+}
+
+#[test]
+fn an_idle_victim_is_told_with_every_worker_stuck() {
+    let house = House::new(2);
+    let mut victim = house.connect();
+    victim.ask("hello");
+    eventually("it is idle", || house.doing(victim.id) == Some(Doing::Idle));
+    let stuck = house.stick_all(2);
+    let receipt = house.manager.terminate(victim.id, kill_now()).unwrap();
+    assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
+    victim.hears_fatal_and_nothing_after();
+    // The stuck ones are told as well, and end once they can.
+    let mut receipt = house.manager.terminate(stuck[0].id, kill_now()).unwrap();
+    assert_eq!(receipt.found().doing, Doing::Running);
+    assert_eq!(receipt.wait(Duration::from_millis(1)), None);
+    drop(house.release);
+    assert!(receipt.wait(LONG).is_some());
+}
+
+#[test]
+fn a_queued_victims_command_never_runs() {
+    let house = House::new(1);
+    let victim = house.connect();
+    let _stuck = house.stick_all(1);
+    victim.say("never\n");
+    eventually("it is queued", || house.doing(victim.id) == Some(Doing::Queued));
+    let ran = house.log.ran.load(Ordering::SeqCst);
+    let receipt = house.manager.terminate(victim.id, kill_now()).unwrap();
+    assert_eq!(receipt.found().doing, Doing::Queued);
+    assert!(receipt.poll().is_some());
+    victim.hears_fatal_and_nothing_after();
+    let mut other = house.connect();
+    drop(house.release);
+    other.ask("after");
+    assert_eq!(house.log.ran.load(Ordering::SeqCst), ran + 1);
+}
+
+#[test]
+fn the_emergency_lane_serves_with_the_only_worker_stuck() {
+    let house = House::new(1);
+    let mut before = house.connect();
+    let _stuck = house.stick_all(1);
+    let waits = house.connect();
+    waits.say("ordinary\n");
+    let mut after = house.connect();
+    for _ in 0..3 {
+        before.ask("help");
+        after.ask("help");
+    }
+    assert_eq!(house.doing(waits.id), Some(Doing::Queued), "the lane is not for everyone");
+}
+
+#[test]
+fn every_emergency_is_served_though_they_come_at_once() {
+    for _ in 0..20 {
+        let house = House::new(1);
+        let mut peers = [house.connect(), house.connect()];
+        // One gets the worker and keeps it, and nothing more turns ready to wake the lane.
+        peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
+    }
+}
+
+#[test]
+fn a_panic_ends_its_session_and_nothing_else() {
+    let house = House::new(1);
+    let mut bystander = house.connect();
+    for _ in 0..3 {
+        let peer = house.connect();
+        let stuck = house.log.stuck.load(Ordering::SeqCst);
+        peer.say("panic\n");
+        eventually("it runs", || house.log.stuck.load(Ordering::SeqCst) > stuck);
+        let mut receipt = house
+            .manager
+            .terminate(peer.id, common::kill(safepoint::When::AfterStatement))
+            .unwrap();
+        house.release.send(()).unwrap();
+        assert_eq!(receipt.wait(LONG).unwrap().how, HowEnded::Panicked);
+        assert_eq!(house.told(peer.id), 1);
+        assert!(locked(&house.log.ends).contains(&(peer.id, End::Panicked)));
+        assert!(house.manager.session(peer.id).is_none());
+        bystander.ask("still here");
+    }
+}
+
+#[test]
+fn one_that_always_has_more_starves_nobody() {
+    let house = House::new(1);
+    let hog = house.connect();
+    hog.say("rounds\n");
+    let mut peer = house.connect();
+    for _ in 0..20 {
+        peer.ask("me too");
+    }
+    let mut receipt = house.manager.terminate(hog.id, kill_now()).unwrap();
+    assert!(matches!(receipt.wait(LONG).unwrap().how, HowEnded::Killed(_)));
+    hog.hears_fatal_and_nothing_after();
+}
+
+#[test]
+fn shutting_down_tells_everyone() {
+    for limit in [LONG, Duration::MAX] {
+        let house = House::new(2);
+        let (manager, log) = (house.manager.clone(), house.log.clone());
+        let mut peers: Vec<_> = (0..20).map(|_| house.connect()).collect();
+        peers.iter_mut().take(10).for_each(|peer| peer.ask("hello"));
+        assert!(house.pool.shut_down(&kill_now(), limit));
+        assert!(manager.is_empty());
+        assert_eq!(locked(&log.ends).len(), 20);
+        peers.into_iter().for_each(Peer::hears_fatal_and_nothing_after);
+    }
+}
+
+#[test]
+fn a_shut_down_that_runs_out_of_time_says_so() {
+    let house = House::new(1);
+    let _stuck = house.stick_all(1);
+    assert!(!house.pool.shut_down(&kill_now(), Duration::from_millis(1)));
+    assert_eq!(house.manager.len(), 1);
+    drop(house.release);
+    eventually("the stuck one has ended", || house.manager.is_empty());
+}
+
+#[test]
+fn a_dropped_pool_leaks_nothing() {
+    let house = House::new(3);
+    let mut peers: Vec<_> = (0..30).map(|_| house.connect()).collect();
+    peers.iter_mut().take(20).for_each(|peer| peer.ask("hello"));
+    let weak = Arc::downgrade(&house.log);
+    let House { manager, pool, log, release, .. } = house;
+    drop(pool);
+    eventually("all sessions have closed", || manager.is_empty());
+    assert_eq!(locked(&log.ends).len(), 30);
+    assert!(locked(&log.ends).iter().all(|(_, why)| *why == End::Closed));
+    drop((log, release));
+    eventually("no client is left", || weak.upgrade().is_none());
+    eventually("no thread is left", || manager.threads().is_empty());
+}
+
+#[test]
+fn peers_that_vanish() {
+    let house = House::new(2);
+    let mut ids = Vec::new();
+    for n in 0..60 {
+        let peer = house.connect();
+        ids.push(peer.id);
+        match n % 3 {
+            0 => {}
+            1 => peer.say("half a li"),
+            _ => {
+                peer.say("one\ntwo\n");
+                peer.socket.shutdown(Shutdown::Both).unwrap();
+            }
+        }
+    }
+    eventually("all have ended", || house.manager.is_empty());
+    assert!(ids.into_iter().all(|id| house.told(id) == 1));
+}
+
+#[test]
+fn lines_in_many_tiny_writes() {
+    let house = House::new(2);
+    let mut peers: Vec<_> = (0..8).map(|_| house.connect()).collect();
+    for round in 0..10 {
+        let line = format!("a line in pieces {round}");
+        for byte in format!("{line}\n").bytes() {
+            peers.iter().for_each(|peer| peer.say(std::str::from_utf8(&[byte]).unwrap()));
+        }
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), line));
+    }
+}
+
+#[test]
+fn a_session_told_to_end_before_it_is_served_is_told_at_once() {
+    let house = House::new(1);
+    let (socket, session, client) = house.connected();
+    let receipt = house.manager.terminate(session.id(), kill_now()).unwrap();
+    let (id, lines) = (session.id(), BufReader::new(socket.try_clone().unwrap()));
+    house.pool.serve(session, client).unwrap();
+    assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
+    Peer { id, socket, lines }.hears_fatal_and_nothing_after();
+    house.connect().ask("the next is served");
+}
+
+#[test]
+fn a_kill_races_with_readiness_and_the_victim_is_told_once() {
+    const RACES: usize = 2_000;
+    let house = House::new(2);
+    let (victims, targets) = crossbeam_channel::bounded::<SessionId>(0);
+    let (receipts, killed) = crossbeam_channel::bounded(0);
+    std::thread::scope(|scope| {
+        let manager = &house.manager;
+        scope.spawn(move || {
+            for id in targets {
+                receipts.send(manager.terminate(id, kill_now())).unwrap();
+            }
+        });
+        for _ in 0..RACES {
+            let (mut socket, session, client) = house.connected();
+            let id = session.id();
+            house.pool.serve(session, client).unwrap();
+            victims.send(id).unwrap();
+            // It may have been closed by now.
+            let _ = socket.write_all(b"hello\n");
+            let mut receipt = killed.recv().unwrap().unwrap();
+            let ended = receipt.wait(LONG).expect("the kill was lost");
+            assert!(matches!(ended.how, HowEnded::Killed(_)), "{ended:?}");
+            assert_eq!(house.told(id), 1);
+        }
+        drop(victims);
+    });
+    assert!(house.manager.is_empty());
+    house.connect().ask("all is well");
+}
