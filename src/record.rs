@@ -345,6 +345,9 @@ impl Record {
                 if adds {
                     told.request = Arc::new(request);
                 }
+                if Twin::TicketReplaced.is_on() {
+                    told.ticket = Arc::default();
+                }
                 told
             }
             None => Box::new(Terminating {

@@ -23,6 +23,8 @@ pub enum Twin {
     NumberNotCompared,
     /// A request that upgrades another leaves the other's author in place.
     FirstAuthorStays,
+    /// A kill that finds another takes its receipt's place.
+    TicketReplaced,
     /// A killer wakes its target while it holds the record's lock.
     WakesUnderLock,
     /// Whoever waits on a receipt looks, and leaves its waker in a second step.

@@ -1,82 +1,18 @@
-//! What the models share: explore a scene, and see that its broken twin is refuted.
+//! What the models share.
 
 #![allow(dead_code, unreachable_pub)]
+
+mod explore;
+
+pub use explore::model;
 
 use loom::sync::{Arc, Mutex};
 use safepoint_under_loom::{
     Author, Ended, HowEnded, Receipt, Session, SessionId, SessionManager, Terminate, Twin, When,
 };
-use std::cell::Cell;
-use std::process::Command;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
-
-/// How many times a model may preempt a thread where it can't afford to try everything.
-const PREEMPTIONS: usize = 3;
-
-/// Which twin a child process is to run.
-const TWIN: &str = "SAFEPOINT_TWIN";
-
-/// Explores the scene of the test called `test`, all of it or up to [`PREEMPTIONS`], and then
-/// with each of the mistakes built in, which have to show.
-///
-/// A twin runs in a process of its own: a model that fails leaves threads that can't be
-/// unwound.
-pub fn model(test: &str, bounded: bool, scene: fn(), twins: &[Twin]) {
-    if let Ok(wanted) = std::env::var(TWIN) {
-        let twin = twins.iter().find(|twin| format!("{twin:?}") == wanted);
-        report_the_way();
-        return twin.expect("a twin of this test").during(|| explore(true, scene));
-    }
-    explore(bounded, scene);
-    let ways = WAYS.get();
-    println!("{test}: holds in {ways} ways{}", if bounded { " (bounded)" } else { "" });
-    for twin in twins {
-        let child = Command::new(std::env::current_exe().expect("the test's own program"))
-            .args(["--exact", test, "--nocapture"])
-            .env(TWIN, format!("{twin:?}"))
-            .env("RUST_BACKTRACE", "0")
-            .output()
-            .expect("the test's own program runs");
-        let said = String::from_utf8_lossy(&child.stderr);
-        let way = said.lines().find_map(|line| line.strip_prefix(FAILED));
-        match way {
-            Some(way) if !child.status.success() => println!("{test}: {twin:?} refuted, way {way}"),
-            _ => panic!("{test}: {twin:?} passes, so the model proves nothing\n{said}"),
-        }
-    }
-}
-
-std::thread_local! {
-    /// How many ways have been begun. A model runs on the thread of its test.
-    static WAYS: Cell<usize> = const { Cell::new(0) };
-}
-
-/// What a process says when a scene fails.
-const FAILED: &str = "failed, way ";
-
-fn report_the_way() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        // loom's coroutines end by a panic of their own, which carries no text.
-        let payload = info.payload();
-        if payload.is::<&str>() || payload.is::<String>() {
-            eprintln!("{FAILED}{}", WAYS.get());
-            report(info);
-        }
-    }));
-}
-
-fn explore(bounded: bool, scene: fn()) {
-    WAYS.set(0);
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = bounded.then_some(PREEMPTIONS);
-    model.check(move || {
-        WAYS.set(WAYS.get() + 1);
-        scene();
-    });
-}
 
 pub fn immediate() -> Terminate {
     Terminate::new(When::Immediate, Author::system())
