@@ -148,7 +148,7 @@ pub enum Doing {
 pub struct Found {
     /// What it was doing.
     pub doing: Doing,
-    /// The thread it was attached to, if any.
+    /// The thread it was attached to, if any; unknown where it has left it already.
     pub thread: Option<ThreadId>,
     /// The statement that ran or was queued, if any.
     pub statement: Option<StatementId>,

@@ -30,8 +30,8 @@ use std::task::Waker;
 pub(crate) struct Record {
     id: SessionId,
     word: Word,
-    /// The thread it was last attached to. Relaxed: it is written before the step that
-    /// attaches, and read only after an acquiring look at that step.
+    /// The thread it was last attached to, written before the step that attaches. Release,
+    /// pairs with the acquire in `thread_in`.
     thread: AtomicU64,
     hold: AtomicU32,
     slow: Mutex<Slow>,
@@ -129,15 +129,32 @@ impl Record {
         self.word.load()
     }
 
-    /// The thread in a snapshot of this record.
-    pub(crate) fn thread_in(&self, seen: Snapshot) -> Option<ThreadId> {
-        seen.slot().and_then(|slot| {
-            if slot == Slot::OWN {
-                Some(self.id.own_thread())
-            } else {
-                ThreadId::from_raw(self.thread.load(Ordering::Relaxed))
+    /// What the word says, and the thread in it.
+    pub(crate) fn look_closely(&self) -> (Snapshot, Option<ThreadId>) {
+        loop {
+            let word = self.look();
+            let thread = self.thread_in(word);
+            if thread.is_some() == word.slot().is_some() {
+                return (word, thread);
             }
-        })
+            // It moves; where it was is gone, and where it is can be seen.
+        }
+    }
+
+    /// The thread in a snapshot of this record; `None` also where the session has left it.
+    ///
+    /// Whoever reads here what a later attach wrote also sees, by the acquire, the detach
+    /// before that, unless the session is back on the first thread: then what is read the
+    /// second time is no older than that.
+    pub(crate) fn thread_in(&self, seen: Snapshot) -> Option<ThreadId> {
+        let slot = seen.slot()?;
+        if slot == Slot::OWN {
+            return Some(self.id.own_thread());
+        }
+        let thread = self.thread.load(Ordering::Acquire);
+        let still =
+            self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread;
+        ThreadId::from_raw(thread).filter(|_| still || Twin::ThreadNotChecked.is_on())
     }
 
     pub(crate) fn author(&self) -> Author {
@@ -205,7 +222,7 @@ impl Record {
     // The runner's and the holder's steps.
 
     pub(crate) fn attach(&self, slot: Slot, thread: ThreadId) {
-        self.thread.store(thread.get(), Ordering::Relaxed);
+        self.thread.store(thread.get(), Ordering::Release);
         self.hold.store(0, Ordering::Relaxed);
         self.word.step(|word| word.attach(slot));
     }

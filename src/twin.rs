@@ -11,6 +11,8 @@ use std::cell::Cell;
 pub enum Twin {
     /// A step loads and stores instead of one read-modify-write.
     LoadThenStore,
+    /// Steps order nothing but themselves.
+    RelaxedSteps,
     /// A cancel does not compare the statement's number.
     StatementNotCompared,
     /// The waker is left after the word says "asleep".
@@ -23,6 +25,8 @@ pub enum Twin {
     NumberNotCompared,
     /// A request that upgrades another leaves the other's author in place.
     FirstAuthorStays,
+    /// The thread that a session was on is read without a second look.
+    ThreadNotChecked,
     /// A kill that finds another takes its receipt's place.
     TicketReplaced,
     /// A killer wakes its target while it holds the record's lock.

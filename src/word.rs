@@ -372,7 +372,12 @@ impl Word {
                 self.0.store(after.0, Ordering::Release);
                 return Ok(Step { before, after });
             }
-            match self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire) {
+            let (taken, refused) = if Twin::RelaxedSteps.is_on() {
+                (Ordering::Relaxed, Ordering::Relaxed)
+            } else {
+                (Ordering::AcqRel, Ordering::Acquire)
+            };
+            match self.0.compare_exchange_weak(seen, after.0, taken, refused) {
                 Ok(_) => return Ok(Step { before, after }),
                 Err(now) => seen = now,
             }

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{immediate, model};
-use safepoint_under_loom::{Description, HowEnded, SessionManager, ThreadModel, Twin};
+use safepoint_under_loom::{
+    Author, Description, HowEnded, SessionManager, Terminate, ThreadModel, Twin, When,
+};
 use std::time::Duration;
 
 /// "OK" although nothing happened, and waiters that poll ten times a second.
@@ -39,5 +41,36 @@ fn wait_against_end() {
             assert_eq!(said, seen, "killed is who has seen it");
         }
         None => assert!(!seen, "refused, and yet it was seen"),
+    }
+}
+
+/// A process id that is stale by the time it is used.
+#[test]
+fn found_where_it_never_was() {
+    let twins = [Twin::RelaxedSteps, Twin::ThreadNotChecked];
+    model("found_where_it_never_was", true, kill_against_move, &twins);
+}
+
+fn kill_against_move() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let workers = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
+    let threads = [workers[0].id(), workers[1].id()];
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    session.attach(&workers[0]).unwrap().set_transaction(true);
+    let killer = {
+        let manager = manager.clone();
+        // Not due before the transaction ends, so nothing holds the session up.
+        let later = Terminate::new(When::AfterTransaction, Author::system());
+        loom::thread::spawn(move || manager.terminate(id, later).unwrap())
+    };
+    for worker in &workers {
+        let mut attached = session.attach(worker).unwrap();
+        // Its statement says which attachment was found.
+        drop(attached.begin());
+    }
+    let found = killer.join().unwrap().found();
+    if let (Some(statement), Some(thread)) = (found.statement, found.thread) {
+        assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
 }
