@@ -54,6 +54,19 @@ fn an_idle_victim_is_told_and_gone() {
 }
 
 #[test]
+fn a_victim_whose_answer_has_only_just_come_is_told() {
+    each_model(|model, server| {
+        let mut admin = server.admin();
+        for round in 0..400 {
+            let mut victim = server.user("ann");
+            let session = victim.session();
+            admin.ok(&if round % 2 == 0 { kill(model, session) } else { kill_now(model, session) });
+            victim.expect_killed();
+        }
+    });
+}
+
+#[test]
 fn a_session_that_has_run_nothing_yet_can_be_killed() {
     each_model(|model, server| {
         let (mut admin, mut victim) = (server.admin(), server.user("ann"));

@@ -347,6 +347,10 @@ impl Client for Connection {
         self.stream.close();
     }
 
+    fn has_input(&mut self) -> bool {
+        !self.ahead.is_empty() || self.stream.has_input()
+    }
+
     fn priority(&self) -> Priority {
         match &self.user {
             Some(user) if !user.admin => Priority::InOrder,

@@ -36,6 +36,11 @@ pub(super) struct Seat<C: Client> {
     shared: Weak<Shared<C>>,
 }
 
+/// A client that panics here will do so again where it is told of it.
+pub(super) fn has_input<C: Client>(client: &mut C) -> bool {
+    catch_unwind(AssertUnwindSafe(|| client.has_input())).unwrap_or(true)
+}
+
 impl<C: Client> Seat<C> {
     pub(super) fn take_in(shared: &Arc<Shared<C>>, session: Session, client: C) -> io::Result<()> {
         let descriptor = client.as_fd().as_raw_fd();
@@ -91,7 +96,11 @@ impl<C: Client> Seat<C> {
     pub(super) fn turns_ready(&self) -> Option<Priority> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut *state, State::Gone) {
-            State::Idle(conn) => {
+            State::Idle(mut conn) => {
+                if !has_input(&mut conn.client) {
+                    *state = State::Idle(conn);
+                    return None;
+                }
                 conn.session.queue();
                 let priority = conn.client.priority();
                 *state = State::Queued(conn);

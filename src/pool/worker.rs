@@ -1,7 +1,7 @@
 //! The threads that run sessions: workers, and the emergency lane.
 
 use super::queue::Pushed;
-use super::seat::{Conn, Seat, State};
+use super::seat::{Conn, Seat, State, has_input};
 use super::{Client, End, MAX_LANES, Next, Priority, Shared};
 use crate::session::Session;
 use crate::sync::per_thread;
@@ -192,13 +192,15 @@ fn turn<'a, C: Client>(
         Err(interrupt) => return Turn::Over(End::Interrupted(interrupt)),
     };
     let place = seat.lock();
+    let ready = matches!(*place, State::Taken { ready: true });
+    let waits = (ready || next == Next::Again) && has_input(client);
     let queue = match next {
         // One that always has more to do waits its turn.
         Next::Again => Some(Priority::InOrder),
-        _ if matches!(*place, State::Taken { ready: true }) => Some(client.priority()),
+        _ if waits => Some(client.priority()),
         _ => None,
     };
-    let left = if queue.is_some() { attached.detach_queued() } else { attached.detach() };
+    let left = if waits { attached.detach_queued() } else { attached.detach() };
     match left {
         Ok(()) => Turn::Back { seat: place, queue },
         Err(interrupt) => Turn::Over(End::Interrupted(interrupt)),

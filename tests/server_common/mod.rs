@@ -6,7 +6,7 @@
 
 mod wire;
 
-pub(crate) use wire::{Answer, Fields, Message, Wire, cstr};
+pub(crate) use wire::{Answer, Fields, Message, Wire, cancel, cstr, message};
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
