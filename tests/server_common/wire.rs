@@ -162,8 +162,8 @@ impl Wire {
                 }
                 b'S' => {
                     let text = String::from_utf8(body).expect("UTF-8");
-                    let (name, value) = text.trim_end_matches('\0').split_once('\0').expect("two");
-                    self.parameters.insert(name.into(), value.into());
+                    let (name, value) = text.split_once('\0').expect("two");
+                    self.parameters.insert(name.into(), value.trim_end_matches('\0').into());
                 }
                 b'Z' => return,
                 b'E' => panic!("refused: {:?}", Fields::read(&body)),
