@@ -131,7 +131,7 @@ fn immediate_ends_a_statement_whose_client_does_not_read() {
         accepted(&mut admin, &kill_now(model, session), &session.to_string());
         until_gone(&mut admin, session);
         // What was on its way may still come, and then the end.
-        victim.to_end();
+        victim.rest();
     });
 }
 
@@ -179,7 +179,7 @@ fn immediate_ends_the_extended_protocol_s_statements_too() {
         victim.sync();
         until_runs(&mut admin, session, "pg_sleep");
         accepted(&mut admin, &kill_now(model, session), "waiting in statement");
-        let answer = victim.to_end();
+        let answer = victim.rest();
         answer.expect_killed();
         assert_eq!(answer.kinds, "12E");
     });

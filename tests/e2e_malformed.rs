@@ -24,7 +24,7 @@ fn each_model(test: impl Fn(&Server)) {
 #[track_caller]
 fn expect_refused(wire: &mut Wire, code: &str, message: &str) {
     wire.hang_up();
-    let answer = wire.to_end();
+    let answer = wire.rest();
     answer.error().expect("FATAL", code, message);
 }
 
@@ -64,14 +64,14 @@ fn startup_packets() {
             let mut wire = Wire::open(server.address);
             wire.raw(&bytes);
             wire.hang_up();
-            let answer = wire.to_end();
+            let answer = wire.rest();
             let [error] = answer.errors.as_slice() else { panic!("{bytes:?}: {answer:?}") };
             error.expect("FATAL", code, said);
         }
         let mut wire = Wire::open(server.address);
         wire.raw(&startup(V3, b"user\0\xff\xfe\0\0"));
         wire.hang_up();
-        let answer = wire.to_end();
+        let answer = wire.rest();
         assert!(answer.errors.iter().all(|e| e.severity() == "FATAL"), "{answer:?}");
     });
 }
@@ -121,7 +121,7 @@ fn cancel_requests_that_are_none() {
             let mut wire = Wire::open(server.address);
             wire.packet(&[&code[..], body].concat());
             wire.hang_up();
-            wire.to_end();
+            wire.rest();
         }
     });
 }
@@ -163,7 +163,7 @@ fn messages() {
             let mut wire = server.user("ann");
             wire.raw(&bytes);
             wire.hang_up();
-            let answer = wire.to_end();
+            let answer = wire.rest();
             let [error] = answer.errors.as_slice() else { panic!("{bytes:?}: {answer:?}") };
             error.expect("FATAL", "08P01", said);
         }
@@ -286,7 +286,7 @@ fn half_closed_connections_get_their_answers() {
         wire.start("select 1");
         wire.start("select 2");
         wire.hang_up();
-        let answer = wire.to_end();
+        let answer = wire.rest();
         assert_eq!(answer.rows.len(), 2, "{answer:?}");
         assert!(answer.errors.is_empty());
     });

@@ -106,7 +106,7 @@ fn an_admin_who_connected_before_frees_the_one_worker() {
     other.start("select 2");
     until_state(&mut admin, queued, "queued");
     // An idle session needs no worker to be told.
-    admin.ok(&kill(&"on", sleeping));
+    admin.ok(&kill("on", sleeping));
     idle.expect_killed();
     admin.ok(&kill_now("on", session));
     client.finish().expect_killed();
@@ -205,7 +205,7 @@ fn a_panic_ends_its_own_session_and_no_other() {
         client.bind("", "", &[], &[]);
         client.execute("", 0);
         client.sync();
-        client.to_end().error().expect("FATAL", "XX000", "internal error");
+        client.rest().error().expect("FATAL", "XX000", "internal error");
         assert_eq!(other.ok("select min(v) from t").value(), "2");
         assert!(server.said().contains("safepoint_test_panic"), "{}", server.said());
         // It is not there unless it is asked for.

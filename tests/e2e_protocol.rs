@@ -84,7 +84,8 @@ fn values_in_binary() {
         // A parameter's type is what the client says, or what a cast does; else it is text.
         let types = [Type::INT8, Type::FLOAT8, Type::TEXT, Type::BOOL];
         let insert = client.prepare_typed("insert into t values ($1, $2, $3, $4)", &types).unwrap();
-        let rows: [(Option<i64>, Option<f64>, Option<&str>, Option<bool>); 4] = [
+        type Row = (Option<i64>, Option<f64>, Option<&'static str>, Option<bool>);
+        let rows: [Row; 4] = [
             (Some(i64::MIN), Some(-0.1), Some("größe"), Some(true)),
             (Some(i64::MAX), Some(f64::MAX), Some(""), Some(false)),
             (Some(0), Some(0.0), Some("a\tb\nc\\"), Some(false)),

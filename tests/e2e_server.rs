@@ -114,12 +114,12 @@ fn a_signal_ends_it_in_order() {
             let mut greeted = Wire::open(server.address);
             server.signal(signal);
             for client in busy.iter_mut().chain(&mut idle).chain([&mut holder, &mut admin]) {
-                let answer = client.to_end();
+                let answer = client.rest();
                 answer.error().expect("FATAL", "57P01", TOLD);
                 assert!(answer.rows.is_empty());
             }
             // One that has not said who it is goes too.
-            greeted.to_end();
+            greeted.rest();
             let status = server.wait();
             assert_eq!(status.code(), Some(0), "{model} {signal}: {}", server.said());
             assert!(TcpStream::connect(server.address).is_err(), "nobody listens");
@@ -140,7 +140,7 @@ fn queued_clients_are_told_of_the_end_as_well() {
     until_state(&mut admin, second, "queued");
     server.signal("TERM");
     for client in [&mut stuck, &mut queued, &mut admin] {
-        client.to_end().expect_killed();
+        client.rest().expect_killed();
     }
     assert_eq!(server.wait().code(), Some(0));
 }

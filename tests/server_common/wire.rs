@@ -264,7 +264,7 @@ impl Wire {
 
     /// Waits for the end of the connection; what came before it.
     #[track_caller]
-    pub(crate) fn to_end(&mut self) -> Answer {
+    pub(crate) fn rest(&mut self) -> Answer {
         let mut answer = Answer::default();
         while let Some(message) = self.next() {
             take(&mut answer, message);
@@ -276,7 +276,7 @@ impl Wire {
     /// The session is told to end, and the connection closes.
     #[track_caller]
     pub(crate) fn expect_killed(&mut self) -> Fields {
-        let answer = self.to_end();
+        let answer = self.rest();
         answer.expect_killed();
         answer.error().clone()
     }
