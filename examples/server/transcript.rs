@@ -4,9 +4,13 @@ use crate::args::Args;
 use crate::server::Server;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 use tokio::runtime::{self, Runtime};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use tokio_postgres::{NoTls, SimpleQueryMessage, SimpleQueryRow};
+
+/// How long a session that has been killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Plays it in both thread models.
 pub(crate) fn play(args: &Args) -> Result<(), String> {
@@ -59,6 +63,16 @@ impl Client {
     ) -> Result<Vec<SimpleQueryMessage>, tokio_postgres::Error> {
         self.runtime.block_on(self.client.simple_query(text))
     }
+
+    /// The rows of a query that is to go well.
+    fn ask(&mut self, text: &str) -> Result<Vec<SimpleQueryRow>, String> {
+        let messages = self.simple_query(text).map_err(|e| format!("{text}: {e}"))?;
+        let row = |message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        };
+        Ok(messages.into_iter().filter_map(row).collect())
+    }
 }
 
 fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
@@ -95,10 +109,13 @@ fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
     // The page's client connects again by itself.
     let mut client = Client::connect(address, "gsql")?;
     println!("The connection to the server was lost. Attempting reset: Succeeded.\n");
-    let left = query(
-        &mut client,
-        &format!("select count(*) from pg_stat_activity where sessionid = {};", mine[1]),
-    )?;
+    let count = format!("select count(*) from pg_stat_activity where sessionid = {};", mine[1]);
+    // A session ends after its connection, a moment after its client knows.
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && values(&client.ask(&count)?) != [["0"]] {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let left = query(&mut client, &count)?;
     expect(left == [["0"]], "the session is gone from pg_stat_activity")
 }
 
@@ -109,18 +126,17 @@ fn expect(holds: bool, what: &str) -> Result<(), String> {
 /// Sends a query and prints it with its answer, as the page does.
 fn query(client: &mut Client, text: &str) -> Result<Vec<Vec<String>>, String> {
     println!("openGauss=# {text}");
-    let messages = client.simple_query(text).map_err(|e| format!("{text}: {e}"))?;
-    let mut names = Vec::new();
-    let mut rows = Vec::new();
-    for message in messages {
-        if let SimpleQueryMessage::Row(row) = message {
-            names = row.columns().iter().map(|column| column.name().to_string()).collect();
-            let value = |at| row.get(at).unwrap_or_default().to_string();
-            rows.push((0..row.len()).map(value).collect());
-        }
-    }
-    print!("{}", table(&names, &rows));
-    Ok(rows)
+    let rows = client.ask(text)?;
+    let names = rows.first().map_or(&[][..], |row| row.columns());
+    let names: Vec<_> = names.iter().map(|column| column.name().to_string()).collect();
+    let values = values(&rows);
+    print!("{}", table(&names, &values));
+    Ok(values)
+}
+
+fn values(rows: &[SimpleQueryRow]) -> Vec<Vec<String>> {
+    let value = |row: &SimpleQueryRow, at| row.get(at).unwrap_or_default().to_string();
+    rows.iter().map(|row| (0..row.len()).map(|at| value(row, at)).collect()).collect()
 }
 
 fn table(names: &[String], rows: &[Vec<String>]) -> String {
