@@ -249,6 +249,13 @@ impl Record {
         self.word.step(Snapshot::queue).after.statement()
     }
 
+    pub(crate) fn void_queued(&self) {
+        // The runner alone clears this bit while it runs, so a look is enough to know it.
+        if self.word.load().queued() {
+            self.statement_left(self.word.step(Snapshot::void_queued)).complete();
+        }
+    }
+
     pub(crate) fn begin(&self) -> Result<StatementId, Interrupt> {
         self.finish_forgotten();
         match self.word.try_step(Snapshot::begin) {

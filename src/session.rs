@@ -230,6 +230,13 @@ impl Attached<'_> {
         Ok(Statement { attached: self, id, described: false, left: false })
     }
 
+    /// Says that what waited for this thread was no command after all: the number that
+    /// [`Session::queue`] gave it is void. Say so before the client is told that it may send
+    /// its next command, or a cancel that was meant for the last one may hit that.
+    pub fn void_queued(&self) {
+        self.record.void_queued();
+    }
+
     /// Says whether a transaction is open now.
     pub fn set_transaction(&self, open: bool) {
         if self.record.set_transaction(open) {

@@ -229,6 +229,11 @@ impl Snapshot {
         }
     }
 
+    /// What waited was no command: its number is void, and what was asked of it.
+    pub(crate) fn void_queued(self) -> Snapshot {
+        if self.has(QUEUED) { self.without(QUEUED | CANCEL).settled() } else { self }
+    }
+
     pub(crate) fn begin(self) -> Result<Snapshot, NoBegin> {
         if self.terminate_due() {
             Err(NoBegin::Terminate)

@@ -22,6 +22,7 @@ fn own_steps(word: Snapshot) -> Vec<(&'static str, Snapshot)> {
     } else if word.asleep() {
         steps.push(("wake", word.wake()));
     } else {
+        steps.push(("void what is queued", word.void_queued()));
         steps.push(("detach", word.detach()));
         steps.push(("detach, queued", word.detach_queued()));
         steps.push(("open a transaction", word.set_transaction(true)));

@@ -297,6 +297,15 @@ fn copy_target<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
         }
     }
     c.take(&["FREEZE"]);
+    // Older clients say what is so anyway.
+    for (option, usual) in [("DELIMITER", &["'\t'", "E'\\t'"]), ("NULL", &["'\\N'", "E'\\\\N'"])] {
+        if c.take(&[option]) {
+            c.take(&["AS"]);
+            if !c.take_string(usual) {
+                return None;
+            }
+        }
+    }
     c.done().then_some(Rewrite::Copy { table, columns })
 }
 

@@ -241,6 +241,8 @@ impl Connection {
     }
 
     fn ready(&mut self, session: &Attached<'_>) {
+        // A Sync alone is no command.
+        session.void_queued();
         if !session.in_transaction() {
             self.portals.clear();
         }
@@ -345,6 +347,10 @@ impl Client for Connection {
             self.stream.say_last_now(&self.outgoing.buf);
         }
         self.stream.close();
+    }
+
+    fn has_input(&mut self) -> bool {
+        !self.ahead.is_empty() || self.stream.has_input()
     }
 
     fn priority(&self) -> Priority {

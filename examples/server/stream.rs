@@ -48,6 +48,12 @@ impl Stream {
         retry(|| (&*self.socket).read(buffer))
     }
 
+    /// Whether a read would find something, if only the end or an error. Only in a pool.
+    pub(crate) fn has_input(&self) -> bool {
+        let looked = retry(|| self.socket.peek(&mut [0]));
+        !looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Reads, and waits for something to read. A termination ends the wait, and the read half
     /// of the connection with it; the FATAL still goes out on the other.
     pub(crate) fn read(
@@ -64,22 +70,31 @@ impl Stream {
 
     /// Writes all of it, and waits for a client that is slow. A cancel does not end the wait,
     /// since half a message can't be taken back; a termination does, and gives the client up.
+    /// So nothing waits that need not: whoever has read all there is can still be told.
     pub(crate) fn write(
         &self,
         session: &Attached<'_>,
         mut bytes: &[u8],
     ) -> Result<io::Result<()>, Interrupt> {
-        if self.pooled {
-            match self.write_now(&mut bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                done => return Ok(done),
-            }
+        match self.at_once(|| self.write_now(&mut bytes)) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            done => return Ok(done),
         }
         self.blocking(|| {
             session.wait(EndedBy::TerminateOnly, &self.write_waker, || {
                 (&*self.socket).write_all(bytes)
             })
         })
+    }
+
+    /// Does what may not block.
+    fn at_once(&self, run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.pooled {
+            return run();
+        }
+        self.socket.set_nonblocking(true)?;
+        let result = run();
+        self.socket.set_nonblocking(false).and(result)
     }
 
     fn write_now(&self, bytes: &mut &[u8]) -> io::Result<()> {

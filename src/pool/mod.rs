@@ -69,6 +69,17 @@ pub trait Client: AsFd + Send + 'static {
     /// the connection, and the peer may lose what it was told: read it first.
     fn end(&mut self, session: &Session, why: End);
 
+    /// Whether there is anything to read (the end of the stream is something), or anything
+    /// that was read and not run. It may look at the socket, but not block.
+    ///
+    /// What the system says of a socket may be old: a worker has read what had arrived. Only
+    /// where there is something does the session have a command that waits, which a cancel
+    /// can hit; without this look a cancel that comes between two commands might end the
+    /// second.
+    fn has_input(&mut self) -> bool {
+        true
+    }
+
     /// Who goes first where several wait for a worker. It says so without blocking: a killer
     /// may be waiting for the session.
     fn priority(&self) -> Priority {

@@ -1,7 +1,7 @@
 //! The threads that run sessions: workers, and the emergency lane.
 
 use super::queue::Pushed;
-use super::seat::{Conn, Seat, State, priority_of};
+use super::seat::{Conn, Seat, State, has_input, priority_of};
 use super::{Client, End, MAX_LANES, Next, Priority, Shared};
 use crate::record::Over;
 use crate::session::Session;
@@ -196,13 +196,15 @@ fn turn<'a, C: Client>(
         Err(interrupt) => return Turn::Over(End::Interrupted(interrupt)),
     };
     let place = seat.lock();
+    let ready = matches!(*place, State::Taken { ready: true });
+    let waits = (ready || next == Next::Again) && has_input(client);
     let queue = match next {
         // One that always has more to do waits its turn.
         Next::Again => Some(Priority::InOrder),
-        _ if matches!(*place, State::Taken { ready: true }) => Some(priority_of(client)),
+        _ if waits => Some(priority_of(client)),
         _ => None,
     };
-    let (due, over) = attached.leave(queue.is_some());
+    let (due, over) = attached.leave(waits);
     match due {
         Ok(()) => Turn::Back { seat: place, queue, over },
         Err(interrupt) => {

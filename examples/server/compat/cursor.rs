@@ -42,6 +42,17 @@ impl<'a> Cursor<'a> {
         found
     }
 
+    /// Takes a string that is written in one of these ways.
+    pub(super) fn take_string(&mut self, ways: &[&str]) -> bool {
+        let Some(token) = self.peek() else { return false };
+        // `E'...'` may be two tokens.
+        let count = if token.is("E") { 2 } else { 1 };
+        let Some(last) = self.tokens.get(self.at + count - 1) else { return false };
+        let found = ways.contains(&&self.stmt[token.start..last.end()]);
+        self.at += if found { count } else { 0 };
+        found
+    }
+
     pub(super) fn ident(&mut self) -> Option<&'a str> {
         let token = self.peek().filter(Token::is_name)?;
         self.at += 1;

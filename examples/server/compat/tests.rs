@@ -113,6 +113,8 @@ fn copies() {
         ("COPY \"T\" (a, \"b c\") FROM STDIN", copy("\"T\"", &["a", "\"b c\""])),
         ("copy main.t from stdin with (freeze on)", copy("main.t", &[])),
         ("copy t from stdin (format 'text', freeze)", copy("t", &[])),
+        ("COPY t FROM stdin WITH DELIMITER AS '\t' NULL AS '\\N'", copy("t", &[])),
+        ("COPY t FROM stdin WITH DELIMITER AS E'\\t' NULL AS E'\\\\N'", copy("t", &[])),
     ] {
         assert_eq!(rewrite(sql), expected, "{sql}");
     }
@@ -120,6 +122,9 @@ fn copies() {
         "copy t from stdin with binary",
         "copy t from stdin (format csv)",
         "copy t from stdin (delimiter ',')",
+        "copy t from stdin delimiter ','",
+        "copy t from stdin with null as ''",
+        "copy t from stdin with null as",
         "copy t from 'file'",
         "copy t to stdout",
         "copy (select 1) to stdout",

@@ -80,6 +80,8 @@ impl Connection {
             about.application = parameter("application_name").unwrap_or_default().into();
         });
         self.user = Some(User { admin, settings: Some(settings) });
+        // What waited was no command.
+        session.void_queued();
         self.outgoing.ready(b'I');
         Ok(())
     }
