@@ -224,7 +224,7 @@ impl Record {
     /// Ends a statement whose guard was forgotten.
     fn finish_forgotten(&self) {
         if self.word.load().in_statement() {
-            self.statement_left(self.word.step(Snapshot::finish)).complete();
+            self.finish();
         }
     }
 
@@ -245,10 +245,9 @@ impl Record {
         }
     }
 
-    pub(crate) fn finish(&self) -> Result<(), Interrupt> {
+    pub(crate) fn finish(&self) {
         let step = self.word.step(Snapshot::finish);
         self.statement_left(step).complete();
-        self.check()
     }
 
     pub(crate) fn set_transaction(&self, open: bool) -> bool {
