@@ -108,6 +108,7 @@ enum Act {
     Transaction,
     Hold,
     Release,
+    ForgetHold,
     Wait { deaf: bool },
     Wake,
     Begin,
@@ -131,7 +132,9 @@ fn acts(session: &model::Session) -> Vec<Act> {
             ];
         }
         _ if session.wait.is_some() => return vec![Wake, Wake, Wake, Wake, Panic],
-        _ if session.held > 0 => vec![Check, Check, Transaction, Hold, Release, Release],
+        _ if session.guards > 0 => {
+            vec![Check, Check, Transaction, Hold, Release, Release, Release, ForgetHold]
+        }
         (_, Command::Running { forgotten: false, .. }) => {
             vec![Check, Check, Check, Transaction, Hold, Finish, DropStatement, ForgetStatement]
         }
@@ -339,10 +342,16 @@ impl Test {
             Act::Hold => {
                 self.done(index, Order::Hold);
                 self.model(index).held += 1;
+                self.model(index).guards += 1;
             }
             Act::Release => {
                 self.done(index, Order::Release);
                 self.model(index).held -= 1;
+                self.model(index).guards -= 1;
+            }
+            Act::ForgetHold => {
+                self.done(index, Order::ForgetHold);
+                self.model(index).guards -= 1;
             }
             Act::Wait { deaf } => {
                 let (roused, waker) = Count::waker();

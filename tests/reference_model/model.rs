@@ -44,7 +44,9 @@ pub(crate) struct Session {
     pub(crate) told: Option<(When, Request)>,
     seen: Option<Request>,
     panicked: bool,
+    /// How many hold-offs there are, and how many of them can still be let go of.
     pub(crate) held: usize,
+    pub(crate) guards: usize,
     pub(crate) wait: Option<Wait>,
     pub(crate) ended: Option<HowEnded>,
     pub(crate) cancels: Vec<Cancelling>,
@@ -67,6 +69,7 @@ impl Session {
             seen: None,
             panicked: false,
             held: 0,
+            guards: 0,
             wait: None,
             ended: None,
             cancels: Vec::new(),
@@ -234,9 +237,13 @@ impl Session {
         }
     }
 
-    pub(crate) fn drop_attached(&mut self) {
+    fn leave_thread(&mut self) {
         self.place = None;
-        self.held = 0;
+        (self.held, self.guards) = (0, 0);
+    }
+
+    pub(crate) fn drop_attached(&mut self) {
+        self.leave_thread();
         self.over();
     }
 
@@ -249,7 +256,7 @@ impl Session {
         if self.running() {
             self.over();
         }
-        self.place = None;
+        self.leave_thread();
         self.queue();
         self.due()
     }

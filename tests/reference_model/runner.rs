@@ -15,6 +15,7 @@ pub(crate) enum Order {
     Transaction(bool),
     Hold,
     Release,
+    ForgetHold,
     Wait(bool, Waker),
     Wake,
     Begin,
@@ -125,7 +126,7 @@ impl Port {
                 self.reply(Reply::Said(said));
             }
             Order::Attach(mut other, thread) => {
-                let busy = other.attach(&thread).err().expect("the thread runs a session");
+                let busy = other.attach(&thread).expect_err("the thread runs a session");
                 self.reply(Reply::Busy(other, busy));
             }
             Order::Panic => resume_unwind(Box::new(())),
@@ -140,6 +141,10 @@ impl Port {
             match self.next() {
                 Order::Release => {
                     drop(hold);
+                    return self.reply(Reply::Done);
+                }
+                Order::ForgetHold => {
+                    std::mem::forget(hold);
                     return self.reply(Reply::Done);
                 }
                 order => self.either(attached, order),
