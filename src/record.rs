@@ -241,7 +241,7 @@ impl Record {
     /// Ends a statement whose guard was forgotten.
     fn finish_forgotten(&self) {
         if self.word.load().in_statement() {
-            self.statement_left(self.word.step(Snapshot::finish)).complete();
+            self.finish();
         }
     }
 
@@ -269,10 +269,9 @@ impl Record {
         }
     }
 
-    pub(crate) fn finish(&self) -> Result<(), Interrupt> {
+    pub(crate) fn finish(&self) {
         let step = self.word.step(Snapshot::finish);
         self.statement_left(step).complete();
-        self.check()
     }
 
     pub(crate) fn set_transaction(&self, open: bool) -> bool {
@@ -296,8 +295,7 @@ impl Record {
         if Twin::WakerAfterAsleep.is_on() {
             let step = self.word.step(|word| word.sleep(deaf));
             self.slow.lock().sleep_waker = Some(waker.clone());
-            let due = step.after.attention();
-            return if due { self.wake_up(deaf).and(self.due()) } else { Ok(()) };
+            return self.fell_asleep(step, deaf);
         }
         let spent = {
             let mut slow = self.slow.lock();
@@ -311,14 +309,28 @@ impl Record {
         if Twin::NoRecheckBeforeSleep.is_on() {
             return Ok(());
         }
-        if step.after.attention() { self.wake_up(deaf) } else { Ok(()) }
+        self.fell_asleep(step, deaf)
     }
 
-    /// Awake again, with what is due by now. A cancel that may not end a deaf wait is left,
-    /// unseen, to the next safe point.
-    pub(crate) fn wake_up(&self, deaf: bool) -> Result<(), Interrupt> {
-        let step = self.word.step(Snapshot::wake);
-        if deaf && !step.after.terminate_due() { Ok(()) } else { self.check() }
+    /// The look once more: a kill that came before the step has woken nobody.
+    fn fell_asleep(&self, step: Step, deaf: bool) -> Result<(), Interrupt> {
+        if step.after.attention() {
+            self.wake_up();
+            self.check_after_wait(deaf)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Awake again.
+    pub(crate) fn wake_up(&self) {
+        self.word.step(Snapshot::wake);
+    }
+
+    /// What is due after a wait. A cancel that may not end a deaf wait is left, unseen, to
+    /// the next safe point.
+    pub(crate) fn check_after_wait(&self, deaf: bool) -> Result<(), Interrupt> {
+        if deaf && !self.look().terminate_due() { Ok(()) } else { self.check() }
     }
 
     pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {

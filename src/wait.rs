@@ -108,7 +108,9 @@ pub(crate) fn sleep(record: &Record, time: Duration) -> Result<(), Interrupt> {
     block_on(record, future::pending::<()>(), deadline).map(|_| ())
 }
 
-/// The protocol around anything that sleeps until it is done, or until `waker` is woken.
+/// The protocol around anything that sleeps until it is done, or until `waker` is woken. The
+/// error says that it did not sleep. The last look is the caller's: what it does not return is
+/// not to be seen.
 fn asleep<T>(
     record: &Record,
     waker: &Waker,
@@ -119,7 +121,7 @@ fn asleep<T>(
     struct Awake<'a>(&'a Record);
     impl Drop for Awake<'_> {
         fn drop(&mut self) {
-            let _ = self.0.wake_up(true);
+            self.0.wake_up();
         }
     }
 
@@ -127,11 +129,8 @@ fn asleep<T>(
         return Ok(sleep());
     }
     record.fall_asleep(waker, deaf)?;
-    let awake = Awake(record);
-    let slept = sleep();
-    std::mem::forget(awake);
-    record.wake_up(deaf)?;
-    Ok(slept)
+    let _awake = Awake(record);
+    Ok(sleep())
 }
 
 /// What may end a wait.
@@ -202,6 +201,9 @@ impl Attached<'_> {
     /// return soon; what it returns is then lost. Inside a hold-off `waker` is not used. The
     /// session keeps it until it waits again, or ends.
     ///
+    /// `sleep` itself must not wait by means of this session: the outer wait would not be
+    /// woken any more.
+    ///
     /// A waker that does harm, such as one that shuts a socket down, belongs into a wait that
     /// only a termination ends: in a statement, use [`EndedBy::TerminateOnly`].
     ///
@@ -213,7 +215,10 @@ impl Attached<'_> {
         waker: &Waker,
         sleep: impl FnOnce() -> T,
     ) -> Result<T, Interrupt> {
-        asleep(self.record, waker, by == EndedBy::TerminateOnly, sleep)
+        let deaf = by == EndedBy::TerminateOnly;
+        let slept = asleep(self.record, waker, deaf, sleep)?;
+        self.record.check_after_wait(deaf)?;
+        Ok(slept)
     }
 }
 
@@ -249,17 +254,17 @@ mod channel {
             let waker = Waker::from(Arc::new(Signal(signal)));
             let mut message = None;
             loop {
-                let woken = asleep(self.record, &waker, false, || {
+                asleep(self.record, &waker, false, || {
                     select! {
                         recv(from) -> received => message = Some(received),
                         recv(signalled) -> _ => {}
                     }
-                });
-                // A message that was taken is delivered: the next safe point repeats the rest.
-                match message.take() {
-                    Some(received) => return Ok(received),
-                    None => woken?,
+                })?;
+                // A message that was taken is delivered; the next safe point has the rest.
+                if let Some(received) = message.take() {
+                    return Ok(received);
                 }
+                self.check()?;
             }
         }
     }

@@ -1,103 +1,136 @@
-//! Every reachable word against every step, without threads.
+//! Every reachable word against every event, without threads, next to a model without bits.
+
+#[path = "word_model.rs"]
+mod model;
 
 use super::*;
-use std::collections::BTreeSet;
+use model::{Command, Event, Model, No, Place, Rest};
+use std::collections::{BTreeMap, BTreeSet};
 
 const WHENS: [When; 3] = [When::AfterTransaction, When::AfterStatement, When::Immediate];
+const THREADS: [Slot; 3] = [Slot(1), Slot(2), Slot::OWN];
 
-/// Statement numbers grow without end; so many are enough to tell one from the next.
+/// Statement numbers grow without end; so many, first and last ones, tell one from the next.
 const STATEMENTS: u64 = 3;
 
-/// The steps that whoever owns the session may take in this state, by name.
-fn own_steps(word: Snapshot) -> Vec<(&'static str, Snapshot)> {
-    let mut steps = Vec::new();
-    if word.ended() {
-        return steps;
-    }
-    let attached = word.slot().is_some();
-    if !attached {
-        steps.push(("queue", word.queue()));
-        steps.push(("attach", word.attach(Slot(1))));
-        steps.push(("attach to another", word.attach(Slot(2))));
-    } else if word.asleep() {
-        steps.push(("wake", word.wake()));
-    } else {
-        steps.push(("void what is queued", word.void_queued()));
-        steps.push(("detach", word.detach()));
-        steps.push(("detach, queued", word.detach_queued()));
-        steps.push(("open a transaction", word.set_transaction(true)));
-        steps.push(("close a transaction", word.set_transaction(false)));
-        steps.push(("sleep", word.sleep(false)));
-        steps.push(("sleep, deaf", word.sleep(true)));
-        if word.in_statement() {
-            steps.push(("finish", word.finish()));
-        } else if let Ok(begun) = word.begin() {
-            steps.push(("begin", begun));
+/// What the word says, in the model's terms. Words that contradict themselves don't pass.
+fn meaning(word: Snapshot) -> Model {
+    let rest = match (word.has(ASLEEP), word.has(DEAF)) {
+        (false, false) => Rest::Awake,
+        (true, false) => Rest::Asleep,
+        (true, true) => Rest::Deaf,
+        (false, true) => panic!("deaf and awake: {word:?}"),
+    };
+    let place = match word.slot() {
+        None => {
+            assert!(rest == Rest::Awake && !word.in_statement(), "nobody runs it: {word:?}");
+            Place::Detached
         }
+        Some(slot) => {
+            let thread = THREADS.iter().position(|known| *known == slot).unwrap();
+            Place::Attached { thread, rest }
+        }
+    };
+    let (number, cancelled) = (word.number(), word.cancelled());
+    let command = match (word.in_statement(), word.queued()) {
+        (true, false) => Command::Running { number, cancelled },
+        (false, true) => Command::Queued { number, cancelled },
+        (false, false) => {
+            assert!(!cancelled, "a cancel without its statement: {word:?}");
+            Command::None
+        }
+        (true, true) => panic!("one number for two: {word:?}"),
+    };
+    Model {
+        place,
+        command,
+        transaction: word.in_transaction(),
+        told: word.terminate_asked(),
+        given: number,
+        ended: word.ended(),
     }
-    steps.push(("end", word.end()));
-    steps
 }
 
-fn killers_steps(word: Snapshot) -> Vec<(&'static str, Snapshot)> {
-    let slots = [None, Some(Slot(1)), Some(Slot(2)), Some(Slot::OWN)];
-    let terminate = slots.iter().flat_map(|only| WHENS.map(|when| word.terminate(when, *only)));
-    let named = [None].into_iter().chain((0..=STATEMENTS + 1).map(|n| Some(StatementId(n))));
-    let cancel = slots.iter().flat_map(|only| named.clone().map(|id| word.cancel(id, *only)));
-    let terminate = terminate.flatten().map(|next| ("terminate", next));
-    terminate.chain(cancel.flatten().map(|next| ("cancel", next))).collect()
+fn events(word: Snapshot) -> Vec<Event> {
+    use Event::*;
+    let mut events = vec![Detach, DetachQueued, Queue, VoidQueued, Begin, Finish, Wake, End];
+    events.extend([false, true].map(Transaction));
+    events.extend([false, true].map(|deaf| Sleep { deaf }));
+    events.extend((0..THREADS.len()).map(Attach));
+    let near = word.number().saturating_sub(STATEMENTS)..=word.number() + 1;
+    let named: BTreeSet<u64> = [0, 1, LAST_STATEMENT].into_iter().chain(near).collect();
+    for only in [None].into_iter().chain((0..THREADS.len()).map(Some)) {
+        events.extend(WHENS.map(|when| Terminate { when, only }));
+        events.push(Cancel { named: None, only });
+        events.extend(named.iter().map(|number| Cancel { named: Some(*number), only }));
+    }
+    events
 }
 
-fn reachable() -> BTreeSet<u64> {
-    let mut known = BTreeSet::from([Snapshot::FIRST.0]);
-    let mut frontier = vec![Snapshot::FIRST];
-    while let Some(word) = frontier.pop() {
-        for (_, next) in own_steps(word).into_iter().chain(killers_steps(word)) {
-            if next.number() <= STATEMENTS && known.insert(next.0) {
-                frontier.push(next);
-            }
+fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
+    let slot = |only: Option<usize>| only.map(|thread| THREADS[thread]);
+    let void = |void| match void {
+        Void::Ended => No::Ended,
+        Void::NotThere => No::NotThere,
+        Void::Stale => No::Stale,
+        Void::NotYet => No::NotYet,
+        Void::NothingRuns => No::NothingRuns,
+    };
+    Ok(match event {
+        Event::Attach(thread) => word.attach(THREADS[thread]),
+        Event::Detach => word.detach(),
+        Event::DetachQueued => word.detach_queued(),
+        Event::Queue => word.queue(),
+        Event::VoidQueued => word.void_queued(),
+        Event::Begin => word.begin().map_err(|no| match no {
+            NoBegin::Terminate => No::TerminationFirst,
+            NoBegin::Exhausted => No::Exhausted,
+        })?,
+        Event::Finish => word.finish(),
+        Event::Transaction(open) => word.set_transaction(open),
+        Event::Sleep { deaf } => word.sleep(deaf),
+        Event::Wake => word.wake(),
+        Event::End => word.end(),
+        Event::Terminate { when, only } => word.terminate(when, slot(only)).map_err(void)?,
+        Event::Cancel { named, only } => {
+            word.cancel(named.map(StatementId), slot(only)).map_err(void)?
         }
-    }
-    known
+    })
 }
 
 #[test]
-fn every_step_of_every_reachable_word() {
-    let words = reachable();
-    let mut pairs = 0;
-    for word in words.iter().map(|raw| Snapshot(*raw)) {
-        let due = word.terminate_due() || word.cancel_due();
-        assert_eq!(word.attention(), due, "attention says what is due: {word:?}");
-        assert!(
-            !word.cancelled() || word.in_statement() || word.queued(),
-            "a cancel without its statement: {word:?}"
-        );
-        assert!(!(word.in_statement() && word.queued()), "{word:?}");
-        assert!(word.slot().is_some() || !(word.in_statement() || word.asleep()), "{word:?}");
+fn every_reachable_word_does_what_the_model_does() {
+    let roots = [Snapshot::FIRST, Snapshot::FIRST.with_statement(LAST_STATEMENT - STATEMENTS)];
+    let mut known: BTreeMap<Model, Snapshot> = roots.map(|word| (meaning(word), word)).into();
+    let mut frontier = roots.to_vec();
+    let (mut words, mut pairs) = (0, 0);
+    while let Some(word) = frontier.pop() {
+        words += 1;
+        let model = meaning(word);
+        assert_eq!(word.terminate_due(), model.terminate_due(), "{word:?}");
+        assert_eq!(word.cancel_due(), model.cancel_due(), "{word:?}");
+        assert_eq!(word.attention(), model.terminate_due() || model.cancel_due(), "{word:?}");
+        assert_eq!(word.wants_waking(), model.wants_waking(), "{word:?}");
 
-        for (name, next) in own_steps(word) {
+        for event in events(word).into_iter().filter(|event| model.possible(*event)) {
             pairs += 1;
-            let seen = format!("{name}: {word:?} -> {next:?}");
-            assert_eq!(next.terminate_asked(), word.terminate_asked(), "a kill was lost, {seen}");
-            assert!(next.number() >= word.number(), "{seen}");
-            let statement_goes_on = next.statement() == word.statement();
-            if word.cancelled() {
-                assert_eq!(next.cancelled(), statement_goes_on, "a cancel sticks, {seen}");
-            } else {
-                assert!(!next.cancelled(), "{seen}");
+            let next = step(word, event);
+            let expected = model.step(event, LAST_STATEMENT);
+            assert_eq!(next.map(meaning), expected, "{event:?} in {word:?}");
+            let Ok(next) = next else { continue };
+            assert!(next.terminate_asked() >= word.terminate_asked(), "lost: {event:?} {word:?}");
+            let number = next.number();
+            if (STATEMENTS + 1..LAST_STATEMENT - STATEMENTS).contains(&number) {
+                continue;
+            }
+            match known.insert(meaning(next), next) {
+                None => frontier.push(next),
+                Some(same) => assert_eq!(next, same, "two words that mean the same"),
             }
         }
-        for (name, next) in killers_steps(word) {
-            pairs += 1;
-            let seen = format!("{name}: {word:?} -> {next:?}");
-            assert!(next.terminate_asked() >= word.terminate_asked(), "weaker hides, {seen}");
-            let own = |word: Snapshot| word.without(ATTENTION | CANCEL | TERMINATE).0;
-            assert_eq!(own(next), own(word), "a killer changes only requests, {seen}");
-            assert!(!word.ended(), "{seen}");
-        }
     }
-    println!("{} words, {pairs} pairs of word and step", words.len());
-    assert!(words.len() > 500, "the exploration is as large as it should be");
+    println!("{words} words, {pairs} pairs of word and event");
+    assert!(words > 2000, "the exploration is as large as it should be");
 }
 
 #[test]
@@ -156,11 +189,4 @@ fn a_deaf_sleeper_hears_a_cancel_when_it_wakes() {
     assert!(!told.attention() && !told.wants_waking());
     assert!(told.wake().cancel_due());
     assert!(asleep.terminate(When::Immediate, None).unwrap().wants_waking());
-}
-
-#[test]
-fn the_last_statement_number_is_the_last() {
-    let last = Snapshot::FIRST.attach(Slot(1)).with_statement(LAST_STATEMENT);
-    assert_eq!(last.begin(), Err(NoBegin::Exhausted));
-    assert_eq!(last.queue(), last);
 }

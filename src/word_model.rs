@@ -1,0 +1,214 @@
+//! What a session is, as plain data: the table of what a kill does, with no word in sight.
+
+use crate::interrupt::When;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Detached,
+    Attached { thread: usize, rest: Rest },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rest {
+    Awake,
+    Asleep,
+    /// Asleep in a wait that only a termination ends.
+    Deaf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Command {
+    None,
+    Queued { number: u64, cancelled: bool },
+    Running { number: u64, cancelled: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Model {
+    pub(super) place: Place,
+    pub(super) command: Command,
+    pub(super) transaction: bool,
+    pub(super) told: Option<When>,
+    /// How many statement numbers have been given out.
+    pub(super) given: u64,
+    pub(super) ended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    Attach(usize),
+    Detach,
+    DetachQueued,
+    Queue,
+    VoidQueued,
+    Begin,
+    Finish,
+    Transaction(bool),
+    Sleep { deaf: bool },
+    Wake,
+    End,
+    Terminate { when: When, only: Option<usize> },
+    Cancel { named: Option<u64>, only: Option<usize> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum No {
+    Ended,
+    NotThere,
+    Stale,
+    NotYet,
+    NothingRuns,
+    TerminationFirst,
+    Exhausted,
+}
+
+impl Model {
+    /// Whether the types let this come about. A killer's may at any time. A guard may be
+    /// forgotten, so that a session is attached again, queues or ends where it was; but a
+    /// sleep always returns before that.
+    pub(super) fn possible(&self, event: Event) -> bool {
+        use Event::*;
+        match (event, self.place) {
+            (Terminate { .. } | Cancel { .. }, _) => true,
+            _ if self.ended => false,
+            (Attach(_) | Queue | End, Place::Detached) => true,
+            (_, Place::Detached) => false,
+            (Begin, Place::Attached { rest: Rest::Awake, .. }) => !self.running(),
+            (Finish, Place::Attached { rest: Rest::Awake, .. }) => self.running(),
+            (Wake, Place::Attached { rest, .. }) => rest != Rest::Awake,
+            (_, Place::Attached { rest: Rest::Awake, .. }) => true,
+            (Sleep { .. } | Transaction(_), Place::Attached { .. }) => true,
+            (_, Place::Attached { .. }) => false,
+        }
+    }
+
+    fn running(&self) -> bool {
+        matches!(self.command, Command::Running { .. })
+    }
+
+    pub(super) fn terminate_due(&self) -> bool {
+        let Some(when) = self.told else { return false };
+        if self.ended {
+            return false;
+        }
+        match when {
+            When::Immediate => true,
+            When::AfterStatement => !self.running(),
+            When::AfterTransaction => !self.running() && !self.transaction,
+        }
+    }
+
+    pub(super) fn cancel_due(&self) -> bool {
+        let deaf = matches!(self.place, Place::Attached { rest: Rest::Deaf, .. });
+        matches!(self.command, Command::Running { cancelled: true, .. }) && !deaf
+    }
+
+    /// Whether whoever asked last has to wake the session.
+    pub(super) fn wants_waking(&self) -> bool {
+        let waits = !matches!(self.place, Place::Attached { rest: Rest::Awake, .. });
+        waits && (self.terminate_due() || self.cancel_due())
+    }
+
+    fn next_number(&mut self, last: u64) -> Option<u64> {
+        if self.given == last {
+            return None;
+        }
+        self.given += 1;
+        Some(self.given)
+    }
+
+    fn queue(&mut self, last: u64) {
+        if self.command == Command::None
+            && let Some(number) = self.next_number(last)
+        {
+            self.command = Command::Queued { number, cancelled: false };
+        }
+    }
+
+    fn is_on(&self, thread: usize) -> bool {
+        matches!(self.place, Place::Attached { thread: here, .. } if here == thread)
+    }
+
+    /// Whom a killer may not hit, wherever its request comes from.
+    fn hit(&self, only: Option<usize>) -> Result<(), No> {
+        match only {
+            _ if self.ended => Err(No::Ended),
+            Some(thread) if !self.is_on(thread) => Err(No::NotThere),
+            _ => Ok(()),
+        }
+    }
+
+    fn cancel(&mut self, named: Option<u64>) -> Result<(), No> {
+        match (&mut self.command, named) {
+            (Command::Running { cancelled, .. }, None) => *cancelled = true,
+            (_, None) => return Err(No::NothingRuns),
+            (
+                Command::Running { number, cancelled } | Command::Queued { number, cancelled },
+                Some(named),
+            ) if *number == named => *cancelled = true,
+            (_, Some(named)) if (1..=self.given).contains(&named) => return Err(No::Stale),
+            _ => return Err(No::NotYet),
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, next: Rest) {
+        if let Place::Attached { rest, .. } = &mut self.place {
+            // Within a deaf wait a cancel ends no other wait either.
+            *rest = if next == Rest::Asleep { (*rest).max(next) } else { next };
+        }
+    }
+
+    /// `last` is the last statement number there is.
+    pub(super) fn step(mut self, event: Event, last: u64) -> Result<Model, No> {
+        match event {
+            Event::Attach(thread) => self.place = Place::Attached { thread, rest: Rest::Awake },
+            Event::Detach => {
+                self.place = Place::Detached;
+                self.command = Command::None;
+            }
+            Event::DetachQueued => {
+                self.place = Place::Detached;
+                if self.running() {
+                    self.command = Command::None;
+                }
+                self.queue(last);
+            }
+            Event::Queue => self.queue(last),
+            Event::VoidQueued => {
+                if matches!(self.command, Command::Queued { .. }) {
+                    self.command = Command::None;
+                }
+            }
+            Event::Begin if self.terminate_due() => return Err(No::TerminationFirst),
+            Event::Begin => {
+                self.command = match self.command {
+                    Command::Queued { number, cancelled } => Command::Running { number, cancelled },
+                    _ => {
+                        let number = self.next_number(last).ok_or(No::Exhausted)?;
+                        Command::Running { number, cancelled: false }
+                    }
+                }
+            }
+            Event::Finish => self.command = Command::None,
+            Event::Transaction(open) => self.transaction = open,
+            Event::Sleep { deaf: true } => self.rest(Rest::Deaf),
+            Event::Sleep { deaf: false } => self.rest(Rest::Asleep),
+            Event::Wake => self.rest(Rest::Awake),
+            Event::End => {
+                self.place = Place::Detached;
+                self.command = Command::None;
+                self.ended = true;
+            }
+            Event::Terminate { when, only } => {
+                self.hit(only)?;
+                self.told = self.told.max(Some(when));
+            }
+            Event::Cancel { named, only } => {
+                self.hit(only)?;
+                self.cancel(named)?;
+            }
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,154 @@
+//! An operating system's thread that runs sessions, one order at a time.
+
+use safepoint::{
+    AttachError, Attached, EndedBy, Interrupt, Session, Statement, StatementId, Thread,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::task::Waker;
+
+#[derive(Debug)]
+pub(crate) enum Order {
+    Attach(Session, Arc<Thread>),
+    Check,
+    Transaction(bool),
+    Hold,
+    Release,
+    ForgetHold,
+    Wait(bool, Waker),
+    Wake,
+    Begin,
+    Finish,
+    DropStatement,
+    ForgetStatement,
+    Detach,
+    DetachQueued,
+    DropAttached,
+    Panic,
+}
+
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Done,
+    Said(Result<(), Interrupt>),
+    Began(Result<StatementId, Interrupt>),
+    Busy(Session, AttachError),
+    Back(Session, Result<(), Interrupt>),
+}
+
+pub(crate) struct Port {
+    pub(crate) orders: Receiver<Order>,
+    pub(crate) replies: Sender<Reply>,
+}
+
+impl Port {
+    fn next(&self) -> Order {
+        // Nobody gives orders any more.
+        self.orders.recv().unwrap_or(Order::Panic)
+    }
+
+    fn reply(&self, reply: Reply) {
+        // Where nobody listens the test has failed already.
+        let _ = self.replies.send(reply);
+    }
+
+    pub(crate) fn run(&self) {
+        while let Ok(order) = self.orders.recv() {
+            let Order::Attach(mut session, thread) = order else {
+                panic!("{order:?} while detached");
+            };
+            let said = catch_unwind(AssertUnwindSafe(|| self.attached(&mut session, &thread)));
+            self.reply(Reply::Back(session, said.unwrap_or(Ok(()))));
+        }
+    }
+
+    fn attached(&self, session: &mut Session, thread: &Thread) -> Result<(), Interrupt> {
+        let mut attached = session.attach(thread).expect("the thread is free");
+        self.reply(Reply::Done);
+        loop {
+            match self.next() {
+                Order::Begin => match attached.begin() {
+                    Ok(statement) => {
+                        self.reply(Reply::Began(Ok(statement.statement())));
+                        self.running(statement);
+                    }
+                    Err(interrupt) => self.reply(Reply::Began(Err(interrupt))),
+                },
+                Order::Detach => return attached.detach(),
+                Order::DetachQueued => return attached.detach_queued(),
+                Order::DropAttached => return Ok(()),
+                order => self.either(&attached, order),
+            }
+        }
+    }
+
+    fn running(&self, statement: Statement<'_>) {
+        loop {
+            match self.next() {
+                Order::Finish => return self.reply(Reply::Said(statement.finish())),
+                Order::DropStatement => {
+                    drop(statement);
+                    return self.reply(Reply::Done);
+                }
+                Order::ForgetStatement => {
+                    std::mem::forget(statement);
+                    return self.reply(Reply::Done);
+                }
+                order => self.either(&statement, order),
+            }
+        }
+    }
+
+    /// In a statement or not.
+    fn either(&self, attached: &Attached<'_>, order: Order) {
+        match order {
+            Order::Check => {
+                let said = attached.check();
+                assert_eq!(safepoint::check(), said);
+                self.reply(Reply::Said(said));
+            }
+            Order::Transaction(open) => {
+                attached.set_transaction(open);
+                self.reply(Reply::Done);
+            }
+            Order::Hold => self.holding(attached),
+            Order::Wait(deaf, waker) => {
+                let by = if deaf { EndedBy::TerminateOnly } else { EndedBy::AnyInterrupt };
+                let said = attached.wait(by, &waker, || {
+                    self.reply(Reply::Done);
+                    match self.next() {
+                        Order::Wake => {}
+                        Order::Panic => resume_unwind(Box::new(())),
+                        order => panic!("{order:?} in a sleep"),
+                    }
+                });
+                self.reply(Reply::Said(said));
+            }
+            Order::Attach(mut other, thread) => {
+                let busy = other.attach(&thread).expect_err("the thread runs a session");
+                self.reply(Reply::Busy(other, busy));
+            }
+            Order::Panic => resume_unwind(Box::new(())),
+            order => panic!("{order:?} is out of place"),
+        }
+    }
+
+    fn holding(&self, attached: &Attached<'_>) {
+        let hold = attached.hold_off();
+        self.reply(Reply::Done);
+        loop {
+            match self.next() {
+                Order::Release => {
+                    drop(hold);
+                    return self.reply(Reply::Done);
+                }
+                Order::ForgetHold => {
+                    std::mem::forget(hold);
+                    return self.reply(Reply::Done);
+                }
+                order => self.either(attached, order),
+            }
+        }
+    }
+}
