@@ -3,6 +3,7 @@
 use crate::current::{self, current};
 use crate::id::{SessionId, ThreadId};
 use crate::interrupt::{Author, Interrupt};
+use crate::sync::now;
 use crate::wait;
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,7 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Interrupt> {
 /// The [`Interrupt`] that is due and not held off.
 pub fn block_on_for<F: Future>(limit: Duration, future: F) -> Result<Option<F::Output>, Interrupt> {
     // A limit too long for the clock is no limit.
-    block_on_until(future, Instant::now().checked_add(limit))
+    block_on_until(future, now().checked_add(limit))
 }
 
 fn block_on_until<F: Future>(

@@ -5,6 +5,7 @@ use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, When};
 use crate::outcome::Ticket;
 use crate::record::Record;
+use crate::sync::now;
 use crate::wait;
 use crate::word::Snapshot;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Which session is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -240,7 +241,7 @@ impl<T: Clone> Receipt<T> {
     #[must_use]
     pub fn wait(&mut self, limit: Duration) -> Option<T> {
         // A limit too long for the clock is no limit.
-        wait::block_on_deaf(self, Instant::now().checked_add(limit))
+        wait::block_on_deaf(self, now().checked_add(limit))
     }
 }
 

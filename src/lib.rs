@@ -38,6 +38,6 @@ pub use session::{AttachError, Attached, HoldOff, Session, Statement};
 #[cfg(safepoint_loom)]
 pub use sync::unwinding;
 pub use thread::{Thread, ThreadModel};
-#[cfg(safepoint_loom)]
+#[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub use twin::Twin;
 pub use wait::EndedBy;

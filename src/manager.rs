@@ -15,9 +15,9 @@ use crate::word::{Slot, Void};
 use std::fmt;
 use std::sync::Arc;
 
-#[cfg(not(safepoint_loom))]
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 const SESSION_SHARDS: usize = 16;
-#[cfg(safepoint_loom)]
+#[cfg(any(safepoint_loom, safepoint_shuttle))]
 const SESSION_SHARDS: usize = 1;
 
 /// Opens sessions, and lets anyone who may end them or their statements.

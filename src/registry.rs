@@ -12,9 +12,9 @@ use std::fmt;
 use std::sync::Arc;
 
 /// How many places of a shard a look at it covers while it holds the lock.
-#[cfg(not(safepoint_loom))]
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 pub(crate) const BATCH: usize = 64;
-#[cfg(safepoint_loom)]
+#[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub(crate) const BATCH: usize = 2;
 
 /// Why nothing could be added.
@@ -183,7 +183,7 @@ impl<R: Numbered> Registry<R> {
     }
 }
 
-#[cfg(all(test, not(safepoint_loom)))]
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
 mod tests {
     use super::*;
 

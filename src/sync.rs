@@ -1,105 +1,16 @@
-//! The facade: what the modelled core needs of threads, with one API over
-//! parking_lot and std, or over loom under `cfg(safepoint_loom)`.
+//! The facade: what the core and the pool need of threads, with one API over parking_lot and
+//! std, over loom under `cfg(safepoint_loom)`, or over shuttle under `cfg(safepoint_shuttle)`.
+
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+#[path = "sync/std.rs"]
+mod backend;
+#[cfg(safepoint_loom)]
+#[path = "sync/loom.rs"]
+mod backend;
+#[cfg(safepoint_shuttle)]
+#[path = "sync/shuttle.rs"]
+mod backend;
 
 #[cfg(safepoint_loom)]
-pub use imp::unwinding;
-pub(crate) use imp::*;
-
-#[cfg(not(safepoint_loom))]
-mod imp {
-    pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
-    pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-    pub(crate) use std::thread::panicking;
-
-    /// A thread-local whose first value is a constant expression.
-    macro_rules! per_thread {
-        ($(#[$meta:meta])* static $name:ident: $type:ty = $first:expr;) => {
-            std::thread_local! { $(#[$meta])* static $name: $type = const { $first }; }
-        };
-    }
-    pub(crate) use per_thread;
-}
-
-#[cfg(safepoint_loom)]
-mod imp {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-    use std::cell::Cell;
-    use std::sync::Arc;
-    use std::time::Instant;
-
-    loom::thread_local! {
-        static UNWINDING: Cell<bool> = Cell::new(false);
-    }
-
-    pub(crate) fn panicking() -> bool {
-        UNWINDING.with(Cell::get)
-    }
-
-    /// Runs code as if a panic unwound through it: loom can't switch threads while one does.
-    pub fn unwinding<T>(run: impl FnOnce() -> T) -> T {
-        UNWINDING.with(|unwinding| unwinding.set(true));
-        let result = run();
-        UNWINDING.with(|unwinding| unwinding.set(false));
-        result
-    }
-
-    macro_rules! per_thread {
-        ($(#[$meta:meta])* static $name:ident: $type:ty = $first:expr;) => {
-            loom::thread_local! { $(#[$meta])* static $name: $type = $first; }
-        };
-    }
-    pub(crate) use per_thread;
-
-    /// loom's mutex without the poisoning that parking_lot does not have.
-    #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Mutex(loom::sync::Mutex::new(value))
-        }
-
-        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-            self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-        }
-    }
-
-    /// A parking place with a token, as crossbeam's. Time limits never run out here.
-    #[derive(Debug)]
-    pub(crate) struct Parker(Unparker);
-
-    #[derive(Clone, Debug)]
-    pub(crate) struct Unparker(Arc<(loom::sync::Mutex<bool>, loom::sync::Condvar)>);
-
-    impl Parker {
-        pub(crate) fn new() -> Self {
-            Parker(Unparker(Arc::new((loom::sync::Mutex::new(false), loom::sync::Condvar::new()))))
-        }
-
-        pub(crate) fn unparker(&self) -> &Unparker {
-            &self.0
-        }
-
-        pub(crate) fn park(&self) {
-            let (token, signal) = &*self.0.0;
-            let mut token = token.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            while !*token {
-                token = signal.wait(token).unwrap_or_else(|poisoned| poisoned.into_inner());
-            }
-            *token = false;
-        }
-
-        pub(crate) fn park_deadline(&self, _never: Instant) {
-            self.park();
-        }
-    }
-
-    impl Unparker {
-        pub(crate) fn unpark(&self) {
-            let (token, signal) = &*self.0;
-            *token.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
-            signal.notify_one();
-        }
-    }
-}
+pub use backend::unwinding;
+pub(crate) use backend::*;

@@ -1,8 +1,8 @@
-//! Wrong variants of the shipped code, one at a time and only under loom: each is a model's
-//! broken twin, which the model must refute. In the code that ships none is ever on, and the
-//! compiler leaves nothing of them.
+//! Wrong variants of the shipped code, one at a time and only under loom or shuttle: each is the
+//! broken twin of a model or a scene, which must refute it. In the code that ships none is ever
+//! on, and the compiler leaves nothing of them.
 
-#[cfg(safepoint_loom)]
+#[cfg(any(safepoint_loom, safepoint_shuttle))]
 use std::cell::Cell;
 
 /// One deliberate mistake.
@@ -41,19 +41,23 @@ pub enum Twin {
     PanicForgotten,
     /// A look at the registry counts the records that it took along, not their places.
     CursorCountsRecords,
+    /// What arrives while a worker has the session is not remembered.
+    ReadyForgotten,
+    /// A worker that puts a session back does not ask whether the pool has been stopped.
+    ClosedNotAsked,
     /// Going idle puts the session into its seat after its word says "detached". The mistake
     /// is the scene's own, which stands for the pool's worker.
     #[cfg(safepoint_loom)]
     SeatedAfterDetach,
 }
 
-#[cfg(safepoint_loom)]
+#[cfg(any(safepoint_loom, safepoint_shuttle))]
 std::thread_local! {
-    // A model's threads all run on the thread that explores it.
+    // A model's or a scene's threads all run on the thread that explores it.
     static ON: Cell<Option<Twin>> = const { Cell::new(None) };
 }
 
-#[cfg(not(safepoint_loom))]
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 impl Twin {
     #[inline(always)]
     pub(crate) const fn is_on(self) -> bool {
@@ -61,7 +65,7 @@ impl Twin {
     }
 }
 
-#[cfg(safepoint_loom)]
+#[cfg(any(safepoint_loom, safepoint_shuttle))]
 impl Twin {
     /// Whether this mistake is built in now.
     #[must_use]

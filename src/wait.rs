@@ -7,7 +7,7 @@
 use crate::interrupt::Interrupt;
 use crate::record::Record;
 use crate::session::Attached;
-use crate::sync::{Parker, Unparker, per_thread};
+use crate::sync::{Parker, Unparker, now, per_thread};
 use std::cell::RefCell;
 use std::future::{self, Future};
 use std::pin::pin;
@@ -61,7 +61,7 @@ fn with_place<T>(wait: impl FnOnce(&ParkingPlace) -> T) -> T {
 }
 
 fn over(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    deadline.is_some_and(|deadline| now() >= deadline)
 }
 
 /// Runs a future to its end, or to the deadline (`None`), on a thread that is in no session.
@@ -104,7 +104,7 @@ pub(crate) fn block_on<F: Future>(
 }
 
 pub(crate) fn sleep(record: &Record, time: Duration) -> Result<(), Interrupt> {
-    let deadline = Instant::now().checked_add(time);
+    let deadline = now().checked_add(time);
     block_on(record, future::pending::<()>(), deadline).map(|_| ())
 }
 
@@ -193,7 +193,7 @@ impl Attached<'_> {
         future: F,
     ) -> Result<Option<F::Output>, Interrupt> {
         // A limit too long for the clock is no limit.
-        block_on(self.record, future, Instant::now().checked_add(limit))
+        block_on(self.record, future, now().checked_add(limit))
     }
 
     /// Runs `sleep`, which blocks in a way of its own, such as a read from a socket. When an
@@ -222,7 +222,7 @@ impl Attached<'_> {
     }
 }
 
-#[cfg(not(safepoint_loom))]
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 mod channel {
     use super::{Attached, Interrupt, asleep};
     use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};

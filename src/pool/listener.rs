@@ -1,10 +1,10 @@
 //! The thread that waits for all idle sessions at once.
 
 use super::{Client, Shared};
+use crate::sync::{Builder, JoinHandle};
 use mio::{Events, Poll, Token};
 use std::io;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 /// The token of the wake-up that ends the listener.

@@ -33,7 +33,7 @@ use crate::interrupt::Interrupt;
 use crate::manager::{SessionManager, Terminate};
 use crate::registry::OpenError;
 use crate::session::{Attached, Session};
-use parking_lot::Mutex;
+use crate::sync::{JoinHandle, Mutex, now};
 use queue::Queue;
 use seat::Seat;
 use slab::Slab;
@@ -41,8 +41,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use worker::blocking;
 
@@ -182,9 +181,9 @@ impl<C: Client> Pool<C> {
     /// that are stuck are left behind and end when they can.
     pub fn shut_down(mut self, request: &Terminate, limit: Duration) -> bool {
         // A limit too long for the clock is no limit.
-        let deadline = Instant::now().checked_add(limit);
+        let deadline = now().checked_add(limit);
         let left = || match deadline {
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            Some(deadline) => deadline.saturating_duration_since(now()),
             None => Duration::MAX,
         };
         let receipts = self.shared.manager.shut_down(request);

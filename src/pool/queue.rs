@@ -2,7 +2,7 @@
 
 use super::seat::Seat;
 use super::{Client, LANE_DELAY, Priority};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, now};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl<C: Client> Queue<C> {
         }
         match priority {
             Priority::First => {
-                jobs.first.push_back(Job { seat, since: Instant::now(), looked_at: false });
+                jobs.first.push_back(Job { seat, since: now(), looked_at: false });
                 self.call_lane(&jobs);
             }
             Priority::InOrder => jobs.in_order.push_back(seat),
@@ -134,7 +134,7 @@ impl<C: Client> Queue<C> {
     /// closed, or where this worker is one too many: then it counts no longer.
     pub(super) fn pop(&self) -> Option<Arc<Seat<C>>> {
         let mut jobs = self.jobs.lock();
-        let retire = Instant::now() + PATIENCE;
+        let retire = now() + PATIENCE;
         let mut patient = true;
         let seat = loop {
             if jobs.closed {
@@ -193,20 +193,19 @@ impl<C: Client> Queue<C> {
     pub(super) fn pop_for_lane(&self) -> Option<Job<C>> {
         let mut jobs = self.jobs.lock();
         jobs.idle_lanes += 1;
-        let retire = Instant::now() + PATIENCE;
+        let retire = now() + PATIENCE;
         let job = loop {
             if jobs.closed {
                 break None;
             }
-            let now = Instant::now();
             let waiting = jobs.first.iter().position(|job| !job.looked_at);
             let due = waiting.map(|at| jobs.first[at].since + LANE_DELAY);
             match (waiting, due) {
-                (Some(at), Some(due)) if due <= now => break jobs.first.remove(at),
+                (Some(at), Some(due)) if due <= now() => break jobs.first.remove(at),
                 (_, Some(due)) => {
                     self.for_lanes.wait_until(&mut jobs, due);
                 }
-                _ if now < retire => {
+                _ if now() < retire => {
                     self.for_lanes.wait_until(&mut jobs, retire);
                 }
                 _ if jobs.idle_lanes > 1 => break None,

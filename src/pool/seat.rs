@@ -4,9 +4,10 @@ use super::{Client, End, Shared};
 use crate::current;
 use crate::pool::Priority;
 use crate::session::Session;
+use crate::sync::{Mutex, MutexGuard};
+use crate::twin::Twin;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
-use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -118,7 +119,7 @@ impl<C: Client> Seat<C> {
                 Some(priority)
             }
             State::Taken { .. } => {
-                *state = State::Taken { ready: true };
+                *state = State::Taken { ready: !Twin::ReadyForgotten.is_on() };
                 None
             }
             other => {

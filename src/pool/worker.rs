@@ -5,14 +5,13 @@ use super::seat::{Conn, Seat, State, has_input, priority_of};
 use super::{Client, End, MAX_LANES, Next, Priority, Shared};
 use crate::record::Over;
 use crate::session::Session;
-use crate::sync::per_thread;
+use crate::sync::{Builder, JoinHandle, MutexGuard, per_thread};
 use crate::thread::Thread;
-use parking_lot::MutexGuard;
+use crate::twin::Twin;
 use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 
 per_thread! {
     /// The pool in which this thread has a place.
@@ -166,7 +165,7 @@ fn run<C: Client>(
             *place = State::Idle(conn);
             drop(place);
             over.complete();
-            if shared.queue.is_closed() {
+            if shared.queue.is_closed() && !Twin::ClosedNotAsked.is_on() {
                 seat.close();
             }
         }

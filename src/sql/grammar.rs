@@ -166,6 +166,6 @@ fn comment_end(text: &str) -> Option<usize> {
     None
 }
 
-#[cfg(all(test, not(safepoint_loom)))]
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
 #[path = "grammar_tests.rs"]
 mod tests;

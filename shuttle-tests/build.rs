@@ -1,0 +1,4 @@
+fn main() {
+    println!("cargo:rustc-cfg=safepoint_shuttle");
+    println!("cargo:rerun-if-changed=build.rs");
+}

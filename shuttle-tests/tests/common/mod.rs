@@ -1,0 +1,118 @@
+//! What the scenes share: explore one at random, replay a schedule of it, and see that its
+//! broken twins are refuted.
+//!
+//! What shuttle can't see:
+//! 1. Orderings. It runs one thread at a time, and every access as if it were `SeqCst`. What
+//!    weaker ones allow is for `loom-tests` to find.
+//! 2. What it did not happen to try. It samples; the word's every step and the short races are
+//!    explored to the end elsewhere.
+//! 3. Panics that unwind through a session: threads would change in the middle of one.
+//! 4. Time and sockets. A wait with a limit runs out after a few turns of the others, and the
+//!    descriptors are `mio-stand-in`'s.
+//!
+//! A schedule that fails is printed. With `TEST` and `SCHEDULE` (the text, or a file with it)
+//!
+//! ```sh
+//! SHUTTLE_REPLAY=SCHEDULE cargo test -p shuttle-tests -- --exact TEST
+//! ```
+//!
+//! runs it again. `SHUTTLE_TIMES=N` tries N times as many schedules, and
+//! `SHUTTLE_RANDOM_SEED=N` others.
+
+use safepoint_under_shuttle::Twin;
+use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
+use shuttle::{Config, Runner};
+use std::cell::Cell;
+use std::process::Command;
+
+/// Where the sequence of schedules starts; it is the same in each run.
+const SEED: u64 = 1;
+
+/// How many preemptions the second scheduler is to look for.
+const DEPTH: usize = 3;
+
+/// Which twin a child process is to run.
+const TWIN: &str = "SAFEPOINT_TWIN";
+
+/// How many times as many schedules a twin may take until it is refuted.
+const PATIENCE: usize = 2;
+
+/// What a process says when a scene fails.
+const FAILED: &str = "failed, schedule ";
+
+std::thread_local! {
+    // A scene's threads all run on the thread that explores it.
+    static SCHEDULES: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Explores the scene of the test called `test` in twice so many schedules, and then with each
+/// of the mistakes built in, which have to show.
+///
+/// A twin runs in a process of its own, so that nothing of what it leaves behind is met again.
+pub(crate) fn explore(test: &str, schedules: usize, scene: fn(), twins: &[Twin]) {
+    let wanted = std::env::var(TWIN).ok();
+    let twin = wanted.map(|wanted| {
+        let twin = twins.iter().find(|twin| format!("{twin:?}") == wanted);
+        *twin.expect("a twin of this test")
+    });
+    if let Ok(schedule) = std::env::var("SHUTTLE_REPLAY") {
+        let schedule = std::fs::read_to_string(&schedule).unwrap_or(schedule);
+        let replay = || run(ReplayScheduler::new_from_encoded(schedule.trim()), scene);
+        return match twin {
+            Some(twin) => twin.during(replay),
+            None => replay(),
+        };
+    }
+    if let Some(twin) = twin {
+        report_the_schedule();
+        return twin.during(|| both(schedules * PATIENCE, scene));
+    }
+    let times = std::env::var("SHUTTLE_TIMES").ok().and_then(|times| times.parse().ok());
+    both(schedules * times.unwrap_or(1), scene);
+    println!("{test}: holds in {} schedules", SCHEDULES.get());
+    twins.iter().for_each(|twin| refute(test, *twin));
+}
+
+fn refute(test: &str, twin: Twin) {
+    let child = Command::new(std::env::current_exe().expect("the test's own program"))
+        .args(["--exact", test, "--nocapture"])
+        .env(TWIN, format!("{twin:?}"))
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .expect("the test's own program runs");
+    let said = String::from_utf8_lossy(&child.stderr);
+    let schedule = said.lines().find_map(|line| line.strip_prefix(FAILED));
+    match schedule {
+        Some(schedule) if !child.status.success() => {
+            println!("{test}: {twin:?} refuted, schedule {schedule}");
+        }
+        _ => panic!("{test}: {twin:?} passes, so the scene proves nothing\n{said}"),
+    }
+}
+
+fn report_the_schedule() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+        let said: String = text.chars().take_while(|c| *c != '\n').take(60).collect();
+        eprintln!("{FAILED}{}: {said}", SCHEDULES.get());
+        report(info);
+    }));
+}
+
+fn both(schedules: usize, scene: fn()) {
+    run(RandomScheduler::new_from_seed(SEED, schedules), scene);
+    run(PctScheduler::new_from_seed(SEED, DEPTH, schedules), scene);
+}
+
+fn run(scheduler: impl Scheduler + 'static, scene: fn()) {
+    let mut config = Config::new();
+    config.stack_size = 1 << 18;
+    config.silence_warnings = true;
+    Runner::new(scheduler, config).run(move || {
+        SCHEDULES.set(SCHEDULES.get() + 1);
+        scene();
+    });
+}

@@ -1,0 +1,86 @@
+//! What the models of `loom-tests` see.
+
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+loom::thread_local! {
+    static UNWINDING: Cell<bool> = Cell::new(false);
+}
+
+/// No model asks for a time limit to run out.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+pub(crate) fn panicking() -> bool {
+    UNWINDING.with(Cell::get)
+}
+
+/// Runs code as if a panic unwound through it: loom can't switch threads while one does.
+pub fn unwinding<T>(run: impl FnOnce() -> T) -> T {
+    UNWINDING.with(|unwinding| unwinding.set(true));
+    let result = run();
+    UNWINDING.with(|unwinding| unwinding.set(false));
+    result
+}
+
+macro_rules! per_thread {
+    ($(#[$meta:meta])* static $name:ident: $type:ty = $first:expr;) => {
+        loom::thread_local! { $(#[$meta])* static $name: $type = $first; }
+    };
+}
+pub(crate) use per_thread;
+
+/// loom's mutex without the poisoning that parking_lot does not have.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Mutex(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// A parking place with a token, as crossbeam's. Time limits never run out here.
+#[derive(Debug)]
+pub(crate) struct Parker(Unparker);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Unparker(Arc<(loom::sync::Mutex<bool>, loom::sync::Condvar)>);
+
+impl Parker {
+    pub(crate) fn new() -> Self {
+        Parker(Unparker(Arc::new((loom::sync::Mutex::new(false), loom::sync::Condvar::new()))))
+    }
+
+    pub(crate) fn unparker(&self) -> &Unparker {
+        &self.0
+    }
+
+    pub(crate) fn park(&self) {
+        let (token, signal) = &*self.0.0;
+        let mut token = token.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while !*token {
+            token = signal.wait(token).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        *token = false;
+    }
+
+    pub(crate) fn park_deadline(&self, _never: Instant) {
+        self.park();
+    }
+}
+
+impl Unparker {
+    pub(crate) fn unpark(&self) {
+        let (token, signal) = &*self.0;
+        *token.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
+        signal.notify_one();
+    }
+}
