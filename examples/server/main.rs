@@ -56,7 +56,7 @@ fn serve(args: &args::Args) -> Result<(), String> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| e.to_string())?;
     let server = server::Server::start(args)?;
     // Someone may be waiting for this line; whether they still are is their business.
-    let _ = writeln!(std::io::stdout(), "listening on {}", server.address());
+    let _ = writeln!(std::io::stdout(), "{}", server.address());
     let _ = std::io::stdout().flush();
     signals.forever().next();
     if server.shut_down() { Ok(()) } else { Err("some sessions did not end in time".into()) }

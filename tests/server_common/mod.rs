@@ -83,8 +83,8 @@ impl Server {
         let mut line = String::new();
         let output = child.stdout.as_mut().expect("its standard output");
         BufReader::new(output).read_line(&mut line).expect("its first line");
-        let address = line.trim_end().strip_prefix("listening on ").map(str::parse);
-        let Some(Ok(address)) = address else {
+        let address = line.trim_end().parse();
+        let Ok(address) = address else {
             let _ = child.kill();
             panic!("the server's first line is {line:?}; {:?}", said.lock());
         };
