@@ -299,17 +299,23 @@ impl SessionManager {
         self.0.home.sessions.close();
     }
 
-    /// Closes the manager, tells every session to end, and returns their receipts. The policy
-    /// is not asked: it is the embedder who does this, in whoever's name.
+    /// Closes the manager, tells every session to end, and returns their receipts: once all of
+    /// them are complete, the manager is empty. The policy is not asked: it is the embedder
+    /// who does this, in whoever's name.
     pub fn shut_down(&self, request: &Terminate) -> Vec<Receipt<Ended>> {
         self.close();
         let tell = |row: SessionRow| {
             let record = self.0.home.sessions.get(row.session.get())?;
             let Terminate { when, author, text } = request.clone();
             let request = Request { author, reason: Reason::AdministratorCommand, text };
-            // Refused only where it has ended.
-            let accepted = record.terminate(when, request, None).ok()?;
-            Some(receipt(&record, accepted))
+            match record.terminate(when, request.clone(), None) {
+                Ok(accepted) => Some(receipt(&record, accepted)),
+                // It is about to leave the registry.
+                Err(_) => {
+                    let ticket = record.ending(request)?;
+                    Some(Receipt::new(record.clone(), ticket, Found::new(record.look(), None)))
+                }
+            }
         };
         self.sessions().filter_map(tell).collect()
     }

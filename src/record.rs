@@ -42,6 +42,8 @@ pub(crate) struct Record {
 struct Slow {
     terminate: Option<Box<Terminating>>,
     cancel: Option<Box<Cancelling>>,
+    /// The receipts are complete.
+    completed: bool,
     /// Left by the runner before it sleeps.
     sleep_waker: Option<Waker>,
     /// Left by the holder; woken when a termination falls due while nobody runs the session.
@@ -351,7 +353,8 @@ impl Record {
     /// Completes all receipts, truthfully.
     pub(crate) fn completed(&self, step: Step) -> Ended {
         self.statement_left(step).complete();
-        let mut slow = std::mem::take(&mut *self.slow.lock());
+        let spent = Slow { completed: true, ..Slow::default() };
+        let mut slow = std::mem::replace(&mut *self.slow.lock(), spent);
         let how = match slow.terminate.as_deref() {
             Some(t) if t.request.reason == Reason::InternalError => HowEnded::Panicked,
             Some(Terminating { seen: Some(seen), .. }) => HowEnded::Killed(seen.clone()),
@@ -362,6 +365,19 @@ impl Record {
             terminating.ticket.complete(ended.clone());
         }
         ended
+    }
+
+    /// For whoever finds that it has ended, and waits until it is in no registry any more.
+    /// `None` where that is so.
+    pub(crate) fn ending(&self, request: Request) -> Option<Arc<Ticket<Ended>>> {
+        let mut slow = self.slow.lock();
+        if slow.completed {
+            return None;
+        }
+        let told = slow.terminate.get_or_insert_with(|| {
+            Box::new(Terminating { request: Arc::new(request), seen: None, ticket: Arc::default() })
+        });
+        Some(told.ticket.clone())
     }
 
     // The killers' steps.
