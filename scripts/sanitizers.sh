@@ -16,7 +16,7 @@ run() {
   local sanitizer=$1
   echo "== $sanitizer =="
   # With --target build scripts and procedural macros are left as they are.
-  RUSTFLAGS="-Zsanitizer=$sanitizer" \
+  RUSTFLAGS="-Zsanitizer=$sanitizer -Cunsafe-allow-abi-mismatch=sanitizer" \
     TSAN_OPTIONS="halt_on_error=1 exitcode=66 suppressions=$PWD/scripts/tsan.supp" \
     ASAN_OPTIONS="halt_on_error=1 exitcode=66 detect_leaks=1" \
     CARGO_TARGET_DIR="target/$sanitizer" \

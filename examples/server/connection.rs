@@ -110,12 +110,10 @@ impl Connection {
                 }
                 continue;
             }
-            turns += 1;
-            if turns > TURNS {
-                return Ok(Next::Again);
-            }
             match self.read_now() {
-                Ok(()) => {}
+                // What was read is run when the others have had their turn.
+                Ok(()) if turns == TURNS => return Ok(Next::Again),
+                Ok(()) => turns += 1,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
                 Err(_) => return Ok(Next::Close),
             }
@@ -352,6 +350,10 @@ impl Client for Connection {
             Some(user) if !user.admin => Priority::InOrder,
             _ => Priority::First,
         }
+    }
+
+    fn has_input(&self) -> bool {
+        self.stream.has_input()
     }
 
     fn emergency(&mut self) -> bool {

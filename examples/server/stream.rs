@@ -48,6 +48,12 @@ impl Stream {
         retry(|| (&*self.socket).read(buffer))
     }
 
+    /// Whether there is something to read, or the client has gone. Only in a pool.
+    pub(crate) fn has_input(&self) -> bool {
+        let peeked = retry(|| self.socket.peek(&mut [0]));
+        !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Reads, and waits for something to read. A termination ends the wait, and the read half
     /// of the connection with it; the FATAL still goes out on the other.
     pub(crate) fn read(

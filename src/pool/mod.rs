@@ -75,6 +75,14 @@ pub trait Client: AsFd + Send + 'static {
         Priority::InOrder
     }
 
+    /// Whether there is something to read, or the peer has gone. An event may come after what
+    /// it announced was read: then there is no command to queue, and none that a cancel could
+    /// be meant for. It says so without blocking, by a peek into the socket for example, and
+    /// may say `true` where it does not know.
+    fn has_input(&self) -> bool {
+        true
+    }
+
     /// Whether what has just arrived may run in the emergency lane. It may read from the
     /// socket to find out, but not block: a killer may be waiting for the session.
     ///

@@ -41,6 +41,11 @@ pub(super) fn priority_of<C: Client>(client: &C) -> Priority {
     catch_unwind(AssertUnwindSafe(|| client.priority())).unwrap_or(Priority::InOrder)
 }
 
+/// A client that panics over this takes its turn as well.
+pub(super) fn has_input<C: Client>(client: &C) -> bool {
+    catch_unwind(AssertUnwindSafe(|| client.has_input())).unwrap_or(true)
+}
+
 impl<C: Client> Seat<C> {
     pub(super) fn take_in(shared: &Arc<Shared<C>>, session: Session, client: C) -> io::Result<()> {
         let descriptor = client.as_fd().as_raw_fd();
@@ -102,7 +107,7 @@ impl<C: Client> Seat<C> {
     pub(super) fn turns_ready(&self) -> Option<Priority> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut *state, State::Gone) {
-            State::Idle(conn) => {
+            State::Idle(conn) if has_input(&conn.client) => {
                 conn.session.queue();
                 let priority = priority_of(&conn.client);
                 *state = State::Queued(conn);

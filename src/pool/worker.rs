@@ -1,7 +1,7 @@
 //! The threads that run sessions: workers, and the emergency lane.
 
 use super::queue::Pushed;
-use super::seat::{Conn, Seat, State, priority_of};
+use super::seat::{Conn, Seat, State, has_input, priority_of};
 use super::{Client, End, MAX_LANES, Next, Priority, Shared};
 use crate::record::Over;
 use crate::session::Session;
@@ -199,7 +199,9 @@ fn turn<'a, C: Client>(
     let queue = match next {
         // One that always has more to do waits its turn.
         Next::Again => Some(Priority::InOrder),
-        _ if matches!(*place, State::Taken { ready: true }) => Some(priority_of(client)),
+        _ if matches!(*place, State::Taken { ready: true }) && has_input(client) => {
+            Some(priority_of(client))
+        }
         _ => None,
     };
     let (due, over) = attached.leave(queue.is_some());
