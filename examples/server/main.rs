@@ -12,6 +12,8 @@ mod connection;
 mod describe;
 mod engine;
 mod functions;
+#[cfg(test)]
+mod fuzz_messages;
 mod keys;
 mod plan;
 mod run;

@@ -167,3 +167,29 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         }
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safepoint::{Author, Description, SessionManager, Terminate, ThreadModel, When};
+    use std::net::TcpListener;
+
+    /// Else the kill shuts the socket down under the answer, and the client is not told why.
+    #[test]
+    fn a_kill_during_an_answer_leaves_the_connection_to_be_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = Stream::new(listener.accept().unwrap().0, false).unwrap();
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let mut session = manager.open(Description::default()).unwrap();
+        let id = session.id();
+        let thread = session.own_thread().unwrap();
+        let attached = session.attach(&thread).unwrap();
+        manager.terminate(id, Terminate::new(When::Immediate, Author::system())).unwrap();
+        stream.write(&attached, b"an answer, ").unwrap().unwrap();
+        stream.say_last(b"and last words");
+        stream.close();
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "an answer, and last words");
+    }
+}

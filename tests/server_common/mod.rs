@@ -4,15 +4,16 @@
 // Each test binary uses a part of this.
 #![allow(dead_code, unused_imports)]
 
+mod binary;
 mod wire;
 
+pub(crate) use binary::binary;
 pub(crate) use wire::{Answer, Fields, Message, Wire, cancel, cstr, message};
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,29 +29,6 @@ pub(crate) const ENDLESS: &str =
 
 pub(crate) const TOLD: &str = "terminating connection due to administrator command";
 pub(crate) const CANCELLED: &str = "canceling statement due to user request";
-
-/// The example server, built from the sources as they are now: `cargo test` itself builds
-/// nothing of an example but its own tests.
-pub(crate) fn binary() -> PathBuf {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build).clone()
-}
-
-fn build() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let target = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--example", "server"]);
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if target.ends_with("release") {
-        cargo.arg("--release");
-    }
-    let built = cargo.status().expect("cargo runs");
-    assert!(built.success(), "the example server can't be built");
-    let server = target.join("examples").join(format!("server{}", std::env::consts::EXE_SUFFIX));
-    assert!(server.exists(), "{} is missing after its build", server.display());
-    server
-}
 
 /// The server as a child process. It is killed when this is dropped.
 pub(crate) struct Server {

@@ -1,0 +1,28 @@
+//! Where the example server is.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The example server, built from the sources as they are now: `cargo test` itself builds
+/// nothing of an example but its own tests.
+pub(crate) fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let target = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--example", "server"]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if target.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.status().expect("cargo runs");
+    assert!(built.success(), "the example server can't be built");
+    let server = target.join("examples").join(format!("server{}", std::env::consts::EXE_SUFFIX));
+    assert!(server.exists(), "{} is missing after its build", server.display());
+    server
+}

@@ -1,0 +1,43 @@
+//! The SQL face on arbitrary text: the body of the fuzz target `sql_face`, and its corpus,
+//! replayed.
+
+use safepoint::When;
+use safepoint::sql::{self, Command};
+
+pub fn run(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match sql::parse(&text) {
+        Some(Ok(command)) => {
+            let printed = print(command);
+            assert_eq!(sql::parse(&printed), Some(Ok(command)), "{printed}");
+            let ended = format!("/* 1 */{printed} ;--");
+            assert_eq!(sql::parse(&ended), Some(Ok(command)), "{ended}");
+            assert_eq!(sql::parse(&text.to_ascii_lowercase()), Some(Ok(command)));
+            assert_eq!(sql::parse(&text.to_ascii_uppercase()), Some(Ok(command)));
+        }
+        Some(Err(error)) => {
+            assert!(matches!(error.sqlstate, "42601" | "42704"));
+            assert!(error.hint.is_some());
+            assert!(error.message.chars().count() < 100, "what was sent is not repeated at length");
+        }
+        None => {}
+    }
+}
+
+fn print(command: Command) -> String {
+    let (verb, when) = match command.when {
+        When::AfterStatement => ("KILL", ""),
+        When::Immediate => ("KILL", " IMMEDIATE"),
+        When::AfterTransaction => ("DISCONNECT", " POST_TRANSACTION"),
+    };
+    format!("ALTER SYSTEM {verb} SESSION '{}, {}'{when}", command.thread, command.session)
+}
+
+#[cfg(test)]
+#[test]
+fn the_corpus_of_sql_face() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/sql_face");
+    let files = std::fs::read_dir(folder).expect("a corpus");
+    let ran = files.map(|file| run(&std::fs::read(file.unwrap().path()).unwrap())).count();
+    assert!(ran > 10, "{ran} files in {folder}");
+}
