@@ -7,7 +7,7 @@ use safepoint::{
     AttachError, Author, Cancel, Description, HowEnded, InterruptKind, Policy, Refused, Request,
     SessionId, SessionManager, Target, Terminate, ThreadId, ThreadModel, When,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[test]
@@ -196,11 +196,11 @@ fn users_may_end_their_own_sessions_and_no_others() {
 }
 
 /// A policy that looks at the manager while it is asked.
-struct Curious(Arc<std::sync::OnceLock<SessionManager>>);
+struct Curious(Arc<Mutex<Option<SessionManager>>>);
 
 impl Policy for Curious {
     fn permits(&self, author: &Author, target: &Description) -> bool {
-        let manager = self.0.get().unwrap();
+        let manager = self.0.lock().unwrap().clone().unwrap();
         let extra = manager.open(Description::default()).unwrap();
         assert!(manager.sessions().count() >= 2);
         drop(extra);
@@ -211,9 +211,9 @@ impl Policy for Curious {
 #[test]
 fn the_policy_is_the_embedders_and_is_asked_under_no_lock() {
     for model in MODELS {
-        let slot = Arc::new(std::sync::OnceLock::new());
+        let slot = Arc::new(Mutex::new(None));
         let manager = SessionManager::with_policy(model, Curious(slot.clone()));
-        slot.set(manager.clone()).ok().unwrap();
+        *slot.lock().unwrap() = Some(manager.clone());
         let session = manager.open(of("ann")).unwrap();
         session.describe(|about| about.application = "precious".into());
         let refused = manager.terminate(session.id(), kill_now()).unwrap_err();
@@ -228,6 +228,8 @@ fn the_policy_is_the_embedders_and_is_asked_under_no_lock() {
             manager.terminate(other.id(), Terminate::new(When::Immediate, user("ann"))).is_err()
         );
         assert!(manager.terminate(other.id(), kill_now()).is_ok());
+        // The manager holds the policy.
+        *slot.lock().unwrap() = None;
     }
 }
 
