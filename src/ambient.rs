@@ -38,7 +38,7 @@ pub fn current_session() -> Option<SessionId> {
 /// The id of the calling thread, if it runs a session.
 #[must_use]
 pub fn current_thread() -> Option<ThreadId> {
-    current().and_then(|record| record.look_closely().1)
+    current().and_then(|record| record.thread_in(record.look()))
 }
 
 /// The session attached to the calling thread, as the author of a request.

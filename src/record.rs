@@ -131,18 +131,6 @@ impl Record {
         self.word.load()
     }
 
-    /// What the word says, and the thread in it.
-    pub(crate) fn look_closely(&self) -> (Snapshot, Option<ThreadId>) {
-        loop {
-            let word = self.look();
-            let thread = self.thread_in(word);
-            if thread.is_some() == word.slot().is_some() {
-                return (word, thread);
-            }
-            // It moves; where it was is gone, and where it is can be seen.
-        }
-    }
-
     /// The thread in a snapshot of this record; `None` also where the session has left it.
     ///
     /// Whoever reads here what a later attach wrote also sees, by the acquire, the detach

@@ -31,7 +31,11 @@ fn ambient_safe_points_and_waits_without_a_session() {
         drop(session.attach(&thread).unwrap());
         manager.terminate(id, kill_now()).unwrap();
         assert_eq!(safepoint::check(), Ok(()), "the thread has left that session");
+        assert_eq!(safepoint::current_thread(), None);
         let attached = session.attach(&thread).unwrap();
+        assert_eq!(safepoint::current_session(), Some(id));
+        assert_eq!(safepoint::current_thread(), Some(thread.id()));
+        assert_eq!(safepoint::current_author(), Some(attached.author()));
         assert_told(&safepoint::check().unwrap_err());
         std::thread::scope(|scope| {
             let elsewhere = scope.spawn(safepoint::check);

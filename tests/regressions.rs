@@ -1,9 +1,10 @@
-//! What the reference model has found, each cut down to what matters.
+//! What the reference model and the mutants have found, each cut down to what matters.
 
 mod common;
 
-use common::{MODELS, Stage, kill};
-use safepoint::{HowEnded, When};
+use common::{MODELS, Stage, admin, kill};
+use safepoint::{Attached, Cancel, HowEnded, SessionManager, StatementOver, When};
+use std::mem::forget;
 
 #[test]
 fn a_dropped_statement_has_seen_nothing() {
@@ -16,5 +17,26 @@ fn a_dropped_statement_has_seen_nothing() {
         drop(attached);
         assert_eq!(session.close().how, HowEnded::Closed);
         assert_eq!(receipt.poll().unwrap().how, HowEnded::Closed);
+    }
+}
+
+#[test]
+fn a_forgotten_statement_is_over_with_the_next_and_at_the_detach() {
+    fn forgotten(manager: &SessionManager, attached: &mut Attached<'_>) -> Told {
+        forget(attached.begin().unwrap());
+        manager.cancel(attached.id(), Cancel::running(admin("root"))).unwrap()
+    }
+    type Told = safepoint::Receipt<StatementOver>;
+    for model in MODELS {
+        let Stage { manager, mut session, thread, .. } = Stage::new(model);
+        let mut attached = session.attach(&thread).unwrap();
+        let first = forgotten(&manager, &mut attached);
+        let statement = attached.begin().unwrap();
+        assert_eq!(first.poll(), Some(StatementOver { cancelled: false }));
+        assert_eq!(statement.check(), Ok(()), "the cancel was not meant for this one");
+        statement.finish().unwrap();
+        let second = forgotten(&manager, &mut attached);
+        attached.detach_queued().unwrap();
+        assert_eq!(second.poll(), Some(StatementOver { cancelled: false }));
     }
 }
