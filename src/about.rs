@@ -41,9 +41,19 @@ impl Default for Description {
 pub(crate) struct Stamp(u64);
 
 impl Stamp {
-    fn now() -> Stamp {
+    pub(crate) fn now() -> Stamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Stamp(since.as_micros() as u64)
+    }
+
+    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
+    pub(crate) fn raw(self) -> u64 {
+        self.0
+    }
+
+    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
+    pub(crate) fn from_raw(raw: u64) -> Stamp {
+        Stamp(raw)
     }
 
     pub(crate) fn time(self) -> Option<SystemTime> {

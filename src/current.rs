@@ -39,7 +39,7 @@ pub(crate) fn current() -> Option<Arc<Record>> {
 }
 
 /// Hides the thread's session while other sessions' code runs on it.
-#[cfg(all(unix, not(safepoint_loom)))]
+#[cfg(all(target_os = "linux", not(safepoint_loom)))]
 pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
     struct Back(Option<Arc<Record>>);
     impl Drop for Back {

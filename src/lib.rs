@@ -5,13 +5,15 @@
 mod about;
 mod activity;
 mod ambient;
+mod blocking;
 mod current;
+mod drain;
 mod id;
 mod interrupt;
 mod kill;
 mod manager;
 mod outcome;
-#[cfg(all(unix, not(safepoint_loom)))]
+#[cfg(all(target_os = "linux", not(safepoint_loom)))]
 pub mod pool;
 mod record;
 mod registry;
@@ -28,6 +30,8 @@ pub use activity::{SessionRow, Sessions, ThreadRow};
 pub use ambient::{
     block_on, block_on_for, check, current_author, current_session, current_thread, sleep,
 };
+pub use blocking::blocking;
+pub use drain::Drained;
 pub use id::{InvalidId, SessionId, StatementId, ThreadId};
 pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
 pub use kill::{Doing, Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};

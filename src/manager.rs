@@ -52,6 +52,12 @@ impl Terminate {
         Terminate { when, author, text: None }
     }
 
+    /// The same, falling due at another time.
+    #[must_use]
+    pub fn at(self, when: When) -> Terminate {
+        Terminate { when, ..self }
+    }
+
     /// What the author has to say; it reaches the target's error detail.
     #[must_use]
     pub fn text(mut self, text: impl Into<Arc<str>>) -> Terminate {
@@ -304,20 +310,22 @@ impl SessionManager {
     /// who does this, in whoever's name.
     pub fn shut_down(&self, request: &Terminate) -> Vec<Receipt<Ended>> {
         self.close();
-        let tell = |row: SessionRow| {
-            let record = self.0.home.sessions.get(row.session.get())?;
-            let Terminate { when, author, text } = request.clone();
-            let request = Request { author, reason: Reason::AdministratorCommand, text };
-            match record.terminate(when, request.clone(), None) {
-                Ok(accepted) => Some(receipt(&record, accepted)),
-                // It is about to leave the registry.
-                Err(_) => {
-                    let ticket = record.ending(request)?;
-                    Some(Receipt::new(record.clone(), ticket, Found::new(record.look(), None)))
-                }
+        self.sessions().filter_map(|row| self.tell(row.session, request)).collect()
+    }
+
+    /// Tells a session to end, the policy unasked. `None` where it has ended.
+    pub(crate) fn tell(&self, id: SessionId, request: &Terminate) -> Option<Receipt<Ended>> {
+        let record = self.0.home.sessions.get(id.get())?;
+        let Terminate { when, author, text } = request.clone();
+        let request = Request { author, reason: Reason::AdministratorCommand, text };
+        match record.terminate(when, request.clone(), None) {
+            Ok(accepted) => Some(receipt(&record, accepted)),
+            // It is about to leave the registry.
+            Err(_) => {
+                let ticket = record.ending(request)?;
+                Some(Receipt::new(record.clone(), ticket, Found::new(record.look(), None)))
             }
-        };
-        self.sessions().filter_map(tell).collect()
+        }
     }
 }
 

@@ -41,8 +41,16 @@ pub enum Twin {
     PanicForgotten,
     /// A look at the registry counts the records that it took along, not their places.
     CursorCountsRecords,
-    /// What arrives while a worker has the session is not remembered.
-    ReadyForgotten,
+    /// A worker arms the socket of a session before that lies in its seat.
+    ArmedTooSoon,
+    /// A worker that has been called leaves what else there is to those who are idle.
+    CallNotPassedOn,
+    /// A victim that is queued is left to whichever worker comes for it.
+    QueuedLeftToWorkers,
+    /// A worker that has heard that the pool stops keeps it to itself.
+    StopNotPassedOn,
+    /// A worker whose patience has run out does not ask whether it has been called.
+    RetiresUnasked,
     /// A worker that puts a session back does not ask whether the pool has been stopped.
     ClosedNotAsked,
     /// Going idle puts the session into its seat after its word says "detached". The mistake

@@ -5,7 +5,7 @@ mod common;
 
 use common::{LONG, eventually, kill_now, locked, of};
 use crossbeam_channel::{Receiver, Sender};
-use safepoint::pool::{Client, End, Next, Pool, Priority};
+use safepoint::pool::{Client, Config, End, Next, Pool, Priority};
 use safepoint::{
     Attached, Doing, HowEnded, Interrupt, Session, SessionId, SessionManager, ThreadId, ThreadModel,
 };
@@ -143,7 +143,7 @@ impl House {
             stuck: AtomicUsize::new(0),
             release: wait,
         });
-        let pool = Pool::start(manager.clone(), workers).unwrap();
+        let pool = Pool::start(manager.clone(), &Config::new(workers)).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         House { manager, pool, log, listener, release }
     }
@@ -337,7 +337,8 @@ fn shutting_down_tells_everyone() {
         let (manager, log) = (house.manager.clone(), house.log.clone());
         let mut peers: Vec<_> = (0..20).map(|_| house.connect()).collect();
         peers.iter_mut().take(10).for_each(|peer| peer.ask("hello"));
-        assert!(house.pool.shut_down(&kill_now(), limit));
+        let drained = house.pool.shut_down(&kill_now(), Duration::ZERO, limit);
+        assert_eq!((drained.sessions, drained.left), (20, 0));
         assert!(manager.is_empty());
         assert_eq!(locked(&log.ends).len(), 20);
         peers.into_iter().for_each(Peer::hears_fatal_and_nothing_after);
@@ -348,7 +349,8 @@ fn shutting_down_tells_everyone() {
 fn a_shut_down_that_runs_out_of_time_says_so() {
     let house = House::new(1);
     let _stuck = house.stick_all(1);
-    assert!(!house.pool.shut_down(&kill_now(), Duration::from_millis(1)));
+    let drained = house.pool.shut_down(&kill_now(), Duration::ZERO, Duration::from_millis(1));
+    assert_eq!((drained.sessions, drained.left), (1, 1));
     assert_eq!(house.manager.len(), 1);
     drop(house.release);
     eventually("the stuck one has ended", || house.manager.is_empty());
@@ -444,69 +446,4 @@ fn a_kill_races_with_readiness_and_the_victim_is_told_once() {
     });
     assert!(house.manager.is_empty());
     house.connect().ask("all is well");
-}
-
-/// Reads all there is in one turn; on an `s` it waits for the test first.
-struct Greedy {
-    socket: TcpStream,
-    go_on: Receiver<()>,
-}
-
-impl AsFd for Greedy {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl Client for Greedy {
-    fn ready(&mut self, _: &mut Attached<'_>) -> Result<Next, Interrupt> {
-        let mut byte = [0];
-        while let Ok(1) = self.socket.read(&mut byte) {
-            if byte == *b"s" {
-                let _ = self.go_on.recv();
-            }
-            let _ = self.socket.write_all(b".");
-        }
-        Ok(Next::Wait)
-    }
-
-    fn end(&mut self, _: &Session, _: End) {}
-
-    fn has_input(&mut self) -> bool {
-        self.socket.peek(&mut [0]).is_ok()
-    }
-}
-
-/// Else a cancel of an idle session is accepted, and hits the command that comes next.
-#[test]
-fn an_event_whose_bytes_were_read_queues_no_command() {
-    let manager = SessionManager::new(ThreadModel::Pool);
-    let pool = Pool::start(manager.clone(), 1).unwrap();
-    let (let_go, go_on) = crossbeam_channel::unbounded();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let open = || {
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (socket, _) = listener.accept().unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let session = manager.open(of("anyone")).unwrap();
-        let id = session.id();
-        pool.serve(session, Greedy { socket, go_on: go_on.clone() }).unwrap();
-        (id, client)
-    };
-    let ((id, mut client), (other, mut keeps_the_worker)) = (open(), open());
-    client.write_all(b"s").unwrap();
-    eventually("it runs", || manager.session(id).is_some_and(|row| row.thread.is_some()));
-    keeps_the_worker.write_all(b"s").unwrap();
-    eventually("it is queued", || {
-        manager.session(other).is_some_and(|row| row.doing == Doing::Queued)
-    });
-    client.write_all(b"+").unwrap();
-    // The listener has time to see that; then it is read in the turn that goes on.
-    std::thread::sleep(Duration::from_millis(50));
-    let_go.send(()).unwrap();
-    client.read_exact(&mut [0; 2]).unwrap();
-    eventually("the other runs", || manager.session(other).is_some_and(|row| row.thread.is_some()));
-    let row = manager.session(id).unwrap();
-    assert_eq!((row.doing, row.statement), (Doing::Idle, None));
-    let_go.send(()).unwrap();
 }

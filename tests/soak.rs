@@ -6,7 +6,7 @@
 
 #![cfg(unix)]
 
-use safepoint::pool::{Client, End, Next, Pool, Priority};
+use safepoint::pool::{Client, Config, End, Next, Pool, Priority};
 use safepoint::{
     Attached, Author, Cancel, Description, Ended, HowEnded, Interrupt, Receipt, Session, SessionId,
     SessionManager, Statement, StatementId, StatementOver, Terminate, ThreadModel, When,
@@ -258,7 +258,7 @@ fn round(seed: u64) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let books = Arc::new(Books::default());
     let alive = Arc::new(());
-    let pool = Pool::start(manager.clone(), WORKERS).unwrap();
+    let pool = Pool::start(manager.clone(), &Config::new(WORKERS)).unwrap();
     let mut ids = Vec::new();
     let mut drivers: Vec<Vec<_>> = (0..DRIVERS).map(|_| Vec::new()).collect();
     for at in 0..SESSIONS {
@@ -318,7 +318,7 @@ fn round(seed: u64) {
         voids += usize::from(!over.cancelled);
     }
     let shutdown = Terminate::new(When::Immediate, Author::system()).text(SHUTDOWN);
-    assert!(pool.shut_down(&shutdown, LIMIT));
+    assert_eq!(pool.shut_down(&shutdown, Duration::ZERO, LIMIT).left, 0);
 
     let wrong = std::mem::take(&mut *books.wrong.lock().unwrap());
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(crate) const USAGE: &str = "\
 SQLite behind the PostgreSQL protocol, with sessions that can be killed
@@ -12,6 +13,8 @@ usage: server [OPTION]...
   --allow-remote            allow an address that is not this machine's own
   --thread-pool on|off      share worker threads, or one thread for each session [on]
   --workers N               how many workers share the sessions [one per core]
+  --max-workers N           how many there may be where all are stuck [eight times as many]
+  --grace SECONDS           how long transactions have to finish as the server ends [3]
   --database FILE           the SQLite database [a file in a temporary folder]
   --admin USER              an administrator; may be given several times [omm]
   --transcript              play the reference page's example against this server, and stop
@@ -24,6 +27,8 @@ pub(crate) struct Args {
     pub(crate) listen: SocketAddr,
     pub(crate) thread_pool: bool,
     pub(crate) workers: usize,
+    pub(crate) max_workers: usize,
+    pub(crate) grace: Duration,
     pub(crate) database: Option<PathBuf>,
     pub(crate) admins: Vec<String>,
     pub(crate) transcript: bool,
@@ -37,6 +42,8 @@ impl Default for Args {
             listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
             thread_pool: true,
             workers,
+            max_workers: 0,
+            grace: Duration::from_secs(3),
             database: None,
             admins: Vec::new(),
             transcript: false,
@@ -80,10 +87,20 @@ pub(crate) fn parse(
                     other => return Err(expected("on or off", other)),
                 };
             }
-            "workers" => {
+            "workers" | "max-workers" => {
                 let text = value()?;
                 let number = text.parse().ok().filter(|n| (1..=4096).contains(n));
-                args.workers = number.ok_or_else(|| expected("a number from 1 to 4096", &text))?;
+                let number = number.ok_or_else(|| expected("a number from 1 to 4096", &text))?;
+                if option == "workers" {
+                    args.workers = number;
+                } else {
+                    args.max_workers = number;
+                }
+            }
+            "grace" => {
+                let text = value()?;
+                let seconds = text.parse().map_err(|_| expected("a number of seconds", &text))?;
+                args.grace = Duration::from_secs(seconds);
             }
             "database" => {
                 args.database = Some(parser.value().map_err(|e| e.to_string())?.into());
@@ -101,6 +118,9 @@ pub(crate) fn parse(
              are here; say --allow-remote if that is meant",
             args.listen.ip()
         ));
+    }
+    if args.max_workers == 0 {
+        args.max_workers = 8 * args.workers;
     }
     if args.admins.is_empty() {
         args.admins.push("omm".into());

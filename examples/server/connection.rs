@@ -13,7 +13,7 @@ use crate::stream::Stream;
 use crate::wire::{Fields, Incoming, Outgoing};
 use extended::Portal;
 use pgwire::messages::PgWireFrontendMessage as Message;
-use safepoint::pool::{self, Client, End, Next, Priority};
+use safepoint::pool::{Client, End, Next, Priority};
 use safepoint::{Attached, Interrupt, Session};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -95,6 +95,7 @@ impl Connection {
     /// Serves what has arrived, on a worker.
     fn serve_ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
         let mut turns = 0;
+        let mut more = true;
         loop {
             if let Flow::Close = self.work(session)? {
                 return Ok(Next::Close);
@@ -105,17 +106,20 @@ impl Connection {
             // The one session that others may be waiting for keeps its thread, so that its
             // COMMIT needs no other.
             if self.runner.as_ref().is_some_and(|runner| runner.engine.is_writing()) {
-                if !pool::blocking(|| self.read(session))? {
+                if !session.blocking(|| self.read(session))? {
                     return Ok(Next::Close);
                 }
                 continue;
+            }
+            if !more {
+                return Ok(Next::Wait);
             }
             turns += 1;
             if turns > TURNS {
                 return Ok(Next::Again);
             }
             match self.read_now() {
-                Ok(()) => {}
+                Ok(full) => more = full,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
                 Err(_) => return Ok(Next::Close),
             }
@@ -134,14 +138,13 @@ impl Connection {
         }
     }
 
-    /// Takes what is there, once.
-    fn read_now(&mut self) -> io::Result<()> {
+    /// Takes what is there, once. Where that has filled the buffer there may be more.
+    fn read_now(&mut self) -> io::Result<bool> {
         let mut buffer = [0; READ_BYTES];
-        match self.stream.read_now(&mut buffer)? {
-            0 => self.at_end = true,
-            length => self.incoming.feed(&buffer[..length]),
-        }
-        Ok(())
+        let length = self.stream.read_now(&mut buffer)?;
+        self.at_end = length == 0;
+        self.incoming.feed(&buffer[..length]);
+        Ok(length == buffer.len())
     }
 
     /// Runs all messages that are there.
@@ -347,10 +350,6 @@ impl Client for Connection {
             self.stream.say_last_now(&self.outgoing.buf);
         }
         self.stream.close();
-    }
-
-    fn has_input(&mut self) -> bool {
-        !self.ahead.is_empty() || self.stream.has_input()
     }
 
     fn priority(&self) -> Priority {

@@ -86,7 +86,7 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
 fn lock_wait(tries: i32) -> bool {
     let (first, most) = LOCK_WAIT;
     let time = first.saturating_mul(1 << tries.clamp(0, 10)).min(most);
-    safepoint::pool::blocking(|| safepoint::sleep(time)).is_ok()
+    safepoint::blocking(|| safepoint::sleep(time)).is_ok()
 }
 
 pub(crate) fn fields(error: &Error) -> Fields {

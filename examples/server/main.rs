@@ -26,6 +26,7 @@ mod transcript;
 mod types;
 mod wire;
 
+use safepoint::Drained;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
@@ -61,5 +62,8 @@ fn serve(args: &args::Args) -> Result<(), String> {
     let _ = writeln!(std::io::stdout(), "{}", server.address());
     let _ = std::io::stdout().flush();
     signals.forever().next();
-    if server.shut_down() { Ok(()) } else { Err("some sessions did not end in time".into()) }
+    match server.shut_down() {
+        Drained { left: 0, .. } => Ok(()),
+        Drained { left, .. } => Err(format!("{left} sessions did not end in time")),
+    }
 }

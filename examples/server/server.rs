@@ -6,17 +6,17 @@ use crate::connection::Connection;
 use crate::engine;
 use crate::shared::Shared;
 use crate::wire::{Fields, Outgoing};
-use safepoint::pool::{Client, End, Pool};
-use safepoint::{Author, Description, Session, Terminate, When};
+use safepoint::pool::{Client, Config, End, Pool};
+use safepoint::{Author, Description, Drained, Session, Terminate, When};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::Builder;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
-/// How long a shutdown waits for sessions to end.
+/// How long a shutdown waits for sessions to end that have been told to end at once.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the acceptor pauses where the system has no more descriptors.
@@ -26,6 +26,7 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
     pool: Option<Arc<Pool<Connection>>>,
     address: SocketAddr,
+    grace: Duration,
     /// Removed with the server.
     _folder: Option<TempDir>,
 }
@@ -50,12 +51,13 @@ impl Server {
         let shared = Arc::new(Shared::new(args, database));
         let threads = |e: io::Error| format!("can't start threads: {e}");
         let pool = if args.thread_pool {
-            let pool = Pool::start(shared.manager.clone(), args.workers).map_err(threads)?;
+            let config = Config::new(args.workers).max_workers(args.max_workers);
+            let pool = Pool::start(shared.manager.clone(), &config).map_err(threads)?;
             Some(Arc::new(pool))
         } else {
             None
         };
-        let server = Server { shared, pool, address, _folder: folder };
+        let server = Server { shared, pool, address, grace: args.grace, _folder: folder };
         let (shared, pool) = (server.shared.clone(), server.pool.clone());
         let registered =
             shared.manager.register_background("listener").map_err(|e| threads(e.into()))?;
@@ -76,15 +78,11 @@ impl Server {
         self.address
     }
 
-    /// No new sessions; those that exist are told to end, and waited for. `false` where one
-    /// did not in time.
-    pub(crate) fn shut_down(self) -> bool {
-        let request = Terminate::new(When::Immediate, Author::system());
-        let deadline = Instant::now() + SHUTDOWN_LIMIT;
-        let receipts = self.shared.manager.shut_down(&request);
-        receipts.into_iter().all(|mut receipt| {
-            receipt.wait(deadline.saturating_duration_since(Instant::now())).is_some()
-        })
+    /// No new sessions; those that exist are told to end, and have the grace to finish their
+    /// transactions.
+    pub(crate) fn shut_down(self) -> Drained {
+        let request = Terminate::new(When::AfterTransaction, Author::system());
+        self.shared.manager.drain(&request, self.grace, SHUTDOWN_LIMIT)
     }
 }
 

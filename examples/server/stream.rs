@@ -48,12 +48,6 @@ impl Stream {
         retry(|| (&*self.socket).read(buffer))
     }
 
-    /// Whether a read would find something, if only the end or an error. Only in a pool.
-    pub(crate) fn has_input(&self) -> bool {
-        let looked = retry(|| self.socket.peek(&mut [0]));
-        !looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-    }
-
     /// Reads, and waits for something to read. A termination ends the wait, and the read half
     /// of the connection with it; the FATAL still goes out on the other.
     pub(crate) fn read(
@@ -80,9 +74,12 @@ impl Stream {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             done => return Ok(done),
         }
-        self.blocking(|| {
-            session.wait(EndedBy::TerminateOnly, &self.write_waker, || {
-                (&*self.socket).write_all(bytes)
+        // A client that does not read holds no place of the pool.
+        session.blocking(|| {
+            self.blocking(|| {
+                session.wait(EndedBy::TerminateOnly, &self.write_waker, || {
+                    (&*self.socket).write_all(bytes)
+                })
             })
         })
     }

@@ -30,7 +30,7 @@ pub(crate) fn play(args: &Args) -> Result<(), String> {
         });
         let ended = server.shut_down();
         result?;
-        if !ended {
+        if ended.left > 0 {
             return Err(format!("{model}: a session did not end"));
         }
     }

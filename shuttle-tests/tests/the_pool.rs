@@ -2,13 +2,12 @@
 //! end and cancel, watchers list, and a shutdown ends. The books must balance, as in
 //! `tests/soak.rs`, and everyone must get to the end: shuttle tells a deadlock.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 mod common;
 
 use common::explore;
-use mio::Descriptor;
-use safepoint_under_shuttle::pool::{Client, End, Next, Pool, Priority, blocking};
+use safepoint_under_shuttle::pool::{Client, Config, Descriptor, End, Next, Pool, Priority};
 use safepoint_under_shuttle::{
     Attached, Author, Cancel, Description, Doing, Ended, HowEnded, Interrupt, Receipt, Session,
     SessionId, SessionManager, Statement, StatementId, StatementOver, Terminate, ThreadModel, Twin,
@@ -45,7 +44,7 @@ fn the_books_balance() {
         Twin::TicketInTwoSteps,
         Twin::WakesUnderLock,
         Twin::HoldNotAsked,
-        Twin::ReadyForgotten,
+        Twin::ArmedTooSoon,
         Twin::ClosedNotAsked,
         Twin::ReceiptsBeforeEnd,
         Twin::FirstAuthorStays,
@@ -189,7 +188,7 @@ impl Server {
                 Ok(())
             }
             Command::Block => {
-                blocking(thread::yield_now);
+                statement.blocking(thread::yield_now);
                 safepoint_under_shuttle::check()
             }
             Command::Forever => loop {
@@ -376,7 +375,8 @@ fn look(house: &House, opened: &[SessionId]) {
 
 fn scene() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let pool = Pool::start(manager.clone(), WORKERS).unwrap();
+    let config = Config::new(WORKERS).max_workers(WORKERS + below(3));
+    let pool = Pool::start(manager.clone(), &config).unwrap();
     let ending = Ending::any();
     let house = Arc::new(House {
         manager: manager.clone(),
@@ -410,7 +410,8 @@ fn scene() {
     } else {
         receipts = manager.shut_down(&shutdown);
         let pool = house.pool.write().unwrap().take().expect("taken once");
-        assert!(pool.shut_down(&shutdown, Duration::MAX));
+        let drained = pool.shut_down(&shutdown, Duration::ZERO, Duration::MAX);
+        assert_eq!(drained.left, 0);
         assert!(manager.is_empty(), "alive after the shutdown");
     }
     requests.extend(killers.into_iter().map(|killer| killer.join().unwrap()));

@@ -1,48 +1,45 @@
-//! The thread that waits for all idle sessions at once.
+//! The thread that listens while no worker does, and sees to it that there are enough of them.
 
-use super::{Client, Shared};
-use crate::sync::{Builder, JoinHandle};
-use mio::{Events, Poll, Token};
+use super::poller::{Event, Events};
+use super::queue::{Look, Watch};
+use super::{Client, Group};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// The token of the wake-up that ends the listener.
-pub(super) const WAKE: Token = Token(usize::MAX);
 
 /// How many events are taken at once.
 const EVENTS: usize = 256;
 
-/// How long the listener pauses where the system refuses to say what is ready.
-const PAUSE: Duration = Duration::from_millis(10);
-
-pub(super) fn start<C: Client>(shared: Arc<Shared<C>>, poll: Poll) -> io::Result<JoinHandle<()>> {
-    let thread = shared.manager.register_background("session listener")?;
-    Builder::new().name("session listener".into()).spawn(move || {
-        let _registered = thread;
-        listen(&shared, poll);
-    })
+pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
+    let name = group.name("listener");
+    let thread = group.manager.register_background(&name)?;
+    group.queue.thread_starts();
+    group
+        .spawn(&name, move |group| {
+            let _registered = thread;
+            listen(group);
+        })
+        .inspect_err(|_| group.queue.thread_ends())
 }
 
-fn listen<C: Client>(shared: &Arc<Shared<C>>, mut poll: Poll) {
+fn listen<C: Client>(group: &Arc<Group<C>>) {
     let mut events = Events::with_capacity(EVENTS);
-    loop {
-        match poll.poll(&mut events, None) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => std::thread::sleep(PAUSE),
-        }
-        for event in &events {
-            if event.token() == WAKE {
-                return;
-            }
-            // Edge-triggered: an event comes once for what has arrived. One that comes while
-            // a worker has the session is remembered in the seat.
-            let seat = shared.seats.lock().get(event.token().0).cloned();
-            let Some(seat) = seat else { continue };
-            if let Some(priority) = seat.turns_ready() {
-                shared.enqueue(&seat, priority);
+    let mut watch = Watch::new();
+    while let Look::Poll(limit, call) = group.queue.watch(&mut watch) {
+        group.answer(call);
+        group.poller.wait(Some(limit), &mut events);
+        for event in events.iter() {
+            match event {
+                Event::Woken if group.queue.passes_on() => group.poller.wake(),
+                Event::Woken => {}
+                Event::Ready(token) => {
+                    let Some(seat) = group.seat(token) else { continue };
+                    if let Some(priority) = seat.turns_ready() {
+                        group.enqueue(&seat, priority);
+                    }
+                }
             }
         }
     }
+    // The workers' call to stop may have been heard here.
+    group.poller.wake();
 }

@@ -1,12 +1,17 @@
 //! A pool: many sessions share a few worker threads, and idle ones hold none.
 //!
-//! A connection's way: the *listener* sees that its socket has something to read and puts it
-//! into the *queue*; a *worker* takes it from there, attaches its session, lets the
-//! [`Client`] run what has arrived, detaches it, and leaves it to the listener again.
+//! A worker with nothing to run waits for all idle sessions of its group at once, and runs the
+//! first whose socket has something to read: it attaches the session, lets the [`Client`] run
+//! what has arrived, detaches it, and has its socket watched again. While no worker is free, the
+//! *listener* moves what turns ready into the *queue*.
 //!
-//! Who is served first: sessions that are told to end need no worker at all, as the killer
-//! itself ends them (below); then come those whose client says [`Priority::First`],
-//! newcomers and administrators; then the rest, in the order in which they turned ready.
+//! **Who is served first.** Sessions that are told to end need no worker at all, as the killer
+//! itself ends them (below). Then come those whose client says [`Priority::First`], newcomers and
+//! administrators; then the rest, in the order in which they turned ready. Of [`FIRST_IN_A_ROW`]
+//! and one taken, at least one is of the rest, and a client that has more to do already
+//! ([`Next::Again`]) goes to the end of the queue: nobody waits for ever. This order holds among
+//! those in the queue. What turns ready while workers come and go gets there within 2 ms, or is
+//! served before that.
 //!
 //! **An idle or queued victim is ended by its killer.** While no worker runs a session it
 //! lies in its *seat*. The killer takes it from there, has the client told, and closes the
@@ -14,27 +19,41 @@
 //! seat, and takes the step to "detached", under the seat's lock: a kill that came before that
 //! step is seen by the worker, one that came after finds the session in the seat.
 //!
-//! **The emergency lane.** With every worker stuck, a thread apart serves those at the head
-//! of the queue who say, after a look at what has arrived, that it is for the lane
-//! ([`Client::emergency`]): new connections, and an administrator's KILL. It steps in once
-//! such a session has waited for [`LANE_DELAY`]. While lane threads are busy themselves more
-//! are added, up to [`MAX_LANES`].
+//! **Workers are added** where sessions wait and no worker has taken one for 10 ms: as many as
+//! there are, up to [`Config::max_workers`], and so again. They end when they have had nothing to
+//! do for 10 s. A worker that says that it blocks ([`blocking`](crate::blocking)) gives its place
+//! to another at once.
 //!
+//! **The emergency lane.** With every worker stuck and the maximum reached, a thread apart serves
+//! those at the head of the queue who say, after a look at what has arrived, that it is for the
+//! lane ([`Client::emergency`]): new connections, and an administrator's KILL. It steps in once
+//! such a session has waited for [`LANE_DELAY`]. While lane threads are busy themselves more
+//! are added, up to [`MAX_LANES`] in each group.
+//!
+//! **Groups.** Each has its share of the sessions, and workers, a queue, a listener and a lane of
+//! its own. A session belongs to one group, that with the fewest as it came.
 
-//! **A worker that blocks** outside the pool's sight gives its place to another: see
-//! [`blocking`].
-
+mod config;
+mod lane;
 mod listener;
+#[cfg(not(safepoint_shuttle))]
+mod poller;
+#[cfg(safepoint_shuttle)]
+#[path = "poller_shuttle.rs"]
+mod poller;
 mod queue;
 mod seat;
+mod status;
 mod worker;
 
+use crate::drain::Drained;
 use crate::interrupt::Interrupt;
 use crate::manager::{SessionManager, Terminate};
 use crate::registry::OpenError;
 use crate::session::{Attached, Session};
-use crate::sync::{JoinHandle, Mutex, now};
-use queue::Queue;
+use crate::sync::{AtomicU64, Builder, Mutex, Ordering, now};
+use poller::Poller;
+use queue::{Queue, Size};
 use seat::Seat;
 use slab::Slab;
 use std::fmt;
@@ -43,12 +62,18 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use worker::blocking;
+pub use config::Config;
+#[cfg(safepoint_shuttle)]
+pub use poller::Descriptor;
+pub use status::{GroupStatus, WorkerStatus};
+
+/// How many sessions with [`Priority::First`] are taken in a row while others wait.
+pub const FIRST_IN_A_ROW: usize = 8;
 
 /// How long a session that may use the emergency lane waits for a worker first.
 pub const LANE_DELAY: Duration = Duration::from_millis(50);
 
-/// How many lane threads there are at most.
+/// How many lane threads a group has at most.
 pub const MAX_LANES: usize = 8;
 
 /// One connection as the pool sees it. Its file descriptor is a socket in non-blocking mode,
@@ -68,17 +93,6 @@ pub trait Client: AsFd + Send + 'static {
     /// the connection, and the peer may lose what it was told: read it first.
     fn end(&mut self, session: &Session, why: End);
 
-    /// Whether there is anything to read (the end of the stream is something), or anything
-    /// that was read and not run. It may look at the socket, but not block.
-    ///
-    /// What the system says of a socket may be old: a worker has read what had arrived. Only
-    /// where there is something does the session have a command that waits, which a cancel
-    /// can hit; without this look a cancel that comes between two commands might end the
-    /// second.
-    fn has_input(&mut self) -> bool {
-        true
-    }
-
     /// Who goes first where several wait for a worker. It says so without blocking: a killer
     /// may be waiting for the session.
     fn priority(&self) -> Priority {
@@ -97,7 +111,7 @@ pub trait Client: AsFd + Send + 'static {
 /// What a client wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Next {
-    /// To be called when there is more to read. It has read until the socket would block.
+    /// To be called when there is more to read. It has read something, if not all there was.
     Wait,
     /// To be called again, after the others: it has more to run already.
     Again,
@@ -120,8 +134,10 @@ pub enum Priority {
 pub enum End {
     /// It was told to end.
     Interrupted(Interrupt),
-    /// The client asked for it.
+    /// The client asked for it, or the pool is gone.
     Closed,
+    /// It was never served: too many wait already.
+    Refused,
     /// A panic unwound out of [`Client::ready`].
     Panicked,
 }
@@ -129,82 +145,207 @@ pub enum End {
 /// The pool. Its threads run until it is shut down or dropped; dropping it closes the sessions
 /// that no worker runs, and the others as their workers are done with them.
 pub struct Pool<C: Client> {
-    shared: Arc<Shared<C>>,
-    listener: Option<JoinHandle<()>>,
-    workers: Vec<JoinHandle<()>>,
+    manager: SessionManager,
+    groups: Vec<Arc<Group<C>>>,
 }
 
-/// What the pool's threads share.
-struct Shared<C: Client> {
+/// What the threads of one group share.
+struct Group<C: Client> {
+    number: usize,
+    /// Whether it is the only one.
+    alone: bool,
     manager: SessionManager,
     queue: Queue<C>,
-    seats: Mutex<Slab<Arc<Seat<C>>>>,
-    poll: mio::Registry,
-    wake_listener: mio::Waker,
+    poller: Poller,
+    seats: Mutex<Seats<C>>,
+    size: Size,
+    cpus: Option<Vec<usize>>,
+    workers: Mutex<Slab<Arc<status::WorkerState>>>,
+    last_worker: AtomicU64,
+}
+
+struct Seats<C: Client> {
+    slab: Slab<Arc<Seat<C>>>,
+    last_serial: u64,
+}
+
+/// A token is the place in the slab, in its lower half, and a serial: an event that was on its
+/// way as its session ended finds no successor.
+fn place_of(token: u64) -> usize {
+    (token & u64::from(u32::MAX)) as usize
+}
+
+/// Why a pool did not take a session in.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// As many wait for a worker already as [`Config::max_queue`] allows.
+    Overloaded,
+    /// The system can't watch the descriptor.
+    Io(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Overloaded => f.write_str("too many sessions wait for a worker already"),
+            ServeError::Io(error) => write!(f, "the connection can't be watched: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ServeError::Overloaded => None,
+            ServeError::Io(error) => Some(error),
+        }
+    }
 }
 
 impl<C: Client> Pool<C> {
-    /// Starts `workers` threads (at least one), the listener, and the emergency lane.
+    /// Starts the workers, and for each group the listener and the emergency lane.
     ///
     /// # Errors
     /// Where the system gives no thread or no poller, or the manager refuses to register
     /// their threads.
-    pub fn start(manager: SessionManager, workers: usize) -> io::Result<Pool<C>> {
-        let poll = mio::Poll::new()?;
-        let shared = Arc::new(Shared {
-            manager,
-            queue: Queue::new(workers.max(1)),
-            seats: Mutex::default(),
-            poll: poll.registry().try_clone()?,
-            wake_listener: mio::Waker::new(poll.registry(), listener::WAKE)?,
-        });
-        let mut pool = Pool { shared, listener: None, workers: Vec::new() };
-        // If one of them can't start, dropping the pool stops the others.
-        pool.listener = Some(listener::start(pool.shared.clone(), poll)?);
-        for number in 1..=workers.max(1) {
-            pool.workers.push(worker::start(pool.shared.clone(), number)?);
+    pub fn start(manager: SessionManager, config: &Config) -> io::Result<Pool<C>> {
+        let mut pool = Pool { manager, groups: Vec::new() };
+        for number in 0..config.group_count() {
+            let (size, cpus) = config.share(number);
+            let group = Arc::new(Group {
+                number,
+                alone: config.group_count() == 1,
+                manager: pool.manager.clone(),
+                queue: Queue::new(size),
+                poller: Poller::new()?,
+                seats: Mutex::new(Seats { slab: Slab::new(), last_serial: 0 }),
+                size,
+                cpus,
+                workers: Mutex::default(),
+                last_worker: AtomicU64::new(0),
+            });
+            // If a thread can't start, dropping the pool stops the others.
+            pool.groups.push(group.clone());
+            listener::start(&group)?;
+            group.queue.first_workers();
+            for started in 0..size.least {
+                worker::start(&group).inspect_err(|_| {
+                    // The rest counts already.
+                    (started + 1..size.least).for_each(|_| group.queue.worker_started(false));
+                })?;
+            }
+            lane::start(&group)?;
         }
-        worker::start_lane(&pool.shared)?;
         Ok(pool)
     }
 
     /// Takes a session and its connection in. It is served when there is something to read.
     ///
     /// # Errors
-    /// Where the poller refuses the descriptor. Then the session is closed.
-    pub fn serve(&self, session: Session, client: C) -> io::Result<()> {
-        Seat::take_in(&self.shared, session, client)
+    /// [`ServeError`]. Then the session has been ended, the client told [`End::Refused`] or
+    /// [`End::Closed`].
+    pub fn serve(&self, session: Session, mut client: C) -> Result<(), ServeError> {
+        let group = self.groups.iter().min_by_key(|group| group.sessions());
+        // There is at least one.
+        let Some(group) = group else { return Ok(()) };
+        if group.queue.is_full() {
+            client.end(&session, End::Refused);
+            return Err(ServeError::Overloaded);
+        }
+        Seat::take_in(group, session, client).map_err(ServeError::Io)
     }
 
-    /// Opens no more sessions, tells all to end, waits for that up to `limit`, and stops the
-    /// pool's threads. `true` says that every session has ended in time; otherwise workers
-    /// that are stuck are left behind and end when they can.
-    pub fn shut_down(mut self, request: &Terminate, limit: Duration) -> bool {
+    /// How each group is doing.
+    #[must_use]
+    pub fn status(&self) -> Vec<GroupStatus> {
+        self.groups.iter().map(|group| group.status()).collect()
+    }
+
+    /// Opens no more sessions, tells all to end as [`SessionManager::drain`] does, and stops the
+    /// pool's threads. Workers that are stuck are left behind and end when they can.
+    pub fn shut_down(self, request: &Terminate, grace: Duration, limit: Duration) -> Drained {
         // A limit too long for the clock is no limit.
-        let deadline = now().checked_add(limit);
-        let left = || match deadline {
-            Some(deadline) => deadline.saturating_duration_since(now()),
-            None => Duration::MAX,
-        };
-        let receipts = self.shared.manager.shut_down(request);
-        let all_ended = receipts.into_iter().all(|mut receipt| receipt.wait(left()).is_some());
+        let deadline = now().checked_add(grace.saturating_add(limit));
+        let drained = self.manager.drain(request, grace, limit);
         self.stop();
-        if all_ended {
-            for thread in self.workers.drain(..).chain(self.listener.take()) {
-                // A panic of a pool thread has been reported where it happened.
-                let _ = thread.join();
-            }
+        if drained.left == 0 {
+            self.groups.iter().for_each(|group| group.queue.wait_for_threads(deadline));
         }
-        all_ended
+        drained
     }
 
     fn stop(&self) {
-        // Closed first: whoever puts a session back after this looks, and closes it.
-        self.shared.queue.close();
-        let seats: Vec<_> = self.shared.seats.lock().iter().map(|(_, seat)| seat.clone()).collect();
-        seats.iter().for_each(|seat| seat.close());
-        // Fails only where the poller has gone, and the listener with it.
-        let _ = self.shared.wake_listener.wake();
+        for group in &self.groups {
+            // Closed first: whoever puts a session back after this looks, and closes it.
+            group.queue.close();
+            let seats: Vec<_> =
+                group.seats.lock().slab.iter().map(|(_, seat)| seat.clone()).collect();
+            seats.iter().for_each(|seat| seat.close());
+            group.poller.wake();
+        }
+    }
+}
+
+impl<C: Client> Group<C> {
+    /// The name of one of its threads.
+    fn name(&self, what: &str) -> String {
+        if self.alone { what.to_owned() } else { format!("{what} of group {}", self.number) }
+    }
+
+    fn next_worker(&self) -> String {
+        // Relaxed: it is a number in a name.
+        let number = self.last_worker.fetch_add(1, Ordering::Relaxed) + 1;
+        self.name(&format!("worker {number}"))
+    }
+
+    /// Starts a thread that counts already.
+    fn spawn(
+        self: &Arc<Self>,
+        name: &str,
+        run: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) -> io::Result<()> {
+        struct Ends<C: Client>(Arc<Group<C>>);
+        impl<C: Client> Drop for Ends<C> {
+            fn drop(&mut self) {
+                self.0.queue.thread_ends();
+            }
+        }
+        let group = self.clone();
+        let body = move || {
+            let ends = Ends(group);
+            run(&ends.0);
+        };
+        Builder::new().name(name.into()).spawn(body).map(drop)
+    }
+
+    /// Binds the calling thread to the group's CPUs, if it has any.
+    fn bind(&self) {}
+
+    fn sessions(&self) -> usize {
+        self.seats.lock().slab.len()
+    }
+
+    fn seat(&self, token: u64) -> Option<Arc<Seat<C>>> {
+        let seats = self.seats.lock();
+        seats.slab.get(place_of(token)).filter(|seat| seat.token() == token).cloned()
+    }
+
+    fn new_seat(&self, seat: impl FnOnce(u64) -> Seat<C>) -> Arc<Seat<C>> {
+        let mut seats = self.seats.lock();
+        seats.last_serial += 1;
+        let serial = seats.last_serial << 32;
+        let entry = seats.slab.vacant_entry();
+        let seat = Arc::new(seat(serial | entry.key() as u64));
+        entry.insert(seat.clone());
+        seat
+    }
+
+    fn forget(&self, seat: &Seat<C>) -> Option<Arc<Seat<C>>> {
+        let mut seats = self.seats.lock();
+        let place = place_of(seat.token());
+        let mine = seats.slab.get(place).is_some_and(|other| other.token() == seat.token());
+        mine.then(|| seats.slab.remove(place))
     }
 }
 
@@ -216,7 +357,7 @@ impl<C: Client> Drop for Pool<C> {
 
 impl<C: Client> fmt::Debug for Pool<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("workers", &self.workers.len()).finish_non_exhaustive()
+        f.debug_struct("Pool").field("groups", &self.groups.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,20 @@
-//! Sessions that wait for a worker.
+//! Who runs what, and when: sessions that wait for a worker, and the workers' places.
+//!
+//! A worker is *active* while it runs a session or looks for one, and has one of the *places*.
+//! An active worker with nothing to run is *idle*: it waits at the poller itself, and runs the
+//! first session that turns ready, so that a request costs no hand-over between threads. A worker
+//! that blocks gives its place away; when it is back, and there are too many, it becomes a
+//! *spare* for as long as its patience lasts.
+//!
+//! While a worker is idle nothing lies in the queue for long: whoever puts something there wakes
+//! an idle worker, and one that takes something and leaves more behind wakes the next. While none
+//! is idle, the listener (`listener.rs`) moves what turns ready into the queue, where the order
+//! below holds, and sees to it that there are more places where nobody gets anything done.
 
 use super::seat::Seat;
-use super::{Client, LANE_DELAY, Priority};
-use crate::sync::{Condvar, Mutex, MutexGuard, now};
+use super::{Client, FIRST_IN_A_ROW, LANE_DELAY, Priority};
+use crate::sync::{Condvar, Mutex, now};
+use crate::twin::Twin;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,26 +22,61 @@ use std::time::{Duration, Instant};
 /// How long a thread waits for something to do before it ends, where it is one too many.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often the listener looks while no worker is idle.
+const TICK: Duration = Duration::from_millis(2);
+
+/// How many ticks in a row a worker has to be idle for the listener to go to sleep.
+const CALM: u32 = 50;
+
+/// How long nobody gets anything done before there is a place more.
+const STALL: Duration = Duration::from_millis(10);
+
 pub(super) struct Queue<C: Client> {
     jobs: Mutex<Jobs<C>>,
-    /// How many workers may run sessions at a time, those that block elsewhere not counted.
-    places: usize,
-    for_workers: Condvar,
+    size: Size,
+    for_spares: Condvar,
     for_lanes: Condvar,
+    for_listener: Condvar,
+    for_end: Condvar,
+}
+
+/// How many places there are at least and at most, and how long the queue may be for newcomers
+/// to be let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) least: usize,
+    pub(super) most: usize,
+    pub(super) queue: usize,
 }
 
 struct Jobs<C: Client> {
     first: VecDeque<Job<C>>,
     in_order: VecDeque<Arc<Seat<C>>>,
-    /// Threads that run sessions, or wait for one.
-    workers: usize,
-    /// Those of them that wait, or are about to.
-    idle_workers: usize,
-    /// Those of them that have a place: they run, and don't block elsewhere.
-    placed: usize,
-    lanes: usize,
+    firsts_in_a_row: usize,
+    counts: Counts,
+    /// Spares that have got a place, and have not seen it yet.
+    called: usize,
+    /// How often a worker has taken something.
+    taken: u64,
+    /// The listener sleeps until no worker is idle.
+    listener_sleeps: bool,
     idle_lanes: usize,
+    /// Threads of any kind that have not ended.
+    threads: usize,
     closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) places: usize,
+    pub(super) workers: usize,
+    /// Those on their way.
+    pub(super) starting: usize,
+    pub(super) active: usize,
+    pub(super) idle: usize,
+    pub(super) spare: usize,
+    pub(super) lanes: usize,
+    pub(super) queued: usize,
 }
 
 pub(super) struct Job<C: Client> {
@@ -39,153 +86,338 @@ pub(super) struct Job<C: Client> {
     looked_at: bool,
 }
 
-/// What is left to do for whoever has put something into the queue.
+/// What is left to do for whoever has changed something.
+#[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
-    Done,
-    /// There is a place and no thread for it: one is to be started, and counts already.
-    WantsWorker,
-    /// The queue is closed.
-    Refused,
+pub(super) enum Call {
+    Nobody,
+    /// An idle worker is to be woken.
+    Idle,
+    /// So many workers are to be started; they count already.
+    Start(usize),
+}
+
+/// What a worker does next.
+pub(super) enum Turn<C: Client> {
+    Run(Arc<Seat<C>>, Call),
+    /// Wait at the poller, for so long.
+    Wait(Option<Duration>),
+    /// Wait for a place.
+    Spare(Call),
+    /// End; it counts no longer.
+    Stop,
+}
+
+/// How a worker's wait at the poller ended, if not with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    Woken,
+    /// Its time ran out.
+    InVain,
+}
+
+/// What the listener does next.
+pub(super) enum Look {
+    /// Wait at the poller for so long, and queue what turns ready.
+    Poll(Duration, Call),
+    Stop,
+}
+
+/// What the listener has seen last.
+#[derive(Debug)]
+pub(super) struct Watch {
+    calm: u32,
+    /// How often a worker had taken something, and since when nobody has.
+    taken: u64,
+    since: Instant,
+    /// Whether the workers get things done, so that the next look has time.
+    flows: bool,
+}
+
+impl Watch {
+    pub(super) fn new() -> Watch {
+        Watch { calm: 0, taken: 0, since: now(), flows: false }
+    }
 }
 
 impl<C: Client> Jobs<C> {
-    fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.in_order.is_empty()
+    fn len(&self) -> usize {
+        self.first.len() + self.in_order.len()
+    }
+
+    /// The order: those who go first, but of so many in a row one of the others.
+    fn take(&mut self) -> Option<Arc<Seat<C>>> {
+        let others_turn = self.firsts_in_a_row >= FIRST_IN_A_ROW && !self.in_order.is_empty();
+        let first = if others_turn { None } else { self.first.pop_front() };
+        self.firsts_in_a_row = if first.is_some() { self.firsts_in_a_row + 1 } else { 0 };
+        first.map(|job| job.seat).or_else(|| self.in_order.pop_front())
     }
 }
 
 impl<C: Client> Queue<C> {
-    pub(super) fn new(places: usize) -> Queue<C> {
+    pub(super) fn new(size: Size) -> Queue<C> {
         Queue {
             jobs: Mutex::new(Jobs {
                 first: VecDeque::new(),
                 in_order: VecDeque::new(),
-                workers: 0,
-                idle_workers: 0,
-                placed: 0,
-                lanes: 0,
+                firsts_in_a_row: 0,
+                counts: Counts { places: size.least, ..Counts::default() },
+                called: 0,
+                taken: 0,
+                listener_sleeps: false,
                 idle_lanes: 0,
+                threads: 0,
                 closed: false,
             }),
-            places,
-            for_workers: Condvar::new(),
+            size,
+            for_spares: Condvar::new(),
             for_lanes: Condvar::new(),
+            for_listener: Condvar::new(),
+            for_end: Condvar::new(),
         }
     }
 
-    pub(super) fn push(&self, seat: Arc<Seat<C>>, priority: Priority) -> Pushed {
+    /// Puts a session into the queue.
+    pub(super) fn push(&self, seat: Arc<Seat<C>>, priority: Priority) -> Result<Call, Closed> {
         let mut jobs = self.jobs.lock();
         if jobs.closed {
-            return Pushed::Refused;
+            return Err(Closed);
         }
         match priority {
             Priority::First => {
                 jobs.first.push_back(Job { seat, since: now(), looked_at: false });
-                self.call_lane(&jobs);
             }
             Priority::InOrder => jobs.in_order.push_back(seat),
         }
-        self.call_worker(jobs)
+        Ok(self.call_worker(&mut jobs))
     }
 
-    /// Sees to it that a lane watches what no worker may come for.
-    fn call_lane(&self, jobs: &Jobs<C>) {
-        let stuck = jobs.idle_workers == 0 || jobs.placed >= self.places;
-        if stuck && jobs.first.iter().any(|job| !job.looked_at) {
-            self.for_lanes.notify_one();
+    /// As `push`, by a worker that is about to take the next: it needs no other for one.
+    pub(super) fn push_back(&self, seat: Arc<Seat<C>>) -> Result<Call, Closed> {
+        let mut jobs = self.jobs.lock();
+        if jobs.closed {
+            return Err(Closed);
         }
+        let alone = jobs.len() == 0;
+        jobs.in_order.push_back(seat);
+        Ok(if alone { Call::Nobody } else { self.call_worker(&mut jobs) })
     }
 
     /// Sees to it that someone takes what waits, if there is a place.
-    fn call_worker(&self, mut jobs: MutexGuard<'_, Jobs<C>>) -> Pushed {
-        if jobs.closed || jobs.is_empty() || jobs.placed >= self.places {
-            return Pushed::Done;
+    fn call_worker(&self, jobs: &mut Jobs<C>) -> Call {
+        if jobs.closed || jobs.len() == 0 {
+            Call::Nobody
+        } else if jobs.counts.idle > 0 {
+            Call::Idle
+        } else {
+            let free = jobs.counts.places.saturating_sub(jobs.counts.active);
+            self.fill(jobs, free.min(1))
         }
-        if jobs.idle_workers == 0 {
-            jobs.workers += 1;
-            jobs.idle_workers += 1;
-            return Pushed::WantsWorker;
+    }
+
+    /// Gives so many free places to spares, and to new workers.
+    fn fill(&self, jobs: &mut Jobs<C>, count: usize) -> Call {
+        let spares = count.min(jobs.counts.spare);
+        jobs.counts.spare -= spares;
+        jobs.called += spares;
+        (0..spares).for_each(|_| {
+            self.for_spares.notify_one();
+        });
+        jobs.counts.active += count;
+        let fresh = count - spares;
+        jobs.counts.workers += fresh;
+        jobs.counts.starting += fresh;
+        jobs.threads += fresh;
+        if fresh > 0 { Call::Start(fresh) } else { Call::Nobody }
+    }
+
+    /// Nobody listens any more: the listener is to.
+    fn call_listener(&self, jobs: &mut Jobs<C>) {
+        if jobs.counts.idle == 0 && jobs.listener_sleeps {
+            jobs.listener_sleeps = false;
+            self.for_listener.notify_one();
         }
-        drop(jobs);
-        self.for_workers.notify_one();
-        Pushed::Done
+    }
+
+    /// The first workers count from now on.
+    pub(super) fn first_workers(&self) {
+        let mut jobs = self.jobs.lock();
+        let _ = self.fill(&mut jobs, self.size.least);
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.jobs.lock().closed
     }
 
-    /// A thread is about to serve the queue: it counts from now on.
-    pub(super) fn worker_starts(&self) {
-        let mut jobs = self.jobs.lock();
-        jobs.workers += 1;
-        jobs.idle_workers += 1;
+    /// Whether newcomers have to be turned away.
+    pub(super) fn is_full(&self) -> bool {
+        let jobs = self.jobs.lock();
+        jobs.len() >= self.size.queue
     }
 
-    /// It could not be started after all.
-    pub(super) fn worker_failed(&self) {
-        let mut jobs = self.jobs.lock();
-        jobs.workers -= 1;
-        jobs.idle_workers -= 1;
+    pub(super) fn counts(&self) -> Counts {
+        let jobs = self.jobs.lock();
+        Counts { queued: jobs.len(), ..jobs.counts }
     }
 
-    /// The next session for a worker, and a place to run it in. `None` once the queue is
-    /// closed, or where this worker is one too many: then it counts no longer.
-    pub(super) fn pop(&self) -> Option<Arc<Seat<C>>> {
+    // A worker's life.
+
+    /// A worker that counts already has started, or could not be.
+    pub(super) fn worker_started(&self, started: bool) {
         let mut jobs = self.jobs.lock();
-        let retire = now() + PATIENCE;
-        let mut patient = true;
-        let seat = loop {
-            if jobs.closed {
-                break None;
-            }
-            if jobs.placed < self.places {
-                let first = jobs.first.pop_front().map(|job| job.seat);
-                if let Some(seat) = first.or_else(|| jobs.in_order.pop_front()) {
-                    break Some(seat);
-                }
-            }
-            if jobs.workers <= self.places {
-                self.for_workers.wait(&mut jobs);
-            } else if patient {
-                // It may have been called as its time ran out, so it looks once more.
-                patient = !self.for_workers.wait_until(&mut jobs, retire).timed_out();
-            } else {
-                break None;
-            }
-        };
-        jobs.idle_workers -= 1;
-        match seat {
-            Some(_) => {
-                jobs.placed += 1;
-                // Those were pushed as this worker counted as idle, so no lane was told.
-                self.call_lane(&jobs);
-            }
-            None => jobs.workers -= 1,
+        jobs.counts.starting -= 1;
+        if !started {
+            jobs.threads -= 1;
+            self.worker_goes(&mut jobs);
         }
-        seat
     }
 
-    /// A worker has run what it took.
-    pub(super) fn done(&self) {
+    /// An active worker counts no longer.
+    fn worker_goes(&self, jobs: &mut Jobs<C>) {
+        jobs.counts.active -= 1;
+        jobs.counts.workers -= 1;
+        self.call_listener(jobs);
+    }
+
+    /// What an active worker does next. `waited`: what its wait at the poller came to, unless
+    /// that was a session.
+    pub(super) fn next(&self, waited: Option<Waited>) -> Turn<C> {
         let mut jobs = self.jobs.lock();
-        jobs.placed -= 1;
-        jobs.idle_workers += 1;
+        if let Some(waited) = waited {
+            jobs.counts.idle -= 1;
+            let spent = waited == Waited::InVain && jobs.len() == 0;
+            if spent && jobs.counts.active > self.size.least {
+                jobs.counts.places = (jobs.counts.places - 1).max(self.size.least);
+                self.worker_goes(&mut jobs);
+                return Turn::Stop;
+            }
+            self.call_listener(&mut jobs);
+        }
+        if jobs.closed {
+            self.worker_goes(&mut jobs);
+            return Turn::Stop;
+        }
+        // Two calls may have been heard as one, or by one that has lost its place.
+        let more = |jobs: &Jobs<C>| match jobs.len() > 0 && jobs.counts.idle > 0 {
+            true if !Twin::CallNotPassedOn.is_on() => Call::Idle,
+            _ => Call::Nobody,
+        };
+        if jobs.counts.active > jobs.counts.places {
+            jobs.counts.active -= 1;
+            jobs.counts.spare += 1;
+            self.call_listener(&mut jobs);
+            return Turn::Spare(more(&jobs));
+        }
+        if let Some(seat) = jobs.take() {
+            jobs.taken += 1;
+            return Turn::Run(seat, more(&jobs));
+        }
+        jobs.counts.idle += 1;
+        Turn::Wait((jobs.counts.active > self.size.least).then_some(PATIENCE))
+    }
+
+    /// For a spare: `false` where its patience has run out, and it counts no longer.
+    pub(super) fn wait_as_spare(&self) -> bool {
+        let mut jobs = self.jobs.lock();
+        let deadline = now() + PATIENCE;
+        let mut in_vain = false;
+        loop {
+            // Looked at first: it may have been called as its time ran out.
+            if jobs.called > 0 && !(in_vain && Twin::RetiresUnasked.is_on()) {
+                jobs.called -= 1;
+                return true;
+            }
+            if in_vain || jobs.closed {
+                jobs.counts.spare = jobs.counts.spare.saturating_sub(1);
+                jobs.counts.workers -= 1;
+                return false;
+            }
+            in_vain = self.for_spares.wait_until(&mut jobs, deadline).timed_out();
+        }
+    }
+
+    /// A worker's wait at the poller has brought it a session.
+    pub(super) fn takes_ready(&self) {
+        let mut jobs = self.jobs.lock();
+        jobs.counts.idle -= 1;
+        jobs.taken += 1;
+        self.call_listener(&mut jobs);
     }
 
     /// A worker blocks elsewhere, and gives its place to another meanwhile.
-    pub(super) fn leave_place(&self) -> Pushed {
+    pub(super) fn leave_place(&self) -> Call {
         let mut jobs = self.jobs.lock();
-        jobs.placed -= 1;
-        self.call_worker(jobs)
+        jobs.counts.active -= 1;
+        // There is a place free, so the listener is not to wait for its tick.
+        if jobs.counts.idle == 0 {
+            jobs.listener_sleeps = false;
+            self.for_listener.notify_one();
+        }
+        self.call_worker(&mut jobs)
     }
 
     /// It goes on. It does not wait for its place: who waits for it might be who has it.
     pub(super) fn take_place(&self) {
+        self.jobs.lock().counts.active += 1;
+    }
+
+    // The listener.
+
+    /// What the listener does next. It sleeps here while the workers listen themselves.
+    pub(super) fn watch(&self, watch: &mut Watch) -> Look {
         let mut jobs = self.jobs.lock();
-        jobs.placed += 1;
-        self.call_lane(&jobs);
+        if watch.flows && !jobs.closed {
+            self.for_listener.wait_until(&mut jobs, now() + TICK);
+        }
+        while jobs.counts.idle > 0 && !jobs.closed {
+            watch.calm += 1;
+            if watch.calm < CALM {
+                self.for_listener.wait_until(&mut jobs, now() + TICK);
+            } else {
+                jobs.listener_sleeps = true;
+                self.for_listener.wait(&mut jobs);
+                watch.calm = 0;
+            }
+        }
+        if jobs.closed {
+            return Look::Stop;
+        }
+        let now = now();
+        let moved = watch.taken != jobs.taken;
+        if moved {
+            watch.since = now;
+        }
+        (watch.calm, watch.taken) = (0, jobs.taken);
+        self.call_lane(&jobs, now);
+        let mut call = self.call_worker(&mut jobs);
+        let room = self.size.most - jobs.counts.places;
+        let stalled = now.saturating_duration_since(watch.since) >= STALL;
+        if stalled && jobs.len() > 0 && room > 0 {
+            let more = jobs.len().min(jobs.counts.places).min(room);
+            jobs.counts.places += more;
+            call = self.fill(&mut jobs, more);
+            watch.since = now;
+        }
+        // With all places taken, and sessions coming and going, the workers look for themselves
+        // as soon as they can.
+        watch.flows = moved && jobs.counts.active >= jobs.counts.places;
+        Look::Poll(if watch.flows { Duration::ZERO } else { STALL }, call)
+    }
+
+    /// For the listener that has heard a call: whether a worker should have.
+    pub(super) fn passes_on(&self) -> bool {
+        let jobs = self.jobs.lock();
+        (jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed
+    }
+
+    // The emergency lane.
+
+    /// Sees to it that a lane looks at who has waited for long enough.
+    fn call_lane(&self, jobs: &Jobs<C>, now: Instant) {
+        let waits = |job: &Job<C>| !job.looked_at && job.since + LANE_DELAY <= now;
+        if jobs.first.iter().any(waits) {
+            self.for_lanes.notify_one();
+        }
     }
 
     /// The next session for a lane to look at: one that has waited for long enough. `None`
@@ -199,53 +431,84 @@ impl<C: Client> Queue<C> {
                 break None;
             }
             let waiting = jobs.first.iter().position(|job| !job.looked_at);
-            let due = waiting.map(|at| jobs.first[at].since + LANE_DELAY);
-            match (waiting, due) {
-                (Some(at), Some(due)) if due <= now() => break jobs.first.remove(at),
-                (_, Some(due)) => {
+            match waiting.map(|at| (at, jobs.first[at].since + LANE_DELAY)) {
+                Some((at, due)) if due <= now() => break jobs.first.remove(at),
+                Some((_, due)) => {
                     self.for_lanes.wait_until(&mut jobs, due);
                 }
-                _ if now() < retire => {
+                None if now() < retire => {
                     self.for_lanes.wait_until(&mut jobs, retire);
                 }
-                _ if jobs.idle_lanes > 1 => break None,
-                _ => self.for_lanes.wait(&mut jobs),
+                None if jobs.idle_lanes > 1 => break None,
+                None => self.for_lanes.wait(&mut jobs),
             }
         };
         jobs.idle_lanes -= 1;
-        match &job {
-            // The next may have been announced to this lane alone.
-            Some(_) => self.call_lane(&jobs),
-            None => jobs.lanes -= 1,
+        if job.is_none() {
+            jobs.counts.lanes -= 1;
         }
         job
     }
 
     /// The lane leaves this one to the workers.
-    pub(super) fn push_back_from_lane(&self, job: Job<C>) -> Pushed {
+    pub(super) fn push_back_from_lane(&self, job: Job<C>) -> Call {
         let mut jobs = self.jobs.lock();
         jobs.first.push_front(Job { looked_at: true, ..job });
-        self.call_worker(jobs)
+        self.call_worker(&mut jobs)
     }
 
     /// Whether another lane thread is wanted: then it counts from now on.
     pub(super) fn wants_lane(&self, max: usize) -> bool {
         let mut jobs = self.jobs.lock();
-        let wanted = jobs.idle_lanes == 0 && jobs.lanes < max && !jobs.closed;
+        let wanted = jobs.idle_lanes == 0 && jobs.counts.lanes < max && !jobs.closed;
         if wanted {
-            jobs.lanes += 1;
+            jobs.counts.lanes += 1;
+            jobs.threads += 1;
         }
         wanted
     }
 
     /// A lane thread that was wanted could not be started.
     pub(super) fn lane_failed(&self) {
-        self.jobs.lock().lanes -= 1;
+        let mut jobs = self.jobs.lock();
+        jobs.counts.lanes -= 1;
+        jobs.threads -= 1;
     }
+
+    // The end.
 
     pub(super) fn close(&self) {
         self.jobs.lock().closed = true;
-        self.for_workers.notify_all();
+        self.for_spares.notify_all();
         self.for_lanes.notify_all();
+        self.for_listener.notify_all();
+    }
+
+    pub(super) fn thread_starts(&self) {
+        self.jobs.lock().threads += 1;
+    }
+
+    pub(super) fn thread_ends(&self) {
+        self.jobs.lock().threads -= 1;
+        self.for_end.notify_all();
+    }
+
+    /// Waits until all threads have ended, or until the deadline.
+    pub(super) fn wait_for_threads(&self, deadline: Option<Instant>) {
+        let mut jobs = self.jobs.lock();
+        while jobs.threads > 0 {
+            match deadline {
+                None => self.for_end.wait(&mut jobs),
+                Some(deadline) => {
+                    if self.for_end.wait_until(&mut jobs, deadline).timed_out() {
+                        return;
+                    }
+                }
+            }
+        }
     }
 }
+
+/// The queue takes nothing more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed;

@@ -1,15 +1,12 @@
 //! Where a session lies while no worker runs it.
 
-use super::{Client, End, Shared};
+use super::{Client, End, Group};
 use crate::current;
 use crate::pool::Priority;
 use crate::session::Session;
 use crate::sync::{Mutex, MutexGuard};
 use crate::twin::Twin;
-use mio::unix::SourceFd;
-use mio::{Interest, Token};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
@@ -21,62 +18,80 @@ pub(super) struct Conn<C> {
 }
 
 pub(super) enum State<C> {
-    /// Nothing to run.
+    /// Nothing to run. Its socket is armed.
     Idle(Conn<C>),
     /// In the queue.
     Queued(Conn<C>),
-    /// With a worker. `ready`: its socket has turned readable meanwhile.
-    Taken { ready: bool },
+    /// With a worker.
+    Taken,
     /// Ended.
     Gone,
 }
 
+impl<C> State<C> {
+    fn take(&mut self) -> Option<Conn<C>> {
+        match std::mem::replace(self, State::Taken) {
+            State::Idle(conn) | State::Queued(conn) => Some(conn),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn conn(&self) -> Option<&Conn<C>> {
+        match self {
+            State::Idle(conn) | State::Queued(conn) => Some(conn),
+            _ => None,
+        }
+    }
+}
+
 pub(super) struct Seat<C: Client> {
     state: Mutex<State<C>>,
-    token: usize,
-    shared: Weak<Shared<C>>,
+    token: u64,
+    group: Weak<Group<C>>,
 }
 
-/// A client that panics over this takes its turn; the thread that asks lives on.
-pub(super) fn priority_of<C: Client>(client: &C) -> Priority {
-    catch_unwind(AssertUnwindSafe(|| client.priority())).unwrap_or(Priority::InOrder)
+/// Calls the embedder's code. One that panics here does so on a thread of the pool, or on its
+/// killer's, which live on.
+fn ask<T>(client: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(client)).ok()
 }
 
-/// A client that panics here will do so again where it is told of it.
-pub(super) fn has_input<C: Client>(client: &mut C) -> bool {
-    catch_unwind(AssertUnwindSafe(|| client.has_input())).unwrap_or(true)
+/// Arms the socket again; `false` where it can't be watched any more.
+pub(super) fn arm<C: Client>(group: &Group<C>, client: &C, seat: &Seat<C>) -> bool {
+    let armed = ask(|| group.poller.arm(client.as_fd(), seat.token));
+    armed.is_some_and(|armed| armed.is_ok())
 }
 
 impl<C: Client> Seat<C> {
-    pub(super) fn take_in(shared: &Arc<Shared<C>>, session: Session, client: C) -> io::Result<()> {
-        let descriptor = client.as_fd().as_raw_fd();
-        let seat = {
-            let mut seats = shared.seats.lock();
-            let entry = seats.vacant_entry();
-            let seat = Arc::new(Seat {
-                state: Mutex::new(State::Taken { ready: false }),
-                token: entry.key(),
-                shared: Arc::downgrade(shared),
-            });
-            entry.insert(seat.clone());
-            seat
-        };
+    pub(super) fn take_in(group: &Arc<Group<C>>, session: Session, client: C) -> io::Result<()> {
+        let seat = group.new_seat(|token| Seat {
+            state: Mutex::new(State::Taken),
+            token,
+            group: Arc::downgrade(group),
+        });
         session.set_detached_waker(Some(Waker::from(seat.clone())));
         let watched = {
-            // Until it lies in its seat neither the listener nor a killer gets at it, so the
+            // Until it lies in its seat neither a worker nor a killer gets at it, so the
             // descriptor stays its own.
             let mut state = seat.state.lock();
-            let mut source = SourceFd(&descriptor);
-            let watched = shared.poll.register(&mut source, Token(seat.token), Interest::READABLE);
-            *state = State::Idle(Conn { client, session });
-            watched
+            let conn = Conn { client, session };
+            let watched = ask(|| group.poller.add(conn.client.as_fd(), seat.token));
+            *state = State::Idle(conn);
+            watched.unwrap_or_else(|| Err(io::Error::other("the client panicked")))
         };
-        if watched.is_err() || shared.queue.is_closed() {
+        if watched.is_err() || group.queue.is_closed() {
             seat.close();
         }
         // A kill that came before the waker was left has found no one to wake.
         seat.end_if_due();
         watched
+    }
+
+    pub(super) fn token(&self) -> u64 {
+        self.token
     }
 
     /// Ends it, where no worker has it and no killer was faster.
@@ -88,14 +103,7 @@ impl<C: Client> Seat<C> {
 
     /// The session, to be run. `None` where its killer was faster.
     pub(super) fn take(&self) -> Option<Conn<C>> {
-        let mut state = self.state.lock();
-        match std::mem::replace(&mut *state, State::Taken { ready: false }) {
-            State::Idle(conn) | State::Queued(conn) => Some(conn),
-            other => {
-                *state = other;
-                None
-            }
-        }
+        self.state.lock().take()
     }
 
     /// For whoever took the session to put it back. The step to "detached" is to be taken
@@ -104,23 +112,16 @@ impl<C: Client> Seat<C> {
         self.state.lock()
     }
 
-    /// The socket has something to read: the priority with which the session is to be queued.
+    /// The socket has something to read, and there was no worker to run it at once: the priority
+    /// with which the session is to be queued.
     pub(super) fn turns_ready(&self) -> Option<Priority> {
         let mut state = self.state.lock();
         match std::mem::replace(&mut *state, State::Gone) {
-            State::Idle(mut conn) => {
-                if !has_input(&mut conn.client) {
-                    *state = State::Idle(conn);
-                    return None;
-                }
+            State::Idle(conn) => {
                 conn.session.queue();
-                let priority = priority_of(&conn.client);
+                let priority = ask(|| conn.client.priority()).unwrap_or(Priority::InOrder);
                 *state = State::Queued(conn);
                 Some(priority)
-            }
-            State::Taken { .. } => {
-                *state = State::Taken { ready: !Twin::ReadyForgotten.is_on() };
-                None
             }
             other => {
                 *state = other;
@@ -133,11 +134,10 @@ impl<C: Client> Seat<C> {
     /// in the queue.
     pub(super) fn take_for_lane(&self) -> Result<Conn<C>, bool> {
         let mut state = self.state.lock();
-        match std::mem::replace(&mut *state, State::Taken { ready: false }) {
+        match std::mem::replace(&mut *state, State::Taken) {
             State::Queued(mut conn) => {
-                let ask = catch_unwind(AssertUnwindSafe(|| conn.client.emergency()));
                 // A client that panics here will do so again where it is told of it.
-                if ask.unwrap_or(false) {
+                if ask(|| conn.client.emergency()).unwrap_or(false) {
                     Ok(conn)
                 } else {
                     *state = State::Queued(conn);
@@ -154,18 +154,13 @@ impl<C: Client> Seat<C> {
     fn end_if_due(&self) {
         let (conn, interrupt) = {
             let mut state = self.state.lock();
-            let due = match &*state {
-                State::Idle(conn) | State::Queued(conn) => conn.session.due().err(),
-                _ => None,
-            };
+            let due = state.conn().and_then(|conn| conn.session.due().err());
             let Some(interrupt) = due else { return };
-            match std::mem::replace(&mut *state, State::Gone) {
-                State::Idle(conn) | State::Queued(conn) => (conn, interrupt),
-                other => {
-                    *state = other;
-                    return;
-                }
+            if Twin::QueuedLeftToWorkers.is_on() && matches!(*state, State::Queued(_)) {
+                return;
             }
+            let Some(conn) = state.take() else { return };
+            (conn, interrupt)
         };
         self.end(conn, End::Interrupted(interrupt));
     }
@@ -174,20 +169,16 @@ impl<C: Client> Seat<C> {
     pub(super) fn end(&self, conn: Conn<C>, why: End) {
         *self.state.lock() = State::Gone;
         let Conn { mut client, session } = conn;
-        let kept = self.shared.upgrade().and_then(|shared| {
-            let descriptor = client.as_fd().as_raw_fd();
-            // It may never have been registered.
-            let _ = shared.poll.deregister(&mut SourceFd(&descriptor));
-            let mut seats = shared.seats.lock();
-            let mine = seats.get(self.token).is_some_and(|seat| std::ptr::eq(&**seat, self));
-            mine.then(|| seats.remove(self.token))
+        let kept = self.group.upgrade().and_then(|group| {
+            ask(|| group.poller.remove(client.as_fd()));
+            group.forget(self)
         });
         current::hidden(|| {
             // A client that panics over its farewell is dropped all the same.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
+            ask(|| {
                 client.end(&session, why);
                 drop(client);
-            }));
+            });
             drop(session);
         });
         drop(kept);

@@ -1,32 +1,24 @@
-//! The threads that run sessions: workers, and the emergency lane.
+//! The threads that run sessions.
 
-use super::queue::Pushed;
-use super::seat::{Conn, Seat, State, has_input, priority_of};
-use super::{Client, End, MAX_LANES, Next, Priority, Shared};
+use super::poller::{Event, Events};
+use super::queue::{Call, Turn, Waited};
+use super::seat::{Conn, Seat, State, arm};
+use super::status::{Watched, WorkerState};
+use super::{Client, End, Group, Next, Priority};
+use crate::blocking::{Place, has_place};
 use crate::record::Over;
 use crate::session::Session;
-use crate::sync::{Builder, JoinHandle, MutexGuard, per_thread};
+use crate::sync::MutexGuard;
 use crate::thread::Thread;
 use crate::twin::Twin;
-use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-per_thread! {
-    /// The pool in which this thread has a place.
-    static POOL: RefCell<Option<Arc<dyn Places>>> = RefCell::new(None);
-}
-
-trait Places {
-    fn leave(&self);
-    fn take(&self);
-}
-
-impl<C: Client> Places for Arc<Shared<C>> {
+impl<C: Client> Place for Arc<Group<C>> {
     fn leave(&self) {
-        let pushed = self.queue.leave_place();
-        self.start_if_wanted(pushed);
+        let call = self.queue.leave_place();
+        self.answer(call);
     }
 
     fn take(&self) {
@@ -34,182 +26,174 @@ impl<C: Client> Places for Arc<Shared<C>> {
     }
 }
 
-/// Runs code that blocks outside the pool's sight, for as long as another session needs:
-/// a wait for a lock that a session holds, or for the client in the middle of a transaction.
-/// Meanwhile another worker has this one's place, and one is started if there is none. On a
-/// thread that is no pool's worker it just runs the code.
-///
-/// The thread id of the session stays what it is.
-pub fn blocking<T>(run: impl FnOnce() -> T) -> T {
-    struct Back(Option<Arc<dyn Places>>);
-    impl Drop for Back {
-        fn drop(&mut self) {
-            if let Some(pool) = self.0.take() {
-                pool.take();
-                POOL.with(|mine| *mine.borrow_mut() = Some(pool));
+/// A thread that runs sessions, and can be seen doing so.
+pub(super) struct Worker<C: Client> {
+    thread: Thread,
+    watched: Watched<C>,
+}
+
+impl<C: Client> Worker<C> {
+    pub(super) fn register(group: &Arc<Group<C>>, name: &str, lane: bool) -> io::Result<Worker<C>> {
+        let thread = group.manager.register_worker(name)?;
+        let watched = Watched::new(group, WorkerState::new(&thread, lane));
+        Ok(Worker { thread, watched })
+    }
+}
+
+/// Starts a worker that counts already.
+pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
+    let name = group.next_worker();
+    Worker::register(group, &name, false)
+        .and_then(|worker| group.spawn(&name, move |group| serve(group, &worker)))
+        .inspect_err(|_| group.queue.worker_started(false))
+}
+
+fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>) {
+    group.queue.worker_started(true);
+    group.bind();
+    has_place(Arc::new(group.clone()));
+    let mut events = Events::with_capacity(1);
+    let mut waited = None;
+    loop {
+        match group.queue.next(waited.take()) {
+            Turn::Stop => break,
+            Turn::Spare(call) => {
+                group.answer(call);
+                if !group.queue.wait_as_spare() {
+                    break;
+                }
+            }
+            Turn::Run(seat, call) => {
+                group.answer(call);
+                run_seat(group, &seat, worker);
+            }
+            Turn::Wait(limit) => {
+                group.poller.wait(limit, &mut events);
+                match events.iter().next() {
+                    Some(Event::Ready(token)) => {
+                        group.queue.takes_ready();
+                        if let Some(seat) = group.seat(token) {
+                            run_seat(group, &seat, worker);
+                        }
+                    }
+                    Some(Event::Woken) => waited = Some(Waited::Woken),
+                    None => waited = Some(Waited::InVain),
+                }
             }
         }
     }
-    // Taken out meanwhile, so that `blocking` within `blocking` leaves no second place.
-    let back = Back(POOL.with(|mine| mine.borrow_mut().take()));
-    if let Some(pool) = &back.0 {
-        pool.leave();
+    // The call may have been one for all.
+    if group.queue.is_closed() && !Twin::StopNotPassedOn.is_on() {
+        group.poller.wake();
     }
-    run()
 }
 
-impl<C: Client> Shared<C> {
-    /// Starts a worker where the queue has found that one is wanted. Where the system gives
-    /// none, the session waits for another.
-    fn start_if_wanted(self: &Arc<Self>, pushed: Pushed) {
-        if pushed == Pushed::WantsWorker {
-            let _ = spawn(self.clone(), "stand-in worker");
+impl<C: Client> Group<C> {
+    /// Does what a change of the queue calls for. Where the system gives no thread, the session
+    /// waits for another.
+    pub(super) fn answer(self: &Arc<Self>, call: Call) {
+        match call {
+            Call::Nobody => {}
+            Call::Idle => self.poller.wake(),
+            Call::Start(count) => (0..count).for_each(|_| {
+                let _ = start(self);
+            }),
         }
     }
 
     /// Queues a session. Where that is too late it is closed.
     pub(super) fn enqueue(self: &Arc<Self>, seat: &Arc<Seat<C>>, priority: Priority) {
         match self.queue.push(seat.clone(), priority) {
-            Pushed::Refused => seat.close(),
-            pushed => self.start_if_wanted(pushed),
+            Ok(call) => self.answer(call),
+            Err(_) => seat.close(),
         }
     }
 }
 
-pub(super) fn start<C: Client>(
-    shared: Arc<Shared<C>>,
-    number: usize,
-) -> io::Result<JoinHandle<()>> {
-    shared.queue.worker_starts();
-    spawn(shared, &format!("worker {number}"))
-}
-
-/// Starts a worker that counts already.
-fn spawn<C: Client>(shared: Arc<Shared<C>>, name: &str) -> io::Result<JoinHandle<()>> {
-    let run = shared.clone();
-    let started = shared.manager.register_worker(name).map_err(io::Error::from);
-    let started = started
-        .and_then(|thread| Builder::new().name(name.into()).spawn(move || serve(&run, &thread)));
-    started.inspect_err(|_| shared.queue.worker_failed())
-}
-
-fn serve<C: Client>(shared: &Arc<Shared<C>>, thread: &Thread) {
-    POOL.with(|mine| *mine.borrow_mut() = Some(Arc::new(shared.clone())));
-    while let Some(seat) = shared.queue.pop() {
-        if let Some(conn) = seat.take() {
-            run(shared, &seat, conn, thread);
-        }
-        shared.queue.done();
-    }
-}
-
-/// Starts a lane thread where none is free.
-pub(super) fn start_lane<C: Client>(shared: &Arc<Shared<C>>) -> io::Result<()> {
-    if !shared.queue.wants_lane(MAX_LANES) {
-        return Ok(());
-    }
-    let lane = shared.clone();
-    let started = shared.manager.register_worker("emergency lane").map_err(io::Error::from);
-    let started = started.and_then(|thread| {
-        Builder::new().name("emergency lane".into()).spawn(move || serve_lane(&lane, &thread))
-    });
-    match started {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            shared.queue.lane_failed();
-            Err(error)
-        }
-    }
-}
-
-fn serve_lane<C: Client>(shared: &Arc<Shared<C>>, thread: &Thread) {
-    while let Some(job) = shared.queue.pop_for_lane() {
-        match job.seat.take_for_lane() {
-            Ok(conn) => {
-                // Should this one take long, the next emergency finds another thread. If the
-                // system gives none, it waits.
-                let _ = start_lane(shared);
-                run(shared, &job.seat, conn, thread);
-            }
-            Err(still_queued) => {
-                if still_queued {
-                    shared.start_if_wanted(shared.queue.push_back_from_lane(job));
-                }
-            }
-        }
+fn run_seat<C: Client>(group: &Arc<Group<C>>, seat: &Arc<Seat<C>>, worker: &Worker<C>) {
+    // Its killer may have been faster.
+    if let Some(conn) = seat.take() {
+        run(group, seat, conn, worker);
     }
 }
 
 /// What one turn of a session came to.
-enum Turn<'a, C> {
+enum Outcome<'a, C> {
     /// It is detached, and goes back into its seat, which is locked since before that step.
     Back {
         seat: MutexGuard<'a, State<C>>,
-        queue: Option<Priority>,
+        again: bool,
         over: Over,
     },
     Over(End),
 }
 
-fn run<C: Client>(
-    shared: &Arc<Shared<C>>,
+pub(super) fn run<C: Client>(
+    group: &Arc<Group<C>>,
     seat: &Arc<Seat<C>>,
     mut conn: Conn<C>,
-    thread: &Thread,
+    worker: &Worker<C>,
 ) {
+    worker.watched.state().runs(Some(conn.session.id()));
     let Conn { client, session } = &mut conn;
     // If a panic unwinds through the attachment, the session learns of it there.
-    let turn = catch_unwind(AssertUnwindSafe(|| turn(seat, client, session, thread)));
-    match turn {
-        Ok(Turn::Back { seat: mut place, queue: None, over }) => {
+    let outcome =
+        catch_unwind(AssertUnwindSafe(|| turn(group, seat, client, session, &worker.thread)));
+    worker.watched.state().runs(None);
+    match outcome {
+        Ok(Outcome::Back { seat: mut place, again: false, over }) => {
             *place = State::Idle(conn);
+            // Armed under the lock: nobody can have ended it, and closed its socket.
+            let watched = place
+                .conn()
+                .is_some_and(|conn| Twin::ArmedTooSoon.is_on() || arm(group, &conn.client, seat));
             drop(place);
             over.complete();
-            if shared.queue.is_closed() && !Twin::ClosedNotAsked.is_on() {
+            if !watched || (group.queue.is_closed() && !Twin::ClosedNotAsked.is_on()) {
                 seat.close();
             }
         }
-        Ok(Turn::Back { seat: mut place, queue: Some(priority), over }) => {
+        Ok(Outcome::Back { seat: mut place, again: true, over }) => {
             *place = State::Queued(conn);
             drop(place);
             over.complete();
-            shared.enqueue(seat, priority);
+            match group.queue.push_back(seat.clone()) {
+                Ok(call) => group.answer(call),
+                Err(_) => seat.close(),
+            }
         }
-        Ok(Turn::Over(why)) => seat.end(conn, why),
+        Ok(Outcome::Over(why)) => seat.end(conn, why),
         Err(_) => seat.end(conn, End::Panicked),
     }
 }
 
 fn turn<'a, C: Client>(
+    group: &Group<C>,
     seat: &'a Seat<C>,
     client: &mut C,
     session: &mut Session,
     thread: &Thread,
-) -> Turn<'a, C> {
+) -> Outcome<'a, C> {
     // A pool's own threads can run its sessions.
-    let Ok(mut attached) = session.attach(thread) else { return Turn::Over(End::Closed) };
+    let Ok(mut attached) = session.attach(thread) else { return Outcome::Over(End::Closed) };
     // Told to end while it was queued: the command does not begin.
     let next = match attached.check().and_then(|()| client.ready(&mut attached)) {
-        Ok(Next::Close) => return Turn::Over(End::Closed),
+        Ok(Next::Close) => return Outcome::Over(End::Closed),
         Ok(next) => next,
-        Err(interrupt) => return Turn::Over(End::Interrupted(interrupt)),
+        Err(interrupt) => return Outcome::Over(End::Interrupted(interrupt)),
     };
+    let again = next == Next::Again;
+    if Twin::ArmedTooSoon.is_on() && !again {
+        arm(group, client, seat);
+    }
     let place = seat.lock();
-    let ready = matches!(*place, State::Taken { ready: true });
-    let waits = (ready || next == Next::Again) && has_input(client);
-    let queue = match next {
-        // One that always has more to do waits its turn.
-        Next::Again => Some(Priority::InOrder),
-        _ if waits => Some(priority_of(client)),
-        _ => None,
-    };
-    let (due, over) = attached.leave(waits);
+    let (due, over) = attached.leave(again);
     match due {
-        Ok(()) => Turn::Back { seat: place, queue, over },
+        Ok(()) => Outcome::Back { seat: place, again, over },
         Err(interrupt) => {
             drop(place);
             over.complete();
-            Turn::Over(End::Interrupted(interrupt))
+            Outcome::Over(End::Interrupted(interrupt))
         }
     }
 }

@@ -4,7 +4,7 @@
 //! few turns of the others, and take the clock to their deadline.
 
 pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-pub(crate) use shuttle::thread::{Builder, JoinHandle};
+pub(crate) use shuttle::thread::Builder;
 pub(crate) use std::thread::panicking;
 
 use shuttle::rand::Rng;

@@ -5,10 +5,10 @@ pub(crate) use parking_lot::Mutex;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use std::thread::panicking;
 use std::time::Instant;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub(crate) use {
     parking_lot::{Condvar, MutexGuard},
-    std::thread::{Builder, JoinHandle},
+    std::thread::Builder,
 };
 
 pub(crate) fn now() -> Instant {

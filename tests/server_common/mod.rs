@@ -39,10 +39,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// In one of [`MODELS`], with further options.
+    /// In one of [`MODELS`], with further options. A test that says how many workers there are
+    /// means that there are no more, unless it says that as well.
     pub(crate) fn start(model: &str, options: &[&str]) -> Server {
+        let workers = options.windows(2).find(|pair| pair[0] == "--workers");
+        let limit = workers.map(|pair| ["--max-workers", pair[1]]);
         let mut child = Command::new(binary())
             .args(["--listen", "127.0.0.1:0", "--thread-pool", model])
+            .args(limit.into_iter().flatten())
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

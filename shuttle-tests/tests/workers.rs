@@ -1,0 +1,226 @@
+//! The pool's threads against each other: those that come, those that go, and killers.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::explore;
+use safepoint_under_shuttle::pool::{Client, Config, Descriptor, End, Next, Pool};
+use safepoint_under_shuttle::{
+    Attached, Author, Description, HowEnded, Interrupt, Session, SessionId, SessionManager,
+    Terminate, ThreadModel, Twin, When,
+};
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use shuttle::sync::{Condvar, Mutex};
+use shuttle::thread;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A place where so many have to be at the same time.
+struct Meeting(Mutex<usize>, Condvar);
+
+impl Meeting {
+    fn of(missing: usize) -> Arc<Meeting> {
+        Arc::new(Meeting(Mutex::new(missing), Condvar::new()))
+    }
+
+    fn call_off(&self) {
+        *self.0.lock().unwrap() = 0;
+        self.1.notify_all();
+    }
+
+    fn attend(&self) {
+        let mut missing = self.0.lock().unwrap();
+        *missing = missing.saturating_sub(1);
+        self.1.notify_all();
+        while *missing > 0 {
+            missing = self.1.wait(missing).unwrap();
+        }
+    }
+}
+
+enum Command {
+    Work,
+    /// Blocks outside of the pool's sight until so many do.
+    Meet(Arc<Meeting>),
+    /// The same, and says so.
+    MeetElsewhere(Arc<Meeting>),
+}
+
+struct Server {
+    commands: Receiver<Command>,
+    answers: Sender<Option<End>>,
+    descriptor: Arc<Descriptor>,
+}
+
+impl AsFd for Server {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Client for Server {
+    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+        self.descriptor.drained();
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => {
+                    let statement = session.begin()?;
+                    match command {
+                        Command::Work => thread::yield_now(),
+                        Command::Meet(meeting) => meeting.attend(),
+                        Command::MeetElsewhere(meeting) => {
+                            statement.blocking(|| meeting.attend());
+                        }
+                    }
+                    statement.finish()?;
+                    let _ = self.answers.send(None);
+                }
+                Err(TryRecvError::Empty) => return Ok(Next::Wait),
+                Err(TryRecvError::Disconnected) => return Ok(Next::Close),
+            }
+        }
+    }
+
+    fn end(&mut self, _: &Session, why: End) {
+        let _ = self.answers.send(Some(why));
+    }
+}
+
+struct Peer {
+    id: SessionId,
+    commands: Option<Sender<Command>>,
+    answers: Receiver<Option<End>>,
+    descriptor: Arc<Descriptor>,
+}
+
+impl Peer {
+    fn connect(manager: &SessionManager, pool: &Pool<Server>) -> Peer {
+        let session = manager.open(Description::default()).unwrap();
+        let id = session.id();
+        let descriptor = Descriptor::new().unwrap();
+        let (commands, received) = channel();
+        let (answers, answered) = channel();
+        let server = Server { commands: received, answers, descriptor: descriptor.clone() };
+        pool.serve(session, server).unwrap();
+        Peer { id, commands: Some(commands), answers: answered, descriptor }
+    }
+
+    fn send(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            // Fails where it has ended.
+            let _ = commands.send(command);
+            self.descriptor.turn_readable();
+        }
+    }
+
+    fn answered(&self) {
+        assert_eq!(self.answers.recv().unwrap(), None);
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        self.descriptor.turn_readable();
+    }
+}
+
+fn house(config: Config, peers: usize) -> (SessionManager, Pool<Server>, Vec<Peer>) {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let pool = Pool::start(manager.clone(), &config).unwrap();
+    let peers = (0..peers).map(|_| Peer::connect(&manager, &pool)).collect();
+    (manager, pool, peers)
+}
+
+fn shut_down(manager: &SessionManager, pool: Pool<Server>) {
+    let request = Terminate::new(When::Immediate, Author::system());
+    let drained = pool.shut_down(&request, Duration::ZERO, Duration::MAX);
+    assert_eq!(drained.left, 0);
+    assert!(manager.is_empty());
+    assert!(manager.threads().is_empty(), "a thread outlives the pool");
+}
+
+/// Whoever has been given a session, and whoever is called for one, takes it; else those who
+/// are to meet wait for ever, while threads are idle.
+#[test]
+fn hand_over_to_a_retiring_worker() {
+    explore(
+        "hand_over_to_a_retiring_worker",
+        4000,
+        || {
+            let (manager, pool, peers) = house(Config::new(2).max_workers(3), 3);
+            for _ in 0..3 {
+                let meeting = Meeting::of(3);
+                let elsewhere = thread_rng().gen_range(0..2) == 0;
+                let meet = if elsewhere { Command::MeetElsewhere } else { Command::Meet };
+                peers.iter().for_each(|peer| peer.send(Command::Work));
+                peers.iter().for_each(|peer| peer.send(meet(meeting.clone())));
+                peers.iter().for_each(Peer::answered);
+                peers.iter().for_each(Peer::answered);
+                // Some of the workers lose their patience meanwhile.
+                (0..thread_rng().gen_range(0..20)).for_each(|_| thread::yield_now());
+            }
+            shut_down(&manager, pool);
+        },
+        &[Twin::RetiresUnasked, Twin::CallNotPassedOn],
+    );
+}
+
+/// Workers that are added as the pool ends are gone when it has ended.
+#[test]
+fn growth_against_shutdown() {
+    explore(
+        "growth_against_shutdown",
+        3000,
+        || {
+            let (manager, pool, peers) = house(Config::new(2).max_workers(4), 3);
+            let meeting = Meeting::of(3);
+            peers.iter().for_each(|peer| peer.send(Command::Meet(meeting.clone())));
+            (0..thread_rng().gen_range(0..100)).for_each(|_| thread::yield_now());
+            // Those who wait for others that never come are let go.
+            meeting.call_off();
+            shut_down(&manager, pool);
+            drop(peers);
+        },
+        &[Twin::StopNotPassedOn],
+    );
+}
+
+/// A victim is its killer's or a worker's, and told once; with the worker stuck, its killer's.
+#[test]
+fn claim_of_a_victim_that_turns_ready() {
+    explore(
+        "claim_of_a_victim_that_turns_ready",
+        3000,
+        || {
+            let (manager, pool, mut peers) = house(Config::new(1), 2);
+            let (victim, other) = (peers.remove(0), peers.remove(0));
+            let meeting = Meeting::of(2);
+            other.send(Command::Meet(meeting.clone()));
+            let target = victim.id;
+            let killer = {
+                let manager = manager.clone();
+                thread::spawn(move || {
+                    let request = Terminate::new(When::Immediate, Author::system());
+                    let mut receipt = manager.terminate(target, request).unwrap();
+                    let ended = receipt.wait(Duration::MAX).unwrap();
+                    assert!(matches!(ended.how, HowEnded::Killed(_)));
+                    assert!(manager.session(target).is_none());
+                })
+            };
+            victim.send(Command::Work);
+            killer.join().unwrap();
+            // Only now may the worker go on.
+            meeting.attend();
+            other.answered();
+            let said: Vec<_> = std::iter::from_fn(|| victim.answers.recv().ok()).collect();
+            assert!(matches!(said.last(), Some(Some(End::Interrupted(_)))));
+            assert!(said.len() <= 2 && said.iter().filter(|end| end.is_some()).count() == 1);
+            shut_down(&manager, pool);
+        },
+        &[Twin::QueuedLeftToWorkers],
+    );
+}

@@ -1,0 +1,36 @@
+//! The emergency lane: threads for those who may have come to free the others.
+
+use super::worker::{Worker, run};
+use super::{Client, Group, MAX_LANES};
+use std::io;
+use std::sync::Arc;
+
+/// Starts a lane thread where none is free.
+pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
+    if !group.queue.wants_lane(MAX_LANES) {
+        return Ok(());
+    }
+    let name = group.name("emergency lane");
+    let started = Worker::register(group, &name, true);
+    started
+        .and_then(|worker| group.spawn(&name, move |group| serve(group, &worker)))
+        .inspect_err(|_| group.queue.lane_failed())
+}
+
+fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>) {
+    while let Some(job) = group.queue.pop_for_lane() {
+        match job.seat.take_for_lane() {
+            Ok(conn) => {
+                // Should this one take long, the next emergency finds another thread. If the
+                // system gives none, it waits.
+                let _ = start(group);
+                run(group, &job.seat, conn, worker);
+            }
+            Err(true) => {
+                let call = group.queue.push_back_from_lane(job);
+                group.answer(call);
+            }
+            Err(false) => {}
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What the scenes of `shuttle-tests` see instead of `poller.rs`: descriptors that turn readable
+//! when the scene says so. It may tell any of those who wait, where Linux tells the last to come.
+
+use crate::sync::{Condvar, Mutex, now};
+use shuttle::rand::Rng;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+pub(super) struct Poller(Arc<Inbox>);
+
+#[derive(Debug)]
+struct Inbox {
+    events: Mutex<Vec<Event>>,
+    some: Condvar,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Inbox { events: Mutex::default(), some: Condvar::new() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Ready(u64),
+    Woken,
+}
+
+pub(super) struct Events {
+    capacity: usize,
+    events: Vec<Event>,
+}
+
+/// A descriptor that turns readable when it is told to, and stays so until all is read.
+#[derive(Debug)]
+pub struct Descriptor {
+    // It only lends its number, which is one of its own while it is open.
+    file: File,
+    source: Arc<Source>,
+}
+
+#[derive(Debug, Default)]
+struct Source(std::sync::Mutex<SourceState>);
+
+#[derive(Debug, Default)]
+struct SourceState {
+    readable: bool,
+    armed: Option<(Weak<Inbox>, u64)>,
+}
+
+// These two are never held where shuttle may change threads.
+static SOURCES: std::sync::Mutex<BTreeMap<RawFd, Arc<Source>>> =
+    std::sync::Mutex::new(BTreeMap::new());
+
+fn source(socket: BorrowedFd<'_>) -> io::Result<Arc<Source>> {
+    let sources = SOURCES.lock().unwrap();
+    sources.get(&socket.as_raw_fd()).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+impl Source {
+    /// Tells a poller, if it is both readable and armed.
+    fn tell(&self) {
+        let armed = {
+            let mut state = self.0.lock().unwrap();
+            if state.readable { state.armed.take() } else { None }
+        };
+        if let Some((inbox, token)) =
+            armed.and_then(|(inbox, token)| Some((inbox.upgrade()?, token)))
+        {
+            inbox.put(Event::Ready(token));
+        }
+    }
+}
+
+impl Descriptor {
+    /// A new one, which is not readable.
+    ///
+    /// # Errors
+    /// Where the system has no more descriptors.
+    pub fn new() -> io::Result<Arc<Descriptor>> {
+        let descriptor = Descriptor { file: File::open("/dev/null")?, source: Arc::default() };
+        let number = descriptor.file.as_raw_fd();
+        SOURCES.lock().unwrap().insert(number, descriptor.source.clone());
+        Ok(Arc::new(descriptor))
+    }
+
+    /// Something has arrived.
+    pub fn turn_readable(&self) {
+        self.source.0.lock().unwrap().readable = true;
+        self.source.tell();
+    }
+
+    /// All has been read, as far as is known before it is looked at.
+    pub fn drained(&self) {
+        self.source.0.lock().unwrap().readable = false;
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        SOURCES.lock().unwrap().remove(&self.file.as_raw_fd());
+    }
+}
+
+impl Inbox {
+    fn put(&self, event: Event) {
+        let mut events = self.events.lock();
+        // Several calls before anyone looks are one.
+        if event != Event::Woken || !events.contains(&event) {
+            events.push(event);
+        }
+        self.some.notify_one();
+    }
+}
+
+impl Events {
+    pub(super) fn with_capacity(capacity: usize) -> Events {
+        Events { capacity, events: Vec::new() }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Event> {
+        self.events.iter().copied()
+    }
+}
+
+impl Poller {
+    pub(super) fn new() -> io::Result<Poller> {
+        Ok(Poller::default())
+    }
+
+    pub(super) fn add(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let source = source(socket)?;
+        source.0.lock().unwrap().armed = Some((Arc::downgrade(&self.0), token));
+        source.tell();
+        Ok(())
+    }
+
+    pub(super) fn arm(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        self.add(socket, token)
+    }
+
+    pub(super) fn remove(&self, socket: BorrowedFd<'_>) {
+        if let Ok(source) = source(socket) {
+            source.0.lock().unwrap().armed = None;
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        self.0.put(Event::Woken);
+    }
+
+    pub(super) fn wait(&self, limit: Option<Duration>, events: &mut Events) {
+        events.events.clear();
+        let deadline = limit.map(|limit| now() + limit);
+        let mut inbox = self.0.events.lock();
+        while inbox.is_empty() {
+            match deadline {
+                None => self.0.some.wait(&mut inbox),
+                Some(deadline) => {
+                    if self.0.some.wait_until(&mut inbox, deadline).timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        while events.events.len() < events.capacity && !inbox.is_empty() {
+            let next = shuttle::rand::thread_rng().gen_range(0..inbox.len());
+            events.events.push(inbox.swap_remove(next));
+        }
+        if !inbox.is_empty() {
+            self.0.some.notify_one();
+        }
+    }
+}
