@@ -359,7 +359,7 @@ impl Record {
     /// `None` where that is so.
     pub(crate) fn ending(&self, request: Request) -> Option<Arc<Ticket<Ended>>> {
         let mut slow = self.slow.lock();
-        if slow.completed {
+        if slow.completed || Twin::LeaversForgotten.is_on() {
             return None;
         }
         let told = slow.terminate.get_or_insert_with(|| {

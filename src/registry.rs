@@ -158,7 +158,7 @@ impl<R: Numbered> Registry<R> {
         let end = (cursor.key + BATCH).min(shard.keys_used);
         batch.extend((cursor.key..end).filter_map(|key| shard.records.get(key)).cloned());
         let end = if Twin::CursorCountsRecords.is_on() {
-            (cursor.key + batch.len().max(1)).min(shard.keys_used)
+            cursor.key.saturating_add(batch.len().max(1)).min(shard.keys_used)
         } else {
             end
         };
@@ -213,6 +213,8 @@ mod tests {
         assert!(registry.remove(first).is_none());
         assert!(registry.get(second).is_some());
         assert!(registry.was_given_out(first) && !registry.was_given_out(second + (1 << 40)));
+        let next_place = Parts { key: 1, ..Parts::unpack(first) };
+        assert!(!registry.was_given_out(next_place.pack().get()));
     }
 
     #[test]

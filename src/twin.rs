@@ -35,6 +35,8 @@ pub enum Twin {
     TicketInTwoSteps,
     /// A session that ends completes its receipts before its word says so.
     ReceiptsBeforeEnd,
+    /// A shutdown does not wait for those who have ended and are not out of the registry.
+    LeaversForgotten,
     /// Nobody asks whether the session is held off.
     HoldNotAsked,
     /// A panic leaves the session as it was.

@@ -37,7 +37,7 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::twin::Twin;
 use std::fmt;
 
-const ATTENTION: u64 = 1 << 0;
+const ATTENTION: u64 = 1;
 const IN_STATEMENT: u64 = 1 << 1;
 const IN_TRANSACTION: u64 = 1 << 2;
 const ASLEEP: u64 = 1 << 3;
@@ -206,18 +206,14 @@ impl Snapshot {
         self.without(SLOT).with(u64::from(slot.0) << SLOT_SHIFT)
     }
 
-    /// Back to idle. A queued command that was not begun is void, and what was asked of it.
+    /// Back to idle; whoever sleeps wakes before. A queued command that was not begun is void, and what was asked of it.
     pub(crate) fn detach(self) -> Snapshot {
-        self.without(SLOT | IN_STATEMENT | ASLEEP | DEAF | QUEUED | CANCEL).settled()
+        self.without(SLOT | IN_STATEMENT | QUEUED | CANCEL).settled()
     }
 
     /// Back to the queue: the command that was not begun keeps its number, or one gets it now.
     pub(crate) fn detach_queued(self) -> Snapshot {
-        if self.has(QUEUED) {
-            self.without(SLOT | ASLEEP | DEAF).settled()
-        } else {
-            self.detach().queue()
-        }
+        if self.has(QUEUED) { self.without(SLOT).settled() } else { self.detach().queue() }
     }
 
     /// Gives the next number to a command that waits for a thread.

@@ -190,3 +190,11 @@ fn a_deaf_sleeper_hears_a_cancel_when_it_wakes() {
     assert!(told.wake().cancel_due());
     assert!(asleep.terminate(When::Immediate, None).unwrap().wants_waking());
 }
+
+#[test]
+fn no_thread_of_a_pool_has_the_place_of_a_sessions_own() {
+    let last = Slot::new(Slot::COUNT - 1).unwrap();
+    assert_eq!(last.index(), Slot::COUNT - 1);
+    assert_ne!(last, Slot::OWN);
+    assert_eq!(Slot::new(Slot::COUNT), None);
+}

@@ -232,11 +232,13 @@ fn running_in_a_transaction_and_told_to_end_after_it() {
         let Stage { manager, mut session, thread, id } = Stage::new(model);
         let mut attached = session.attach(&thread).unwrap();
         attached.set_transaction(true);
+        assert!(attached.in_transaction());
         let statement = attached.begin().unwrap();
         let _receipt = manager.terminate(id, kill(When::AfterTransaction)).unwrap();
         statement.finish().unwrap();
         assert_eq!(attached.check(), Ok(()));
         attached.set_transaction(false);
+        assert!(!attached.in_transaction());
         assert_told(&attached.check().unwrap_err());
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use common::{MODELS, Stage, admin, assert_cancelled, assert_told, kill_now, of, thread_for, user};
 use safepoint::{
     AttachError, Author, Cancel, Description, HowEnded, InterruptKind, Policy, Refused, Request,
-    SessionId, SessionManager, Target, Terminate, ThreadId, ThreadModel, When,
+    SessionId, SessionManager, StatementOver, Target, Terminate, ThreadId, ThreadModel, When,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -260,5 +260,22 @@ fn shutting_down_tells_every_session() {
         assert_told(&session.due().unwrap_err());
         assert_told(&other.due().unwrap_err());
         assert_eq!(manager.open(of("dan")).unwrap_err(), safepoint::OpenError::Closed);
+    }
+}
+
+#[test]
+fn a_command_that_was_none_takes_its_cancel_along() {
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let queued = session.queue().unwrap();
+        let cancel = Cancel::statement(queued, admin("root"));
+        let receipt = manager.cancel(id, cancel.clone()).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        attached.void_queued();
+        assert_eq!(receipt.poll(), Some(StatementOver { cancelled: false }));
+        assert_eq!(manager.cancel(id, cancel).unwrap_err(), Refused::Stale(id, queued));
+        let statement = attached.begin().unwrap();
+        assert_ne!(statement.statement(), queued);
+        assert_eq!(statement.check(), Ok(()));
     }
 }

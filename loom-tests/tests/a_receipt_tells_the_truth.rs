@@ -74,3 +74,21 @@ fn kill_against_move() {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
 }
+
+/// A shutdown that says that it is done while the last one is still closing its door.
+#[test]
+fn a_shutdown_forgets_who_is_about_to_leave() {
+    let twins = [Twin::LeaversForgotten];
+    model("a_shutdown_forgets_who_is_about_to_leave", true, shutdown_against_end, &twins);
+}
+
+fn shutdown_against_end() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let session = manager.open(Description::default()).unwrap();
+    let leaver = loom::thread::spawn(move || session.close());
+    for mut receipt in manager.shut_down(&immediate()) {
+        assert!(receipt.wait(Duration::from_secs(1)).is_some());
+    }
+    assert!(manager.is_empty(), "shut down, and someone is there");
+    leaver.join().unwrap();
+}
