@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Desk, LONG, MODELS, eventually, kill_now, locked, of, thread_for};
+use common::{Desk, LONG, MODELS, eventually, kill_now, locked, thread_for};
 use safepoint::{Description, OpenError, Session, SessionManager, Thread, ThreadModel};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
