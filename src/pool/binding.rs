@@ -162,7 +162,7 @@ impl Layout {
 }
 
 /// The calling thread runs on these CPUs only, from now on.
-fn bind(cpus: &[usize]) -> io::Result<()> {
+pub(super) fn bind(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     for cpu in cpus {
         set.set(*cpu);

@@ -33,9 +33,9 @@
 //! **Groups.** Each has its share of the sessions, and workers, a queue, a listener and a lane of
 //! its own. A session belongs to one group, that with the fewest as it came.
 
-#[cfg(all(target_os = "linux", not(safepoint_shuttle)))]
+#[cfg(not(safepoint_shuttle))]
 mod attr;
-#[cfg(all(target_os = "linux", not(safepoint_shuttle)))]
+#[cfg(not(safepoint_shuttle))]
 mod binding;
 mod config;
 mod lane;
@@ -66,9 +66,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(all(target_os = "linux", not(safepoint_shuttle)))]
+#[cfg(not(safepoint_shuttle))]
 pub use attr::{Binding, InvalidAttr, MAX_GROUPS, MAX_THREADS, ThreadPoolAttr};
-#[cfg(all(target_os = "linux", not(safepoint_shuttle)))]
+#[cfg(not(safepoint_shuttle))]
 pub use binding::Layout;
 pub use config::Config;
 #[cfg(safepoint_shuttle)]
