@@ -13,6 +13,7 @@ mod interrupt;
 mod kill;
 mod manager;
 mod outcome;
+mod places;
 #[cfg(all(target_os = "linux", not(safepoint_loom)))]
 pub mod pool;
 mod record;
@@ -35,7 +36,7 @@ pub use drain::Drained;
 pub use id::{InvalidId, SessionId, StatementId, ThreadId};
 pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
 pub use kill::{Doing, Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};
-pub use manager::{Cancel, SessionManager, Terminate};
+pub use manager::{Cancel, SessionManager, SessionManagerBuilder, Terminate};
 pub use outcome::{Ended, HowEnded, StatementOver};
 pub use registry::OpenError;
 pub use session::{AttachError, Attached, HoldOff, Session, Statement};

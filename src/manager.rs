@@ -6,9 +6,10 @@ use crate::id::{SessionId, StatementId, THREAD_SHARD, ThreadId};
 use crate::interrupt::{Author, Reason, Request, When};
 use crate::kill::{Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};
 use crate::outcome::{Ended, StatementOver};
+use crate::places::Places;
 use crate::record::{Accepted, Record};
 use crate::registry::{OpenError, Registry};
-use crate::session::{Home, Session};
+use crate::session::{Home, Place, Session};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::twin::Twin;
 use crate::word::{Slot, Void};
@@ -95,25 +96,77 @@ impl Cancel {
     }
 }
 
-impl SessionManager {
-    /// A manager whose policy is [`SameUserOrAdmin`].
+/// What a manager is to be like. See [`SessionManager::builder`].
+pub struct SessionManagerBuilder {
+    model: ThreadModel,
+    policy: Box<dyn Policy>,
+    max: Option<usize>,
+    reserved: usize,
+}
+
+impl SessionManagerBuilder {
+    /// Who may end whose sessions and statements, instead of [`SameUserOrAdmin`].
     #[must_use]
-    pub fn new(model: ThreadModel) -> SessionManager {
-        SessionManager::with_policy(model, SameUserOrAdmin)
+    pub fn policy(mut self, policy: impl Policy + 'static) -> Self {
+        self.policy = Box::new(policy);
+        self
     }
 
-    /// A manager with a policy of the embedder's.
+    /// How many sessions may be open at once, administrators' and newcomers' included. Without
+    /// this there is no limit.
     #[must_use]
-    pub fn with_policy(model: ThreadModel, policy: impl Policy + 'static) -> SessionManager {
+    pub fn max_sessions(mut self, max: usize) -> Self {
+        self.max = Some(max);
+        self
+    }
+
+    /// How many of the [`max_sessions`](Self::max_sessions) are kept for administrators: see
+    /// [`Attached::admit`](crate::Attached::admit). Where all of them are, nobody else gets in.
+    #[must_use]
+    pub fn reserved_for_admins(mut self, reserved: usize) -> Self {
+        self.reserved = reserved;
+        self
+    }
+
+    /// The manager.
+    #[must_use]
+    pub fn build(self) -> SessionManager {
+        let SessionManagerBuilder { model, policy, max, reserved } = self;
         SessionManager(Arc::new(Inner {
             home: Arc::new(Home {
                 model,
                 sessions: Registry::new(0, SESSION_SHARDS),
                 slots: Arc::default(),
+                places: max.map(|max| Places::new(max, reserved)),
             }),
             threads: Arc::new(Registry::new(THREAD_SHARD, 1)),
-            policy: Box::new(policy),
+            policy,
         }))
+    }
+}
+
+impl fmt::Debug for SessionManagerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionManagerBuilder")
+            .field("model", &self.model)
+            .field("max_sessions", &self.max)
+            .field("reserved_for_admins", &self.reserved)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SessionManager {
+    /// A manager whose policy is [`SameUserOrAdmin`], with no limit on its sessions.
+    #[must_use]
+    pub fn new(model: ThreadModel) -> SessionManager {
+        SessionManager::builder(model).build()
+    }
+
+    /// A manager with a policy of the embedder's, or with a limit on its sessions.
+    #[must_use]
+    pub fn builder(model: ThreadModel) -> SessionManagerBuilder {
+        let policy = Box::new(SameUserOrAdmin);
+        SessionManagerBuilder { model, policy, max: None, reserved: 0 }
     }
 
     /// Which model it was made for.
@@ -127,9 +180,10 @@ impl SessionManager {
     /// # Errors
     /// [`OpenError`] once the manager is closed, full, or has used up its numbers.
     pub fn open(&self, description: Description) -> Result<Session, OpenError> {
+        let place = Place::take(&self.0.home)?;
         let record = Record::new(About::new(description));
         let record = self.0.home.sessions.insert(near(), record)?;
-        Ok(Session::new(record, self.0.home.clone()))
+        Ok(Session::new(record, place))
     }
 
     /// Registers the thread of a pool that will run sessions.

@@ -23,7 +23,7 @@ pub(crate) const BATCH: usize = 2;
 pub enum OpenError {
     /// The manager has been closed.
     Closed,
-    /// As many are open as there is room for.
+    /// As many are open as there is room for, or as the manager's limit leaves to this one.
     Full,
     /// The numbers are used up. They are never given out twice, so this is for good.
     Exhausted,

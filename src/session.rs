@@ -5,9 +5,10 @@ use crate::current;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
 use crate::outcome::Ended;
+use crate::places::Places;
 use crate::record::{Over, Record};
-use crate::registry::{Numbered, Registry};
-use crate::sync::panicking;
+use crate::registry::{Numbered, OpenError, Registry};
+use crate::sync::{AtomicU32, Ordering, panicking};
 use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
 use crate::twin::Twin;
 use crate::word::Slot;
@@ -24,7 +25,7 @@ use std::task::Waker;
 /// its connection closed. Only then do the receipts of its killers say that it has ended.
 pub struct Session {
     record: Arc<Record>,
-    home: Arc<Home>,
+    place: Place,
 }
 
 /// What a session needs of its manager.
@@ -33,11 +34,56 @@ pub(crate) struct Home {
     pub(crate) model: ThreadModel,
     pub(crate) sessions: Registry<Record>,
     pub(crate) slots: Arc<Slots>,
+    /// `None`: there is no limit.
+    pub(crate) places: Option<Places>,
+}
+
+/// A session's place with its manager. It is given back once: as the session ends, or when it
+/// is dropped before there is a session.
+#[derive(Debug)]
+pub(crate) struct Place {
+    home: Arc<Home>,
+    /// Relaxed: only the session's holder steps here, and sessions change hands in order.
+    state: AtomicU32,
+}
+
+impl Place {
+    const NEWCOMERS: u32 = 0;
+    const ADMITTED: u32 = 1;
+    const GIVEN_BACK: u32 = 2;
+
+    pub(crate) fn take(home: &Arc<Home>) -> Result<Place, OpenError> {
+        home.places.as_ref().map_or(Ok(()), Places::take)?;
+        Ok(Place { home: home.clone(), state: AtomicU32::new(Place::NEWCOMERS) })
+    }
+
+    fn admit(&self, record: &Record) -> Result<(), OpenError> {
+        let Some(places) = &self.home.places else { return Ok(()) };
+        if self.state.load(Ordering::Relaxed) == Place::NEWCOMERS {
+            places.admit(record.about(|about| about.description.admin))?;
+            self.state.store(Place::ADMITTED, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn give_back(&self) {
+        let Some(places) = &self.home.places else { return };
+        match self.state.swap(Place::GIVEN_BACK, Ordering::Relaxed) {
+            Place::GIVEN_BACK => {}
+            state => places.give_back(state == Place::ADMITTED),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }
 
 impl Session {
-    pub(crate) fn new(record: Arc<Record>, home: Arc<Home>) -> Session {
-        Session { record, home }
+    pub(crate) fn new(record: Arc<Record>, place: Place) -> Session {
+        Session { record, place }
     }
 
     /// Its id.
@@ -52,7 +98,7 @@ impl Session {
     /// [registered]: crate::SessionManager::register_worker
     #[must_use]
     pub fn own_thread(&self) -> Option<Thread> {
-        (self.home.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
+        (self.place.home.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
     }
 
     /// Runs the session on the calling thread, which `thread` stands for, until the guard is
@@ -64,7 +110,8 @@ impl Session {
         let (slot, shared) = match &thread.0 {
             Kind::Own(id) if *id == self.id() => (Slot::OWN, None),
             Kind::Registered { record, .. }
-                if self.home.model == ThreadModel::Pool && record.is_of(&self.home.slots) =>
+                if self.place.home.model == ThreadModel::Pool
+                    && record.is_of(&self.place.home.slots) =>
             {
                 (record.slot().ok_or(AttachError::BackgroundThread)?, Some(&**record))
             }
@@ -79,6 +126,7 @@ impl Session {
         self.record.attach(slot, thread.id());
         Ok(Attached {
             record: &self.record,
+            place: &self.place,
             thread: thread.id(),
             shared,
             panicking: panicking(),
@@ -125,7 +173,9 @@ impl Session {
 
     fn end(&self) -> Ended {
         let step = self.record.end();
-        self.home.sessions.remove(self.record.number());
+        self.place.home.sessions.remove(self.record.number());
+        // Whoever learns from a receipt that it has ended finds its place free.
+        self.place.give_back();
         self.record.completed(step)
     }
 }
@@ -180,6 +230,7 @@ impl std::error::Error for AttachError {}
 /// error, whoever attaches it next.
 pub struct Attached<'s> {
     pub(crate) record: &'s Arc<Record>,
+    place: &'s Place,
     thread: ThreadId,
     shared: Option<&'s ThreadRecord>,
     panicking: bool,
@@ -209,6 +260,22 @@ impl Attached<'_> {
     /// Looks at or changes what is known of the session.
     pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
         self.record.describe(change)
+    }
+
+    /// Asks for admission, where the manager keeps places for administrators. A newcomer's
+    /// user is not known when it opens; describe the session and call this once it is. An
+    /// ordinary user is admitted while as many places as are reserved, apart from the user's
+    /// own, are not held by admitted sessions; an administrator always is. Newcomers that
+    /// are not admitted keep nobody out but other newcomers, so give them a limited time.
+    ///
+    /// Only the first admission counts, whatever the description becomes later. Without a
+    /// limit everyone is admitted.
+    ///
+    /// # Errors
+    /// [`OpenError::Full`] where only reserved places are left. The session still has the place
+    /// that it opened with: tell the client, and close it.
+    pub fn admit(&self) -> Result<(), OpenError> {
+        self.place.admit(self.record)
     }
 
     /// A safe point: one load, one mask and one branch while nothing is due.

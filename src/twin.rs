@@ -53,6 +53,8 @@ pub enum Twin {
     StopNotPassedOn,
     /// A worker whose patience has run out does not ask whether it has been called.
     RetiresUnasked,
+    /// A place is looked for and taken in two steps.
+    PlaceInTwoSteps,
     /// A worker that puts a session back does not ask whether the pool has been stopped.
     ClosedNotAsked,
     /// Going idle puts the session into its seat after its word says "detached". The mistake

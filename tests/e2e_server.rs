@@ -15,6 +15,10 @@ fn a_wrong_command_line_is_named() {
         (&["--workers", "0"], "expected a number from 1 to 4096"),
         (&["--workers", "4097"], "expected a number from 1 to 4096"),
         (&["--workers", "-1"], "expected a number from 1 to 4096"),
+        (&["--max-connections", "0"], "expected a number from 1 to 1000000"),
+        (&["--max-connections", "3"], "--reserved-connections: expected fewer than"),
+        (&["--reserved-connections", "-1"], "expected a number from 0 to 1000000"),
+        (&["--authentication-timeout", "601"], "expected a number from 1 to 600"),
         (&["--nothing-like-it"], "--nothing-like-it"),
         (&["word"], "unexpected word"),
         (&["--listen", "0.0.0.0:0"], "--allow-remote"),
@@ -30,9 +34,17 @@ fn a_wrong_command_line_is_named() {
     }
     let ran = run(Command::new(binary()).arg("--help"));
     assert_eq!(ran.code, Some(0));
-    for option in
-        ["--listen", "--allow-remote", "--thread-pool", "--workers", "--database", "--admin"]
-    {
+    for option in [
+        "--listen",
+        "--allow-remote",
+        "--thread-pool",
+        "--workers",
+        "--max-connections",
+        "--reserved-connections",
+        "--authentication-timeout",
+        "--database",
+        "--admin",
+    ] {
         assert!(ran.out.contains(option), "{option}: {}", ran.out);
     }
 }

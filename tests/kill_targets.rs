@@ -212,7 +212,7 @@ impl Policy for Curious {
 fn the_policy_is_the_embedders_and_is_asked_under_no_lock() {
     for model in MODELS {
         let slot = Arc::new(Mutex::new(None));
-        let manager = SessionManager::with_policy(model, Curious(slot.clone()));
+        let manager = SessionManager::builder(model).policy(Curious(slot.clone())).build();
         *slot.lock().unwrap() = Some(manager.clone());
         let session = manager.open(of("ann")).unwrap();
         session.describe(|about| about.application = "precious".into());

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ usage: server [OPTION]...
   --workers N               how many workers share the sessions [one per core]
   --max-workers N           how many there may be where all are stuck [eight times as many]
   --grace SECONDS           how long transactions have to finish as the server ends [3]
+  --max-connections N       how many clients there may be at once [10000]
+  --reserved-connections K  how many of these places only administrators get [3]
+  --authentication-timeout SECONDS
+                            how long a client may take to say who it is [60]
   --database FILE           the SQLite database [a file in a temporary folder]
   --admin USER              an administrator; may be given several times [omm]
   --transcript              play the reference page's example against this server, and stop
@@ -29,6 +34,9 @@ pub(crate) struct Args {
     pub(crate) workers: usize,
     pub(crate) max_workers: usize,
     pub(crate) grace: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) reserved_connections: usize,
+    pub(crate) authentication_timeout: Duration,
     pub(crate) database: Option<PathBuf>,
     pub(crate) admins: Vec<String>,
     pub(crate) transcript: bool,
@@ -44,6 +52,9 @@ impl Default for Args {
             workers,
             max_workers: 0,
             grace: Duration::from_secs(3),
+            max_connections: 10_000,
+            reserved_connections: 3,
+            authentication_timeout: Duration::from_secs(60),
             database: None,
             admins: Vec::new(),
             transcript: false,
@@ -87,20 +98,22 @@ pub(crate) fn parse(
                     other => return Err(expected("on or off", other)),
                 };
             }
-            "workers" | "max-workers" => {
-                let text = value()?;
-                let number = text.parse().ok().filter(|n| (1..=4096).contains(n));
-                let number = number.ok_or_else(|| expected("a number from 1 to 4096", &text))?;
-                if option == "workers" {
-                    args.workers = number;
-                } else {
-                    args.max_workers = number;
-                }
-            }
+            "workers" => args.workers = number(&option, &value()?, 1..=4096)?,
+            "max-workers" => args.max_workers = number(&option, &value()?, 1..=4096)?,
             "grace" => {
                 let text = value()?;
                 let seconds = text.parse().map_err(|_| expected("a number of seconds", &text))?;
                 args.grace = Duration::from_secs(seconds);
+            }
+            "max-connections" => {
+                args.max_connections = number(&option, &value()?, 1..=1_000_000)?;
+            }
+            "reserved-connections" => {
+                args.reserved_connections = number(&option, &value()?, 0..=1_000_000)?;
+            }
+            "authentication-timeout" => {
+                let seconds = number(&option, &value()?, 1..=600)?;
+                args.authentication_timeout = Duration::from_secs(seconds as u64);
             }
             "database" => {
                 args.database = Some(parser.value().map_err(|e| e.to_string())?.into());
@@ -122,10 +135,24 @@ pub(crate) fn parse(
     if args.max_workers == 0 {
         args.max_workers = 8 * args.workers;
     }
+    if args.reserved_connections >= args.max_connections {
+        return Err(format!(
+            "--reserved-connections: expected fewer than --max-connections, got {} of {}",
+            args.reserved_connections, args.max_connections
+        ));
+    }
     if args.admins.is_empty() {
         args.admins.push("omm".into());
     }
     Ok(Some(args))
+}
+
+fn number(option: &str, text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    let (least, most) = (range.start(), range.end());
+    number.ok_or_else(|| {
+        format!("--{option}: expected a number from {least} to {most}, got {text:?}")
+    })
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -157,6 +184,10 @@ mod tests {
             ("--thread-pool maybe", "expected on or off"),
             ("--workers 0", "expected a number from 1"),
             ("--workers", "missing argument"),
+            ("--max-connections 0", "expected a number from 1 to 1000000"),
+            ("--max-connections 3", "--reserved-connections: expected fewer than"),
+            ("--reserved-connections -1", "expected a number from 0"),
+            ("--authentication-timeout 0", "expected a number from 1 to 600"),
             ("--wrong", "--wrong"),
             ("word", "unexpected word"),
             ("--listen 0.0.0.0:5433", "--allow-remote"),

@@ -14,7 +14,7 @@ use crate::wire::{Fields, Incoming, Outgoing};
 use extended::Portal;
 use pgwire::messages::PgWireFrontendMessage as Message;
 use safepoint::pool::{Client, End, Next, Priority};
-use safepoint::{Attached, Interrupt, Session};
+use safepoint::{Attached, Author, Interrupt, Session};
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -25,6 +25,9 @@ use std::sync::Arc;
 const TURNS: usize = 16;
 
 const READ_BYTES: usize = 16 * 1024;
+
+/// What the server tells a client that has not said in time who it is.
+pub(crate) const LATE: &str = "canceling authentication due to timeout";
 
 pub(crate) struct Connection {
     shared: Arc<Shared>,
@@ -320,6 +323,10 @@ impl Connection {
 }
 
 pub(crate) fn fields_of(interrupt: &Interrupt, own: safepoint::SessionId) -> Fields {
+    let request = interrupt.request();
+    if request.author == Author::system() && request.text.as_deref() == Some(LATE) {
+        return Fields::new("FATAL", "57014", LATE);
+    }
     let mut fields = Fields::new(interrupt.severity(), interrupt.sqlstate(), interrupt.message());
     fields.detail = interrupt.detail(own);
     fields

@@ -10,6 +10,7 @@ mod args;
 mod compat;
 mod connection;
 mod describe;
+mod door;
 mod engine;
 mod functions;
 #[cfg(test)]
@@ -31,6 +32,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::process::ExitCode;
+
+type Pool = safepoint::pool::Pool<connection::Connection>;
 
 fn main() -> ExitCode {
     let args = match args::parse(std::env::args_os().skip(1)) {

@@ -1,17 +1,21 @@
 //! Accepts connections, gives each a session in one of the two thread models, and shuts down
 //! in order.
 
+use crate::Pool;
 use crate::args::Args;
 use crate::connection::Connection;
+use crate::door::Door;
 use crate::engine;
 use crate::shared::Shared;
-use crate::wire::{Fields, Outgoing};
-use safepoint::pool::{Client, Config, End, Pool};
-use safepoint::{Author, Description, Drained, Session, Terminate, When};
-use std::io::{self, Write};
+use crate::wire::Fields;
+use safepoint::pool::{Client, Config, End};
+use safepoint::{
+    Author, Description, Drained, OpenError, Session, SessionId, Terminate, Thread, When,
+};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -19,12 +23,33 @@ use tempfile::TempDir;
 /// How long a shutdown waits for sessions to end that have been told to end at once.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the acceptor pauses where the system has no more descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Why a client gets no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    sqlstate: &'static str,
+    message: &'static str,
+}
+
+pub(crate) const TOO_MANY: Refusal =
+    Refusal { sqlstate: "53300", message: "sorry, too many clients already" };
+
+const SHUTTING_DOWN: Refusal =
+    Refusal { sqlstate: "57P03", message: "the database system is shutting down" };
+
+impl Refusal {
+    pub(crate) fn fields(self) -> Fields {
+        Fields::new("FATAL", self.sqlstate, self.message)
+    }
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Refusal {
+        if error == OpenError::Closed { SHUTTING_DOWN } else { TOO_MANY }
+    }
+}
 
 pub(crate) struct Server {
     shared: Arc<Shared>,
-    pool: Option<Arc<Pool<Connection>>>,
     address: SocketAddr,
     grace: Duration,
     /// Removed with the server.
@@ -52,26 +77,19 @@ impl Server {
         let threads = |e: io::Error| format!("can't start threads: {e}");
         let pool = if args.thread_pool {
             let config = Config::new(args.workers).max_workers(args.max_workers);
-            let pool = Pool::start(shared.manager.clone(), &config).map_err(threads)?;
-            Some(Arc::new(pool))
+            Some(Pool::start(shared.manager.clone(), &config).map_err(threads)?)
         } else {
             None
         };
-        let server = Server { shared, pool, address, grace: args.grace, _folder: folder };
-        let (shared, pool) = (server.shared.clone(), server.pool.clone());
         let registered =
             shared.manager.register_background("listener").map_err(|e| threads(e.into()))?;
+        let door = Door::new(shared.clone(), pool, listener).map_err(|e| e.to_string())?;
         let accept = move || {
             let _registered = registered;
-            for socket in listener.incoming() {
-                match socket {
-                    Ok(socket) => take_in(&shared, pool.as_deref(), socket),
-                    Err(_) => std::thread::sleep(ACCEPT_PAUSE),
-                }
-            }
+            door.keep();
         };
         Builder::new().name("listener".into()).spawn(accept).map_err(threads)?;
-        Ok(server)
+        Ok(Server { shared, address, grace: args.grace, _folder: folder })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -86,48 +104,73 @@ impl Server {
     }
 }
 
-fn take_in(shared: &Arc<Shared>, pool: Option<&Pool<Connection>>, mut socket: TcpStream) {
+/// Gives a client a session, and says which; `None` where the client has gone already. One that
+/// gets none is given back, with the reason.
+pub(crate) fn take_in(
+    shared: &Arc<Shared>,
+    pool: Option<&Pool>,
+    socket: TcpStream,
+) -> Result<Option<SessionId>, (TcpStream, Refusal)> {
     let client = socket.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
     let about = Description { client: client.into(), ..Description::default() };
     let session = match shared.manager.open(about) {
         Ok(session) => session,
-        Err(_) => return refuse(&mut socket, "57P03", "the database system is shutting down"),
+        Err(error) => return Err((socket, error.into())),
     };
-    // A connection that fails here has gone already, or there are no descriptors for it.
-    let Ok(connection) = Connection::new(shared.clone(), socket) else { return };
-    match pool {
-        Some(pool) => drop(pool.serve(session, connection)),
-        None => serve_alone(session, connection),
+    let id = session.id();
+    match (pool, session.own_thread()) {
+        (Some(pool), _) => {
+            // One that fails here has gone already.
+            let Ok(connection) = Connection::new(shared.clone(), socket) else { return Ok(None) };
+            Ok(pool.serve(session, connection).ok().map(|()| id))
+        }
+        (None, Some(thread)) => match serve_alone(shared.clone(), session, thread, socket) {
+            Ok(()) => Ok(Some(id)),
+            Err(socket) => Err((socket, TOO_MANY)),
+        },
+        (None, None) => Ok(None),
     }
 }
 
-/// One thread for one session, for its whole life.
-fn serve_alone(mut session: Session, mut connection: Connection) {
-    let Some(thread) = session.own_thread() else { return };
+/// One thread for one session, for its whole life. Where the system gives no thread, the socket
+/// comes back.
+fn serve_alone(
+    shared: Arc<Shared>,
+    session: Session,
+    thread: Thread,
+    socket: TcpStream,
+) -> Result<(), TcpStream> {
     let name = format!("session {}", session.id());
+    // Here a thread that never starts leaves what it was to take along.
+    let luggage = Arc::new(Mutex::new(Some((session, socket))));
+    let take =
+        |luggage: &Mutex<Option<_>>| luggage.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mine = luggage.clone();
     let serve = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| match session.attach(&thread) {
-            Ok(mut attached) => connection.serve(&mut attached).map_err(End::Interrupted),
-            Err(_) => Ok(()),
-        }));
-        let why = match result {
-            Ok(Ok(())) => End::Closed,
-            Ok(Err(end)) => end,
-            Err(_) => End::Panicked,
-        };
-        connection.end(&session, why);
-        // The connection is closed before the session: its receipts say that it has ended.
-        drop(connection);
-        drop(session);
+        let Some((session, socket)) = take(&mine) else { return };
+        // A connection that fails here has gone already.
+        if let Ok(connection) = Connection::new(shared, socket) {
+            serve_on(&thread, session, connection);
+        }
     };
-    // Where the system gives no thread, the connection is closed.
-    drop(Builder::new().name(name).spawn(serve));
+    match Builder::new().name(name).spawn(serve) {
+        Ok(_) => Ok(()),
+        Err(_) => take(&luggage).map_or(Ok(()), |(_, socket)| Err(socket)),
+    }
 }
 
-fn refuse(socket: &mut TcpStream, sqlstate: &'static str, message: &str) {
-    let mut outgoing = Outgoing::new();
-    outgoing.error(&Fields::new("FATAL", sqlstate, message));
-    // Whoever does not read is not told.
-    let _ = socket.set_write_timeout(Some(Duration::from_millis(100)));
-    let _ = socket.write_all(&outgoing.buf);
+fn serve_on(thread: &Thread, mut session: Session, mut connection: Connection) {
+    let result = catch_unwind(AssertUnwindSafe(|| match session.attach(thread) {
+        Ok(mut attached) => connection.serve(&mut attached).map_err(End::Interrupted),
+        Err(_) => Ok(()),
+    }));
+    let why = match result {
+        Ok(Ok(())) => End::Closed,
+        Ok(Err(end)) => end,
+        Err(_) => End::Panicked,
+    };
+    connection.end(&session, why);
+    // The connection is closed before the session: its receipts say that it has ended.
+    drop(connection);
+    drop(session);
 }

@@ -2,14 +2,19 @@
 
 use crate::args::Args;
 use crate::keys::CancelKeys;
+use pgwire::messages::cancel::CancelRequest;
+use pgwire::messages::startup::SecretKey;
 use safepoint::{Author, Cancel, SessionManager, ThreadModel};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(crate) struct Shared {
     pub(crate) manager: SessionManager,
     pub(crate) keys: CancelKeys,
     pub(crate) database: PathBuf,
     pub(crate) admins: Vec<String>,
+    /// How long a client may take to say who it is.
+    pub(crate) authentication_timeout: Duration,
     pub(crate) test_functions: bool,
 }
 
@@ -17,10 +22,14 @@ impl Shared {
     pub(crate) fn new(args: &Args, database: PathBuf) -> Shared {
         let model = if args.thread_pool { ThreadModel::Pool } else { ThreadModel::PerSession };
         Shared {
-            manager: SessionManager::new(model),
+            manager: SessionManager::builder(model)
+                .max_sessions(args.max_connections)
+                .reserved_for_admins(args.reserved_connections)
+                .build(),
             keys: CancelKeys::default(),
             database,
             admins: args.admins.clone(),
+            authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
         }
     }
@@ -40,8 +49,13 @@ impl Shared {
 
     /// A wire cancel request. It names a session, and means the statement that runs there now
     /// or waits for a worker. Whoever has the key may; nobody is answered, right or wrong.
-    pub(crate) fn cancel_by_key(&self, pid: i32, key: &[u8]) {
-        let Some(session) = self.keys.find(pid, key) else {
+    pub(crate) fn cancel(&self, request: &CancelRequest) {
+        let pid = request.pid;
+        let key = match &request.secret_key {
+            SecretKey::I32(key) => key.to_be_bytes().to_vec(),
+            SecretKey::Bytes(key) => key.to_vec(),
+        };
+        let Some(session) = self.keys.find(pid, &key) else {
             eprintln!("cancel request with a wrong key for pid {pid}");
             return;
         };

@@ -33,6 +33,10 @@
 //! **Groups.** Each has its share of the sessions, and workers, a queue, a listener and a lane of
 //! its own. A session belongs to one group, that with the fewest as it came.
 
+#[cfg(not(safepoint_shuttle))]
+mod attr;
+#[cfg(not(safepoint_shuttle))]
+mod binding;
 mod config;
 mod lane;
 mod listener;
@@ -62,6 +66,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(not(safepoint_shuttle))]
+pub use attr::{Binding, InvalidAttr, MAX_GROUPS, MAX_THREADS, ThreadPoolAttr};
+#[cfg(not(safepoint_shuttle))]
+pub use binding::Layout;
 pub use config::Config;
 #[cfg(safepoint_shuttle)]
 pub use poller::Descriptor;

@@ -42,9 +42,20 @@ impl Server {
     /// In one of [`MODELS`], with further options. A test that says how many workers there are
     /// means that there are no more, unless it says that as well.
     pub(crate) fn start(model: &str, options: &[&str]) -> Server {
+        Server::start_by(Command::new(binary()), model, options)
+    }
+
+    /// The same after a few words of shell, such as `ulimit -n 64`.
+    pub(crate) fn start_after(shell: &str, model: &str, options: &[&str]) -> Server {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{shell} && exec \"$0\" \"$@\"")]).arg(binary());
+        Server::start_by(command, model, options)
+    }
+
+    fn start_by(mut command: Command, model: &str, options: &[&str]) -> Server {
         let workers = options.windows(2).find(|pair| pair[0] == "--workers");
         let limit = workers.map(|pair| ["--max-workers", pair[1]]);
-        let mut child = Command::new(binary())
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--thread-pool", model])
             .args(limit.into_iter().flatten())
             .args(options)
@@ -99,6 +110,15 @@ impl Server {
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("its state").is_none()
+    }
+
+    /// The processor time it has used, in ticks of the system's clock (a hundredth of a second).
+    pub(crate) fn processor_time(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("its state");
+        let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+        let field = |at: usize| fields.split_whitespace().nth(at).and_then(|f| f.parse().ok());
+        field(11).unwrap_or(0) + field(12).unwrap_or(0)
     }
 
     /// What it has said on its standard error so far.

@@ -2,10 +2,11 @@
 
 use super::{Connection, Flow, User};
 use crate::keys::{LONG_KEY, SHORT_KEY};
+use crate::server::Refusal;
 use crate::settings::{REPORTED, Settings};
 use crate::wire::{Fields, Negotiation};
 use pgwire::messages::PgWireFrontendMessage as Message;
-use pgwire::messages::startup::{SecretKey, Startup};
+use pgwire::messages::startup::Startup;
 use safepoint::Attached;
 
 /// The protocol's minor version that has room for long keys.
@@ -19,11 +20,7 @@ impl Connection {
                 Flow::Continue
             }
             Message::CancelRequest(request) => {
-                let key = match &request.secret_key {
-                    SecretKey::I32(key) => key.to_be_bytes().to_vec(),
-                    SecretKey::Bytes(key) => key.to_vec(),
-                };
-                self.shared.cancel_by_key(request.pid, &key);
+                self.shared.cancel(&request);
                 Flow::Close
             }
             Message::Startup(startup) => match self.greet(session, &startup) {
@@ -58,6 +55,14 @@ impl Connection {
             minor = (negotiation.version & 0xffff) as u16;
             self.outgoing.negotiate_protocol(&negotiation);
         }
+        session.describe(|about| {
+            about.user = name.into();
+            about.admin = admin;
+            about.database = parameter("database").unwrap_or(name).into();
+            about.application = parameter("application_name").unwrap_or_default().into();
+        });
+        session.admit().map_err(|error| Refusal::from(error).fields())?;
+
         let length = if minor >= LONG_KEYS_SINCE { LONG_KEY } else { SHORT_KEY };
         let key = self
             .shared
@@ -73,12 +78,6 @@ impl Connection {
         self.key = Some(key);
         sent.map_err(|error| error.fields())?;
 
-        session.describe(|about| {
-            about.user = name.into();
-            about.admin = admin;
-            about.database = parameter("database").unwrap_or(name).into();
-            about.application = parameter("application_name").unwrap_or_default().into();
-        });
         self.user = Some(User { admin, settings: Some(settings) });
         // What waited was no command.
         session.void_queued();

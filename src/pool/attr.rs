@@ -1,0 +1,311 @@
+//! The setting `thread_pool_attr`: how many threads, in how many groups, and on which CPUs.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The most threads that can be asked for.
+pub const MAX_THREADS: usize = 4096;
+
+/// The most groups that can be asked for.
+pub const MAX_GROUPS: usize = 64;
+
+/// The largest number of a CPU or a node: what a set of CPUs has room for.
+const MAX_NUMBER: usize = 1023;
+
+/// What openGauss's setting `thread_pool_attr` says: `thread_num, group_num, (binding)`.
+///
+/// Parts that are missing at the end take their defaults, blanks may stand anywhere between
+/// words and numbers, and the case of letters does not matter.
+///
+/// ```
+/// use safepoint::pool::{Binding, ThreadPoolAttr};
+/// let attr: ThreadPoolAttr = "32, 2, (cpubind: 0-3, 7)".parse()?;
+/// assert_eq!((attr.thread_num, attr.group_num), (32, 2));
+/// assert_eq!(attr.binding, Binding::Cpus(vec![0, 1, 2, 3, 7]));
+/// assert_eq!("".parse(), Ok(ThreadPoolAttr::default()));
+/// assert_eq!(ThreadPoolAttr::default().to_string(), "16, 2, (nobind)");
+/// # Ok::<(), safepoint::pool::InvalidAttr>(())
+/// ```
+///
+/// What it comes to on this machine: [`layout`](Self::layout).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadPoolAttr {
+    /// How many threads, up to [`MAX_THREADS`]; 0 means one for each CPU that they may run on.
+    pub thread_num: usize,
+    /// How many groups they are in, up to [`MAX_GROUPS`]; 0 means one for each NUMA node.
+    pub group_num: usize,
+    /// Where the threads run.
+    pub binding: Binding,
+}
+
+/// Where the threads of a pool run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Binding {
+    /// `(nobind)`: wherever the system puts them.
+    #[default]
+    None,
+    /// `(allbind)`: each on one of all the CPUs there are.
+    All,
+    /// `(cpubind: 0-3, 7)`: each on one of these CPUs.
+    Cpus(Vec<usize>),
+    /// `(nodebind: 0, 1)`: each on one CPU of these NUMA nodes.
+    Nodes(Vec<usize>),
+    /// `(numabind: 0-3, 7)`: each on all of these CPUs that are of its group's NUMA node.
+    Numa(Vec<usize>),
+}
+
+impl Default for ThreadPoolAttr {
+    fn default() -> Self {
+        ThreadPoolAttr { thread_num: 16, group_num: 2, binding: Binding::None }
+    }
+}
+
+/// A `thread_pool_attr` that says nothing a pool could be started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidAttr(String);
+
+impl InvalidAttr {
+    pub(super) fn new(detail: impl Into<String>) -> InvalidAttr {
+        InvalidAttr(detail.into())
+    }
+
+    /// No CPU of those that the setting names is there for the pool.
+    pub(super) fn no_cpu() -> InvalidAttr {
+        InvalidAttr::new(
+            "Can not find valid CPU for thread binding: none is named, or those named are not \
+             online, or this process may not run on them (see lscpu and taskset -pc).",
+        )
+    }
+
+    pub(super) fn out_of_range(what: &str, number: impl fmt::Display, largest: usize) -> Self {
+        InvalidAttr(format!("The {what} attribute {number} is out of valid range [0, {largest}]"))
+    }
+
+    /// What is wrong with it: a sentence for the error's DETAIL.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InvalidAttr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Invalid attribute for thread pool.")
+    }
+}
+
+impl std::error::Error for InvalidAttr {}
+
+impl FromStr for ThreadPoolAttr {
+    type Err = InvalidAttr;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAttr> {
+        let mut attr = ThreadPoolAttr::default();
+        let mut parts = text.splitn(3, ',').map(str::trim);
+        let [threads, groups, binding] = [(); 3].map(|()| parts.next().unwrap_or_default());
+        // A part may only be missing where all those after it are.
+        if !threads.is_empty() || !groups.is_empty() || !binding.is_empty() {
+            attr.thread_num = number("thread num", threads, MAX_THREADS)?;
+        }
+        if !groups.is_empty() || !binding.is_empty() {
+            attr.group_num = number("group num", groups, MAX_GROUPS)?;
+        }
+        if !binding.is_empty() {
+            attr.binding = binding.parse()?;
+        }
+        Ok(attr)
+    }
+}
+
+fn number(what: &str, text: &str, largest: usize) -> Result<usize, InvalidAttr> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(InvalidAttr(format!(
+            "Current {what}: invalid input syntax for integer: \"{text}\""
+        )));
+    }
+    let number = text.parse().ok().filter(|number| (0..=largest as i64).contains(number));
+    number.map(|number: i64| number as usize).ok_or_else(|| {
+        InvalidAttr(format!("Current {what} {text} is out of range [0, {largest}]."))
+    })
+}
+
+impl FromStr for Binding {
+    type Err = InvalidAttr;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAttr> {
+        let inner = text.trim().strip_prefix('(').and_then(|text| text.strip_suffix(')'));
+        let inner =
+            inner.ok_or_else(|| InvalidAttr::new("Use '(' ')' to indicate cpu bind info."))?;
+        let (word, list) = match inner.split_once(':') {
+            Some((word, list)) => (word, Some(list)),
+            None => (inner, None),
+        };
+        let word = word.trim().to_ascii_lowercase();
+        let numbers = || match numbers(&word, list.unwrap_or_default())? {
+            none if none.is_empty() => Err(InvalidAttr::no_cpu()),
+            numbers => Ok(numbers),
+        };
+        match (word.as_str(), list) {
+            ("nobind", None) => Ok(Binding::None),
+            ("allbind", None) => Ok(Binding::All),
+            ("cpubind", _) => Ok(Binding::Cpus(numbers()?)),
+            ("nodebind", _) => Ok(Binding::Nodes(numbers()?)),
+            ("numabind", _) => Ok(Binding::Numa(numbers()?)),
+            ("nobind" | "allbind", Some(list)) => {
+                Err(InvalidAttr(format!("Can not parse attribute {}", list.trim())))
+            }
+            _ => Err(InvalidAttr::new(
+                "Only 'nobind', 'allbind', 'cpubind', 'nodebind' and 'numabind' are valid \
+                 attribute.",
+            )),
+        }
+    }
+}
+
+/// A list such as `0-3, 7`, in order and without doubles. A range may be given from either end.
+pub(super) fn numbers(what: &str, list: &str) -> Result<Vec<usize>, InvalidAttr> {
+    let mut named = [false; MAX_NUMBER + 1];
+    for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let one = |text: &str| {
+            let text = text.trim();
+            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(InvalidAttr(format!("Can not parse attribute {item}")));
+            }
+            let number = text.parse().ok().filter(|number: &usize| *number <= MAX_NUMBER);
+            number.ok_or_else(|| InvalidAttr::out_of_range(what, text, MAX_NUMBER))
+        };
+        let (from, to) = item.split_once('-').unwrap_or((item, item));
+        let (from, to) = (one(from)?, one(to)?);
+        named[from.min(to)..=from.max(to)].fill(true);
+    }
+    Ok((0..named.len()).filter(|number| named[*number]).collect())
+}
+
+impl fmt::Display for ThreadPoolAttr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}, {}", self.thread_num, self.group_num, self.binding)
+    }
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, numbers) = match self {
+            Binding::None => return f.write_str("(nobind)"),
+            Binding::All => return f.write_str("(allbind)"),
+            Binding::Cpus(cpus) => ("cpubind", cpus),
+            Binding::Nodes(nodes) => ("nodebind", nodes),
+            Binding::Numa(cpus) => ("numabind", cpus),
+        };
+        write!(f, "({word}: ")?;
+        let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+        for (at, run) in runs.enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            match run {
+                [one] => write!(f, "{comma}{one}")?,
+                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
+                [] => {}
+            }
+        }
+        f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(text: &str) -> ThreadPoolAttr {
+        text.parse().unwrap_or_else(|error: InvalidAttr| panic!("{text}: {}", error.detail()))
+    }
+
+    #[test]
+    fn what_is_missing_takes_its_default() {
+        let default = ThreadPoolAttr::default();
+        for text in ["", "  ", "16", "16,", "16, 2", "16,2,", " 16 , 2 , ( NoBind ) ", ",", ",,"] {
+            assert_eq!(parsed(text), default, "{text:?}");
+        }
+        assert_eq!(parsed("0,0"), ThreadPoolAttr { thread_num: 0, group_num: 0, ..default });
+        let most = parsed("4096, 64, (AllBind)");
+        assert_eq!((most.thread_num, most.group_num), (4096, 64));
+        assert_eq!(most.binding, Binding::All);
+    }
+
+    #[test]
+    fn bindings_name_cpus_and_nodes() {
+        let binding = |text: &str| parsed(&format!("1, 1, {text}")).binding;
+        assert_eq!(binding("(cpubind: 0-3,5)"), Binding::Cpus(vec![0, 1, 2, 3, 5]));
+        assert_eq!(binding("( CPUBIND : 5 , 3 - 0 ,1,)"), Binding::Cpus(vec![0, 1, 2, 3, 5]));
+        assert_eq!(binding("(nodebind: 1, 0)"), Binding::Nodes(vec![0, 1]));
+        assert_eq!(binding("(numabind:1023)"), Binding::Numa(vec![1023]));
+        assert_eq!(parsed("1,1,(cpubind: 5,0-3)").to_string(), "1, 1, (cpubind: 0-3,5)");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, said) in [
+            ("4097", "Current thread num 4097 is out of range [0, 4096]."),
+            ("-1", "Current thread num -1 is out of range [0, 4096]."),
+            ("99999999999999999999", "is out of range [0, 4096]."),
+            ("1, 65", "Current group num 65 is out of range [0, 64]."),
+            ("many", "invalid input syntax for integer: \"many\""),
+            ("1, 2 3", "invalid input syntax for integer: \"2 3\""),
+            (", 2", "Current thread num: invalid input syntax for integer: \"\""),
+            ("16,, (nobind)", "Current group num: invalid input syntax"),
+            ("16, (nobind)", "invalid input syntax for integer: \"(nobind)\""),
+            ("16, 2, nobind", "Use '(' ')' to indicate cpu bind info."),
+            ("16, 2, (nobind", "Use '(' ')' to indicate cpu bind info."),
+            ("16, 2, (", "Use '(' ')' to indicate cpu bind info."),
+            ("16, 2, ()", "Only 'nobind', 'allbind', 'cpubind', 'nodebind' and 'numabind'"),
+            ("16, 2, (nobinding)", "are valid attribute."),
+            ("16, 2, (nobind: 1)", "Can not parse attribute 1"),
+            ("16, 2, (cpubind)", "Can not find valid CPU"),
+            ("16, 2, (cpubind: )", "Can not find valid CPU"),
+            ("16, 2, (cpubind: 0-)", "Can not parse attribute 0-"),
+            ("16, 2, (cpubind: -1)", "Can not parse attribute -1"),
+            ("16, 2, (cpubind: 1 2)", "Can not parse attribute 1 2"),
+            ("16, 2, (cpubind: 1024)", "The cpubind attribute 1024 is out of valid range"),
+            ("16, 2, (nodebind: 0-9999)", "The nodebind attribute 9999 is out of valid range"),
+            ("16, 2, (nobind), 1", "Use '(' ')' to indicate cpu bind info."),
+        ] {
+            let error = text.parse::<ThreadPoolAttr>().expect_err(text);
+            assert_eq!(error.to_string(), "Invalid attribute for thread pool.");
+            assert!(error.detail().contains(said), "{text}: {}", error.detail());
+        }
+    }
+
+    fn a_binding() -> impl Strategy<Value = Binding> {
+        let numbers = || {
+            proptest::collection::btree_set(0..=MAX_NUMBER, 1..40)
+                .prop_map(|numbers| numbers.into_iter().collect::<Vec<_>>())
+        };
+        prop_oneof![
+            Just(Binding::None),
+            Just(Binding::All),
+            numbers().prop_map(Binding::Cpus),
+            numbers().prop_map(Binding::Nodes),
+            numbers().prop_map(Binding::Numa),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(
+            thread_num in 0..=MAX_THREADS, group_num in 0..=MAX_GROUPS, binding in a_binding(),
+        ) {
+            let attr = ThreadPoolAttr { thread_num, group_num, binding };
+            prop_assert_eq!(attr.to_string().parse(), Ok(attr));
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in ".{0,60}", likely in "[-0-9,():a-eniobudlm ]{0,40}") {
+            let bound = [format!("1,1,({likely})"), format!("1,1,(cpubind:{likely})")];
+            for text in [text, likely].iter().chain(&bound) {
+                if let Ok(attr) = text.parse::<ThreadPoolAttr>() {
+                    prop_assert_eq!(attr.to_string().parse(), Ok(attr));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What a `thread_pool_attr` comes to on this machine: how many threads each group has, and
+//! the CPUs that they are bound to.
+
+use super::attr::{Binding, InvalidAttr, ThreadPoolAttr, numbers};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::fs::read_to_string;
+use std::io;
+
+/// Where Linux says which NUMA nodes there are, and which CPUs each has.
+const NODES: &str = "/sys/devices/system/node";
+
+/// The groups of a pool on this machine, counted from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    groups: Vec<Group>,
+    /// Threads are bound to all CPUs of their group, not each to one of them.
+    whole_group: bool,
+    warning: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    threads: usize,
+    /// `None` where they are not bound.
+    cpus: Option<Vec<usize>>,
+}
+
+/// A NUMA node and its CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Node {
+    number: usize,
+    cpus: Vec<usize>,
+}
+
+impl ThreadPoolAttr {
+    /// Looks at this machine, and at the CPUs that the calling thread may run on: no others
+    /// are used.
+    ///
+    /// As in openGauss, each group belongs to one NUMA node, so threads can be bound only where
+    /// there are as many groups as nodes with CPUs to be bound to. Otherwise they are not
+    /// bound, and [`Layout::warning`] says so.
+    ///
+    /// # Errors
+    /// [`InvalidAttr`] where a CPU or node is named that the machine doesn't have, or none is
+    /// left to be bound to.
+    pub fn layout(&self) -> Result<Layout, InvalidAttr> {
+        let allowed = allowed_cpus().unwrap_or_default();
+        self.layout_on(&nodes(&allowed), &allowed)
+    }
+
+    fn layout_on(&self, nodes: &[Node], allowed: &[usize]) -> Result<Layout, InvalidAttr> {
+        let largest_cpu = nodes.iter().flat_map(|node| &node.cpus).chain(allowed).max();
+        let largest_node = nodes.iter().map(|node| node.number).max();
+        let check = |what, named: &[usize], largest: Option<usize>| {
+            let largest = largest.unwrap_or_default();
+            match named.iter().find(|number| **number > largest) {
+                Some(number) => Err(InvalidAttr::out_of_range(what, number, largest)),
+                None => Ok(()),
+            }
+        };
+        match &self.binding {
+            Binding::None | Binding::All => {}
+            Binding::Cpus(cpus) => check("cpubind", cpus, largest_cpu.copied())?,
+            Binding::Numa(cpus) => check("numabind", cpus, largest_cpu.copied())?,
+            Binding::Nodes(nodes) => check("nodebind", nodes, largest_node)?,
+        }
+        let is_used = |node: usize, cpu: &usize| {
+            allowed.contains(cpu)
+                && match &self.binding {
+                    Binding::None | Binding::All => true,
+                    Binding::Cpus(cpus) | Binding::Numa(cpus) => cpus.contains(cpu),
+                    Binding::Nodes(nodes) => nodes.contains(&node),
+                }
+        };
+        let used = nodes.iter().map(|node| {
+            let cpus = node.cpus.iter().copied();
+            cpus.filter(|cpu| is_used(node.number, cpu)).collect::<Vec<_>>()
+        });
+        let used: Vec<_> = used.filter(|cpus| !cpus.is_empty()).collect();
+        let all: usize = used.iter().map(Vec::len).sum();
+        let binds = self.binding != Binding::None;
+        if binds && all == 0 {
+            return Err(InvalidAttr::no_cpu());
+        }
+
+        let groups = if self.group_num == 0 { used.len().max(1) } else { self.group_num };
+        let threads = if self.thread_num == 0 { all.max(1) } else { self.thread_num };
+        let fits = groups == used.len();
+        let share = |cpus: &Vec<usize>| Group {
+            threads: ((threads as f64) * (cpus.len() as f64) / (all as f64)).round().max(1.0)
+                as usize,
+            cpus: Some(cpus.clone()),
+        };
+        Ok(Layout {
+            groups: if binds && fits {
+                used.iter().map(share).collect()
+            } else {
+                vec![Group { threads: (threads / groups).max(1), cpus: None }; groups]
+            },
+            whole_group: matches!(self.binding, Binding::Numa(_)),
+            warning: (binds && !fits).then_some(
+                "Can not bind worker thread to CPU because the thread group num must equal to \
+                 active NUMA num.",
+            ),
+        })
+    }
+}
+
+impl Layout {
+    /// How many groups there are; at least one.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// How many threads a group starts with; 0 where there is no such group.
+    ///
+    /// Without binding each has the same number, and what is left over by the division is
+    /// dropped; with it, each has its share by the number of its CPUs. So far this is
+    /// openGauss's arithmetic, by which threads fewer than groups come to none in any group,
+    /// and nobody is served until its scheduler adds some. Here each group has at least one.
+    #[must_use]
+    pub fn threads_of_group(&self, group: usize) -> usize {
+        self.groups.get(group).map_or(0, |group| group.threads)
+    }
+
+    /// The CPUs that a group's threads are bound to, in order; `None` where they are not bound,
+    /// or there is no such group.
+    #[must_use]
+    pub fn cpus_of_group(&self, group: usize) -> Option<Vec<usize>> {
+        self.groups.get(group)?.cpus.clone()
+    }
+
+    /// The CPUs that one thread of a group is bound to; `None` where it is not bound. The
+    /// group's threads, counted from 0, take its CPUs in turn, but with
+    /// [`Binding::Numa`] each has all of them.
+    #[must_use]
+    pub fn cpus_of_thread(&self, group: usize, thread: usize) -> Option<Vec<usize>> {
+        let cpus = self.cpus_of_group(group)?;
+        if self.whole_group {
+            return Some(cpus);
+        }
+        let turn = thread.checked_rem(cpus.len())?;
+        Some(vec![cpus[turn]])
+    }
+
+    /// Binds the calling thread to the CPUs of that thread of that group. Where it is not to
+    /// be bound, nothing is done.
+    ///
+    /// # Errors
+    /// Where the system refuses it.
+    pub fn bind_this_thread(&self, group: usize, thread: usize) -> io::Result<()> {
+        self.cpus_of_thread(group, thread).map_or(Ok(()), |cpus| bind(&cpus))
+    }
+
+    /// What an administrator should know: that the threads are not bound, though the setting
+    /// asks for it, and why.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        self.warning
+    }
+}
+
+/// The calling thread runs on these CPUs only, from now on.
+pub(super) fn bind(cpus: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu);
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// The CPUs that the calling thread may run on.
+fn allowed_cpus() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// The machine's nodes. Where they can't be read, all CPUs that may be used are one node.
+fn nodes(allowed: &[usize]) -> Vec<Node> {
+    let list = |file: &str| {
+        let text = read_to_string(format!("{NODES}/{file}")).ok()?;
+        numbers(file, text.trim()).ok()
+    };
+    let node = |number| Some(Node { number, cpus: list(&format!("node{number}/cpulist"))? });
+    let nodes = || list("online")?.into_iter().map(node).collect::<Option<Vec<_>>>();
+    let one = || vec![Node { number: 0, cpus: allowed.to_vec() }];
+    nodes().filter(|nodes| !nodes.is_empty()).unwrap_or_else(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two nodes of four CPUs each, whose numbers alternate, and one without any.
+    fn two_nodes() -> Vec<Node> {
+        let node = |number, cpus: [usize; 4]| Node { number, cpus: cpus.into() };
+        let empty = Node { number: 1, cpus: Vec::new() };
+        vec![node(0, [0, 2, 4, 6]), empty, node(2, [1, 3, 5, 7])]
+    }
+
+    fn laid_out(text: &str, allowed: &[usize]) -> Result<Layout, InvalidAttr> {
+        let attr: ThreadPoolAttr = text.parse().unwrap();
+        attr.layout_on(&two_nodes(), allowed)
+    }
+
+    const ALL: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+    fn threads(layout: &Layout) -> Vec<usize> {
+        (0..layout.groups()).map(|group| layout.threads_of_group(group)).collect()
+    }
+
+    fn cpus(layout: &Layout) -> Vec<Option<Vec<usize>>> {
+        (0..layout.groups()).map(|group| layout.cpus_of_group(group)).collect()
+    }
+
+    #[test]
+    fn threads_are_dealt_to_the_groups() {
+        for (text, expected) in [
+            ("16, 2", &[8, 8][..]),
+            ("17, 2", &[8, 8]),
+            ("1, 3", &[1, 1, 1]),
+            ("0, 2", &[4, 4]),
+            ("0, 0", &[4, 4]),
+            ("3, 1, (allbind)", &[3]),
+            ("16, 2, (allbind)", &[8, 8]),
+            ("16, 2, (cpubind: 0,2,4,1)", &[12, 4]),
+            ("0, 2, (cpubind: 0,2,4,1)", &[3, 1]),
+            ("1, 2, (cpubind: 0,2,4,1)", &[1, 1]),
+        ] {
+            let layout = laid_out(text, &ALL).unwrap();
+            assert_eq!(threads(&layout), expected, "{text}");
+            assert_eq!(layout.threads_of_group(layout.groups()), 0);
+        }
+        assert_eq!(threads(&laid_out("0, 2", &[0, 1, 2]).unwrap()), [1, 1]);
+    }
+
+    #[test]
+    fn a_group_has_the_cpus_of_one_node() {
+        let bound = |text: &str| {
+            let layout = laid_out(text, &ALL).unwrap();
+            assert_eq!(layout.warning(), None, "{text}");
+            cpus(&layout)
+        };
+        assert_eq!(bound("16, 2, (nobind)"), [None, None]);
+        let both = [Some(vec![0, 2, 4, 6]), Some(vec![1, 3, 5, 7])];
+        assert_eq!(bound("16, 2, (allbind)"), both);
+        assert_eq!(bound("16, 2, (nodebind: 0, 2)"), both);
+        assert_eq!(bound("16, 0, (numabind: 0-7)"), both);
+        assert_eq!(bound("16, 0, (cpubind: 0-2)"), [Some(vec![0, 2]), Some(vec![1])]);
+        assert_eq!(bound("16, 1, (nodebind: 2)"), [Some(vec![1, 3, 5, 7])]);
+    }
+
+    #[test]
+    fn only_cpus_that_may_be_used_are() {
+        let layout = laid_out("16, 0, (allbind)", &[2, 3, 6]).unwrap();
+        assert_eq!(cpus(&layout), [Some(vec![2, 6]), Some(vec![3])]);
+        assert_eq!(threads(&layout), [11, 5]);
+        let error = laid_out("16, 2, (cpubind: 0-1)", &[2, 3]).unwrap_err();
+        assert!(error.detail().contains("Can not find valid CPU"), "{}", error.detail());
+        let error = laid_out("16, 2, (nodebind: 1)", &ALL).unwrap_err();
+        assert!(error.detail().contains("Can not find valid CPU"), "{}", error.detail());
+    }
+
+    #[test]
+    fn what_the_machine_does_not_have_is_said() {
+        for (text, said) in [
+            ("16, 2, (cpubind: 8)", "The cpubind attribute 8 is out of valid range [0, 7]"),
+            ("16, 2, (numabind: 0-9)", "The numabind attribute 8 is out of valid range [0, 7]"),
+            ("16, 2, (nodebind: 3)", "The nodebind attribute 3 is out of valid range [0, 2]"),
+        ] {
+            assert_eq!(laid_out(text, &ALL).unwrap_err().detail(), said);
+        }
+    }
+
+    #[test]
+    fn other_groups_than_nodes_are_not_bound_and_the_warning_says_so() {
+        for text in ["16, 1, (allbind)", "16, 3, (numabind: 0-7)", "16, 2, (nodebind: 0)"] {
+            let layout = laid_out(text, &ALL).unwrap();
+            assert!(cpus(&layout).iter().all(Option::is_none), "{text}");
+            assert!(layout.warning().is_some_and(|said| said.contains("group num")), "{text}");
+            assert_eq!(layout.cpus_of_thread(0, 0), None);
+        }
+    }
+
+    #[test]
+    fn threads_take_the_cpus_of_their_group_in_turn_or_all_of_them() {
+        let layout = laid_out("16, 2, (allbind)", &ALL).unwrap();
+        let taken = (0..6).map(|thread| layout.cpus_of_thread(1, thread).unwrap()[0]);
+        assert_eq!(taken.collect::<Vec<_>>(), [1, 3, 5, 7, 1, 3]);
+        let layout = laid_out("16, 2, (numabind: 0-7)", &ALL).unwrap();
+        assert_eq!(layout.cpus_of_thread(1, 5), Some(vec![1, 3, 5, 7]));
+        assert_eq!(layout.cpus_of_thread(2, 0), None);
+    }
+
+    #[test]
+    fn a_thread_is_bound_to_what_its_layout_says() {
+        let run = || {
+            let allowed = allowed_cpus().unwrap();
+            let last = *allowed.last().unwrap();
+            let attr: ThreadPoolAttr = format!("1, 0, (cpubind: {last})").parse().unwrap();
+            let layout = attr.layout().unwrap();
+            assert_eq!(layout.warning(), None);
+            layout.bind_this_thread(0, 0).unwrap();
+            assert_eq!(allowed_cpus().unwrap(), [last]);
+            // What it may not run on is out of its reach from here on.
+            let all: ThreadPoolAttr = "0, 0, (allbind)".parse().unwrap();
+            assert_eq!(all.layout().unwrap().cpus_of_group(0), Some(vec![last]));
+        };
+        // The others of this program stay where they are.
+        std::thread::spawn(run).join().unwrap();
+    }
+}
