@@ -1,11 +1,11 @@
 //! The pool, with clients over real sockets that speak a line protocol.
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 mod common;
 
 use common::{LONG, eventually, kill_now, locked, of};
 use crossbeam_channel::{Receiver, Sender};
-use safepoint::pool::{Client, Config, End, Next, Pool, Priority};
+use safepoint::pool::{Client, Config, End, FIRST_IN_A_ROW, Next, Pool, Priority};
 use safepoint::{
     Attached, Doing, HowEnded, Interrupt, Session, SessionId, SessionManager, ThreadId, ThreadModel,
 };
@@ -22,6 +22,7 @@ struct Log {
     threads: Mutex<HashSet<ThreadId>>,
     ends: Mutex<Vec<(SessionId, End)>>,
     ran: AtomicUsize,
+    order: Mutex<Vec<SessionId>>,
     stuck: AtomicUsize,
     release: Receiver<()>,
 }
@@ -40,9 +41,9 @@ impl AsFd for Echo {
 }
 
 impl Echo {
-    fn first(&self) -> bool {
+    fn says(&self, word: &[u8; 4]) -> bool {
         let mut bytes = [0; 4];
-        matches!(self.socket.peek(&mut bytes), Ok(4)) && bytes == *b"help"
+        matches!(self.socket.peek(&mut bytes), Ok(4)) && bytes == *word
     }
 
     /// Whether the peer is there still.
@@ -68,6 +69,11 @@ impl Echo {
 
     fn obey(&mut self, line: &str) {
         match line {
+            "elsewhere" => {
+                self.log.stuck.fetch_add(1, Ordering::SeqCst);
+                let log = self.log.clone();
+                safepoint::blocking(|| log.release.recv()).unwrap_err();
+            }
             "stuck" | "panic" => {
                 self.log.stuck.fetch_add(1, Ordering::SeqCst);
                 // No safe point: until the test lets go of the other end.
@@ -91,6 +97,7 @@ impl Client for Echo {
                 return if here { Ok(Next::Again) } else { Ok(Next::Close) };
             }
             self.log.ran.fetch_add(1, Ordering::SeqCst);
+            locked(&self.log.order).push(session.id());
             let statement = session.begin()?;
             self.obey(&line);
             statement.finish()?;
@@ -109,11 +116,11 @@ impl Client for Echo {
     }
 
     fn priority(&self) -> Priority {
-        if self.first() { Priority::First } else { Priority::InOrder }
+        if self.says(b"help") || self.says(b"soon") { Priority::First } else { Priority::InOrder }
     }
 
     fn emergency(&mut self) -> bool {
-        self.first()
+        self.says(b"help")
     }
 }
 
@@ -134,16 +141,21 @@ struct Peer {
 
 impl House {
     fn new(workers: usize) -> House {
+        House::with(&Config::new(workers))
+    }
+
+    fn with(config: &Config) -> House {
         let manager = SessionManager::new(ThreadModel::Pool);
         let (release, wait) = crossbeam_channel::bounded(0);
         let log = Arc::new(Log {
             threads: Mutex::default(),
             ends: Mutex::default(),
             ran: AtomicUsize::new(0),
+            order: Mutex::default(),
             stuck: AtomicUsize::new(0),
             release: wait,
         });
-        let pool = Pool::start(manager.clone(), &Config::new(workers)).unwrap();
+        let pool = Pool::start(manager.clone(), config).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         House { manager, pool, log, listener, release }
     }
@@ -281,6 +293,64 @@ fn the_emergency_lane_serves_with_the_only_worker_stuck() {
         after.ask("help");
     }
     assert_eq!(house.doing(waits.id), Some(Doing::Queued), "the lane is not for everyone");
+}
+
+#[test]
+fn workers_are_added_where_all_are_stuck_and_no_more_than_the_maximum() {
+    let house = House::with(&Config::new(2).max_workers(3));
+    let mut peer = house.connect();
+    let mut stuck = house.stick_all(2);
+    peer.ask("served by a third");
+    stuck.push(house.connect());
+    stuck[2].say("stuck\n");
+    eventually("it has the third", || house.log.stuck.load(Ordering::SeqCst) == 3);
+    peer.say("waits\n");
+    eventually("it waits", || house.doing(peer.id) == Some(Doing::Queued));
+    let [status] = <[_; 1]>::try_from(house.pool.status()).unwrap();
+    assert_eq!((status.places, status.workers, status.idle, status.queued), (3, 3, 0, 1));
+    assert_eq!((status.sessions, status.running), (4, 3));
+    let coupled = status.threads.iter().filter_map(|thread| thread.session);
+    assert_eq!(coupled.collect::<HashSet<_>>(), stuck.iter().map(|peer| peer.id).collect());
+    drop(house.release);
+    assert_eq!(peer.hear(), "waits");
+}
+
+#[test]
+fn code_that_says_that_it_blocks_gives_its_place_away() {
+    let house = House::new(1);
+    let mut peer = house.connect();
+    let blocked: Vec<_> = (0..3).map(|_| house.connect()).collect();
+    for (before, blocked) in blocked.iter().enumerate() {
+        blocked.say("elsewhere\n");
+        eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == before + 1);
+        peer.ask("served meanwhile");
+    }
+    drop(house.release);
+    for mut blocked in blocked {
+        assert_eq!(blocked.hear(), "elsewhere");
+    }
+    // However many there are now, the place is one.
+    let running = house.pool.status()[0].places;
+    assert_eq!(running, 1);
+}
+
+#[test]
+fn those_who_go_first_do_not_starve_the_others() {
+    let house = House::new(1);
+    let _stuck = house.stick_all(1);
+    let mut other = house.connect();
+    other.say("in order\n");
+    let first: Vec<_> = (0..3 * FIRST_IN_A_ROW).map(|_| house.connect()).collect();
+    first.iter().for_each(|peer| peer.say("soon\n"));
+    let queued = |peer: &Peer| house.doing(peer.id) == Some(Doing::Queued);
+    eventually("all wait", || queued(&other) && first.iter().all(queued));
+    drop(house.release);
+    assert_eq!(other.hear(), "in order");
+    first.into_iter().for_each(|mut peer| assert_eq!(peer.hear(), "soon"));
+    let order = locked(&house.log.order);
+    // The stuck one was before them all.
+    let before = order.iter().position(|id| *id == other.id).unwrap() - 1;
+    assert_eq!(before, FIRST_IN_A_ROW);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use crate::shared::Shared;
 use jiff::Timestamp;
+use safepoint::pool::{GroupStatus, WorkerStatus};
 use safepoint::{Doing, SessionRow, ThreadRow};
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -24,7 +25,72 @@ SELECT CAST(value ->> 'pid' AS BIGINT) AS pid,
        value ->> 'query' AS query,
        CAST(value ->> 'query_id' AS BIGINT) AS query_id
 FROM json_each(safepoint_activity());
+CREATE VIEW pg_catalog.threadpool_status AS
+SELECT 'safepoint' AS node_name,
+       CAST(value ->> 'group_id' AS INT) AS group_id,
+       CAST(value ->> 'bind_numa_id' AS INT) AS bind_numa_id,
+       CAST(value ->> 'bind_cpu_number' AS INT) AS bind_cpu_number,
+       CAST(value ->> 'listener' AS INT) AS listener,
+       value ->> 'worker_info' AS worker_info,
+       value ->> 'session_info' AS session_info
+FROM json_each(safepoint_threadpool(), '$.groups');
+CREATE VIEW pg_catalog.threadpool_workers AS
+SELECT CAST(value ->> 'group_id' AS INT) AS group_id,
+       CAST(value ->> 'pid' AS BIGINT) AS pid,
+       value ->> 'role' AS role,
+       value ->> 'status' AS status,
+       CAST(value ->> 'sessionid' AS BIGINT) AS sessionid,
+       value ->> 'since' AS since
+FROM json_each(safepoint_threadpool(), '$.workers');
 ";
+
+/// The pool's groups and workers, as one JSON object. Without a pool there are none.
+pub(crate) fn pool(shared: &Shared) -> String {
+    let pool = shared.pool.get().and_then(std::sync::Weak::upgrade);
+    let groups = pool.map(|pool| pool.status()).unwrap_or_default();
+    let workers = groups
+        .iter()
+        .flat_map(|group| group.threads.iter().map(|worker| worker_row(group.group, worker)));
+    json!({
+        "groups": groups.iter().map(group_row).collect::<Vec<_>>(),
+        "workers": workers.collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+/// As openGauss's view shows a group; -1 says that its workers are not bound to a node.
+fn group_row(group: &GroupStatus) -> Value {
+    let GroupStatus { default_workers, starting, places, workers, idle, queued, .. } = *group;
+    let (sessions, running) = (group.sessions, group.running);
+    let session_idle = sessions.saturating_sub(queued + running);
+    let bound = !group.cpus.is_empty();
+    json!({
+        "group_id": group.group,
+        "bind_numa_id": if bound { group.group as i64 } else { -1 },
+        "bind_cpu_number": group.cpus.len(),
+        "listener": 1,
+        "worker_info": format!(
+            "default: {default_workers} new: {starting} expect: {places} actual: {workers} \
+             idle: {idle} pending: {}",
+            workers.saturating_sub(places)
+        ),
+        "session_info": format!(
+            "total: {sessions} waiting: {queued} running:{running} idle: {session_idle}"
+        ),
+    })
+}
+
+fn worker_row(group: usize, worker: &WorkerStatus) -> Value {
+    let coupled = worker.session.is_some();
+    json!({
+        "group_id": group,
+        "pid": worker.thread.get(),
+        "role": if worker.lane { "emergency lane" } else { "worker" },
+        "status": if coupled { "coupled to session" } else { "decoupled from session" },
+        "sessionid": worker.session.map(safepoint::SessionId::get),
+        "since": time(Some(worker.since)),
+    })
+}
 
 /// All rows, as one JSON array.
 pub(crate) fn snapshot(shared: &Shared) -> String {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use safepoint::pool::{Binding, InvalidAttr, MAX_THREADS, ThreadPoolAttr};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -14,7 +15,10 @@ usage: server [OPTION]...
   --allow-remote            allow an address that is not this machine's own
   --thread-pool on|off      share worker threads, or one thread for each session [on]
   --workers N               how many workers share the sessions [one per core]
+  --thread-pool-attr TEXT   the same as openGauss says it: 'thread_num, group_num, (binding)'
   --max-workers N           how many there may be where all are stuck [eight times as many]
+  --max-queue N             how many sessions may wait for a worker of a group before newcomers
+                            are turned away [no limit]
   --grace SECONDS           how long transactions have to finish as the server ends [3]
   --max-connections N       how many clients there may be at once [10000]
   --reserved-connections K  how many of these places only administrators get [3]
@@ -23,7 +27,7 @@ usage: server [OPTION]...
   --database FILE           the SQLite database [a file in a temporary folder]
   --admin USER              an administrator; may be given several times [omm]
   --transcript              play the reference page's example against this server, and stop
-  --test-functions          add the function safepoint_test_panic(), for tests
+  --test-functions          add safepoint_test_panic() and safepoint_test_stall(milliseconds)
   -h, --help                say this
 ";
 
@@ -31,8 +35,9 @@ usage: server [OPTION]...
 pub(crate) struct Args {
     pub(crate) listen: SocketAddr,
     pub(crate) thread_pool: bool,
-    pub(crate) workers: usize,
+    pub(crate) workers: ThreadPoolAttr,
     pub(crate) max_workers: usize,
+    pub(crate) max_queue: usize,
     pub(crate) grace: Duration,
     pub(crate) max_connections: usize,
     pub(crate) reserved_connections: usize,
@@ -45,12 +50,12 @@ pub(crate) struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Args {
             listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
             thread_pool: true,
-            workers,
+            workers: workers(0),
             max_workers: 0,
+            max_queue: usize::MAX,
             grace: Duration::from_secs(3),
             max_connections: 10_000,
             reserved_connections: 3,
@@ -72,6 +77,7 @@ pub(crate) fn parse(
     let mut parser = lexopt::Parser::from_args(words);
     let mut args = Args::default();
     let mut allow_remote = false;
+    let mut workers_said = 0;
     while let Some(word) = parser.next().map_err(|e| e.to_string())? {
         let option = match word {
             Long(option) => option.to_string(),
@@ -98,7 +104,16 @@ pub(crate) fn parse(
                     other => return Err(expected("on or off", other)),
                 };
             }
-            "workers" => args.workers = number(&option, &value()?, 1..=4096)?,
+            "workers" => {
+                args.workers = workers(number(&option, &value()?, 1..=MAX_THREADS)?);
+                workers_said += 1;
+            }
+            "thread-pool-attr" => {
+                let said = value()?.parse();
+                args.workers = said.map_err(|e: InvalidAttr| invalid(&e))?;
+                workers_said += 1;
+            }
+            "max-queue" => args.max_queue = number(&option, &value()?, 1..=1_000_000)?,
             "max-workers" => args.max_workers = number(&option, &value()?, 1..=4096)?,
             "grace" => {
                 let text = value()?;
@@ -132,8 +147,8 @@ pub(crate) fn parse(
             args.listen.ip()
         ));
     }
-    if args.max_workers == 0 {
-        args.max_workers = 8 * args.workers;
+    if workers_said > 1 {
+        return Err("--workers and --thread-pool-attr say the same: expected one of them".into());
     }
     if args.reserved_connections >= args.max_connections {
         return Err(format!(
@@ -145,6 +160,15 @@ pub(crate) fn parse(
         args.admins.push("omm".into());
     }
     Ok(Some(args))
+}
+
+/// So many in one group; 0 means one per core.
+fn workers(thread_num: usize) -> ThreadPoolAttr {
+    ThreadPoolAttr { thread_num, group_num: 1, binding: Binding::None }
+}
+
+pub(crate) fn invalid(error: &InvalidAttr) -> String {
+    format!("{error} {}", error.detail())
 }
 
 fn number(option: &str, text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
@@ -171,7 +195,8 @@ mod tests {
     fn what_is_given_is_taken() {
         let args = parsed("--listen 127.0.0.1:0 --thread-pool=off --workers 3 --admin a --admin b");
         let args = args.unwrap().unwrap();
-        assert_eq!((args.listen.port(), args.thread_pool, args.workers), (0, false, 3));
+        assert_eq!((args.listen.port(), args.thread_pool), (0, false));
+        assert_eq!(args.workers.to_string(), "3, 1, (nobind)");
         assert_eq!(args.admins, ["a", "b"]);
         assert_eq!(parsed("").unwrap().unwrap().admins, ["omm"]);
         assert_eq!(parsed("--help"), Ok(None));

@@ -78,6 +78,10 @@ impl Connection {
         })
     }
 
+    pub(crate) fn socket(&self) -> io::Result<TcpStream> {
+        self.stream.socket()
+    }
+
     /// Serves the client until it leaves, on a thread of its own.
     pub(crate) fn serve(&mut self, session: &mut Attached<'_>) -> Result<(), Interrupt> {
         let result = loop {

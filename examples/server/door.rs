@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Door {
     shared: Arc<Shared>,
-    pool: Option<Pool>,
+    pool: Option<Arc<Pool>>,
     listener: TcpListener,
     /// A descriptor kept back, to be closed for a client that is to be told that there are
     /// none. Without it nobody is accepted.
@@ -52,7 +52,7 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        pool: Option<Pool>,
+        pool: Option<Arc<Pool>>,
         listener: TcpListener,
     ) -> io::Result<Door> {
         listener.set_nonblocking(true)?;
@@ -103,7 +103,7 @@ impl Door {
                 return;
             }
             match self.listener.accept() {
-                Ok((socket, _)) => match take_in(&self.shared, self.pool.as_ref(), socket) {
+                Ok((socket, _)) => match take_in(&self.shared, self.pool.as_deref(), socket) {
                     Ok(Some(session)) => {
                         let limit = self.shared.authentication_timeout;
                         self.newcomers.push_back((Instant::now() + limit, session));

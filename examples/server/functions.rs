@@ -91,6 +91,8 @@ pub(crate) fn define(
     let at = shared.clone();
     define.function("safepoint_activity", 0, move |_, _| Ok(activity::snapshot(&at)))?;
     let at = shared.clone();
+    define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at)))?;
+    let at = shared.clone();
     define.function("pg_terminate_session", 2, move |call, left| {
         let author = author();
         answer(call, left, |thread, session| {
@@ -136,6 +138,12 @@ pub(crate) fn define(
     if shared.test_functions {
         define.function("safepoint_test_panic", 0, |_, _| -> rusqlite::Result<Option<i64>> {
             panic!("safepoint_test_panic() was called")
+        })?;
+        // What an engine does that knows nothing of sessions: nobody can end this.
+        define.function("safepoint_test_stall", 1, |call, _| -> rusqlite::Result<Option<i64>> {
+            let Number::Int(milliseconds) = number(call, 0)? else { return Ok(None) };
+            std::thread::sleep(Duration::from_millis(milliseconds.try_into().unwrap_or(0)));
+            Ok(Some(1))
         })?;
     }
     Ok(())

@@ -2,13 +2,13 @@
 //! in order.
 
 use crate::Pool;
-use crate::args::Args;
+use crate::args::{self, Args};
 use crate::connection::Connection;
 use crate::door::Door;
 use crate::engine;
 use crate::shared::Shared;
 use crate::wire::Fields;
-use safepoint::pool::{Client, Config, End};
+use safepoint::pool::{Client, Config, End, ServeError};
 use safepoint::{
     Author, Description, Drained, OpenError, Session, SessionId, Terminate, Thread, When,
 };
@@ -76,8 +76,21 @@ impl Server {
         let shared = Arc::new(Shared::new(args, database));
         let threads = |e: io::Error| format!("can't start threads: {e}");
         let pool = if args.thread_pool {
-            let config = Config::new(args.workers).max_workers(args.max_workers);
-            Some(Pool::start(shared.manager.clone(), &config).map_err(threads)?)
+            let layout = args.workers.layout().map_err(|e| args::invalid(&e))?;
+            if let Some(warning) = layout.warning() {
+                eprintln!("server: {warning}");
+            }
+            let config = Config::from(layout).max_queue(args.max_queue);
+            let most = match args.max_workers {
+                0 => 8 * config.workers(),
+                most => most,
+            };
+            let config = config.max_workers(most);
+            let pool = Pool::start(shared.manager.clone(), &config).map_err(threads)?;
+            let pool = Arc::new(pool);
+            // Set once, here.
+            let _ = shared.pool.set(Arc::downgrade(&pool));
+            Some(pool)
         } else {
             None
         };
@@ -122,7 +135,14 @@ pub(crate) fn take_in(
         (Some(pool), _) => {
             // One that fails here has gone already.
             let Ok(connection) = Connection::new(shared.clone(), socket) else { return Ok(None) };
-            Ok(pool.serve(session, connection).ok().map(|()| id))
+            match pool.serve(session, connection) {
+                Ok(()) => Ok(Some(id)),
+                Err(ServeError::Overloaded(connection)) => match connection.socket() {
+                    Ok(socket) => Err((socket, TOO_MANY)),
+                    Err(_) => Ok(None),
+                },
+                Err(_) => Ok(None),
+            }
         }
         (None, Some(thread)) => match serve_alone(shared.clone(), session, thread, socket) {
             Ok(()) => Ok(Some(id)),

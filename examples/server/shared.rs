@@ -1,11 +1,13 @@
 //! What all sessions of the server share.
 
+use crate::Pool;
 use crate::args::Args;
 use crate::keys::CancelKeys;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::SecretKey;
 use safepoint::{Author, Cancel, SessionManager, ThreadModel};
 use std::path::PathBuf;
+use std::sync::{OnceLock, Weak};
 use std::time::Duration;
 
 pub(crate) struct Shared {
@@ -16,6 +18,8 @@ pub(crate) struct Shared {
     /// How long a client may take to say who it is.
     pub(crate) authentication_timeout: Duration,
     pub(crate) test_functions: bool,
+    /// Whoever accepts connections owns the pool; its connections own this.
+    pub(crate) pool: OnceLock<Weak<Pool>>,
 }
 
 impl Shared {
@@ -31,6 +35,7 @@ impl Shared {
             admins: args.admins.clone(),
             authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
+            pool: OnceLock::new(),
         }
     }
 

@@ -136,6 +136,11 @@ impl Stream {
         let _ = self.write_now(&mut bytes);
     }
 
+    /// The socket once more, for someone else to say the last words.
+    pub(crate) fn socket(&self) -> io::Result<TcpStream> {
+        self.socket.try_clone()
+    }
+
     /// Closes the connection. What the client has sent and nobody read is read first, for to
     /// close over it would be to reset the connection, and the last words might be lost.
     pub(crate) fn close(&self) {

@@ -144,6 +144,15 @@ impl Layout {
         Some(vec![cpus[turn]])
     }
 
+    /// The sets of CPUs that the threads of a group take in turn; none where they are not bound.
+    pub(super) fn turns_of_group(&self, group: usize) -> Vec<Vec<usize>> {
+        match self.cpus_of_group(group) {
+            None => Vec::new(),
+            Some(all) if self.whole_group => vec![all],
+            Some(each) => each.into_iter().map(|cpu| vec![cpu]).collect(),
+        }
+    }
+
     /// Binds the calling thread to the CPUs of that thread of that group. Where it is not to
     /// be bound, nothing is done.
     ///

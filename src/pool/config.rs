@@ -1,42 +1,60 @@
 //! What a pool is started with.
 
+#[cfg(not(safepoint_shuttle))]
+use super::binding::Layout;
 use super::queue::Size;
 
-/// How many workers a pool has, and how they are grouped.
+/// How many workers a pool has, in how many groups, and how many may wait for them.
+///
+/// One group whose workers the system puts where it likes:
 ///
 /// ```
 /// use safepoint::pool::Config;
-/// let config = Config::new(4).max_workers(64).groups(2);
+/// let config = Config::new(4).max_workers(64);
+/// ```
+///
+/// As openGauss's `thread_pool_attr` says:
+///
+/// ```
+/// use safepoint::pool::{Config, ThreadPoolAttr};
+/// let attr: ThreadPoolAttr = "16, 2, (nobind)".parse()?;
+/// let config = Config::from(attr.layout()?).max_workers(64);
+/// # Ok::<(), safepoint::pool::InvalidAttr>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    workers: usize,
+    groups: Vec<Share>,
     max_workers: usize,
-    groups: usize,
     max_queue: usize,
-    cpus: Vec<Option<Vec<usize>>>,
 }
+
+/// What one group has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Share {
+    workers: usize,
+    cpus: Cpus,
+}
+
+/// The CPUs that the workers of a group take in turn: each is bound to one of these sets. None
+/// where they are not bound.
+pub(super) type Cpus = Vec<Vec<usize>>;
 
 impl Config {
     /// A pool of `workers` threads, at least one, in one group; no more are added.
     #[must_use]
     pub fn new(workers: usize) -> Config {
-        let workers = workers.max(1);
-        Config { workers, max_workers: workers, groups: 1, max_queue: usize::MAX, cpus: Vec::new() }
+        Config::of(vec![Share { workers: workers.max(1), cpus: Cpus::new() }])
+    }
+
+    fn of(groups: Vec<Share>) -> Config {
+        Config { groups, max_workers: 0, max_queue: usize::MAX }
     }
 
     /// How many workers there are at most, in all groups together, where sessions wait and all
-    /// workers are stuck.
+    /// workers are stuck. Each group may always have those that it starts with.
     #[must_use]
     pub fn max_workers(self, max_workers: usize) -> Config {
         Config { max_workers, ..self }
-    }
-
-    /// How many groups there are, each with a share of the sessions, and with workers, a queue
-    /// and a listener of its own. Each has at least one worker.
-    #[must_use]
-    pub fn groups(self, groups: usize) -> Config {
-        Config { groups: groups.max(1), ..self }
     }
 
     /// With so many sessions waiting for a worker of its group, a newcomer is turned away.
@@ -45,39 +63,49 @@ impl Config {
         Config { max_queue, ..self }
     }
 
-    /// The CPUs that the workers of group 0, 1, … are bound to.
+    /// How many workers the pool starts with.
     #[must_use]
-    pub fn cpus(self, cpus: Vec<Option<Vec<usize>>>) -> Config {
-        Config { cpus, ..self }
+    pub fn workers(&self) -> usize {
+        self.groups.iter().map(|group| group.workers).sum()
     }
 
-    pub(super) fn group_count(&self) -> usize {
-        self.groups
+    /// What each group has; those that may be added are shared as the first ones are.
+    pub(super) fn shares(&self) -> impl Iterator<Item = (Size, Cpus)> {
+        let (all, max_workers) = (self.workers(), self.max_workers);
+        self.groups.iter().map(move |Share { workers: least, cpus }| {
+            let most = (max_workers * least / all).max(*least);
+            (Size { least: *least, most, queue: self.max_queue }, cpus.clone())
+        })
     }
+}
 
-    /// Each group's share, the remainder going to the first.
-    pub(super) fn share(&self, group: usize) -> (Size, Option<Vec<usize>>) {
-        let share =
-            |total: usize| (total / self.groups + usize::from(group < total % self.groups)).max(1);
-        let least = share(self.workers);
-        let most = share(self.max_workers).max(least);
-        let cpus = self.cpus.get(group).cloned().flatten();
-        (Size { least, most, queue: self.max_queue }, cpus)
+#[cfg(not(safepoint_shuttle))]
+impl From<Layout> for Config {
+    fn from(layout: Layout) -> Config {
+        let share = |group| Share {
+            workers: layout.threads_of_group(group),
+            cpus: layout.turns_of_group(group),
+        };
+        Config::of((0..layout.groups()).map(share).collect())
     }
 }
 
 #[cfg(all(test, not(safepoint_shuttle)))]
 mod tests {
     use super::*;
+    use crate::pool::ThreadPoolAttr;
+
+    fn sizes(config: &Config) -> Vec<(usize, usize)> {
+        config.shares().map(|(size, _)| (size.least, size.most)).collect()
+    }
 
     #[test]
     fn groups_share_the_workers() {
-        let config = Config::new(5).max_workers(9).groups(2);
-        let shares = [0, 1].map(|group| config.share(group).0);
-        assert_eq!(shares.map(|size| size.least), [3, 2]);
-        assert_eq!(shares.map(|size| size.most), [5, 4]);
-        let scarce = Config::new(0).groups(3);
-        assert!((0..3).all(|group| scarce.share(group).0.least == 1));
-        assert!((0..3).all(|group| scarce.share(group).0.most == 1));
+        let config =
+            |attr: &str| Config::from(attr.parse::<ThreadPoolAttr>().unwrap().layout().unwrap());
+        assert_eq!(sizes(&config("6, 2").max_workers(20)), [(3, 10), (3, 10)]);
+        assert_eq!(sizes(&config("6, 2")), [(3, 3), (3, 3)]);
+        assert_eq!(sizes(&Config::new(0).max_workers(7)), [(1, 7)]);
+        assert!(config("6, 2").shares().all(|(_, cpus)| cpus.is_empty()));
     }
 }

@@ -31,7 +31,8 @@
 //! are added, up to [`MAX_LANES`] in each group.
 //!
 //! **Groups.** Each has its share of the sessions, and workers, a queue, a listener and a lane of
-//! its own. A session belongs to one group, that with the fewest as it came.
+//! its own. A session belongs to one group, that with the fewest as it came. [`ThreadPoolAttr`] says
+//! how many there are, and on which CPUs their workers run.
 
 #[cfg(not(safepoint_shuttle))]
 mod attr;
@@ -71,6 +72,7 @@ pub use attr::{Binding, InvalidAttr, MAX_GROUPS, MAX_THREADS, ThreadPoolAttr};
 #[cfg(not(safepoint_shuttle))]
 pub use binding::Layout;
 pub use config::Config;
+use config::Cpus;
 #[cfg(safepoint_shuttle)]
 pub use poller::Descriptor;
 pub use status::{GroupStatus, WorkerStatus};
@@ -144,8 +146,6 @@ pub enum End {
     Interrupted(Interrupt),
     /// The client asked for it, or the pool is gone.
     Closed,
-    /// It was never served: too many wait already.
-    Refused,
     /// A panic unwound out of [`Client::ready`].
     Panicked,
 }
@@ -167,7 +167,7 @@ struct Group<C: Client> {
     poller: Poller,
     seats: Mutex<Seats<C>>,
     size: Size,
-    cpus: Option<Vec<usize>>,
+    cpus: Cpus,
     workers: Mutex<Slab<Arc<status::WorkerState>>>,
     last_worker: AtomicU64,
 }
@@ -184,28 +184,34 @@ fn place_of(token: u64) -> usize {
 }
 
 /// Why a pool did not take a session in.
-#[derive(Debug)]
 #[non_exhaustive]
-pub enum ServeError {
-    /// As many wait for a worker already as [`Config::max_queue`] allows.
-    Overloaded,
+pub enum ServeError<C> {
+    /// As many wait for a worker already as [`Config::max_queue`] allows. The connection comes
+    /// back, and its session is closed.
+    Overloaded(C),
     /// The system can't watch the descriptor.
     Io(io::Error),
 }
 
-impl fmt::Display for ServeError {
+impl<C> fmt::Debug for ServeError<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<C> fmt::Display for ServeError<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServeError::Overloaded => f.write_str("too many sessions wait for a worker already"),
+            ServeError::Overloaded(_) => f.write_str("too many sessions wait for a worker already"),
             ServeError::Io(error) => write!(f, "the connection can't be watched: {error}"),
         }
     }
 }
 
-impl std::error::Error for ServeError {
+impl<C> std::error::Error for ServeError<C> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ServeError::Overloaded => None,
+            ServeError::Overloaded(_) => None,
             ServeError::Io(error) => Some(error),
         }
     }
@@ -219,11 +225,12 @@ impl<C: Client> Pool<C> {
     /// their threads.
     pub fn start(manager: SessionManager, config: &Config) -> io::Result<Pool<C>> {
         let mut pool = Pool { manager, groups: Vec::new() };
-        for number in 0..config.group_count() {
-            let (size, cpus) = config.share(number);
+        let shares: Vec<_> = config.shares().collect();
+        let alone = shares.len() == 1;
+        for (number, (size, cpus)) in shares.into_iter().enumerate() {
             let group = Arc::new(Group {
                 number,
-                alone: config.group_count() == 1,
+                alone,
                 manager: pool.manager.clone(),
                 queue: Queue::new(size),
                 poller: Poller::new()?,
@@ -251,15 +258,13 @@ impl<C: Client> Pool<C> {
     /// Takes a session and its connection in. It is served when there is something to read.
     ///
     /// # Errors
-    /// [`ServeError`]. Then the session has been ended, the client told [`End::Refused`] or
-    /// [`End::Closed`].
-    pub fn serve(&self, session: Session, mut client: C) -> Result<(), ServeError> {
+    /// [`ServeError`]. Then the session has ended.
+    pub fn serve(&self, session: Session, client: C) -> Result<(), ServeError<C>> {
         let group = self.groups.iter().min_by_key(|group| group.sessions());
         // There is at least one.
         let Some(group) = group else { return Ok(()) };
         if group.queue.is_full() {
-            client.end(&session, End::Refused);
-            return Err(ServeError::Overloaded);
+            return Err(ServeError::Overloaded(client));
         }
         Seat::take_in(group, session, client).map_err(ServeError::Io)
     }
@@ -301,10 +306,9 @@ impl<C: Client> Group<C> {
         if self.alone { what.to_owned() } else { format!("{what} of group {}", self.number) }
     }
 
-    fn next_worker(&self) -> String {
-        // Relaxed: it is a number in a name.
-        let number = self.last_worker.fetch_add(1, Ordering::Relaxed) + 1;
-        self.name(&format!("worker {number}"))
+    fn next_worker(&self) -> u64 {
+        // Relaxed: nothing else hangs on it.
+        self.last_worker.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Starts a thread that counts already.
@@ -327,8 +331,16 @@ impl<C: Client> Group<C> {
         Builder::new().name(name.into()).spawn(body).map(drop)
     }
 
-    /// Binds the calling thread to the group's CPUs, if it has any.
-    fn bind(&self) {}
+    /// Binds the calling thread, the worker of that number, to its CPUs, if it has any. Where the
+    /// system does not let it, it runs elsewhere.
+    fn bind(&self, worker: u64) {
+        #[cfg(not(safepoint_shuttle))]
+        if !self.cpus.is_empty() {
+            let _ = binding::bind(&self.cpus[worker as usize % self.cpus.len()]);
+        }
+        #[cfg(safepoint_shuttle)]
+        let _ = worker;
+    }
 
     fn sessions(&self) -> usize {
         self.seats.lock().slab.len()

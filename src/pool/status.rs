@@ -32,8 +32,8 @@ pub struct GroupStatus {
     pub queued: usize,
     /// Those that are with a thread.
     pub running: usize,
-    /// The CPUs that its workers are bound to, if they are.
-    pub cpus: Option<Vec<usize>>,
+    /// The CPUs that its workers are bound to; none where they are not bound.
+    pub cpus: Vec<usize>,
     /// Its threads that run sessions.
     pub threads: Vec<WorkerStatus>,
 }
@@ -124,7 +124,7 @@ impl<C: Client> Group<C> {
             sessions: self.sessions(),
             queued: counts.queued,
             running: threads.iter().filter(|thread| thread.session.is_some()).count(),
-            cpus: self.cpus.clone(),
+            cpus: self.cpus.concat(),
             threads,
         }
     }

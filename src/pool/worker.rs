@@ -42,15 +42,16 @@ impl<C: Client> Worker<C> {
 
 /// Starts a worker that counts already.
 pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
-    let name = group.next_worker();
+    let number = group.next_worker();
+    let name = group.name(&format!("worker {number}"));
     Worker::register(group, &name, false)
-        .and_then(|worker| group.spawn(&name, move |group| serve(group, &worker)))
+        .and_then(|worker| group.spawn(&name, move |group| serve(group, &worker, number)))
         .inspect_err(|_| group.queue.worker_started(false))
 }
 
-fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>) {
+fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
     group.queue.worker_started(true);
-    group.bind();
+    group.bind(number - 1);
     has_place(Arc::new(group.clone()));
     let mut events = Events::with_capacity(1);
     let mut waited = None;

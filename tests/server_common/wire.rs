@@ -290,6 +290,14 @@ impl Wire {
         cancel(self.address, self.pid, &self.key);
     }
 
+    /// Whether nothing has come that was not read.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.socket.set_nonblocking(true).expect("a socket");
+        let silent = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).expect("a socket");
+        self.buffer.is_empty() && silent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// No more is said; the answers can still be read.
     pub(crate) fn hang_up(&self) {
         let _ = self.socket.shutdown(Shutdown::Write);
