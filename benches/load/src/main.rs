@@ -47,11 +47,11 @@ fn main() -> ExitCode {
     if let Some(first) = &report.errors.first {
         eprintln!("load: {} errors, the first: {first}", report.errors.count);
     }
-    if let Some(file) = &args.json {
-        if let Err(error) = std::fs::write(file, format!("{:#}\n", report.json(&args))) {
-            eprintln!("load: {}: {error}", file.display());
-            failed = true;
-        }
+    if let Some(file) = &args.json
+        && let Err(error) = std::fs::write(file, format!("{:#}\n", report.json(&args)))
+    {
+        eprintln!("load: {}: {error}", file.display());
+        failed = true;
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
