@@ -97,12 +97,15 @@ load() {
   [ -s "$work/table" ] || sed -n 1,2p "$work/rows" >"$work/table"
   # Connections are reported once, with the memory that they take.
   grep -v -e '^| server' -e '^|---' -e '| open, busy |' "$work/rows" |
-    { [ "$what" = kill-all ] && cat || grep -v '| open, idle |' || true; } >>"$work/table"
+    { grep -v '| open, idle |.*|  |$' || true; } >>"$work/table"
 }
 
 throughput() {
   local label=$1 count
   shift
+  # What was run before leaves memory to be used again, so this comes first.
+  load "$label, just started" throughput --idle "$idle" --busy 1 --seconds 1 \
+    --server-pid "$server_pid" "$@"
   for count in "${clients[@]}"; do
     load "$label" throughput --idle 0 --busy "$count" --seconds "$seconds" "$@"
   done
@@ -113,8 +116,7 @@ kills() {
   local label=$1
   shift
   load "$label, busy with select 1" kill-one-by-one --idle "$idle" --busy 2 --busy-statement 'select 1' "$@"
-  load "$label, busy with select 1" kill-all --idle "$idle" --busy 2 --busy-statement 'select 1' \
-    --server-pid "$server_pid" "$@"
+  load "$label, busy with select 1" kill-all --idle "$idle" --busy 2 --busy-statement 'select 1' "$@"
   load "$label, busy with endless work" kill-one-by-one --idle "$idle" --busy 2 "$@"
 }
 
