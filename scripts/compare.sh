@@ -45,16 +45,18 @@ stop() {
 trap 'stop; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# PostgreSQL and MariaDB don't run as root.
-as() {
+# PostgreSQL and MariaDB don't run as root. This becomes the command, so that in the background
+# its pid is the server's own.
+become() {
   local user=$1
   shift
   if [ "$(id -u)" = 0 ]; then
-    setpriv --reuid="$user" --regid="$user" --init-groups "$@"
+    exec setpriv --reuid="$user" --regid="$user" --init-groups "$@"
   else
-    "$@"
+    exec "$@"
   fi
 }
+as() { (become "$@"); }
 
 private_folder() {
   mkdir "$work/$1"
@@ -157,7 +159,7 @@ postgresql() {
   port=$(free_port)
   private_folder postgres
   as postgres "$pg_bin/initdb" -D "$work/postgres/data" -U omm -A trust -E UTF8 --no-sync >"$work/log" 2>&1
-  as postgres "$pg_bin/postgres" -D "$work/postgres/data" -p "$port" -h 127.0.0.1 -k "$work/postgres" \
+  become postgres "$pg_bin/postgres" -D "$work/postgres/data" -p "$port" -h 127.0.0.1 -k "$work/postgres" \
     -c max_connections=$((idle + 200)) >"$work/log" 2>&1 &
   server_pid=$!
   wait_for "$work/log" "$pg_bin/pg_isready" -q -h 127.0.0.1 -p "$port"
@@ -173,7 +175,7 @@ mariadb() {
   private_folder mysql
   as mysql mariadb-install-db --no-defaults --datadir="$work/mysql/data" \
     --auth-root-authentication-method=normal --skip-test-db >"$work/log" 2>&1
-  as mysql mariadbd --no-defaults --datadir="$work/mysql/data" --socket="$work/mysql/socket" \
+  become mysql mariadbd --no-defaults --datadir="$work/mysql/data" --socket="$work/mysql/socket" \
     --bind-address=127.0.0.1 --port="$port" --skip-name-resolve --thread-handling=pool-of-threads \
     --max-connections=$((idle + 200)) --max-connect-errors=1000000 --back-log=1000 \
     >"$work/log" 2>&1 &
