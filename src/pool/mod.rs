@@ -9,7 +9,7 @@
 //! itself ends them (below). Then come those whose client says [`Priority::First`], newcomers and
 //! administrators; then the rest, in the order in which they turned ready. Of [`FIRST_IN_A_ROW`]
 //! and one taken, at least one is of the rest, and a client that has more to do already
-//! ([`Next::Again`]) goes to the end of the queue: nobody waits for ever. This order holds among
+//! ([`Next::Again`]) goes to the end of its queue: nobody waits for ever. This order holds among
 //! those in the queue. What turns ready while workers come and go gets there within 2 ms, or is
 //! served before that.
 //!

@@ -145,6 +145,15 @@ impl<C: Client> Jobs<C> {
         self.first.len() + self.in_order.len()
     }
 
+    fn put(&mut self, seat: Arc<Seat<C>>, priority: Priority) {
+        match priority {
+            Priority::First => {
+                self.first.push_back(Job { seat, since: now(), looked_at: false });
+            }
+            Priority::InOrder => self.in_order.push_back(seat),
+        }
+    }
+
     /// The order: those who go first, but of so many in a row one of the others.
     fn take(&mut self) -> Option<Arc<Seat<C>>> {
         let others_turn = self.firsts_in_a_row >= FIRST_IN_A_ROW && !self.in_order.is_empty();
@@ -183,23 +192,18 @@ impl<C: Client> Queue<C> {
         if jobs.closed {
             return Err(Closed);
         }
-        match priority {
-            Priority::First => {
-                jobs.first.push_back(Job { seat, since: now(), looked_at: false });
-            }
-            Priority::InOrder => jobs.in_order.push_back(seat),
-        }
+        jobs.put(seat, priority);
         Ok(self.call_worker(&mut jobs))
     }
 
     /// As `push`, by a worker that is about to take the next: it needs no other for one.
-    pub(super) fn push_back(&self, seat: Arc<Seat<C>>) -> Result<Call, Closed> {
+    pub(super) fn push_back(&self, seat: Arc<Seat<C>>, priority: Priority) -> Result<Call, Closed> {
         let mut jobs = self.jobs.lock();
         if jobs.closed {
             return Err(Closed);
         }
         let alone = jobs.len() == 0;
-        jobs.in_order.push_back(seat);
+        jobs.put(seat, priority);
         Ok(if alone { Call::Nobody } else { self.call_worker(&mut jobs) })
     }
 

@@ -59,6 +59,11 @@ fn ask<T>(client: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(client)).ok()
 }
 
+/// A client that panics over this takes its turn.
+pub(super) fn priority_of<C: Client>(client: &C) -> Priority {
+    ask(|| client.priority()).unwrap_or(Priority::InOrder)
+}
+
 /// Arms the socket again; `false` where it can't be watched any more.
 pub(super) fn arm<C: Client>(group: &Group<C>, client: &C, seat: &Seat<C>) -> bool {
     let armed = ask(|| group.poller.arm(client.as_fd(), seat.token));
@@ -119,7 +124,7 @@ impl<C: Client> Seat<C> {
         match std::mem::replace(&mut *state, State::Gone) {
             State::Idle(conn) => {
                 conn.session.queue();
-                let priority = ask(|| conn.client.priority()).unwrap_or(Priority::InOrder);
+                let priority = priority_of(&conn.client);
                 *state = State::Queued(conn);
                 Some(priority)
             }

@@ -2,7 +2,7 @@
 
 use super::poller::{Event, Events};
 use super::queue::{Call, Turn, Waited};
-use super::seat::{Conn, Seat, State, arm};
+use super::seat::{Conn, Seat, State, arm, priority_of};
 use super::status::{Watched, WorkerState};
 use super::{Client, End, Group, Next, Priority};
 use crate::blocking::{Place, has_place};
@@ -155,10 +155,11 @@ pub(super) fn run<C: Client>(
             }
         }
         Ok(Outcome::Back { seat: mut place, again: true, over }) => {
+            let priority = priority_of(&conn.client);
             *place = State::Queued(conn);
             drop(place);
             over.complete();
-            match group.queue.push_back(seat.clone()) {
+            match group.queue.push_back(seat.clone(), priority) {
                 Ok(call) => group.answer(call),
                 Err(_) => seat.close(),
             }
