@@ -5,6 +5,8 @@ mod functions;
 mod infer;
 mod schema;
 
+pub(crate) use infer::Known;
+
 use rusqlite::{Connection, Statement};
 
 use crate::split::starts_with;
@@ -25,6 +27,7 @@ pub(crate) fn columns_of(
     stmt: &Statement<'_>,
     sql: &str,
     functions: &dyn Fn(&str) -> Option<PgType>,
+    known: &Known,
 ) -> rusqlite::Result<Vec<Column>> {
     let declared: Vec<(String, Option<PgType>)> = stmt
         .columns()
@@ -39,7 +42,7 @@ pub(crate) fn columns_of(
     } else if stmt.is_explain() != 0 {
         declared.iter().map(|(name, _)| explain_type(name)).collect()
     } else {
-        infer::result_types(conn, stmt, sql, functions)?
+        infer::result_types(conn, stmt, sql, functions, known)?
     };
     Ok(declared
         .into_iter()

@@ -1,12 +1,13 @@
 //! SQLite, with safe points and interruptible lock waits.
 
 use crate::activity;
+use crate::describe::{Column, Known, columns_of};
 use crate::functions::{self, Left};
 use crate::shared::Shared;
 use crate::wire::Fields;
 use rusqlite::ffi;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
-use rusqlite::{Connection, Error, OpenFlags};
+use rusqlite::{Connection, Error, OpenFlags, Statement};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ const CACHED_STATEMENTS: usize = 64;
 pub(crate) struct Engine {
     pub(crate) connection: Connection,
     pub(crate) left: Arc<Left>,
+    known: Known,
 }
 
 /// Makes the database file ready for many connections.
@@ -46,7 +48,16 @@ impl Engine {
         connection.execute_batch(activity::VIEWS)?;
         connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
         connection.authorizer(Some(authorize))?;
-        Ok(Engine { connection, left })
+        Ok(Engine { connection, left, known: Known::default() })
+    }
+
+    /// The columns of the result of `statement`, which was prepared from `sql`.
+    pub(crate) fn columns_of(
+        &self,
+        statement: &Statement<'_>,
+        sql: &str,
+    ) -> rusqlite::Result<Vec<Column>> {
+        columns_of(&self.connection, statement, sql, &functions::returns, &self.known)
     }
 
     pub(crate) fn in_transaction(&self) -> bool {

@@ -3,7 +3,6 @@
 use crate::compat::{self, Rewrite};
 use crate::describe::{self, Column, Parameters};
 use crate::engine::Engine;
-use crate::functions;
 use crate::settings::{self, Setting};
 use crate::split;
 use crate::types::PgType;
@@ -114,12 +113,10 @@ pub(crate) fn prepare(engine: &Engine, text: &str, oids: Vec<u32>) -> Result<Pre
     match (plan.own_columns(), &plan) {
         (Some(columns), _) => prepared.columns = columns,
         (None, Plan::Sqlite(statements)) if statements.len() == 1 => {
-            let connection = &engine.connection;
             let compiled =
-                connection.prepare_cached(&statements[0]).map_err(|e| engine.error(&e))?;
+                engine.connection.prepare_cached(&statements[0]).map_err(|e| engine.error(&e))?;
             prepared.parameters = describe::parameters(&compiled)?;
-            let columns =
-                describe::columns_of(connection, &compiled, &statements[0], &functions::returns);
+            let columns = engine.columns_of(&compiled, &statements[0]);
             prepared.columns = columns.map_err(|e| engine.error(&e))?;
         }
         _ => {}

@@ -2,7 +2,6 @@
 
 use crate::describe::{self, Column};
 use crate::engine::Engine;
-use crate::functions;
 use crate::plan::{Plan, Prepared, plan, sql_error};
 use crate::settings::{REPORTED, Setting, Settings};
 use crate::shared::Shared;
@@ -233,9 +232,7 @@ impl Runner {
                     let message = "there is no parameter $1: a simple query has none";
                     return Err(Fields::new("ERROR", "42P02", message).into());
                 }
-                described =
-                    describe::columns_of(connection, &compiled, statement, &functions::returns)
-                        .map_err(fail)?;
+                described = self.engine.columns_of(&compiled, statement).map_err(fail)?;
                 if !described.is_empty() {
                     answer.outgoing.row_description(&described, &[]);
                 }

@@ -1,6 +1,7 @@
 //! The types of a statement's results, followed through the program that SQLite compiled it to:
 //! <https://sqlite.org/opcode.html>.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use rusqlite::{Connection, Result, Statement};
@@ -52,13 +53,39 @@ struct Program<'a> {
     results: Vec<Ty>,
 }
 
+/// What statements that touch no table return, by their text. Nothing that happens to the
+/// schema changes that.
+#[derive(Default)]
+pub(crate) struct Known(RefCell<HashMap<String, Vec<PgType>>>);
+
+/// How many of them are kept.
+const KNOWN: usize = 64;
+
 pub(super) fn result_types(
     conn: &Connection,
     stmt: &Statement<'_>,
     sql: &str,
     functions: &dyn Fn(&str) -> Option<PgType>,
+    known: &Known,
 ) -> Result<Vec<PgType>> {
+    if let Some(types) = known.0.borrow().get(sql) {
+        return Ok(types.clone());
+    }
     let ops = explain(conn, sql)?;
+    let types = follow(conn, stmt, functions, &ops)?;
+    let touches = |op: &Op| op.opcode.contains("Open");
+    if !ops.iter().any(touches) && known.0.borrow().len() < KNOWN {
+        known.0.borrow_mut().insert(sql.to_owned(), types.clone());
+    }
+    Ok(types)
+}
+
+fn follow(
+    conn: &Connection,
+    stmt: &Statement<'_>,
+    functions: &dyn Fn(&str) -> Option<PgType>,
+    ops: &[Op],
+) -> Result<Vec<PgType>> {
     let parameters = (1..=stmt.parameter_count())
         .map(|i| number(stmt.parameter_name(i)?)?.1)
         .map(|ty| ty.or(UNKNOWN))
@@ -73,7 +100,7 @@ pub(super) fn result_types(
         aggregates: HashMap::new(),
         results: vec![None; stmt.column_count()],
     };
-    program.run(&ops)?;
+    program.run(ops)?;
     Ok(program
         .results
         .into_iter()

@@ -25,7 +25,7 @@ fn columns(
     sql: &str,
     functions: &dyn Fn(&str) -> Option<PgType>,
 ) -> rusqlite::Result<Vec<Column>> {
-    columns_of(db, &db.prepare(sql)?, sql, functions)
+    columns_of(db, &db.prepare(sql)?, sql, functions, &Known::default())
 }
 
 fn types_in(db: &Connection, sql: &str) -> String {
