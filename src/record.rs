@@ -341,8 +341,12 @@ impl Record {
     /// Completes all receipts, truthfully.
     pub(crate) fn completed(&self, step: Step) -> Ended {
         self.statement_left(step).complete();
-        let spent = Slow { completed: true, ..Slow::default() };
-        let mut slow = std::mem::replace(&mut *self.slow.lock(), spent);
+        let mut slow = {
+            let mut slow = self.slow.lock();
+            let spent = std::mem::take(&mut *slow);
+            slow.completed = true;
+            spent
+        };
         let how = match slow.terminate.as_deref() {
             Some(t) if t.request.reason == Reason::InternalError => HowEnded::Panicked,
             Some(Terminating { seen: Some(seen), .. }) => HowEnded::Killed(seen.clone()),

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    LONG, MODELS, Stage, admin, assert_cancelled, assert_told, ended_by_both, eventually, kill,
-    kill_now, locked,
+    Count, LONG, MODELS, Stage, admin, assert_cancelled, assert_told, ended_by_both, eventually,
+    kill, kill_now, locked,
 };
 use safepoint::{Cancel, EndedBy, HowEnded, When};
 use std::future::{pending, poll_fn, ready};
@@ -251,6 +251,22 @@ fn a_cancel_does_not_end_a_wait_that_only_a_termination_ends() {
             });
             assert_told(&ended.unwrap_err());
         });
+    }
+}
+
+#[test]
+fn each_wait_is_ended_by_its_own_waker() {
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let attached = session.attach(&thread).unwrap();
+        let (before, spent) = Count::waker();
+        let (now, waker) = Count::waker();
+        assert_eq!(attached.wait(EndedBy::AnyInterrupt, &spent, || 1), Ok(1));
+        let ended = attached.wait(EndedBy::AnyInterrupt, &waker, || {
+            manager.terminate(id, kill_now()).unwrap();
+        });
+        assert_told(&ended.unwrap_err());
+        assert_eq!((before.get(), now.get()), (0, 1));
     }
 }
 
