@@ -128,12 +128,20 @@ impl Stream {
         let _ = self.socket.set_write_timeout(Some(PATIENCE));
         // Whoever does not read is not told.
         let _ = (&*self.socket).write_all(bytes);
+        let _ = self.socket.set_nonblocking(self.pooled);
     }
 
     /// The last words, from whichever thread: what the socket takes at once.
     pub(crate) fn say_last_now(&self, mut bytes: &[u8]) {
-        let _ = self.socket.set_nonblocking(true);
+        self.never_block();
         let _ = self.write_now(&mut bytes);
+    }
+
+    /// From here on. In a pool a socket that nobody reads from does not block anyway.
+    fn never_block(&self) {
+        if !self.pooled {
+            let _ = self.socket.set_nonblocking(true);
+        }
     }
 
     /// The socket once more, for someone else to say the last words.
@@ -144,7 +152,7 @@ impl Stream {
     /// Closes the connection. What the client has sent and nobody read is read first, for to
     /// close over it would be to reset the connection, and the last words might be lost.
     pub(crate) fn close(&self) {
-        let _ = self.socket.set_nonblocking(true);
+        self.never_block();
         let mut scrap = [0; 4096];
         for _ in 0..64 {
             if !matches!(self.read_now(&mut scrap), Ok(1..)) {
