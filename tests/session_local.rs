@@ -311,7 +311,7 @@ fn a_session_local_that_makes_itself_keeps_the_inner_value() {
     impl Layer {
         fn new() -> Layer {
             let depth = DEPTH.fetch_add(1, Ordering::Relaxed);
-            if depth % 2 == 0 {
+            if depth.is_multiple_of(2) {
                 assert_eq!(SELF.with(|inner| inner.0), depth + 1);
             }
             Layer(depth)
