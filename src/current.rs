@@ -34,19 +34,21 @@ pub(crate) fn check() -> Result<(), Interrupt> {
     })
 }
 
+/// A thread that ends, and has dropped its thread-locals, runs none.
 pub(crate) fn current() -> Option<Arc<Record>> {
-    CURRENT.with(|current| current.borrow().clone())
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
 /// Hides the thread's session while other sessions' code runs on it.
-#[cfg(all(target_os = "linux", not(safepoint_loom)))]
 pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
     struct Back(Option<Arc<Record>>);
     impl Drop for Back {
         fn drop(&mut self) {
-            CURRENT.with(|current| *current.borrow_mut() = self.0.take());
+            // A thread that has dropped its thread-locals had no session to hide.
+            let _ = CURRENT.try_with(|current| *current.borrow_mut() = self.0.take());
         }
     }
-    let _back = Back(CURRENT.with(|current| current.borrow_mut().take()));
+    let session = CURRENT.try_with(|current| current.borrow_mut().take());
+    let _back = Back(session.ok().flatten());
     run()
 }

@@ -6,6 +6,7 @@
 //! 3. `slow`: killers, and the runner and holder on their cold paths. It is held for a few
 //!    instructions; nothing is woken, called or waited for under it.
 //! 4. `about`: the runner for each described statement, and whoever looks.
+//! 5. `values`: the runner, and whoever ends the session. None is made or dropped under its lock.
 //!
 //! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
 //! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
@@ -22,6 +23,7 @@ use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
 use crate::registry::Numbered;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::twin::Twin;
+use crate::values::{Taken, Value, Values};
 use crate::word::{NoBegin, Slot, Snapshot, Step, Void, Word};
 use std::sync::Arc;
 use std::task::Waker;
@@ -36,6 +38,7 @@ pub(crate) struct Record {
     hold: AtomicU32,
     slow: Mutex<Slow>,
     about: Mutex<About>,
+    values: Values,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +123,7 @@ impl Record {
             hold: AtomicU32::new(0),
             slow: Mutex::new(Slow::default()),
             about: Mutex::new(about),
+            values: Values::default(),
         }
     }
 
@@ -165,6 +169,21 @@ impl Record {
 
     pub(crate) fn about<T>(&self, look: impl FnOnce(&mut About) -> T) -> T {
         look(&mut self.about.lock())
+    }
+
+    // Its session-local values.
+
+    pub(crate) fn value(&self, number: usize) -> Option<Value> {
+        self.values.get(number)
+    }
+
+    pub(crate) fn keep_value(&self, number: usize, first: &Value) -> Option<Value> {
+        let ended = || self.look().ended() && !Twin::LateLocalKept.is_on();
+        self.values.keep(number, first, ended)
+    }
+
+    pub(crate) fn take_values(&self) -> Option<Taken> {
+        self.values.take()
     }
 
     // Safe points.

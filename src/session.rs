@@ -173,10 +173,25 @@ impl Session {
 
     fn end(&self) -> Ended {
         let step = self.record.end();
+        if !Twin::LocalsDroppedAfterReceipts.is_on() {
+            self.drop_values();
+        }
         self.place.home.sessions.remove(self.record.number());
         // Whoever learns from a receipt that it has ended finds its place free.
         self.place.give_back();
-        self.record.completed(step)
+        let ended = self.record.completed(step);
+        if Twin::LocalsDroppedAfterReceipts.is_on() {
+            self.drop_values();
+        }
+        ended
+    }
+
+    /// Whoever learns from a receipt that it has ended finds its session-local values gone.
+    /// Their destructors may be run by a killer, who has a session of its own.
+    fn drop_values(&self) {
+        if let Some(values) = self.record.take_values() {
+            current::hidden(|| values.drop_all());
+        }
     }
 }
 

@@ -57,6 +57,10 @@ pub enum Twin {
     PlaceInTwoSteps,
     /// A worker that puts a session back does not ask whether the pool has been stopped.
     ClosedNotAsked,
+    /// A session that ends drops its session-local values once its receipts are complete.
+    LocalsDroppedAfterReceipts,
+    /// A session-local value is kept for a session that has ended.
+    LateLocalKept,
     /// Going idle puts the session into its seat after its word says "detached". The mistake
     /// is the scene's own, which stands for the pool's worker.
     #[cfg(safepoint_loom)]

@@ -50,7 +50,6 @@ pub(crate) struct Connection {
 
 struct User {
     admin: bool,
-    settings: Option<crate::settings::Settings>,
 }
 
 /// Whether a connection goes on.
@@ -264,12 +263,7 @@ impl Connection {
         if self.runner.is_none() {
             let engine = crate::engine::Engine::open(&self.shared)
                 .map_err(|error| crate::engine::fields(&error))?;
-            let user = self.user.as_mut();
-            let settings = user.and_then(|user| user.settings.take()).unwrap_or_else(|| {
-                crate::settings::Settings::new(self.shared.has_pool(), "", false)
-            });
-            let shared = self.shared.clone();
-            self.runner = Some(Runner { shared, engine, settings, failed: false });
+            self.runner = Some(Runner { shared: self.shared.clone(), engine, failed: false });
         }
         self.runner.as_mut().ok_or(Failure::Gone)
     }

@@ -3,7 +3,7 @@
 use crate::describe::{self, Column};
 use crate::engine::Engine;
 use crate::plan::{Plan, Prepared, plan, sql_error};
-use crate::settings::{REPORTED, Setting, Settings};
+use crate::settings::{REPORTED, SETTINGS, Setting, Settings};
 use crate::shared::Shared;
 use crate::split;
 use crate::stream::Stream;
@@ -55,7 +55,6 @@ impl From<std::io::Error> for Failure {
 pub(crate) struct Runner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) engine: Engine,
-    pub(crate) settings: Settings,
     /// A statement failed in this transaction: nothing runs until its end.
     pub(crate) failed: bool,
 }
@@ -304,17 +303,17 @@ impl Runner {
         let plan = Plan::Setting(setting.clone());
         match setting {
             Setting::Show(name) => {
-                let value = self.settings.get(name)?;
-                own_rows(&plan, rows, answer, &[&[text(value)]])?;
+                let value = SETTINGS.with_borrow(|all| all.get(name).map(str::to_string))?;
+                own_rows(&plan, rows, answer, &[&[text(&value)]])?;
             }
-            Setting::ShowAll => {
+            Setting::ShowAll => SETTINGS.with_borrow(|all| {
                 let all: Vec<_> =
-                    self.settings.all().map(|(name, value)| [text(name), text(value)]).collect();
+                    all.all().map(|(name, value)| [text(name), text(value)]).collect();
                 let all: Vec<&[ValueRef<'_>]> = all.iter().map(|row| &row[..]).collect();
-                own_rows(&plan, rows, answer, &all)?;
-            }
+                own_rows(&plan, rows, answer, &all)
+            })?,
             Setting::Set(name, value) => {
-                let value = self.settings.set(name, value.as_deref())?;
+                let value = SETTINGS.with_borrow_mut(|all| all.set(name, value.as_deref()))?;
                 if name == "application_name" {
                     session.describe(|about| about.application = value.as_str().into());
                 }
@@ -323,7 +322,7 @@ impl Runner {
                     answer.outgoing.parameter_status(name, &value);
                 }
             }
-            Setting::ResetAll => self.settings.reset(),
+            Setting::ResetAll => SETTINGS.with_borrow_mut(Settings::reset),
             Setting::Nothing(_) => {}
         }
         Ok(Done::Tag(setting.tag().to_string()))

@@ -2,9 +2,18 @@
 
 use crate::split::{Kind, tokens};
 use crate::types::SqlError;
+use safepoint::session_local;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+session_local! {
+    /// The settings of the session that the calling thread runs. They are made as the client
+    /// says who it is.
+    pub(crate) static SETTINGS: RefCell<Settings> = RefCell::default();
+}
+
 /// What one session has set.
+#[derive(Default)]
 pub(crate) struct Settings {
     values: BTreeMap<&'static str, String>,
     /// Names with a dot in them, which anyone may make up.

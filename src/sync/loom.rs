@@ -33,6 +33,11 @@ macro_rules! per_thread {
 }
 pub(crate) use per_thread;
 
+/// loom has none, so here it is one that is not reentrant: a thread that locks it twice, such as
+/// by nested calls of [`SessionLocal::with`](crate::SessionLocal::with) on one static, is a
+/// deadlock.
+pub(crate) type ReentrantMutex<T> = Mutex<T>;
+
 /// loom's mutex without the poisoning that parking_lot does not have.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

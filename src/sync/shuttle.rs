@@ -46,6 +46,11 @@ fn wait_until(deadline: Instant, done: impl Fn() -> bool) {
     CLOCK.set(CLOCK.get().max(deadline - start()));
 }
 
+/// shuttle has none, so here it is one that is not reentrant: a thread that locks it twice, such as
+/// by nested calls of [`SessionLocal::with`](crate::SessionLocal::with) on one static, is a
+/// deadlock.
+pub(crate) type ReentrantMutex<T> = Mutex<T>;
+
 /// shuttle's mutex without the poisoning that parking_lot does not have.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);

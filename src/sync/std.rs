@@ -1,7 +1,7 @@
 //! What ships.
 
 pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, ReentrantMutex};
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use std::thread::panicking;
 use std::time::Instant;

@@ -3,7 +3,7 @@
 use super::{Connection, Flow, User};
 use crate::keys::{LONG_KEY, SHORT_KEY};
 use crate::server::Refusal;
-use crate::settings::{REPORTED, Settings};
+use crate::settings::{REPORTED, SETTINGS, Settings};
 use crate::wire::{Fields, Negotiation};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::startup::Startup;
@@ -78,7 +78,8 @@ impl Connection {
         self.key = Some(key);
         sent.map_err(|error| error.fields())?;
 
-        self.user = Some(User { admin, settings: Some(settings) });
+        SETTINGS.with_borrow_mut(|own| *own = settings);
+        self.user = Some(User { admin });
         // What waited was no command.
         session.void_queued();
         self.outgoing.ready(b'I');

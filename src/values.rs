@@ -1,0 +1,72 @@
+//! What one session keeps for its `session_local!` statics.
+
+use crate::sync::Mutex;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// A value of any static. Whoever looks at it holds it, so that it may be dropped late, but
+/// never too early.
+pub(crate) type Value = Arc<dyn Any + Send + Sync>;
+
+/// The values by the number of their static, the oldest first. A session has few of them, and
+/// one that has none pays no more than the lock and a pointer.
+#[derive(Debug, Default)]
+pub(crate) struct Values(Mutex<Option<Box<List>>>);
+
+type List = Vec<(usize, Value)>;
+
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+const _: () = assert!(size_of::<Values>() <= 16);
+
+fn find(list: &List, number: usize) -> Option<Value> {
+    list.iter().find(|(other, _)| *other == number).map(|(_, value)| value.clone())
+}
+
+impl Values {
+    pub(crate) fn get(&self, number: usize) -> Option<Value> {
+        find(self.0.lock().as_deref()?, number)
+    }
+
+    /// Keeps `first`, unless there is a value by now, and gives the one that is kept. `None`
+    /// where the session has `ended`.
+    ///
+    /// It is asked under the lock. Whoever ends the session says so first and then takes the
+    /// values, under the same lock: they get this one, or it is refused.
+    pub(crate) fn keep(
+        &self,
+        number: usize,
+        first: &Value,
+        ended: impl FnOnce() -> bool,
+    ) -> Option<Value> {
+        let mut list = self.0.lock();
+        if ended() {
+            return None;
+        }
+        let list = list.get_or_insert_default();
+        Some(find(list, number).unwrap_or_else(|| {
+            list.push((number, first.clone()));
+            first.clone()
+        }))
+    }
+
+    /// Takes them all, for good if the session has ended.
+    pub(crate) fn take(&self) -> Option<Taken> {
+        self.0.lock().take().map(Taken)
+    }
+}
+
+/// The values of a session that has ended.
+pub(crate) struct Taken(Box<List>);
+
+impl Taken {
+    /// Drops them, the newest first. One whose destructor panics keeps none of the others.
+    pub(crate) fn drop_all(mut self) {
+        while let Some((_, value)) = self.0.pop() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                // It has been reported, and its own destructor might panic once more.
+                std::mem::forget(panic);
+            }
+        }
+    }
+}
