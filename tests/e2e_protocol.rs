@@ -345,3 +345,26 @@ fn loading_rows() {
         assert_eq!(wire.ok("select 1").value(), "1");
     });
 }
+
+/// Idle sessions share what reads for them; nothing of one is seen by another.
+#[test]
+fn what_a_session_leaves_in_its_engine_stays_its_own() {
+    each_model(|server| {
+        let (mut ann, mut bob) = (server.user("ann"), server.user("bob"));
+        ann.ok("create table if not exists t (v integer primary key)");
+        for client in [&mut ann, &mut bob] {
+            assert_eq!(client.ok("select count(*) from t").value(), "0");
+        }
+        ann.ok("create temp table mine (v integer)");
+        bob.fails("select * from mine").expect("ERROR", "42P01", "no such table");
+        assert_eq!(ann.ok("select count(*) from mine").value(), "0");
+        ann.ok("insert into t values (7)");
+        assert_eq!(bob.ok("select last_insert_rowid()").value(), "0");
+        assert_eq!(ann.ok("select last_insert_rowid()").value(), "7");
+        assert_eq!(ann.ok("select changes()").value(), "1");
+        bob.ok("pragma case_sensitive_like = on");
+        assert_eq!(bob.ok("select 'A' like 'a'").value(), "0");
+        assert_eq!(server.user("eve").ok("select 'A' like 'a'").value(), "1");
+        ann.ok("delete from t");
+    });
+}

@@ -4,6 +4,7 @@ mod copy;
 mod extended;
 mod startup;
 
+use crate::engine::Engine;
 use crate::keys::CancelKey;
 use crate::plan::{Prepared, plan};
 use crate::run::{Answer, Done, Failure, Rows, Runner, is_for_emergencies};
@@ -39,7 +40,7 @@ pub(crate) struct Connection {
     key: Option<CancelKey>,
     /// `None` until the client has said who it is.
     user: Option<User>,
-    /// SQLite is opened with the first statement: an idle connection is cheap.
+    /// An idle connection is cheap: SQLite comes with a statement.
     runner: Option<Runner>,
     prepared: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
@@ -89,6 +90,7 @@ impl Connection {
                 Ok(Flow::Close) => break Ok(()),
                 Err(interrupt) => break Err(interrupt),
             }
+            self.lend_engine();
             match self.read(session) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
@@ -118,6 +120,7 @@ impl Connection {
                 continue;
             }
             if !more {
+                self.lend_engine();
                 return Ok(Next::Wait);
             }
             turns += 1;
@@ -126,9 +129,17 @@ impl Connection {
             }
             match self.read_now() {
                 Ok(full) => more = full,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => more = false,
                 Err(_) => return Ok(Next::Close),
             }
+        }
+    }
+
+    /// Going idle, a session that has left nothing in its engine lets others use it.
+    fn lend_engine(&mut self) {
+        let lends = |runner: &mut Runner| !runner.failed && runner.engine.is_anyones();
+        if let Some(runner) = self.runner.take_if(lends) {
+            self.shared.engines.put(runner.engine);
         }
     }
 
@@ -261,8 +272,8 @@ impl Connection {
 
     fn runner(&mut self) -> Result<&mut Runner, Failure> {
         if self.runner.is_none() {
-            let engine = crate::engine::Engine::open(&self.shared)
-                .map_err(|error| crate::engine::fields(&error))?;
+            let engine = self.shared.engines.take().map_or_else(|| Engine::open(&self.shared), Ok);
+            let engine = engine.map_err(|error| crate::engine::fields(&error))?;
             self.runner = Some(Runner { shared: self.shared.clone(), engine, failed: false });
         }
         self.runner.as_mut().ok_or(Failure::Gone)

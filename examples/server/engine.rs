@@ -9,7 +9,8 @@ use rusqlite::ffi;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, Error, OpenFlags, Statement};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How many of SQLite's virtual machine instructions lie between two safe points: some ten
@@ -22,10 +23,40 @@ const LOCK_WAIT: (Duration, Duration) = (Duration::from_micros(200), Duration::f
 /// How many prepared statements SQLite keeps for a session.
 const CACHED_STATEMENTS: usize = 64;
 
+/// Engines that nobody uses. One that has only read is like any other, and has descriptors and
+/// memory that thousands of idle connections had better share.
+#[derive(Default)]
+pub(crate) struct Engines(Mutex<Vec<Engine>>);
+
+/// How many of them are kept.
+const ENGINES: usize = 64;
+
+impl Engines {
+    fn lock(&self) -> MutexGuard<'_, Vec<Engine>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn take(&self) -> Option<Engine> {
+        self.lock().pop()
+    }
+
+    pub(crate) fn put(&self, engine: Engine) {
+        let mut engines = self.lock();
+        if engines.len() < ENGINES {
+            engines.push(engine);
+        } else {
+            drop(engines);
+            drop(engine);
+        }
+    }
+}
+
 pub(crate) struct Engine {
     pub(crate) connection: Connection,
     pub(crate) left: Arc<Left>,
     known: Known,
+    /// A statement has left something in the connection that is its session's own.
+    keep: Arc<AtomicBool>,
 }
 
 /// Makes the database file ready for many connections.
@@ -47,8 +78,14 @@ impl Engine {
         functions::define(&connection, shared, &left)?;
         connection.execute_batch(activity::VIEWS)?;
         connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
-        connection.authorizer(Some(authorize))?;
-        Ok(Engine { connection, left, known: Known::default() })
+        let keep = Arc::<AtomicBool>::default();
+        let kept = keep.clone();
+        connection.authorizer(Some(move |context: AuthContext<'_>| {
+            // Relaxed: it is read by the session whose statement this is.
+            kept.fetch_or(leaves_something(&context), Ordering::Relaxed);
+            authorize(context)
+        }))?;
+        Ok(Engine { connection, left, keep, known: Known::default() })
     }
 
     /// The columns of the result of `statement`, which was prepared from `sql`.
@@ -64,6 +101,11 @@ impl Engine {
         !self.connection.is_autocommit()
     }
 
+    /// Whether another session would not know it from a new one.
+    pub(crate) fn is_anyones(&self) -> bool {
+        !self.keep.load(Ordering::Relaxed) && !self.in_transaction()
+    }
+
     /// Whether it holds the lock that keeps other writers waiting.
     pub(crate) fn is_writing(&self) -> bool {
         self.in_transaction()
@@ -77,6 +119,20 @@ impl Engine {
     pub(crate) fn error(&self, error: &Error) -> Fields {
         self.left.take_error().unwrap_or_else(|| fields(error))
     }
+}
+
+/// Temporary tables, settings, and what `changes()` and `last_insert_rowid()` return.
+fn leaves_something(context: &AuthContext<'_>) -> bool {
+    !matches!(
+        context.action,
+        AuthAction::Select
+            | AuthAction::Read { .. }
+            | AuthAction::Function { .. }
+            | AuthAction::Recursive
+            | AuthAction::Transaction { .. }
+            | AuthAction::Savepoint { .. }
+            | AuthAction::Pragma { pragma_value: None, .. }
+    )
 }
 
 /// What no client may change: how lock waits are interrupted, and the schema of the views.

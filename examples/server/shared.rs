@@ -2,6 +2,7 @@
 
 use crate::Pool;
 use crate::args::Args;
+use crate::engine::Engines;
 use crate::keys::CancelKeys;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::SecretKey;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(crate) struct Shared {
     pub(crate) manager: SessionManager,
     pub(crate) keys: CancelKeys,
+    pub(crate) engines: Engines,
     pub(crate) database: PathBuf,
     pub(crate) admins: Vec<String>,
     /// How long a client may take to say who it is.
@@ -31,6 +33,7 @@ impl Shared {
                 .reserved_for_admins(args.reserved_connections)
                 .build(),
             keys: CancelKeys::default(),
+            engines: Engines::default(),
             database,
             admins: args.admins.clone(),
             authentication_timeout: args.authentication_timeout,

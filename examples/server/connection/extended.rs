@@ -139,6 +139,7 @@ impl Connection {
         name: &str,
         max_rows: i32,
     ) -> Result<(), Failure> {
+        self.runner()?;
         let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
         let prepared = portal.prepared.clone();
         let Some(plan) = &prepared.plan else {
