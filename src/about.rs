@@ -1,5 +1,6 @@
 //! What a record keeps about its session, beside its word.
 
+use crate::id::StatementId;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ pub const STATEMENT_TEXT_BYTES: usize = 1024;
 
 /// Who a session belongs to. The embedder says it, at the start or as it learns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Description {
     /// The user. Empty while the client has not said who it is.
     pub user: Arc<str>,
@@ -70,6 +72,8 @@ pub(crate) struct About {
     pub(crate) statement: Stamp,
     pub(crate) changed: Stamp,
     pub(crate) text: String,
+    /// The statement that the text is of.
+    pub(crate) of: Option<StatementId>,
 }
 
 impl About {
@@ -82,11 +86,13 @@ impl About {
             statement: Stamp::default(),
             changed: now,
             text: String::new(),
+            of: None,
         }
     }
 
     /// Keeps as much of `text` as there is room for. The buffer is used again and again.
-    pub(crate) fn statement_begins(&mut self, text: &str) {
+    pub(crate) fn statement_begins(&mut self, statement: StatementId, text: &str) {
+        self.of = Some(statement);
         let mut end = text.len().min(STATEMENT_TEXT_BYTES);
         while !text.is_char_boundary(end) {
             end -= 1;

@@ -8,12 +8,14 @@ use crate::record::Record;
 use crate::registry::{Cursor, Registry};
 use crate::session::Home;
 use crate::thread::{ThreadModel, ThreadRecord};
+use crate::word::Snapshot;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A session as it was at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SessionRow {
     /// Its id.
     pub session: SessionId,
@@ -37,13 +39,17 @@ pub struct SessionRow {
     pub statement_start: Option<SystemTime>,
     /// When a statement last began or ended.
     pub changed: SystemTime,
-    /// The text of the statement that runs, or ran last.
+    /// The text of the statement that runs, or ran last. Empty while the one that runs has none.
     pub text: String,
+    /// What the rest was read from.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) word: Snapshot,
 }
 
 /// A registered thread as it was at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ThreadRow {
     /// Its id.
     pub thread: ThreadId,
@@ -62,6 +68,8 @@ impl SessionRow {
         let word = record.look();
         let thread =
             if own_threads { Some(record.id().own_thread()) } else { record.thread_in(word) };
+        // A statement that has just begun must not be taken for the one before it.
+        let fits = |of| !word.in_statement() || of == word.statement();
         record.about(|about| SessionRow {
             session: record.id(),
             thread,
@@ -72,9 +80,10 @@ impl SessionRow {
             told: word.terminate_asked(),
             opened: about.opened.time().unwrap_or(UNIX_EPOCH),
             transaction_start: about.transaction.time().filter(|_| word.in_transaction()),
-            statement_start: about.statement.time(),
+            statement_start: about.statement.time().filter(|_| fits(about.of)),
             changed: about.changed.time().unwrap_or(UNIX_EPOCH),
-            text: about.text.clone(),
+            text: if fits(about.of) { about.text.clone() } else { String::new() },
+            word,
         })
     }
 }

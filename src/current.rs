@@ -28,10 +28,15 @@ pub(crate) fn leave() {
 
 #[inline]
 pub(crate) fn check() -> Result<(), Interrupt> {
-    CURRENT.with(|current| match &*current.borrow() {
+    let calls = CURRENT.with(|current| match &*current.borrow() {
+        Some(record) if record.attention() => Some(record.clone()),
+        _ => None,
+    });
+    match calls {
+        // Whoever hears that an interrupt was seen may look at this thread's session.
         Some(record) => record.check(),
         None => Ok(()),
-    })
+    }
 }
 
 /// A thread that ends, and has dropped its thread-locals, runs none.

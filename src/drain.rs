@@ -9,6 +9,7 @@ use std::time::Duration;
 
 /// What a [drain](SessionManager::drain) came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Drained {
     /// Sessions that were open.
     pub sessions: usize,

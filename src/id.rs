@@ -64,6 +64,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
         pub struct $name(NonZeroU64);
 
         impl $name {
@@ -155,6 +156,7 @@ impl ThreadId {
 
 /// Names one statement of one session: the first is 1, and none is named twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StatementId(pub(crate) u64);
 
 impl StatementId {

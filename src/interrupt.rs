@@ -1,11 +1,15 @@
 //! What a safe point reports, why, and the texts that its client is told.
 
 use crate::id::SessionId;
+use crate::stamp::utc;
+use crate::sync::now;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 /// When an accepted termination falls due. Stronger forms compare greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum When {
     /// At the end of the transaction; at once if none is open and no statement runs.
     AfterTransaction,
@@ -18,6 +22,7 @@ pub enum When {
 /// Why an interrupt was asked for. It decides the text and the SQLSTATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Reason {
     /// Someone asked for the end of the session.
     AdministratorCommand,
@@ -56,6 +61,7 @@ impl Reason {
 
 /// Who asks for an interrupt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Author {
     /// The session that asks, if a session does.
     pub session: Option<SessionId>,
@@ -63,18 +69,24 @@ pub struct Author {
     pub user: Option<Arc<str>>,
     /// Whether that user is an administrator.
     pub admin: bool,
+    /// Where the client is that asks, if a client does.
+    pub address: Option<Arc<str>>,
 }
 
 impl Author {
     /// The server itself: an administrator with no session and no name.
     #[must_use]
     pub fn system() -> Author {
-        Author { session: None, user: None, admin: true }
+        Author { admin: true, ..Author::default() }
     }
 }
 
-/// Who asked for an interrupt, why, and what they had to say about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Who asked for an interrupt, why, when, and what they had to say about it.
+///
+/// Two are equal where they say the same, whenever they were made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Request {
     /// Who asked.
     pub author: Author,
@@ -82,10 +94,44 @@ pub struct Request {
     pub reason: Reason,
     /// Free text from the author.
     pub text: Option<Arc<str>>,
+    /// When it was asked for.
+    pub at: SystemTime,
+    /// Whether the target may be told who asked: see
+    /// [`Policy::names_author`](crate::Policy::names_author). The text is for the target in any
+    /// case.
+    pub names_author: bool,
+    /// The same moment as `at`, on a clock that nobody sets.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) since: Instant,
 }
+
+impl Request {
+    /// A request that is made now, whose author the target may be told of.
+    #[must_use]
+    pub fn new(author: Author, reason: Reason, text: Option<Arc<str>>) -> Request {
+        let (at, since) = (SystemTime::now(), now());
+        Request { author, reason, text, at, names_author: true, since }
+    }
+
+    /// How long ago it was asked for.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        now().saturating_duration_since(self.since)
+    }
+}
+
+impl PartialEq for Request {
+    fn eq(&self, other: &Request) -> bool {
+        (&self.author, self.reason, &self.text, self.names_author)
+            == (&other.author, other.reason, &other.text, other.names_author)
+    }
+}
+
+impl Eq for Request {}
 
 /// What ends: the statement, or the session with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum InterruptKind {
     /// The statement ends and the session lives on.
     Cancel,
@@ -145,20 +191,25 @@ impl Interrupt {
         self.request.reason.sqlstate()
     }
 
-    /// A sentence about who asked and what they said, for an error's detail. `None` where
-    /// `own` itself asked and said nothing, and where the server asked and said nothing.
+    /// A sentence about who asked, from where and when, and what they said, for an error's
+    /// detail. `None` where `own` itself asked and said nothing, and where the server asked and
+    /// said nothing. Where the policy keeps the author to itself, only what they said.
     #[must_use]
     pub fn detail(&self, own: SessionId) -> Option<String> {
-        let Request { author, text, .. } = &*self.request;
-        let who = match (&author.user, author.session) {
+        let Request { author, text, at, names_author, .. } = &*self.request;
+        let by = match (&author.user, author.session) {
+            _ if !names_author => None,
             (_, Some(session)) if session == own => None,
-            (Some(user), Some(session)) => {
-                Some(format!("Requested by user \"{user}\" in session {session}."))
-            }
-            (Some(user), None) => Some(format!("Requested by user \"{user}\".")),
-            (None, Some(session)) => Some(format!("Requested by session {session}.")),
+            (Some(user), Some(session)) => Some(format!("user \"{user}\" in session {session}")),
+            (Some(user), None) => Some(format!("user \"{user}\"")),
+            (None, Some(session)) => Some(format!("session {session}")),
             (None, None) => None,
         };
+        let who = by.map(|by| {
+            let address = author.address.as_ref();
+            let from = address.map(|address| format!(" from {address}")).unwrap_or_default();
+            format!("Requested by {by}{from} at {}.", utc(*at))
+        });
         match (who, text) {
             (None, None) => None,
             (Some(who), None) => Some(who),

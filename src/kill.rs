@@ -1,8 +1,7 @@
 //! Asking for an end: targets, policy, refusals, and receipts.
 
-use crate::about::Description;
 use crate::id::{SessionId, StatementId, ThreadId};
-use crate::interrupt::{Author, When};
+use crate::interrupt::When;
 use crate::outcome::Ticket;
 use crate::record::Record;
 use crate::sync::now;
@@ -17,6 +16,7 @@ use std::time::Duration;
 
 /// Which session is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Target {
     /// This session, wherever it is.
     Session(SessionId),
@@ -33,29 +33,10 @@ impl From<SessionId> for Target {
     }
 }
 
-/// Who may end whose sessions and statements.
-///
-/// It is asked with no lock held, before anything is done to the target.
-pub trait Policy: Send + Sync {
-    /// Whether `author` may end `target` or one of its statements.
-    fn permits(&self, author: &Author, target: &Description) -> bool;
-}
-
-/// Administrators may end anyone's sessions, users their own.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SameUserOrAdmin;
-
-impl Policy for SameUserOrAdmin {
-    fn permits(&self, author: &Author, target: &Description) -> bool {
-        // Two that have not said who they are are not the same user.
-        let known = author.user.as_ref().filter(|user| !user.is_empty());
-        author.admin || known.is_some_and(|user| *user == target.user)
-    }
-}
-
 /// Why a request was refused. Nothing has been done to any session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Refused {
     /// No session has this id: it has ended, or never was.
     NoSuchSession(SessionId),
@@ -129,6 +110,7 @@ impl std::error::Error for Refused {}
 /// What a session was doing when a request found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Doing {
     /// No thread runs it, and it has nothing to run.
     Idle,
@@ -146,6 +128,7 @@ pub enum Doing {
 
 /// Where a request found its target, at the instant at which it took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Found {
     /// What it was doing.
     pub doing: Doing,

@@ -4,7 +4,9 @@
 
 mod about;
 mod activity;
+mod aim;
 mod ambient;
+mod audit;
 mod blocking;
 mod current;
 mod drain;
@@ -15,13 +17,18 @@ mod local;
 mod manager;
 mod outcome;
 mod places;
+mod policy;
 #[cfg(all(target_os = "linux", not(safepoint_loom)))]
 pub mod pool;
 mod record;
 mod registry;
 mod session;
 pub mod sql;
+mod stamp;
+mod sweep;
 mod sync;
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+mod telemetry;
 mod thread;
 mod twin;
 mod values;
@@ -33,16 +40,19 @@ pub use activity::{SessionRow, Sessions, ThreadRow};
 pub use ambient::{
     block_on, block_on_for, check, current_author, current_session, current_thread, sleep,
 };
+pub use audit::{Audit, Event};
 pub use blocking::blocking;
 pub use drain::Drained;
 pub use id::{InvalidId, SessionId, StatementId, ThreadId};
 pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
-pub use kill::{Doing, Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};
+pub use kill::{Doing, Found, Receipt, Refused, Target};
 pub use local::{NoSession, SessionLocal};
 pub use manager::{Cancel, SessionManager, SessionManagerBuilder, Terminate};
 pub use outcome::{Ended, HowEnded, StatementOver};
+pub use policy::{Policy, Roles, SameUserOrAdmin};
 pub use registry::OpenError;
 pub use session::{AttachError, Attached, HoldOff, Session, Statement};
+pub use sweep::{Sweep, Swept};
 #[cfg(safepoint_loom)]
 pub use sync::unwinding;
 pub use thread::{Thread, ThreadModel};

@@ -2,17 +2,18 @@
 
 use crate::about::{About, Description};
 use crate::activity::{SessionRow, Sessions, ThreadRow, threads};
+use crate::audit::{Audit, Event, Hooks};
 use crate::id::{SessionId, StatementId, THREAD_SHARD, ThreadId};
-use crate::interrupt::{Author, Reason, Request, When};
-use crate::kill::{Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};
+use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
+use crate::kill::{Found, Receipt, Refused, Target};
 use crate::outcome::{Ended, StatementOver};
 use crate::places::Places;
+use crate::policy::{Policy, SameUserOrAdmin};
 use crate::record::{Accepted, Record};
 use crate::registry::{OpenError, Registry};
 use crate::session::{Home, Place, Session};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
-use crate::twin::Twin;
-use crate::word::{Slot, Void};
+use crate::word::Snapshot;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,12 +26,12 @@ const SESSION_SHARDS: usize = 1;
 ///
 /// Clones are the same manager.
 #[derive(Clone)]
-pub struct SessionManager(Arc<Inner>);
+pub struct SessionManager(pub(crate) Arc<Inner>);
 
-struct Inner {
-    home: Arc<Home>,
-    threads: Arc<Registry<ThreadRecord>>,
-    policy: Box<dyn Policy>,
+pub(crate) struct Inner {
+    pub(crate) home: Arc<Home>,
+    pub(crate) threads: Arc<Registry<ThreadRecord>>,
+    pub(crate) policy: Box<dyn Policy>,
 }
 
 /// A request for the end of a session.
@@ -65,6 +66,10 @@ impl Terminate {
         self.text = Some(text.into());
         self
     }
+
+    pub(crate) fn author(&self) -> &Author {
+        &self.author
+    }
 }
 
 /// A request for the end of a statement. The session lives on.
@@ -94,12 +99,21 @@ impl Cancel {
         self.text = Some(text.into());
         self
     }
+
+    pub(crate) fn author(&self) -> &Author {
+        &self.author
+    }
+
+    pub(crate) fn naming(self, statement: StatementId) -> Cancel {
+        Cancel { statement: Some(statement), ..self }
+    }
 }
 
 /// What a manager is to be like. See [`SessionManager::builder`].
 pub struct SessionManagerBuilder {
     model: ThreadModel,
     policy: Box<dyn Policy>,
+    audit: Option<Box<dyn Audit>>,
     max: Option<usize>,
     reserved: usize,
 }
@@ -109,6 +123,13 @@ impl SessionManagerBuilder {
     #[must_use]
     pub fn policy(mut self, policy: impl Policy + 'static) -> Self {
         self.policy = Box::new(policy);
+        self
+    }
+
+    /// Who hears of what happens: what is opened, asked for, refused, seen and ended.
+    #[must_use]
+    pub fn audit(mut self, audit: impl Audit + 'static) -> Self {
+        self.audit = Some(Box::new(audit));
         self
     }
 
@@ -131,11 +152,12 @@ impl SessionManagerBuilder {
     /// The manager.
     #[must_use]
     pub fn build(self) -> SessionManager {
-        let SessionManagerBuilder { model, policy, max, reserved } = self;
+        let SessionManagerBuilder { model, policy, audit, max, reserved } = self;
         SessionManager(Arc::new(Inner {
             home: Arc::new(Home {
                 model,
                 sessions: Registry::new(0, SESSION_SHARDS),
+                hooks: Arc::new(Hooks(audit)),
                 slots: Arc::default(),
                 places: max.map(|max| Places::new(max, reserved)),
             }),
@@ -166,7 +188,7 @@ impl SessionManager {
     #[must_use]
     pub fn builder(model: ThreadModel) -> SessionManagerBuilder {
         let policy = Box::new(SameUserOrAdmin);
-        SessionManagerBuilder { model, policy, max: None, reserved: 0 }
+        SessionManagerBuilder { model, policy, audit: None, max: None, reserved: 0 }
     }
 
     /// Which model it was made for.
@@ -181,9 +203,12 @@ impl SessionManager {
     /// [`OpenError`] once the manager is closed, full, or has used up its numbers.
     pub fn open(&self, description: Description) -> Result<Session, OpenError> {
         let place = Place::take(&self.0.home)?;
-        let record = Record::new(About::new(description));
+        let hooks = &self.0.home.hooks;
+        let record = Record::new(About::new(description), hooks.clone());
         let record = self.0.home.sessions.insert(near(), record)?;
-        Ok(Session::new(record, place))
+        let session = Session::new(record, place);
+        session.say_opened(hooks);
+        Ok(session)
     }
 
     /// Registers the thread of a pool that will run sessions.
@@ -222,13 +247,30 @@ impl SessionManager {
         target: impl Into<Target>,
         request: Terminate,
     ) -> Result<Receipt<Ended>, Refused> {
-        let aim = self.aim(target.into(), &request.author)?;
+        self.terminate_as_seen(target.into(), request, None)
+    }
+
+    /// The same, only if the session still does what it did as `seen` was taken.
+    pub(crate) fn terminate_as_seen(
+        &self,
+        target: Target,
+        request: Terminate,
+        seen: Option<Snapshot>,
+    ) -> Result<Receipt<Ended>, Refused> {
         let Terminate { when, author, text } = request;
-        let request = Request { author, reason: Reason::AdministratorCommand, text };
-        aim.record
-            .terminate(when, request, aim.expected.slot())
-            .map(|accepted| receipt(&aim.record, accepted))
-            .map_err(|void| aim.refusal(void, None))
+        let kind = InterruptKind::Terminate;
+        let aim = self.aim(target, kind, &author)?;
+        let request = aim.request(author, Reason::AdministratorCommand, text);
+        let step = aim.record.terminate_as_seen(when, request.clone(), aim.expected.slot(), seen);
+        match step {
+            Ok(accepted) => {
+                self.say_requested(&aim.record, kind, Some(when), &request, &accepted);
+                Ok(receipt(&aim.record, accepted))
+            }
+            Err(void) => {
+                Err(self.say_refused(kind, target, &request.author, aim.refusal(void, None)))
+            }
+        }
     }
 
     /// Asks for the end of one statement. The session lives on, and so does every other
@@ -241,74 +283,44 @@ impl SessionManager {
         target: impl Into<Target>,
         request: Cancel,
     ) -> Result<Receipt<StatementOver>, Refused> {
-        let aim = self.aim(target.into(), &request.author)?;
+        let (target, kind) = (target.into(), InterruptKind::Cancel);
         let Cancel { statement, author, text } = request;
-        let request = Request { author, reason: Reason::UserRequest, text };
-        aim.record
-            .cancel(statement, request, aim.expected.slot())
-            .map(|accepted| receipt(&aim.record, accepted))
-            .map_err(|void| aim.refusal(void, statement))
-    }
-
-    /// Finds the target and asks the policy.
-    fn aim(&self, target: Target, author: &Author) -> Result<Aim, Refused> {
-        let find =
-            |id: SessionId| self.0.home.sessions.get(id.get()).ok_or(Refused::NoSuchSession(id));
-        let (record, expected) = match target {
-            Target::Session(id) => (find(id)?, Expected::Anywhere),
-            Target::Pair(thread, id) => {
-                let expected = self.thread(thread)?;
-                let record = find(id)?;
-                if matches!(expected, Expected::Own) && thread != id.own_thread() {
-                    return Err(Refused::NotAttached(thread, id));
-                }
-                (record, expected)
+        let aim = self.aim(target, kind, &author)?;
+        let request = aim.request(author, Reason::UserRequest, text);
+        match aim.record.cancel(statement, request.clone(), aim.expected.slot()) {
+            Ok(accepted) => {
+                self.say_requested(&aim.record, kind, None, &request, &accepted);
+                Ok(receipt(&aim.record, accepted))
             }
-            Target::AttachedTo(thread) => {
-                let expected = self.thread(thread)?;
-                let id = match &expected {
-                    Expected::On(record) => record.session(),
-                    _ => Some(thread.own_session()),
-                };
-                // One that has gone by now has left its thread.
-                let record = id.and_then(|id| self.0.home.sessions.get(id.get()));
-                (record.ok_or(Refused::NothingAttached(thread))?, expected)
+            Err(void) => {
+                let refused = aim.refusal(void, statement);
+                Err(self.say_refused(kind, target, &request.author, refused))
             }
-        };
-        let record = self.aim_at_thread(record);
-        let permitted = author.session == Some(record.id()) || {
-            let description = record.about(|about| about.description.clone());
-            self.0.policy.permits(author, &description)
-        };
-        if permitted {
-            Ok(Aim { target, record, expected })
-        } else {
-            Err(Refused::NotPermitted(record.id()))
         }
     }
 
-    fn aim_at_thread(&self, record: Arc<Record>) -> Arc<Record> {
-        if !Twin::AimsAtThread.is_on() {
-            return record;
-        }
-        let thread = record.thread_in(record.look());
-        let thread = thread.and_then(|thread| self.0.threads.get(thread.get()));
-        let session = thread.and_then(|thread| thread.session());
-        session.and_then(|id| self.0.home.sessions.get(id.get())).unwrap_or(record)
+    fn say_requested<T>(
+        &self,
+        record: &Record,
+        kind: InterruptKind,
+        when: Option<When>,
+        request: &Request,
+        accepted: &Accepted<T>,
+    ) {
+        let found = Found::new(accepted.before, accepted.thread);
+        let session = record.id();
+        self.0.home.hooks.emit(&Event::Requested { session, kind, when, request, found });
     }
 
-    /// A thread that sessions can be attached to.
-    fn thread(&self, id: ThreadId) -> Result<Expected, Refused> {
-        match self.0.threads.get(id.get()) {
-            Some(record) if record.slot().is_some() => Ok(Expected::On(record)),
-            Some(record) => Err(Refused::BackgroundThread(id, record.name.clone())),
-            None if self.0.home.model == ThreadModel::PerSession
-                && self.0.home.sessions.get(id.get()).is_some() =>
-            {
-                Ok(Expected::Own)
-            }
-            None => Err(Refused::NoSuchThread(id)),
-        }
+    pub(crate) fn say_refused(
+        &self,
+        kind: InterruptKind,
+        target: Target,
+        author: &Author,
+        refused: Refused,
+    ) -> Refused {
+        self.0.home.hooks.emit(&Event::Refused { target, kind, author, refused: &refused });
+        refused
     }
 
     /// Whether this is, or was, the number of a thread that could run this session.
@@ -333,6 +345,11 @@ impl SessionManager {
     #[must_use]
     pub fn sessions(&self) -> Sessions {
         Sessions::new(self.0.home.clone())
+    }
+
+    /// Those of all sessions that the policy shows to `author`.
+    pub fn sessions_shown_to(&self, author: &Author) -> impl Iterator<Item = SessionRow> {
+        self.sessions().filter(|row| self.shows(author, row.session, &row.description))
     }
 
     /// All registered threads.
@@ -371,9 +388,13 @@ impl SessionManager {
     pub(crate) fn tell(&self, id: SessionId, request: &Terminate) -> Option<Receipt<Ended>> {
         let record = self.0.home.sessions.get(id.get())?;
         let Terminate { when, author, text } = request.clone();
-        let request = Request { author, reason: Reason::AdministratorCommand, text };
+        let request = Request::new(author, Reason::AdministratorCommand, text);
         match record.terminate(when, request.clone(), None) {
-            Ok(accepted) => Some(receipt(&record, accepted)),
+            Ok(accepted) => {
+                let kind = InterruptKind::Terminate;
+                self.say_requested(&record, kind, Some(when), &request, &accepted);
+                Some(receipt(&record, accepted))
+            }
             // It is about to leave the registry.
             Err(_) => {
                 let ticket = record.ending(request)?;
@@ -389,48 +410,6 @@ impl fmt::Debug for SessionManager {
             .field("model", &self.0.home.model)
             .field("sessions", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// A target that was found and may be hit.
-struct Aim {
-    target: Target,
-    record: Arc<Record>,
-    expected: Expected,
-}
-
-/// Where a target has to be for the request to count. It keeps the thread's record, and by
-/// that its place (rule 4 of `word.rs`), until the step has been taken.
-enum Expected {
-    Anywhere,
-    On(Arc<ThreadRecord>),
-    Own,
-}
-
-impl Expected {
-    fn slot(&self) -> Option<Slot> {
-        match self {
-            Expected::Anywhere => None,
-            Expected::On(record) => record.slot(),
-            Expected::Own => Some(Slot::OWN),
-        }
-    }
-}
-
-impl Aim {
-    fn refusal(&self, void: Void, named: Option<StatementId>) -> Refused {
-        let id = self.record.id();
-        let named = named.unwrap_or(StatementId(0));
-        match (void, self.target) {
-            (Void::NotThere, Target::Pair(thread, _)) => Refused::NotAttached(thread, id),
-            (Void::NotThere | Void::Ended, Target::AttachedTo(thread)) => {
-                Refused::NothingAttached(thread)
-            }
-            (Void::NotThere | Void::Ended, _) => Refused::AlreadyEnded(id),
-            (Void::Stale, _) => Refused::Stale(id, named),
-            (Void::NotYet, _) => Refused::NoSuchStatement(id, named),
-            (Void::NothingRuns, _) => Refused::NothingRuns(id),
-        }
     }
 }
 

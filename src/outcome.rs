@@ -8,6 +8,7 @@ use std::task::{Poll, Waker};
 
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Ended {
     /// How.
     pub how: HowEnded,
@@ -16,6 +17,7 @@ pub struct Ended {
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum HowEnded {
     /// It saw this request, and ended because of it.
     Killed(Arc<Request>),
@@ -27,6 +29,7 @@ pub enum HowEnded {
 
 /// How a statement that was told to end is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StatementOver {
     /// Whether it saw the cancel. If not, it finished first, or its command was never begun.
     pub cancelled: bool,

@@ -16,7 +16,10 @@
 //! Why no wake goes astray: a killer decides to wake, and takes the waker, under `slow`, from
 //! the word as it is then. What it holds is the waker of a sleep in which an interrupt was due.
 
+mod seen;
+
 use crate::about::{About, Description};
+use crate::audit::{Event, Hooks};
 use crate::id::{Parts, SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
 use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
@@ -39,6 +42,8 @@ pub(crate) struct Record {
     slow: Mutex<Slow>,
     about: Mutex<About>,
     values: Values,
+    /// Who hears of what happens to it. Nobody is told under a lock.
+    hooks: Arc<Hooks>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +63,8 @@ struct Terminating {
     request: Arc<Request>,
     /// The request that the session saw last; a stronger one may have come since.
     seen: Option<Arc<Request>>,
+    /// Whether the audit has heard that it was seen.
+    said: bool,
     ticket: Arc<Ticket<Ended>>,
 }
 
@@ -115,7 +122,7 @@ impl Numbered for Record {
 }
 
 impl Record {
-    pub(crate) fn new(about: About) -> Record {
+    pub(crate) fn new(about: About, hooks: Arc<Hooks>) -> Record {
         Record {
             id: SessionId::PLACEHOLDER,
             word: Word::new(),
@@ -124,6 +131,7 @@ impl Record {
             slow: Mutex::new(Slow::default()),
             about: Mutex::new(about),
             values: Values::default(),
+            hooks,
         }
     }
 
@@ -152,9 +160,9 @@ impl Record {
     }
 
     pub(crate) fn author(&self) -> Author {
-        let (user, admin) =
-            self.about(|about| (about.description.user.clone(), about.description.admin));
-        Author { session: Some(self.id), user: Some(user), admin }
+        let Description { user, admin, client, .. } = self.about(|about| about.description.clone());
+        let address = Some(client).filter(|client| !client.is_empty());
+        Author { session: Some(self.id), user: Some(user), admin, address }
     }
 
     /// Changes the description. Only the holder or the runner does, so nothing is lost
@@ -189,6 +197,11 @@ impl Record {
     // Safe points.
 
     #[inline]
+    pub(crate) fn attention(&self) -> bool {
+        self.word.attention()
+    }
+
+    #[inline]
     pub(crate) fn check(&self) -> Result<(), Interrupt> {
         if self.word.attention() { self.report() } else { Ok(()) }
     }
@@ -197,23 +210,6 @@ impl Record {
     #[cold]
     fn report(&self) -> Result<(), Interrupt> {
         if self.held() { Ok(()) } else { self.due() }
-    }
-
-    /// What is due now, whether held off or not.
-    pub(crate) fn due(&self) -> Result<(), Interrupt> {
-        let mut slow = self.slow.lock();
-        let word = self.word.load();
-        match &mut *slow {
-            Slow { terminate: Some(pending), .. } if word.terminate_due() => {
-                pending.seen = Some(pending.request.clone());
-                Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone()))
-            }
-            Slow { cancel: Some(pending), .. } if word.cancel_due() => {
-                pending.seen = true;
-                Err(Interrupt::new(InterruptKind::Cancel, pending.request.clone()))
-            }
-            _ => Ok(()),
-        }
     }
 
     pub(crate) fn held(&self) -> bool {
@@ -372,6 +368,11 @@ impl Record {
             _ => HowEnded::Closed,
         };
         let ended = Ended { how };
+        if let Some(request) = slow.terminate.as_mut().and_then(|told| told.unsaid()) {
+            self.say_seen(InterruptKind::Terminate, &request);
+        }
+        // Whoever learns from a receipt that it has ended finds it in the audit.
+        self.hooks.emit(&Event::Ended { session: self.id, ended: &ended });
         if let Some(terminating) = slow.terminate.take() {
             terminating.ticket.complete(ended.clone());
         }
@@ -385,9 +386,7 @@ impl Record {
         if slow.completed || Twin::LeaversForgotten.is_on() {
             return None;
         }
-        let told = slow.terminate.get_or_insert_with(|| {
-            Box::new(Terminating { request: Arc::new(request), seen: None, ticket: Arc::default() })
-        });
+        let told = slow.terminate.get_or_insert_with(|| Terminating::new(Arc::new(request)));
         Some(told.ticket.clone())
     }
 
@@ -399,8 +398,24 @@ impl Record {
         request: Request,
         only: Option<Slot>,
     ) -> Result<Accepted<Ended>, Void> {
+        self.terminate_as_seen(when, request, only, None)
+    }
+
+    /// The same, only if the session still does what it did as `seen` was taken.
+    pub(crate) fn terminate_as_seen(
+        &self,
+        when: When,
+        request: Request,
+        only: Option<Slot>,
+        seen: Option<Snapshot>,
+    ) -> Result<Accepted<Ended>, Void> {
         let mut slow = self.slow.lock();
-        let step = self.word.try_step(|word| word.terminate(when, only))?;
+        let step = self.word.try_step(|word| match seen {
+            Some(seen) if !word.does_as(seen) && !Twin::RowNotCompared.is_on() => {
+                Err(if word.ended() { Void::Ended } else { Void::Stale })
+            }
+            _ => word.terminate(when, only),
+        })?;
         let adds = step.before.terminate_asked() != step.after.terminate_asked();
         let pending = match slow.terminate.take() {
             Some(mut told) => {
@@ -413,11 +428,7 @@ impl Record {
                 }
                 told
             }
-            None => Box::new(Terminating {
-                request: Arc::new(request),
-                seen: None,
-                ticket: Arc::default(),
-            }),
+            None => Terminating::new(Arc::new(request)),
         };
         let ticket = pending.ticket.clone();
         slow.terminate = Some(pending);
@@ -466,13 +477,13 @@ impl Record {
     /// The session cannot go on.
     pub(crate) fn fail(&self, reason: Reason) {
         let mut slow = self.slow.lock();
-        let request = Arc::new(Request { author: Author::system(), reason, text: None });
+        let request = Arc::new(Request::new(Author::system(), reason, None));
         match &mut slow.terminate {
             Some(told) => told.request = request,
             None => {
-                let seen = Some(request.clone());
-                slow.terminate =
-                    Some(Box::new(Terminating { request, seen, ticket: Arc::default() }));
+                let mut told = Terminating::new(request.clone());
+                told.seen = Some(request);
+                slow.terminate = Some(told);
             }
         }
         // Refused only where it has ended already.

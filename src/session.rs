@@ -1,6 +1,7 @@
 //! A session: owned and detached, or attached to the thread that runs it.
 
 use crate::about::Description;
+use crate::audit::{Event, Hooks};
 use crate::current;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
@@ -33,6 +34,7 @@ pub struct Session {
 pub(crate) struct Home {
     pub(crate) model: ThreadModel,
     pub(crate) sessions: Registry<Record>,
+    pub(crate) hooks: Arc<Hooks>,
     pub(crate) slots: Arc<Slots>,
     /// `None`: there is no limit.
     pub(crate) places: Option<Places>,
@@ -84,6 +86,11 @@ impl Drop for Place {
 impl Session {
     pub(crate) fn new(record: Arc<Record>, place: Place) -> Session {
         Session { record, place }
+    }
+
+    pub(crate) fn say_opened(&self, hooks: &Hooks) {
+        let description = self.record.about(|about| about.description.clone());
+        hooks.emit(&Event::Opened { session: self.id(), description: &description });
     }
 
     /// Its id.
@@ -159,6 +166,12 @@ impl Session {
     /// The [`Interrupt`] to tell the client of.
     pub fn due(&self) -> Result<(), Interrupt> {
         self.record.due()
+    }
+
+    /// As [`due`](Self::due), for whoever holds a lock of this library.
+    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
+    pub(crate) fn due_unsaid(&self) -> Result<(), Interrupt> {
+        self.record.due_unsaid()
     }
 
     /// Looks at or changes what is known of it.
@@ -365,7 +378,7 @@ impl Attached<'_> {
     /// For whoever holds a lock in which receipts may not be completed.
     pub(crate) fn leave(mut self, to_queue: bool) -> (Result<(), Interrupt>, Over) {
         let (due, over) = self.step_down(to_queue);
-        (if due { self.record.due() } else { Ok(()) }, over)
+        (if due { self.record.due_unsaid() } else { Ok(()) }, over)
     }
 
     fn step_down(&mut self, to_queue: bool) -> (bool, Over) {
@@ -419,7 +432,7 @@ impl Statement<'_> {
     /// [`STATEMENT_TEXT_BYTES`](crate::STATEMENT_TEXT_BYTES) of it, and the time.
     #[must_use]
     pub fn with_text(mut self, text: &str) -> Self {
-        self.attached.record.about(|about| about.statement_begins(text));
+        self.attached.record.about(|about| about.statement_begins(self.id, text));
         self.described = true;
         self
     }

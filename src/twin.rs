@@ -59,6 +59,8 @@ pub enum Twin {
     ClosedNotAsked,
     /// A session that ends drops its session-local values once its receipts are complete.
     LocalsDroppedAfterReceipts,
+    /// A sweep does not ask whether its target still does what its row says.
+    RowNotCompared,
     /// A session-local value is kept for a session that has ended.
     LateLocalKept,
     /// Going idle puts the session into its seat after its word says "detached". The mistake

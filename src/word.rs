@@ -171,6 +171,14 @@ impl Snapshot {
         StatementId(self.number())
     }
 
+    /// Whether the session does the same as it did then: the same statement runs, is queued or
+    /// was its last, and a transaction is open, or not, as it was. Where it is doing that, and
+    /// what it has been told since, make no difference.
+    pub(crate) fn does_as(self, then: Snapshot) -> bool {
+        const SAME: u64 = IN_STATEMENT | IN_TRANSACTION | QUEUED | ENDED;
+        self.number() == then.number() && self.0 & SAME == then.0 & SAME
+    }
+
     /// The termination asked for, due or not.
     pub(crate) fn terminate_asked(self) -> Option<When> {
         match (self.0 & TERMINATE) >> TERMINATE_SHIFT {

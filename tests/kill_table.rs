@@ -48,7 +48,9 @@ fn detached_idle() {
             assert_told(&told[0]);
             assert_eq!(told[0].request().text.as_deref(), Some("because"));
             let detail = told[0].detail(id).unwrap();
-            assert_eq!(detail, "Requested by user \"root\". because");
+            let (who, why) = detail.split_once(" at ").unwrap();
+            assert_eq!(who, "Requested by user \"root\"");
+            assert!(why.ends_with(" UTC. because"), "{why}");
             assert!(manager.is_empty());
         }
     }

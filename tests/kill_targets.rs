@@ -16,7 +16,7 @@ fn itself() {
         let Stage { manager, mut session, thread, id } = Stage::new(model);
         let mut attached = session.attach(&thread).unwrap();
         let author = attached.author();
-        assert_eq!(author, Author { session: Some(id), user: Some("ann".into()), admin: false });
+        assert_eq!(author, Author { session: Some(id), ..user("ann") });
         let statement = attached.begin().unwrap();
         let cancel = manager.cancel(id, Cancel::running(author.clone())).unwrap();
         assert_cancelled(&statement.check().unwrap_err());
@@ -175,7 +175,7 @@ fn users_may_end_their_own_sessions_and_no_others() {
         let Stage { manager, mut session, thread, id } = Stage::new(model);
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
-        let nobody = Author { session: None, user: None, admin: false };
+        let nobody = Author::default();
         for author in [user("bob"), nobody] {
             for when in common::WHENS {
                 let refused = manager.terminate(id, Terminate::new(when, author.clone()));
@@ -189,7 +189,7 @@ fn users_may_end_their_own_sessions_and_no_others() {
         assert_eq!(manager.session(id).unwrap().told, None);
         manager.cancel(id, Cancel::running(user("ann"))).unwrap();
         assert_cancelled(&statement.check().unwrap_err());
-        let same = Author { session: None, user: Some("ann".into()), admin: false };
+        let same = user("ann");
         manager.terminate(id, Terminate::new(When::Immediate, same)).unwrap();
         assert_eq!(statement.check().unwrap_err().kind(), InterruptKind::Terminate);
     }

@@ -26,6 +26,10 @@ usage: server [OPTION]...
                             how long a client may take to say who it is [60]
   --database FILE           the SQLite database [a file in a temporary folder]
   --admin USER              an administrator; may be given several times [omm]
+  --owner DATABASE=USER     who may end the sessions in that database; may be given several times
+  --signaller USER          one who may end anyone's sessions but an administrator's; may be
+                            given several times
+  --hide-sessions           show users only the sessions that they may end
   --transcript              play the reference page's example against this server, and stop
   --test-functions          add safepoint_test_panic() and safepoint_test_stall(milliseconds)
   -h, --help                say this
@@ -44,6 +48,10 @@ pub(crate) struct Args {
     pub(crate) authentication_timeout: Duration,
     pub(crate) database: Option<PathBuf>,
     pub(crate) admins: Vec<String>,
+    /// Databases, and who owns them.
+    pub(crate) owners: Vec<(String, String)>,
+    pub(crate) signallers: Vec<String>,
+    pub(crate) hide_sessions: bool,
     pub(crate) transcript: bool,
     pub(crate) test_functions: bool,
 }
@@ -62,6 +70,9 @@ impl Default for Args {
             authentication_timeout: Duration::from_secs(60),
             database: None,
             admins: Vec::new(),
+            owners: Vec::new(),
+            signallers: Vec::new(),
+            hide_sessions: false,
             transcript: false,
             test_functions: false,
         }
@@ -134,6 +145,16 @@ pub(crate) fn parse(
                 args.database = Some(parser.value().map_err(|e| e.to_string())?.into());
             }
             "admin" => args.admins.push(value()?),
+            "owner" => {
+                let text = value()?;
+                let said = text
+                    .split_once('=')
+                    .filter(|(database, user)| !database.is_empty() && !user.is_empty());
+                let (database, user) = said.ok_or_else(|| expected("DATABASE=USER", &text))?;
+                args.owners.push((database.into(), user.into()));
+            }
+            "signaller" => args.signallers.push(value()?),
+            "hide-sessions" => args.hide_sessions = true,
             "transcript" => args.transcript = true,
             "test-functions" => args.test_functions = true,
             "help" => return Ok(None),
@@ -199,6 +220,9 @@ mod tests {
         assert_eq!(args.workers.to_string(), "3, 1, (nobind)");
         assert_eq!(args.admins, ["a", "b"]);
         assert_eq!(parsed("").unwrap().unwrap().admins, ["omm"]);
+        let args = parsed("--owner shop=ann --signaller eve --hide-sessions").unwrap().unwrap();
+        assert_eq!(args.owners, [("shop".to_string(), "ann".to_string())]);
+        assert_eq!((args.signallers, args.hide_sessions), (vec!["eve".to_string()], true));
         assert_eq!(parsed("--help"), Ok(None));
     }
 
@@ -208,6 +232,8 @@ mod tests {
             ("--listen here", "--listen: expected an address"),
             ("--thread-pool maybe", "expected on or off"),
             ("--workers 0", "expected a number from 1"),
+            ("--owner shop", "--owner: expected DATABASE=USER"),
+            ("--owner =ann", "--owner: expected DATABASE=USER"),
             ("--workers", "missing argument"),
             ("--max-connections 0", "expected a number from 1 to 1000000"),
             ("--max-connections 3", "--reserved-connections: expected fewer than"),

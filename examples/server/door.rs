@@ -16,7 +16,7 @@ use safepoint::{Author, SessionId, Terminate, When};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -224,7 +224,9 @@ impl Guest {
                     self.send(&outgoing);
                 }
                 Ok(Some(Message::CancelRequest(request))) => {
-                    shared.cancel(&request);
+                    let from = self.socket.peer_addr();
+                    let from = from.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+                    shared.cancel(&request, from);
                     return true;
                 }
                 Ok(Some(_)) | Err(_) => self.tell(),

@@ -89,7 +89,7 @@ pub(crate) fn define(
         Number::Int(seconds) => sleep(seconds as f64, left).map(Some),
     })?;
     let at = shared.clone();
-    define.function("safepoint_activity", 0, move |_, _| Ok(activity::snapshot(&at)))?;
+    define.function("safepoint_activity", 0, move |_, _| Ok(activity::snapshot(&at, &author())))?;
     let at = shared.clone();
     define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at)))?;
     let at = shared.clone();

@@ -3,13 +3,14 @@
 use crate::Pool;
 use crate::args::Args;
 use crate::engine::Engines;
-use crate::keys::CancelKeys;
+use crate::keys::{CancelKeys, Found};
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::SecretKey;
-use safepoint::{Author, Cancel, SessionManager, ThreadModel};
+use safepoint::{Author, Cancel, Roles, SessionManager, ThreadModel};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) struct Shared {
     pub(crate) manager: SessionManager,
@@ -27,8 +28,19 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(args: &Args, database: PathBuf) -> Shared {
         let model = if args.thread_pool { ThreadModel::Pool } else { ThreadModel::PerSession };
+        let mut policy = Roles::new();
+        for (database, user) in &args.owners {
+            policy = policy.owner(&**database, &**user);
+        }
+        for user in &args.signallers {
+            policy = policy.signaller(&**user);
+        }
+        if args.hide_sessions {
+            policy = policy.hiding();
+        }
         Shared {
             manager: SessionManager::builder(model)
+                .policy(policy)
                 .max_sessions(args.max_connections)
                 .reserved_for_admins(args.reserved_connections)
                 .build(),
@@ -57,18 +69,27 @@ impl Shared {
 
     /// A wire cancel request. It names a session, and means the statement that runs there now
     /// or waits for a worker. Whoever has the key may; nobody is answered, right or wrong.
-    pub(crate) fn cancel(&self, request: &CancelRequest) {
+    pub(crate) fn cancel(&self, request: &CancelRequest, from: IpAddr) {
         let pid = request.pid;
         let key = match &request.secret_key {
             SecretKey::I32(key) => key.to_be_bytes().to_vec(),
             SecretKey::Bytes(key) => key.to_vec(),
         };
-        let Some(session) = self.keys.find(pid, &key) else {
-            eprintln!("cancel request with a wrong key for pid {pid}");
-            return;
+        let session = match self.keys.find(from, pid, &key, Instant::now()) {
+            Found::Session(session) => session,
+            Found::WrongKey { wrong, dropped, last } => {
+                let then = if last { "; its next ones are dropped for a while" } else { "" };
+                eprintln!(
+                    "cancel request with a wrong key for pid {pid} from {from} \
+                     ({wrong} wrong and {dropped} dropped so far){then}"
+                );
+                return;
+            }
+            Found::Dropped => return,
         };
         let Some(row) = self.manager.session(session) else { return };
-        let author = Author { session: None, user: Some(row.description.user), admin: false };
+        let (user, address) = (Some(row.description.user), Some(from.to_string().into()));
+        let author = Author { user, address, ..Author::default() };
         let cancel = match row.statement {
             Some(statement) => Cancel::statement(statement, author),
             None => Cancel::running(author),

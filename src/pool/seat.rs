@@ -159,7 +159,7 @@ impl<C: Client> Seat<C> {
     fn end_if_due(&self) {
         let (conn, interrupt) = {
             let mut state = self.state.lock();
-            let due = state.conn().and_then(|conn| conn.session.due().err());
+            let due = state.conn().and_then(|conn| conn.session.due_unsaid().err());
             let Some(interrupt) = due else { return };
             if Twin::QueuedLeftToWorkers.is_on() && matches!(*state, State::Queued(_)) {
                 return;

@@ -33,7 +33,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// An administrator of that name, in no session.
 pub(crate) fn admin(name: &str) -> Author {
-    Author { session: None, user: Some(name.into()), admin: true }
+    Author { user: Some(name.into()), ..Author::system() }
 }
 
 /// A user of that name, in no session.

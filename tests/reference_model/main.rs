@@ -483,11 +483,12 @@ impl Test {
                 let id = self.session_id(choice);
                 let session = self.world.sessions.iter().find(|session| session.id == id);
                 let user = session.map(|session| session.user.clone());
-                Author { session: Some(id), user, admin: false }
+                Author { session: Some(id), user, ..Author::default() }
             }
         };
         self.requests += 1;
-        Request { author, reason, text: Some(format!("request {}", self.requests).into()) }
+        let text = format!("request {}", self.requests).into();
+        Request::new(author, reason, Some(text))
     }
 
     fn terminate(&mut self, when: When, target: Target, by: By) {

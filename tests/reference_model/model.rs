@@ -262,8 +262,7 @@ impl Session {
     }
 
     pub(crate) fn panic(&mut self) {
-        let request =
-            Request { author: Author::system(), reason: Reason::InternalError, text: None };
+        let request = Request::new(Author::system(), Reason::InternalError, None);
         self.wait = None;
         self.told = Some((When::Immediate, request));
         self.panicked = true;

@@ -8,6 +8,7 @@ use crate::wire::{Fields, Negotiation};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::startup::Startup;
 use safepoint::Attached;
+use std::net::Ipv4Addr;
 
 /// The protocol's minor version that has room for long keys.
 const LONG_KEYS_SINCE: u16 = 2;
@@ -20,7 +21,10 @@ impl Connection {
                 Flow::Continue
             }
             Message::CancelRequest(request) => {
-                self.shared.cancel(&request);
+                // One whose address is gone by now counts with the others of that kind.
+                let from = self.socket().and_then(|socket| socket.peer_addr());
+                let from = from.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+                self.shared.cancel(&request, from);
                 Flow::Close
             }
             Message::Startup(startup) => match self.greet(session, &startup) {

@@ -1,0 +1,156 @@
+//! From what a request names to the record that it hits, if its author may.
+
+use crate::about::Description;
+use crate::activity::SessionRow;
+use crate::id::{SessionId, StatementId, ThreadId};
+use crate::interrupt::{Author, InterruptKind, Reason, Request};
+use crate::kill::{Refused, Target};
+use crate::manager::SessionManager;
+use crate::record::Record;
+use crate::thread::{ThreadModel, ThreadRecord};
+use crate::twin::Twin;
+use crate::word::{Slot, Void};
+use std::sync::Arc;
+
+/// A target that was found and may be hit.
+pub(crate) struct Aim {
+    target: Target,
+    pub(crate) record: Arc<Record>,
+    pub(crate) expected: Expected,
+    names_author: bool,
+}
+
+/// Where a target has to be for the request to count. It keeps the thread's record, and by
+/// that its place (rule 4 of `word.rs`), until the step has been taken.
+pub(crate) enum Expected {
+    Anywhere,
+    On(Arc<ThreadRecord>),
+    Own,
+}
+
+impl Expected {
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        match self {
+            Expected::Anywhere => None,
+            Expected::On(record) => record.slot(),
+            Expected::Own => Some(Slot::OWN),
+        }
+    }
+}
+
+impl Aim {
+    pub(crate) fn request(
+        &self,
+        author: Author,
+        reason: Reason,
+        text: Option<Arc<str>>,
+    ) -> Request {
+        Request { names_author: self.names_author, ..Request::new(author, reason, text) }
+    }
+
+    pub(crate) fn refusal(&self, void: Void, named: Option<StatementId>) -> Refused {
+        let id = self.record.id();
+        let named = named.unwrap_or(StatementId(0));
+        match (void, self.target) {
+            (Void::NotThere, Target::Pair(thread, _)) => Refused::NotAttached(thread, id),
+            (Void::NotThere | Void::Ended, Target::AttachedTo(thread)) => {
+                Refused::NothingAttached(thread)
+            }
+            (Void::NotThere | Void::Ended, _) => Refused::AlreadyEnded(id),
+            (Void::Stale, _) => Refused::Stale(id, named),
+            (Void::NotYet, _) => Refused::NoSuchStatement(id, named),
+            (Void::NothingRuns, _) => Refused::NothingRuns(id),
+        }
+    }
+}
+
+impl SessionManager {
+    pub(crate) fn aim(
+        &self,
+        target: Target,
+        kind: InterruptKind,
+        author: &Author,
+    ) -> Result<Aim, Refused> {
+        self.find(target, author).map_err(|refused| self.say_refused(kind, target, author, refused))
+    }
+
+    /// Finds the target and asks the policy.
+    fn find(&self, target: Target, author: &Author) -> Result<Aim, Refused> {
+        let get = |id: SessionId| self.0.home.sessions.get(id.get());
+        let find = |id: SessionId| get(id).ok_or(Refused::NoSuchSession(id));
+        let (record, expected, hidden) = match target {
+            Target::Session(id) => (find(id)?, Expected::Anywhere, Refused::NoSuchSession(id)),
+            Target::Pair(thread, id) => {
+                let expected = self.thread(thread, author)?;
+                let record = find(id)?;
+                if matches!(expected, Expected::On(_)) || thread == id.own_thread() {
+                    (record, expected, Refused::NoSuchSession(id))
+                } else if self.is_shown(author, &record) {
+                    return Err(Refused::NotAttached(thread, id));
+                } else {
+                    return Err(Refused::NoSuchSession(id));
+                }
+            }
+            Target::AttachedTo(thread) => {
+                let expected = self.thread(thread, author)?;
+                let id = match &expected {
+                    Expected::On(record) => record.session(),
+                    _ => Some(thread.own_session()),
+                };
+                // One that has gone by now has left its thread.
+                let record = id.and_then(get).ok_or(Refused::NothingAttached(thread))?;
+                (record, expected, Refused::NothingAttached(thread))
+            }
+        };
+        let record = self.aim_at_thread(record);
+        let description = record.about(|about| about.description.clone());
+        let own = author.session == Some(record.id());
+        if own || self.0.policy.permits(author, &description) {
+            let names_author = own || self.0.policy.names_author(author, &description);
+            Ok(Aim { target, record, expected, names_author })
+        } else if self.0.policy.shows(author, &description) {
+            Err(Refused::NotPermitted(record.id()))
+        } else {
+            Err(hidden)
+        }
+    }
+
+    fn is_shown(&self, author: &Author, record: &Record) -> bool {
+        let description = record.about(|about| about.description.clone());
+        self.shows(author, record.id(), &description)
+    }
+
+    pub(crate) fn shows(&self, author: &Author, id: SessionId, description: &Description) -> bool {
+        author.session == Some(id)
+            || self.0.policy.permits(author, description)
+            || self.0.policy.shows(author, description)
+    }
+
+    pub(crate) fn may_end(&self, author: &Author, row: &SessionRow) -> bool {
+        author.session == Some(row.session) || self.0.policy.permits(author, &row.description)
+    }
+
+    fn aim_at_thread(&self, record: Arc<Record>) -> Arc<Record> {
+        if !Twin::AimsAtThread.is_on() {
+            return record;
+        }
+        let thread = record.thread_in(record.look());
+        let thread = thread.and_then(|thread| self.0.threads.get(thread.get()));
+        let session = thread.and_then(|thread| thread.session());
+        session.and_then(|id| self.0.home.sessions.get(id.get())).unwrap_or(record)
+    }
+
+    /// A thread that sessions can be attached to.
+    fn thread(&self, id: ThreadId, author: &Author) -> Result<Expected, Refused> {
+        match self.0.threads.get(id.get()) {
+            Some(record) if record.slot().is_some() => Ok(Expected::On(record)),
+            Some(record) => Err(Refused::BackgroundThread(id, record.name.clone())),
+            None => {
+                let own = self.0.home.model == ThreadModel::PerSession;
+                let record = self.0.home.sessions.get(id.get()).filter(|_| own);
+                let shown = record.is_some_and(|record| self.is_shown(author, &record));
+                shown.then_some(Expected::Own).ok_or(Refused::NoSuchThread(id))
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Who and why: what the embedder's audit hears, and what the target is told.
+
+mod common;
+
+use common::{
+    Desk, MODELS, Stage, admin, assert_cancelled, kill_now, locked, of, thread_for, user,
+};
+use safepoint::{
+    Author, Cancel, Description, Event, Policy, Reason, SessionManager, SessionRow, Sweep,
+    Terminate, ThreadModel, When,
+};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+type Heard = Arc<Mutex<Vec<String>>>;
+
+/// What happens, a word for each; what it is about is looked at by the tests themselves.
+fn manager(model: ThreadModel) -> (SessionManager, Heard) {
+    let heard = Heard::default();
+    let audit = {
+        let heard = heard.clone();
+        move |event: &Event<'_>| {
+            let line = match event {
+                Event::Opened { description, .. } => format!("opened {}", description.user),
+                Event::Requested { kind, request, .. } => {
+                    let author = request.author.user.as_deref().unwrap_or("-");
+                    format!("{kind:?} by {author}: {}", request.text.as_deref().unwrap_or("-"))
+                }
+                Event::Refused { author, refused, .. } => {
+                    let author = author.user.as_deref().unwrap_or("-");
+                    format!("refused {author}: {}", refused.sqlstate())
+                }
+                Event::Seen { kind, .. } => format!("{kind:?} seen"),
+                Event::Ended { ended, .. } => format!("ended {}", name(&ended.how)),
+                other => panic!("{other:?}"),
+            };
+            locked(&heard).push(line);
+        }
+    };
+    (SessionManager::builder(model).audit(audit).build(), heard)
+}
+
+fn name(how: &safepoint::HowEnded) -> &'static str {
+    match how {
+        safepoint::HowEnded::Killed(_) => "killed",
+        safepoint::HowEnded::Closed => "closed",
+        _ => "otherwise",
+    }
+}
+
+fn take(heard: &Heard) -> Vec<String> {
+    std::mem::take(&mut *locked(heard))
+}
+
+#[test]
+fn the_audit_hears_all_of_it_in_order() {
+    for model in MODELS {
+        let (manager, heard) = manager(model);
+        let mut session = manager.open(of("ann")).unwrap();
+        let (id, thread) = (session.id(), thread_for(&manager, &session));
+        assert_eq!(take(&heard), ["opened ann"]);
+
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        manager.cancel(id, Cancel::running(user("ann")).text("too slow")).unwrap();
+        assert_eq!(take(&heard), ["Cancel by ann: too slow"]);
+        assert_cancelled(&statement.check().unwrap_err());
+        assert_cancelled(&statement.check().unwrap_err());
+        assert_eq!(take(&heard), ["Cancel seen"], "once");
+        drop(statement);
+
+        manager.terminate(id, Terminate::new(When::Immediate, user("bob"))).unwrap_err();
+        assert_eq!(take(&heard), ["refused bob: 42501"]);
+        manager.terminate(id, kill_now()).unwrap();
+        assert_eq!(take(&heard), ["Terminate by root: because"]);
+        attached.check().unwrap_err();
+        attached.check().unwrap_err();
+        assert_eq!(take(&heard), ["Terminate seen"], "once");
+        drop(attached);
+        session.close();
+        assert_eq!(take(&heard), ["ended killed"]);
+        manager.terminate(id, kill_now()).unwrap_err();
+        assert_eq!(take(&heard), ["refused root: 42704"]);
+        drop(manager.open(of("bob")).unwrap());
+        assert_eq!(take(&heard), ["opened bob", "ended closed"]);
+    }
+}
+
+/// It asks of the manager, from within each event, what takes every lock that there is.
+#[test]
+fn the_audit_is_called_with_no_lock_held() {
+    for model in MODELS {
+        let slot: Arc<Mutex<Option<SessionManager>>> = Arc::default();
+        let seen = slot.clone();
+        let audit = move |_: &Event<'_>| {
+            let Some(manager) = locked(&seen).clone() else { return };
+            for row in manager.sessions() {
+                let _ = manager.session(row.session);
+                let _ = manager.cancel(row.session, Cancel::running(Author::default()));
+                let _ = safepoint::current_session();
+                return;
+            }
+        };
+        // Refusals within are events as well, so the manager is away while one is looked into.
+        let audit = move |event: &Event<'_>| {
+            if !matches!(event, Event::Refused { .. }) {
+                audit(event);
+            }
+        };
+        let manager = SessionManager::builder(model).audit(audit).build();
+        *locked(&slot) = Some(manager.clone());
+        let desk = Desk::leave(manager.open(of("ann")).unwrap());
+        manager.terminate_where(|_: &SessionRow| true, kill_now(), Sweep::new());
+        assert_eq!(locked(&desk.told).len(), 1);
+        let mut session = manager.open(of("ann")).unwrap();
+        let thread = thread_for(&manager, &session);
+        let attached = session.attach(&thread).unwrap();
+        manager.terminate(attached.id(), kill_now()).unwrap();
+        safepoint::check().unwrap_err();
+        attached.detach().unwrap_err();
+        session.close();
+        *locked(&slot) = None;
+    }
+}
+
+#[test]
+fn an_audit_that_panics_is_alone_with_it() {
+    for model in MODELS {
+        let manager =
+            SessionManager::builder(model).audit(|_: &Event<'_>| panic!("the audit's own")).build();
+        let desk = Desk::leave(manager.open(of("ann")).unwrap());
+        let id = locked(&desk.session).as_ref().unwrap().id();
+        let receipt = manager.terminate(id, kill_now()).unwrap();
+        assert!(receipt.poll().is_some());
+        assert!(manager.is_empty());
+    }
+}
+
+#[test]
+fn a_request_carries_who_where_when_and_why() {
+    for model in MODELS {
+        let Stage { manager, session, id, .. } = Stage::new(model);
+        let about = Description { client: "10.0.0.7".into(), ..of("ann") };
+        let mut killer = manager.open(about).unwrap();
+        let thread = thread_for(&manager, &killer);
+        let author = killer.attach(&thread).unwrap().author();
+        assert_eq!(author.address.as_deref(), Some("10.0.0.7"));
+        let before = SystemTime::now();
+        manager.terminate(id, Terminate::new(When::Immediate, author).text("why not")).unwrap();
+        let interrupt = session.due().unwrap_err();
+        let request = interrupt.request();
+        assert!(before <= request.at && request.at <= SystemTime::now());
+        assert_eq!(request.reason, Reason::AdministratorCommand);
+        let detail = interrupt.detail(id).unwrap();
+        let from = format!("user \"ann\" in session {} from 10.0.0.7 at 2", killer.id());
+        assert!(detail.contains(&from) && detail.ends_with(" UTC. why not"), "{detail}");
+    }
+}
+
+struct Anonymous;
+
+impl Policy for Anonymous {
+    fn permits(&self, _: &Author, _: &Description) -> bool {
+        true
+    }
+
+    fn names_author(&self, author: &Author, _: &Description) -> bool {
+        author.user.as_deref() != Some("root")
+    }
+}
+
+#[test]
+fn a_policy_may_keep_the_author_to_itself() {
+    for model in MODELS {
+        let manager = SessionManager::builder(model).policy(Anonymous).build();
+        for (author, named) in [("root", false), ("eve", true)] {
+            let session = manager.open(of("ann")).unwrap();
+            let request = Terminate::new(When::Immediate, admin(author)).text("because");
+            manager.terminate(session.id(), request).unwrap();
+            let detail = session.due().unwrap_err().detail(session.id()).unwrap();
+            assert_eq!(detail.contains(author), named, "{detail}");
+            assert!(detail.ends_with("because"));
+        }
+    }
+}
