@@ -1,0 +1,69 @@
+//! Kill by filter: what was seen in a dry run is hit, or nothing is.
+
+mod common;
+
+use common::{immediate, model};
+use safepoint_under_loom::{
+    Author, Description, SessionManager, SessionRow, Sweep, ThreadModel, Twin,
+};
+
+fn all(_: &SessionRow) -> bool {
+    true
+}
+
+/// A row of a session that closes meanwhile hits neither that nor its successor in the same place.
+#[test]
+fn dry_run_against_close() {
+    model("dry_run_against_close", false, rows_against_close, &[Twin::NumberNotCompared]);
+}
+
+fn rows_against_close() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let first = manager.open(Description::default()).unwrap();
+    let id = first.id();
+    let rows = manager.dry_run(all, &Author::system(), Sweep::new());
+    let sweeper = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.terminate_rows(&rows, immediate(), Sweep::new()))
+    };
+    drop(first);
+    let successor = manager.open(Description::default()).unwrap();
+    let swept = sweeper.join().unwrap();
+    assert_eq!(swept.count() + swept.gone, 1);
+    for receipt in &swept.receipts {
+        assert_eq!(receipt.session(), id);
+        assert!(receipt.poll().is_some(), "it has ended, so the receipt is complete");
+    }
+    successor.due().expect("the successor in the same place");
+}
+
+/// Tied to its row, a request does not hit a session that runs another statement by now.
+#[test]
+fn sweep_against_next_statement() {
+    let name = "sweep_against_next_statement";
+    model(name, false, rows_against_next, &[Twin::RowNotCompared]);
+}
+
+fn rows_against_next() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap().with_text("slow");
+    let rows = manager.dry_run(|row| row.text == "slow", &Author::system(), Sweep::new());
+    assert_eq!(rows.len(), 1);
+    let sweeper = {
+        let manager = manager.clone();
+        let sweep = Sweep::new().same_statement();
+        loom::thread::spawn(move || manager.terminate_rows(&rows, immediate(), sweep).count())
+    };
+    let told = statement.finish().is_err();
+    let told = match attached.begin() {
+        Ok(next) => {
+            next.check().expect("no other statement is hit for the first one's sake");
+            told
+        }
+        Err(_) => true,
+    };
+    assert_eq!(sweeper.join().unwrap() == 1, told || attached.check().is_err());
+}

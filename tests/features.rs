@@ -1,0 +1,266 @@
+//! What the features `serde`, `tracing` and `metrics` add.
+
+#![cfg(any(feature = "serde", feature = "tracing", feature = "metrics"))]
+
+mod common;
+
+#[cfg(feature = "serde")]
+mod serialized {
+    use crate::common::{Desk, admin, kill_now, locked, of, user};
+    use safepoint::{Refused, SessionManager, StatementId, Sweep, ThreadModel};
+    use serde_json::json;
+
+    #[test]
+    fn ids_are_numbers_and_rows_are_objects() {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let session = manager.open(of("ann")).unwrap();
+        let id = session.id();
+        assert_eq!(serde_json::to_value(id).unwrap(), json!(id.get()));
+        assert_eq!(serde_json::to_value(StatementId::from(7)).unwrap(), json!(7));
+        let row = serde_json::to_value(manager.session(id).unwrap()).unwrap();
+        assert_eq!(row["session"], json!(id.get()));
+        assert_eq!(row["thread"], json!(id.get()));
+        assert_eq!(row["description"]["user"], json!("ann"));
+        assert_eq!((&row["doing"], &row["told"]), (&json!("Idle"), &json!(null)));
+        assert!(row.get("word").is_none(), "{row}");
+        let thread = manager.register_background("listener").unwrap();
+        let row = serde_json::to_value(manager.threads()).unwrap();
+        assert_eq!(row[0]["name"], json!("listener"));
+        drop(thread);
+    }
+
+    #[test]
+    fn requests_and_outcomes() {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let desk = Desk::leave(manager.open(of("ann")).unwrap());
+        let swept = manager.terminate_user("ann", kill_now(), Sweep::new());
+        let receipt = &swept.receipts[0];
+        let found = serde_json::to_value(receipt.found()).unwrap();
+        assert_eq!(found["doing"], json!("Idle"));
+        let ended = serde_json::to_value(receipt.poll().unwrap()).unwrap();
+        let request = &ended["how"]["Killed"];
+        assert_eq!(request["author"]["user"], json!("root"));
+        assert_eq!((&request["text"], &request["names_author"]), (&json!("because"), &json!(true)));
+        assert!(request["at"]["secs_since_epoch"].as_u64().unwrap() > 1_700_000_000);
+        assert_eq!(locked(&desk.told).len(), 1);
+        assert_eq!(serde_json::to_value(user("ann")).unwrap()["admin"], json!(false));
+        assert_eq!(serde_json::to_value(admin("ann")).unwrap()["address"], json!(null));
+        let refused = Refused::NoSuchSession(receipt.session());
+        let refused = serde_json::to_value(refused).unwrap();
+        assert_eq!(refused["NoSuchSession"], json!(receipt.session().get()));
+    }
+}
+
+#[cfg(feature = "tracing")]
+mod traced {
+    use crate::common::{Desk, MODELS, kill_now, locked, of, user};
+    use safepoint::{Author, SessionManager, Terminate, When};
+    use std::collections::BTreeMap;
+    use std::fmt::Debug;
+    use std::sync::{Arc, Mutex};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    type Fields = BTreeMap<&'static str, String>;
+
+    /// Keeps the fields of each event; spans it knows not.
+    #[derive(Clone, Default)]
+    struct Collector(Arc<Mutex<Vec<Fields>>>);
+
+    struct Visitor(Fields);
+
+    impl Visit for Visitor {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            self.0.insert(field.name(), format!("{value:?}"));
+        }
+
+        fn record_str(&mut self, field: &Field, value: &str) {
+            self.0.insert(field.name(), value.into());
+        }
+    }
+
+    impl Subscriber for Collector {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "safepoint"
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut visitor = Visitor(Fields::new());
+            event.record(&mut visitor);
+            locked(&self.0).push(visitor.0);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn targets_and_authors_are_fields() {
+        for model in MODELS {
+            let collector = Collector::default();
+            let events = collector.0.clone();
+            let (id, killer) = tracing::subscriber::with_default(collector, || {
+                let manager = SessionManager::new(model);
+                let desk = Desk::leave(manager.open(of("ann")).unwrap());
+                let id = locked(&desk.session).as_ref().unwrap().id();
+                let killer = manager.open(of("root")).unwrap();
+                let author = Author {
+                    session: Some(killer.id()),
+                    address: Some("10.0.0.7".into()),
+                    ..user("bob")
+                };
+                let request = Terminate::new(When::Immediate, author);
+                manager.terminate(id, request).unwrap_err();
+                manager.terminate(id, kill_now()).unwrap();
+                (id, killer.id())
+            });
+            let events = std::mem::take(&mut *locked(&events));
+            let of_it: Vec<_> =
+                events.iter().filter(|event| event["session"] == id.to_string()).collect();
+            let said: Vec<_> = of_it.iter().map(|event| event["message"].as_str()).collect();
+            assert_eq!(
+                said,
+                [
+                    "session opened",
+                    "permission refused",
+                    "end requested",
+                    "request seen",
+                    "session ended"
+                ]
+            );
+            assert_eq!(of_it[0]["user"], "ann");
+            assert_eq!(of_it[1]["author.user"], "bob");
+            assert_eq!(of_it[1]["author.session"], killer.to_string());
+            assert_eq!(of_it[1]["author.address"], "10.0.0.7");
+            assert_eq!((&*of_it[1]["sqlstate"], &*of_it[1]["kind"]), ("42501", "terminate"));
+            assert_eq!((&*of_it[2]["author.user"], &*of_it[2]["text"]), ("root", "because"));
+            assert_eq!((&*of_it[2]["found"], &*of_it[2]["when"]), ("idle", "Immediate"));
+            assert!(!of_it[2].contains_key("author.session"), "there is none");
+            assert_eq!(of_it[4]["how"], "killed");
+            assert!(of_it[4]["seconds"].parse::<f64>().unwrap() >= 0.0);
+        }
+    }
+}
+
+#[cfg(feature = "metrics")]
+mod measured {
+    use crate::common::{Desk, MODELS, kill_now, of, user};
+    use metrics::{
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
+        Recorder, SharedString, Unit,
+    };
+    use safepoint::{SessionManager, Sweep, Terminate, When};
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    type Figures = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
+
+    struct Figure {
+        name: String,
+        figures: Figures,
+    }
+
+    impl Figure {
+        fn push(&self, value: f64) {
+            let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+            figures.entry(self.name.clone()).or_default().push(value);
+        }
+    }
+
+    impl CounterFn for Figure {
+        fn increment(&self, value: u64) {
+            self.push(value as f64);
+        }
+
+        fn absolute(&self, _: u64) {}
+    }
+
+    impl GaugeFn for Figure {
+        fn increment(&self, _: f64) {}
+
+        fn decrement(&self, _: f64) {}
+
+        fn set(&self, value: f64) {
+            self.push(value);
+        }
+    }
+
+    impl HistogramFn for Figure {
+        fn record(&self, value: f64) {
+            self.push(value);
+        }
+    }
+
+    #[derive(Default)]
+    struct Books(Figures);
+
+    impl Books {
+        fn figure(&self, key: &Key) -> Arc<Figure> {
+            let mut name = key.name().to_string();
+            for label in key.labels() {
+                name += &format!(" {}={}", label.key(), label.value());
+            }
+            Arc::new(Figure { name, figures: self.0.clone() })
+        }
+    }
+
+    impl Recorder for Books {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.figure(key))
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(self.figure(key))
+        }
+
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::from_arc(self.figure(key))
+        }
+    }
+
+    #[test]
+    fn sessions_kills_and_times() {
+        for model in MODELS {
+            let books = Books::default();
+            let figures = books.0.clone();
+            metrics::with_local_recorder(&books, || {
+                let manager = SessionManager::new(model);
+                let _desks =
+                    ["ann", "ann", "bob"].map(|user| Desk::leave(manager.open(of(user)).unwrap()));
+                manager.record_sessions();
+                let id = manager.sessions().next().unwrap().session;
+                let eve = Terminate::new(When::Immediate, user("eve"));
+                manager.terminate(id, eve).unwrap_err();
+                manager.terminate_user("ann", kill_now(), Sweep::new());
+                manager.record_sessions();
+            });
+            let figures = std::mem::take(&mut *figures.lock().unwrap());
+            let of = |name: &str| figures.get(name).map(Vec::as_slice).unwrap_or_default();
+            assert_eq!(of("safepoint_sessions state=idle"), [3.0, 1.0]);
+            assert_eq!(of("safepoint_sessions state=running"), [0.0, 0.0]);
+            assert_eq!(of("safepoint_sessions_opened_total").len(), 3);
+            assert_eq!(of("safepoint_kills_total kind=terminate outcome=accepted"), [1.0, 1.0]);
+            assert_eq!(of("safepoint_kills_total kind=terminate outcome=seen"), [1.0, 1.0]);
+            assert_eq!(of("safepoint_kills_total kind=terminate outcome=not permitted"), [1.0]);
+            assert_eq!(of("safepoint_sessions_ended_total how=killed"), [1.0, 1.0]);
+            let times = of("safepoint_kill_to_end_seconds");
+            assert!(times.len() == 2 && times.iter().all(|time| (0.0..30.0).contains(time)));
+        }
+    }
+}
