@@ -1,4 +1,17 @@
 #![doc = include_str!("../README.md")]
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `serde`: `Serialize` for ids (as numbers), rows, requests, refusals and outcomes.
+//! - `tracing`: an event with the target `safepoint` for each [`Event`]; who, whom and why are
+//!   fields of it. Sessions that open and requests that are seen are on the level `DEBUG`,
+//!   requests for which the permission is missing on `WARN`, all else on `INFO`.
+//! - `metrics`: the counters `safepoint_sessions_opened_total`, `safepoint_sessions_ended_total`
+//!   (by `how`), `safepoint_kills_total` (by `kind` and `outcome`: accepted, seen, or why it was
+//!   refused) and `safepoint_limits_hit_total`; the histogram `safepoint_kill_to_end_seconds`;
+//!   and `SessionManager::record_sessions`, which sets the gauge `safepoint_sessions` (by
+//!   `state`).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -29,6 +29,10 @@ fn select_from_pg_stat_activity_while_rows_come_and_go() {
                         // A victim may be hit at any point from its greeting on.
                         let answer = if answer.errors.is_empty() { wire.finish() } else { answer };
                         match answer.errors.as_slice() {
+                            // Its own unread words can keep it from hearing so.
+                            [] if victim && answer.status.is_none() => {
+                                killed.fetch_add(1, Ordering::Relaxed);
+                            }
                             [] => {
                                 assert_eq!(answer.value(), "1");
                                 served.fetch_add(1, Ordering::Relaxed);

@@ -54,9 +54,8 @@ fn a_hidden_session_is_refused_as_if_it_were_not_there() {
         let shown = manager.open(of("bob")).unwrap();
         let gone = manager.open(of("root")).unwrap();
         let (id, thread) = (hidden.id(), thread_for(&manager, &hidden));
-        let gone = (gone.id(), gone.own_thread().map(|thread| thread.id()));
-        let thread_of_gone =
-            gone.1.unwrap_or_else(|| manager.register_worker("empty").unwrap().id());
+        let (gone_id, thread_of_gone) = (gone.id(), thread_for(&manager, &gone).id());
+        drop(gone);
         let mut attached = hidden.attach(&thread).unwrap();
         let _statement = attached.begin().unwrap();
         let say = |target: Target| {
@@ -66,7 +65,7 @@ fn a_hidden_session_is_refused_as_if_it_were_not_there() {
             first
         };
         assert_eq!(say(Target::Session(id)), Refused::NoSuchSession(id));
-        assert_eq!(say(Target::Session(gone.0)), Refused::NoSuchSession(gone.0));
+        assert_eq!(say(Target::Session(gone_id)), Refused::NoSuchSession(gone_id));
         let at = |thread: ThreadId| {
             let alone = say(Target::AttachedTo(thread));
             let with_own = say(Target::Pair(thread, shown.id()));
