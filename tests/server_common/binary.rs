@@ -1,4 +1,4 @@
-//! Where the example server is.
+//! Where the examples are.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,21 +8,23 @@ use std::sync::OnceLock;
 /// nothing of an example but its own tests.
 pub(crate) fn binary() -> PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build).clone()
+    BINARY.get_or_init(|| built("server")).clone()
 }
 
-fn build() -> PathBuf {
+/// An example of that name, built in the same way.
+pub(crate) fn built(example: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let target = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--example", "server"]);
+    cargo.args(["build", "--quiet", "--example", example]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     if target.ends_with("release") {
         cargo.arg("--release");
     }
     let built = cargo.status().expect("cargo runs");
-    assert!(built.success(), "the example server can't be built");
-    let server = target.join("examples").join(format!("server{}", std::env::consts::EXE_SUFFIX));
-    assert!(server.exists(), "{} is missing after its build", server.display());
-    server
+    assert!(built.success(), "the example {example} can't be built");
+    let program =
+        target.join("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "{} is missing after its build", program.display());
+    program
 }

@@ -7,7 +7,7 @@
 mod binary;
 mod wire;
 
-pub(crate) use binary::binary;
+pub(crate) use binary::{binary, built};
 pub(crate) use wire::{Answer, Fields, Message, Wire, cancel, cstr, message};
 
 use std::io::{BufRead, BufReader, Read};

@@ -1,0 +1,274 @@
+//! What is shown, and what the keys do.
+
+use crate::source::{Look, SessionLine, Target};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::time::Instant;
+
+/// How many kills are remembered.
+const KILLS: usize = 5;
+
+/// What the sessions are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Session,
+    User,
+    State,
+    Time,
+}
+
+impl Sort {
+    fn next(self) -> Sort {
+        match self {
+            Sort::Session => Sort::User,
+            Sort::User => Sort::State,
+            Sort::State => Sort::Time,
+            Sort::Time => Sort::Session,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Sort::Session => "session",
+            Sort::User => "user",
+            Sort::State => "state",
+            Sort::Time => "time",
+        }
+    }
+}
+
+/// One kill, from its keystroke to the end of its target.
+#[derive(Debug)]
+pub(crate) struct Kill {
+    pub(crate) target: Target,
+    /// What the server said: where it found the target, and when that ends.
+    pub(crate) answer: Result<String, String>,
+    sent: Instant,
+    /// Milliseconds until it was seen to be gone.
+    pub(crate) gone_after: Option<u128>,
+}
+
+impl Kill {
+    fn is_pending(&self) -> bool {
+        self.answer.is_ok() && self.gone_after.is_none()
+    }
+}
+
+/// What is to be done about a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Nothing,
+    Quit,
+    Kill(Target),
+}
+
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) address: String,
+    pub(crate) look: Look,
+    /// Why the last look failed.
+    pub(crate) trouble: Option<String>,
+    pub(crate) sort: Sort,
+    pub(crate) filter: String,
+    /// The filter is being typed.
+    pub(crate) typing: bool,
+    /// The chosen session; it stays the one as rows come and go.
+    chosen: Option<i64>,
+    pub(crate) kills: Vec<Kill>,
+}
+
+impl App {
+    pub(crate) fn new(address: &str) -> App {
+        App {
+            address: address.to_owned(),
+            look: Look::default(),
+            trouble: None,
+            sort: Sort::Session,
+            filter: String::new(),
+            typing: false,
+            chosen: None,
+            kills: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_killing(&self) -> bool {
+        self.kills.iter().any(Kill::is_pending)
+    }
+
+    /// The sessions that the filter lets through, in order.
+    pub(crate) fn lines(&self) -> Vec<&SessionLine> {
+        let part = self.filter.to_lowercase();
+        let shows = |line: &&SessionLine| {
+            let SessionLine { user, application, client, state, query, session, pid, .. } = line;
+            let all = format!("{pid} {session} {user} {application} {client} {state} {query}");
+            all.to_lowercase().contains(&part)
+        };
+        let mut lines: Vec<_> = self.look.sessions.iter().filter(shows).collect();
+        lines.sort_by(|a, b| {
+            let by = match self.sort {
+                Sort::Session => std::cmp::Ordering::Equal,
+                Sort::User => a.user.cmp(&b.user),
+                Sort::State => a.state.cmp(&b.state),
+                Sort::Time => b.seconds.cmp(&a.seconds),
+            };
+            by.then(a.session.cmp(&b.session))
+        });
+        lines
+    }
+
+    /// Where the chosen session stands among the lines.
+    pub(crate) fn position(&self) -> Option<usize> {
+        let lines = self.lines();
+        lines.iter().position(|line| Some(line.session) == self.chosen)
+    }
+
+    pub(crate) fn looked(&mut self, look: Result<Look, String>) {
+        match look {
+            Ok(look) => {
+                self.look = look;
+                self.trouble = None;
+                let sessions = &self.look.sessions;
+                for kill in self.kills.iter_mut().filter(|kill| kill.is_pending()) {
+                    if !sessions.iter().any(|line| line.session == kill.target.session) {
+                        kill.gone_after = Some(kill.sent.elapsed().as_millis());
+                    }
+                }
+                if self.position().is_none() {
+                    self.chosen = self.lines().first().map(|line| line.session);
+                }
+            }
+            Err(trouble) => self.trouble = Some(trouble),
+        }
+    }
+
+    pub(crate) fn killed(&mut self, target: Target, answer: Result<String, String>) {
+        self.kills.insert(0, Kill { target, answer, sent: Instant::now(), gone_after: None });
+        self.kills.truncate(KILLS);
+    }
+
+    pub(crate) fn key(&mut self, key: KeyEvent) -> Action {
+        if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
+            return Action::Quit;
+        }
+        if self.typing {
+            match key.code {
+                KeyCode::Enter => self.typing = false,
+                KeyCode::Esc => {
+                    self.typing = false;
+                    self.filter.clear();
+                }
+                KeyCode::Backspace => drop(self.filter.pop()),
+                KeyCode::Char(letter) => self.filter.push(letter),
+                _ => {}
+            }
+            return Action::Nothing;
+        }
+        match key.code {
+            KeyCode::Char('q') => return Action::Quit,
+            KeyCode::Char('s') => self.sort = self.sort.next(),
+            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Esc => self.filter.clear(),
+            KeyCode::Down | KeyCode::Char('j') => self.choose(1),
+            KeyCode::Up => self.choose(-1),
+            KeyCode::Char('k') => return self.kill(false),
+            KeyCode::Char('K') => return self.kill(true),
+            _ => {}
+        }
+        Action::Nothing
+    }
+
+    fn choose(&mut self, by: isize) {
+        let lines = self.lines();
+        let at = self.position().map_or(0, |at| at.saturating_add_signed(by));
+        self.chosen = lines.get(at.min(lines.len().saturating_sub(1))).map(|line| line.session);
+    }
+
+    fn kill(&self, immediate: bool) -> Action {
+        let lines = self.lines();
+        let line = self.position().and_then(|at| lines.get(at));
+        line.map_or(Action::Nothing, |line| {
+            Action::Kill(Target { pid: line.pid, session: line.session, immediate })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(app: &mut App, keys: &str) -> Vec<Action> {
+        let code = |letter| match letter {
+            '\n' => KeyCode::Enter,
+            '<' => KeyCode::Backspace,
+            'v' => KeyCode::Down,
+            '^' => KeyCode::Up,
+            letter => KeyCode::Char(letter),
+        };
+        keys.chars().map(|letter| app.key(KeyEvent::from(code(letter)))).collect()
+    }
+
+    fn line(session: i64, user: &str, seconds: i64) -> SessionLine {
+        SessionLine { session, user: user.into(), seconds, ..SessionLine::default() }
+    }
+
+    fn app(sessions: Vec<SessionLine>) -> App {
+        let mut app = App::new("here");
+        app.looked(Ok(Look { sessions, ..Look::default() }));
+        app
+    }
+
+    fn shown(app: &App) -> Vec<i64> {
+        app.lines().iter().map(|line| line.session).collect()
+    }
+
+    #[test]
+    fn sessions_are_sorted_and_filtered() {
+        let mut app = app(vec![line(3, "ann", 5), line(1, "bob", 9), line(2, "ann", 7)]);
+        assert_eq!(shown(&app), [1, 2, 3]);
+        press(&mut app, "s");
+        assert_eq!(shown(&app), [2, 3, 1]);
+        press(&mut app, "ss");
+        assert_eq!((app.sort, shown(&app)), (Sort::Time, vec![1, 2, 3]));
+        press(&mut app, "/ANx<\n");
+        assert_eq!((app.typing, shown(&app)), (false, vec![2, 3]));
+        app.key(KeyEvent::from(KeyCode::Esc));
+        assert_eq!(shown(&app).len(), 3);
+    }
+
+    #[test]
+    fn the_chosen_session_stays_the_one_as_rows_come_and_go() {
+        let mut app = app(vec![line(1, "a", 0), line(2, "b", 0), line(3, "c", 0)]);
+        press(&mut app, "v");
+        assert_eq!(app.position(), Some(1));
+        let fewer = vec![line(2, "b", 0), line(3, "c", 0)];
+        app.looked(Ok(Look { sessions: fewer, ..Look::default() }));
+        let target = Target { pid: 0, session: 2, immediate: true };
+        assert_eq!(press(&mut app, "K"), [Action::Kill(target)]);
+        press(&mut app, "vvvv^");
+        assert_eq!(
+            press(&mut app, "k"),
+            [Action::Kill(Target { pid: 0, session: 2, immediate: false })]
+        );
+    }
+
+    #[test]
+    fn a_kill_is_followed_until_its_target_is_gone() {
+        let mut app = app(vec![line(1, "a", 0)]);
+        let target = Target { pid: 0, session: 1, immediate: true };
+        app.killed(target.clone(), Ok("session 1 was running".into()));
+        app.looked(Ok(app.look.clone()));
+        assert!(app.is_killing());
+        app.looked(Ok(Look::default()));
+        assert!(!app.is_killing() && app.kills[0].gone_after.is_some());
+        app.killed(target, Err("no such session: 1".into()));
+        assert!(!app.is_killing(), "a refusal is over at once");
+        assert_eq!(press(&mut app, "K"), [Action::Nothing], "there is nobody");
+        assert_eq!(press(&mut app, "q"), [Action::Quit]);
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_no_reason_to_forget_what_was_seen() {
+        let mut app = app(vec![line(1, "a", 0)]);
+        app.looked(Err("connection closed".into()));
+        assert_eq!((shown(&app), app.trouble.as_deref()), (vec![1], Some("connection closed")));
+    }
+}
