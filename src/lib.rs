@@ -23,6 +23,8 @@ mod session;
 pub mod sql;
 mod sync;
 mod thread;
+mod timeout;
+mod timer;
 mod twin;
 mod values;
 mod wait;
@@ -44,8 +46,9 @@ pub use outcome::{Ended, HowEnded, StatementOver};
 pub use registry::OpenError;
 pub use session::{AttachError, Attached, HoldOff, Session, Statement};
 #[cfg(safepoint_loom)]
-pub use sync::unwinding;
+pub use sync::{set_clock, unwinding};
 pub use thread::{Thread, ThreadModel};
+pub use timeout::{Limits, lock_wait};
 #[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub use twin::Twin;
 pub use wait::EndedBy;

@@ -11,10 +11,12 @@ use crate::record::{Accepted, Record};
 use crate::registry::{OpenError, Registry};
 use crate::session::{Home, Place, Session};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
+use crate::timer::{self, Timers};
 use crate::twin::Twin;
 use crate::word::{Slot, Void};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 const SESSION_SHARDS: usize = 16;
@@ -42,6 +44,7 @@ struct Inner {
 #[derive(Clone, Debug)]
 pub struct Terminate {
     when: When,
+    grace: Option<Duration>,
     author: Author,
     text: Option<Arc<str>>,
 }
@@ -50,13 +53,22 @@ impl Terminate {
     /// Asked for by `author`, falling due `when`.
     #[must_use]
     pub fn new(when: When, author: Author) -> Terminate {
-        Terminate { when, author, text: None }
+        Terminate { when, grace: None, author, text: None }
     }
 
     /// The same, falling due at another time.
     #[must_use]
     pub fn at(self, when: When) -> Terminate {
         Terminate { when, ..self }
+    }
+
+    /// A deferred termination becomes [`When::Immediate`] this long after it was accepted, by
+    /// the same author and with the same text, whatever weaker requests came meanwhile. The
+    /// session still ends at a safe point of its own. One that is immediate anyway has no
+    /// grace.
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> Terminate {
+        Terminate { grace: Some(grace), ..self }
     }
 
     /// What the author has to say; it reaches the target's error detail.
@@ -132,14 +144,17 @@ impl SessionManagerBuilder {
     #[must_use]
     pub fn build(self) -> SessionManager {
         let SessionManagerBuilder { model, policy, max, reserved } = self;
+        let threads = Arc::new(Registry::new(THREAD_SHARD, 1));
         SessionManager(Arc::new(Inner {
             home: Arc::new(Home {
                 model,
                 sessions: Registry::new(0, SESSION_SHARDS),
                 slots: Arc::default(),
+                threads: threads.clone(),
+                timers: Timers::new(),
                 places: max.map(|max| Places::new(max, reserved)),
             }),
-            threads: Arc::new(Registry::new(THREAD_SHARD, 1)),
+            threads,
             policy,
         }))
     }
@@ -223,12 +238,19 @@ impl SessionManager {
         request: Terminate,
     ) -> Result<Receipt<Ended>, Refused> {
         let aim = self.aim(target.into(), &request.author)?;
-        let Terminate { when, author, text } = request;
+        let Terminate { when, grace, author, text } = request;
         let request = Request { author, reason: Reason::AdministratorCommand, text };
-        aim.record
-            .terminate(when, request, aim.expected.slot())
-            .map(|accepted| receipt(&aim.record, accepted))
-            .map_err(|void| aim.refusal(void, None))
+        let grace = grace.filter(|_| when != When::Immediate);
+        let timer = || timer::running(&self.0.home).map_err(|_| Refused::NoTimer(aim.record.id()));
+        let timer = grace.map(|grace| Ok((grace, timer()?))).transpose()?;
+        let accepted = aim
+            .record
+            .terminate(when, request.clone(), aim.expected.slot())
+            .map_err(|void| aim.refusal(void, None))?;
+        if let Some((grace, timer)) = timer {
+            aim.record.escalate(timer, grace, request);
+        }
+        Ok(receipt(&aim.record, accepted))
     }
 
     /// Asks for the end of one statement. The session lives on, and so does every other
@@ -370,16 +392,37 @@ impl SessionManager {
     /// Tells a session to end, the policy unasked. `None` where it has ended.
     pub(crate) fn tell(&self, id: SessionId, request: &Terminate) -> Option<Receipt<Ended>> {
         let record = self.0.home.sessions.get(id.get())?;
-        let Terminate { when, author, text } = request.clone();
+        let Terminate { when, grace, author, text } = request.clone();
         let request = Request { author, reason: Reason::AdministratorCommand, text };
         match record.terminate(when, request.clone(), None) {
-            Ok(accepted) => Some(receipt(&record, accepted)),
+            Ok(accepted) => {
+                // Without a timer the session is told all the same, and has as long as it takes.
+                let timer = timer::running(&self.0.home).ok().filter(|_| when != When::Immediate);
+                if let Some((grace, timer)) = grace.zip(timer) {
+                    record.escalate(timer, grace, request);
+                }
+                Some(receipt(&record, accepted))
+            }
             // It is about to leave the registry.
             Err(_) => {
                 let ticket = record.ending(request)?;
                 Some(Receipt::new(record.clone(), ticket, Found::new(record.look(), None)))
             }
         }
+    }
+}
+
+#[cfg(safepoint_loom)]
+impl SessionManager {
+    /// Has the timer look once, as if this long had passed since the manager was made.
+    pub fn limits_run_out(&self, now: Duration) {
+        self.0.home.timers.timer.look(&self.0.home, timer::nanos(now));
+    }
+
+    /// How many sessions the timer is to look at.
+    #[must_use]
+    pub fn timed(&self) -> usize {
+        self.0.home.timers.timer.len()
     }
 }
 

@@ -12,5 +12,5 @@ mod backend;
 mod backend;
 
 #[cfg(safepoint_loom)]
-pub use backend::unwinding;
+pub use backend::{set_clock, unwinding};
 pub(crate) use backend::*;
