@@ -35,6 +35,7 @@ pub(crate) struct Home {
     pub(crate) model: ThreadModel,
     pub(crate) sessions: Registry<Record>,
     pub(crate) slots: Arc<Slots>,
+    #[cfg_attr(safepoint_loom, allow(dead_code, reason = "no model has a timer's thread"))]
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) timers: Timers,
     /// `None`: there is no limit.

@@ -45,6 +45,7 @@ struct Entries {
 pub(crate) struct Timers {
     pub(crate) timer: Arc<Timer>,
     /// Until the thread has it.
+    #[cfg_attr(safepoint_loom, allow(dead_code, reason = "no model has a timer's thread"))]
     parker: Mutex<Option<Parker>>,
 }
 
@@ -80,12 +81,7 @@ impl Timer {
 
     /// Puts a session's entry where it belongs: for when `next` says, which is asked once
     /// `armed` says "never". Whoever sees what `next` does sees that, too.
-    pub(crate) fn arm(
-        &self,
-        session: u64,
-        armed: &AtomicU64,
-        next: impl FnOnce() -> Option<u64>,
-    ) {
+    pub(crate) fn arm(&self, session: u64, armed: &AtomicU64, next: impl FnOnce() -> Option<u64>) {
         let mut entries = self.entries.lock();
         entries.forget(session, armed);
         let Some(at) = next() else { return };

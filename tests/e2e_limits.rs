@@ -25,7 +25,7 @@ fn a_statement_runs_out_of_time_and_its_session_lives_on() {
         let mut client = server.user("ann");
         let session = client.session();
         let endless = server_common::ENDLESS;
-        for (value, shown) in [("100", "100ms"), ("'50ms'", "50ms"), ("'0.1s'", "100ms")] {
+        for (value, shown) in [("500", "500ms"), ("'400ms'", "400ms"), ("'0.5s'", "500ms")] {
             client.ok(&format!("set statement_timeout = {value}"));
             assert_eq!(client.ok("show statement_timeout").value(), shown);
             for statement in [endless, "select pg_sleep(3600)"] {
@@ -38,9 +38,9 @@ fn a_statement_runs_out_of_time_and_its_session_lives_on() {
             }
         }
         client.ok("set statement_timeout = 0");
-        client.ok("select pg_sleep(0.3)");
+        client.ok("select pg_sleep(0.7)");
         client.ok("set statement_timeout = '1min'");
-        client.ok("select pg_sleep(0.3)");
+        client.ok("select pg_sleep(0.7)");
         assert_eq!(client.session(), session);
     });
 }
@@ -75,14 +75,13 @@ fn an_idle_session_is_told_and_closed() {
     each_model(|server| {
         for name in ["idle_session_timeout", "session_timeout"] {
             let mut client = server.user("ann");
-            client.ok(&format!("set {name} = 300"));
-            client.ok("select pg_sleep(0.6)");
+            // In one message: how fast the client sends the next is not its to decide here.
+            client.ok(&format!("set {name} = 300; select pg_sleep(0.6)"));
             let text = "terminating connection due to idle-session timeout";
             last_words(&mut client).expect("FATAL", "57P05", text);
         }
         let mut client = server.user("ann");
-        client.ok("set idle_session_timeout = 300");
-        client.ok("begin");
+        client.ok("set idle_session_timeout = 300; begin");
         server.user("bob").ok("select pg_sleep(0.6)");
         client.ok("commit");
     });
@@ -95,9 +94,9 @@ fn a_session_idle_in_a_transaction_is_told_closed_and_rolled_back() {
         admin.ok("create table t (v integer)");
         for statement in ["select count(*) from t", "insert into t values (1)"] {
             let mut client = server.user("ann");
-            client.ok("set idle_in_transaction_session_timeout = '300ms'");
-            client.ok("begin");
-            client.ok(statement);
+            client.ok(&format!(
+                "set idle_in_transaction_session_timeout = '300ms'; begin; {statement}"
+            ));
             let text = "terminating connection due to idle-in-transaction timeout";
             last_words(&mut client).expect("FATAL", "25P03", text);
             assert_eq!(admin.ok("select count(*) from t").value(), "0");
@@ -111,18 +110,12 @@ fn a_transaction_runs_out_of_time_idle_or_not() {
     each_model(|server| {
         let text = "terminating connection due to transaction timeout";
         let mut client = server.user("ann");
-        client.ok("set transaction_timeout = 300");
-        client.ok("begin");
-        client.ok("select 1");
+        client.ok("set transaction_timeout = 300; begin; select 1");
         last_words(&mut client).expect("FATAL", "25P04", text);
 
         let mut client = server.user("ann");
-        client.ok("set transaction_timeout = 300");
-        for _ in 0..3 {
-            client.ok("begin");
-            client.ok("commit");
-            client.ok("select pg_sleep(0.15)");
-        }
+        let short = "begin; commit; select pg_sleep(0.4);".repeat(4);
+        client.ok(&format!("set transaction_timeout = 1000; {short}"));
         client.start("begin; select pg_sleep(3600)");
         last_words(&mut client).expect("FATAL", "25P04", text);
     });

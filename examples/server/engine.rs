@@ -19,7 +19,8 @@ use std::time::Duration;
 const SAFE_POINT_EVERY: i32 = 1000;
 
 /// How long a lock wait sleeps between two tries, at first and at most.
-pub(crate) const LOCK_WAIT: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(10));
+pub(crate) const LOCK_WAIT: (Duration, Duration) =
+    (Duration::from_micros(200), Duration::from_millis(10));
 
 /// How many prepared statements SQLite keeps for a session.
 const CACHED_STATEMENTS: usize = 64;

@@ -80,6 +80,8 @@ fn escalation_against_end_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(Description::default()).unwrap();
+    // What the record needs for this is made here: loom knows nothing of `OnceLock`.
+    session.set_limits(limits(Some(TEN * 9))).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();

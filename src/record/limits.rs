@@ -43,7 +43,7 @@ pub(crate) struct Timing {
     idle_in_transaction: AtomicU64,
     /// When the present period began; released by the step that follows.
     since: AtomicU64,
-    /// When the open transaction began. Written under `slow`.
+    /// When a transaction last began or ended. Written under `slow`.
     transaction_since: AtomicU64,
     /// When the present wait for a lock began. Written under `slow`.
     lock_wait_since: AtomicU64,
@@ -102,6 +102,17 @@ impl Timing {
             || self.idle_in_transaction.load(Ordering::Relaxed) != NEVER
     }
 
+    /// A statement outside of transactions is one, from its own beginning or from the end of
+    /// the last that it closed.
+    fn transaction_began(&self, word: Snapshot) -> u64 {
+        let changed = self.transaction_since.load(Ordering::Relaxed);
+        if word.in_transaction() {
+            changed
+        } else {
+            changed.max(self.since.load(Ordering::Relaxed))
+        }
+    }
+
     /// What runs out first, if nothing changes.
     fn next(&self, word: Snapshot) -> Option<Due> {
         let told = word.terminate_asked();
@@ -110,28 +121,30 @@ impl Timing {
             return None;
         }
         let mut first = Due { at: NEVER, limit: Limit::Statement, since: NEVER };
-        let mut consider = |limit, since: &AtomicU64, length: &AtomicU64| {
-            let since = since.load(Ordering::Relaxed);
+        let mut consider = |limit, since: u64, length: &AtomicU64| {
             let at = since.saturating_add(length.load(Ordering::Relaxed));
             if at < first.at {
                 first = Due { at, limit, since };
             }
         };
         let (runs, open) = (word.in_statement(), word.in_transaction());
+        let since = self.since.load(Ordering::Relaxed);
         let busy = runs || word.queued();
         if busy && !word.cancelled() {
-            consider(Limit::LockWait, &self.lock_wait_since, &self.lock_wait);
-            consider(Limit::Statement, &self.since, &self.statement);
+            consider(
+                Limit::LockWait,
+                self.lock_wait_since.load(Ordering::Relaxed),
+                &self.lock_wait,
+            );
+            consider(Limit::Statement, since, &self.statement);
         }
-        if open {
-            consider(Limit::Transaction, &self.transaction_since, &self.transaction);
-        } else if runs {
-            consider(Limit::Transaction, &self.since, &self.transaction);
+        if open || runs {
+            consider(Limit::Transaction, self.transaction_began(word), &self.transaction);
         }
         if !busy && open {
-            consider(Limit::IdleInTransaction, &self.since, &self.idle_in_transaction);
+            consider(Limit::IdleInTransaction, since, &self.idle_in_transaction);
         } else if !busy {
-            consider(Limit::Idle, &self.since, &self.idle);
+            consider(Limit::Idle, since, &self.idle);
         }
         if told.is_some() {
             let at = self.grace.load(Ordering::Relaxed);
@@ -351,15 +364,11 @@ impl Record {
                 };
                 wake(self.cancel_by(ran_out(Reason::LockTimeout), step));
             }
-            Limit::Transaction if seen.in_transaction() => {
-                end(Reason::TransactionTimeout, &|now| {
-                    let since = timing.transaction_since.load(Ordering::Relaxed);
-                    now.in_transaction() && since == due.since
-                });
-            }
-            // One statement is a transaction of its own.
             Limit::Transaction => end(Reason::TransactionTimeout, &|now| {
-                !now.in_transaction() && now.in_statement() && now.statement() == seen.statement()
+                let same = now.in_transaction() == seen.in_transaction()
+                    && timing.transaction_began(now) == due.since;
+                let own = || now.in_statement() && now.statement() == seen.statement();
+                same && (now.in_transaction() || own())
             }),
             Limit::Idle => end(Reason::IdleSessionTimeout, &same_idleness),
             Limit::IdleInTransaction => end(Reason::IdleInTransactionTimeout, &same_idleness),
