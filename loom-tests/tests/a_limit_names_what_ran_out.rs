@@ -95,6 +95,7 @@ fn escalation_against_end_scene() {
             receipt
         })
     };
+    loom::thread::yield_now();
     let seen = statement.check();
     if let Err(interrupt) = &seen {
         assert_eq!(interrupt.request().text.as_deref(), Some("mine"));
