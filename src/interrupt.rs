@@ -28,6 +28,16 @@ pub enum Reason {
     AdministratorCommand,
     /// Someone asked for the end of one statement.
     UserRequest,
+    /// The statement's time ran out.
+    StatementTimeout,
+    /// The time for a wait for a lock ran out.
+    LockTimeout,
+    /// The transaction's time ran out.
+    TransactionTimeout,
+    /// The session was idle for too long, with no transaction open.
+    IdleSessionTimeout,
+    /// The session was idle for too long, with a transaction open.
+    IdleInTransactionTimeout,
     /// A panic unwound out of the code that the session was running.
     InternalError,
     /// The session has used up its statement numbers (2<sup>36</sup> of them).
@@ -41,6 +51,13 @@ impl Reason {
         match self {
             Reason::AdministratorCommand => "terminating connection due to administrator command",
             Reason::UserRequest => "canceling statement due to user request",
+            Reason::StatementTimeout => "canceling statement due to statement timeout",
+            Reason::LockTimeout => "canceling statement due to lock timeout",
+            Reason::TransactionTimeout => "terminating connection due to transaction timeout",
+            Reason::IdleSessionTimeout => "terminating connection due to idle-session timeout",
+            Reason::IdleInTransactionTimeout => {
+                "terminating connection due to idle-in-transaction timeout"
+            }
             Reason::InternalError => "terminating connection because of an internal error",
             Reason::StatementsExhausted => "terminating connection: no statement numbers are left",
         }
@@ -52,7 +69,11 @@ impl Reason {
     pub fn sqlstate(self) -> &'static str {
         match self {
             Reason::AdministratorCommand => "57P01",
-            Reason::UserRequest => "57014",
+            Reason::UserRequest | Reason::StatementTimeout => "57014",
+            Reason::LockTimeout => "55P03",
+            Reason::TransactionTimeout => "25P04",
+            Reason::IdleSessionTimeout => "57P05",
+            Reason::IdleInTransactionTimeout => "25P03",
             Reason::InternalError => "XX000",
             Reason::StatementsExhausted => "54000",
         }

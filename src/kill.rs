@@ -58,6 +58,8 @@ pub enum Refused {
     Stale(SessionId, StatementId),
     /// The statement that was named has not begun, and is not queued either.
     NoSuchStatement(SessionId, StatementId),
+    /// The system gives no thread for the timer that a grace needs.
+    NoTimer(SessionId),
 }
 
 impl Refused {
@@ -74,6 +76,7 @@ impl Refused {
             Refused::NotAttached(..) => "22023",
             Refused::NotPermitted(_) => "42501",
             Refused::NothingRuns(_) | Refused::Stale(..) => "55000",
+            Refused::NoTimer(_) => "53000",
         }
     }
 }
@@ -100,6 +103,9 @@ impl fmt::Display for Refused {
             }
             Refused::NoSuchStatement(id, statement) => {
                 write!(f, "session {id} has no statement {statement} yet")
+            }
+            Refused::NoTimer(id) => {
+                write!(f, "session {id} can't be given a grace: there is no thread for the timer")
             }
         }
     }

@@ -43,6 +43,8 @@ mod sync;
 #[cfg(any(feature = "tracing", feature = "metrics"))]
 mod telemetry;
 mod thread;
+mod timeout;
+mod timer;
 mod twin;
 mod values;
 mod wait;
@@ -67,8 +69,9 @@ pub use registry::OpenError;
 pub use session::{AttachError, Attached, HoldOff, Session, Statement};
 pub use sweep::{Sweep, Swept};
 #[cfg(safepoint_loom)]
-pub use sync::unwinding;
+pub use sync::{set_clock, unwinding};
 pub use thread::{Thread, ThreadModel};
+pub use timeout::{Limits, lock_wait};
 #[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub use twin::Twin;
 pub use wait::EndedBy;

@@ -13,9 +13,11 @@ use crate::record::{Accepted, Record};
 use crate::registry::{OpenError, Registry};
 use crate::session::{Home, Place, Session};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
+use crate::timer::{self, Timers};
 use crate::word::Snapshot;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 const SESSION_SHARDS: usize = 16;
@@ -43,6 +45,7 @@ pub(crate) struct Inner {
 #[derive(Clone, Debug)]
 pub struct Terminate {
     when: When,
+    grace: Option<Duration>,
     author: Author,
     text: Option<Arc<str>>,
 }
@@ -51,13 +54,22 @@ impl Terminate {
     /// Asked for by `author`, falling due `when`.
     #[must_use]
     pub fn new(when: When, author: Author) -> Terminate {
-        Terminate { when, author, text: None }
+        Terminate { when, grace: None, author, text: None }
     }
 
     /// The same, falling due at another time.
     #[must_use]
     pub fn at(self, when: When) -> Terminate {
         Terminate { when, ..self }
+    }
+
+    /// A deferred termination becomes [`When::Immediate`] this long after it was accepted, by
+    /// the same author and with the same text, whatever weaker requests came meanwhile. The
+    /// session still ends at a safe point of its own. One that is immediate anyway has no
+    /// grace.
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> Terminate {
+        Terminate { grace: Some(grace), ..self }
     }
 
     /// What the author has to say; it reaches the target's error detail.
@@ -153,15 +165,18 @@ impl SessionManagerBuilder {
     #[must_use]
     pub fn build(self) -> SessionManager {
         let SessionManagerBuilder { model, policy, audit, max, reserved } = self;
+        let threads = Arc::new(Registry::new(THREAD_SHARD, 1));
         SessionManager(Arc::new(Inner {
             home: Arc::new(Home {
                 model,
                 sessions: Registry::new(0, SESSION_SHARDS),
                 hooks: Arc::new(Hooks(audit)),
                 slots: Arc::default(),
+                threads: threads.clone(),
+                timers: Timers::new(),
                 places: max.map(|max| Places::new(max, reserved)),
             }),
-            threads: Arc::new(Registry::new(THREAD_SHARD, 1)),
+            threads,
             policy,
         }))
     }
@@ -257,14 +272,20 @@ impl SessionManager {
         request: Terminate,
         seen: Option<Snapshot>,
     ) -> Result<Receipt<Ended>, Refused> {
-        let Terminate { when, author, text } = request;
+        let Terminate { when, grace, author, text } = request;
         let kind = InterruptKind::Terminate;
         let aim = self.aim(target, kind, &author)?;
         let request = aim.request(author, Reason::AdministratorCommand, text);
+        let grace = grace.filter(|_| when != When::Immediate);
+        let timer = || timer::running(&self.0.home).map_err(|_| Refused::NoTimer(aim.record.id()));
+        let timer = grace.map(|grace| Ok((grace, timer()?))).transpose()?;
         let step = aim.record.terminate_as_seen(when, request.clone(), aim.expected.slot(), seen);
         match step {
             Ok(accepted) => {
                 self.say_requested(&aim.record, kind, Some(when), &request, &accepted);
+                if let Some((grace, timer)) = timer {
+                    aim.record.escalate(timer, grace, request);
+                }
                 Ok(receipt(&aim.record, accepted))
             }
             Err(void) => {
@@ -387,12 +408,17 @@ impl SessionManager {
     /// Tells a session to end, the policy unasked. `None` where it has ended.
     pub(crate) fn tell(&self, id: SessionId, request: &Terminate) -> Option<Receipt<Ended>> {
         let record = self.0.home.sessions.get(id.get())?;
-        let Terminate { when, author, text } = request.clone();
+        let Terminate { when, grace, author, text } = request.clone();
         let request = Request::new(author, Reason::AdministratorCommand, text);
         match record.terminate(when, request.clone(), None) {
             Ok(accepted) => {
                 let kind = InterruptKind::Terminate;
                 self.say_requested(&record, kind, Some(when), &request, &accepted);
+                // Without a timer the session is told all the same, and has as long as it takes.
+                let timer = timer::running(&self.0.home).ok().filter(|_| when != When::Immediate);
+                if let Some((grace, timer)) = grace.zip(timer) {
+                    record.escalate(timer, grace, request);
+                }
                 Some(receipt(&record, accepted))
             }
             // It is about to leave the registry.
@@ -401,6 +427,20 @@ impl SessionManager {
                 Some(Receipt::new(record.clone(), ticket, Found::new(record.look(), None)))
             }
         }
+    }
+}
+
+#[cfg(safepoint_loom)]
+impl SessionManager {
+    /// Has the timer look once, as if this long had passed since the manager was made.
+    pub fn limits_run_out(&self, now: Duration) {
+        self.0.home.timers.timer.look(&self.0.home, timer::nanos(now));
+    }
+
+    /// How many sessions the timer is to look at.
+    #[must_use]
+    pub fn timed(&self) -> usize {
+        self.0.home.timers.timer.len()
     }
 }
 

@@ -6,7 +6,8 @@
 //! 3. `slow`: killers, and the runner and holder on their cold paths. It is held for a few
 //!    instructions; nothing is woken, called or waited for under it.
 //! 4. `about`: the runner for each described statement, and whoever looks.
-//! 5. `values`: the runner, and whoever ends the session. None is made or dropped under its lock.
+//! 5. `timing`: see `record/limits.rs`.
+//! 6. `values`: the runner, and whoever ends the session. None is made or dropped under its lock.
 //!
 //! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
 //! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
@@ -16,6 +17,7 @@
 //! Why no wake goes astray: a killer decides to wake, and takes the waker, under `slow`, from
 //! the word as it is then. What it holds is the waker of a sleep in which an interrupt was due.
 
+mod limits;
 mod seen;
 
 use crate::about::{About, Description};
@@ -28,7 +30,8 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::twin::Twin;
 use crate::values::{Taken, Value, Values};
 use crate::word::{NoBegin, Slot, Snapshot, Step, Void, Word};
-use std::sync::Arc;
+use limits::Timing;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(crate) struct Record {
     hold: AtomicU32,
     slow: Mutex<Slow>,
     about: Mutex<About>,
+    /// Since it first had a limit.
+    timing: OnceLock<Box<Timing>>,
     values: Values,
     /// Who hears of what happens to it. Nobody is told under a lock.
     hooks: Arc<Hooks>,
@@ -130,6 +135,7 @@ impl Record {
             hold: AtomicU32::new(0),
             slow: Mutex::new(Slow::default()),
             about: Mutex::new(about),
+            timing: OnceLock::new(),
             values: Values::default(),
             hooks,
         }
@@ -236,10 +242,12 @@ impl Record {
     pub(crate) fn detach(&self, to_queue: bool) -> (bool, Over) {
         self.finish_forgotten();
         let step = if to_queue {
+            self.command_comes();
             self.word.step(Snapshot::detach_queued)
         } else {
             self.word.step(Snapshot::detach)
         };
+        self.watch(step.after);
         (step.after.attention(), self.statement_left(step))
     }
 
@@ -251,20 +259,29 @@ impl Record {
     }
 
     pub(crate) fn queue(&self) -> Option<StatementId> {
-        self.word.step(Snapshot::queue).after.statement()
+        self.command_comes();
+        let step = self.word.step(Snapshot::queue);
+        self.watch(step.after);
+        step.after.statement()
     }
 
     pub(crate) fn void_queued(&self) {
         // The runner alone clears this bit while it runs, so a look is enough to know it.
         if self.word.load().queued() {
-            self.statement_left(self.word.step(Snapshot::void_queued)).complete();
+            let step = self.word.step(Snapshot::void_queued);
+            self.watch(step.after);
+            self.statement_left(step).complete();
         }
     }
 
     pub(crate) fn begin(&self) -> Result<StatementId, Interrupt> {
         self.finish_forgotten();
+        self.command_comes();
         match self.word.try_step(Snapshot::begin) {
-            Ok(step) => Ok(step.after.last_statement()),
+            Ok(step) => {
+                self.watch(step.after);
+                Ok(step.after.last_statement())
+            }
             Err(reason) => {
                 if reason == NoBegin::Exhausted {
                     self.fail(Reason::StatementsExhausted);
@@ -275,7 +292,9 @@ impl Record {
     }
 
     pub(crate) fn finish(&self) {
+        self.command_goes();
         let step = self.word.step(Snapshot::finish);
+        self.watch(step.after);
         self.statement_left(step).complete();
     }
 
@@ -283,7 +302,7 @@ impl Record {
         // The runner alone writes this bit, so a look is enough to know it.
         let changes = self.word.load().in_transaction() != open;
         if changes {
-            self.word.step(|word| word.set_transaction(open));
+            self.transaction_step(open);
         }
         changes
     }
@@ -350,7 +369,9 @@ impl Record {
             let now = self.word.load();
             self.completed(Step { before: now, after: now.end() });
         }
-        self.word.step(Snapshot::end)
+        let step = self.word.step(Snapshot::end);
+        self.disarm();
+        step
     }
 
     /// Completes all receipts, truthfully.
@@ -409,13 +430,22 @@ impl Record {
         only: Option<Slot>,
         seen: Option<Snapshot>,
     ) -> Result<Accepted<Ended>, Void> {
-        let mut slow = self.slow.lock();
-        let step = self.word.try_step(|word| match seen {
+        self.terminate_by(request, |word| match seen {
             Some(seen) if !word.does_as(seen) && !Twin::RowNotCompared.is_on() => {
                 Err(if word.ended() { Void::Ended } else { Void::Stale })
             }
             _ => word.terminate(when, only),
-        })?;
+        })
+    }
+
+    /// `next` is a killer's step; it is taken under `slow`.
+    fn terminate_by(
+        &self,
+        request: Request,
+        next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
+    ) -> Result<Accepted<Ended>, Void> {
+        let mut slow = self.slow.lock();
+        let step = self.word.try_step(next)?;
         let adds = step.before.terminate_asked() != step.after.terminate_asked();
         let pending = match slow.terminate.take() {
             Some(mut told) => {
@@ -443,8 +473,16 @@ impl Record {
         request: Request,
         only: Option<Slot>,
     ) -> Result<Accepted<StatementOver>, Void> {
+        self.cancel_by(request, |word| word.cancel(named, only))
+    }
+
+    fn cancel_by(
+        &self,
+        request: Request,
+        next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
+    ) -> Result<Accepted<StatementOver>, Void> {
         let mut slow = self.slow.lock();
-        let step = self.word.try_step(|word| word.cancel(named, only))?;
+        let step = self.word.try_step(next)?;
         let adds = !step.before.cancelled();
         let pending = slow.cancel.get_or_insert_with(|| {
             let request = Arc::new(request);

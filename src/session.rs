@@ -11,6 +11,7 @@ use crate::record::{Over, Record};
 use crate::registry::{Numbered, OpenError, Registry};
 use crate::sync::{AtomicU32, Ordering, panicking};
 use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
+use crate::timer::Timers;
 use crate::twin::Twin;
 use crate::word::Slot;
 use std::fmt;
@@ -25,8 +26,8 @@ use std::task::Waker;
 /// It ends when it is closed or dropped, so drop it last: after the client has been told and
 /// its connection closed. Only then do the receipts of its killers say that it has ended.
 pub struct Session {
-    record: Arc<Record>,
-    place: Place,
+    pub(crate) record: Arc<Record>,
+    pub(crate) place: Place,
 }
 
 /// What a session needs of its manager.
@@ -36,6 +37,9 @@ pub(crate) struct Home {
     pub(crate) sessions: Registry<Record>,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) slots: Arc<Slots>,
+    #[cfg_attr(safepoint_loom, allow(dead_code, reason = "no model has a timer's thread"))]
+    pub(crate) threads: Arc<Registry<ThreadRecord>>,
+    pub(crate) timers: Timers,
     /// `None`: there is no limit.
     pub(crate) places: Option<Places>,
 }
@@ -44,7 +48,7 @@ pub(crate) struct Home {
 /// is dropped before there is a session.
 #[derive(Debug)]
 pub(crate) struct Place {
-    home: Arc<Home>,
+    pub(crate) home: Arc<Home>,
     /// Relaxed: only the session's holder steps here, and sessions change hands in order.
     state: AtomicU32,
 }
@@ -258,7 +262,7 @@ impl std::error::Error for AttachError {}
 /// error, whoever attaches it next.
 pub struct Attached<'s> {
     pub(crate) record: &'s Arc<Record>,
-    place: &'s Place,
+    pub(crate) place: &'s Place,
     thread: ThreadId,
     shared: Option<&'s ThreadRecord>,
     panicking: bool,

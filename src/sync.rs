@@ -11,6 +11,6 @@ mod backend;
 #[path = "sync/shuttle.rs"]
 mod backend;
 
-#[cfg(safepoint_loom)]
-pub use backend::unwinding;
 pub(crate) use backend::*;
+#[cfg(safepoint_loom)]
+pub use backend::{set_clock, unwinding};

@@ -82,6 +82,12 @@ impl ThreadRecord {
     }
 }
 
+impl fmt::Debug for ThreadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ThreadRecord").field(&self.id).finish()
+    }
+}
+
 impl Drop for ThreadRecord {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {

@@ -63,6 +63,16 @@ pub enum Twin {
     RowNotCompared,
     /// A session-local value is kept for a session that has ended.
     LateLocalKept,
+    /// A statement's limit, when it has run out, cancels whatever runs.
+    LimitNamesNothing,
+    /// When a statement began is noted after its word says that it runs.
+    StampedAfterBegin,
+    /// The timer that forgets a session takes no step to ask what it does now.
+    DisarmedUnasked,
+    /// The timer takes in sessions that have ended.
+    EndedArmed,
+    /// A termination that becomes immediate after its grace has no author any more.
+    GraceForgetsAuthor,
     /// Going idle puts the session into its seat after its word says "detached". The mistake
     /// is the scene's own, which stands for the pool's worker.
     #[cfg(safepoint_loom)]

@@ -47,6 +47,11 @@ fn each_refusal_says_who_and_why() {
             format!("session {id} has no statement {statement} yet"),
             "42704",
         ),
+        (
+            Refused::NoTimer(id),
+            format!("session {id} can't be given a grace: there is no thread for the timer"),
+            "53000",
+        ),
     ] {
         assert_eq!((refused.to_string(), refused.sqlstate()), (text, sqlstate));
     }

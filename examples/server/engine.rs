@@ -3,6 +3,7 @@
 use crate::activity;
 use crate::describe::{Column, Known, columns_of};
 use crate::functions::{self, Left};
+use crate::limits::lock_wait;
 use crate::shared::Shared;
 use crate::wire::Fields;
 use rusqlite::ffi;
@@ -18,7 +19,8 @@ use std::time::Duration;
 const SAFE_POINT_EVERY: i32 = 1000;
 
 /// How long a lock wait sleeps between two tries, at first and at most.
-const LOCK_WAIT: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(10));
+pub(crate) const LOCK_WAIT: (Duration, Duration) =
+    (Duration::from_micros(200), Duration::from_millis(10));
 
 /// How many prepared statements SQLite keeps for a session.
 const CACHED_STATEMENTS: usize = 64;
@@ -146,14 +148,6 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
         AuthAction::Detach { .. } => Authorization::Deny,
         _ => Authorization::Allow,
     }
-}
-
-/// SQLite asks what to do about a lock that another session holds: wait, and try again, unless
-/// an interrupt is due. The holder may need a worker to go on, so this one gives up its place.
-fn lock_wait(tries: i32) -> bool {
-    let (first, most) = LOCK_WAIT;
-    let time = first.saturating_mul(1 << tries.clamp(0, 10)).min(most);
-    safepoint::blocking(|| safepoint::sleep(time)).is_ok()
 }
 
 pub(crate) fn fields(error: &Error) -> Fields {

@@ -16,6 +16,7 @@ mod functions;
 #[cfg(test)]
 mod fuzz_messages;
 mod keys;
+mod limits;
 mod plan;
 mod run;
 mod server;

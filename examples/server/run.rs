@@ -2,6 +2,7 @@
 
 use crate::describe::{self, Column};
 use crate::engine::Engine;
+use crate::limits;
 use crate::plan::{Plan, Prepared, plan, sql_error};
 use crate::settings::{REPORTED, SETTINGS, Setting, Settings};
 use crate::shared::Shared;
@@ -314,6 +315,7 @@ impl Runner {
             })?,
             Setting::Set(name, value) => {
                 let value = SETTINGS.with_borrow_mut(|all| all.set(name, value.as_deref()))?;
+                limit(session)?;
                 if name == "application_name" {
                     session.describe(|about| about.application = value.as_str().into());
                 }
@@ -322,11 +324,20 @@ impl Runner {
                     answer.outgoing.parameter_status(name, &value);
                 }
             }
-            Setting::ResetAll => SETTINGS.with_borrow_mut(Settings::reset),
+            Setting::ResetAll => {
+                SETTINGS.with_borrow_mut(Settings::reset);
+                limit(session)?;
+            }
             Setting::Nothing(_) => {}
         }
         Ok(Done::Tag(setting.tag().to_string()))
     }
+}
+
+/// The session's limits become what its settings say.
+pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
+    let limits = SETTINGS.with_borrow(limits::of);
+    session.set_limits(limits).map_err(|error| Fields::new("ERROR", "53000", error.to_string()))
 }
 
 /// Rows that are not SQLite's.

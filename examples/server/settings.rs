@@ -1,5 +1,6 @@
 //! `SHOW` and `SET`, for the names that drivers send at start.
 
+use crate::limits;
 use crate::split::{Kind, tokens};
 use crate::types::SqlError;
 use safepoint::session_local;
@@ -32,6 +33,7 @@ const KNOWN: &[(&str, &str, bool)] = &[
     ("enable_thread_pool", "off", false),
     ("extra_float_digits", "1", true),
     ("idle_in_transaction_session_timeout", "0", true),
+    ("idle_session_timeout", "0", true),
     ("integer_datetimes", "on", false),
     ("intervalstyle", "postgres", true),
     ("is_superuser", "off", false),
@@ -47,6 +49,7 @@ const KNOWN: &[(&str, &str, bool)] = &[
     ("timezone", "UTC", true),
     ("transaction_isolation", "serializable", true),
     ("transaction_read_only", "off", true),
+    ("transaction_timeout", "0", true),
 ];
 
 /// What PostgreSQL reports to the client at the start, spelled as it does.
@@ -187,7 +190,7 @@ impl Settings {
 
     pub(crate) fn get(&self, name: &str) -> Result<&str, SqlError> {
         let name = name.to_ascii_lowercase();
-        let value = self.values.get(name.as_str()).or_else(|| self.custom.get(&name));
+        let value = self.values.get(limits::alias(&name)).or_else(|| self.custom.get(&name));
         value.map(String::as_str).ok_or_else(|| unknown(&name))
     }
 
@@ -199,7 +202,8 @@ impl Settings {
     /// Returns the value that it has now.
     pub(crate) fn set(&mut self, name: &str, value: Option<&str>) -> Result<String, SqlError> {
         let name = name.to_ascii_lowercase();
-        let Some((known, first, may)) = KNOWN.iter().find(|(known, ..)| *known == name) else {
+        let known = limits::alias(&name);
+        let Some((known, first, may)) = KNOWN.iter().find(|(name, ..)| *name == known) else {
             return match (name.contains('.'), value) {
                 (true, value) => {
                     let value = value.unwrap_or_default().to_string();
@@ -229,15 +233,14 @@ impl Settings {
             "standard_conforming_strings" if !matches!(value, "on" | "true" | "1") => {
                 return refused(": only on is supported");
             }
-            "statement_timeout" | "lock_timeout" | "idle_in_transaction_session_timeout"
-                if value.trim_end_matches("ms").trim_end_matches('s') != "0" =>
-            {
-                return refused(": only 0, for no limit, is supported");
-            }
             _ => {}
         }
-        self.values.insert(known, value.to_string());
-        Ok(value.to_string())
+        let value = match limits::NAMES.contains(known) {
+            true => limits::shown(known, value)?,
+            false => value.to_string(),
+        };
+        self.values.insert(known, value.clone());
+        Ok(value)
     }
 
     pub(crate) fn reset(&mut self) {
@@ -299,8 +302,9 @@ mod tests {
         assert_eq!(settings.set("enable_thread_pool", Some("off")).unwrap_err().sqlstate, "55P02");
         assert_eq!(settings.set("nothing", Some("1")).unwrap_err().sqlstate, "42704");
         assert_eq!(settings.set("client_encoding", Some("LATIN1")).unwrap_err().sqlstate, "22023");
-        assert_eq!(settings.set("statement_timeout", Some("5s")).unwrap_err().sqlstate, "22023");
-        assert!(settings.set("statement_timeout", Some("0")).is_ok());
+        assert_eq!(settings.set("statement_timeout", Some("5 x")).unwrap_err().sqlstate, "22023");
+        assert_eq!(settings.set("session_timeout", Some("600s")).unwrap(), "10min");
+        assert_eq!(settings.get("idle_session_timeout").unwrap(), "10min");
         assert_eq!(settings.set("my.own", Some("1")).unwrap(), "1");
         settings.reset();
         assert!(settings.get("my.own").is_err());

@@ -2,16 +2,28 @@
 
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 loom::thread_local! {
     static UNWINDING: Cell<bool> = Cell::new(false);
 }
 
-/// No model asks for a time limit to run out.
+std::thread_local! {
+    // A model's threads all run on the thread that explores it.
+    static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Time is the model's own: it stands still but for [`set_clock`], and waits with a limit never
+/// run out.
 pub(crate) fn now() -> Instant {
-    Instant::now()
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now) + CLOCK.get()
+}
+
+/// The time from here on; each way of a model's begins by setting it.
+pub fn set_clock(time: Duration) {
+    CLOCK.set(time);
 }
 
 pub(crate) fn panicking() -> bool {

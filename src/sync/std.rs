@@ -1,15 +1,12 @@
 //! What ships.
 
 pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
+#[cfg(target_os = "linux")]
+pub(crate) use parking_lot::{Condvar, MutexGuard};
 pub(crate) use parking_lot::{Mutex, ReentrantMutex};
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-pub(crate) use std::thread::panicking;
+pub(crate) use std::thread::{Builder, panicking};
 use std::time::Instant;
-#[cfg(target_os = "linux")]
-pub(crate) use {
-    parking_lot::{Condvar, MutexGuard},
-    std::thread::Builder,
-};
 
 pub(crate) fn now() -> Instant {
     Instant::now()

@@ -2,6 +2,7 @@
 
 use super::{Connection, Flow, User};
 use crate::keys::{LONG_KEY, SHORT_KEY};
+use crate::run::limit;
 use crate::server::Refusal;
 use crate::settings::{REPORTED, SETTINGS, Settings};
 use crate::wire::{Fields, Negotiation};
@@ -83,6 +84,7 @@ impl Connection {
         sent.map_err(|error| error.fields())?;
 
         SETTINGS.with_borrow_mut(|own| *own = settings);
+        limit(session)?;
         self.user = Some(User { admin });
         // What waited was no command.
         session.void_queued();

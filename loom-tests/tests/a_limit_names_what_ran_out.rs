@@ -1,0 +1,121 @@
+//! Promise 3, of limits: one names what ran out, as a cancel names a statement. None is
+//! forgotten, and a grace keeps its author.
+
+mod common;
+
+use common::model;
+use safepoint_under_loom::{
+    Author, Description, HowEnded, Limits, Reason, SessionManager, Terminate, ThreadModel, Twin,
+    When, set_clock,
+};
+use std::time::Duration;
+
+const TEN: Duration = Duration::from_secs(10);
+
+fn limits(statement: Option<Duration>) -> Limits {
+    Limits { statement, ..Limits::default() }
+}
+
+/// The first statement's time has run out as the timer looks; the second's has not.
+fn limit_against_finish_scene() {
+    set_clock(Duration::ZERO);
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    session.set_limits(limits(Some(TEN))).unwrap();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let first = attached.begin().unwrap();
+    let timer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.limits_run_out(TEN))
+    };
+    if let Err(interrupt) = first.check() {
+        assert_eq!(interrupt.request().reason, Reason::StatementTimeout);
+    }
+    first.finish().unwrap();
+    set_clock(TEN);
+    let second = attached.begin().unwrap();
+    second.check().expect("its own time has not run out");
+    timer.join().unwrap();
+    second.check().expect("its own time has not run out");
+    assert_eq!(manager.timed(), 1, "nobody would look at it in time");
+    second.finish().unwrap();
+}
+
+#[test]
+fn limit_against_finish() {
+    let twins = [Twin::LimitNamesNothing, Twin::StampedAfterBegin, Twin::LoadThenStore];
+    model("limit_against_finish", true, limit_against_finish_scene, &twins);
+}
+
+/// The timer looks at a session that does nothing, and would forget it, as a statement begins.
+fn begin_against_disarm_scene() {
+    set_clock(Duration::ZERO);
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    session.set_limits(limits(Some(TEN))).unwrap();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    attached.begin().unwrap().finish().unwrap();
+    let timer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.limits_run_out(TEN))
+    };
+    set_clock(TEN);
+    let second = attached.begin().unwrap();
+    timer.join().unwrap();
+    assert_eq!(manager.timed(), 1, "the timer has forgotten it");
+    manager.limits_run_out(TEN * 2);
+    let interrupt = second.check().expect_err("its time has run out");
+    assert_eq!(interrupt.request().reason, Reason::StatementTimeout);
+}
+
+#[test]
+fn begin_against_disarm() {
+    model("begin_against_disarm", true, begin_against_disarm_scene, &[Twin::DisarmedUnasked]);
+}
+
+/// A grace runs out as the session ends.
+fn escalation_against_end_scene() {
+    set_clock(Duration::ZERO);
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    // What the record needs for this is made here: loom knows nothing of `OnceLock`.
+    session.set_limits(limits(Some(TEN * 9))).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    let killer = {
+        let manager = manager.clone();
+        let request = Terminate::new(When::AfterStatement, Author::system()).text("mine");
+        loom::thread::spawn(move || {
+            let receipt = manager.terminate(id, request.grace(TEN)).ok();
+            manager.limits_run_out(TEN);
+            receipt
+        })
+    };
+    loom::thread::yield_now();
+    let seen = statement.check();
+    if let Err(interrupt) = &seen {
+        assert_eq!(interrupt.request().text.as_deref(), Some("mine"));
+    }
+    drop(statement);
+    drop(attached);
+    session.close();
+    let receipt = killer.join().unwrap();
+    assert!(seen.is_ok() || receipt.is_some());
+    if let Some(receipt) = receipt {
+        match receipt.poll().expect("it has ended").how {
+            HowEnded::Killed(request) => assert_eq!(request.text.as_deref(), Some("mine")),
+            how => assert!(seen.is_ok(), "it saw the request, and yet: {how:?}"),
+        }
+    }
+    assert_eq!(manager.timed(), 0, "the timer keeps one that has ended");
+}
+
+#[test]
+fn escalation_against_end() {
+    let twins = [Twin::GraceForgetsAuthor, Twin::EndedArmed];
+    model("escalation_against_end", true, escalation_against_end_scene, &twins);
+}

@@ -1,0 +1,218 @@
+//! The timer: one thread that knows when to look at which session.
+//!
+//! It has at most one entry for a session. It knows nothing of limits: when an entry's time has
+//! come it asks the session's record, which says when to look next. It starts with the first
+//! limit, and ends with its manager.
+
+use crate::session::Home;
+use crate::sync::{AtomicU64, Mutex, Ordering, Parker, Unparker, now};
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A time that does not come, and a length that does not pass.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// How many sessions are looked at before the lock is taken again.
+const BATCH: usize = 64;
+
+/// In nanoseconds.
+pub(crate) fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(NEVER)
+}
+
+#[derive(Debug)]
+pub(crate) struct Timer {
+    /// When its clock was at 0.
+    start: Instant,
+    entries: Mutex<Entries>,
+    unparker: Unparker,
+}
+
+#[derive(Debug)]
+struct Entries {
+    /// When to look, and at which session.
+    order: BTreeSet<(u64, u64)>,
+    /// When the thread wakes by itself. 0 while it is awake.
+    wakes_at: u64,
+    /// The manager is gone.
+    closed: bool,
+}
+
+/// A manager's timer. Dropping it stops the thread.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    pub(crate) timer: Arc<Timer>,
+    /// Until the thread has it.
+    #[cfg_attr(safepoint_loom, allow(dead_code, reason = "no model has a timer's thread"))]
+    parker: Mutex<Option<Parker>>,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Timers {
+        let parker = Parker::new();
+        let entries = Entries { order: BTreeSet::new(), wakes_at: 0, closed: false };
+        let timer = Timer {
+            start: now(),
+            entries: Mutex::new(entries),
+            unparker: parker.unparker().clone(),
+        };
+        Timers { timer: Arc::new(timer), parker: Mutex::new(Some(parker)) }
+    }
+}
+
+impl Drop for Timers {
+    fn drop(&mut self) {
+        self.timer.entries.lock().closed = true;
+        self.timer.unparker.unpark();
+    }
+}
+
+impl Timer {
+    /// A moment on its clock.
+    pub(crate) fn at(&self, instant: Instant) -> u64 {
+        nanos(instant.saturating_duration_since(self.start))
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.at(now())
+    }
+
+    /// Puts a session's entry where it belongs: for when `next` says, which is asked once
+    /// `armed` says "never". Whoever sees what `next` does sees that, too.
+    pub(crate) fn arm(&self, session: u64, armed: &AtomicU64, next: impl FnOnce() -> Option<u64>) {
+        let mut entries = self.entries.lock();
+        entries.forget(session, armed);
+        let Some(at) = next() else { return };
+        entries.order.insert((at, session));
+        armed.store(at, Ordering::Relaxed);
+        if at < entries.wakes_at {
+            entries.wakes_at = at;
+            drop(entries);
+            self.unparker.unpark();
+        }
+    }
+
+    pub(crate) fn disarm(&self, session: u64, armed: &AtomicU64) {
+        self.entries.lock().forget(session, armed);
+    }
+
+    /// Takes the sessions out that are to be looked at by `now`, some of them. `Err` says that
+    /// there is none, and when there will be; `None` that all is over.
+    fn take(&self, now: u64, due: &mut Vec<u64>) -> Option<Result<(), u64>> {
+        let mut entries = self.entries.lock();
+        if entries.closed {
+            return None;
+        }
+        entries.wakes_at = 0;
+        while let Some(first) = entries.order.first().copied() {
+            if first.0 > now || due.len() == BATCH {
+                break;
+            }
+            entries.order.remove(&first);
+            due.push(first.1);
+        }
+        if due.is_empty() {
+            entries.wakes_at = entries.order.first().map_or(NEVER, |first| first.0);
+            return Some(Err(entries.wakes_at));
+        }
+        Some(Ok(()))
+    }
+
+    #[cfg(safepoint_loom)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.lock().order.len()
+    }
+
+    /// Looks once, as if it were `now`.
+    #[cfg(safepoint_loom)]
+    pub(crate) fn look(&self, home: &Home, now: u64) {
+        let mut due = Vec::new();
+        self.take(now, &mut due);
+        for record in due.into_iter().filter_map(|session| home.sessions.get(session)) {
+            record.limits_run_out(now);
+        }
+    }
+}
+
+impl Entries {
+    fn forget(&mut self, session: u64, armed: &AtomicU64) {
+        // Relaxed: it is written under this lock alone. Who reads it elsewhere does so after a
+        // step, whose acquire pairs with that of the step that follows here.
+        let at = armed.load(Ordering::Relaxed);
+        if at != NEVER {
+            self.order.remove(&(at, session));
+            armed.store(NEVER, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The manager's timer, running.
+///
+/// # Errors
+/// Where the system gives no thread, or the manager has no number for it.
+pub(crate) fn running(home: &Arc<Home>) -> io::Result<&Arc<Timer>> {
+    #[cfg(not(safepoint_loom))]
+    thread::start(home)?;
+    Ok(&home.timers.timer)
+}
+
+#[cfg(not(safepoint_loom))]
+mod thread {
+    use super::{NEVER, Timer};
+    use crate::session::Home;
+    use crate::sync::{Builder, Parker};
+    use crate::thread::{Kind, Thread, ThreadRecord};
+    use std::io;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::{Arc, Weak};
+    use std::time::Duration;
+
+    const NAME: &str = "timer";
+
+    pub(super) fn start(home: &Arc<Home>) -> io::Result<()> {
+        let mut parker = home.timers.parker.lock();
+        if parker.is_none() {
+            return Ok(());
+        }
+        let record = ThreadRecord::new(Arc::from(NAME), home.slots.clone(), false)
+            .ok_or_else(|| io::Error::other("no number for the timer"))?;
+        let record = home.threads.insert(0, record).map_err(io::Error::other)?;
+        let registered = Thread(Kind::Registered { record, threads: home.threads.clone() });
+        let luggage = Arc::new(crate::sync::Mutex::new(parker.take()));
+        let (weak, timer, mine) =
+            (Arc::downgrade(home), home.timers.timer.clone(), luggage.clone());
+        let body = move || {
+            let _registered = registered;
+            let parker = mine.lock().take();
+            if let Some(parker) = parker {
+                run(&weak, &timer, &parker);
+            }
+        };
+        // A thread that does not start leaves its parking place to the next.
+        Builder::new()
+            .name(NAME.into())
+            .spawn(body)
+            .map(drop)
+            .inspect_err(|_| *parker = luggage.lock().take())
+    }
+
+    fn run(home: &Weak<Home>, timer: &Timer, parker: &Parker) {
+        let mut due = Vec::new();
+        while let Some(taken) = timer.take(timer.now(), &mut due) {
+            match taken {
+                Err(NEVER) => parker.park(),
+                Err(at) => parker.park_deadline(timer.start + Duration::from_nanos(at)),
+                Ok(()) => {
+                    let Some(home) = home.upgrade() else { return };
+                    for record in due.drain(..).filter_map(|session| home.sessions.get(session)) {
+                        // A waker that panics is the embedder's own trouble, and no one else's.
+                        let look = || record.limits_run_out(timer.now());
+                        let _ = catch_unwind(AssertUnwindSafe(look));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The limits that clients set: what each says over the wire, and that the session lives on
+//! where it should.
+
+mod server_common;
+
+use server_common::{Fields, MODELS, Server, Wire};
+
+fn each_model(test: impl Fn(&Server)) {
+    for model in MODELS {
+        test(&Server::start(model, &["--workers", "2"]));
+    }
+}
+
+/// What the server says to a client that says nothing, before it closes the connection.
+#[track_caller]
+fn last_words(client: &mut Wire) -> Fields {
+    let answer = client.finish();
+    assert_eq!(answer.status, None, "{answer:?}");
+    answer.error().clone()
+}
+
+#[test]
+fn a_statement_runs_out_of_time_and_its_session_lives_on() {
+    each_model(|server| {
+        let mut client = server.user("ann");
+        let session = client.session();
+        let endless = server_common::ENDLESS;
+        for (value, shown) in [("500", "500ms"), ("'400ms'", "400ms"), ("'0.5s'", "500ms")] {
+            client.ok(&format!("set statement_timeout = {value}"));
+            assert_eq!(client.ok("show statement_timeout").value(), shown);
+            for statement in [endless, "select pg_sleep(3600)"] {
+                client.start(statement);
+                let answer = client.finish();
+                let text = "canceling statement due to statement timeout";
+                answer.error().expect("ERROR", "57014", text);
+                assert_eq!(answer.status, Some('I'));
+                assert_eq!(client.ok("select 1").value(), "1");
+            }
+        }
+        client.ok("set statement_timeout = 0");
+        client.ok("select pg_sleep(0.7)");
+        client.ok("set statement_timeout = '1min'");
+        client.ok("select pg_sleep(0.7)");
+        assert_eq!(client.session(), session);
+    });
+}
+
+#[test]
+fn a_wait_for_a_lock_runs_out_of_time_and_its_session_lives_on() {
+    each_model(|server| {
+        let (mut admin, mut holder, mut client) =
+            (server.admin(), server.user("bob"), server.user("ann"));
+        admin.ok("create table t (v integer)");
+        admin.ok("insert into t values (1)");
+        holder.ok("begin");
+        holder.ok("update t set v = 2");
+        client.ok("set lock_timeout = '200ms'");
+        client.ok("select pg_sleep(0.4)");
+        for _ in 0..2 {
+            client.start("update t set v = 3");
+            let answer = client.finish();
+            let text = "canceling statement due to lock timeout";
+            answer.error().expect("ERROR", "55P03", text);
+            assert_eq!(answer.status, Some('I'));
+            assert_eq!(client.ok("select v from t").value(), "1");
+        }
+        holder.ok("commit");
+        client.ok("update t set v = v + 1");
+        assert_eq!(client.ok("select v from t").value(), "3");
+    });
+}
+
+#[test]
+fn an_idle_session_is_told_and_closed() {
+    each_model(|server| {
+        for name in ["idle_session_timeout", "session_timeout"] {
+            let mut client = server.user("ann");
+            // In one message: how fast the client sends the next is not its to decide here.
+            client.ok(&format!("set {name} = 300; select pg_sleep(0.6)"));
+            let text = "terminating connection due to idle-session timeout";
+            last_words(&mut client).expect("FATAL", "57P05", text);
+        }
+        let mut client = server.user("ann");
+        client.ok("set idle_session_timeout = 300; begin");
+        server.user("bob").ok("select pg_sleep(0.6)");
+        client.ok("commit");
+    });
+}
+
+#[test]
+fn a_session_idle_in_a_transaction_is_told_closed_and_rolled_back() {
+    each_model(|server| {
+        let mut admin = server.admin();
+        admin.ok("create table t (v integer)");
+        for statement in ["select count(*) from t", "insert into t values (1)"] {
+            let mut client = server.user("ann");
+            client.ok(&format!(
+                "set idle_in_transaction_session_timeout = '300ms'; begin; {statement}"
+            ));
+            let text = "terminating connection due to idle-in-transaction timeout";
+            last_words(&mut client).expect("FATAL", "25P03", text);
+            assert_eq!(admin.ok("select count(*) from t").value(), "0");
+            admin.ok("delete from t");
+        }
+    });
+}
+
+#[test]
+fn a_transaction_runs_out_of_time_idle_or_not() {
+    each_model(|server| {
+        let text = "terminating connection due to transaction timeout";
+        let mut client = server.user("ann");
+        client.ok("set transaction_timeout = 300; begin; select 1");
+        last_words(&mut client).expect("FATAL", "25P04", text);
+
+        let mut client = server.user("ann");
+        let short = "begin; commit; select pg_sleep(0.4);".repeat(4);
+        client.ok(&format!("set transaction_timeout = 1000; {short}"));
+        client.start("begin; select pg_sleep(3600)");
+        last_words(&mut client).expect("FATAL", "25P04", text);
+    });
+}
+
+#[test]
+fn lengths_that_are_none_are_refused() {
+    let server = Server::start("on", &["--workers", "1"]);
+    let mut client = server.user("ann");
+    for value in ["'x'", "'5 weeks'", "-1", "'25d'"] {
+        client.start(&format!("set statement_timeout = {value}"));
+        client.finish().error().expect("ERROR", "22023", "\"statement_timeout\"");
+    }
+    client.ok("set statement_timeout = '1h'");
+    client.ok("reset all");
+    assert_eq!(client.ok("show statement_timeout").value(), "0");
+}

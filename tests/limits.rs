@@ -1,0 +1,331 @@
+//! Limits: each of them in both thread models, while they change, and late ones against the next
+//! statement; and the grace of a deferred termination.
+
+mod common;
+
+use common::{Desk, LONG, MODELS, Stage, admin, eventually, kill, locked};
+use safepoint::{
+    HowEnded, Interrupt, Limits, Reason, SessionManager, Statement, Terminate, ThreadModel, When,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const SHORT: Duration = Duration::from_millis(20);
+
+fn statement(limit: Duration) -> Limits {
+    Limits { statement: Some(limit), ..Limits::default() }
+}
+
+#[track_caller]
+fn assert_ran_out(interrupt: &Interrupt, reason: Reason, severity: &str, code: &str, text: &str) {
+    assert_eq!(interrupt.request().reason, reason);
+    assert_eq!(interrupt.severity(), severity);
+    assert_eq!(interrupt.sqlstate(), code);
+    assert_eq!(interrupt.message(), text);
+}
+
+#[track_caller]
+fn assert_statement_timeout(interrupt: &Interrupt) {
+    let text = "canceling statement due to statement timeout";
+    assert_ran_out(interrupt, Reason::StatementTimeout, "ERROR", "57014", text);
+}
+
+#[track_caller]
+fn assert_grace_over(interrupt: &Interrupt) {
+    assert!(interrupt.is_terminate());
+    assert_eq!(interrupt.request().author, admin("root"));
+    assert_eq!(interrupt.request().text.as_deref(), Some("because"));
+}
+
+/// Safe points, until one reports something.
+#[track_caller]
+fn run_on(statement: &Statement<'_>) -> Interrupt {
+    let mut seen = None;
+    eventually("a safe point reports something", || {
+        seen = statement.check().err();
+        seen.is_some()
+    });
+    seen.unwrap()
+}
+
+#[test]
+fn a_statement_is_cancelled_and_the_session_lives_on() {
+    for model in MODELS {
+        let Stage { mut session, thread, .. } = Stage::new(model);
+        session.set_limits(statement(SHORT)).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        for _ in 0..3 {
+            let before = Instant::now();
+            let waits = attached.begin().unwrap();
+            assert_statement_timeout(&waits.sleep(LONG).unwrap_err());
+            assert!(before.elapsed() >= SHORT, "early");
+            waits.finish().unwrap();
+            let before = Instant::now();
+            let runs = attached.begin().unwrap();
+            assert_statement_timeout(&run_on(&runs));
+            assert!(before.elapsed() >= SHORT, "early");
+            runs.finish().unwrap();
+        }
+        attached.set_limits(Limits::default()).unwrap();
+        let next = attached.begin().unwrap();
+        next.sleep(SHORT * 2).unwrap();
+        next.finish().unwrap();
+    }
+}
+
+#[test]
+fn limits_change_while_a_statement_runs() {
+    for model in MODELS {
+        let Stage { mut session, thread, .. } = Stage::new(model);
+        let mut attached = session.attach(&thread).unwrap();
+        let runs = attached.begin().unwrap();
+        for limits in [statement(LONG), statement(SHORT)] {
+            runs.set_limits(limits).unwrap();
+            assert_eq!(runs.limits(), limits);
+        }
+        assert_statement_timeout(&runs.sleep(LONG).unwrap_err());
+        runs.finish().unwrap();
+        let longer = attached.begin().unwrap();
+        longer.set_limits(statement(LONG)).unwrap();
+        longer.sleep(SHORT * 2).unwrap();
+        longer.finish().unwrap();
+    }
+}
+
+/// Statements that end about when their time does, in turns with some that have all the time.
+#[test]
+fn a_late_timer_does_not_hit_the_next_statement() {
+    for model in MODELS {
+        let Stage { mut session, thread, .. } = Stage::new(model);
+        session.set_limits(statement(Duration::from_millis(1))).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let mut hits = 0;
+        for round in 0..1000 {
+            let begun = Instant::now();
+            let short = attached.begin().unwrap();
+            while begun.elapsed() < Duration::from_micros(900 + round % 200) {
+                if short.check().is_err() {
+                    hits += 1;
+                    break;
+                }
+            }
+            // What it has by now is its own.
+            drop(short);
+            let begun = Instant::now();
+            let next = attached.begin().unwrap();
+            if let Err(interrupt) = next.check() {
+                assert_statement_timeout(&interrupt);
+                assert!(begun.elapsed() >= Duration::from_millis(1), "hit by another's limit");
+            }
+            next.set_limits(statement(LONG)).unwrap();
+            drop(next);
+            let free = attached.begin().unwrap();
+            free.check().expect("a statement with all the time it needs");
+            drop(free);
+            attached.set_limits(statement(Duration::from_millis(1))).unwrap();
+        }
+        eprintln!("{model:?}: {hits} of 1000 limits found their statement running");
+    }
+}
+
+#[test]
+fn the_time_in_the_queue_counts() {
+    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::Pool);
+    session.set_limits(statement(SHORT)).unwrap();
+    let queued = session.queue().unwrap();
+    // Its time runs out before a thread has it.
+    let over = Instant::now() + SHORT;
+    eventually("its time has run out", || Instant::now() > over);
+    let mut attached = session.attach(&thread).unwrap();
+    let runs = attached.begin().unwrap();
+    assert_eq!(runs.statement(), queued);
+    assert_statement_timeout(&run_on(&runs));
+    runs.finish().unwrap();
+}
+
+#[test]
+fn a_wait_for_a_lock_has_its_own_limit() {
+    for model in MODELS {
+        let Stage { mut session, thread, .. } = Stage::new(model);
+        let limits = Limits { lock_wait: Some(SHORT), ..statement(LONG) };
+        session.set_limits(limits).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let waits = attached.begin().unwrap();
+        waits.sleep(SHORT * 2).expect("this is no wait for a lock");
+        waits.lock_wait(Instant::now(), || ());
+        waits.sleep(SHORT * 2).expect("that wait is over");
+        let ended = waits.lock_wait(Instant::now(), || waits.sleep(LONG)).unwrap_err();
+        let text = "canceling statement due to lock timeout";
+        assert_ran_out(&ended, Reason::LockTimeout, "ERROR", "55P03", text);
+        waits.finish().unwrap();
+
+        // In pieces, by code that was handed no session.
+        let waits = attached.begin().unwrap();
+        let since = Instant::now();
+        let piece = || safepoint::lock_wait(since, || safepoint::sleep(SHORT / 10));
+        let mut ended = Ok(());
+        eventually("the pieces are too long together", || {
+            ended = piece();
+            ended.is_err()
+        });
+        assert!(since.elapsed() >= SHORT, "early");
+        assert_eq!(ended.unwrap_err().request().reason, Reason::LockTimeout);
+        waits.finish().unwrap();
+        attached.begin().unwrap().sleep(SHORT * 2).expect("the next statement");
+    }
+}
+
+#[test]
+fn an_idle_session_ends() {
+    for model in MODELS {
+        for (in_transaction, reason, code, text) in [
+            (
+                false,
+                Reason::IdleSessionTimeout,
+                "57P05",
+                "terminating connection due to idle-session timeout",
+            ),
+            (
+                true,
+                Reason::IdleInTransactionTimeout,
+                "25P03",
+                "terminating connection due to idle-in-transaction timeout",
+            ),
+        ] {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let limits = if in_transaction {
+                Limits { idle_in_transaction: Some(SHORT), ..Limits::default() }
+            } else {
+                Limits { idle: Some(SHORT), ..Limits::default() }
+            };
+            attached.set_limits(limits).unwrap();
+            let busy = attached.begin().unwrap();
+            busy.set_transaction(!in_transaction);
+            busy.sleep(SHORT * 2).expect("it is not idle");
+            drop(busy);
+            attached.sleep(SHORT * 2).expect("it is idle in the other way");
+            let busy = attached.begin().unwrap();
+            busy.set_transaction(in_transaction);
+            drop(busy);
+            attached.detach().unwrap();
+            let desk = Desk::leave(session);
+            eventually("it has ended", || manager.session(id).is_none());
+            assert_ran_out(&locked(&desk.told)[0], reason, "FATAL", code, text);
+        }
+    }
+}
+
+#[test]
+fn a_session_that_turns_busy_in_time_is_not_idle() {
+    for model in MODELS {
+        let Stage { mut session, thread, .. } = Stage::new(model);
+        session.set_limits(Limits { idle: Some(SHORT * 5), ..Limits::default() }).unwrap();
+        let mut idle_since = Instant::now();
+        for _ in 0..4 {
+            let mut attached = session.attach(&thread).unwrap();
+            match attached.begin() {
+                Ok(statement) => {
+                    statement.sleep(SHORT * 6).expect("it is busy");
+                    idle_since = Instant::now();
+                }
+                // The machine was busy elsewhere.
+                Err(_) => {
+                    assert!(idle_since.elapsed() >= SHORT * 5, "it was not idle for so long");
+                    return;
+                }
+            }
+            drop(attached);
+        }
+    }
+}
+
+#[test]
+fn a_transaction_ends_with_its_session() {
+    for model in MODELS {
+        for open in [true, false] {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let limits = Limits { transaction: Some(SHORT), ..Limits::default() };
+            session.set_limits(limits).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            attached.set_transaction(true);
+            attached.set_transaction(false);
+            attached.sleep(SHORT * 2).expect("that transaction is over");
+            let begun = Instant::now();
+            let statement = attached.begin().unwrap();
+            statement.set_transaction(open);
+            let interrupt = statement.sleep(LONG).unwrap_err();
+            assert!(begun.elapsed() >= SHORT, "early");
+            let text = "terminating connection due to transaction timeout";
+            assert_ran_out(&interrupt, Reason::TransactionTimeout, "FATAL", "25P04", text);
+        }
+    }
+}
+
+#[test]
+fn the_timer_is_a_thread_in_the_background_that_starts_with_the_first_limit() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let timers = |manager: &SessionManager| {
+        manager.threads().iter().filter(|thread| &*thread.name == "timer").count()
+    };
+    let sessions = [(); 2].map(|()| manager.open(common::of("ann")).unwrap());
+    sessions[0].set_limits(Limits::default()).unwrap();
+    assert_eq!(timers(&manager), 0);
+    for session in &sessions {
+        session.set_limits(statement(LONG)).unwrap();
+        assert_eq!(timers(&manager), 1);
+    }
+    assert!(!manager.threads()[0].runs_sessions);
+}
+
+fn graceful(when: When) -> Terminate {
+    kill(when).grace(SHORT)
+}
+
+#[test]
+fn a_grace_turns_a_deferred_kill_into_an_immediate_one() {
+    for model in MODELS {
+        for when in [When::AfterStatement, When::AfterTransaction] {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let asked = Instant::now();
+            let receipt = manager.terminate(id, graceful(when)).unwrap();
+            assert_eq!(manager.session(id).unwrap().told, Some(when));
+            assert_grace_over(&statement.sleep(LONG).unwrap_err());
+            assert!(asked.elapsed() >= SHORT, "early");
+            drop(statement);
+            drop(attached);
+            session.close();
+            assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
+        }
+    }
+}
+
+#[test]
+fn a_grace_ends_an_idle_transaction() {
+    for model in MODELS {
+        let Stage { manager, session, id, .. } = Stage::new(model);
+        let mut session = session;
+        let thread = common::thread_for(&manager, &session);
+        let attached = session.attach(&thread).unwrap();
+        attached.set_transaction(true);
+        attached.detach().unwrap();
+        let desk: Arc<Desk> = Desk::leave(session);
+        manager.terminate(id, graceful(When::AfterTransaction)).unwrap();
+        eventually("it has ended", || manager.session(id).is_none());
+        assert_grace_over(&locked(&desk.told)[0]);
+    }
+}
+
+/// The weaker request adds nothing now, and is the stronger one once its grace is over.
+#[test]
+fn a_grace_runs_out_under_another_request() {
+    let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    let other = Terminate::new(When::AfterStatement, admin("other"));
+    manager.terminate(id, other).unwrap();
+    manager.terminate(id, graceful(When::AfterTransaction)).unwrap();
+    assert_grace_over(&statement.sleep(LONG).unwrap_err());
+}
