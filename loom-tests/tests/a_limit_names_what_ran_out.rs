@@ -116,6 +116,30 @@ fn escalation_against_end_scene() {
 
 #[test]
 fn escalation_against_end() {
-    let twins = [Twin::GraceForgetsAuthor, Twin::EndedArmed];
+    let twins = [Twin::GraceForgetsAuthor];
     model("escalation_against_end", true, escalation_against_end_scene, &twins);
+}
+
+/// A grace is noted as the session ends.
+fn grace_against_end_scene() {
+    set_clock(Duration::ZERO);
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let session = manager.open(Description::default()).unwrap();
+    // As above.
+    session.set_limits(limits(Some(TEN * 9))).unwrap();
+    let id = session.id();
+    let killer = {
+        let manager = manager.clone();
+        let request = Terminate::new(When::AfterStatement, Author::system()).grace(TEN);
+        loom::thread::spawn(move || manager.terminate(id, request).is_ok())
+    };
+    loom::thread::yield_now();
+    session.close();
+    killer.join().unwrap();
+    assert_eq!(manager.timed(), 0, "the timer keeps one that has ended");
+}
+
+#[test]
+fn grace_against_end() {
+    model("grace_against_end", true, grace_against_end_scene, &[Twin::EndedArmed]);
 }
