@@ -7,7 +7,7 @@ use crate::interrupt::{Author, Reason, Request, When};
 use crate::kill::{Found, Policy, Receipt, Refused, SameUserOrAdmin, Target};
 use crate::outcome::{Ended, StatementOver};
 use crate::places::Places;
-use crate::record::{Accepted, Record};
+use crate::record::{Accepted, Probe, Record};
 use crate::registry::{OpenError, Registry};
 use crate::session::{Home, Place, Session};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
@@ -320,6 +320,15 @@ impl SessionManager {
                 None => self.0.threads.was_given_out(thread.get()),
             },
         }
+    }
+
+    /// Asks a session that runs to say when and where it passes its next safe point, and how it
+    /// stands with the last time that anyone asked; `None` where it has ended. The answer is the
+    /// [`SessionRow::safe_point`] of a later look. A `Watchdog` asks them all.
+    #[must_use]
+    pub fn probe(&self, id: SessionId) -> Option<Probe> {
+        let record = self.0.home.sessions.get(id.get())?;
+        Some(self.aim_at_thread(record).probe())
     }
 
     /// One session's row.

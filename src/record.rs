@@ -7,6 +7,7 @@
 //!    instructions; nothing is woken, called or waited for under it.
 //! 4. `about`: the runner for each described statement, and whoever looks.
 //! 5. `values`: the runner, and whoever ends the session. None is made or dropped under its lock.
+//! 6. `notes`: the runner off its fast path, and whoever asks about that. See `record_why.rs`.
 //!
 //! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
 //! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
@@ -24,9 +25,15 @@ use crate::registry::Numbered;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::twin::Twin;
 use crate::values::{Taken, Value, Values};
+use crate::why::{Moment, Notes, Place};
 use crate::word::{NoBegin, Slot, Snapshot, Step, Void, Word};
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
+
+#[path = "record_why.rs"]
+mod why;
+pub use why::Probe;
 
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -39,6 +46,7 @@ pub(crate) struct Record {
     slow: Mutex<Slow>,
     about: Mutex<About>,
     values: Values,
+    notes: Notes,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +66,8 @@ struct Terminating {
     request: Arc<Request>,
     /// The request that the session saw last; a stronger one may have come since.
     seen: Option<Arc<Request>>,
+    asked: Moment,
+    seen_at: Option<(Place, Moment)>,
     ticket: Arc<Ticket<Ended>>,
 }
 
@@ -65,7 +75,21 @@ struct Terminating {
 pub(crate) struct Cancelling {
     request: Arc<Request>,
     seen: bool,
+    asked: Moment,
+    seen_at: Option<(Place, Moment)>,
     ticket: Arc<Ticket<StatementOver>>,
+}
+
+impl Terminating {
+    fn new(request: Request) -> Box<Terminating> {
+        Box::new(Terminating {
+            request: Arc::new(request),
+            seen: None,
+            asked: Moment::now(),
+            seen_at: None,
+            ticket: Arc::default(),
+        })
+    }
 }
 
 /// A statement that was told to end is over, and those who wait for that are to be told. It is
@@ -124,6 +148,7 @@ impl Record {
             slow: Mutex::new(Slow::default()),
             about: Mutex::new(about),
             values: Values::default(),
+            notes: Notes::default(),
         }
     }
 
@@ -189,27 +214,36 @@ impl Record {
     // Safe points.
 
     #[inline]
+    #[track_caller]
     pub(crate) fn check(&self) -> Result<(), Interrupt> {
-        if self.word.attention() { self.report() } else { Ok(()) }
+        self.check_at(Location::caller())
     }
 
-    /// Cold: at most a few times in the life of a session.
+    #[inline]
+    pub(crate) fn check_at(&self, at: Place) -> Result<(), Interrupt> {
+        if self.word.attention() { self.report(at) } else { Ok(()) }
+    }
+
+    /// Cold: for each interrupt and each probe.
     #[cold]
-    fn report(&self) -> Result<(), Interrupt> {
-        if self.held() { Ok(()) } else { self.due() }
+    fn report(&self, at: Place) -> Result<(), Interrupt> {
+        self.answer_probe(at);
+        if self.held() { Ok(()) } else { self.due(at) }
     }
 
-    /// What is due now, whether held off or not.
-    pub(crate) fn due(&self) -> Result<(), Interrupt> {
+    /// What is due now, whether held off or not, for the safe point `at`.
+    pub(crate) fn due(&self, at: Place) -> Result<(), Interrupt> {
         let mut slow = self.slow.lock();
         let word = self.word.load();
         match &mut *slow {
             Slow { terminate: Some(pending), .. } if word.terminate_due() => {
                 pending.seen = Some(pending.request.clone());
+                pending.seen_at.get_or_insert_with(|| (at, Moment::now()));
                 Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone()))
             }
             Slow { cancel: Some(pending), .. } if word.cancel_due() => {
                 pending.seen = true;
+                pending.seen_at.get_or_insert_with(|| (at, Moment::now()));
                 Err(Interrupt::new(InterruptKind::Cancel, pending.request.clone()))
             }
             _ => Ok(()),
@@ -232,7 +266,10 @@ impl Record {
 
     pub(crate) fn attach(&self, slot: Slot, thread: ThreadId) {
         self.thread.store(thread.get(), Ordering::Release);
-        self.hold.store(0, Ordering::Relaxed);
+        if self.hold.load(Ordering::Relaxed) > 0 {
+            self.hold.store(0, Ordering::Relaxed);
+            self.notes.forget();
+        }
         self.word.step(|word| word.attach(slot));
     }
 
@@ -244,7 +281,7 @@ impl Record {
         } else {
             self.word.step(Snapshot::detach)
         };
-        (step.after.attention(), self.statement_left(step))
+        (step.after.due(), self.statement_left(step))
     }
 
     /// Ends a statement whose guard was forgotten.
@@ -265,15 +302,22 @@ impl Record {
         }
     }
 
+    #[track_caller]
     pub(crate) fn begin(&self) -> Result<StatementId, Interrupt> {
         self.finish_forgotten();
         match self.word.try_step(Snapshot::begin) {
-            Ok(step) => Ok(step.after.last_statement()),
+            Ok(step) => {
+                if step.before.probed() {
+                    self.passed(Location::caller());
+                }
+                Ok(step.after.last_statement())
+            }
             Err(reason) => {
                 if reason == NoBegin::Exhausted {
                     self.fail(Reason::StatementsExhausted);
                 }
-                Err(self.due().expect_err("a termination due between statements stays due"))
+                let due = self.due(Location::caller());
+                Err(due.expect_err("a termination due between statements stays due"))
             }
         }
     }
@@ -300,11 +344,16 @@ impl Record {
 
     /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
     /// says that it must not.
-    pub(crate) fn fall_asleep(&self, waker: &Waker, deaf: bool) -> Result<(), Interrupt> {
+    pub(crate) fn fall_asleep(
+        &self,
+        waker: &Waker,
+        deaf: bool,
+        at: Place,
+    ) -> Result<(), Interrupt> {
         if Twin::WakerAfterAsleep.is_on() {
             let step = self.word.step(|word| word.sleep(deaf));
             self.slow.lock().sleep_waker = Some(waker.clone());
-            return self.fell_asleep(step, deaf);
+            return self.fell_asleep(step, deaf, at);
         }
         let spent = {
             let mut slow = self.slow.lock();
@@ -318,14 +367,17 @@ impl Record {
         if Twin::NoRecheckBeforeSleep.is_on() {
             return Ok(());
         }
-        self.fell_asleep(step, deaf)
+        self.fell_asleep(step, deaf, at)
     }
 
     /// The look once more: a kill that came before the step has woken nobody.
-    fn fell_asleep(&self, step: Step, deaf: bool) -> Result<(), Interrupt> {
-        if step.after.attention() {
+    fn fell_asleep(&self, step: Step, deaf: bool, at: Place) -> Result<(), Interrupt> {
+        if step.before.probed() {
+            self.passed(at);
+        }
+        if step.after.due() {
             self.wake_up();
-            self.check_after_wait(deaf)
+            self.check_after_wait(deaf, at)
         } else {
             Ok(())
         }
@@ -338,8 +390,8 @@ impl Record {
 
     /// What is due after a wait. A cancel that may not end a deaf wait is left, unseen, to
     /// the next safe point.
-    pub(crate) fn check_after_wait(&self, deaf: bool) -> Result<(), Interrupt> {
-        if deaf && !self.look().terminate_due() { Ok(()) } else { self.check() }
+    pub(crate) fn check_after_wait(&self, deaf: bool, at: Place) -> Result<(), Interrupt> {
+        if deaf && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
     }
 
     pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {
@@ -385,9 +437,7 @@ impl Record {
         if slow.completed || Twin::LeaversForgotten.is_on() {
             return None;
         }
-        let told = slow.terminate.get_or_insert_with(|| {
-            Box::new(Terminating { request: Arc::new(request), seen: None, ticket: Arc::default() })
-        });
+        let told = slow.terminate.get_or_insert_with(|| Terminating::new(request));
         Some(told.ticket.clone())
     }
 
@@ -407,17 +457,14 @@ impl Record {
                 let adds = adds && !Twin::FirstAuthorStays.is_on();
                 if adds {
                     told.request = Arc::new(request);
+                    told.asked = Moment::now();
                 }
                 if Twin::TicketReplaced.is_on() {
                     told.ticket = Arc::default();
                 }
                 told
             }
-            None => Box::new(Terminating {
-                request: Arc::new(request),
-                seen: None,
-                ticket: Arc::default(),
-            }),
+            None => Terminating::new(request),
         };
         let ticket = pending.ticket.clone();
         slow.terminate = Some(pending);
@@ -436,8 +483,9 @@ impl Record {
         let step = self.word.try_step(|word| word.cancel(named, only))?;
         let adds = !step.before.cancelled();
         let pending = slow.cancel.get_or_insert_with(|| {
-            let request = Arc::new(request);
-            Box::new(Cancelling { request, seen: false, ticket: Arc::default() })
+            let (request, asked) = (Arc::new(request), Moment::now());
+            let ticket = Arc::default();
+            Box::new(Cancelling { request, seen: false, asked, seen_at: None, ticket })
         });
         let ticket = pending.ticket.clone();
         Ok(self.accepted(&slow, step.before, ticket, adds))
@@ -466,13 +514,13 @@ impl Record {
     /// The session cannot go on.
     pub(crate) fn fail(&self, reason: Reason) {
         let mut slow = self.slow.lock();
-        let request = Arc::new(Request { author: Author::system(), reason, text: None });
+        let request = Request { author: Author::system(), reason, text: None };
         match &mut slow.terminate {
-            Some(told) => told.request = request,
+            Some(told) => told.request = Arc::new(request),
             None => {
-                let seen = Some(request.clone());
-                slow.terminate =
-                    Some(Box::new(Terminating { request, seen, ticket: Arc::default() }));
+                let mut told = Terminating::new(request);
+                told.seen = Some(told.request.clone());
+                slow.terminate = Some(told);
             }
         }
         // Refused only where it has ended already.

@@ -61,6 +61,8 @@ pub enum Twin {
     LocalsDroppedAfterReceipts,
     /// A session-local value is kept for a session that has ended.
     LateLocalKept,
+    /// Going off its thread a session takes a probe along that no safe point has answered.
+    ProbeOutlivesDetach,
     /// Going idle puts the session into its seat after its word says "detached". The mistake
     /// is the scene's own, which stands for the pool's worker.
     #[cfg(safepoint_loom)]
