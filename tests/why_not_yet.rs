@@ -112,18 +112,15 @@ fn in_a_wait_that_is_not_interruptible() {
     each_model(|Stage { manager, mut session, thread, id }| {
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
-        let cancelled = statement.wait(EndedBy::TerminateOnly, Waker::noop(), || {
-            manager.cancel(id, Cancel::running(admin("root"))).unwrap()
-        });
-        let line = line!() - 3;
-        let cancelled = cancelled.unwrap();
+        let deaf = EndedBy::TerminateOnly;
+        let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+        let cancelled = statement.wait(deaf, Waker::noop(), cancel).unwrap();
         // The wait is over; while it went on it said where it was.
         assert!(matches!(cancelled.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
-        let why = statement
-            .wait(EndedBy::TerminateOnly, Waker::noop(), || cancelled.why_not_yet())
-            .unwrap();
-        let Some(WhyNotYet::Waiting(spot)) = why else { panic!("{why:?}") };
-        assert_at(&spot, line + 6);
+        let ask = || cancelled.why_not_yet();
+        let (why, line) = (statement.wait(deaf, Waker::noop(), ask), line!());
+        let Ok(Some(WhyNotYet::Waiting(spot))) = why else { panic!("{why:?}") };
+        assert_at(&spot, line);
 
         let receipt = manager.terminate(id, kill_now()).unwrap();
         let (why, line) = (statement.blocking(|| receipt.why_not_yet()), line!());
