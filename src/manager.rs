@@ -12,6 +12,7 @@ use crate::registry::{OpenError, Registry};
 use crate::session::{Home, Place, Session};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::twin::Twin;
+use crate::why::WhyNotYet;
 use crate::word::{Slot, Void};
 use std::fmt;
 use std::sync::Arc;
@@ -329,6 +330,15 @@ impl SessionManager {
     pub fn probe(&self, id: SessionId) -> Option<Probe> {
         let record = self.0.home.sessions.get(id.get())?;
         Some(self.aim_at_thread(record).probe())
+    }
+
+    /// Why a session that was told to end, or whose statement was, has not ended yet, as
+    /// [`Receipt::why_not_yet`] says it; of two requests, for the termination. `None` where it
+    /// was told nothing, or has ended.
+    #[must_use]
+    pub fn why_not_yet(&self, id: SessionId) -> Option<WhyNotYet> {
+        let record = self.0.home.sessions.get(id.get())?;
+        record.why_not_yet(record.pending(record.look())?.kind)
     }
 
     /// One session's row.
