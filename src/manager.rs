@@ -328,8 +328,7 @@ impl SessionManager {
     /// [`SessionRow::safe_point`] of a later look. A `Watchdog` asks them all.
     #[must_use]
     pub fn probe(&self, id: SessionId) -> Option<Probe> {
-        let record = self.0.home.sessions.get(id.get())?;
-        Some(self.aim_at_thread(record).probe())
+        Some(self.0.home.sessions.get(id.get())?.probe())
     }
 
     /// Why a session that was told to end, or whose statement was, has not ended yet, as
