@@ -38,8 +38,8 @@ pub fn blocking<T>(run: impl FnOnce() -> T) -> T {
             }
         }
     }
-    let session = current();
-    let _within = session.as_ref().map(|record| record.within(Stretch::Wait, Location::caller()));
+    let (session, at) = (current(), Location::caller());
+    let _within = session.as_ref().map(|record| record.within(Stretch::Wait, at));
     // Taken out meanwhile, so that `blocking` within `blocking` leaves no second place.
     let back = Back(PLACE.with(|mine| mine.borrow_mut().take()));
     if let Some(place) = &back.0 {

@@ -248,9 +248,8 @@ impl<T: Clone> Receipt<T> {
     #[must_use]
     #[track_caller]
     pub fn wait(&mut self, limit: Duration) -> Option<T> {
-        let session = current();
-        let _within =
-            session.as_ref().map(|record| record.within(Stretch::Wait, Location::caller()));
+        let (session, at) = (current(), Location::caller());
+        let _within = session.as_ref().map(|record| record.within(Stretch::Wait, at));
         // A limit too long for the clock is no limit.
         wait::block_on_deaf(self, now().checked_add(limit))
     }
