@@ -8,6 +8,7 @@ use crate::record::Record;
 use crate::registry::{Cursor, Registry};
 use crate::session::Home;
 use crate::thread::{ThreadModel, ThreadRecord};
+use crate::why::{HeldOff, Noted, PendingInterrupt, Spot};
 use crate::word::Snapshot;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,6 +32,16 @@ pub struct SessionRow {
     pub statement: Option<StatementId>,
     /// The termination it has been told of.
     pub told: Option<When>,
+    /// What it has been told and has not obeyed yet; of two, the termination.
+    pub interrupt: Option<PendingInterrupt>,
+    /// The outermost hold-off that is in force.
+    pub hold_off: Option<HeldOff>,
+    /// The outermost wait that is going on and that not every interrupt ends: code that
+    /// [blocks](crate::Attached::blocking), a wait by
+    /// [`EndedBy::TerminateOnly`](crate::EndedBy::TerminateOnly), a wait for a receipt.
+    pub wait: Option<Spot>,
+    /// The last safe point that was noted: see [`Probe`](crate::Probe).
+    pub safe_point: Option<Spot>,
     /// When it was opened.
     pub opened: SystemTime,
     /// When the open transaction began.
@@ -70,6 +81,11 @@ impl SessionRow {
             if own_threads { Some(record.id().own_thread()) } else { record.thread_in(word) };
         // A statement that has just begun must not be taken for the one before it.
         let fits = |of| !word.in_statement() || of == word.statement();
+        let noted = record.noted();
+        let attached = noted.as_deref().filter(|_| word.slot().is_some());
+        let (hold_off, wait) = (attached.and_then(Noted::hold_off), attached.and_then(Noted::wait));
+        let safe_point = noted.as_deref().and_then(Noted::last_safe_point);
+        let interrupt = record.pending(word);
         record.about(|about| SessionRow {
             session: record.id(),
             thread,
@@ -78,6 +94,10 @@ impl SessionRow {
             waiting: word.asleep(),
             statement: word.statement(),
             told: word.terminate_asked(),
+            interrupt,
+            hold_off,
+            wait,
+            safe_point,
             opened: about.opened.time().unwrap_or(UNIX_EPOCH),
             transaction_start: about.transaction.time().filter(|_| word.in_transaction()),
             statement_start: about.statement.time().filter(|_| fits(about.of)),

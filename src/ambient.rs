@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 /// assert_eq!(deep_in_an_engine(1..=4), Ok(10));
 /// ```
 #[inline]
+#[track_caller]
 pub fn check() -> Result<(), Interrupt> {
     current::check()
 }
@@ -52,6 +53,7 @@ pub fn current_author() -> Option<Author> {
 ///
 /// # Errors
 /// The [`Interrupt`] that is due and not held off.
+#[track_caller]
 pub fn sleep(time: Duration) -> Result<(), Interrupt> {
     match current() {
         Some(record) => wait::sleep(&record, time),
@@ -67,6 +69,7 @@ pub fn sleep(time: Duration) -> Result<(), Interrupt> {
 ///
 /// # Errors
 /// The [`Interrupt`] that is due and not held off.
+#[track_caller]
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, Interrupt> {
     let output = block_on_until(future, None)?;
     Ok(output.expect("without a deadline there is an output"))
@@ -76,11 +79,13 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Interrupt> {
 ///
 /// # Errors
 /// The [`Interrupt`] that is due and not held off.
+#[track_caller]
 pub fn block_on_for<F: Future>(limit: Duration, future: F) -> Result<Option<F::Output>, Interrupt> {
     // A limit too long for the clock is no limit.
     block_on_until(future, now().checked_add(limit))
 }
 
+#[track_caller]
 fn block_on_until<F: Future>(
     future: F,
     deadline: Option<Instant>,

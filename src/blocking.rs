@@ -1,8 +1,11 @@
 //! Places in a pool, and code that gives its own away.
 
+use crate::current::current;
 use crate::session::Attached;
 use crate::sync::per_thread;
+use crate::why::Stretch;
 use std::cell::RefCell;
+use std::panic::Location;
 use std::sync::Arc;
 
 /// One thread's place among those of a pool that may run sessions at a time.
@@ -24,6 +27,7 @@ pub(crate) fn has_place(place: Arc<dyn Place>) {
 }
 
 /// [`Attached::blocking`] for code that was handed no session.
+#[track_caller]
 pub fn blocking<T>(run: impl FnOnce() -> T) -> T {
     struct Back(Option<Arc<dyn Place>>);
     impl Drop for Back {
@@ -34,6 +38,8 @@ pub fn blocking<T>(run: impl FnOnce() -> T) -> T {
             }
         }
     }
+    let (session, at) = (current(), Location::caller());
+    let _within = session.as_ref().map(|record| record.within(Stretch::Wait, at));
     // Taken out meanwhile, so that `blocking` within `blocking` leaves no second place.
     let back = Back(PLACE.with(|mine| mine.borrow_mut().take()));
     if let Some(place) = &back.0 {
@@ -49,7 +55,9 @@ impl Attached<'_> {
     /// is no pool's worker it just runs the code.
     ///
     /// The thread id of the session stays what it is. To be woken by a kill the code has to wait
-    /// interruptibly all the same, such as by [`wait`](Self::wait).
+    /// interruptibly all the same, such as by [`wait`](Self::wait). Where it does not, that is
+    /// what [`why_not_yet`](crate::Receipt::why_not_yet) says.
+    #[track_caller]
     pub fn blocking<T>(&self, run: impl FnOnce() -> T) -> T {
         blocking(run)
     }

@@ -4,6 +4,7 @@ use crate::interrupt::Interrupt;
 use crate::record::Record;
 use crate::sync::per_thread;
 use std::cell::RefCell;
+use std::panic::Location;
 use std::sync::Arc;
 
 per_thread! {
@@ -27,14 +28,17 @@ pub(crate) fn leave() {
 }
 
 #[inline]
+#[track_caller]
 pub(crate) fn check() -> Result<(), Interrupt> {
+    // A closure does not know its caller's caller.
+    let at = Location::caller();
     let calls = CURRENT.with(|current| match &*current.borrow() {
         Some(record) if record.attention() => Some(record.clone()),
         _ => None,
     });
     match calls {
         // Whoever hears that an interrupt was seen may look at this thread's session.
-        Some(record) => record.check(),
+        Some(record) => record.check_at(at),
         None => Ok(()),
     }
 }

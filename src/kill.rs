@@ -1,14 +1,17 @@
 //! Asking for an end: targets, policy, refusals, and receipts.
 
+use crate::current::current;
 use crate::id::{SessionId, StatementId, ThreadId};
-use crate::interrupt::When;
-use crate::outcome::Ticket;
+use crate::interrupt::{InterruptKind, When};
+use crate::outcome::{Ended, StatementOver, Ticket};
 use crate::record::Record;
 use crate::sync::now;
 use crate::wait;
+use crate::why::{Stretch, WhyNotYet};
 use crate::word::Snapshot;
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -221,6 +224,10 @@ impl<T: Clone> Receipt<T> {
         self.ticket.get()
     }
 
+    fn why(&self, kind: InterruptKind) -> Option<WhyNotYet> {
+        if self.poll().is_some() { None } else { self.record.why_not_yet(kind) }
+    }
+
     /// Waits for the outcome, without polling, for at most `limit`. `None` says that the limit
     /// ran out; the request stands all the same.
     ///
@@ -228,9 +235,31 @@ impl<T: Clone> Receipt<T> {
     ///
     /// [`Attached::block_on`]: crate::Attached::block_on
     #[must_use]
+    #[track_caller]
     pub fn wait(&mut self, limit: Duration) -> Option<T> {
+        let (session, at) = (current(), Location::caller());
+        let _within = session.as_ref().map(|record| record.within(Stretch::Wait, at));
         // A limit too long for the clock is no limit.
         wait::block_on_deaf(self, now().checked_add(limit))
+    }
+}
+
+impl Receipt<Ended> {
+    /// Why the session has not ended yet, as far as can be seen now; `None` once it has.
+    ///
+    /// It asks nobody and waits for nothing. What it says may be out of date by the time that
+    /// it is read.
+    #[must_use]
+    pub fn why_not_yet(&self) -> Option<WhyNotYet> {
+        self.why(InterruptKind::Terminate)
+    }
+}
+
+impl Receipt<StatementOver> {
+    /// Why the statement is not over yet, as far as can be seen now; `None` once it is.
+    #[must_use]
+    pub fn why_not_yet(&self) -> Option<WhyNotYet> {
+        self.why(InterruptKind::Cancel)
     }
 }
 

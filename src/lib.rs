@@ -23,6 +23,7 @@ mod audit;
 mod blocking;
 mod current;
 mod drain;
+mod hold;
 mod id;
 mod interrupt;
 mod kill;
@@ -48,6 +49,9 @@ mod timer;
 mod twin;
 mod values;
 mod wait;
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+mod watchdog;
+mod why;
 mod word;
 
 pub use about::{Description, STATEMENT_TEXT_BYTES};
@@ -58,6 +62,7 @@ pub use ambient::{
 pub use audit::{Audit, Event};
 pub use blocking::blocking;
 pub use drain::Drained;
+pub use hold::{HoldOff, Unwinding};
 pub use id::{InvalidId, SessionId, StatementId, ThreadId};
 pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
 pub use kill::{Doing, Found, Receipt, Refused, Target};
@@ -65,8 +70,9 @@ pub use local::{NoSession, SessionLocal};
 pub use manager::{Cancel, SessionManager, SessionManagerBuilder, Terminate};
 pub use outcome::{Ended, HowEnded, StatementOver};
 pub use policy::{Policy, Roles, SameUserOrAdmin};
+pub use record::Probe;
 pub use registry::OpenError;
-pub use session::{AttachError, Attached, HoldOff, Session, Statement};
+pub use session::{AttachError, Attached, Session, Statement};
 pub use sweep::{Sweep, Swept};
 #[cfg(safepoint_loom)]
 pub use sync::{set_clock, unwinding};
@@ -75,3 +81,6 @@ pub use timeout::{Limits, lock_wait};
 #[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub use twin::Twin;
 pub use wait::EndedBy;
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+pub use watchdog::{Stalled, Watchdog, assert_responsive};
+pub use why::{HeldOff, PendingInterrupt, Progress, Spot, WhyNotYet};

@@ -9,11 +9,12 @@ use crate::kill::{Found, Receipt, Refused, Target};
 use crate::outcome::{Ended, StatementOver};
 use crate::places::Places;
 use crate::policy::{Policy, SameUserOrAdmin};
-use crate::record::{Accepted, Record};
+use crate::record::{Accepted, Probe, Record};
 use crate::registry::{OpenError, Registry};
 use crate::session::{Home, Place, Session};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::timer::{self, Timers};
+use crate::why::WhyNotYet;
 use crate::word::Snapshot;
 use std::fmt;
 use std::sync::Arc;
@@ -353,6 +354,23 @@ impl SessionManager {
                 None => self.0.threads.was_given_out(thread.get()),
             },
         }
+    }
+
+    /// Asks a session that runs to say when and where it passes its next safe point, and how it
+    /// stands with the last time that anyone asked; `None` where it has ended. The answer is the
+    /// [`SessionRow::safe_point`] of a later look. A `Watchdog` asks them all.
+    #[must_use]
+    pub fn probe(&self, id: SessionId) -> Option<Probe> {
+        Some(self.0.home.sessions.get(id.get())?.probe())
+    }
+
+    /// Why a session that was told to end, or whose statement was, has not ended yet, as
+    /// [`Receipt::why_not_yet`] says it; of two requests, for the termination. `None` where it
+    /// was told nothing, or has ended.
+    #[must_use]
+    pub fn why_not_yet(&self, id: SessionId) -> Option<WhyNotYet> {
+        let record = self.0.home.sessions.get(id.get())?;
+        record.why_not_yet(record.pending(record.look())?.kind)
     }
 
     /// One session's row.

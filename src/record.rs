@@ -8,6 +8,7 @@
 //! 4. `about`: the runner for each described statement, and whoever looks.
 //! 5. `timing`: see `record/limits.rs`.
 //! 6. `values`: the runner, and whoever ends the session. None is made or dropped under its lock.
+//! 7. `notes`: the runner off its fast path, and whoever asks about that. See `record_why.rs`.
 //!
 //! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
 //! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
@@ -29,10 +30,16 @@ use crate::registry::Numbered;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::twin::Twin;
 use crate::values::{Taken, Value, Values};
+use crate::why::{Moment, Notes, Place};
 use crate::word::{NoBegin, Slot, Snapshot, Step, Void, Word};
 use limits::Timing;
+use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+
+#[path = "record_why.rs"]
+mod why;
+pub use why::Probe;
 
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -49,6 +56,7 @@ pub(crate) struct Record {
     values: Values,
     /// Who hears of what happens to it. Nobody is told under a lock.
     hooks: Arc<Hooks>,
+    notes: Notes,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +78,8 @@ struct Terminating {
     seen: Option<Arc<Request>>,
     /// Whether the audit has heard that it was seen.
     said: bool,
+    asked: Moment,
+    seen_at: Option<(Place, Moment)>,
     ticket: Arc<Ticket<Ended>>,
 }
 
@@ -77,6 +87,8 @@ struct Terminating {
 pub(crate) struct Cancelling {
     request: Arc<Request>,
     seen: bool,
+    asked: Moment,
+    seen_at: Option<(Place, Moment)>,
     ticket: Arc<Ticket<StatementOver>>,
 }
 
@@ -138,6 +150,7 @@ impl Record {
             timing: OnceLock::new(),
             values: Values::default(),
             hooks,
+            notes: Notes::default(),
         }
     }
 
@@ -208,14 +221,21 @@ impl Record {
     }
 
     #[inline]
+    #[track_caller]
     pub(crate) fn check(&self) -> Result<(), Interrupt> {
-        if self.word.attention() { self.report() } else { Ok(()) }
+        self.check_at(Location::caller())
     }
 
-    /// Cold: at most a few times in the life of a session.
+    #[inline]
+    pub(crate) fn check_at(&self, at: Place) -> Result<(), Interrupt> {
+        if self.word.attention() { self.report(at) } else { Ok(()) }
+    }
+
+    /// Cold: for each interrupt and each probe.
     #[cold]
-    fn report(&self) -> Result<(), Interrupt> {
-        if self.held() { Ok(()) } else { self.due() }
+    fn report(&self, at: Place) -> Result<(), Interrupt> {
+        self.answer_probe(at);
+        if self.held() { Ok(()) } else { self.due(at) }
     }
 
     pub(crate) fn held(&self) -> bool {
@@ -234,7 +254,10 @@ impl Record {
 
     pub(crate) fn attach(&self, slot: Slot, thread: ThreadId) {
         self.thread.store(thread.get(), Ordering::Release);
-        self.hold.store(0, Ordering::Relaxed);
+        if self.hold.load(Ordering::Relaxed) > 0 {
+            self.hold.store(0, Ordering::Relaxed);
+            self.notes.forget();
+        }
         self.word.step(|word| word.attach(slot));
     }
 
@@ -248,7 +271,7 @@ impl Record {
             self.word.step(Snapshot::detach)
         };
         self.watch(step.after);
-        (step.after.attention(), self.statement_left(step))
+        (step.after.due(), self.statement_left(step))
     }
 
     /// Ends a statement whose guard was forgotten.
@@ -274,19 +297,24 @@ impl Record {
         }
     }
 
+    #[track_caller]
     pub(crate) fn begin(&self) -> Result<StatementId, Interrupt> {
         self.finish_forgotten();
         self.command_comes();
         match self.word.try_step(Snapshot::begin) {
             Ok(step) => {
                 self.watch(step.after);
+                if step.before.probed() {
+                    self.passed(Location::caller());
+                }
                 Ok(step.after.last_statement())
             }
             Err(reason) => {
                 if reason == NoBegin::Exhausted {
                     self.fail(Reason::StatementsExhausted);
                 }
-                Err(self.due().expect_err("a termination due between statements stays due"))
+                let due = self.due(Location::caller());
+                Err(due.expect_err("a termination due between statements stays due"))
             }
         }
     }
@@ -315,11 +343,16 @@ impl Record {
 
     /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
     /// says that it must not.
-    pub(crate) fn fall_asleep(&self, waker: &Waker, deaf: bool) -> Result<(), Interrupt> {
+    pub(crate) fn fall_asleep(
+        &self,
+        waker: &Waker,
+        deaf: bool,
+        at: Place,
+    ) -> Result<(), Interrupt> {
         if Twin::WakerAfterAsleep.is_on() {
             let step = self.word.step(|word| word.sleep(deaf));
             self.slow.lock().sleep_waker = Some(waker.clone());
-            return self.fell_asleep(step, deaf);
+            return self.fell_asleep(step, deaf, at);
         }
         let spent = {
             let mut slow = self.slow.lock();
@@ -333,14 +366,17 @@ impl Record {
         if Twin::NoRecheckBeforeSleep.is_on() {
             return Ok(());
         }
-        self.fell_asleep(step, deaf)
+        self.fell_asleep(step, deaf, at)
     }
 
     /// The look once more: a kill that came before the step has woken nobody.
-    fn fell_asleep(&self, step: Step, deaf: bool) -> Result<(), Interrupt> {
-        if step.after.attention() {
+    fn fell_asleep(&self, step: Step, deaf: bool, at: Place) -> Result<(), Interrupt> {
+        if step.before.probed() {
+            self.passed(at);
+        }
+        if step.after.due() {
             self.wake_up();
-            self.check_after_wait(deaf)
+            self.check_after_wait(deaf, at)
         } else {
             Ok(())
         }
@@ -353,8 +389,8 @@ impl Record {
 
     /// What is due after a wait. A cancel that may not end a deaf wait is left, unseen, to
     /// the next safe point.
-    pub(crate) fn check_after_wait(&self, deaf: bool) -> Result<(), Interrupt> {
-        if deaf && !self.look().terminate_due() { Ok(()) } else { self.check() }
+    pub(crate) fn check_after_wait(&self, deaf: bool, at: Place) -> Result<(), Interrupt> {
+        if deaf && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
     }
 
     pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {
@@ -452,6 +488,7 @@ impl Record {
                 let adds = adds && !Twin::FirstAuthorStays.is_on();
                 if adds {
                     told.request = Arc::new(request);
+                    told.asked = Moment::now();
                 }
                 if Twin::TicketReplaced.is_on() {
                     told.ticket = Arc::default();
@@ -485,8 +522,9 @@ impl Record {
         let step = self.word.try_step(next)?;
         let adds = !step.before.cancelled();
         let pending = slow.cancel.get_or_insert_with(|| {
-            let request = Arc::new(request);
-            Box::new(Cancelling { request, seen: false, ticket: Arc::default() })
+            let (request, asked) = (Arc::new(request), Moment::now());
+            let ticket = Arc::default();
+            Box::new(Cancelling { request, seen: false, asked, seen_at: None, ticket })
         });
         let ticket = pending.ticket.clone();
         Ok(self.accepted(&slow, step.before, ticket, adds))

@@ -17,6 +17,7 @@ use crate::word::Slot;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -168,8 +169,9 @@ impl Session {
     ///
     /// # Errors
     /// The [`Interrupt`] to tell the client of.
+    #[track_caller]
     pub fn due(&self) -> Result<(), Interrupt> {
-        self.record.due()
+        self.record.due(Location::caller())
     }
 
     /// As [`due`](Self::due), for whoever holds a lock of this library.
@@ -315,6 +317,7 @@ impl Attached<'_> {
     /// # Errors
     /// The [`Interrupt`] that is due and not held off. Return it outwards.
     #[inline]
+    #[track_caller]
     pub fn check(&self) -> Result<(), Interrupt> {
         self.record.check()
     }
@@ -324,6 +327,7 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that is due.
+    #[track_caller]
     pub fn begin(&mut self) -> Result<Statement<'_>, Interrupt> {
         let id = self.record.begin()?;
         Ok(Statement { attached: self, id, described: false, left: false })
@@ -349,19 +353,12 @@ impl Attached<'_> {
         self.record.look().in_transaction()
     }
 
-    /// Until the guard is dropped, safe points report nothing and waits are not interrupted.
-    /// What arrives meanwhile is reported at the first safe point after.
-    #[must_use]
-    pub fn hold_off(&self) -> HoldOff<'_> {
-        self.record.hold();
-        HoldOff { record: self.record, not_send: PhantomData }
-    }
-
     /// Takes the session off this thread; it has nothing to run.
     ///
     /// # Errors
     /// The [`Interrupt`] that ends it. It is off the thread all the same, and it is the
     /// caller, not the killer, who ends it now.
+    #[track_caller]
     pub fn detach(self) -> Result<(), Interrupt> {
         let (due, over) = self.leave(false);
         over.complete();
@@ -373,6 +370,7 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// As [`detach`](Self::detach).
+    #[track_caller]
     pub fn detach_queued(self) -> Result<(), Interrupt> {
         let (due, over) = self.leave(true);
         over.complete();
@@ -380,6 +378,7 @@ impl Attached<'_> {
     }
 
     /// For whoever holds a lock in which receipts may not be completed.
+    #[track_caller]
     pub(crate) fn leave(mut self, to_queue: bool) -> (Result<(), Interrupt>, Over) {
         let (due, over) = self.step_down(to_queue);
         (if due { self.record.due_unsaid() } else { Ok(()) }, over)
@@ -445,6 +444,7 @@ impl Statement<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that was waiting for this end: the session ends now.
+    #[track_caller]
     pub fn finish(mut self) -> Result<(), Interrupt> {
         self.leave();
         self.attached.record.check()
@@ -473,18 +473,5 @@ impl Drop for Statement<'_> {
             // Nobody looks here: what is due has not been seen by this.
             self.leave();
         }
-    }
-}
-
-/// While it lives, safe points report nothing.
-#[derive(Debug)]
-pub struct HoldOff<'a> {
-    record: &'a Arc<Record>,
-    not_send: PhantomData<*const ()>,
-}
-
-impl Drop for HoldOff<'_> {
-    fn drop(&mut self) {
-        self.record.release();
     }
 }

@@ -73,6 +73,8 @@ pub enum Twin {
     EndedArmed,
     /// A termination that becomes immediate after its grace has no author any more.
     GraceForgetsAuthor,
+    /// Going off its thread a session takes a probe along that no safe point has answered.
+    ProbeOutlivesDetach,
     /// Going idle puts the session into its seat after its word says "detached". The mistake
     /// is the scene's own, which stands for the pool's worker.
     #[cfg(safepoint_loom)]

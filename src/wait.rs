@@ -8,8 +8,10 @@ use crate::interrupt::Interrupt;
 use crate::record::Record;
 use crate::session::Attached;
 use crate::sync::{Parker, Unparker, now, per_thread};
+use crate::why::{Place, Stretch};
 use std::cell::RefCell;
 use std::future::{self, Future};
+use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -82,27 +84,30 @@ pub(crate) fn block_on_deaf<F: Future>(future: F, deadline: Option<Instant>) -> 
 }
 
 /// Runs a future to its end, to the deadline (`None`), or to an interrupt.
+#[track_caller]
 pub(crate) fn block_on<F: Future>(
     record: &Record,
     future: F,
     deadline: Option<Instant>,
 ) -> Result<Option<F::Output>, Interrupt> {
+    let at = Location::caller();
     let mut future = pin!(future);
     with_place(|place| {
         let mut context = Context::from_waker(&place.waker);
         loop {
-            record.check()?;
+            record.check_at(at)?;
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return Ok(Some(output));
             }
             if over(deadline) {
                 return Ok(None);
             }
-            asleep(record, &place.waker, false, || place.park(deadline))?;
+            asleep(record, &place.waker, false, at, || place.park(deadline))?;
         }
     })
 }
 
+#[track_caller]
 pub(crate) fn sleep(record: &Record, time: Duration) -> Result<(), Interrupt> {
     let deadline = now().checked_add(time);
     block_on(record, future::pending::<()>(), deadline).map(|_| ())
@@ -115,6 +120,7 @@ fn asleep<T>(
     record: &Record,
     waker: &Waker,
     deaf: bool,
+    at: Place,
     sleep: impl FnOnce() -> T,
 ) -> Result<T, Interrupt> {
     /// Says "awake" also where the sleep unwinds.
@@ -128,7 +134,9 @@ fn asleep<T>(
     if record.held() {
         return Ok(sleep());
     }
-    record.fall_asleep(waker, deaf)?;
+    // A cancel does not end it, and whoever asks why is told. Between statements there is none.
+    let _within = (deaf && record.look().in_statement()).then(|| record.within(Stretch::Wait, at));
+    record.fall_asleep(waker, deaf, at)?;
     let _awake = Awake(record);
     Ok(sleep())
 }
@@ -148,6 +156,7 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that is due and not held off.
+    #[track_caller]
     pub fn sleep(&self, time: Duration) -> Result<(), Interrupt> {
         sleep(self.record, time)
     }
@@ -158,6 +167,7 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that is due and not held off.
+    #[track_caller]
     pub fn park(&self, deadline: Option<Instant>) -> Result<(), Interrupt> {
         let mut parked = false;
         let once = future::poll_fn(|_| {
@@ -178,6 +188,7 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that is due and not held off.
+    #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Interrupt> {
         let output = block_on(self.record, future, None)?;
         Ok(output.expect("without a deadline there is an output"))
@@ -187,6 +198,7 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that is due and not held off.
+    #[track_caller]
     pub fn block_on_for<F: Future>(
         &self,
         limit: Duration,
@@ -209,6 +221,7 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that is due and not held off.
+    #[track_caller]
     pub fn wait<T>(
         &self,
         by: EndedBy,
@@ -216,8 +229,9 @@ impl Attached<'_> {
         sleep: impl FnOnce() -> T,
     ) -> Result<T, Interrupt> {
         let deaf = by == EndedBy::TerminateOnly;
-        let slept = asleep(self.record, waker, deaf, sleep)?;
-        self.record.check_after_wait(deaf)?;
+        let at = Location::caller();
+        let slept = asleep(self.record, waker, deaf, at, sleep)?;
+        self.record.check_after_wait(deaf, at)?;
         Ok(slept)
     }
 }
@@ -226,6 +240,7 @@ impl Attached<'_> {
 mod channel {
     use super::{Attached, Interrupt, asleep};
     use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
+    use std::panic::Location;
     use std::sync::Arc;
     use std::task::{Wake, Waker};
 
@@ -245,7 +260,9 @@ mod channel {
         /// # Errors
         /// The outer one is the [`Interrupt`] that is due and not held off, the inner one
         /// says that the channel is empty and has no sender any more.
+        #[track_caller]
         pub fn recv<T>(&self, from: &Receiver<T>) -> Result<Result<T, RecvError>, Interrupt> {
+            let at = Location::caller();
             self.check()?;
             if let Ok(message) = from.try_recv() {
                 return Ok(Ok(message));
@@ -254,7 +271,7 @@ mod channel {
             let waker = Waker::from(Arc::new(Signal(signal)));
             let mut message = None;
             loop {
-                asleep(self.record, &waker, false, || {
+                asleep(self.record, &waker, false, at, || {
                     select! {
                         recv(from) -> received => message = Some(received),
                         recv(signalled) -> _ => {}

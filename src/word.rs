@@ -2,7 +2,7 @@
 //!
 //! | bits | name | set by | meaning |
 //! |---|---|---|---|
-//! | 0 | `ATTENTION` | all | what is pending falls due in the present state |
+//! | 0 | `ATTENTION` | all | what is pending falls due in the present state, or a probe is set |
 //! | 1 | `IN_STATEMENT` | runner | a statement runs |
 //! | 2 | `IN_TRANSACTION` | runner | a transaction is open |
 //! | 3 | `ASLEEP` | runner | a waker lies in the record, and the runner may be asleep |
@@ -11,15 +11,18 @@
 //! | 6 | `CANCEL` | killer | the numbered statement is to end |
 //! | 7–8 | `TERMINATE` | killer | 0 or the strength of the termination asked for |
 //! | 9 | `ENDED` | holder | the session has ended; nothing changes any more |
+//! | 10 | `PROBE` | watcher | the next safe point is to say when and where it was |
 //! | 12–27 | `SLOT` | runner | 0 while detached, else the place of the thread it is attached to |
 //! | 28–63 | `STATEMENT` | runner | the number of the statement that runs, ran last, or is queued |
 //!
 //! The *holder* owns the `Session`, the *runner* is the thread it is attached to, and a
-//! *killer* is anyone. Rules:
+//! *killer* is anyone, and so is a *watcher*. Rules:
 //! 1. Each transition is a pure function of the word, applied by one read-modify-write, so
 //!    all of them stand in one order, the same for everyone.
 //! 2. Only killers set `CANCEL` and `TERMINATE`. Nothing clears `TERMINATE`. `CANCEL` is
 //!    cleared by what ends its statement, in the same step.
+//!    Only watchers set `PROBE`, of a session that runs; a safe point, or going to sleep or off
+//!    the thread, clears it.
 //! 3. `ATTENTION` is derived from the rest in each step; a safe point looks at nothing else.
 //! 4. `SLOT` names a thread exactly as long as someone holds that thread's record: a place is
 //!    given to another thread only when the last reference is gone.
@@ -47,6 +50,7 @@ const CANCEL: u64 = 1 << 6;
 const TERMINATE_SHIFT: u32 = 7;
 const TERMINATE: u64 = 0b11 << TERMINATE_SHIFT;
 const ENDED: u64 = 1 << 9;
+const PROBE: u64 = 1 << 10;
 const SLOT_SHIFT: u32 = 12;
 const SLOT: u64 = 0xffff << SLOT_SHIFT;
 const STATEMENT_SHIFT: u32 = 28;
@@ -100,6 +104,10 @@ pub(crate) enum NoBegin {
     Exhausted,
 }
 
+/// Why a session is not probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotRunning;
+
 impl Snapshot {
     pub(crate) const FIRST: Snapshot = Snapshot(0);
 
@@ -121,15 +129,12 @@ impl Snapshot {
 
     /// Rule 3.
     fn settled(self) -> Snapshot {
-        if self.terminate_due() || self.cancel_due() {
-            self.with(ATTENTION)
-        } else {
-            self.without(ATTENTION)
-        }
+        if self.due() || self.has(PROBE) { self.with(ATTENTION) } else { self.without(ATTENTION) }
     }
 
     // Questions.
 
+    #[cfg(test)]
     pub(crate) fn attention(self) -> bool {
         self.has(ATTENTION)
     }
@@ -203,9 +208,22 @@ impl Snapshot {
         self.has(CANCEL) && self.has(IN_STATEMENT) && !self.has(DEAF | ENDED)
     }
 
+    /// Whether an interrupt is due.
+    pub(crate) fn due(self) -> bool {
+        self.terminate_due() || self.cancel_due()
+    }
+
+    pub(crate) fn deaf(self) -> bool {
+        self.has(DEAF)
+    }
+
+    pub(crate) fn probed(self) -> bool {
+        self.has(PROBE)
+    }
+
     /// Whether a killer that brought the word here has someone to wake.
     pub(crate) fn wants_waking(self) -> bool {
-        self.attention() && (self.asleep() || self.slot().is_none())
+        self.due() && (self.asleep() || self.slot().is_none())
     }
 
     // The holder's and the runner's steps.
@@ -216,12 +234,13 @@ impl Snapshot {
 
     /// Back to idle; whoever sleeps wakes before. A queued command that was not begun is void, and what was asked of it.
     pub(crate) fn detach(self) -> Snapshot {
-        self.without(SLOT | IN_STATEMENT | QUEUED | CANCEL).settled()
+        let probe = if Twin::ProbeOutlivesDetach.is_on() { 0 } else { PROBE };
+        self.without(SLOT | IN_STATEMENT | QUEUED | CANCEL | probe).settled()
     }
 
     /// Back to the queue: the command that was not begun keeps its number, or one gets it now.
     pub(crate) fn detach_queued(self) -> Snapshot {
-        if self.has(QUEUED) { self.without(SLOT).settled() } else { self.detach().queue() }
+        if self.has(QUEUED) { self.without(SLOT | PROBE).settled() } else { self.detach().queue() }
     }
 
     /// Gives the next number to a command that waits for a thread.
@@ -242,11 +261,12 @@ impl Snapshot {
         if self.terminate_due() {
             Err(NoBegin::Terminate)
         } else if self.has(QUEUED) {
-            Ok(self.without(QUEUED).with(IN_STATEMENT).settled())
+            Ok(self.without(QUEUED | PROBE).with(IN_STATEMENT).settled())
         } else if self.number() == LAST_STATEMENT {
             Err(NoBegin::Exhausted)
         } else {
-            Ok(self.with_statement(self.number() + 1).with(IN_STATEMENT).settled())
+            let next = self.with_statement(self.number() + 1).without(PROBE);
+            Ok(next.with(IN_STATEMENT).settled())
         }
     }
 
@@ -259,7 +279,7 @@ impl Snapshot {
     }
 
     pub(crate) fn sleep(self, deaf: bool) -> Snapshot {
-        self.with(ASLEEP | if deaf { DEAF } else { 0 }).settled()
+        self.without(PROBE).with(ASLEEP | if deaf { DEAF } else { 0 }).settled()
     }
 
     pub(crate) fn wake(self) -> Snapshot {
@@ -268,6 +288,23 @@ impl Snapshot {
 
     pub(crate) fn end(self) -> Snapshot {
         self.detach().with(ENDED).settled()
+    }
+
+    /// A safe point has been passed.
+    pub(crate) fn passed(self) -> Snapshot {
+        self.without(PROBE).settled()
+    }
+
+    // The watchers' step.
+
+    /// Asks the next safe point to say when and where it is. The error says that none is to be
+    /// expected: no thread runs the session, or it sleeps.
+    pub(crate) fn probe(self) -> Result<Snapshot, NotRunning> {
+        if self.ended() || self.slot().is_none() || self.asleep() {
+            Err(NotRunning)
+        } else {
+            Ok(self.with(PROBE).settled())
+        }
     }
 
     // The killers' steps. One that changes nothing was accepted and adds nothing.
@@ -325,6 +362,7 @@ impl fmt::Debug for Snapshot {
             (QUEUED, "queued"),
             (CANCEL, "cancel"),
             (ENDED, "ended"),
+            (PROBE, "probe"),
         ];
         let mut set = f.debug_set();
         set.entries(flags.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name));

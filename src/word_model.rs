@@ -32,6 +32,8 @@ pub(super) struct Model {
     /// How many statement numbers have been given out.
     pub(super) given: u64,
     pub(super) ended: bool,
+    /// A watcher waits for the next safe point.
+    pub(super) probed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,8 @@ pub(super) enum Event {
     End,
     Terminate { when: When, only: Option<usize> },
     Cancel { named: Option<u64>, only: Option<usize> },
+    Probe,
+    Passed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,7 @@ pub(super) enum No {
     NothingRuns,
     TerminationFirst,
     Exhausted,
+    NotRunning,
 }
 
 impl Model {
@@ -69,7 +74,7 @@ impl Model {
     pub(super) fn possible(&self, event: Event) -> bool {
         use Event::*;
         match (event, self.place) {
-            (Terminate { .. } | Cancel { .. }, _) => true,
+            (Terminate { .. } | Cancel { .. } | Probe, _) => true,
             _ if self.ended => false,
             (Attach(_) | Queue | End, Place::Detached) => true,
             (_, Place::Detached) => false,
@@ -77,7 +82,7 @@ impl Model {
             (Finish, Place::Attached { rest: Rest::Awake, .. }) => self.running(),
             (Wake, Place::Attached { rest, .. }) => rest != Rest::Awake,
             (_, Place::Attached { rest: Rest::Awake, .. }) => true,
-            (Sleep { .. } | Transaction(_), Place::Attached { .. }) => true,
+            (Sleep { .. } | Transaction(_) | Passed, Place::Attached { .. }) => true,
             (_, Place::Attached { .. }) => false,
         }
     }
@@ -129,6 +134,13 @@ impl Model {
         matches!(self.place, Place::Attached { thread: here, .. } if here == thread)
     }
 
+    /// Whether an event, if it comes about, tells a watcher that the session does not run on and
+    /// on: it is a safe point, or one that sleeps or that no thread runs needs none.
+    fn passes(&self, event: Event) -> bool {
+        use Event::*;
+        matches!(event, Passed | Begin | Sleep { .. } | Detach | DetachQueued | End)
+    }
+
     /// Whom a killer may not hit, wherever its request comes from.
     fn hit(&self, only: Option<usize>) -> Result<(), No> {
         match only {
@@ -161,6 +173,9 @@ impl Model {
 
     /// `last` is the last statement number there is.
     pub(super) fn step(mut self, event: Event, last: u64) -> Result<Model, No> {
+        if self.passes(event) {
+            self.probed = false;
+        }
         match event {
             Event::Attach(thread) => self.place = Place::Attached { thread, rest: Rest::Awake },
             Event::Detach => {
@@ -208,6 +223,11 @@ impl Model {
                 self.hit(only)?;
                 self.cancel(named)?;
             }
+            Event::Probe => match self.place {
+                Place::Attached { rest: Rest::Awake, .. } => self.probed = true,
+                _ => return Err(No::NotRunning),
+            },
+            Event::Passed => {}
         }
         Ok(self)
     }

@@ -48,12 +48,14 @@ fn meaning(word: Snapshot) -> Model {
         told: word.terminate_asked(),
         given: number,
         ended: word.ended(),
+        probed: word.probed(),
     }
 }
 
 fn events(word: Snapshot) -> Vec<Event> {
     use Event::*;
     let mut events = vec![Detach, DetachQueued, Queue, VoidQueued, Begin, Finish, Wake, End];
+    events.extend([Probe, Passed]);
     events.extend([false, true].map(Transaction));
     events.extend([false, true].map(|deaf| Sleep { deaf }));
     events.extend((0..THREADS.len()).map(Attach));
@@ -95,6 +97,8 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
         Event::Cancel { named, only } => {
             word.cancel(named.map(StatementId), slot(only)).map_err(void)?
         }
+        Event::Probe => word.probe().map_err(|NotRunning| No::NotRunning)?,
+        Event::Passed => word.passed(),
     })
 }
 
@@ -109,7 +113,9 @@ fn every_reachable_word_does_what_the_model_does() {
         let model = meaning(word);
         assert_eq!(word.terminate_due(), model.terminate_due(), "{word:?}");
         assert_eq!(word.cancel_due(), model.cancel_due(), "{word:?}");
-        assert_eq!(word.attention(), model.terminate_due() || model.cancel_due(), "{word:?}");
+        let due = model.terminate_due() || model.cancel_due();
+        assert_eq!(word.due(), due, "{word:?}");
+        assert_eq!(word.attention(), due || model.probed, "{word:?}");
         assert_eq!(word.wants_waking(), model.wants_waking(), "{word:?}");
 
         for event in events(word).into_iter().filter(|event| model.possible(*event)) {
@@ -189,6 +195,20 @@ fn a_deaf_sleeper_hears_a_cancel_when_it_wakes() {
     assert!(!told.attention() && !told.wants_waking());
     assert!(told.wake().cancel_due());
     assert!(asleep.terminate(When::Immediate, None).unwrap().wants_waking());
+}
+
+#[test]
+fn a_probe_is_answered_and_leaves_what_is_due() {
+    let running = Snapshot::FIRST.attach(Slot(1)).begin().unwrap();
+    let probed = running.probe().unwrap();
+    assert!(probed.attention() && !probed.due() && !probed.wants_waking());
+    assert_eq!(probed.passed(), running);
+    assert!(probed.cancel(None, None).unwrap().passed().attention());
+    assert!(probed.finish().attention(), "a statement's end is no safe point");
+    for passed in [probed.sleep(false), probed.detach(), probed.detach_queued(), probed.end()] {
+        assert!(!passed.probed() && !passed.attention(), "{passed:?}");
+        assert_eq!(passed.probe(), Err(NotRunning));
+    }
 }
 
 #[test]

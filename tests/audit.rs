@@ -6,11 +6,11 @@ use common::{
     Desk, MODELS, Stage, admin, assert_cancelled, kill_now, locked, of, thread_for, user,
 };
 use safepoint::{
-    Author, Cancel, Description, Event, Policy, Reason, SessionManager, SessionRow, Sweep,
+    Author, Cancel, Description, Event, Limits, Policy, Reason, SessionManager, SessionRow, Sweep,
     Terminate, ThreadModel, When,
 };
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
@@ -32,6 +32,7 @@ fn manager(model: ThreadModel) -> (SessionManager, Heard) {
                 }
                 Event::Seen { kind, .. } => format!("{kind:?} seen"),
                 Event::Ended { ended, .. } => format!("ended {}", name(&ended.how)),
+                Event::LimitHit { reason, .. } => format!("limit {reason:?}"),
                 other => panic!("{other:?}"),
             };
             locked(&heard).push(line);
@@ -180,5 +181,22 @@ fn a_policy_may_keep_the_author_to_itself() {
             assert_eq!(detail.contains(author), named, "{detail}");
             assert!(detail.ends_with("because"));
         }
+    }
+}
+
+#[test]
+fn the_audit_hears_of_a_limit() {
+    for model in MODELS {
+        let (manager, heard) = manager(model);
+        let mut session = manager.open(of("ann")).unwrap();
+        let thread = thread_for(&manager, &session);
+        let limits = Limits { statement: Some(Duration::from_millis(1)), ..Limits::default() };
+        session.set_limits(limits).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let interrupt = statement.sleep(common::LONG).unwrap_err();
+        assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
+        drop(statement);
+        assert_eq!(take(&heard), ["opened ann", "limit StatementTimeout", "Cancel seen"]);
     }
 }

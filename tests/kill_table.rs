@@ -309,8 +309,8 @@ fn in_a_hold_off() {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            let outer = statement.hold_off();
-            let inner = statement.hold_off();
+            let outer = statement.hold_off("a test");
+            let inner = statement.hold_off("a test");
             let cancel = manager.cancel(id, cancel_running()).unwrap();
             let receipt = manager.terminate(id, kill(when)).unwrap();
             assert_eq!(receipt.found().doing, Doing::Running);

@@ -77,7 +77,7 @@ impl AsFd for Busy {
 
 impl Busy {
     fn command(&mut self, session: &mut Attached<'_>, command: u8) -> Result<(), Interrupt> {
-        let held = session.hold_off();
+        let held = session.hold_off("a test");
         session.check().expect("a hold-off holds");
         drop(held);
         let statement = session.begin()?.with_text("soak");
@@ -103,7 +103,7 @@ impl Busy {
                 statement.check()
             }
             6 => {
-                let _held = statement.hold_off();
+                let _held = statement.hold_off("a test");
                 let slept = statement.sleep(Duration::from_micros(200));
                 slept.expect("a hold-off holds in a wait");
                 Ok(())

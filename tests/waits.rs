@@ -307,7 +307,7 @@ fn hold_offs_around_waits() {
         let statement = attached.begin().unwrap();
         let flag = Arc::new(Flag(AtomicBool::new(false), std::thread::current()));
         let waker = Waker::from(flag.clone());
-        let hold_off = statement.hold_off();
+        let hold_off = statement.hold_off("a test");
         let slept = statement.wait(EndedBy::AnyInterrupt, &waker, || {
             manager.terminate(id, kill_now()).unwrap();
             8

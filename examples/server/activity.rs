@@ -23,7 +23,10 @@ SELECT CAST(value ->> 'pid' AS BIGINT) AS pid,
        value ->> 'state_change' AS state_change,
        value ->> 'state' AS state,
        value ->> 'query' AS query,
-       CAST(value ->> 'query_id' AS BIGINT) AS query_id
+       CAST(value ->> 'query_id' AS BIGINT) AS query_id,
+       value ->> 'waiting' AS waiting,
+       value ->> 'interrupt' AS interrupt,
+       value ->> 'hold_off' AS hold_off
 FROM json_each(safepoint_activity());
 CREATE VIEW pg_catalog.threadpool_status AS
 SELECT 'safepoint' AS node_name,
@@ -118,6 +121,12 @@ fn session_row(row: &SessionRow) -> Value {
         "state": state(row.doing),
         "query": row.text,
         "query_id": row.statement.map_or(0, safepoint::StatementId::get),
+        "waiting": waiting(row),
+        "interrupt": row.interrupt.as_ref().map(|pending| {
+            let since = time(Some(pending.since)).unwrap_or_default();
+            format!("pending {pending} since {since}")
+        }),
+        "hold_off": row.hold_off.map(|held| held.to_string()),
     })
 }
 
@@ -132,6 +141,12 @@ fn thread_row(row: &ThreadRow, owner: &str) -> Value {
         "query": "",
         "query_id": 0,
     })
+}
+
+/// Where it waits if no interrupt ends that; `interruptible` for other waits in a statement.
+fn waiting(row: &SessionRow) -> Option<String> {
+    let known = row.wait.map(|spot| spot.to_string());
+    known.or_else(|| (row.doing == Doing::Waiting).then(|| "interruptible".to_string()))
 }
 
 fn state(doing: Doing) -> &'static str {

@@ -9,7 +9,7 @@ use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Connection, Error};
 use safepoint::sql::{self, SqlError};
 use safepoint::{
-    Author, Cancel, Ended, Receipt, Target, Terminate, ThreadId, When, current_author,
+    Author, Cancel, Ended, Receipt, SessionId, Target, Terminate, ThreadId, When, current_author,
     current_session, current_thread,
 };
 use std::any::Any;
@@ -60,7 +60,9 @@ pub(crate) fn returns(name: &str) -> Option<PgType> {
         | "pg_terminate_backend"
         | "pg_terminate_session"
         | "pg_cancel_session" => PgType::Bool,
-        "pg_sleep" | "version" | "current_database" | "current_schema" => PgType::Text,
+        "pg_why_not_yet" | "pg_sleep" | "version" | "current_database" | "current_schema" => {
+            PgType::Text
+        }
         _ => return None,
     })
 }
@@ -135,6 +137,12 @@ pub(crate) fn define(
             }
         })?;
     }
+    let at = shared.clone();
+    define.function("pg_why_not_yet", 1, move |call, _| {
+        let Number::Int(id) = number(call, 0)? else { return Ok(None) };
+        let id = u64::try_from(id).ok().and_then(|id| SessionId::try_from(id).ok());
+        Ok(id.and_then(|id| at.manager.why_not_yet(id)).map(|why| why.to_string()))
+    })?;
     if shared.test_functions {
         define.function("safepoint_test_panic", 0, |_, _| -> rusqlite::Result<Option<i64>> {
             panic!("safepoint_test_panic() was called")

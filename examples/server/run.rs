@@ -161,7 +161,8 @@ impl Runner {
                 if !session.in_transaction() {
                     warn(answer, "25P01", "there is no transaction in progress");
                 } else if self.engine.in_transaction() {
-                    self.execute_all(session, &[verb.to_string()])?;
+                    let end = || self.execute_all(session, &[verb.to_string()]);
+                    if verb == "ROLLBACK" { session.unwinding(|_| end()) } else { end() }?;
                 }
                 self.failed = false;
                 Ok(Done::Tag(verb.into()))
@@ -387,9 +388,15 @@ pub(crate) fn is_for_emergencies(text: &str) -> bool {
         && statements.iter().all(|statement| {
             matches!(plan(statement), Ok(Plan::Kill(_) | Plan::Setting(_)) | Err(_))
                 || (split::starts_with(statement, &["SELECT"])
-                    && ["pg_terminate_", "pg_cancel_", "pg_stat_activity", "pg_backend_pid"]
-                        .iter()
-                        .any(|name| statement.contains(name)))
+                    && [
+                        "pg_terminate_",
+                        "pg_cancel_",
+                        "pg_why_",
+                        "pg_stat_activity",
+                        "pg_backend_pid",
+                    ]
+                    .iter()
+                    .any(|name| statement.contains(name)))
         })
 }
 

@@ -23,7 +23,7 @@ fn kill_against_hold() {
     };
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
-    let held = attached.hold_off();
+    let held = attached.hold_off("a test");
     attached.check().expect("a hold-off holds");
     // A wait that needs one wake-up of its own.
     let mut polled = false;

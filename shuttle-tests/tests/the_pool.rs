@@ -181,7 +181,7 @@ impl Server {
                 statement.check()
             }
             Command::HoldOff => {
-                let _held = statement.hold_off();
+                let _held = statement.hold_off("a test");
                 statement.check().expect("a hold-off holds");
                 let slept = statement.sleep(Duration::from_secs(1));
                 slept.expect("a hold-off holds in a wait");

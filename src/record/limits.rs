@@ -18,6 +18,7 @@
 //! taken.
 
 use super::{Accepted, Record};
+use crate::audit::Event;
 use crate::interrupt::{Author, Reason, Request, When};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::timeout::Limits;
@@ -158,13 +159,6 @@ impl Timing {
 
 fn ran_out(reason: Reason) -> Request {
     Request::new(Author::system(), reason, None)
-}
-
-/// A refusal says that what had run out is over by now.
-fn wake<T>(accepted: Result<Accepted<T>, Void>) {
-    if let Ok(mut accepted) = accepted {
-        accepted.wake();
-    }
 }
 
 impl Record {
@@ -335,6 +329,14 @@ impl Record {
         self.arm(timing);
     }
 
+    /// A limit has ended what it names. A refusal says that this is over by now.
+    fn hit<T>(&self, reason: Reason, accepted: Result<Accepted<T>, Void>) {
+        if let Ok(mut accepted) = accepted {
+            self.hooks.emit(&Event::LimitHit { session: self.id, reason });
+            accepted.wake();
+        }
+    }
+
     fn enforce(&self, timing: &Timing, due: Due, seen: Snapshot) {
         let named = seen.statement().filter(|_| !Twin::LimitNamesNothing.is_on());
         let end = |reason, still: &dyn Fn(Snapshot) -> bool| {
@@ -342,7 +344,7 @@ impl Record {
                 true => now.terminate(When::Immediate, None),
                 false => Err(Void::Stale),
             };
-            wake(self.terminate_by(ran_out(reason), step));
+            self.hit(reason, self.terminate_by(ran_out(reason), step));
         };
         let same_idleness = |now: Snapshot| {
             now.statement().is_none()
@@ -351,8 +353,8 @@ impl Record {
         };
         match due.limit {
             Limit::Statement => {
-                let request = ran_out(Reason::StatementTimeout);
-                wake(self.cancel(named, request, None));
+                let reason = Reason::StatementTimeout;
+                self.hit(reason, self.cancel(named, ran_out(reason), None));
             }
             Limit::LockWait => {
                 let step = |now: Snapshot| {
@@ -362,7 +364,8 @@ impl Record {
                         Err(Void::Stale)
                     }
                 };
-                wake(self.cancel_by(ran_out(Reason::LockTimeout), step));
+                let reason = Reason::LockTimeout;
+                self.hit(reason, self.cancel_by(ran_out(reason), step));
             }
             Limit::Transaction => end(Reason::TransactionTimeout, &|now| {
                 let same = now.in_transaction() == seen.in_transaction()
@@ -382,7 +385,11 @@ impl Record {
                     if Twin::GraceForgetsAuthor.is_on() {
                         request.text = None;
                     }
-                    wake(self.terminate_by(request, |now| now.terminate(When::Immediate, None)));
+                    let step = |now: Snapshot| now.terminate(When::Immediate, None);
+                    // Refused where it has ended by now.
+                    if let Ok(mut accepted) = self.terminate_by(request, step) {
+                        accepted.wake();
+                    }
                 }
             }
         }

@@ -3,11 +3,20 @@
 use super::{Record, Slow, Terminating};
 use crate::audit::Event;
 use crate::interrupt::{Interrupt, InterruptKind, Request};
+use crate::why::{Moment, Place};
+use std::panic::Location;
 use std::sync::Arc;
 
 impl Terminating {
     pub(super) fn new(request: Arc<Request>) -> Box<Terminating> {
-        Box::new(Terminating { request, seen: None, said: false, ticket: Arc::default() })
+        Box::new(Terminating {
+            request,
+            seen: None,
+            said: false,
+            asked: Moment::now(),
+            seen_at: None,
+            ticket: Arc::default(),
+        })
     }
 
     /// The request, where nobody has said yet that the session has seen it.
@@ -18,9 +27,9 @@ impl Terminating {
 }
 
 impl Record {
-    /// What is due now, whether held off or not.
-    pub(crate) fn due(&self) -> Result<(), Interrupt> {
-        let (due, unsaid) = self.look_due(true);
+    /// What is due now, whether held off or not, for the safe point `at`.
+    pub(crate) fn due(&self, at: Place) -> Result<(), Interrupt> {
+        let (due, unsaid) = self.look_due(at, true);
         if let (Err(interrupt), true) = (&due, unsaid) {
             self.say_seen(interrupt.kind(), interrupt.request());
         }
@@ -29,12 +38,13 @@ impl Record {
 
     /// The same for whoever holds a lock in which nobody may be told: the audit hears of it
     /// from the end of the session.
+    #[track_caller]
     pub(crate) fn due_unsaid(&self) -> Result<(), Interrupt> {
-        self.look_due(false).0
+        self.look_due(Location::caller(), false).0
     }
 
     /// What is due, and whether the caller has to say that it has been seen.
-    fn look_due(&self, says: bool) -> (Result<(), Interrupt>, bool) {
+    fn look_due(&self, at: Place, says: bool) -> (Result<(), Interrupt>, bool) {
         let mut slow = self.slow.lock();
         let word = self.word.load();
         match &mut *slow {
@@ -43,10 +53,12 @@ impl Record {
                     pending.seen = Some(pending.request.clone());
                     pending.said = false;
                 }
+                pending.seen_at.get_or_insert_with(|| (at, Moment::now()));
                 let unsaid = says && pending.unsaid().is_some();
                 (Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone())), unsaid)
             }
             Slow { cancel: Some(pending), .. } if word.cancel_due() => {
+                pending.seen_at.get_or_insert_with(|| (at, Moment::now()));
                 let unsaid = !std::mem::replace(&mut pending.seen, true);
                 (Err(Interrupt::new(InterruptKind::Cancel, pending.request.clone())), unsaid)
             }

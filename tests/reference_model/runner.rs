@@ -135,7 +135,7 @@ impl Port {
     }
 
     fn holding(&self, attached: &Attached<'_>) {
-        let hold = attached.hold_off();
+        let hold = attached.hold_off("a test");
         self.reply(Reply::Done);
         loop {
             match self.next() {

@@ -76,6 +76,8 @@ impl Connection {
             };
             let Some(runner) = &self.runner else { return Err(Failure::Gone) };
             while let Some(row) = decoder.next_row()? {
+                // A client may send a million rows in one message.
+                session.check()?;
                 if row.len() != width {
                     let message = format!(
                         "line {} of COPY has {} columns, expected {width}",

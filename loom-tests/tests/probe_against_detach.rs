@@ -1,0 +1,72 @@
+//! A probe is answered by its own session or not at all: one that is set as the session goes off
+//! its thread, to another, or ends neither sticks nor reports another session's safe point.
+
+mod common;
+
+use common::{immediate, killed, killer, model};
+use safepoint_under_loom::{Description, Probe, SessionManager, ThreadModel, Twin};
+
+#[test]
+fn a_probe_sticks_or_strays() {
+    let twins = [Twin::ProbeOutlivesDetach];
+    model("a_probe_sticks_or_strays", false, probe_against_detach, &twins);
+}
+
+fn probe_against_detach() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
+    let mut session = manager.open(Description::default()).unwrap();
+    let mut bystander = manager.open(Description::default()).unwrap();
+    let (id, other) = (session.id(), bystander.id());
+    let (running, runs) = loom::sync::mpsc::channel();
+    let runner = loom::thread::spawn(move || {
+        let attached = session.attach(&one).unwrap();
+        running.send(()).unwrap();
+        attached.detach().unwrap();
+        // The worker's next session passes safe points of its own.
+        let next = bystander.attach(&one).unwrap();
+        next.check().unwrap();
+        next.detach().unwrap();
+        (session, bystander)
+    });
+    runs.recv().unwrap();
+    let probed = manager.probe(id);
+    let (mut session, _bystander) = runner.join().unwrap();
+    assert!(matches!(probed, Some(Probe::NotRunning | Probe::Asked { last: None })));
+
+    assert_eq!(manager.probe(id), Some(Probe::NotRunning), "nobody runs it");
+    let spot = |id| manager.session(id).unwrap().safe_point;
+    assert_eq!(spot(other), None, "nobody asked that one");
+    let attached = session.attach(&two).unwrap();
+    assert_eq!(manager.probe(id), Some(Probe::Asked { last: None }), "no probe was left");
+    attached.check().unwrap();
+    assert!(spot(id).is_some());
+    drop(attached);
+    session.close();
+    assert_eq!(manager.probe(id), None);
+}
+
+/// The safe point clears the probe and leaves a kill that arrives at that moment where it is.
+#[test]
+fn a_probe_s_answer_takes_a_kill_along() {
+    let name = "a_probe_s_answer_takes_a_kill_along";
+    model(name, true, answer_against_kill, &[Twin::LoadThenStore]);
+}
+
+fn answer_against_kill() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let attached = session.attach(&thread).unwrap();
+    assert_eq!(manager.probe(id), Some(Probe::Asked { last: None }));
+    let killer = killer(&manager, id);
+    let told = attached.check().is_err();
+    assert!(manager.session(id).unwrap().safe_point.is_some(), "it was answered");
+    let receipt = killer.join().unwrap().expect("it is alive");
+    assert!(told || attached.check().is_err(), "the kill was lost");
+    drop(attached);
+    session.close();
+    assert!(killed(&receipt));
+    manager.terminate(id, immediate()).expect_err("it has ended");
+}

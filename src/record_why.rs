@@ -1,0 +1,151 @@
+//! What a record answers those who ask why its session has not ended, or whether it runs on
+//! without a safe point.
+//!
+//! A watcher sets `PROBE` while it holds the lock of `notes`, and notes there when it did; a safe
+//! point clears it under the same lock, and notes when and where. So who finds the bit set, under
+//! the lock, finds the time of the very probe that waits. Going to sleep or off the thread clears
+//! it without the lock: the next probe then finds it clear, and begins anew.
+
+use super::{Record, Slow};
+use crate::interrupt::{InterruptKind, When};
+use crate::why::{Moment, Noted, PendingInterrupt, Place, Spot, Stretch, WhyNotYet, Within};
+use crate::word::Snapshot;
+use std::time::Duration;
+
+/// What a session that was probed is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Probe {
+    /// No thread runs it, or it sleeps where an interrupt ends the sleep: it needs no safe point.
+    NotRunning,
+    /// It runs, and was asked by this very call; ask again.
+    Asked {
+        /// The last safe point that was noted.
+        last: Option<Spot>,
+    },
+    /// It runs, was asked before, and has passed no safe point since.
+    Unanswered {
+        /// For so long.
+        since: Duration,
+        /// The last safe point that was noted.
+        last: Option<Spot>,
+    },
+}
+
+impl Record {
+    /// Asks the next safe point to say when and where it is.
+    pub(crate) fn probe(&self) -> Probe {
+        self.notes.change(|noted| {
+            let Ok(step) = self.word.try_step(Snapshot::probe) else { return Probe::NotRunning };
+            let last = noted.last_safe_point();
+            match noted.asked {
+                Some(asked) if step.before.probed() => {
+                    Probe::Unanswered { since: asked.elapsed(), last }
+                }
+                _ => {
+                    noted.asked = Some(Moment::now());
+                    Probe::Asked { last }
+                }
+            }
+        })
+    }
+
+    /// A safe point that takes the cold path.
+    pub(super) fn answer_probe(&self, at: Place) {
+        if self.word.load().probed() {
+            self.notes.change(|noted| {
+                self.word.step(Snapshot::passed);
+                noted.passed = Some((at, Moment::now()));
+            });
+        }
+    }
+
+    /// A step that is a safe point has cleared the probe.
+    #[cold]
+    pub(super) fn passed(&self, at: Place) {
+        self.notes.change(|noted| noted.passed = Some((at, Moment::now())));
+    }
+
+    pub(crate) fn within(&self, what: Stretch, at: Place) -> Within<'_> {
+        self.notes.enter(what, at)
+    }
+
+    pub(crate) fn noted(&self) -> Option<Box<Noted>> {
+        self.notes.copy()
+    }
+
+    /// Why what was asked for has not come about; `None` where it has.
+    pub(crate) fn why_not_yet(&self, kind: InterruptKind) -> Option<WhyNotYet> {
+        let (pending, asked, word) = {
+            let slow = self.slow.lock();
+            let (pending, asked) = slow.pending(kind, self.word.load())?;
+            // The lock keeps the killers out, so both say the same.
+            (pending, asked, self.word.load())
+        };
+        let noted = self.notes.copy().unwrap_or_default();
+        let unwinding = |spot, progress| Some(WhyNotYet::Unwinding { spot, progress });
+        let rollback = noted.rollback();
+        if let Some(seen) = pending.seen {
+            return unwinding(seen, rollback.and_then(|(_, progress)| progress));
+        }
+        if let (InterruptKind::Terminate, false, false, Some(when)) =
+            (kind, word.ended(), word.terminate_due(), pending.when)
+        {
+            return Some(WhyNotYet::NotDue { when });
+        }
+        if let Some((spot, progress)) = rollback {
+            return unwinding(spot, progress);
+        }
+        if word.queued() && (word.slot().is_none() || kind == InterruptKind::Cancel) {
+            return Some(WhyNotYet::Queued);
+        }
+        if word.slot().is_none() {
+            return Some(WhyNotYet::Detached);
+        }
+        if let Some(held) = noted.hold_off() {
+            return Some(WhyNotYet::HeldOff(held));
+        }
+        let uninterruptible = !word.asleep() || (word.deaf() && kind == InterruptKind::Cancel);
+        if let Some(spot) = noted.wait().filter(|_| uninterruptible) {
+            return Some(WhyNotYet::Waiting(spot));
+        }
+        let certain = matches!(pending.when, None | Some(When::Immediate));
+        let due = if certain { asked.elapsed() } else { Duration::ZERO };
+        let probed = noted.asked.filter(|_| word.probed()).map(Moment::elapsed);
+        Some(WhyNotYet::NoSafePoint {
+            at_least: due.max(probed.unwrap_or_default()),
+            last: noted.last_safe_point(),
+        })
+    }
+
+    /// What it has been told and has not obeyed yet: of two, the termination.
+    pub(crate) fn pending(&self, word: Snapshot) -> Option<PendingInterrupt> {
+        if word.terminate_asked().is_none() && !word.cancelled() {
+            return None;
+        }
+        let slow = self.slow.lock();
+        let word = self.word.load();
+        let either = slow
+            .pending(InterruptKind::Terminate, word)
+            .or_else(|| slow.pending(InterruptKind::Cancel, word));
+        either.map(|(pending, _)| pending)
+    }
+}
+
+impl Slow {
+    fn pending(&self, kind: InterruptKind, word: Snapshot) -> Option<(PendingInterrupt, Moment)> {
+        let (when, request, asked, seen) = match kind {
+            InterruptKind::Terminate => {
+                let told = self.terminate.as_deref()?;
+                (word.terminate_asked(), &told.request, told.asked, told.seen_at)
+            }
+            InterruptKind::Cancel => {
+                let told = self.cancel.as_deref()?;
+                (None, &told.request, told.asked, told.seen_at)
+            }
+        };
+        let seen = seen.map(|(at, moment)| Spot { at, since: moment.time });
+        let request = request.clone();
+        Some((PendingInterrupt { kind, when, request, since: asked.time, seen }, asked))
+    }
+}

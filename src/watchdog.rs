@@ -1,0 +1,155 @@
+//! Finds sessions that run on and on without a safe point.
+
+use crate::id::{SessionId, ThreadId};
+use crate::manager::SessionManager;
+use crate::record::Probe;
+use crate::why::{HeldOff, Spot};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+/// A session that has gone longer than the limit without a safe point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stalled {
+    /// The session.
+    pub session: SessionId,
+    /// The thread that runs it; `None` where it has left that by now.
+    pub thread: Option<ThreadId>,
+    /// It has passed no safe point for so long at least.
+    pub at_least: Duration,
+    /// The last safe point that was noted. One is noted for each time that the watchdog asks, so
+    /// it may have passed later ones.
+    pub last: Option<Spot>,
+    /// The hold-off that is in force.
+    pub hold_off: Option<HeldOff>,
+    /// The wait that it is in, if that can't be interrupted.
+    pub wait: Option<Spot>,
+    /// The text of the statement that runs, or ran last.
+    pub text: String,
+}
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stalled { session, at_least, last, .. } = self;
+        write!(f, "session {session} passed no safe point for {} ms", at_least.as_millis())?;
+        if let Some(last) = last {
+            write!(f, ", the last one known at {last}")?;
+        }
+        if let Some(held) = &self.hold_off {
+            write!(f, ", held off by {held}")?;
+        }
+        if let Some(wait) = &self.wait {
+            write!(f, ", in a wait at {wait}")?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}
+
+/// Watches all sessions of a manager, from a registered thread of its own, until it is dropped.
+///
+/// It probes each session that runs, twice in each limit; a session that has left a probe
+/// unanswered for the limit is reported, once for each such stretch. Sessions that are idle or
+/// queued, or in a wait that an interrupt ends, need no safe point. One that is not given a
+/// processor is reported too: take a limit longer than that may last.
+#[derive(Debug)]
+pub struct Watchdog {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watchdog {
+    /// Starts it. `report` runs on its thread.
+    ///
+    /// # Errors
+    /// Those of [`Builder::spawn`], and that the manager registers no more threads.
+    pub fn start(
+        manager: &SessionManager,
+        limit: Duration,
+        mut report: impl FnMut(Stalled) + Send + 'static,
+    ) -> io::Result<Watchdog> {
+        let registered = manager.register_background("watchdog").map_err(io::Error::other)?;
+        let manager = manager.clone();
+        let (stop, stopped) = bounded(0);
+        let thread = Builder::new().name("watchdog".into()).spawn(move || {
+            let _registered = registered;
+            let mut reported = HashSet::new();
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(limit / 2) {
+                look(&manager, limit, &mut reported, &mut report);
+            }
+            // A stretch that has lasted for the limit by now is one all the same.
+            look(&manager, limit, &mut reported, &mut report);
+        })?;
+        Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in `report` has been printed, and ended nothing but the watch.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Probes everyone. `reported` has those whose present stretch has been reported.
+fn look(
+    manager: &SessionManager,
+    limit: Duration,
+    reported: &mut HashSet<SessionId>,
+    report: &mut impl FnMut(Stalled),
+) {
+    let mut still = HashSet::new();
+    for row in manager.sessions() {
+        let session = row.session;
+        let Some(Probe::Unanswered { since, last }) = manager.probe(session) else { continue };
+        if since < limit {
+            continue;
+        }
+        still.insert(session);
+        if !reported.contains(&session) {
+            report(Stalled {
+                session,
+                thread: row.thread,
+                at_least: since,
+                last,
+                hold_off: row.hold_off,
+                wait: row.wait,
+                text: row.text,
+            });
+        }
+    }
+    *reported = still;
+}
+
+/// For tests: runs `work` and sees that meanwhile no session of the manager goes for longer than
+/// `limit` without a safe point. One that is shorter never fails this; one of twice the limit does
+/// wherever the watchdog gets a processor in time.
+///
+/// # Panics
+/// Where one does: the message names the session, how long it was, and the last safe point that
+/// was noted. Also where no thread can be started.
+#[track_caller]
+pub fn assert_responsive<T>(
+    manager: &SessionManager,
+    limit: Duration,
+    work: impl FnOnce() -> T,
+) -> T {
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let kept = found.clone();
+    let watchdog = Watchdog::start(manager, limit, move |stalled| {
+        kept.lock().unwrap_or_else(PoisonError::into_inner).push(stalled.to_string());
+    });
+    let watchdog = watchdog.expect("a thread for the watchdog");
+    let result = work();
+    drop(watchdog);
+    let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    result
+}

@@ -1,0 +1,283 @@
+//! Why a session that was told to end has not ended: what it says of itself off the fast path,
+//! and the answers.
+
+use crate::interrupt::{InterruptKind, Request, When};
+use crate::sync::{Mutex, now};
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A place in the source.
+pub(crate) type Place = &'static Location<'static>;
+
+/// A time to measure from, and the same to show.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) at: Instant,
+    pub(crate) time: SystemTime,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Moment {
+        Moment { at: now(), time: SystemTime::now() }
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        now().saturating_duration_since(self.at)
+    }
+}
+
+/// A place in running code, and the time at which the session came there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Spot {
+    /// The place in the source.
+    pub at: &'static Location<'static>,
+    /// The time.
+    pub since: SystemTime,
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.at.fmt(f)
+    }
+}
+
+/// A hold-off in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldOff {
+    /// The name that the code gave it.
+    pub name: &'static str,
+    /// Where it began, and when.
+    pub spot: Spot,
+}
+
+impl fmt::Display for HeldOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, self.spot)
+    }
+}
+
+/// How far a rollback has come, in whatever the embedder counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What is done.
+    pub done: u64,
+    /// All that there is to do, if that is known.
+    pub total: Option<u64>,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.total {
+            Some(total) => write!(f, "{} of {total}", self.done),
+            None => write!(f, "{}", self.done),
+        }
+    }
+}
+
+/// Why a session, or a statement, that was told to end has not ended yet, as far as could be
+/// seen at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhyNotYet {
+    /// The request is a deferred one: the statement, or the transaction, goes on.
+    NotDue {
+        /// What it waits for.
+        when: When,
+    },
+    /// Its command waits for a thread.
+    Queued,
+    /// No thread runs it. Its holder has been woken, and has not ended it yet.
+    Detached,
+    /// It runs, and has passed no safe point since the request fell due.
+    NoSafePoint {
+        /// It has passed none for so long at least. Zero where that is not known: a deferred
+        /// request has fallen due, and nobody noted when.
+        at_least: Duration,
+        /// The last one that was noted. One is noted when someone [probes](crate::Probe), when
+        /// it reports an interrupt, and no other time; so there may have been later ones before
+        /// the request fell due.
+        last: Option<Spot>,
+    },
+    /// A hold-off is in force: the outermost one.
+    HeldOff(HeldOff),
+    /// It is in a wait that the request does not end. See [`SessionRow::wait`].
+    ///
+    /// [`SessionRow::wait`]: crate::SessionRow::wait
+    Waiting(Spot),
+    /// A safe point has reported the interrupt, or the code says that it
+    /// [rolls back](crate::Attached::unwinding).
+    Unwinding {
+        /// Since then. The place is that of the safe point, or of the rollback.
+        spot: Spot,
+        /// How far the rollback has come, if the code says that.
+        progress: Option<Progress>,
+    },
+}
+
+impl fmt::Display for WhyNotYet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhyNotYet::NotDue { when: When::AfterTransaction } => {
+                f.write_str("it may finish its transaction")
+            }
+            WhyNotYet::NotDue { .. } => f.write_str("it may finish its statement"),
+            WhyNotYet::Queued => f.write_str("queued for a worker"),
+            WhyNotYet::Detached => f.write_str("its holder has not ended it yet"),
+            WhyNotYet::NoSafePoint { at_least, last } => {
+                write!(f, "no safe point for at least {} ms", at_least.as_millis())?;
+                last.map_or(Ok(()), |last| write!(f, ", the last one known at {last}"))
+            }
+            WhyNotYet::HeldOff(held) => write!(f, "held off by {held}"),
+            WhyNotYet::Waiting(spot) => {
+                write!(f, "in a wait that can't be interrupted, at {spot}")
+            }
+            WhyNotYet::Unwinding { spot, progress } => {
+                write!(f, "unwinding since the safe point at {spot}")?;
+                progress.map_or(Ok(()), |progress| write!(f, ", {progress} rolled back"))
+            }
+        }
+    }
+}
+
+/// What a session has been told and has not obeyed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingInterrupt {
+    /// What is to end.
+    pub kind: InterruptKind,
+    /// When a termination falls due; `None` for a cancel.
+    pub when: Option<When>,
+    /// Who asked, why, and what they had to say.
+    pub request: Arc<Request>,
+    /// When they asked.
+    pub since: SystemTime,
+    /// The safe point that reported it, if one has.
+    pub seen: Option<Spot>,
+}
+
+/// In the words of `pg_stat_activity`, without the time: `terminate (immediate) by omm`.
+impl fmt::Display for PendingInterrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.when {
+            None => "cancel",
+            Some(When::Immediate) => "terminate (immediate)",
+            Some(When::AfterStatement) => "terminate (after statement)",
+            Some(When::AfterTransaction) => "terminate (after transaction)",
+        })?;
+        let author = &self.request.author;
+        match (&author.user, author.session) {
+            (Some(user), _) => write!(f, " by {user}"),
+            (None, Some(session)) => write!(f, " by session {session}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// What a stretch of code is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stretch {
+    HoldOff(&'static str),
+    /// Nothing interrupts it.
+    Wait,
+    Rollback(Option<Progress>),
+}
+
+/// What a session notes about itself. Most sessions never do: then it is one word.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Mutex<Option<Box<Noted>>>);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Noted {
+    /// When the probe was set, if the word says that it is.
+    pub(crate) asked: Option<Moment>,
+    /// The last safe point that was noted.
+    pub(crate) passed: Option<(Place, Moment)>,
+    stretches: Vec<Noting>,
+    last: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Noting {
+    number: u64,
+    what: Stretch,
+    spot: Spot,
+}
+
+impl Notes {
+    /// Nothing but the steps of the session's word may be taken in `change`.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Noted) -> T) -> T {
+        change(self.0.lock().get_or_insert_default())
+    }
+
+    pub(crate) fn copy(&self) -> Option<Box<Noted>> {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn enter(&self, what: Stretch, at: Place) -> Within<'_> {
+        let spot = Spot { at, since: SystemTime::now() };
+        let number = self.change(|noted| {
+            noted.last += 1;
+            noted.stretches.push(Noting { number: noted.last, what, spot });
+            noted.last
+        });
+        Within { notes: self, number }
+    }
+
+    /// The guards of all stretches were forgotten.
+    pub(crate) fn forget(&self) {
+        self.change(|noted| noted.stretches.clear());
+    }
+}
+
+impl Noted {
+    pub(crate) fn last_safe_point(&self) -> Option<Spot> {
+        self.passed.map(|(at, moment)| Spot { at, since: moment.time })
+    }
+
+    pub(crate) fn hold_off(&self) -> Option<HeldOff> {
+        self.stretches.iter().find_map(|stretch| match stretch.what {
+            Stretch::HoldOff(name) => Some(HeldOff { name, spot: stretch.spot }),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn wait(&self) -> Option<Spot> {
+        let is_wait = |stretch: &&Noting| matches!(stretch.what, Stretch::Wait);
+        self.stretches.iter().find(is_wait).map(|stretch| stretch.spot)
+    }
+
+    pub(crate) fn rollback(&self) -> Option<(Spot, Option<Progress>)> {
+        self.stretches.iter().find_map(|stretch| match stretch.what {
+            Stretch::Rollback(progress) => Some((stretch.spot, progress)),
+            _ => None,
+        })
+    }
+}
+
+/// While it lives, the session says that it is in a stretch of code.
+#[derive(Debug)]
+pub(crate) struct Within<'a> {
+    notes: &'a Notes,
+    number: u64,
+}
+
+impl Within<'_> {
+    pub(crate) fn progress(&self, progress: Progress) {
+        self.notes.change(|noted| {
+            let own = noted.stretches.iter_mut().find(|stretch| stretch.number == self.number);
+            if let Some(own) = own {
+                own.what = Stretch::Rollback(Some(progress));
+            }
+        });
+    }
+}
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        self.notes.change(|noted| noted.stretches.retain(|other| other.number != self.number));
+    }
+}

@@ -1,0 +1,369 @@
+//! "'Killed' for ever, nobody can say why": MySQL, TiDB, ClickHouse, SQL Server. Here a receipt
+//! says why its session still lives; each answer once.
+
+mod common;
+
+use common::{LONG, MODELS, Stage, admin, eventually, kill, kill_now, of, thread_for};
+use safepoint::{
+    Author, Cancel, EndedBy, HeldOff, InterruptKind, Probe, Progress, Spot, Stalled, Terminate,
+    Watchdog, When, WhyNotYet, assert_responsive,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// Whether a spot is in this file, on this line.
+#[track_caller]
+fn assert_at(spot: &Spot, line: u32) {
+    assert_eq!((spot.at.file(), spot.at.line()), (file!(), line));
+}
+
+fn each_model(test: impl Fn(Stage)) {
+    MODELS.into_iter().for_each(|model| test(Stage::new(model)));
+}
+
+#[test]
+fn no_safe_point() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        assert_eq!(manager.probe(id), Some(Probe::Asked { last: None }));
+        let (checked, line) = (statement.check(), line!());
+        checked.unwrap();
+
+        let receipt = manager.terminate(id, kill_now()).unwrap();
+        let why = |at_least_ms| match receipt.why_not_yet() {
+            Some(WhyNotYet::NoSafePoint { at_least, last: Some(last) }) => {
+                assert_at(&last, line);
+                at_least >= Duration::from_millis(at_least_ms)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert!(why(0));
+        eventually("that was so for a while", || why(5));
+
+        statement.check().unwrap_err();
+        assert!(!matches!(receipt.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
+    });
+}
+
+/// What nobody noted is not claimed: how long a deferred request has been due.
+#[test]
+fn no_safe_point_since_a_deferred_one_fell_due() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let receipt = manager.terminate(id, kill(When::AfterStatement)).unwrap();
+        let not_due = WhyNotYet::NotDue { when: When::AfterStatement };
+        assert_eq!(receipt.why_not_yet(), Some(not_due));
+        assert_eq!(not_due.to_string(), "it may finish its statement");
+        drop(statement);
+        let at_least = Duration::ZERO;
+        assert_eq!(receipt.why_not_yet(), Some(WhyNotYet::NoSafePoint { at_least, last: None }));
+    });
+}
+
+#[test]
+fn held_off() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let (outer, line) = (statement.hold_off("commit"), line!());
+        let inner = statement.hold_off("flush");
+        let terminated = manager.terminate(id, kill_now()).unwrap();
+        let cancelled = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+        for why in [terminated.why_not_yet(), cancelled.why_not_yet()] {
+            let Some(WhyNotYet::HeldOff(held @ HeldOff { name: "commit", spot, .. })) = why else {
+                panic!("{why:?}");
+            };
+            assert_at(&spot, line);
+            assert_eq!(manager.session(id).unwrap().hold_off, Some(held));
+        }
+        // In whichever order they go.
+        drop(outer);
+        let left = manager.session(id).unwrap().hold_off.map(|held| held.name);
+        assert_eq!(left, Some("flush"));
+        statement.check().unwrap();
+        drop(inner);
+        assert_eq!(manager.session(id).unwrap().hold_off, None);
+        assert!(matches!(terminated.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
+        statement.check().unwrap_err();
+    });
+}
+
+/// Nobody will ever drop its guard, so the next attachment starts without it.
+#[test]
+fn a_hold_off_that_was_forgotten() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let attached = session.attach(&thread).unwrap();
+        std::mem::forget(attached.hold_off("forgotten"));
+        attached.detach().unwrap();
+        assert_eq!(manager.session(id).unwrap().hold_off, None);
+        let attached = session.attach(&thread).unwrap();
+        assert_eq!(manager.session(id).unwrap().hold_off, None);
+        manager.terminate(id, kill_now()).unwrap();
+        attached.check().unwrap_err();
+    });
+}
+
+#[test]
+fn in_a_wait_that_is_not_interruptible() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let deaf = EndedBy::TerminateOnly;
+        let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+        let cancelled = statement.wait(deaf, Waker::noop(), cancel).unwrap();
+        // The wait is over; while it went on it said where it was.
+        assert!(matches!(cancelled.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
+        let ask = || cancelled.why_not_yet();
+        let (why, line) = (statement.wait(deaf, Waker::noop(), ask), line!());
+        let Ok(Some(WhyNotYet::Waiting(spot))) = why else { panic!("{why:?}") };
+        assert_at(&spot, line);
+
+        let receipt = manager.terminate(id, kill_now()).unwrap();
+        let (why, line) = (statement.blocking(|| receipt.why_not_yet()), line!());
+        let Some(WhyNotYet::Waiting(spot)) = why else { panic!("{why:?}") };
+        assert_at(&spot, line);
+        assert_eq!(manager.session(id).unwrap().wait, None);
+    });
+}
+
+#[test]
+fn waiting_for_another_ones_receipt() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut other = manager.open(of("bob")).unwrap();
+        let others = thread_for(&manager, &other);
+        let attached = session.attach(&thread).unwrap();
+        let mut receipt = manager.terminate(other.id(), kill_now()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                eventually("it waits", || manager.session(id).unwrap().wait.is_some());
+                let own = manager.terminate(id, kill_now()).unwrap();
+                assert!(matches!(own.why_not_yet(), Some(WhyNotYet::Waiting(_))));
+                other.attach(&others).unwrap().check().unwrap_err();
+                drop(other);
+            });
+            assert!(receipt.wait(LONG).is_some());
+        });
+        attached.check().unwrap_err();
+    });
+}
+
+#[test]
+fn queued_for_a_worker() {
+    each_model(|Stage { manager, session, id, .. }| {
+        let number = session.queue().unwrap();
+        let cancel = Cancel::statement(number, admin("root"));
+        let cancelled = manager.cancel(id, cancel).unwrap();
+        assert_eq!(cancelled.why_not_yet(), Some(WhyNotYet::Queued));
+        let terminated = manager.terminate(id, kill_now()).unwrap();
+        assert_eq!(terminated.why_not_yet(), Some(WhyNotYet::Queued));
+        session.close();
+        assert_eq!((cancelled.why_not_yet(), terminated.why_not_yet()), (None, None));
+    });
+}
+
+#[test]
+fn its_holder_has_not_ended_it() {
+    each_model(|Stage { manager, session, id, .. }| {
+        let receipt = manager.terminate(id, kill_now()).unwrap();
+        assert_eq!(receipt.why_not_yet(), Some(WhyNotYet::Detached));
+        session.close();
+        assert_eq!(receipt.why_not_yet(), None);
+    });
+}
+
+#[test]
+fn unwinding() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+        let (checked, line) = (statement.check(), line!());
+        checked.unwrap_err();
+        let Some(WhyNotYet::Unwinding { spot, progress: None }) = receipt.why_not_yet() else {
+            panic!("{:?}", receipt.why_not_yet());
+        };
+        assert_at(&spot, line);
+        let progress = Progress { done: 3, total: Some(10) };
+        let told = statement.unwinding(|rollback| {
+            rollback.progress(progress);
+            receipt.why_not_yet()
+        });
+        assert_eq!(told, Some(WhyNotYet::Unwinding { spot, progress: Some(progress) }));
+        assert!(told.unwrap().to_string().ends_with(", 3 of 10 rolled back"));
+        drop(statement);
+        assert_eq!(receipt.why_not_yet(), None);
+
+        // A rollback that nobody asked for, and in which a kill arrives.
+        let line = line!() + 1;
+        let told = attached.unwinding(|_| manager.terminate(id, kill_now()).unwrap().why_not_yet());
+        let Some(WhyNotYet::Unwinding { spot, progress: None }) = told else { panic!("{told:?}") };
+        assert_at(&spot, line);
+    });
+}
+
+/// GreptimeDB takes a killed query off its list while it still runs.
+#[test]
+fn listed_with_what_it_was_told_until_it_has_ended() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let row = || manager.session(id).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        assert_eq!(row().interrupt, None);
+        manager.cancel(id, Cancel::running(admin("dba"))).unwrap();
+        let pending = row().interrupt.unwrap();
+        assert_eq!((pending.kind, pending.when), (InterruptKind::Cancel, None));
+        assert_eq!(pending.to_string(), "cancel by dba");
+
+        let told = |when| {
+            manager.terminate(id, kill(when)).unwrap();
+            row().interrupt.unwrap().to_string()
+        };
+        assert_eq!(told(When::AfterTransaction), "terminate (after transaction) by root");
+        assert_eq!(told(When::AfterStatement), "terminate (after statement) by root");
+        assert_eq!(told(When::Immediate), "terminate (immediate) by root");
+        let pending = row().interrupt.unwrap();
+        assert_eq!(pending.request.text.as_deref(), Some("because"));
+        assert!(pending.since >= row().opened && pending.seen.is_none());
+
+        let (checked, line) = (statement.check(), line!());
+        checked.unwrap_err();
+        assert_at(&row().interrupt.unwrap().seen.unwrap(), line);
+        drop(statement);
+        attached.detach().unwrap_err();
+        assert!(manager.sessions().any(|row| row.session == id && row.interrupt.is_some()));
+        session.close();
+        assert!(manager.session(id).is_none());
+    });
+}
+
+#[test]
+fn a_request_of_the_server_names_nobody() {
+    each_model(|Stage { manager, session, id, .. }| {
+        manager.terminate(id, Terminate::new(When::Immediate, Author::system())).unwrap();
+        let pending = manager.session(id).unwrap().interrupt.unwrap();
+        assert_eq!(pending.to_string(), "terminate (immediate)");
+        drop(session);
+    });
+}
+
+/// Each kind of safe point answers, and says where it was.
+#[test]
+fn a_probe_is_answered() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        assert_eq!(manager.probe(id), Some(Probe::NotRunning));
+        let mut attached = session.attach(&thread).unwrap();
+        let asked = || {
+            assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+            assert!(matches!(manager.probe(id), Some(Probe::Unanswered { .. })));
+        };
+        let answered = |line| assert_at(&manager.session(id).unwrap().safe_point.unwrap(), line);
+
+        asked();
+        let (statement, line) = (attached.begin(), line!());
+        let statement = statement.unwrap();
+        answered(line);
+        asked();
+        let (checked, line) = (safepoint::check(), line!());
+        checked.unwrap();
+        answered(line);
+        asked();
+        let held = statement.hold_off("test");
+        let (checked, line) = (statement.check(), line!());
+        checked.unwrap();
+        drop(held);
+        answered(line);
+        asked();
+        let (slept, line) = (statement.sleep(Duration::ZERO), line!());
+        slept.unwrap();
+        answered(line);
+        asked();
+        let probe = || manager.probe(id);
+        let (probed, line) = (statement.wait(EndedBy::AnyInterrupt, Waker::noop(), probe), line!());
+        assert_eq!(probed.unwrap(), Some(Probe::NotRunning));
+        answered(line);
+        asked();
+        let (finished, line) = (statement.finish(), line!());
+        finished.unwrap();
+        answered(line);
+
+        asked();
+        attached.detach().unwrap();
+        answered(line);
+        assert_eq!(manager.probe(id), Some(Probe::NotRunning));
+        let attached = session.attach(&thread).unwrap();
+        asked();
+        attached.detach_queued().unwrap();
+        assert_eq!(manager.probe(id), Some(Probe::NotRunning));
+        session.close();
+        assert_eq!(manager.probe(id), None);
+    });
+}
+
+#[test]
+fn the_watchdog_reports_who_runs_on_and_nobody_else() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let limit = Duration::from_millis(10);
+        let idle = manager.open(of("bob")).unwrap();
+        let queued = manager.open(of("bob")).unwrap();
+        queued.queue().unwrap();
+        let mut asleep = manager.open(of("bob")).unwrap();
+        let (sleeper, sleepers) = (asleep.id(), thread_for(&manager, &asleep));
+        let (report, reports) = mpsc::channel::<Stalled>();
+        std::thread::scope(|scope| {
+            scope.spawn(|| asleep.attach(&sleepers).unwrap().sleep(LONG).unwrap_err());
+            eventually("it sleeps", || manager.session(sleeper).unwrap().waiting);
+            let watchdog = Watchdog::start(&manager, limit, move |stalled| {
+                let _ = report.send(stalled);
+            });
+            let watchdog = watchdog.unwrap();
+            assert!(manager.threads().iter().any(|row| &*row.name == "watchdog"));
+
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap().with_text("select endless");
+            let _held = statement.hold_off("commit");
+            manager.probe(id).unwrap();
+            let (checked, line) = (statement.check(), line!());
+            checked.unwrap();
+            let stalled = reports.recv_timeout(LONG).expect("it runs on and on");
+            assert_eq!(stalled.session, id);
+            assert!(stalled.at_least >= limit, "{stalled}");
+            assert_at(&stalled.last.unwrap(), line);
+            assert_eq!(stalled.hold_off.unwrap().name, "commit");
+            assert_eq!(stalled.text, "select endless");
+
+            // Once for each stretch.
+            statement.check().unwrap();
+            assert_eq!(reports.recv_timeout(LONG).expect("another stretch").session, id);
+            drop(watchdog);
+            assert!(!manager.threads().iter().any(|row| &*row.name == "watchdog"));
+            manager.terminate(sleeper, kill_now()).unwrap();
+        });
+        assert!(reports.try_iter().all(|stalled| stalled.session == id));
+        drop((idle, queued));
+    });
+}
+
+#[test]
+fn a_test_that_does_not_respond_fails() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let limit = Duration::from_millis(10);
+        let attached = session.attach(&thread).unwrap();
+        let stalls = || {
+            eventually(
+                "nobody answers",
+                || matches!(manager.probe(id), Some(Probe::Unanswered { since, .. }) if since > limit),
+            );
+        };
+        let run = AssertUnwindSafe(|| assert_responsive(&manager, limit, stalls));
+        let panic = catch_unwind(run).unwrap_err();
+        let said = panic.downcast_ref::<String>().unwrap();
+        assert!(said.starts_with(&format!("session {id} passed no safe point for ")), "{said}");
+
+        attached.detach().unwrap();
+        assert_eq!(assert_responsive(&manager, LONG, || 7), 7, "idle is responsive");
+    });
+}
