@@ -432,9 +432,11 @@ impl SessionManager {
             Ok(accepted) => {
                 let kind = InterruptKind::Terminate;
                 self.say_requested(&record, kind, Some(when), &request, &accepted);
+                let grace = grace.filter(|_| when != When::Immediate);
                 // Without a timer the session is told all the same, and has as long as it takes.
-                let timer = timer::running(&self.0.home).ok().filter(|_| when != When::Immediate);
-                if let Some((grace, timer)) = grace.zip(timer) {
+                if let Some(grace) = grace
+                    && let Ok(timer) = timer::running(&self.0.home)
+                {
                     record.escalate(timer, grace, request);
                 }
                 Some(receipt(&record, accepted))

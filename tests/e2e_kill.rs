@@ -28,6 +28,12 @@ fn accepted(admin: &mut Wire, sql: &str, said: &str) {
     answer.notice().expect("NOTICE", "00000", said);
 }
 
+/// It is in a wait that an interrupt ends, not just about to be.
+fn until_waits(admin: &mut Wire, session: i64) {
+    let waiting = format!("select waiting from pg_stat_activity where sessionid = {session}");
+    wait_until("it waits", || admin.ok(&waiting).value() == "interruptible");
+}
+
 fn table(admin: &mut Wire) {
     admin.ok("create table stock (id integer primary key, left_over integer)");
     admin.ok("insert into stock values (1, 10), (2, 20)");
@@ -153,6 +159,9 @@ fn immediate_ends_whatever_runs() {
             let session = victim.session();
             victim.start(sql);
             let seen = until_runs(&mut admin, session, sql);
+            if found.starts_with("waiting") {
+                until_waits(&mut admin, session);
+            }
             // A wait for a lock is a wait between many tries.
             let found = if found == " in statement" { "statement" } else { found };
             let answer = admin.ok(&kill_now(model, session));
@@ -179,6 +188,7 @@ fn immediate_ends_the_extended_protocol_s_statements_too() {
         victim.execute("", 0);
         victim.sync();
         until_runs(&mut admin, session, "pg_sleep");
+        until_waits(&mut admin, session);
         accepted(&mut admin, &kill_now(model, session), "waiting in statement");
         let answer = victim.rest();
         answer.expect_killed();
