@@ -28,11 +28,19 @@ impl Moment {
     }
 }
 
+/// As `file:line:column`.
+#[cfg(feature = "serde")]
+fn as_text<S: serde::Serializer>(at: &Place, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(at)
+}
+
 /// A place in running code, and the time at which the session came there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Spot {
     /// The place in the source.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
     pub at: &'static Location<'static>,
     /// The time.
     pub since: SystemTime,
@@ -46,6 +54,7 @@ impl fmt::Display for Spot {
 
 /// A hold-off in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct HeldOff {
     /// The name that the code gave it.
@@ -62,6 +71,7 @@ impl fmt::Display for HeldOff {
 
 /// How far a rollback has come, in whatever the embedder counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Progress {
     /// What is done.
     pub done: u64,
@@ -81,6 +91,7 @@ impl fmt::Display for Progress {
 /// Why a session, or a statement, that was told to end has not ended yet, as far as could be
 /// seen at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum WhyNotYet {
     /// The request is a deferred one: the statement, or the transaction, goes on.
@@ -145,6 +156,7 @@ impl fmt::Display for WhyNotYet {
 
 /// What a session has been told and has not obeyed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PendingInterrupt {
     /// What is to end.

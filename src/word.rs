@@ -232,7 +232,8 @@ impl Snapshot {
         self.without(SLOT).with(u64::from(slot.0) << SLOT_SHIFT)
     }
 
-    /// Back to idle; whoever sleeps wakes before. A queued command that was not begun is void, and what was asked of it.
+    /// Back to idle; whoever sleeps wakes before. A queued command that was not begun is void,
+    /// and what was asked of it.
     pub(crate) fn detach(self) -> Snapshot {
         let probe = if Twin::ProbeOutlivesDetach.is_on() { 0 } else { PROBE };
         self.without(SLOT | IN_STATEMENT | QUEUED | CANCEL | probe).settled()
