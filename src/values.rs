@@ -63,9 +63,12 @@ impl Taken {
     /// Drops them, the newest first. One whose destructor panics keeps none of the others.
     pub(crate) fn drop_all(mut self) {
         while let Some((_, value)) = self.0.pop() {
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-                // It has been reported, and its own destructor might panic once more.
-                std::mem::forget(panic);
+            // A panic has been reported. What it carries may panic once more as it is dropped;
+            // what that carries is left alone.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value)))
+                && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic)))
+            {
+                std::mem::forget(again);
             }
         }
     }

@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::{Desk, LONG, MODELS, admin, eventually, kill_now, of, thread_for, user};
+use common::{Desk, LONG, MODELS, admin, eventually, kill_now, locked, of, thread_for, user};
 use safepoint::{
     Author, Cancel, Doing, HowEnded, Session, SessionManager, SessionRow, Sweep, Terminate,
     ThreadModel, When,
 };
 use std::cell::Cell;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,10 +17,30 @@ fn all(_: &SessionRow) -> bool {
     true
 }
 
-fn manager_with(model: ThreadModel, users: &[&str]) -> (SessionManager, Vec<Arc<Desk>>) {
+/// A desk and the session on it hold each other; those that nobody has ended end here.
+struct Desks(Vec<Arc<Desk>>);
+
+impl Deref for Desks {
+    type Target = [Arc<Desk>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Desks {
+    fn drop(&mut self) {
+        for desk in &self.0 {
+            let session = locked(&desk.session).take();
+            drop(session);
+        }
+    }
+}
+
+fn manager_with(model: ThreadModel, users: &[&str]) -> (SessionManager, Desks) {
     let manager = SessionManager::new(model);
     let desks = users.iter().map(|user| Desk::leave(manager.open(of(user)).unwrap())).collect();
-    (manager, desks)
+    (manager, Desks(desks))
 }
 
 #[test]
