@@ -4,7 +4,7 @@ use crate::about::Description;
 use crate::id::SessionId;
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::kill::{Found, Refused, Target};
-use crate::outcome::Ended;
+use crate::outcome::{Ended, StatementOver};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -51,6 +51,15 @@ pub enum Event<'a> {
         kind: InterruptKind,
         /// The request.
         request: &'a Request,
+    },
+    /// A statement that was told to end is over. Its receipts are complete a moment later.
+    StatementOver {
+        /// The session that ran it.
+        session: SessionId,
+        /// The request.
+        request: &'a Request,
+        /// Whether it ended because of it.
+        over: StatementOver,
     },
     /// A session has used up one of its time limits.
     LimitHit {

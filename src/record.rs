@@ -8,7 +8,7 @@
 //! 4. `about`: the runner for each described statement, and whoever looks.
 //! 5. `timing`: see `record/limits.rs`.
 //! 6. `values`: the runner, and whoever ends the session. None is made or dropped under its lock.
-//! 7. `notes`: the runner off its fast path, and whoever asks about that. See `record_why.rs`.
+//! 7. `notes`: the runner off its fast path, and whoever asks about that. See `record/why.rs`.
 //!
 //! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
 //! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
@@ -20,25 +20,26 @@
 
 mod limits;
 mod seen;
+mod told;
+mod why;
 
 use crate::about::{About, Description};
-use crate::audit::{Event, Hooks};
+use crate::audit::Hooks;
 use crate::id::{Parts, SessionId, StatementId, ThreadId};
-use crate::interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
-use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
+use crate::interrupt::{Author, Interrupt, Reason};
 use crate::registry::Numbered;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::twin::Twin;
 use crate::values::{Taken, Value, Values};
-use crate::why::{Moment, Notes, Place};
-use crate::word::{NoBegin, Slot, Snapshot, Step, Void, Word};
+use crate::why::{Notes, Place};
+use crate::word::{NoBegin, Slot, Snapshot, Step, Word};
 use limits::Timing;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use told::Slow;
 
-#[path = "record_why.rs"]
-mod why;
+pub(crate) use told::{Accepted, Over};
 pub use why::Probe;
 
 #[derive(Debug)]
@@ -57,75 +58,6 @@ pub(crate) struct Record {
     /// Who hears of what happens to it. Nobody is told under a lock.
     hooks: Arc<Hooks>,
     notes: Notes,
-}
-
-#[derive(Debug, Default)]
-struct Slow {
-    terminate: Option<Box<Terminating>>,
-    cancel: Option<Box<Cancelling>>,
-    /// The receipts are complete.
-    completed: bool,
-    /// Left by the runner before it sleeps.
-    sleep_waker: Option<Waker>,
-    /// Left by the holder; woken when a termination falls due while nobody runs the session.
-    detached_waker: Option<Waker>,
-}
-
-#[derive(Debug)]
-struct Terminating {
-    request: Arc<Request>,
-    /// The request that the session saw last; a stronger one may have come since.
-    seen: Option<Arc<Request>>,
-    /// Whether the audit has heard that it was seen.
-    said: bool,
-    asked: Moment,
-    seen_at: Option<(Place, Moment)>,
-    ticket: Arc<Ticket<Ended>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Cancelling {
-    request: Arc<Request>,
-    seen: bool,
-    asked: Moment,
-    seen_at: Option<(Place, Moment)>,
-    ticket: Arc<Ticket<StatementOver>>,
-}
-
-/// A statement that was told to end is over, and those who wait for that are to be told. It is
-/// the embedder's code that wakes them, so no lock may be held.
-#[must_use]
-pub(crate) struct Over(Option<Box<Cancelling>>);
-
-impl Over {
-    pub(crate) fn complete(self) {
-        if let Some(over) = self.0 {
-            over.ticket.complete(StatementOver { cancelled: over.seen });
-        }
-    }
-}
-
-/// A killer's accepted step.
-pub(crate) struct Accepted<T> {
-    pub(crate) before: Snapshot,
-    pub(crate) thread: Option<ThreadId>,
-    pub(crate) ticket: Arc<Ticket<T>>,
-    waker: Option<Waker>,
-}
-
-impl<T> Accepted<T> {
-    fn woken(mut self) -> Self {
-        self.wake();
-        self
-    }
-
-    /// Wakes whom the step left waiting. To be called with no lock held: a waker is the
-    /// embedder's code.
-    pub(crate) fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
 }
 
 impl Numbered for Record {
@@ -335,12 +267,6 @@ impl Record {
         changes
     }
 
-    /// The receipts of a cancel whose statement this step ended.
-    fn statement_left(&self, step: Step) -> Over {
-        let left = step.before.cancelled() && (!step.after.cancelled() || step.after.ended());
-        Over(if left { self.slow.lock().cancel.take() } else { None })
-    }
-
     /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
     /// says that it must not.
     pub(crate) fn fall_asleep(
@@ -396,173 +322,5 @@ impl Record {
     pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {
         let spent = std::mem::replace(&mut self.slow.lock().detached_waker, waker);
         drop(spent);
-    }
-
-    /// The last step of a session's life but one: `completed` still has to be called, once the
-    /// record is in no registry any more.
-    pub(crate) fn end(&self) -> Step {
-        if Twin::ReceiptsBeforeEnd.is_on() {
-            let now = self.word.load();
-            self.completed(Step { before: now, after: now.end() });
-        }
-        let step = self.word.step(Snapshot::end);
-        self.disarm();
-        step
-    }
-
-    /// Completes all receipts, truthfully.
-    pub(crate) fn completed(&self, step: Step) -> Ended {
-        self.statement_left(step).complete();
-        let mut slow = {
-            let mut slow = self.slow.lock();
-            let spent = std::mem::take(&mut *slow);
-            slow.completed = true;
-            spent
-        };
-        let how = match slow.terminate.as_deref() {
-            Some(t) if t.request.reason == Reason::InternalError => HowEnded::Panicked,
-            Some(Terminating { seen: Some(seen), .. }) => HowEnded::Killed(seen.clone()),
-            _ => HowEnded::Closed,
-        };
-        let ended = Ended { how };
-        if let Some(request) = slow.terminate.as_mut().and_then(|told| told.unsaid()) {
-            self.say_seen(InterruptKind::Terminate, &request);
-        }
-        // Whoever learns from a receipt that it has ended finds it in the audit.
-        self.hooks.emit(&Event::Ended { session: self.id, ended: &ended });
-        if let Some(terminating) = slow.terminate.take() {
-            terminating.ticket.complete(ended.clone());
-        }
-        ended
-    }
-
-    /// For whoever finds that it has ended, and waits until it is in no registry any more.
-    /// `None` where that is so.
-    pub(crate) fn ending(&self, request: Request) -> Option<Arc<Ticket<Ended>>> {
-        let mut slow = self.slow.lock();
-        if slow.completed || Twin::LeaversForgotten.is_on() {
-            return None;
-        }
-        let told = slow.terminate.get_or_insert_with(|| Terminating::new(Arc::new(request)));
-        Some(told.ticket.clone())
-    }
-
-    // The killers' steps.
-
-    pub(crate) fn terminate(
-        &self,
-        when: When,
-        request: Request,
-        only: Option<Slot>,
-    ) -> Result<Accepted<Ended>, Void> {
-        self.terminate_as_seen(when, request, only, None)
-    }
-
-    /// The same, only if the session still does what it did as `seen` was taken.
-    pub(crate) fn terminate_as_seen(
-        &self,
-        when: When,
-        request: Request,
-        only: Option<Slot>,
-        seen: Option<Snapshot>,
-    ) -> Result<Accepted<Ended>, Void> {
-        self.terminate_by(request, |word| match seen {
-            Some(seen) if !word.does_as(seen) && !Twin::RowNotCompared.is_on() => {
-                Err(if word.ended() { Void::Ended } else { Void::Stale })
-            }
-            _ => word.terminate(when, only),
-        })
-    }
-
-    /// `next` is a killer's step; it is taken under `slow`.
-    fn terminate_by(
-        &self,
-        request: Request,
-        next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
-    ) -> Result<Accepted<Ended>, Void> {
-        let mut slow = self.slow.lock();
-        let step = self.word.try_step(next)?;
-        let adds = step.before.terminate_asked() != step.after.terminate_asked();
-        let pending = match slow.terminate.take() {
-            Some(mut told) => {
-                let adds = adds && !Twin::FirstAuthorStays.is_on();
-                if adds {
-                    told.request = Arc::new(request);
-                    told.asked = Moment::now();
-                }
-                if Twin::TicketReplaced.is_on() {
-                    told.ticket = Arc::default();
-                }
-                told
-            }
-            None => Terminating::new(Arc::new(request)),
-        };
-        let ticket = pending.ticket.clone();
-        slow.terminate = Some(pending);
-        let accepted = self.accepted(&slow, step.before, ticket, adds);
-        let accepted = if Twin::WakesUnderLock.is_on() { accepted.woken() } else { accepted };
-        Ok(accepted)
-    }
-
-    pub(crate) fn cancel(
-        &self,
-        named: Option<StatementId>,
-        request: Request,
-        only: Option<Slot>,
-    ) -> Result<Accepted<StatementOver>, Void> {
-        self.cancel_by(request, |word| word.cancel(named, only))
-    }
-
-    fn cancel_by(
-        &self,
-        request: Request,
-        next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
-    ) -> Result<Accepted<StatementOver>, Void> {
-        let mut slow = self.slow.lock();
-        let step = self.word.try_step(next)?;
-        let adds = !step.before.cancelled();
-        let pending = slow.cancel.get_or_insert_with(|| {
-            let (request, asked) = (Arc::new(request), Moment::now());
-            let ticket = Arc::default();
-            Box::new(Cancelling { request, seen: false, asked, seen_at: None, ticket })
-        });
-        let ticket = pending.ticket.clone();
-        Ok(self.accepted(&slow, step.before, ticket, adds))
-    }
-
-    fn accepted<T>(
-        &self,
-        slow: &Slow,
-        before: Snapshot,
-        ticket: Arc<Ticket<T>>,
-        adds: bool,
-    ) -> Accepted<T> {
-        let now = self.word.load();
-        let waker = if adds && now.wants_waking() {
-            if now.slot().is_none() {
-                slow.detached_waker.clone()
-            } else {
-                slow.sleep_waker.clone()
-            }
-        } else {
-            None
-        };
-        Accepted { before, thread: self.thread_in(before), ticket, waker }
-    }
-
-    /// The session cannot go on.
-    pub(crate) fn fail(&self, reason: Reason) {
-        let mut slow = self.slow.lock();
-        let request = Arc::new(Request::new(Author::system(), reason, None));
-        match &mut slow.terminate {
-            Some(told) => told.request = request,
-            None => {
-                let mut told = Terminating::new(request.clone());
-                told.seen = Some(request);
-                slow.terminate = Some(told);
-            }
-        }
-        // Refused only where it has ended already.
-        let _ = self.word.try_step(|word| word.terminate(When::Immediate, None));
     }
 }

@@ -1,15 +1,23 @@
 //! What happens, as `tracing` events and as `metrics`.
 
 use crate::audit::Event;
+use crate::interrupt::InterruptKind;
 #[cfg(feature = "metrics")]
-pub(crate) use figures::count;
+pub(crate) use figures::{count, gap};
 #[cfg(feature = "tracing")]
 pub(crate) use spoken::trace;
 
+fn name(kind: InterruptKind) -> &'static str {
+    match kind {
+        InterruptKind::Cancel => "cancel",
+        InterruptKind::Terminate => "terminate",
+    }
+}
+
 #[cfg(feature = "tracing")]
 mod spoken {
-    use super::Event;
-    use crate::interrupt::{Author, InterruptKind};
+    use super::{Event, name};
+    use crate::interrupt::Author;
     use crate::kill::{Refused, Target};
     use crate::outcome::HowEnded;
     use tracing::{debug, info, warn};
@@ -28,13 +36,6 @@ mod spoken {
                 user: author.user.as_deref(),
                 address: author.address.as_deref(),
             }
-        }
-    }
-
-    fn name(kind: InterruptKind) -> &'static str {
-        match kind {
-            InterruptKind::Cancel => "cancel",
-            InterruptKind::Terminate => "terminate",
         }
     }
 
@@ -102,6 +103,14 @@ mod spoken {
                 seconds = request.age().as_secs_f64(),
                 "request seen"
             ),
+            Event::StatementOver { session, request, over } => info!(
+                target: "safepoint",
+                session = session.get(),
+                cancelled = over.cancelled,
+                reason = ?request.reason,
+                seconds = request.age().as_secs_f64(),
+                "statement over"
+            ),
             Event::LimitHit { session, reason } => info!(
                 target: "safepoint",
                 session = session.get(),
@@ -129,12 +138,13 @@ mod spoken {
 
 #[cfg(feature = "metrics")]
 mod figures {
-    use super::Event;
-    use crate::interrupt::InterruptKind;
+    use super::{Event, name};
+    use crate::interrupt::{InterruptKind, Request};
     use crate::kill::{Doing, Refused};
     use crate::manager::SessionManager;
     use crate::outcome::HowEnded;
     use metrics::{counter, gauge, histogram};
+    use std::time::Duration;
 
     pub(crate) fn count(event: &Event<'_>) {
         match *event {
@@ -144,7 +154,7 @@ mod figures {
             Event::Ended { ended, .. } => {
                 let how = match &ended.how {
                     HowEnded::Killed(request) => {
-                        histogram!("safepoint_kill_to_end_seconds").record(request.age());
+                        has_ended(InterruptKind::Terminate, request);
                         "killed"
                     }
                     HowEnded::Panicked => "panicked",
@@ -152,16 +162,28 @@ mod figures {
                 };
                 counter!("safepoint_sessions_ended_total", "how" => how).increment(1);
             }
+            Event::StatementOver { request, over, .. } => {
+                if over.cancelled {
+                    has_ended(InterruptKind::Cancel, request);
+                }
+            }
             Event::Opened { .. } => counter!("safepoint_sessions_opened_total").increment(1),
             Event::LimitHit { .. } => counter!("safepoint_limits_hit_total").increment(1),
         }
     }
 
+    /// A safe point has answered a probe, so long after it.
+    pub(crate) fn gap(length: Duration) {
+        histogram!("safepoint_gap_seconds").record(length);
+    }
+
+    fn has_ended(kind: InterruptKind, request: &Request) {
+        let kind = name(kind);
+        histogram!("safepoint_kill_to_end_seconds", "kind" => kind).record(request.age());
+    }
+
     fn kill(kind: InterruptKind, outcome: &'static str) {
-        let kind = match kind {
-            InterruptKind::Cancel => "cancel",
-            InterruptKind::Terminate => "terminate",
-        };
+        let kind = name(kind);
         counter!("safepoint_kills_total", "kind" => kind, "outcome" => outcome).increment(1);
     }
 

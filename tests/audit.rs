@@ -31,6 +31,9 @@ fn manager(model: ThreadModel) -> (SessionManager, Heard) {
                     format!("refused {author}: {}", refused.sqlstate())
                 }
                 Event::Seen { kind, .. } => format!("{kind:?} seen"),
+                Event::StatementOver { over, request, .. } => {
+                    format!("over {} {}", over.cancelled, request.text.as_deref().unwrap_or("-"))
+                }
                 Event::Ended { ended, .. } => format!("ended {}", name(&ended.how)),
                 Event::LimitHit { reason, .. } => format!("limit {reason:?}"),
                 other => panic!("{other:?}"),
@@ -69,6 +72,7 @@ fn the_audit_hears_all_of_it_in_order() {
         assert_cancelled(&statement.check().unwrap_err());
         assert_eq!(take(&heard), ["Cancel seen"], "once");
         drop(statement);
+        assert_eq!(take(&heard), ["over true too slow"]);
 
         manager.terminate(id, Terminate::new(When::Immediate, user("bob"))).unwrap_err();
         assert_eq!(take(&heard), ["refused bob: 42501"]);
@@ -197,6 +201,6 @@ fn the_audit_hears_of_a_limit() {
         let interrupt = statement.sleep(common::LONG).unwrap_err();
         assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
         drop(statement);
-        assert_eq!(take(&heard), ["opened ann", "limit StatementTimeout", "Cancel seen"]);
+        assert_eq!(take(&heard), ["opened ann", "limit StatementTimeout", "Cancel seen", "over true -"]);
     }
 }

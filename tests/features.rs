@@ -154,14 +154,15 @@ mod traced {
 
 #[cfg(feature = "metrics")]
 mod measured {
-    use crate::common::{Desk, MODELS, kill_now, of, user};
+    use crate::common::{Desk, MODELS, eventually, kill_now, of, thread_for, user};
     use metrics::{
         Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
         Recorder, SharedString, Unit,
     };
-    use safepoint::{SessionManager, Sweep, Terminate, When};
+    use safepoint::{Cancel, Probe, SessionManager, Sweep, Terminate, When};
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex, PoisonError};
+    use std::time::Duration;
 
     type Figures = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
 
@@ -235,6 +236,41 @@ mod measured {
     }
 
     #[test]
+    fn cancels_and_gaps() {
+        for model in MODELS {
+            let books = Books::default();
+            let figures = books.0.clone();
+            metrics::with_local_recorder(&books, || {
+                let manager = SessionManager::new(model);
+                let mut session = manager.open(of("ann")).unwrap();
+                let (id, thread) = (session.id(), thread_for(&manager, &session));
+                let mut attached = session.attach(&thread).unwrap();
+                let statement = attached.begin().unwrap();
+                assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+                statement.check().unwrap();
+                statement.check().unwrap();
+                // A wait is a safe point as well.
+                assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+                statement.sleep(Duration::ZERO).unwrap();
+                manager.cancel(id, Cancel::running(user("ann"))).unwrap();
+                statement.check().unwrap_err();
+                drop(statement);
+                let statement = attached.begin().unwrap();
+                manager.cancel(id, Cancel::running(user("ann"))).unwrap();
+                drop(statement);
+            });
+            let figures = std::mem::take(&mut *figures.lock().unwrap());
+            let of = |name: &str| figures.get(name).map(Vec::as_slice).unwrap_or_default();
+            let in_order = |times: &[f64]| times.iter().all(|time| (0.0..30.0).contains(time));
+            let gaps = of("safepoint_gap_seconds");
+            assert!(gaps.len() == 2 && in_order(gaps), "{gaps:?}");
+            // One that finished first was not killed.
+            let times = of("safepoint_kill_to_end_seconds kind=cancel");
+            assert!(times.len() == 1 && in_order(times), "{times:?}");
+        }
+    }
+
+    #[test]
     fn sessions_kills_and_times() {
         for model in MODELS {
             let books = Books::default();
@@ -259,8 +295,59 @@ mod measured {
             assert_eq!(of("safepoint_kills_total kind=terminate outcome=seen"), [1.0, 1.0]);
             assert_eq!(of("safepoint_kills_total kind=terminate outcome=not permitted"), [1.0]);
             assert_eq!(of("safepoint_sessions_ended_total how=killed"), [1.0, 1.0]);
-            let times = of("safepoint_kill_to_end_seconds");
+            let times = of("safepoint_kill_to_end_seconds kind=terminate");
             assert!(times.len() == 2 && times.iter().all(|time| (0.0..30.0).contains(time)));
         }
+    }
+
+    /// A client that keeps its worker until it is let go.
+    #[cfg(target_os = "linux")]
+    struct Stuck {
+        socket: std::os::unix::net::UnixStream,
+        release: crossbeam_channel::Receiver<()>,
+    }
+
+    #[cfg(target_os = "linux")]
+    impl std::os::fd::AsFd for Stuck {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.socket.as_fd()
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    impl safepoint::pool::Client for Stuck {
+        fn ready(
+            &mut self,
+            _: &mut safepoint::Attached<'_>,
+        ) -> Result<safepoint::pool::Next, safepoint::Interrupt> {
+            let _ = self.release.recv();
+            Ok(safepoint::pool::Next::Close)
+        }
+
+        fn end(&mut self, _: &safepoint::Session, _: safepoint::pool::End) {}
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn sessions_in_the_queue() {
+        use safepoint::pool::{Config, Pool};
+        let manager = SessionManager::new(safepoint::ThreadModel::Pool);
+        let pool = Pool::start(manager.clone(), &Config::new(1).max_workers(1)).unwrap();
+        let (let_go, release) = crossbeam_channel::bounded::<()>(0);
+        let far_ends = [(); 3].map(|()| {
+            let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+            std::io::Write::write_all(&mut far, b"!").unwrap();
+            let client = Stuck { socket: near, release: release.clone() };
+            pool.serve(manager.open(of("ann")).unwrap(), client).unwrap();
+            far
+        });
+        eventually("two wait", || pool.status()[0].queued == 2);
+        let books = Books::default();
+        let figures = books.0.clone();
+        metrics::with_local_recorder(&books, || pool.record_queues());
+        let figures = std::mem::take(&mut *figures.lock().unwrap());
+        assert_eq!(figures["safepoint_queue_length group=0"], [2.0]);
+        assert_eq!(figures["safepoint_workers group=0"], [1.0]);
+        drop((let_go, far_ends));
     }
 }

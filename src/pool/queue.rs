@@ -11,8 +11,10 @@
 //! is idle, the listener (`listener.rs`) moves what turns ready into the queue, where the order
 //! below holds, and sees to it that there are more places where nobody gets anything done.
 
+mod lanes;
+
 use super::seat::Seat;
-use super::{Client, FIRST_IN_A_ROW, LANE_DELAY, Priority};
+use super::{Client, FIRST_IN_A_ROW, Priority};
 use crate::sync::{Condvar, Mutex, now};
 use crate::twin::Twin;
 use std::collections::VecDeque;
@@ -412,71 +414,6 @@ impl<C: Client> Queue<C> {
     pub(super) fn passes_on(&self) -> bool {
         let jobs = self.jobs.lock();
         (jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed
-    }
-
-    // The emergency lane.
-
-    /// Sees to it that a lane looks at who has waited for long enough.
-    fn call_lane(&self, jobs: &Jobs<C>, now: Instant) {
-        let waits = |job: &Job<C>| !job.looked_at && job.since + LANE_DELAY <= now;
-        if jobs.first.iter().any(waits) {
-            self.for_lanes.notify_one();
-        }
-    }
-
-    /// The next session for a lane to look at: one that has waited for long enough. `None`
-    /// once the queue is closed, or where this lane is one too many.
-    pub(super) fn pop_for_lane(&self) -> Option<Job<C>> {
-        let mut jobs = self.jobs.lock();
-        jobs.idle_lanes += 1;
-        let retire = now() + PATIENCE;
-        let job = loop {
-            if jobs.closed {
-                break None;
-            }
-            let waiting = jobs.first.iter().position(|job| !job.looked_at);
-            match waiting.map(|at| (at, jobs.first[at].since + LANE_DELAY)) {
-                Some((at, due)) if due <= now() => break jobs.first.remove(at),
-                Some((_, due)) => {
-                    self.for_lanes.wait_until(&mut jobs, due);
-                }
-                None if now() < retire => {
-                    self.for_lanes.wait_until(&mut jobs, retire);
-                }
-                None if jobs.idle_lanes > 1 => break None,
-                None => self.for_lanes.wait(&mut jobs),
-            }
-        };
-        jobs.idle_lanes -= 1;
-        if job.is_none() {
-            jobs.counts.lanes -= 1;
-        }
-        job
-    }
-
-    /// The lane leaves this one to the workers.
-    pub(super) fn push_back_from_lane(&self, job: Job<C>) -> Call {
-        let mut jobs = self.jobs.lock();
-        jobs.first.push_front(Job { looked_at: true, ..job });
-        self.call_worker(&mut jobs)
-    }
-
-    /// Whether another lane thread is wanted: then it counts from now on.
-    pub(super) fn wants_lane(&self, max: usize) -> bool {
-        let mut jobs = self.jobs.lock();
-        let wanted = jobs.idle_lanes == 0 && jobs.counts.lanes < max && !jobs.closed;
-        if wanted {
-            jobs.counts.lanes += 1;
-            jobs.threads += 1;
-        }
-        wanted
-    }
-
-    /// A lane thread that was wanted could not be started.
-    pub(super) fn lane_failed(&self) {
-        let mut jobs = self.jobs.lock();
-        jobs.counts.lanes -= 1;
-        jobs.threads -= 1;
     }
 
     // The end.

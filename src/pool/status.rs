@@ -129,3 +129,18 @@ impl<C: Client> Group<C> {
         }
     }
 }
+
+#[cfg(feature = "metrics")]
+impl<C: Client> super::Pool<C> {
+    /// Sets the gauges `safepoint_queue_length`, sessions that wait for a worker, and
+    /// `safepoint_workers`, both by `group`. Call it as the figures are collected.
+    pub fn record_queues(&self) {
+        for group in &self.groups {
+            let counts = group.queue.counts();
+            let number = group.number.to_string();
+            let label = || ("group", number.clone());
+            metrics::gauge!("safepoint_queue_length", &[label()]).set(counts.queued as f64);
+            metrics::gauge!("safepoint_workers", &[label()]).set(counts.workers as f64);
+        }
+    }
+}

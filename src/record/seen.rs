@@ -1,6 +1,7 @@
 //! What is due, and who hears that the session has seen it.
 
-use super::{Record, Slow, Terminating};
+use super::Record;
+use super::told::{Slow, Terminating};
 use crate::audit::Event;
 use crate::interrupt::{Interrupt, InterruptKind, Request};
 use crate::why::{Moment, Place};

@@ -6,7 +6,8 @@
 //! the lock, finds the time of the very probe that waits. Going to sleep or off the thread clears
 //! it without the lock: the next probe then finds it clear, and begins anew.
 
-use super::{Record, Slow};
+use super::Record;
+use super::told::Slow;
 use crate::interrupt::{InterruptKind, When};
 use crate::why::{Moment, Noted, PendingInterrupt, Place, Spot, Stretch, WhyNotYet, Within};
 use crate::word::Snapshot;
@@ -53,9 +54,8 @@ impl Record {
     /// A safe point that takes the cold path.
     pub(super) fn answer_probe(&self, at: Place) {
         if self.word.load().probed() {
-            self.notes.change(|noted| {
+            self.note_passed(at, || {
                 self.word.step(Snapshot::passed);
-                noted.passed = Some((at, Moment::now()));
             });
         }
     }
@@ -63,7 +63,21 @@ impl Record {
     /// A step that is a safe point has cleared the probe.
     #[cold]
     pub(super) fn passed(&self, at: Place) {
-        self.notes.change(|noted| noted.passed = Some((at, Moment::now())));
+        self.note_passed(at, || {});
+    }
+
+    fn note_passed(&self, at: Place, clear: impl FnOnce()) {
+        let asked = self.notes.change(|noted| {
+            clear();
+            noted.passed = Some((at, Moment::now()));
+            noted.asked
+        });
+        #[cfg(feature = "metrics")]
+        if let Some(asked) = asked {
+            crate::telemetry::gap(asked.elapsed());
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = asked;
     }
 
     pub(crate) fn within(&self, what: Stretch, at: Place) -> Within<'_> {

@@ -1,0 +1,71 @@
+//! Who waits for the emergency lane, and how many threads it has.
+
+use super::{Call, Job, Jobs, PATIENCE, Queue};
+use crate::pool::{Client, LANE_DELAY};
+use crate::sync::now;
+use std::time::Instant;
+
+impl<C: Client> Queue<C> {
+    /// Sees to it that a lane looks at who has waited for long enough.
+    pub(super) fn call_lane(&self, jobs: &Jobs<C>, now: Instant) {
+        let waits = |job: &Job<C>| !job.looked_at && job.since + LANE_DELAY <= now;
+        if jobs.first.iter().any(waits) {
+            self.for_lanes.notify_one();
+        }
+    }
+
+    /// The next session for a lane to look at: one that has waited for long enough. `None`
+    /// once the queue is closed, or where this lane is one too many.
+    pub(in crate::pool) fn pop_for_lane(&self) -> Option<Job<C>> {
+        let mut jobs = self.jobs.lock();
+        jobs.idle_lanes += 1;
+        let retire = now() + PATIENCE;
+        let job = loop {
+            if jobs.closed {
+                break None;
+            }
+            let waiting = jobs.first.iter().position(|job| !job.looked_at);
+            match waiting.map(|at| (at, jobs.first[at].since + LANE_DELAY)) {
+                Some((at, due)) if due <= now() => break jobs.first.remove(at),
+                Some((_, due)) => {
+                    self.for_lanes.wait_until(&mut jobs, due);
+                }
+                None if now() < retire => {
+                    self.for_lanes.wait_until(&mut jobs, retire);
+                }
+                None if jobs.idle_lanes > 1 => break None,
+                None => self.for_lanes.wait(&mut jobs),
+            }
+        };
+        jobs.idle_lanes -= 1;
+        if job.is_none() {
+            jobs.counts.lanes -= 1;
+        }
+        job
+    }
+
+    /// The lane leaves this one to the workers.
+    pub(in crate::pool) fn push_back_from_lane(&self, job: Job<C>) -> Call {
+        let mut jobs = self.jobs.lock();
+        jobs.first.push_front(Job { looked_at: true, ..job });
+        self.call_worker(&mut jobs)
+    }
+
+    /// Whether another lane thread is wanted: then it counts from now on.
+    pub(in crate::pool) fn wants_lane(&self, max: usize) -> bool {
+        let mut jobs = self.jobs.lock();
+        let wanted = jobs.idle_lanes == 0 && jobs.counts.lanes < max && !jobs.closed;
+        if wanted {
+            jobs.counts.lanes += 1;
+            jobs.threads += 1;
+        }
+        wanted
+    }
+
+    /// A lane thread that was wanted could not be started.
+    pub(in crate::pool) fn lane_failed(&self) {
+        let mut jobs = self.jobs.lock();
+        jobs.counts.lanes -= 1;
+        jobs.threads -= 1;
+    }
+}
