@@ -96,15 +96,24 @@ pub fn execute(
     command: Command,
     author: Author,
 ) -> Result<Answer, SqlError> {
-    let target = resolve(manager, command.thread, command.session)?;
-    let receipt = manager
-        .terminate(target, Terminate::new(command.when, author))
-        .map_err(|refused| known_thread(manager, refused))?;
-    let notice = notice(&receipt, command.when);
+    let Command { thread, session, when } = command;
+    let receipt = terminate(manager, thread, session, Terminate::new(when, author))?;
+    let notice = notice(&receipt, when);
     Ok(Answer { receipt, notice })
 }
 
-/// What the function `pg_terminate_session(thread_id, session_id)` does.
+fn terminate(
+    manager: &SessionManager,
+    thread: u64,
+    session: SessionId,
+    request: Terminate,
+) -> Result<Receipt<Ended>, SqlError> {
+    let target = resolve(manager, thread, session)?;
+    manager.terminate(target, request).map_err(|refused| known_thread(manager, refused))
+}
+
+/// What the function `pg_terminate_session(thread_id, session_id)` does. A server may let its
+/// author say why, in a third argument: `text`.
 ///
 /// # Errors
 /// [`SqlError`] says why it was refused; then nothing has been done.
@@ -113,14 +122,20 @@ pub fn terminate_session(
     thread: i64,
     session: i64,
     author: Author,
+    text: Option<&str>,
 ) -> Result<Receipt<Ended>, SqlError> {
     let (thread, session) = numbers(thread, session)?;
-    let command = Command { thread, session, when: When::Immediate };
-    execute(manager, command, author).map(|answer| answer.receipt)
+    let request = Terminate::new(When::Immediate, author);
+    let request = match text {
+        Some(text) => request.text(text),
+        None => request,
+    };
+    terminate(manager, thread, session, request)
 }
 
 /// What the function `pg_cancel_session(thread_id, session_id)` does: it cancels whatever
-/// statement runs in that session at this moment, or its command that is queued.
+/// statement runs in that session at this moment, or its command that is queued. `text`: as in
+/// [`terminate_session`].
 ///
 /// # Errors
 /// [`SqlError`] says why it was refused; then nothing has been done.
@@ -129,6 +144,7 @@ pub fn cancel_session(
     thread: i64,
     session: i64,
     author: Author,
+    text: Option<&str>,
 ) -> Result<Receipt<StatementOver>, SqlError> {
     let (thread, session) = numbers(thread, session)?;
     let target = resolve(manager, thread, session)?;
@@ -136,6 +152,10 @@ pub fn cancel_session(
     let cancel = match named {
         Some(statement) => Cancel::statement(statement, author),
         None => Cancel::running(author),
+    };
+    let cancel = match text {
+        Some(text) => cancel.text(text),
+        None => cancel,
     };
     manager.cancel(target, cancel).map_err(|refused| known_thread(manager, refused))
 }

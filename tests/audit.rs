@@ -201,6 +201,9 @@ fn the_audit_hears_of_a_limit() {
         let interrupt = statement.sleep(common::LONG).unwrap_err();
         assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
         drop(statement);
-        assert_eq!(take(&heard), ["opened ann", "limit StatementTimeout", "Cancel seen", "over true -"]);
+        assert_eq!(
+            take(&heard),
+            ["opened ann", "limit StatementTimeout", "Cancel seen", "over true -"]
+        );
     }
 }

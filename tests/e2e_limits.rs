@@ -3,7 +3,7 @@
 
 mod server_common;
 
-use server_common::{Fields, MODELS, Server, Wire};
+use server_common::{Fields, MODELS, Server, Wire, until_runs, wait_until};
 
 fn each_model(test: impl Fn(&Server)) {
     for model in MODELS {
@@ -43,6 +43,28 @@ fn a_statement_runs_out_of_time_and_its_session_lives_on() {
         client.ok("select pg_sleep(0.7)");
         assert_eq!(client.session(), session);
     });
+}
+
+/// The one worker is taken, by code that nobody can end. What waits for it runs out of time
+/// there, and says so as soon as there is a worker to say it.
+#[test]
+fn the_time_in_the_queue_counts() {
+    let server = Server::start("on", &["--workers", "1", "--test-functions"]);
+    let (mut admin, mut busy, mut client) =
+        (server.admin(), server.user("bob"), server.user("ann"));
+    client.ok("set statement_timeout = 300");
+    let (busy_id, id) = (busy.session(), client.session());
+    busy.start("select safepoint_test_stall(2000)");
+    until_runs(&mut admin, busy_id, "stall");
+    client.start("select 1");
+    let state = format!("select state from pg_stat_activity where sessionid = {id}");
+    wait_until("it is queued", || admin.ok(&state).value() == "queued");
+    let answer = client.finish();
+    let text = "canceling statement due to statement timeout";
+    answer.error().expect("ERROR", "57014", text);
+    assert!(answer.rows.is_empty());
+    assert_eq!(client.ok("select 2").value(), "2");
+    busy.finish();
 }
 
 #[test]

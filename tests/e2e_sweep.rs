@@ -76,6 +76,38 @@ fn select_from_pg_stat_activity_while_rows_come_and_go() {
     }
 }
 
+/// The third argument is what the author has to say.
+#[test]
+fn the_target_is_told_why() {
+    for model in MODELS {
+        let server = Server::start(model, &["--workers", "2"]);
+        let (mut omm, mut ann) = (server.admin(), server.user("ann"));
+        let session = ann.session();
+        let thread = if model == "on" { 0 } else { session };
+        ann.start("select pg_sleep(3600)");
+        server_common::until_runs(&mut omm, session, "pg_sleep");
+        let said = "It is \"too slow\".";
+        let cancel = format!("select pg_cancel_session({thread}, {session}, '{said}')");
+        assert_eq!(omm.ok(&cancel).value(), "t");
+        let answer = ann.finish();
+        answer.error().expect("ERROR", "57014", server_common::CANCELLED);
+        let detail = answer.error().detail();
+        assert!(detail.starts_with("Requested by user \"omm\" in session "), "{detail}");
+        assert!(detail.ends_with(said), "{detail}");
+        let end = format!("select pg_terminate_session({thread}, {session}, 'Go home.')");
+        assert_eq!(omm.ok(&end).value(), "t");
+        let error = ann.expect_killed();
+        assert!(error.detail().ends_with("Go home."), "{error:?}");
+        // Without anything to say.
+        let mut bob = server.user("bob");
+        let session = bob.session();
+        let thread = if model == "on" { 0 } else { session };
+        let end = format!("select pg_terminate_session({thread}, {session}, NULL)");
+        assert_eq!(omm.ok(&end).value(), "t");
+        bob.expect_killed();
+    }
+}
+
 #[test]
 fn owners_and_signallers() {
     for model in MODELS {

@@ -94,20 +94,24 @@ pub(crate) fn define(
     define.function("safepoint_activity", 0, move |_, _| Ok(activity::snapshot(&at, &author())))?;
     let at = shared.clone();
     define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at)))?;
-    let at = shared.clone();
-    define.function("pg_terminate_session", 2, move |call, left| {
-        let author = author();
-        answer(call, left, |thread, session| {
-            sql::terminate_session(&at.manager, thread, session, author).map(drop)
-        })
-    })?;
-    let at = shared.clone();
-    define.function("pg_cancel_session", 2, move |call, left| {
-        let author = author();
-        answer(call, left, |thread, session| {
-            sql::cancel_session(&at.manager, thread, session, author).map(drop)
-        })
-    })?;
+    // The third argument, if there is one, is what the author has to say to the target.
+    for arguments in [2, 3] {
+        let at = shared.clone();
+        define.function("pg_terminate_session", arguments, move |call, left| {
+            let (author, why) = (author(), text(call, 2));
+            answer(call, left, |thread, session| {
+                sql::terminate_session(&at.manager, thread, session, author, why.as_deref())
+                    .map(drop)
+            })
+        })?;
+        let at = shared.clone();
+        define.function("pg_cancel_session", arguments, move |call, left| {
+            let (author, why) = (author(), text(call, 2));
+            answer(call, left, |thread, session| {
+                sql::cancel_session(&at.manager, thread, session, author, why.as_deref()).map(drop)
+            })
+        })?;
+    }
     let at = shared.clone();
     define.function("pg_cancel_backend", 1, move |call, left| {
         let Number::Int(pid) = number(call, 0)? else { return Ok(None) };
@@ -200,6 +204,11 @@ fn number(call: &Context<'_>, at: usize) -> rusqlite::Result<Number> {
     number.map_err(|_| {
         Error::UserFunctionError(format!("invalid input syntax for a number: \"{text}\"").into())
     })
+}
+
+/// An argument that may be left out, or NULL.
+fn text(call: &Context<'_>, at: usize) -> Option<String> {
+    if at < call.len() { call.get(at).ok() } else { None }
 }
 
 fn author() -> Author {
