@@ -4,63 +4,10 @@
 
 mod server_common;
 
-use rexpect::session::{PtySession, spawn_command};
-use server_common::{CANCELLED, DEADLINE, ENDLESS, MODELS, Server, TOLD, binary, is_installed};
+use server_common::psql::Psql;
+use server_common::{CANCELLED, ENDLESS, MODELS, Server, TOLD, binary, is_installed};
 use server_common::{run, until_gone, until_runs};
 use std::process::Command;
-
-const PROMPT: &str = "ready> ";
-
-/// A `psql` that a person sits at.
-struct Psql(PtySession);
-
-impl Psql {
-    /// The terminal does not repeat what is typed.
-    fn start(server: &Server, user: &str, application: &str) -> Psql {
-        let mut command = Command::new("psql");
-        // Without a file of the person's own, a line editor, or a pager.
-        command.args(["-X", "-n", "-P", "pager=off", "-v", &format!("PROMPT1={PROMPT}")]);
-        command.args(["-h", "127.0.0.1", "-p", &server.port(), "-U", user, "-d", "postgres"]);
-        command.env("PGAPPNAME", application).env("TERM", "dumb").env("LC_ALL", "C");
-        let limit = DEADLINE.as_millis().try_into().expect("short enough");
-        let mut psql = Psql(spawn_command(command, Some(limit)).expect("psql starts"));
-        psql.answer();
-        psql
-    }
-
-    /// What it says up to its next prompt.
-    #[track_caller]
-    fn answer(&mut self) -> String {
-        self.0.exp_string(PROMPT).unwrap_or_else(|e| panic!("no prompt: {e}")).replace('\r', "")
-    }
-
-    fn start_line(&mut self, line: &str) {
-        self.0.send_line(line).expect("psql reads");
-    }
-
-    #[track_caller]
-    fn line(&mut self, line: &str) -> String {
-        self.start_line(line);
-        self.answer()
-    }
-
-    /// The cells of the rows of a table.
-    #[track_caller]
-    fn rows(&mut self, line: &str) -> Vec<Vec<String>> {
-        let answer = self.line(line);
-        let (_, body) = answer.split_once("-\n").unwrap_or_else(|| panic!("no table: {answer}"));
-        let body: Vec<_> = body.lines().take_while(|line| !line.starts_with('(')).collect();
-        let cells = |line: &&str| line.split('|').map(|cell| cell.trim().to_string()).collect();
-        let rows: Vec<Vec<String>> = body.iter().map(cells).collect();
-        assert!(answer.contains(&format!("({} row", rows.len())), "{answer}");
-        rows
-    }
-
-    #[track_caller]
-    fn session(&mut self) -> i64 {
-        self.rows("select pg_current_sessid();")[0][0].parse().expect("a session id")
-    }
-}
 
 #[test]
 fn the_reference_page() {
@@ -151,7 +98,7 @@ fn control_c_ends_the_statement_and_not_the_session() {
         for statement in ["select pg_sleep(3600)", ENDLESS] {
             psql.start_line(&format!("{statement};"));
             until_runs(&mut watch, session, statement);
-            psql.0.send_control('c').expect("psql reads");
+            psql.control_c();
             let answer = psql.answer();
             assert!(answer.contains(&format!("ERROR:  {CANCELLED}\n")), "{answer}");
             assert_eq!(psql.session(), session, "the session goes on");

@@ -5,6 +5,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod binary;
+#[cfg(unix)]
+pub(crate) mod psql;
 mod wire;
 
 pub(crate) use binary::{binary, built};
