@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 ///
 /// When one runs out the session is told at its next safe point, as by a kill, and woken if it
 /// waits: within a few milliseconds on a machine that is not overloaded. Each has the text and
-/// the SQLSTATE that PostgreSQL has for it; see [`Reason`](crate::Reason).
+/// the SQLSTATE that PostgreSQL has for it; see [`Reason`](crate::Reason). All of a manager's
+/// limits have one thread, which calls the wakers of those who wait: one that takes its time holds
+/// up the limits after it.
 ///
 /// ```
 /// use safepoint::{Description, Limits, SessionManager, ThreadModel};
