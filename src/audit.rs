@@ -5,6 +5,7 @@ use crate::id::SessionId;
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::kill::{Found, Refused, Target};
 use crate::outcome::{Ended, StatementOver};
+use crate::why::Stalled;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -67,6 +68,12 @@ pub enum Event<'a> {
         session: SessionId,
         /// Which limit.
         reason: Reason,
+    },
+    /// A session has gone for longer than a [watchdog](crate::Watchdog)'s limit without a safe
+    /// point.
+    Stalled {
+        /// Which, for how long, and where it was last.
+        stalled: &'a Stalled,
     },
     /// A session has ended. Its receipts are complete a moment later.
     Ended {

@@ -111,6 +111,17 @@ mod spoken {
                 seconds = request.age().as_secs_f64(),
                 "statement over"
             ),
+            Event::Stalled { stalled } => warn!(
+                target: "safepoint",
+                session = stalled.session.get(),
+                thread = stalled.thread.map(|thread| thread.get()),
+                seconds = stalled.at_least.as_secs_f64(),
+                last = stalled.last.map(tracing::field::display),
+                hold_off = stalled.hold_off.map(tracing::field::display),
+                wait = stalled.wait.map(tracing::field::display),
+                text = stalled.text.as_str(),
+                "no safe point"
+            ),
             Event::LimitHit { session, reason } => info!(
                 target: "safepoint",
                 session = session.get(),
@@ -168,6 +179,7 @@ mod figures {
                 }
             }
             Event::Opened { .. } => counter!("safepoint_sessions_opened_total").increment(1),
+            Event::Stalled { .. } => counter!("safepoint_stalls_total").increment(1),
             Event::LimitHit { .. } => counter!("safepoint_limits_hit_total").increment(1),
         }
     }

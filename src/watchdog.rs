@@ -1,59 +1,25 @@
 //! Finds sessions that run on and on without a safe point.
 
-use crate::id::{SessionId, ThreadId};
+use crate::activity::SessionRow;
+use crate::audit::Event;
+use crate::id::SessionId;
 use crate::manager::SessionManager;
 use crate::record::Probe;
-use crate::why::{HeldOff, Spot};
+use crate::registry::Cursor;
+use crate::thread::ThreadModel;
+use crate::why::Stalled;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use std::collections::HashSet;
-use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// A session that has gone longer than the limit without a safe point.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stalled {
-    /// The session.
-    pub session: SessionId,
-    /// The thread that runs it; `None` where it has left that by now.
-    pub thread: Option<ThreadId>,
-    /// It has passed no safe point for so long at least.
-    pub at_least: Duration,
-    /// The last safe point that was noted. One is noted for each time that the watchdog asks, so
-    /// it may have passed later ones.
-    pub last: Option<Spot>,
-    /// The hold-off that is in force.
-    pub hold_off: Option<HeldOff>,
-    /// The wait that it is in, if that can't be interrupted.
-    pub wait: Option<Spot>,
-    /// The text of the statement that runs, or ran last.
-    pub text: String,
-}
-
-impl fmt::Display for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stalled { session, at_least, last, .. } = self;
-        write!(f, "session {session} passed no safe point for {} ms", at_least.as_millis())?;
-        if let Some(last) = last {
-            write!(f, ", the last one known at {last}")?;
-        }
-        if let Some(held) = &self.hold_off {
-            write!(f, ", held off by {held}")?;
-        }
-        if let Some(wait) = &self.wait {
-            write!(f, ", in a wait at {wait}")?;
-        }
-        write!(f, ": {}", self.text)
-    }
-}
-
 /// Watches all sessions of a manager, from a registered thread of its own, until it is dropped.
 ///
 /// It probes each session that runs, twice in each limit; a session that has left a probe
-/// unanswered for the limit is reported, once for each such stretch. Sessions that are idle or
+/// unanswered for the limit is reported, once for each such stretch: to the manager's audit, as
+/// [`Event::Stalled`], and to whoever started the watchdog. Sessions that are idle or
 /// queued, or in a wait that an interrupt ends, need no safe point. One that is not given a
 /// processor is reported too: take a limit longer than that may last.
 #[derive(Debug)]
@@ -105,24 +71,29 @@ fn look(
     reported: &mut HashSet<SessionId>,
     report: &mut impl FnMut(Stalled),
 ) {
-    let mut still = HashSet::new();
-    for row in manager.sessions() {
-        let session = row.session;
-        let Some(Probe::Unanswered { since, last }) = manager.probe(session) else { continue };
-        if since < limit {
-            continue;
-        }
-        still.insert(session);
-        if !reported.contains(&session) {
-            report(Stalled {
-                session,
-                thread: row.thread,
-                at_least: since,
-                last,
-                hold_off: row.hold_off,
-                wait: row.wait,
-                text: row.text,
-            });
+    let home = &manager.0.home;
+    let (mut still, mut cursor, mut batch) = (HashSet::new(), Cursor::default(), Vec::new());
+    while home.sessions.next_batch(&mut cursor, &mut batch) {
+        for record in batch.drain(..) {
+            let Probe::Unanswered { since, last } = record.probe() else { continue };
+            if since < limit {
+                continue;
+            }
+            still.insert(record.id());
+            if !reported.contains(&record.id()) {
+                let row = SessionRow::of(&record, home.model == ThreadModel::PerSession);
+                let stalled = Stalled {
+                    session: row.session,
+                    thread: row.thread,
+                    at_least: since,
+                    last,
+                    hold_off: row.hold_off,
+                    wait: row.wait,
+                    text: row.text,
+                };
+                home.hooks.emit(&Event::Stalled { stalled: &stalled });
+                report(stalled);
+            }
         }
     }
     *reported = still;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/incident.md");
 
 /// How long what is written anew has to stay the same, before it is believed.
-const SETTLED: Duration = Duration::from_millis(700);
+const SETTLED: Duration = Duration::from_millis(1500);
 
 /// Something typed, and what it shows before the next.
 struct Step {
@@ -78,7 +78,7 @@ fn essence(shown: &str) -> String {
                 words.push("-".into());
             } else if date || time || digits > Some(5) {
                 words.push(same(word));
-            } else if let ("ms", Some(count)) = (word, words.last_mut()) {
+            } else if let ("ms" | "ms,", Some(count)) = (word, words.last_mut()) {
                 *count = same(count) + " ms";
             } else {
                 words.push(word.into());
@@ -86,14 +86,10 @@ fn essence(shown: &str) -> String {
         }
         words.join(" ")
     };
-    shown
-        .lines()
-        .filter(|line| !own(line))
-        .map(words)
-        .collect::<Vec<_>>()
-        .join("\n")
-        .trim_end()
-        .into()
+    // The notice is of the moment at which it is written, and either may be true by then.
+    let shown = shown.replace("it ends at its next safe point", "it has ended");
+    let lines: Vec<_> = shown.lines().filter(|line| !own(line)).map(words).collect();
+    lines.join("\n").trim_end().into()
 }
 
 struct Scene {

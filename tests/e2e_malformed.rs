@@ -138,7 +138,7 @@ fn messages() {
             (vec![b'Q', 0, 0, 0, 0], ""),
             ([&[b'Q'][..], &u32::MAX.to_be_bytes()].concat(), ""),
             ([&[b'Q'][..], &0x7fff_ffff_u32.to_be_bytes()].concat(), ""),
-            ([&[b'Q'][..], &(65_u32 << 20).to_be_bytes()].concat(), ""),
+            ([&[b'B'][..], &(65_u32 << 20).to_be_bytes()].concat(), ""),
             ([&[b'S'][..], &(1_u32 << 20).to_be_bytes()].concat(), ""),
             (message(b'Q', b""), bad),
             (message(b'Q', b"select 1"), bad),
@@ -171,12 +171,40 @@ fn messages() {
 }
 
 #[test]
-fn the_greatest_message_there_may_be() {
+fn the_longest_command_there_may_be() {
     each_model(|server| {
         let mut wire = server.user("ann");
-        let text = "x".repeat(20 << 20);
+        let text = "x".repeat((1 << 20) - 17);
         let answer = wire.ok(&format!("select length('{text}')"));
         assert_eq!(answer.value(), text.len().to_string());
+    });
+}
+
+/// It is read to its end and thrown away, and the next one is heard, in whatever pieces they come.
+#[test]
+fn a_command_that_is_too_long() {
+    each_model(|server| {
+        let mut wire = server.user("ann");
+        let long = format!("select '{}'\0", "x".repeat(3 << 20));
+        let next = message(b'Q', b"select 6 * 7\0");
+        for at in [5, 1000, long.len(), long.len() + 5 + 3] {
+            let both = [message(b'Q', long.as_bytes()), next.clone()].concat();
+            let (first, second) = both.split_at(at);
+            wire.raw(first);
+            wire.raw(second);
+            let answer = wire.finish();
+            answer.error().expect("ERROR", "54000", "expected at most 1048576");
+            assert_eq!(wire.finish().value(), "42");
+        }
+        // All up to the Sync is left out.
+        let parse = message(b'P', format!("\0{long}\0\0").as_bytes());
+        let bind = message(b'B', b"\0\0\0\0\0\0\0\0");
+        let execute = message(b'E', b"\0\0\0\0\0");
+        wire.raw(&[parse, bind, execute, message(b'S', b"")].concat());
+        let answer = wire.finish();
+        answer.error().expect("ERROR", "54000", "too long");
+        assert_eq!((answer.rows.len(), answer.status), (0, Some('I')));
+        assert_eq!(wire.ok("select 6 * 7").value(), "42");
     });
 }
 

@@ -24,6 +24,8 @@ usage: server [OPTION]...
   --reserved-connections K  how many of these places only administrators get [3]
   --authentication-timeout SECONDS
                             how long a client may take to say who it is [60]
+  --watchdog MILLISECONDS   report sessions that run for longer without a safe point; 0 is never
+                            [1000]
   --database FILE           the SQLite database [a file in a temporary folder]
   --admin USER              an administrator; may be given several times [omm]
   --owner DATABASE=USER     who may end the sessions in that database; may be given several times
@@ -46,6 +48,8 @@ pub(crate) struct Args {
     pub(crate) max_connections: usize,
     pub(crate) reserved_connections: usize,
     pub(crate) authentication_timeout: Duration,
+    /// How long a session may run without a safe point; `None` is as long as it likes.
+    pub(crate) watchdog: Option<Duration>,
     pub(crate) database: Option<PathBuf>,
     pub(crate) admins: Vec<String>,
     /// Databases, and who owns them.
@@ -68,6 +72,7 @@ impl Default for Args {
             max_connections: 10_000,
             reserved_connections: 3,
             authentication_timeout: Duration::from_secs(60),
+            watchdog: Some(Duration::from_secs(1)),
             database: None,
             admins: Vec::new(),
             owners: Vec::new(),
@@ -140,6 +145,10 @@ pub(crate) fn parse(
             "authentication-timeout" => {
                 let seconds = number(&option, &value()?, 1..=600)?;
                 args.authentication_timeout = Duration::from_secs(seconds as u64);
+            }
+            "watchdog" => {
+                let limit = number(&option, &value()?, 0..=3_600_000)?;
+                args.watchdog = (limit > 0).then(|| Duration::from_millis(limit as u64));
             }
             "database" => {
                 args.database = Some(parser.value().map_err(|e| e.to_string())?.into());
@@ -223,6 +232,9 @@ mod tests {
         let args = parsed("--owner shop=ann --signaller eve --hide-sessions").unwrap().unwrap();
         assert_eq!(args.owners, [("shop".to_string(), "ann".to_string())]);
         assert_eq!((args.signallers, args.hide_sessions), (vec!["eve".to_string()], true));
+        let limit = |words| parsed(words).unwrap().unwrap().watchdog;
+        assert_eq!(limit("--watchdog 250"), Some(Duration::from_millis(250)));
+        assert_eq!(limit("--watchdog 0"), None);
         assert_eq!(parsed("--help"), Ok(None));
     }
 
@@ -238,6 +250,7 @@ mod tests {
             ("--max-connections 0", "expected a number from 1 to 1000000"),
             ("--max-connections 3", "--reserved-connections: expected fewer than"),
             ("--reserved-connections -1", "expected a number from 0"),
+            ("--watchdog -1", "expected a number from 0 to 3600000"),
             ("--authentication-timeout 0", "expected a number from 1 to 600"),
             ("--wrong", "--wrong"),
             ("word", "unexpected word"),

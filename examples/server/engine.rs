@@ -7,7 +7,8 @@ use crate::limits::lock_wait;
 use crate::shared::Shared;
 use crate::wire::Fields;
 use rusqlite::ffi;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization, Wal};
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, Error, OpenFlags, Statement};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,10 @@ use std::time::Duration;
 /// How many of SQLite's virtual machine instructions lie between two safe points: some ten
 /// microseconds' worth.
 const SAFE_POINT_EVERY: i32 = 1000;
+
+/// How long a value may be, in bytes. A function of SQLite's works through one in one go, with no
+/// safe point in it: at this length in some tens of milliseconds.
+pub(crate) const MAX_VALUE: i32 = 16 << 20;
 
 /// How long a lock wait sleeps between two tries, at first and at most.
 pub(crate) const LOCK_WAIT: (Duration, Duration) =
@@ -74,12 +79,18 @@ impl Engine {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&shared.database, flags)?;
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
         connection.busy_handler(Some(lock_wait))?;
         connection.pragma_update(None, "synchronous", "normal")?;
         let left = Arc::default();
         functions::define(&connection, shared, &left)?;
         connection.execute_batch(activity::VIEWS)?;
         connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
+        let checkpointer = shared.checkpointer.clone();
+        connection.wal_hook(Some(move |_: &mut Wal, pages| {
+            checkpointer.committed(pages);
+            Ok(())
+        }))?;
         let keep = Arc::<AtomicBool>::default();
         let kept = keep.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| {

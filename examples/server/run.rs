@@ -161,6 +161,8 @@ impl Runner {
                 if !session.in_transaction() {
                     warn(answer, "25P01", "there is no transaction in progress");
                 } else if self.engine.in_transaction() {
+                    // What has been written down can't be taken back.
+                    let _held = (verb == "COMMIT").then(|| session.hold_off("commit"));
                     let end = || self.execute_all(session, &[verb.to_string()]);
                     if verb == "ROLLBACK" { session.unwinding(|_| end()) } else { end() }?;
                 }

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use crate::wire::Fields;
 use safepoint::pool::{Client, Config, End, ServeError};
 use safepoint::{
-    Author, Description, Drained, OpenError, Session, SessionId, Terminate, Thread, When,
+    Author, Description, Drained, OpenError, Session, SessionId, Terminate, Thread, Watchdog, When,
 };
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -52,6 +52,7 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
     grace: Duration,
+    _watchdog: Option<Watchdog>,
     /// Removed with the server.
     _folder: Option<TempDir>,
 }
@@ -73,7 +74,7 @@ impl Server {
             .map_err(|e| format!("can't listen on {}: {e}", args.listen))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
 
-        let shared = Arc::new(Shared::new(args, database));
+        let shared = Arc::new(Shared::new(args, database)?);
         let threads = |e: io::Error| format!("can't start threads: {e}");
         let pool = if args.thread_pool {
             let layout = args.workers.layout().map_err(|e| args::invalid(&e))?;
@@ -102,7 +103,11 @@ impl Server {
             door.keep();
         };
         Builder::new().name("listener".into()).spawn(accept).map_err(threads)?;
-        Ok(Server { shared, address, grace: args.grace, _folder: folder })
+        let watch = |limit| {
+            Watchdog::start(&shared.manager, limit, |stalled| eprintln!("watchdog: {stalled}"))
+        };
+        let watchdog = args.watchdog.map(watch).transpose().map_err(threads)?;
+        Ok(Server { shared, address, grace: args.grace, _watchdog: watchdog, _folder: folder })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -2,6 +2,7 @@
 
 use crate::Pool;
 use crate::args::Args;
+use crate::checkpointer::Checkpointer;
 use crate::engine::Engines;
 use crate::keys::{CancelKeys, Found};
 use pgwire::messages::cancel::CancelRequest;
@@ -17,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) keys: CancelKeys,
     pub(crate) engines: Engines,
     pub(crate) database: PathBuf,
+    pub(crate) checkpointer: Checkpointer,
     pub(crate) admins: Vec<String>,
     /// How long a client may take to say who it is.
     pub(crate) authentication_timeout: Duration,
@@ -26,7 +28,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(args: &Args, database: PathBuf) -> Shared {
+    pub(crate) fn new(args: &Args, database: PathBuf) -> Result<Shared, String> {
         let model = if args.thread_pool { ThreadModel::Pool } else { ThreadModel::PerSession };
         let mut policy = Roles::new();
         for (database, user) in &args.owners {
@@ -38,12 +40,14 @@ impl Shared {
         if args.hide_sessions {
             policy = policy.hiding();
         }
-        Shared {
-            manager: SessionManager::builder(model)
-                .policy(policy)
-                .max_sessions(args.max_connections)
-                .reserved_for_admins(args.reserved_connections)
-                .build(),
+        let manager = SessionManager::builder(model)
+            .policy(policy)
+            .max_sessions(args.max_connections)
+            .reserved_for_admins(args.reserved_connections)
+            .build();
+        Ok(Shared {
+            checkpointer: Checkpointer::start(&manager, &database)?,
+            manager,
             keys: CancelKeys::default(),
             engines: Engines::default(),
             database,
@@ -51,7 +55,7 @@ impl Shared {
             authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
             pool: OnceLock::new(),
-        }
+        })
     }
 
     pub(crate) fn has_pool(&self) -> bool {

@@ -36,6 +36,10 @@ pub enum Probe {
 impl Record {
     /// Asks the next safe point to say when and where it is.
     pub(crate) fn probe(&self) -> Probe {
+        // Most sessions are idle, and note nothing: not even this.
+        if self.look().probe().is_err() {
+            return Probe::NotRunning;
+        }
         self.notes.change(|noted| {
             let Ok(step) = self.word.try_step(Snapshot::probe) else { return Probe::NotRunning };
             let last = noted.last_safe_point();

@@ -2,7 +2,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::types::SqlError;
 
-const MAX_LINE: usize = 64 << 20;
+const MAX_LINE: usize = crate::engine::MAX_VALUE as usize;
 
 /// Decodes COPY's text format from chunks that may be split anywhere.
 #[derive(Debug, Default)]

@@ -8,7 +8,13 @@ use super::{WireError, check};
 
 const MAX_STARTUP: usize = 10_000;
 const MAX_SMALL: usize = 10_000;
-const MAX_LARGE: usize = 64 << 20;
+const MAX_LARGE: usize = 32 << 20;
+
+/// How long the text of a command may be, in bytes. What SQLite makes of a text it makes in one go,
+/// with no safe point in it.
+const MAX_TEXT: usize = 1 << 20;
+/// The same for one that is read and thrown away, so that the client can go on.
+const MAX_SKIPPED: usize = 1 << 30;
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
@@ -23,6 +29,8 @@ const VERSION_3_2: u32 = 3 << 16 | 2;
 #[derive(Debug)]
 pub(crate) struct Incoming {
     buf: BytesMut,
+    /// How much is still to come of a message that is too long to be looked at.
+    skip: usize,
     ctx: DecodeContext,
     ssl_asked: bool,
     gss_asked: bool,
@@ -41,6 +49,7 @@ impl Incoming {
     pub(crate) fn new() -> Self {
         Self {
             buf: BytesMut::new(),
+            skip: 0,
             ctx: DecodeContext::new(ProtocolVersion::PROTOCOL3_2),
             ssl_asked: false,
             gss_asked: false,
@@ -50,7 +59,9 @@ impl Incoming {
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         if self.failed.is_none() {
-            self.buf.extend_from_slice(bytes);
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            self.buf.extend_from_slice(&bytes[skipped..]);
         }
     }
 
@@ -140,7 +151,8 @@ impl Incoming {
             return Ok(None);
         };
         let most = match ty {
-            b'Q' | b'P' | b'B' | b'd' => MAX_LARGE,
+            b'Q' | b'P' => MAX_SKIPPED,
+            b'B' | b'd' => MAX_LARGE,
             b'C' | b'D' | b'E' | b'H' | b'S' | b'X' | b'c' | b'f' | b'p' => MAX_SMALL,
             _ => {
                 return Err(WireError::fatal(format!("invalid frontend message type {ty}")));
@@ -155,6 +167,21 @@ impl Incoming {
                 "invalid message length: {length} for '{}', expected 4 to {most}",
                 char::from(ty)
             )));
+        }
+        // Beside the text there are names and types.
+        if matches!(ty, b'Q' | b'P') && length > MAX_TEXT + MAX_SMALL {
+            let here = self.buf.len().min(length + 1);
+            drop(self.buf.split_to(here));
+            self.skip = length + 1 - here;
+            return Err(WireError {
+                severity: "ERROR",
+                sqlstate: "54000",
+                message: format!(
+                    "a command of {length} bytes is too long, expected at most {MAX_TEXT}: send \
+                     values as parameters, or rows by COPY"
+                ),
+                extended: ty == b'P',
+            });
         }
         let Some(body) = self.buf.get(5..length + 1) else {
             return Ok(None);

@@ -131,7 +131,7 @@ fn bad_lengths_and_types_are_fatal() {
     for bytes in [
         &b"Q\0\0\0\x03"[..],
         b"Q\xff\xff\xff\xff",
-        b"Q\x04\0\0\x01",
+        b"Q\x40\0\0\x01",
         b"d\x7f\xff\xff\xff",
         b"E\0\0\x27\x11",
         b"F",
