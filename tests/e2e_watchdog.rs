@@ -27,6 +27,8 @@ fn a_session_that_does_not_look_is_reported_once() {
         assert!(line.ends_with(": select safepoint_test_stall(2000)"), "{line}");
         assert!(line.contains(" ms, the last one known at examples/server/"), "{line}");
         assert_eq!(said.matches("watchdog: ").count(), 1, "{said}");
+        let last = format!("select safe_point from pg_stat_activity where sessionid = {session}");
+        assert!(admin.ok(&last).value().starts_with("examples/server/"));
         // It is one of the server's own threads.
         let watch = "select count(*) from pg_stat_activity where application_name = 'watchdog' \
                      and pid = sessionid";

@@ -26,7 +26,8 @@ SELECT CAST(value ->> 'pid' AS BIGINT) AS pid,
        CAST(value ->> 'query_id' AS BIGINT) AS query_id,
        value ->> 'waiting' AS waiting,
        value ->> 'interrupt' AS interrupt,
-       value ->> 'hold_off' AS hold_off
+       value ->> 'hold_off' AS hold_off,
+       value ->> 'safe_point' AS safe_point
 FROM json_each(safepoint_activity());
 CREATE VIEW pg_catalog.threadpool_status AS
 SELECT 'safepoint' AS node_name,
@@ -136,6 +137,9 @@ fn session_row(row: &SessionRow) -> Value {
             format!("pending {pending} since {since}")
         }),
         "hold_off": row.hold_off.map(|held| held.to_string()),
+        "safe_point": row.safe_point.map(|spot| {
+            format!("{spot} at {}", time(Some(spot.since)).unwrap_or_default())
+        }),
     })
 }
 
