@@ -36,7 +36,8 @@ impl<R: Registry> Contestant for Among<R> {
     }
 
     fn run(&self, threads: usize, times: u64) -> Duration {
-        race(threads, times, || self.registry.close(black_box(self.registry.open())))
+        let registry = &self.registry;
+        race(threads, times, || registry.close(black_box(registry.open())))
     }
 }
 

@@ -12,17 +12,20 @@ use slab::Slab;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
-/// Who all sessions belong to. Its strings are shared: they are nobody's part of the memory.
+/// Who a thread's sessions belong to. Its strings are shared, so that they are nobody's part of
+/// the memory, but not among threads: clients do not share theirs, and the counts of references
+/// would be what threads fight for.
 #[must_use]
 pub fn about() -> Description {
-    static ABOUT: LazyLock<Description> =
-        LazyLock::new(|| Description { user: "ann".into(), ..Description::default() });
-    ABOUT.clone()
+    thread_local! {
+        static ABOUT: Description = Description { user: "ann".into(), ..Description::default() };
+    }
+    ABOUT.with(Description::clone)
 }
 
 /// What a peer keeps of a session.
