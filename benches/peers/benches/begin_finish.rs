@@ -1,0 +1,37 @@
+//! What a statement costs beside its work.
+//! `cargo bench -p safepoint-benches --bench begin_finish`
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use safepoint::{Description, SessionManager, ThreadModel};
+use safepoint_benches::quick;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn begin_finish(c: &mut Criterion) {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let worker = manager.register_worker("worker").unwrap();
+    let mut session = manager.open(Description::default()).unwrap();
+    let mut attached = session.attach(&worker).unwrap();
+    let word = AtomicU64::new(0);
+
+    let mut group = c.benchmark_group("begin_finish");
+    group.bench_function("floor: two read-modify-writes", |b| {
+        b.iter(|| {
+            word.fetch_add(1, Ordering::AcqRel);
+            word.fetch_sub(1, Ordering::AcqRel)
+        });
+    });
+    group.bench_function("ours: begin and finish", |b| {
+        b.iter(|| black_box(attached.begin().unwrap()).finish());
+    });
+    group.bench_function("ours: begin and finish, with text", |b| {
+        b.iter(|| {
+            let statement = attached.begin().unwrap();
+            black_box(statement.with_text(black_box("select 1"))).finish()
+        });
+    });
+    group.finish();
+}
+
+criterion_group! { name = benches; config = quick(); targets = begin_finish }
+criterion_main!(benches);

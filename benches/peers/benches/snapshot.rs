@@ -1,0 +1,71 @@
+//! What a look at all of 1,000,000 sessions does to those who open and close meanwhile.
+//! `cargo bench -p safepoint-benches --bench snapshot`
+
+use safepoint_benches::figures::{self, Figure};
+use safepoint_benches::percentiles::Percentiles;
+use safepoint_benches::registries::{Dash, Locked, Ours, Papaya, Registry};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const SESSIONS: usize = 1_000_000;
+const STRETCHES: usize = 10;
+const STRETCH: Duration = Duration::from_millis(150);
+
+fn measure<R: Registry>() -> Vec<Figure> {
+    let registry = R::default();
+    let others: Vec<_> = (0..SESSIONS).map(|_| registry.open()).collect();
+    let (walking, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (mut alone, mut beside) = (Percentiles::default(), Percentiles::default());
+    let mut walks = Vec::new();
+    std::thread::scope(|scope| {
+        let walker = scope.spawn(|| {
+            let mut walks = Vec::new();
+            while !done.load(Ordering::Acquire) {
+                if walking.load(Ordering::Acquire) {
+                    let start = Instant::now();
+                    // The opener's own session may be among them.
+                    assert!(registry.walk() >= SESSIONS);
+                    walks.push(start.elapsed().as_nanos() as f64);
+                } else {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            walks
+        });
+        // Turn by turn, so that the machine's moods hit both alike.
+        for turn in 0..2 * STRETCHES {
+            let walks = turn % 2 == 1;
+            walking.store(walks, Ordering::Release);
+            // The walker starts, or ends its last walk.
+            std::thread::sleep(Duration::from_millis(if walks { 3 } else { 600 }));
+            let percentiles = if walks { &mut beside } else { &mut alone };
+            let start = Instant::now();
+            while start.elapsed() < STRETCH {
+                let begun = Instant::now();
+                registry.close(black_box(registry.open()));
+                percentiles.add(begun.elapsed().as_nanos() as u64);
+            }
+            percentiles.end_stretch();
+        }
+        done.store(true, Ordering::Release);
+        walks = walker.join().expect("no panic");
+    });
+    drop(others);
+    walks.sort_by(f64::total_cmp);
+    let mut all = alone.figures(R::LABEL);
+    all.extend(beside.figures(R::LABEL).into_iter().map(|mut figure| {
+        figure.at += ", walk";
+        figure
+    }));
+    all.extend(Figure::new(R::LABEL, "the walk itself", walks[walks.len() / 2]));
+    all
+}
+
+fn main() {
+    let mut all = measure::<Ours>();
+    all.extend(measure::<Locked>());
+    all.extend(measure::<Dash>());
+    all.extend(measure::<Papaya>());
+    figures::save("snapshot", &all);
+}

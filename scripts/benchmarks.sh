@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Asks the questions of benches/peers, all of them or those that are named, and writes
+# BENCHMARKS.md and benches/charts/ from what was measured, now or before. All of them take some
+# six minutes. `scripts/benchmarks.sh -n` measures nothing, and writes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+questions=("$@")
+if [ $# = 0 ]; then
+  questions=(safe_point attach_detach begin_finish open_close accept_kill
+    kill_seen_running kill_seen_parked snapshot memory)
+fi
+if [ "${1:-}" != -n ]; then
+  # First, so that no build runs beside a measurement.
+  cargo build --quiet --release -p safepoint-benches --bins
+  cargo bench --quiet -p safepoint-benches --benches --no-run
+  for question in "${questions[@]}"; do
+    # Names that are gone would stay.
+    rm -rf "$target/criterion/$question" "$target/figures/$question.json"
+    cargo bench --quiet -p safepoint-benches --bench "$question" |
+      { grep -E 'time:|^[a-z_]+[/:]' || true; }
+  done
+fi
+cargo run --quiet --release -p safepoint-benches --bin report
