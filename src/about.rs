@@ -63,11 +63,21 @@ impl Stamp {
     }
 }
 
-/// What a record keeps for its row.
+/// What a record keeps for its row. Whether the user is an administrator is one of its flags.
 #[derive(Debug)]
 pub(crate) struct About {
-    pub(crate) description: Description,
+    user: Arc<str>,
+    database: Arc<str>,
+    application: Arc<str>,
+    client: Arc<str>,
     pub(crate) opened: Stamp,
+    /// Since it first did something that is shown. An idle session that never has is to be small.
+    activity: Option<Box<Activity>>,
+}
+
+/// What a session does, or did last.
+#[derive(Debug)]
+pub(crate) struct Activity {
     pub(crate) transaction: Stamp,
     pub(crate) statement: Stamp,
     pub(crate) changed: Stamp,
@@ -78,36 +88,64 @@ pub(crate) struct About {
 
 impl About {
     pub(crate) fn new(description: Description) -> About {
-        let now = Stamp::now();
-        About {
-            description,
-            opened: now,
-            transaction: Stamp::default(),
-            statement: Stamp::default(),
-            changed: now,
-            text: String::new(),
-            of: None,
+        let Description { user, admin: _, database, application, client } = description;
+        About { user, database, application, client, opened: Stamp::now(), activity: None }
+    }
+
+    pub(crate) fn description(&self, admin: bool) -> Description {
+        Description {
+            user: self.user.clone(),
+            admin,
+            database: self.database.clone(),
+            application: self.application.clone(),
+            client: self.client.clone(),
         }
+    }
+
+    /// What was there before is the caller's to drop.
+    pub(crate) fn describe(&mut self, new: &mut Description) {
+        std::mem::swap(&mut self.user, &mut new.user);
+        std::mem::swap(&mut self.database, &mut new.database);
+        std::mem::swap(&mut self.application, &mut new.application);
+        std::mem::swap(&mut self.client, &mut new.client);
+    }
+
+    pub(crate) fn activity(&self) -> Option<&Activity> {
+        self.activity.as_deref()
+    }
+
+    fn active(&mut self) -> &mut Activity {
+        let opened = self.opened;
+        self.activity.get_or_insert_with(|| {
+            Box::new(Activity {
+                transaction: Stamp::default(),
+                statement: Stamp::default(),
+                changed: opened,
+                text: String::new(),
+                of: None,
+            })
+        })
     }
 
     /// Keeps as much of `text` as there is room for. The buffer is used again and again.
     pub(crate) fn statement_begins(&mut self, statement: StatementId, text: &str) {
-        self.of = Some(statement);
+        let activity = self.active();
+        activity.of = Some(statement);
         let mut end = text.len().min(STATEMENT_TEXT_BYTES);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        self.text.clear();
-        self.text.push_str(&text[..end]);
-        self.statement = Stamp::now();
-        self.changed = self.statement;
+        activity.text.clear();
+        activity.text.push_str(&text[..end]);
+        activity.statement = Stamp::now();
+        activity.changed = activity.statement;
     }
 
     pub(crate) fn statement_ends(&mut self) {
-        self.changed = Stamp::now();
+        self.active().changed = Stamp::now();
     }
 
     pub(crate) fn transaction_changes(&mut self, open: bool) {
-        self.transaction = if open { Stamp::now() } else { Stamp::default() };
+        self.active().transaction = if open { Stamp::now() } else { Stamp::default() };
     }
 }

@@ -82,28 +82,35 @@ impl SessionRow {
         // A statement that has just begun must not be taken for the one before it.
         let fits = |of| !word.in_statement() || of == word.statement();
         let noted = record.noted();
-        let attached = noted.as_deref().filter(|_| word.slot().is_some());
+        let attached = noted.as_ref().filter(|_| word.slot().is_some());
         let (hold_off, wait) = (attached.and_then(Noted::hold_off), attached.and_then(Noted::wait));
-        let safe_point = noted.as_deref().and_then(Noted::last_safe_point);
+        let safe_point = noted.as_ref().and_then(Noted::last_safe_point);
         let interrupt = record.pending(word);
-        record.about(|about| SessionRow {
-            session: record.id(),
-            thread,
-            description: about.description.clone(),
-            doing: Doing::of(word),
-            waiting: word.asleep(),
-            statement: word.statement(),
-            told: word.terminate_asked(),
-            interrupt,
-            hold_off,
-            wait,
-            safe_point,
-            opened: about.opened.time().unwrap_or(UNIX_EPOCH),
-            transaction_start: about.transaction.time().filter(|_| word.in_transaction()),
-            statement_start: about.statement.time().filter(|_| fits(about.of)),
-            changed: about.changed.time().unwrap_or(UNIX_EPOCH),
-            text: if fits(about.of) { about.text.clone() } else { String::new() },
-            word,
+        let description = record.description();
+        record.about(|about| {
+            let opened = about.opened.time().unwrap_or(UNIX_EPOCH);
+            let activity = about.activity();
+            let described = activity.filter(|activity| fits(activity.of));
+            let transaction = activity.and_then(|activity| activity.transaction.time());
+            SessionRow {
+                session: record.id(),
+                thread,
+                description,
+                doing: Doing::of(word),
+                waiting: word.asleep(),
+                statement: word.statement(),
+                told: word.terminate_asked(),
+                interrupt,
+                hold_off,
+                wait,
+                safe_point,
+                opened,
+                transaction_start: transaction.filter(|_| word.in_transaction()),
+                statement_start: described.and_then(|activity| activity.statement.time()),
+                changed: activity.and_then(|activity| activity.changed.time()).unwrap_or(opened),
+                text: described.map(|activity| activity.text.clone()).unwrap_or_default(),
+                word,
+            }
         })
     }
 }

@@ -103,7 +103,7 @@ impl SessionManager {
             }
         };
         let record = self.aim_at_thread(record);
-        let description = record.about(|about| about.description.clone());
+        let description = record.description();
         let own = author.session == Some(record.id());
         if own || self.0.policy.permits(author, &description) {
             let names_author = own || self.0.policy.names_author(author, &description);
@@ -116,7 +116,7 @@ impl SessionManager {
     }
 
     fn is_shown(&self, author: &Author, record: &Record) -> bool {
-        let description = record.about(|about| about.description.clone());
+        let description = record.description();
         self.shows(author, record.id(), &description)
     }
 

@@ -106,6 +106,11 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Audit for F {
 pub(crate) struct Hooks(pub(crate) Option<Box<dyn Audit>>);
 
 impl Hooks {
+    /// Whether anyone hears of what happens.
+    pub(crate) fn hear(&self) -> bool {
+        cfg!(any(feature = "tracing", feature = "metrics")) || self.0.is_some()
+    }
+
     /// To be called with no lock held: an audit is the embedder's code.
     pub(crate) fn emit(&self, event: &Event<'_>) {
         #[cfg(feature = "tracing")]

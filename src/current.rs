@@ -11,20 +11,21 @@ per_thread! {
     static CURRENT: RefCell<Option<Arc<Record>>> = RefCell::new(None);
 }
 
-/// Refused where the thread runs a session already.
-pub(crate) fn enter(record: &Arc<Record>) -> bool {
+/// Refused where the thread runs a session already. It takes the `spare` reference, which `leave`
+/// gives back; an attachment that was forgotten has never given it back.
+pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
     CURRENT.with(|current| {
         let mut current = current.borrow_mut();
         let free = current.is_none();
         if free {
-            *current = Some(record.clone());
+            *current = spare.take().or_else(|| Some(record.clone()));
         }
         free
     })
 }
 
-pub(crate) fn leave() {
-    CURRENT.with(|current| current.borrow_mut().take());
+pub(crate) fn leave() -> Option<Arc<Record>> {
+    CURRENT.with(|current| current.borrow_mut().take())
 }
 
 #[inline]

@@ -5,7 +5,6 @@ use crate::session::Attached;
 use crate::why::{Progress, Stretch, Within};
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::sync::Arc;
 
 impl Attached<'_> {
     /// Until the guard is dropped, safe points report nothing and waits are not interrupted.
@@ -33,7 +32,7 @@ impl Attached<'_> {
 /// While it lives, safe points report nothing.
 #[derive(Debug)]
 pub struct HoldOff<'a> {
-    record: &'a Arc<Record>,
+    record: &'a Record,
     _within: Within<'a>,
     not_send: PhantomData<*const ()>,
 }

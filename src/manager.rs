@@ -1,6 +1,6 @@
 //! The manager: sessions are opened, found, told to end and looked at here.
 
-use crate::about::{About, Description};
+use crate::about::Description;
 use crate::activity::{SessionRow, Sessions, ThreadRow, threads};
 use crate::audit::{Audit, Event, Hooks};
 use crate::id::{SessionId, StatementId, THREAD_SHARD, ThreadId};
@@ -11,7 +11,7 @@ use crate::places::Places;
 use crate::policy::{Policy, SameUserOrAdmin};
 use crate::record::{Accepted, Probe, Record};
 use crate::registry::{OpenError, Registry};
-use crate::session::{Home, Place, Session};
+use crate::session::{Home, Session};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::timer::{self, Timers};
 use crate::why::WhyNotYet;
@@ -218,12 +218,16 @@ impl SessionManager {
     /// # Errors
     /// [`OpenError`] once the manager is closed, full, or has used up its numbers.
     pub fn open(&self, description: Description) -> Result<Session, OpenError> {
-        let place = Place::take(&self.0.home)?;
-        let hooks = &self.0.home.hooks;
-        let record = Record::new(About::new(description), hooks.clone());
-        let record = self.0.home.sessions.insert(near(), record)?;
-        let session = Session::new(record, place);
-        session.say_opened(hooks);
+        let home = &self.0.home;
+        home.places.as_ref().map_or(Ok(()), Places::take)?;
+        let record = Record::new(description, home.hooks.clone());
+        let record = home.sessions.insert(near(), record).inspect_err(|_| {
+            if let Some(places) = &home.places {
+                places.give_back(false);
+            }
+        })?;
+        let session = Session::new(record, home.clone());
+        session.say_opened();
         Ok(session)
     }
 

@@ -3,12 +3,18 @@
 //! Who may touch what:
 //! 1. `word`: anyone, by the steps of `word.rs`. A killer takes its step while it holds `slow`.
 //! 2. `hold` and `thread`: written by the runner alone. `hold` is read by the runner alone.
+//!    `flags`: see there.
 //! 3. `slow`: killers, and the runner and holder on their cold paths. It is held for a few
 //!    instructions; nothing is woken, called or waited for under it.
-//! 4. `about`: the runner for each described statement, and whoever looks.
-//! 5. `timing`: see `record/limits.rs`.
-//! 6. `values`: the runner, and whoever ends the session. None is made or dropped under its lock.
-//! 7. `notes`: the runner off its fast path, and whoever asks about that. See `record/why.rs`.
+//!    What is known `about` the session is there as well: the runner's for each described
+//!    statement, and whoever's who looks.
+//! 4. `rare.timing`: see `record/limits.rs`.
+//! 5. `rare.values`: the runner, and whoever ends the session. None is made or dropped under its
+//!    lock.
+//! 6. `rare.notes`: the runner off its fast path, and whoever asks about that. See `record/why.rs`.
+//!
+//! A million idle sessions are to be a quarter of a gigabyte: what most of them never have is made
+//! when it is first needed.
 //!
 //! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
 //! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
@@ -27,7 +33,8 @@ use crate::about::{About, Description};
 use crate::audit::Hooks;
 use crate::id::{Parts, SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
-use crate::registry::Numbered;
+use crate::places::Places;
+use crate::registry::{Numbered, OpenError};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::twin::Twin;
 use crate::values::{Taken, Value, Values};
@@ -50,13 +57,30 @@ pub(crate) struct Record {
     /// pairs with the acquire in `thread_in`.
     thread: AtomicU64,
     hold: AtomicU32,
+    /// Relaxed: [`ADMIN`] and [`COMPLETED`] are written and read under `slow`, the others by the
+    /// holder, and sessions change hands in order.
+    flags: AtomicU32,
     slow: Mutex<Slow>,
-    about: Mutex<About>,
-    /// Since it first had a limit.
-    timing: OnceLock<Box<Timing>>,
-    values: Values,
+    rare: OnceLock<Box<Rare>>,
     /// Who hears of what happens to it. Nobody is told under a lock.
     hooks: Arc<Hooks>,
+}
+
+/// The user is an administrator.
+const ADMIN: u32 = 1;
+/// The receipts are complete.
+const COMPLETED: u32 = 1 << 1;
+/// Its place is one of those whose user is known.
+const ADMITTED: u32 = 1 << 2;
+/// It has its place no more.
+const PLACE_GIVEN_BACK: u32 = 1 << 3;
+
+/// What most sessions never have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Since it first had a limit.
+    timing: OnceLock<Timing>,
+    values: Values,
     notes: Notes,
 }
 
@@ -71,18 +95,17 @@ impl Numbered for Record {
 }
 
 impl Record {
-    pub(crate) fn new(about: About, hooks: Arc<Hooks>) -> Record {
+    pub(crate) fn new(description: Description, hooks: Arc<Hooks>) -> Record {
+        let flags = if description.admin { ADMIN } else { 0 };
         Record {
             id: SessionId::PLACEHOLDER,
             word: Word::new(),
             thread: AtomicU64::new(0),
             hold: AtomicU32::new(0),
-            slow: Mutex::new(Slow::default()),
-            about: Mutex::new(about),
-            timing: OnceLock::new(),
-            values: Values::default(),
+            flags: AtomicU32::new(flags),
+            slow: Mutex::new(Slow::new(About::new(description))),
+            rare: OnceLock::new(),
             hooks,
-            notes: Notes::default(),
         }
     }
 
@@ -111,7 +134,7 @@ impl Record {
     }
 
     pub(crate) fn author(&self) -> Author {
-        let Description { user, admin, client, .. } = self.about(|about| about.description.clone());
+        let Description { user, admin, client, .. } = self.description();
         let address = Some(client).filter(|client| !client.is_empty());
         Author { session: Some(self.id), user: Some(user), admin, address }
     }
@@ -119,30 +142,71 @@ impl Record {
     /// Changes the description. Only the holder or the runner does, so nothing is lost
     /// between the look and the change, and `change` runs with no lock held.
     pub(crate) fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
-        let mut description = self.about(|about| about.description.clone());
+        let mut description = self.description();
         let result = change(&mut description);
-        let spent = self.about(|about| std::mem::replace(&mut about.description, description));
-        drop(spent);
+        // What it was before is dropped with no lock held.
+        self.about(|about| {
+            about.describe(&mut description);
+            self.set(ADMIN, description.admin);
+        });
         result
     }
 
+    pub(crate) fn description(&self) -> Description {
+        self.about(|about| about.description(self.has(ADMIN)))
+    }
+
     pub(crate) fn about<T>(&self, look: impl FnOnce(&mut About) -> T) -> T {
-        look(&mut self.about.lock())
+        look(&mut self.slow.lock().about)
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    fn set(&self, flag: u32, on: bool) {
+        if on {
+            self.flags.fetch_or(flag, Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!flag, Ordering::Relaxed);
+        }
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    // Its place with the manager. Only the holder asks.
+
+    pub(crate) fn admit(&self, places: &Places) -> Result<(), OpenError> {
+        if !self.has(ADMITTED) {
+            places.admit(self.about(|_| self.has(ADMIN)))?;
+            self.set(ADMITTED, true);
+        }
+        Ok(())
+    }
+
+    /// Once, and never again.
+    pub(crate) fn give_place_back(&self, places: &Places) {
+        let before = self.flags.fetch_or(PLACE_GIVEN_BACK, Ordering::Relaxed);
+        if before & PLACE_GIVEN_BACK == 0 {
+            places.give_back(before & ADMITTED != 0);
+        }
     }
 
     // Its session-local values.
 
     pub(crate) fn value(&self, number: usize) -> Option<Value> {
-        self.values.get(number)
+        self.rare.get()?.values.get(number)
     }
 
     pub(crate) fn keep_value(&self, number: usize, first: &Value) -> Option<Value> {
-        let ended = || self.look().ended() && !Twin::LateLocalKept.is_on();
-        self.values.keep(number, first, ended)
+        let ended = || self.word.step(|word| word).after.ended() && !Twin::LateLocalKept.is_on();
+        self.rare().values.keep(number, first, ended)
     }
 
     pub(crate) fn take_values(&self) -> Option<Taken> {
-        self.values.take()
+        Some(self.rare.get()?.values.take())
     }
 
     // Safe points.
@@ -188,13 +252,13 @@ impl Record {
         self.thread.store(thread.get(), Ordering::Release);
         if self.hold.load(Ordering::Relaxed) > 0 {
             self.hold.store(0, Ordering::Relaxed);
-            self.notes.forget();
+            self.rare().notes.forget();
         }
         self.word.step(|word| word.attach(slot));
     }
 
-    /// Says whether something is due now; the caller then asks what.
-    pub(crate) fn detach(&self, to_queue: bool) -> (bool, Over) {
+    /// What is due then, and what is over, is to be asked of the step.
+    pub(crate) fn detach(&self, to_queue: bool) -> Step {
         self.finish_forgotten();
         let step = if to_queue {
             self.command_comes();
@@ -203,7 +267,7 @@ impl Record {
             self.word.step(Snapshot::detach)
         };
         self.watch(step.after);
-        (step.after.due(), self.statement_left(step))
+        step
     }
 
     /// Ends a statement whose guard was forgotten.
@@ -277,14 +341,18 @@ impl Record {
     ) -> Result<(), Interrupt> {
         if Twin::WakerAfterAsleep.is_on() {
             let step = self.word.step(|word| word.sleep(deaf));
-            self.slow.lock().sleep_waker = Some(waker.clone());
+            self.slow.lock().sleep_waker = Some(Box::new(waker.clone()));
             return self.fell_asleep(step, deaf, at);
         }
         let spent = {
             let mut slow = self.slow.lock();
-            match &slow.sleep_waker {
+            match &mut slow.sleep_waker {
                 Some(same) if same.will_wake(waker) => None,
-                _ => slow.sleep_waker.replace(waker.clone()),
+                Some(other) => Some(std::mem::replace(&mut **other, waker.clone())),
+                none => {
+                    *none = Some(Box::new(waker.clone()));
+                    None
+                }
             }
         };
         drop(spent);

@@ -9,11 +9,11 @@ use crate::outcome::Ended;
 use crate::places::Places;
 use crate::record::{Over, Record};
 use crate::registry::{Numbered, OpenError, Registry};
-use crate::sync::{AtomicU32, Ordering, panicking};
+use crate::sync::panicking;
 use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
 use crate::timer::Timers;
 use crate::twin::Twin;
-use crate::word::Slot;
+use crate::word::{Slot, Step};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -28,7 +28,10 @@ use std::task::Waker;
 /// its connection closed. Only then do the receipts of its killers say that it has ended.
 pub struct Session {
     pub(crate) record: Arc<Record>,
-    pub(crate) place: Place,
+    /// The thread that runs it has this reference meanwhile, so that to attach and to detach
+    /// counts none.
+    spare: Option<Arc<Record>>,
+    pub(crate) home: Arc<Home>,
 }
 
 /// What a session needs of its manager.
@@ -45,57 +48,17 @@ pub(crate) struct Home {
     pub(crate) places: Option<Places>,
 }
 
-/// A session's place with its manager. It is given back once: as the session ends, or when it
-/// is dropped before there is a session.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) home: Arc<Home>,
-    /// Relaxed: only the session's holder steps here, and sessions change hands in order.
-    state: AtomicU32,
-}
-
-impl Place {
-    const NEWCOMERS: u32 = 0;
-    const ADMITTED: u32 = 1;
-    const GIVEN_BACK: u32 = 2;
-
-    pub(crate) fn take(home: &Arc<Home>) -> Result<Place, OpenError> {
-        home.places.as_ref().map_or(Ok(()), Places::take)?;
-        Ok(Place { home: home.clone(), state: AtomicU32::new(Place::NEWCOMERS) })
-    }
-
-    fn admit(&self, record: &Record) -> Result<(), OpenError> {
-        let Some(places) = &self.home.places else { return Ok(()) };
-        if self.state.load(Ordering::Relaxed) == Place::NEWCOMERS {
-            places.admit(record.about(|about| about.description.admin))?;
-            self.state.store(Place::ADMITTED, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    fn give_back(&self) {
-        let Some(places) = &self.home.places else { return };
-        match self.state.swap(Place::GIVEN_BACK, Ordering::Relaxed) {
-            Place::GIVEN_BACK => {}
-            state => places.give_back(state == Place::ADMITTED),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
 impl Session {
-    pub(crate) fn new(record: Arc<Record>, place: Place) -> Session {
-        Session { record, place }
+    pub(crate) fn new(record: Arc<Record>, home: Arc<Home>) -> Session {
+        Session { spare: Some(record.clone()), record, home }
     }
 
-    pub(crate) fn say_opened(&self, hooks: &Hooks) {
-        let description = self.record.about(|about| about.description.clone());
-        hooks.emit(&Event::Opened { session: self.id(), description: &description });
+    pub(crate) fn say_opened(&self) {
+        if !self.home.hooks.hear() {
+            return;
+        }
+        let description = self.record.description();
+        self.home.hooks.emit(&Event::Opened { session: self.id(), description: &description });
     }
 
     /// Its id.
@@ -110,7 +73,7 @@ impl Session {
     /// [registered]: crate::SessionManager::register_worker
     #[must_use]
     pub fn own_thread(&self) -> Option<Thread> {
-        (self.place.home.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
+        (self.home.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
     }
 
     /// Runs the session on the calling thread, which `thread` stands for, until the guard is
@@ -122,14 +85,13 @@ impl Session {
         let (slot, shared) = match &thread.0 {
             Kind::Own(id) if *id == self.id() => (Slot::OWN, None),
             Kind::Registered { record, .. }
-                if self.place.home.model == ThreadModel::Pool
-                    && record.is_of(&self.place.home.slots) =>
+                if self.home.model == ThreadModel::Pool && record.is_of(&self.home.slots) =>
             {
                 (record.slot().ok_or(AttachError::BackgroundThread)?, Some(&**record))
             }
             _ => return Err(AttachError::OtherSessionsThread),
         };
-        if !current::enter(&self.record) {
+        if !current::enter(&self.record, &mut self.spare) {
             return Err(AttachError::ThreadIsBusy);
         }
         if let Some(shared) = shared {
@@ -138,7 +100,8 @@ impl Session {
         self.record.attach(slot, thread.id());
         Ok(Attached {
             record: &self.record,
-            place: &self.place,
+            spare: &mut self.spare,
+            home: &self.home,
             thread: thread.id(),
             shared,
             panicking: panicking(),
@@ -195,9 +158,11 @@ impl Session {
         if !Twin::LocalsDroppedAfterReceipts.is_on() {
             self.drop_values();
         }
-        self.place.home.sessions.remove(self.record.number());
+        self.home.sessions.remove(self.record.number());
         // Whoever learns from a receipt that it has ended finds its place free.
-        self.place.give_back();
+        if let Some(places) = &self.home.places {
+            self.record.give_place_back(places);
+        }
         let ended = self.record.completed(step);
         if Twin::LocalsDroppedAfterReceipts.is_on() {
             self.drop_values();
@@ -263,8 +228,10 @@ impl std::error::Error for AttachError {}
 /// If a panic unwinds through it, the session can't go on: it is told to end with an internal
 /// error, whoever attaches it next.
 pub struct Attached<'s> {
-    pub(crate) record: &'s Arc<Record>,
-    pub(crate) place: &'s Place,
+    pub(crate) record: &'s Record,
+    /// The session's own, while it is not with the thread.
+    spare: &'s mut Option<Arc<Record>>,
+    pub(crate) home: &'s Arc<Home>,
     thread: ThreadId,
     shared: Option<&'s ThreadRecord>,
     panicking: bool,
@@ -309,7 +276,7 @@ impl Attached<'_> {
     /// [`OpenError::Full`] where only reserved places are left. The session still has the place
     /// that it opened with: tell the client, and close it.
     pub fn admit(&self) -> Result<(), OpenError> {
-        self.place.admit(self.record)
+        self.home.places.as_ref().map_or(Ok(()), |places| self.record.admit(places))
     }
 
     /// A safe point: one load, one mask and one branch while nothing is due.
@@ -359,10 +326,9 @@ impl Attached<'_> {
     /// The [`Interrupt`] that ends it. It is off the thread all the same, and it is the
     /// caller, not the killer, who ends it now.
     #[track_caller]
-    pub fn detach(self) -> Result<(), Interrupt> {
-        let (due, over) = self.leave(false);
-        over.complete();
-        due
+    pub fn detach(mut self) -> Result<(), Interrupt> {
+        let step = self.step_down(false);
+        if step.is_quiet() { Ok(()) } else { self.left_in_a_hurry(step) }
     }
 
     /// Takes the session off this thread; the command that it has to run waits for another.
@@ -371,8 +337,16 @@ impl Attached<'_> {
     /// # Errors
     /// As [`detach`](Self::detach).
     #[track_caller]
-    pub fn detach_queued(self) -> Result<(), Interrupt> {
-        let (due, over) = self.leave(true);
+    pub fn detach_queued(mut self) -> Result<(), Interrupt> {
+        let step = self.step_down(true);
+        if step.is_quiet() { Ok(()) } else { self.left_in_a_hurry(step) }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn left_in_a_hurry(&self, step: Step) -> Result<(), Interrupt> {
+        let over = self.record.statement_left(step);
+        let due = if step.after.due() { self.record.due_unsaid() } else { Ok(()) };
         over.complete();
         due
     }
@@ -380,13 +354,14 @@ impl Attached<'_> {
     /// For whoever holds a lock in which receipts may not be completed.
     #[track_caller]
     pub(crate) fn leave(mut self, to_queue: bool) -> (Result<(), Interrupt>, Over) {
-        let (due, over) = self.step_down(to_queue);
-        (if due { self.record.due_unsaid() } else { Ok(()) }, over)
+        let step = self.step_down(to_queue);
+        let over = self.record.statement_left(step);
+        (if step.after.due() { self.record.due_unsaid() } else { Ok(()) }, over)
     }
 
-    fn step_down(&mut self, to_queue: bool) -> (bool, Over) {
+    fn step_down(&mut self, to_queue: bool) -> Step {
         self.left = true;
-        current::leave();
+        *self.spare = current::leave();
         if let Some(shared) = self.shared {
             shared.set_session(None);
         }
@@ -404,8 +379,8 @@ impl Drop for Attached<'_> {
             self.record.fail(Reason::InternalError);
         }
         // The holder learns of what is due from `Session::due`, or when it attaches again.
-        let (_, over) = self.step_down(false);
-        over.complete();
+        let step = self.step_down(false);
+        self.record.statement_left(step).complete();
     }
 }
 

@@ -9,15 +9,11 @@ use std::sync::Arc;
 /// never too early.
 pub(crate) type Value = Arc<dyn Any + Send + Sync>;
 
-/// The values by the number of their static, the oldest first. A session has few of them, and
-/// one that has none pays no more than the lock and a pointer.
+/// The values by the number of their static, the oldest first. A session has few of them.
 #[derive(Debug, Default)]
-pub(crate) struct Values(Mutex<Option<Box<List>>>);
+pub(crate) struct Values(Mutex<List>);
 
 type List = Vec<(usize, Value)>;
-
-#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-const _: () = assert!(size_of::<Values>() <= 16);
 
 fn find(list: &List, number: usize) -> Option<Value> {
     list.iter().find(|(other, _)| *other == number).map(|(_, value)| value.clone())
@@ -25,14 +21,15 @@ fn find(list: &List, number: usize) -> Option<Value> {
 
 impl Values {
     pub(crate) fn get(&self, number: usize) -> Option<Value> {
-        find(self.0.lock().as_deref()?, number)
+        find(&self.0.lock(), number)
     }
 
     /// Keeps `first`, unless there is a value by now, and gives the one that is kept. `None`
     /// where the session has `ended`.
     ///
-    /// It is asked under the lock. Whoever ends the session says so first and then takes the
-    /// values, under the same lock: they get this one, or it is refused.
+    /// It is asked under the lock, by a step of the session's word. Whoever ends the session takes
+    /// such a step first and then the values, under the same lock: they get this one, or it is
+    /// refused.
     pub(crate) fn keep(
         &self,
         number: usize,
@@ -43,21 +40,20 @@ impl Values {
         if ended() {
             return None;
         }
-        let list = list.get_or_insert_default();
-        Some(find(list, number).unwrap_or_else(|| {
+        Some(find(&list, number).unwrap_or_else(|| {
             list.push((number, first.clone()));
             first.clone()
         }))
     }
 
     /// Takes them all, for good if the session has ended.
-    pub(crate) fn take(&self) -> Option<Taken> {
-        self.0.lock().take().map(Taken)
+    pub(crate) fn take(&self) -> Taken {
+        Taken(std::mem::take(&mut *self.0.lock()))
     }
 }
 
 /// The values of a session that has ended.
-pub(crate) struct Taken(Box<List>);
+pub(crate) struct Taken(List);
 
 impl Taken {
     /// Drops them, the newest first. One whose destructor panics keeps none of the others.

@@ -238,9 +238,9 @@ pub(crate) enum Stretch {
     Rollback(Option<Progress>),
 }
 
-/// What a session notes about itself. Most sessions never do: then it is one word.
+/// What a session notes about itself.
 #[derive(Debug, Default)]
-pub(crate) struct Notes(Mutex<Option<Box<Noted>>>);
+pub(crate) struct Notes(Mutex<Noted>);
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Noted {
@@ -262,10 +262,10 @@ struct Noting {
 impl Notes {
     /// Nothing but the steps of the session's word may be taken in `change`.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Noted) -> T) -> T {
-        change(self.0.lock().get_or_insert_default())
+        change(&mut self.0.lock())
     }
 
-    pub(crate) fn copy(&self) -> Option<Box<Noted>> {
+    pub(crate) fn copy(&self) -> Noted {
         self.0.lock().clone()
     }
 

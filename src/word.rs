@@ -127,8 +127,11 @@ impl Snapshot {
         Snapshot(self.0 & (u64::MAX >> (64 - STATEMENT_SHIFT)) | number << STATEMENT_SHIFT)
     }
 
-    /// Rule 3.
+    /// Rule 3. Mostly nothing has been asked, and so nothing is due.
     fn settled(self) -> Snapshot {
+        if !self.has(CANCEL | TERMINATE | PROBE) {
+            return self.without(ATTENTION);
+        }
         if self.due() || self.has(PROBE) { self.with(ATTENTION) } else { self.without(ATTENTION) }
     }
 
@@ -376,6 +379,14 @@ impl fmt::Debug for Snapshot {
 pub(crate) struct Step {
     pub(crate) before: Snapshot,
     pub(crate) after: Snapshot,
+}
+
+impl Step {
+    /// Nothing is due after it, and it has ended no statement that was told to end.
+    #[inline]
+    pub(crate) fn is_quiet(self) -> bool {
+        !self.before.has(CANCEL) && !self.after.has(ATTENTION)
+    }
 }
 
 /// The atomic word itself.

@@ -163,11 +163,17 @@ fn ran_out(reason: Reason) -> Request {
 
 impl Record {
     fn timed(&self, timer: &Arc<Timer>) -> &Timing {
-        self.timing.get_or_init(|| Box::new(Timing::new(timer.clone())))
+        self.rare().timing.get_or_init(|| Timing::new(timer.clone()))
+    }
+
+    /// Most sessions have none.
+    #[inline]
+    fn timing(&self) -> Option<&Timing> {
+        self.rare.get()?.timing.get()
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        let Some(timing) = self.timing.get() else { return Limits::default() };
+        let Some(timing) = self.timing() else { return Limits::default() };
         let length = |length: &AtomicU64| match length.load(Ordering::Relaxed) {
             NEVER => None,
             length => Some(Duration::from_nanos(length)),
@@ -207,7 +213,7 @@ impl Record {
     /// Before the step that queues or begins a command. One that was queued has had its time.
     #[inline]
     pub(super) fn command_comes(&self) {
-        if let Some(timing) = self.timing.get()
+        if let Some(timing) = self.timing()
             && !self.look().queued()
             && !self.look().in_statement()
             && !Twin::StampedAfterBegin.is_on()
@@ -219,7 +225,7 @@ impl Record {
     /// Before the step that ends a statement.
     #[inline]
     pub(super) fn command_goes(&self) {
-        if let Some(timing) = self.timing.get()
+        if let Some(timing) = self.timing()
             && timing.limits_idleness()
         {
             timing.stamp();
@@ -229,7 +235,7 @@ impl Record {
     /// After a step: sees to it that the timer looks in time.
     #[inline]
     pub(super) fn watch(&self, word: Snapshot) {
-        if let Some(timing) = self.timing.get() {
+        if let Some(timing) = self.timing() {
             if Twin::StampedAfterBegin.is_on() && word.in_statement() {
                 timing.stamp();
             }
@@ -242,7 +248,7 @@ impl Record {
 
     pub(super) fn transaction_step(&self, open: bool) {
         let step = |word: Snapshot| word.set_transaction(open);
-        let Some(timing) = self.timing.get() else {
+        let Some(timing) = self.timing() else {
             self.word.step(step);
             return;
         };
@@ -259,7 +265,7 @@ impl Record {
 
     /// A wait for a lock begins. `None` where it has no limit; else what to end it with.
     pub(crate) fn lock_wait_begins(&self, since: Instant) -> Option<u64> {
-        let timing = self.timing.get()?;
+        let timing = self.timing()?;
         if timing.lock_wait.load(Ordering::Relaxed) == NEVER {
             return None;
         }
@@ -269,7 +275,7 @@ impl Record {
     }
 
     pub(crate) fn lock_wait_ends(&self, outer: u64) {
-        if let Some(timing) = self.timing.get() {
+        if let Some(timing) = self.timing() {
             self.swap_lock_wait(timing, outer);
         }
     }
@@ -313,7 +319,7 @@ impl Record {
 
     /// After the step that ends the session.
     pub(super) fn disarm(&self) {
-        if let Some(timing) = self.timing.get() {
+        if let Some(timing) = self.timing() {
             timing.timer.disarm(self.id.get(), &timing.armed);
         }
     }
@@ -321,7 +327,7 @@ impl Record {
     /// Enforces the limit that has run out by `now`, if one has, and arms the next. It may wake
     /// the embedder's wakers, so no lock may be held.
     pub(crate) fn limits_run_out(&self, now: u64) {
-        let Some(timing) = self.timing.get() else { return };
+        let Some(timing) = self.timing() else { return };
         let word = self.look();
         if let Some(due) = timing.next(word).filter(|due| due.at <= now) {
             self.enforce(timing, due, word);

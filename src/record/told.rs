@@ -1,26 +1,47 @@
 //! What a session has been told, how it is told, and what its end answers.
 
-use super::Record;
+use super::{COMPLETED, Record};
+use crate::about::About;
 use crate::audit::{Event, Hooks};
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
+use crate::sync::Ordering;
 use crate::twin::Twin;
 use crate::why::{Moment, Place};
 use crate::word::{Slot, Snapshot, Step, Void};
 use std::sync::Arc;
 use std::task::Waker;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slow {
     pub(super) terminate: Option<Box<Terminating>>,
     pub(super) cancel: Option<Box<Cancelling>>,
-    /// The receipts are complete.
-    pub(super) completed: bool,
-    /// Left by the runner before it sleeps.
-    pub(super) sleep_waker: Option<Waker>,
+    /// Left by the runner before it sleeps. In a box, as most sessions of a pool never do.
+    pub(super) sleep_waker: Option<Box<Waker>>,
     /// Left by the holder; woken when a termination falls due while nobody runs the session.
     pub(super) detached_waker: Option<Waker>,
+    pub(super) about: About,
+}
+
+/// What there is of [`Slow`] beside what is known of the session.
+#[derive(Default)]
+struct Spent {
+    terminate: Option<Box<Terminating>>,
+    _wakers: (Option<Box<Waker>>, Option<Waker>),
+}
+
+impl Slow {
+    pub(super) fn new(about: About) -> Slow {
+        Slow { terminate: None, cancel: None, sleep_waker: None, detached_waker: None, about }
+    }
+
+    fn spend(&mut self) -> Spent {
+        Spent {
+            terminate: self.terminate.take(),
+            _wakers: (self.sleep_waker.take(), self.detached_waker.take()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -47,11 +68,19 @@ pub(super) struct Cancelling {
 /// A statement that was told to end is over, and those who wait for that are to be told. It is
 /// the embedder's code that wakes them, so no lock may be held.
 #[must_use]
-pub(crate) struct Over(Option<(Box<Cancelling>, SessionId, Arc<Hooks>)>);
+pub(crate) struct Over(Option<Box<(Box<Cancelling>, SessionId, Arc<Hooks>)>>);
 
 impl Over {
+    pub(crate) const NOTHING: Over = Over(None);
+
     pub(crate) fn complete(self) {
-        let Some((told, session, hooks)) = self.0 else { return };
+        if let Some(over) = self.0 {
+            Over::complete_one(*over);
+        }
+    }
+
+    #[cold]
+    fn complete_one((told, session, hooks): (Box<Cancelling>, SessionId, Arc<Hooks>)) {
         let over = StatementOver { cancelled: told.seen };
         // Whoever learns from a receipt that it is over finds it in the audit.
         hooks.emit(&Event::StatementOver { session, request: &told.request, over });
@@ -176,7 +205,7 @@ impl Record {
             if now.slot().is_none() {
                 slow.detached_waker.clone()
             } else {
-                slow.sleep_waker.clone()
+                slow.sleep_waker.as_deref().cloned()
             }
         } else {
             None
@@ -203,10 +232,15 @@ impl Record {
     // The end.
 
     /// The receipts of a cancel whose statement this step ended.
-    pub(super) fn statement_left(&self, step: Step) -> Over {
+    pub(crate) fn statement_left(&self, step: Step) -> Over {
         let left = step.before.cancelled() && (!step.after.cancelled() || step.after.ended());
-        let told = if left { self.slow.lock().cancel.take() } else { None };
-        Over(told.map(|told| (told, self.id, self.hooks.clone())))
+        if left { self.take_cancel() } else { Over::NOTHING }
+    }
+
+    #[cold]
+    fn take_cancel(&self) -> Over {
+        let told = self.slow.lock().cancel.take();
+        Over(told.map(|told| Box::new((told, self.id, self.hooks.clone()))))
     }
 
     /// The last step of a session's life but one: `completed` still has to be called, once the
@@ -224,24 +258,23 @@ impl Record {
     /// Completes all receipts, truthfully.
     pub(crate) fn completed(&self, step: Step) -> Ended {
         self.statement_left(step).complete();
-        let mut slow = {
+        let mut spent = {
             let mut slow = self.slow.lock();
-            let spent = std::mem::take(&mut *slow);
-            slow.completed = true;
-            spent
+            self.flags.fetch_or(COMPLETED, Ordering::Relaxed);
+            slow.spend()
         };
-        let how = match slow.terminate.as_deref() {
+        let how = match spent.terminate.as_deref() {
             Some(t) if t.request.reason == Reason::InternalError => HowEnded::Panicked,
             Some(Terminating { seen: Some(seen), .. }) => HowEnded::Killed(seen.clone()),
             _ => HowEnded::Closed,
         };
         let ended = Ended { how };
-        if let Some(request) = slow.terminate.as_mut().and_then(|told| told.unsaid()) {
+        if let Some(request) = spent.terminate.as_mut().and_then(|told| told.unsaid()) {
             self.say_seen(InterruptKind::Terminate, &request);
         }
         // Whoever learns from a receipt that it has ended finds it in the audit.
         self.hooks.emit(&Event::Ended { session: self.id, ended: &ended });
-        if let Some(terminating) = slow.terminate.take() {
+        if let Some(terminating) = spent.terminate.take() {
             terminating.ticket.complete(ended.clone());
         }
         ended
@@ -251,7 +284,7 @@ impl Record {
     /// `None` where that is so.
     pub(crate) fn ending(&self, request: Request) -> Option<Arc<Ticket<Ended>>> {
         let mut slow = self.slow.lock();
-        if slow.completed || Twin::LeaversForgotten.is_on() {
+        if self.has(COMPLETED) || Twin::LeaversForgotten.is_on() {
             return None;
         }
         let told = slow.terminate.get_or_insert_with(|| Terminating::new(Arc::new(request)));

@@ -40,7 +40,7 @@ impl Record {
         if self.look().probe().is_err() {
             return Probe::NotRunning;
         }
-        self.notes.change(|noted| {
+        self.rare().notes.change(|noted| {
             let Ok(step) = self.word.try_step(Snapshot::probe) else { return Probe::NotRunning };
             let last = noted.last_safe_point();
             match noted.asked {
@@ -71,7 +71,7 @@ impl Record {
     }
 
     fn note_passed(&self, at: Place, clear: impl FnOnce()) {
-        let asked = self.notes.change(|noted| {
+        let asked = self.rare().notes.change(|noted| {
             clear();
             noted.passed = Some((at, Moment::now()));
             noted.asked
@@ -85,11 +85,11 @@ impl Record {
     }
 
     pub(crate) fn within(&self, what: Stretch, at: Place) -> Within<'_> {
-        self.notes.enter(what, at)
+        self.rare().notes.enter(what, at)
     }
 
-    pub(crate) fn noted(&self) -> Option<Box<Noted>> {
-        self.notes.copy()
+    pub(crate) fn noted(&self) -> Option<Noted> {
+        Some(self.rare.get()?.notes.copy())
     }
 
     /// Why what was asked for has not come about; `None` where it has.
@@ -100,7 +100,7 @@ impl Record {
             // The lock keeps the killers out, so both say the same.
             (pending, asked, self.word.load())
         };
-        let noted = self.notes.copy().unwrap_or_default();
+        let noted = self.noted().unwrap_or_default();
         let unwinding = |spot, progress| Some(WhyNotYet::Unwinding { spot, progress });
         let rollback = noted.rollback();
         if let Some(seen) = pending.seen {
