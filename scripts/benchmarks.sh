@@ -18,7 +18,7 @@ if [ "${1:-}" != -n ]; then
   for question in "${questions[@]}"; do
     # Names that are gone would stay.
     rm -rf "$target/criterion/$question" "$target/figures/$question.json"
-    cargo bench --quiet -p safepoint-benches --bench "$question" |
+    cargo bench --quiet -p safepoint-benches --bench "$question" 2>/dev/null |
       { grep -E 'time:|^[a-z_]+[/:]' || true; }
   done
 fi

@@ -57,7 +57,9 @@ fn measure<R: Registry>(
 fn accept_kill(c: &mut Criterion) {
     const LIVE: [usize; 4] = [1000, 10_000, 100_000, 1_000_000];
     fn peer<R: Registry>(c: &mut Criterion) {
-        LIVE.map(|live| measure(c, R::LABEL, live, R::kill));
+        for live in LIVE {
+            measure(c, R::LABEL, live, R::kill);
+        }
     }
     for live in LIVE {
         measure::<Dash>(c, "floor: a DashMap get", live, |dash, id| {

@@ -72,7 +72,7 @@ pub(crate) fn draw(
     let shown = |at| results.column(at);
     let values: Vec<f64> = columns.iter().flat_map(|at| shown(at)).map(|f| f.value).collect();
     let scale = Scale::of(&values);
-    let (mut body, mut y) = (String::new(), 62.0);
+    let (mut body, mut y) = (String::new(), 78.0);
     for at in columns {
         let heading = heading(at);
         if !heading.is_empty() {
@@ -105,7 +105,7 @@ pub(crate) fn draw(
         let x = scale.x(ten);
         let _ = writeln!(
             lines,
-            r#"<line class="line" x1="{x:.1}" x2="{x:.1}" y1="46" y2="{:.0}"/>"#,
+            r#"<line class="line" x1="{x:.1}" x2="{x:.1}" y1="60" y2="{:.0}"/>"#,
             height - 10.0
         );
     }
@@ -117,7 +117,7 @@ pub(crate) fn draw(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="{title}">
 <style>{STYLE}</style>
 <rect class="ground" width="{WIDTH}" height="{height}" rx="6"/>
-<text class="head" x="16" y="26">{title}</text><text class="dim" x="{BARS_TO}" y="26" text-anchor="end">shorter is better{logarithmic}</text>
+<text class="head" x="16" y="26">{title}</text><text class="dim" x="16" y="46">shorter is better{logarithmic}</text>
 {lines}{body}</svg>
 "#,
         title = xml(title),
