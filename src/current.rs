@@ -13,6 +13,7 @@ per_thread! {
 
 /// Refused where the thread runs a session already. It takes the `spare` reference, which `leave`
 /// gives back; an attachment that was forgotten has never given it back.
+#[inline]
 pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
     CURRENT.with(|current| {
         let mut current = current.borrow_mut();
@@ -24,6 +25,7 @@ pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bo
     })
 }
 
+#[inline]
 pub(crate) fn leave() -> Option<Arc<Record>> {
     CURRENT.with(|current| current.borrow_mut().take())
 }

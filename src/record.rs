@@ -248,6 +248,7 @@ impl Record {
 
     // The runner's and the holder's steps.
 
+    #[inline]
     pub(crate) fn attach(&self, slot: Slot, thread: ThreadId) {
         self.thread.store(thread.get(), Ordering::Release);
         if self.hold.load(Ordering::Relaxed) > 0 {
@@ -258,6 +259,7 @@ impl Record {
     }
 
     /// What is due then, and what is over, is to be asked of the step.
+    #[inline]
     pub(crate) fn detach(&self, to_queue: bool) -> Step {
         self.finish_forgotten();
         let step = if to_queue {
@@ -271,9 +273,14 @@ impl Record {
     }
 
     /// Ends a statement whose guard was forgotten.
+    #[inline]
     fn finish_forgotten(&self) {
+        #[cold]
+        fn finish(record: &Record) {
+            record.finish();
+        }
         if self.word.load().in_statement() {
-            self.finish();
+            finish(self);
         }
     }
 
@@ -294,7 +301,7 @@ impl Record {
     }
 
     #[track_caller]
-    pub(crate) fn begin(&self) -> Result<StatementId, Interrupt> {
+    pub(crate) fn begin(&self) -> Result<(), Interrupt> {
         self.finish_forgotten();
         self.command_comes();
         match self.word.try_step(Snapshot::begin) {
@@ -303,16 +310,18 @@ impl Record {
                 if step.before.probed() {
                     self.passed(Location::caller());
                 }
-                Ok(step.after.last_statement())
+                Ok(())
             }
-            Err(reason) => {
-                if reason == NoBegin::Exhausted {
-                    self.fail(Reason::StatementsExhausted);
-                }
-                let due = self.due(Location::caller());
-                Err(due.expect_err("a termination due between statements stays due"))
-            }
+            Err(reason) => Err(self.not_begun(reason, Location::caller())),
         }
+    }
+
+    #[cold]
+    fn not_begun(&self, reason: NoBegin, at: Place) -> Interrupt {
+        if reason == NoBegin::Exhausted {
+            self.fail(Reason::StatementsExhausted);
+        }
+        self.due(at).expect_err("a termination due between statements stays due")
     }
 
     pub(crate) fn finish(&self) {

@@ -28,6 +28,11 @@ use std::task::Waker;
 /// its connection closed. Only then do the receipts of its killers say that it has ended.
 pub struct Session {
     pub(crate) record: Arc<Record>,
+    pub(crate) ties: Ties,
+}
+
+/// What a session needs beside its record.
+pub(crate) struct Ties {
     /// The thread that runs it has this reference meanwhile, so that to attach and to detach
     /// counts none.
     spare: Option<Arc<Record>>,
@@ -50,15 +55,15 @@ pub(crate) struct Home {
 
 impl Session {
     pub(crate) fn new(record: Arc<Record>, home: Arc<Home>) -> Session {
-        Session { spare: Some(record.clone()), record, home }
+        Session { ties: Ties { spare: Some(record.clone()), home }, record }
     }
 
     pub(crate) fn say_opened(&self) {
-        if !self.home.hooks.hear() {
+        if !self.ties.home.hooks.hear() {
             return;
         }
         let description = self.record.description();
-        self.home.hooks.emit(&Event::Opened { session: self.id(), description: &description });
+        self.ties.home.hooks.emit(&Event::Opened { session: self.id(), description: &description });
     }
 
     /// Its id.
@@ -73,7 +78,7 @@ impl Session {
     /// [registered]: crate::SessionManager::register_worker
     #[must_use]
     pub fn own_thread(&self) -> Option<Thread> {
-        (self.home.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
+        (self.ties.home.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
     }
 
     /// Runs the session on the calling thread, which `thread` stands for, until the guard is
@@ -81,33 +86,35 @@ impl Session {
     ///
     /// # Errors
     /// [`AttachError`] where the thread may not run it.
+    #[inline]
     pub fn attach<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
+        let (shared, panicking) = self.enter(thread)?;
+        let Session { record, ties } = self;
+        Ok(Attached { record, ties, shared, panicking, not_send: PhantomData })
+    }
+
+    fn enter<'t>(
+        &mut self,
+        thread: &'t Thread,
+    ) -> Result<(Option<&'t ThreadRecord>, bool), AttachError> {
         let (slot, shared) = match &thread.0 {
             Kind::Own(id) if *id == self.id() => (Slot::OWN, None),
             Kind::Registered { record, .. }
-                if self.home.model == ThreadModel::Pool && record.is_of(&self.home.slots) =>
+                if self.ties.home.model == ThreadModel::Pool
+                    && record.is_of(&self.ties.home.slots) =>
             {
                 (record.slot().ok_or(AttachError::BackgroundThread)?, Some(&**record))
             }
             _ => return Err(AttachError::OtherSessionsThread),
         };
-        if !current::enter(&self.record, &mut self.spare) {
+        if !current::enter(&self.record, &mut self.ties.spare) {
             return Err(AttachError::ThreadIsBusy);
         }
         if let Some(shared) = shared {
             shared.set_session(Some(self.id()));
         }
         self.record.attach(slot, thread.id());
-        Ok(Attached {
-            record: &self.record,
-            spare: &mut self.spare,
-            home: &self.home,
-            thread: thread.id(),
-            shared,
-            panicking: panicking(),
-            left: false,
-            not_send: PhantomData,
-        })
+        Ok((shared, panicking()))
     }
 
     /// Gives a number to the command that waits to be begun, so that it can be cancelled
@@ -158,9 +165,9 @@ impl Session {
         if !Twin::LocalsDroppedAfterReceipts.is_on() {
             self.drop_values();
         }
-        self.home.sessions.remove(self.record.number());
+        self.ties.home.sessions.remove(self.record.number());
         // Whoever learns from a receipt that it has ended finds its place free.
-        if let Some(places) = &self.home.places {
+        if let Some(places) = &self.ties.home.places {
             self.record.give_place_back(places);
         }
         let ended = self.record.completed(step);
@@ -229,17 +236,14 @@ impl std::error::Error for AttachError {}
 /// error, whoever attaches it next.
 pub struct Attached<'s> {
     pub(crate) record: &'s Record,
-    /// The session's own, while it is not with the thread.
-    spare: &'s mut Option<Arc<Record>>,
-    pub(crate) home: &'s Arc<Home>,
-    thread: ThreadId,
+    pub(crate) ties: &'s mut Ties,
+    /// `None`: its own.
     shared: Option<&'s ThreadRecord>,
     panicking: bool,
-    left: bool,
     not_send: PhantomData<*const ()>,
 }
 
-impl Attached<'_> {
+impl<'s> Attached<'s> {
     /// The session's id.
     #[must_use]
     pub fn id(&self) -> SessionId {
@@ -249,7 +253,7 @@ impl Attached<'_> {
     /// The id of the thread it is attached to.
     #[must_use]
     pub fn thread(&self) -> ThreadId {
-        self.thread
+        self.shared.map_or_else(|| self.id().own_thread(), ThreadRecord::id)
     }
 
     /// The session as the author of a request.
@@ -276,7 +280,7 @@ impl Attached<'_> {
     /// [`OpenError::Full`] where only reserved places are left. The session still has the place
     /// that it opened with: tell the client, and close it.
     pub fn admit(&self) -> Result<(), OpenError> {
-        self.home.places.as_ref().map_or(Ok(()), |places| self.record.admit(places))
+        self.ties.home.places.as_ref().map_or(Ok(()), |places| self.record.admit(places))
     }
 
     /// A safe point: one load, one mask and one branch while nothing is due.
@@ -294,10 +298,11 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that is due.
+    #[inline]
     #[track_caller]
     pub fn begin(&mut self) -> Result<Statement<'_>, Interrupt> {
-        let id = self.record.begin()?;
-        Ok(Statement { attached: self, id, described: false, left: false })
+        self.record.begin()?;
+        Ok(Statement { attached: self, described: false })
     }
 
     /// Says that what waited for this thread was no command after all: the number that
@@ -325,10 +330,10 @@ impl Attached<'_> {
     /// # Errors
     /// The [`Interrupt`] that ends it. It is off the thread all the same, and it is the
     /// caller, not the killer, who ends it now.
+    #[inline]
     #[track_caller]
-    pub fn detach(mut self) -> Result<(), Interrupt> {
-        let step = self.step_down(false);
-        if step.is_quiet() { Ok(()) } else { self.left_in_a_hurry(step) }
+    pub fn detach(self) -> Result<(), Interrupt> {
+        left(self.leave(false))
     }
 
     /// Takes the session off this thread; the command that it has to run waits for another.
@@ -337,31 +342,25 @@ impl Attached<'_> {
     /// # Errors
     /// As [`detach`](Self::detach).
     #[track_caller]
-    pub fn detach_queued(mut self) -> Result<(), Interrupt> {
-        let step = self.step_down(true);
-        if step.is_quiet() { Ok(()) } else { self.left_in_a_hurry(step) }
+    pub fn detach_queued(self) -> Result<(), Interrupt> {
+        left(self.leave(true))
     }
 
-    #[cold]
+    /// For whoever holds a lock in which receipts may not be completed, and so
+    /// [asks](Left::ask) first.
+    #[inline]
     #[track_caller]
-    fn left_in_a_hurry(&self, step: Step) -> Result<(), Interrupt> {
-        let over = self.record.statement_left(step);
-        let due = if step.after.due() { self.record.due_unsaid() } else { Ok(()) };
-        over.complete();
-        due
-    }
-
-    /// For whoever holds a lock in which receipts may not be completed.
-    #[track_caller]
-    pub(crate) fn leave(mut self, to_queue: bool) -> (Result<(), Interrupt>, Over) {
+    pub(crate) fn leave(mut self, to_queue: bool) -> Left<'s> {
         let step = self.step_down(to_queue);
-        let over = self.record.statement_left(step);
-        (if step.after.due() { self.record.due_unsaid() } else { Ok(()) }, over)
+        let record = self.record;
+        std::mem::forget(self);
+        Left { record, step }
     }
 
     fn step_down(&mut self, to_queue: bool) -> Step {
-        self.left = true;
-        *self.spare = current::leave();
+        if let Some(spare) = current::leave() {
+            self.ties.spare = Some(spare);
+        }
         if let Some(shared) = self.shared {
             shared.set_session(None);
         }
@@ -371,9 +370,6 @@ impl Attached<'_> {
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        if self.left {
-            return;
-        }
         let panics = panicking() && !self.panicking;
         if panics && !Twin::PanicForgotten.is_on() {
             self.record.fail(Reason::InternalError);
@@ -386,31 +382,58 @@ impl Drop for Attached<'_> {
 
 impl fmt::Debug for Attached<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attached").field("id", &self.id()).field("thread", &self.thread).finish()
+        f.debug_struct("Attached").field("id", &self.id()).field("thread", &self.thread()).finish()
     }
+}
+
+/// A session that has left its thread.
+pub(crate) struct Left<'s> {
+    record: &'s Record,
+    step: Step,
+}
+
+impl Left<'_> {
+    /// What is due then, and whose receipts are to be completed once no lock is held.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn ask(self) -> (Result<(), Interrupt>, Over) {
+        let Left { record, step } = self;
+        let over = record.statement_left(step);
+        (if step.after.due() { record.due_unsaid() } else { Ok(()) }, over)
+    }
+}
+
+#[inline]
+#[track_caller]
+fn left(left: Left<'_>) -> Result<(), Interrupt> {
+    if left.step.is_quiet() {
+        return Ok(());
+    }
+    let (due, over) = left.ask();
+    over.complete();
+    due
 }
 
 /// A statement that runs. It ends when it is finished or dropped.
 #[derive(Debug)]
 pub struct Statement<'a> {
     attached: &'a Attached<'a>,
-    id: StatementId,
     described: bool,
-    left: bool,
 }
 
 impl Statement<'_> {
     /// Its number: what a cancel names.
     #[must_use]
     pub fn statement(&self) -> StatementId {
-        self.id
+        self.attached.record.look().last_statement()
     }
 
     /// Keeps its text for those who look, the first
     /// [`STATEMENT_TEXT_BYTES`](crate::STATEMENT_TEXT_BYTES) of it, and the time.
     #[must_use]
     pub fn with_text(mut self, text: &str) -> Self {
-        self.attached.record.about(|about| about.statement_begins(self.id, text));
+        let id = self.statement();
+        self.attached.record.about(|about| about.statement_begins(id, text));
         self.described = true;
         self
     }
@@ -419,14 +442,16 @@ impl Statement<'_> {
     ///
     /// # Errors
     /// The [`Interrupt`] that was waiting for this end: the session ends now.
+    #[inline]
     #[track_caller]
-    pub fn finish(mut self) -> Result<(), Interrupt> {
+    pub fn finish(self) -> Result<(), Interrupt> {
+        let record = self.attached.record;
         self.leave();
-        self.attached.record.check()
+        std::mem::forget(self);
+        record.check()
     }
 
-    fn leave(&mut self) {
-        self.left = true;
+    fn leave(&self) {
         if self.described {
             self.attached.record.about(|about| about.statement_ends());
         }
@@ -444,9 +469,7 @@ impl<'a> Deref for Statement<'a> {
 
 impl Drop for Statement<'_> {
     fn drop(&mut self) {
-        if !self.left {
-            // Nobody looks here: what is due has not been seen by this.
-            self.leave();
-        }
+        // Nobody looks here: what is due has not been seen by this.
+        self.leave();
     }
 }

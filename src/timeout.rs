@@ -69,7 +69,7 @@ impl Session {
     /// # Errors
     /// Where the system gives no thread for the timer. Then the limits are what they were.
     pub fn set_limits(&self, limits: Limits) -> io::Result<()> {
-        set(&self.record, &self.home, limits)
+        set(&self.record, &self.ties.home, limits)
     }
 }
 
@@ -85,7 +85,7 @@ impl Attached<'_> {
     /// # Errors
     /// Where the system gives no thread for the timer. Then the limits are what they were.
     pub fn set_limits(&self, limits: Limits) -> io::Result<()> {
-        set(self.record, self.home, limits)
+        set(self.record, &self.ties.home, limits)
     }
 
     /// Runs `wait`, which waits for a lock, interruptibly, such as by [`sleep`](Self::sleep) or

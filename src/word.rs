@@ -262,7 +262,7 @@ impl Snapshot {
     }
 
     pub(crate) fn begin(self) -> Result<Snapshot, NoBegin> {
-        if self.terminate_due() {
+        if self.has(TERMINATE) && self.terminate_due() {
             Err(NoBegin::Terminate)
         } else if self.has(QUEUED) {
             Ok(self.without(QUEUED | PROBE).with(IN_STATEMENT).settled())

@@ -189,7 +189,7 @@ fn turn<'a, C: Client>(
         arm(group, client, seat);
     }
     let place = seat.lock();
-    let (due, over) = attached.leave(again);
+    let (due, over) = attached.leave(again).ask();
     match due {
         Ok(()) => Outcome::Back { seat: place, again, over },
         Err(interrupt) => {

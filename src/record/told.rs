@@ -68,19 +68,28 @@ pub(super) struct Cancelling {
 /// A statement that was told to end is over, and those who wait for that are to be told. It is
 /// the embedder's code that wakes them, so no lock may be held.
 #[must_use]
-pub(crate) struct Over(Option<Box<(Box<Cancelling>, SessionId, Arc<Hooks>)>>);
+pub(crate) struct Over(Option<Box<OverOne>>);
+
+struct OverOne {
+    told: Box<Cancelling>,
+    session: SessionId,
+    hooks: Arc<Hooks>,
+}
 
 impl Over {
     pub(crate) const NOTHING: Over = Over(None);
 
     pub(crate) fn complete(self) {
         if let Some(over) = self.0 {
-            Over::complete_one(*over);
+            over.complete();
         }
     }
+}
 
+impl OverOne {
     #[cold]
-    fn complete_one((told, session, hooks): (Box<Cancelling>, SessionId, Arc<Hooks>)) {
+    fn complete(self) {
+        let OverOne { told, session, hooks } = self;
         let over = StatementOver { cancelled: told.seen };
         // Whoever learns from a receipt that it is over finds it in the audit.
         hooks.emit(&Event::StatementOver { session, request: &told.request, over });
@@ -240,7 +249,8 @@ impl Record {
     #[cold]
     fn take_cancel(&self) -> Over {
         let told = self.slow.lock().cancel.take();
-        Over(told.map(|told| Box::new((told, self.id, self.hooks.clone()))))
+        let hooks = self.hooks.clone();
+        Over(told.map(|told| Box::new(OverOne { told, session: self.id, hooks })))
     }
 
     /// The last step of a session's life but one: `completed` still has to be called, once the
