@@ -3,6 +3,7 @@
 use crate::id::SessionId;
 use crate::stamp::utc;
 use crate::sync::now;
+use crate::why::Moment;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -132,6 +133,10 @@ impl Request {
     pub fn new(author: Author, reason: Reason, text: Option<Arc<str>>) -> Request {
         let (at, since) = (SystemTime::now(), now());
         Request { author, reason, text, at, names_author: true, since }
+    }
+
+    pub(crate) fn asked(&self) -> Moment {
+        Moment { at: self.since, time: self.at }
     }
 
     /// How long ago it was asked for.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// How many places of a shard a look at it covers while it holds the lock.
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-pub(crate) const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 8;
 #[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub(crate) const BATCH: usize = 2;
 

@@ -24,6 +24,7 @@ use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::timeout::Limits;
 use crate::timer::{NEVER, Timer, nanos};
 use crate::twin::Twin;
+use crate::why::Moment;
 use crate::word::{Snapshot, Void};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -350,7 +351,9 @@ impl Record {
                 true => now.terminate(When::Immediate, None),
                 false => Err(Void::Stale),
             };
-            self.hit(reason, self.terminate_by(ran_out(reason), step));
+            let request = ran_out(reason);
+            let asked = request.asked();
+            self.hit(reason, self.terminate_by(request, asked, step));
         };
         let same_idleness = |now: Snapshot| {
             now.statement().is_none()
@@ -393,7 +396,7 @@ impl Record {
                     }
                     let step = |now: Snapshot| now.terminate(When::Immediate, None);
                     // Refused where it has ended by now.
-                    if let Ok(mut accepted) = self.terminate_by(request, step) {
+                    if let Ok(mut accepted) = self.terminate_by(request, Moment::now(), step) {
                         accepted.wake();
                     }
                 }

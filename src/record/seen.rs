@@ -9,12 +9,12 @@ use std::panic::Location;
 use std::sync::Arc;
 
 impl Terminating {
-    pub(super) fn new(request: Arc<Request>) -> Box<Terminating> {
+    pub(super) fn new(request: Arc<Request>, asked: Moment) -> Box<Terminating> {
         Box::new(Terminating {
             request,
             seen: None,
             said: false,
-            asked: Moment::now(),
+            asked,
             seen_at: None,
             ticket: Arc::default(),
         })
@@ -46,6 +46,8 @@ impl Record {
 
     /// What is due, and whether the caller has to say that it has been seen.
     fn look_due(&self, at: Place, says: bool) -> (Result<(), Interrupt>, bool) {
+        // First, as the killer may still have the lock.
+        let now = Moment::now();
         let mut slow = self.slow.lock();
         let word = self.word.load();
         match &mut *slow {
@@ -54,12 +56,12 @@ impl Record {
                     pending.seen = Some(pending.request.clone());
                     pending.said = false;
                 }
-                pending.seen_at.get_or_insert_with(|| (at, Moment::now()));
+                pending.seen_at.get_or_insert((at, now));
                 let unsaid = says && pending.unsaid().is_some();
                 (Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone())), unsaid)
             }
             Slow { cancel: Some(pending), .. } if word.cancel_due() => {
-                pending.seen_at.get_or_insert_with(|| (at, Moment::now()));
+                pending.seen_at.get_or_insert((at, now));
                 let unsaid = !std::mem::replace(&mut pending.seen, true);
                 (Err(Interrupt::new(InterruptKind::Cancel, pending.request.clone())), unsaid)
             }

@@ -138,7 +138,8 @@ impl Record {
         only: Option<Slot>,
         seen: Option<Snapshot>,
     ) -> Result<Accepted<Ended>, Void> {
-        self.terminate_by(request, |word| match seen {
+        let asked = request.asked();
+        self.terminate_by(request, asked, |word| match seen {
             Some(seen) if !word.does_as(seen) && !Twin::RowNotCompared.is_on() => {
                 Err(if word.ended() { Void::Ended } else { Void::Stale })
             }
@@ -146,33 +147,36 @@ impl Record {
         })
     }
 
-    /// `next` is a killer's step; it is taken under `slow`.
+    /// `next` is a killer's step; it is taken under `slow`. From there on its target may wait for
+    /// that lock, so all that takes time comes before.
     pub(super) fn terminate_by(
         &self,
         request: Request,
+        asked: Moment,
         next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
     ) -> Result<Accepted<Ended>, Void> {
+        let fresh = Terminating::new(Arc::new(request), asked);
         let mut slow = self.slow.lock();
         let step = self.word.try_step(next)?;
         let adds = step.before.terminate_asked() != step.after.terminate_asked();
-        let pending = match slow.terminate.take() {
-            Some(mut told) => {
-                let adds = adds && !Twin::FirstAuthorStays.is_on();
-                if adds {
-                    told.request = Arc::new(request);
-                    told.asked = Moment::now();
+        let mut spent = None;
+        let ticket = match &mut slow.terminate {
+            Some(told) => {
+                if adds && !Twin::FirstAuthorStays.is_on() {
+                    spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
+                    told.asked = asked;
                 }
                 if Twin::TicketReplaced.is_on() {
                     told.ticket = Arc::default();
                 }
-                told
+                told.ticket.clone()
             }
-            None => Terminating::new(Arc::new(request)),
+            none => none.insert(fresh).ticket.clone(),
         };
-        let ticket = pending.ticket.clone();
-        slow.terminate = Some(pending);
         let accepted = self.accepted(&slow, step.before, ticket, adds);
         let accepted = if Twin::WakesUnderLock.is_on() { accepted.woken() } else { accepted };
+        drop(slow);
+        drop(spent);
         Ok(accepted)
     }
 
@@ -190,15 +194,13 @@ impl Record {
         request: Request,
         next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
     ) -> Result<Accepted<StatementOver>, Void> {
+        let (asked, request, ticket) = (request.asked(), Arc::new(request), Arc::default());
+        let fresh = Cancelling { request, seen: false, asked, seen_at: None, ticket };
+        let fresh = Box::new(fresh);
         let mut slow = self.slow.lock();
         let step = self.word.try_step(next)?;
         let adds = !step.before.cancelled();
-        let pending = slow.cancel.get_or_insert_with(|| {
-            let (request, asked) = (Arc::new(request), Moment::now());
-            let ticket = Arc::default();
-            Box::new(Cancelling { request, seen: false, asked, seen_at: None, ticket })
-        });
-        let ticket = pending.ticket.clone();
+        let ticket = slow.cancel.get_or_insert(fresh).ticket.clone();
         Ok(self.accepted(&slow, step.before, ticket, adds))
     }
 
@@ -229,7 +231,7 @@ impl Record {
         match &mut slow.terminate {
             Some(told) => told.request = request,
             None => {
-                let mut told = Terminating::new(request.clone());
+                let mut told = Terminating::new(request.clone(), request.asked());
                 told.seen = Some(request);
                 slow.terminate = Some(told);
             }
@@ -297,7 +299,9 @@ impl Record {
         if self.has(COMPLETED) || Twin::LeaversForgotten.is_on() {
             return None;
         }
-        let told = slow.terminate.get_or_insert_with(|| Terminating::new(Arc::new(request)));
+        let asked = request.asked();
+        let new = || Terminating::new(Arc::new(request), asked);
+        let told = slow.terminate.get_or_insert_with(new);
         Some(told.ticket.clone())
     }
 }
