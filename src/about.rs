@@ -1,6 +1,7 @@
 //! What a record keeps about its session, beside its word.
 
 use crate::id::StatementId;
+use crate::sync::time_of_last_tick;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -48,6 +49,11 @@ impl Stamp {
         Stamp(since.as_micros() as u64)
     }
 
+    /// Not later than now, and not much earlier.
+    pub(crate) fn of_last_tick() -> Stamp {
+        Stamp(time_of_last_tick().as_micros() as u64)
+    }
+
     #[cfg(all(target_os = "linux", not(safepoint_loom)))]
     pub(crate) fn raw(self) -> u64 {
         self.0
@@ -87,9 +93,11 @@ pub(crate) struct Activity {
 }
 
 impl About {
+    // Inlined, so that it is made where it stays.
+    #[inline(always)]
     pub(crate) fn new(description: Description) -> About {
         let Description { user, admin: _, database, application, client } = description;
-        About { user, database, application, client, opened: Stamp::now(), activity: None }
+        About { user, database, application, client, opened: Stamp::of_last_tick(), activity: None }
     }
 
     pub(crate) fn description(&self, admin: bool) -> Description {

@@ -42,7 +42,7 @@ pub struct SessionRow {
     pub wait: Option<Spot>,
     /// The last safe point that was noted: see [`Probe`](crate::Probe).
     pub safe_point: Option<Spot>,
-    /// When it was opened.
+    /// When it was opened, to some milliseconds: it may be that much earlier.
     pub opened: SystemTime,
     /// When the open transaction began.
     pub transaction_start: Option<SystemTime>,

@@ -220,7 +220,7 @@ impl SessionManager {
     pub fn open(&self, description: Description) -> Result<Session, OpenError> {
         let home = &self.0.home;
         home.places.as_ref().map_or(Ok(()), Places::take)?;
-        let record = Record::new(description, home.hooks.clone());
+        let record = Arc::new(Record::new(description, home.hooks.clone()));
         let record = home.sessions.insert(near(), record).inspect_err(|_| {
             if let Some(places) = &home.places {
                 places.give_back(false);
@@ -251,7 +251,7 @@ impl SessionManager {
     fn register(&self, name: &str, runs: bool) -> Result<Thread, OpenError> {
         let record = ThreadRecord::new(Arc::from(name), self.0.home.slots.clone(), runs)
             .ok_or(OpenError::Full)?;
-        let record = self.0.threads.insert(0, record)?;
+        let record = self.0.threads.insert(0, Arc::new(record))?;
         Ok(Thread(Kind::Registered { record, threads: self.0.threads.clone() }))
     }
 

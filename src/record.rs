@@ -95,6 +95,7 @@ impl Numbered for Record {
 }
 
 impl Record {
+    #[inline(always)]
     pub(crate) fn new(description: Description, hooks: Arc<Hooks>) -> Record {
         let flags = if description.admin { ADMIN } else { 0 };
         Record {

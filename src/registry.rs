@@ -80,8 +80,7 @@ impl<R: Numbered> Registry<R> {
 
     /// Adds a record, which learns its number here. `near` spreads callers over the shards;
     /// where its shard has no more room, another takes the record in.
-    pub(crate) fn insert(&self, near: usize, record: R) -> Result<Arc<R>, OpenError> {
-        let mut record = Arc::new(record);
+    pub(crate) fn insert(&self, near: usize, mut record: Arc<R>) -> Result<Arc<R>, OpenError> {
         let mut refusal = OpenError::Full;
         for index in (0..self.shards.len()).map(|next| near.wrapping_add(next)) {
             match self.insert_into(index % self.shards.len(), &mut record) {
@@ -203,10 +202,10 @@ mod tests {
     #[test]
     fn a_number_is_never_given_out_twice_and_finds_no_successor() {
         let registry = Registry::new(0, 1);
-        let first = registry.insert(0, Numbers(0)).unwrap().number();
+        let first = registry.insert(0, Arc::new(Numbers(0))).unwrap().number();
         assert!(registry.get(first).is_some());
         assert!(registry.remove(first).is_some());
-        let second = registry.insert(0, Numbers(0)).unwrap().number();
+        let second = registry.insert(0, Arc::new(Numbers(0))).unwrap().number();
         assert_eq!(Parts::unpack(first).key, Parts::unpack(second).key, "the place is used again");
         assert_ne!(first, second);
         assert!(registry.get(first).is_none());
@@ -221,20 +220,21 @@ mod tests {
     fn a_full_or_exhausted_shard_leaves_it_to_the_next() {
         let registry = Registry::new(3, 2);
         registry.shards[0].lock().last_serial = MAX_SERIAL;
-        let taken_in = registry.insert(0, Numbers(0)).unwrap();
+        let taken_in = registry.insert(0, Arc::new(Numbers(0))).unwrap();
         assert_eq!(Parts::unpack(taken_in.number()).shard, 4);
         registry.shards[1].lock().last_serial = MAX_SERIAL;
-        assert_eq!(registry.insert(0, Numbers(0)).unwrap_err(), OpenError::Exhausted);
+        assert_eq!(registry.insert(0, Arc::new(Numbers(0))).unwrap_err(), OpenError::Exhausted);
         assert_eq!(registry.len(), 1);
         registry.close();
-        assert_eq!(registry.insert(1, Numbers(0)).unwrap_err(), OpenError::Closed);
+        assert_eq!(registry.insert(1, Arc::new(Numbers(0))).unwrap_err(), OpenError::Closed);
     }
 
     #[test]
     fn a_walk_meets_each_record_once_in_bounded_batches() {
         let registry = Registry::new(0, 3);
-        let mut numbers: Vec<_> =
-            (0..1000).map(|near| registry.insert(near, Numbers(0)).unwrap().number()).collect();
+        let mut numbers: Vec<_> = (0..1000)
+            .map(|near| registry.insert(near, Arc::new(Numbers(0))).unwrap().number())
+            .collect();
         for number in numbers.iter().step_by(3) {
             registry.remove(*number);
         }

@@ -32,6 +32,7 @@ struct Spent {
 }
 
 impl Slow {
+    #[inline(always)]
     pub(super) fn new(about: About) -> Slow {
         Slow { terminate: None, cancel: None, sleep_waker: None, detached_waker: None, about }
     }

@@ -214,3 +214,7 @@ impl Unparker {
         signal.notify_one();
     }
 }
+
+pub(crate) fn time_of_last_tick() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
