@@ -220,7 +220,8 @@ impl SessionManager {
     pub fn open(&self, description: Description) -> Result<Session, OpenError> {
         let home = &self.0.home;
         home.places.as_ref().map_or(Ok(()), Places::take)?;
-        let record = Arc::new(Record::new(description, home.hooks.clone()));
+        let record =
+            Arc::new(Record::new(description, home.hooks.hear().then(|| home.hooks.clone())));
         let record = home.sessions.insert(near(), record).inspect_err(|_| {
             if let Some(places) = &home.places {
                 places.give_back(false);

@@ -30,7 +30,7 @@ mod told;
 mod why;
 
 use crate::about::{About, Description};
-use crate::audit::Hooks;
+use crate::audit::{Event, Hooks};
 use crate::id::{Parts, SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
 use crate::places::Places;
@@ -57,13 +57,14 @@ pub(crate) struct Record {
     /// pairs with the acquire in `thread_in`.
     thread: AtomicU64,
     hold: AtomicU32,
-    /// Relaxed: [`ADMIN`] and [`COMPLETED`] are written and read under `slow`, the others by the
-    /// holder, and sessions change hands in order.
+    /// Written by the holder or the runner alone, one of whom there is at a time, and so without a
+    /// read-modify-write. Relaxed: who else reads them, [`ADMIN`] and [`COMPLETED`], does so under
+    /// `slow`, as they are written.
     flags: AtomicU32,
     slow: Mutex<Slow>,
     rare: OnceLock<Box<Rare>>,
-    /// Who hears of what happens to it. Nobody is told under a lock.
-    hooks: Arc<Hooks>,
+    /// Who hears of what happens to it, if anyone does. Nobody is told under a lock.
+    hooks: Option<Arc<Hooks>>,
 }
 
 /// The user is an administrator.
@@ -96,7 +97,7 @@ impl Numbered for Record {
 
 impl Record {
     #[inline(always)]
-    pub(crate) fn new(description: Description, hooks: Arc<Hooks>) -> Record {
+    pub(crate) fn new(description: Description, hooks: Option<Arc<Hooks>>) -> Record {
         let flags = if description.admin { ADMIN } else { 0 };
         Record {
             id: SessionId::PLACEHOLDER,
@@ -166,10 +167,14 @@ impl Record {
     }
 
     fn set(&self, flag: u32, on: bool) {
-        if on {
-            self.flags.fetch_or(flag, Ordering::Relaxed);
-        } else {
-            self.flags.fetch_and(!flag, Ordering::Relaxed);
+        let flags = self.flags.load(Ordering::Relaxed);
+        let flags = if on { flags | flag } else { flags & !flag };
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    fn emit(&self, event: &Event<'_>) {
+        if let Some(hooks) = &self.hooks {
+            hooks.emit(event);
         }
     }
 
@@ -189,9 +194,9 @@ impl Record {
 
     /// Once, and never again.
     pub(crate) fn give_place_back(&self, places: &Places) {
-        let before = self.flags.fetch_or(PLACE_GIVEN_BACK, Ordering::Relaxed);
-        if before & PLACE_GIVEN_BACK == 0 {
-            places.give_back(before & ADMITTED != 0);
+        if !self.has(PLACE_GIVEN_BACK) {
+            self.set(PLACE_GIVEN_BACK, true);
+            places.give_back(self.has(ADMITTED));
         }
     }
 

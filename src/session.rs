@@ -33,8 +33,8 @@ pub struct Session {
 
 /// What a session needs beside its record.
 pub(crate) struct Ties {
-    /// The thread that runs it has this reference meanwhile, so that to attach and to detach
-    /// counts none.
+    /// From its first attachment on. The thread that runs it has this reference meanwhile, so that
+    /// to attach and to detach counts none.
     spare: Option<Arc<Record>>,
     pub(crate) home: Arc<Home>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Home {
 
 impl Session {
     pub(crate) fn new(record: Arc<Record>, home: Arc<Home>) -> Session {
-        Session { ties: Ties { spare: Some(record.clone()), home }, record }
+        Session { ties: Ties { spare: None, home }, record }
     }
 
     pub(crate) fn say_opened(&self) {

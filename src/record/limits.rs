@@ -339,7 +339,7 @@ impl Record {
     /// A limit has ended what it names. A refusal says that this is over by now.
     fn hit<T>(&self, reason: Reason, accepted: Result<Accepted<T>, Void>) {
         if let Ok(mut accepted) = accepted {
-            self.hooks.emit(&Event::LimitHit { session: self.id, reason });
+            self.emit(&Event::LimitHit { session: self.id, reason });
             accepted.wake();
         }
     }

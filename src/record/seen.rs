@@ -70,6 +70,6 @@ impl Record {
     }
 
     pub(super) fn say_seen(&self, kind: InterruptKind, request: &Request) {
-        self.hooks.emit(&Event::Seen { session: self.id, kind, request });
+        self.emit(&Event::Seen { session: self.id, kind, request });
     }
 }

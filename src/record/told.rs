@@ -6,7 +6,6 @@ use crate::audit::{Event, Hooks};
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
-use crate::sync::Ordering;
 use crate::twin::Twin;
 use crate::why::{Moment, Place};
 use crate::word::{Slot, Snapshot, Step, Void};
@@ -74,7 +73,7 @@ pub(crate) struct Over(Option<Box<OverOne>>);
 struct OverOne {
     told: Box<Cancelling>,
     session: SessionId,
-    hooks: Arc<Hooks>,
+    hooks: Option<Arc<Hooks>>,
 }
 
 impl Over {
@@ -93,7 +92,9 @@ impl OverOne {
         let OverOne { told, session, hooks } = self;
         let over = StatementOver { cancelled: told.seen };
         // Whoever learns from a receipt that it is over finds it in the audit.
-        hooks.emit(&Event::StatementOver { session, request: &told.request, over });
+        if let Some(hooks) = hooks {
+            hooks.emit(&Event::StatementOver { session, request: &told.request, over });
+        }
         told.ticket.complete(over);
     }
 }
@@ -273,7 +274,7 @@ impl Record {
         self.statement_left(step).complete();
         let mut spent = {
             let mut slow = self.slow.lock();
-            self.flags.fetch_or(COMPLETED, Ordering::Relaxed);
+            self.set(COMPLETED, true);
             slow.spend()
         };
         let how = match spent.terminate.as_deref() {
@@ -286,7 +287,7 @@ impl Record {
             self.say_seen(InterruptKind::Terminate, &request);
         }
         // Whoever learns from a receipt that it has ended finds it in the audit.
-        self.hooks.emit(&Event::Ended { session: self.id, ended: &ended });
+        self.emit(&Event::Ended { session: self.id, ended: &ended });
         if let Some(terminating) = spent.terminate.take() {
             terminating.ticket.complete(ended.clone());
         }
