@@ -126,7 +126,7 @@ impl ThreadRow {
 /// exactly once, one that opens or ends meanwhile may be.
 #[derive(Debug)]
 pub struct Sessions {
-    home: Arc<Home>,
+    pub(crate) home: Arc<Home>,
     cursor: Cursor,
     batch: Vec<Arc<Record>>,
 }
@@ -135,22 +135,29 @@ impl Sessions {
     pub(crate) fn new(home: Arc<Home>) -> Sessions {
         Sessions { home, cursor: Cursor::default(), batch: Vec::new() }
     }
-}
 
-impl Iterator for Sessions {
-    type Item = SessionRow;
-
-    fn next(&mut self) -> Option<SessionRow> {
-        let own_threads = self.home.model == ThreadModel::PerSession;
+    pub(crate) fn next_record(&mut self) -> Option<Arc<Record>> {
         loop {
             if let Some(record) = self.batch.pop() {
-                return Some(SessionRow::of(&record, own_threads));
+                return Some(record);
             }
             if !self.home.sessions.next_batch(&mut self.cursor, &mut self.batch) {
                 return None;
             }
             self.batch.reverse();
         }
+    }
+
+    pub(crate) fn row(&self, record: &Record) -> SessionRow {
+        SessionRow::of(record, self.home.model == ThreadModel::PerSession)
+    }
+}
+
+impl Iterator for Sessions {
+    type Item = SessionRow;
+
+    fn next(&mut self) -> Option<SessionRow> {
+        self.next_record().map(|record| self.row(&record))
     }
 }
 

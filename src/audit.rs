@@ -5,6 +5,7 @@ use crate::id::SessionId;
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::kill::{Found, Refused, Target};
 use crate::outcome::{Ended, StatementOver};
+use crate::why::Stalled;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -67,6 +68,13 @@ pub enum Event<'a> {
         session: SessionId,
         /// Which limit.
         reason: Reason,
+    },
+    /// A [`Watchdog`](crate::Watchdog) has found a session that runs on without a safe point.
+    Stalled {
+        /// Which session.
+        session: SessionId,
+        /// For how long, where it was last, and what it runs.
+        stalled: &'a Stalled,
     },
     /// A session has ended. Its receipts are complete a moment later.
     Ended {

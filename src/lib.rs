@@ -84,5 +84,5 @@ pub use timeout::{Limits, lock_wait};
 pub use twin::Twin;
 pub use wait::EndedBy;
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-pub use watchdog::{Stalled, Watchdog, assert_responsive};
-pub use why::{HeldOff, PendingInterrupt, Progress, Spot, WhyNotYet};
+pub use watchdog::{Watchdog, assert_responsive};
+pub use why::{HeldOff, PendingInterrupt, Progress, Spot, Stalled, WhyNotYet};

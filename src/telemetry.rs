@@ -117,6 +117,17 @@ mod spoken {
                 reason = ?reason,
                 "limit hit"
             ),
+            Event::Stalled { session, stalled } => warn!(
+                target: "safepoint",
+                session = session.get(),
+                thread = stalled.thread.map(|thread| thread.get()),
+                seconds = stalled.at_least.as_secs_f64(),
+                last = stalled.last.map(tracing::field::display),
+                hold_off = stalled.hold_off.map(tracing::field::display),
+                wait = stalled.wait.map(tracing::field::display),
+                text = &*stalled.text,
+                "no safe point"
+            ),
             Event::Ended { session, ended } => {
                 let (how, request) = match &ended.how {
                     HowEnded::Killed(request) => ("killed", Some(request)),
@@ -169,6 +180,7 @@ mod figures {
             }
             Event::Opened { .. } => counter!("safepoint_sessions_opened_total").increment(1),
             Event::LimitHit { .. } => counter!("safepoint_limits_hit_total").increment(1),
+            Event::Stalled { .. } => counter!("safepoint_stalls_total").increment(1),
         }
     }
 

@@ -1,54 +1,16 @@
 //! Finds sessions that run on and on without a safe point.
 
-use crate::id::{SessionId, ThreadId};
+use crate::audit::Event;
+use crate::id::SessionId;
 use crate::manager::SessionManager;
 use crate::record::Probe;
-use crate::why::{HeldOff, Spot};
+use crate::why::Stalled;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use std::collections::HashSet;
-use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
-
-/// A session that has gone longer than the limit without a safe point.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stalled {
-    /// The session.
-    pub session: SessionId,
-    /// The thread that runs it; `None` where it has left that by now.
-    pub thread: Option<ThreadId>,
-    /// It has passed no safe point for so long at least.
-    pub at_least: Duration,
-    /// The last safe point that was noted. One is noted for each time that the watchdog asks, so
-    /// it may have passed later ones.
-    pub last: Option<Spot>,
-    /// The hold-off that is in force.
-    pub hold_off: Option<HeldOff>,
-    /// The wait that it is in, if that can't be interrupted.
-    pub wait: Option<Spot>,
-    /// The text of the statement that runs, or ran last.
-    pub text: String,
-}
-
-impl fmt::Display for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stalled { session, at_least, last, .. } = self;
-        write!(f, "session {session} passed no safe point for {} ms", at_least.as_millis())?;
-        if let Some(last) = last {
-            write!(f, ", the last one known at {last}")?;
-        }
-        if let Some(held) = &self.hold_off {
-            write!(f, ", held off by {held}")?;
-        }
-        if let Some(wait) = &self.wait {
-            write!(f, ", in a wait at {wait}")?;
-        }
-        write!(f, ": {}", self.text)
-    }
-}
 
 /// Watches all sessions of a manager, from a registered thread of its own, until it is dropped.
 ///
@@ -63,7 +25,8 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts it. `report` runs on its thread.
+    /// Starts it. `report` runs on its thread, after the manager's audit has heard of it as
+    /// [`Event::Stalled`].
     ///
     /// # Errors
     /// Those of [`Builder::spawn`], and that the manager registers no more threads.
@@ -106,15 +69,21 @@ fn look(
     report: &mut impl FnMut(Stalled),
 ) {
     let mut still = HashSet::new();
-    for row in manager.sessions() {
-        let session = row.session;
-        let Some(Probe::Unanswered { since, last }) = manager.probe(session) else { continue };
+    let mut sessions = manager.sessions();
+    while let Some(record) = sessions.next_record() {
+        // Most are idle, and are not to grow by what a probe notes.
+        if record.look().probe().is_err() {
+            continue;
+        }
+        let Probe::Unanswered { since, last } = record.probe() else { continue };
         if since < limit {
             continue;
         }
+        let session = record.id();
         still.insert(session);
         if !reported.contains(&session) {
-            report(Stalled {
+            let row = sessions.row(&record);
+            let stalled = Stalled {
                 session,
                 thread: row.thread,
                 at_least: since,
@@ -122,7 +91,9 @@ fn look(
                 hold_off: row.hold_off,
                 wait: row.wait,
                 text: row.text,
-            });
+            };
+            sessions.home.hooks.emit(&Event::Stalled { session, stalled: &stalled });
+            report(stalled);
         }
     }
     *reported = still;

@@ -1,6 +1,7 @@
 //! Why a session that was told to end has not ended: what it says of itself off the fast path,
 //! and the answers.
 
+use crate::id::{SessionId, ThreadId};
 use crate::interrupt::{InterruptKind, Request, When};
 use crate::sync::{Mutex, now};
 use std::fmt;
@@ -66,6 +67,44 @@ pub struct HeldOff {
 impl fmt::Display for HeldOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.name, self.spot)
+    }
+}
+
+/// A session that has gone longer than the limit without a safe point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stalled {
+    /// The session.
+    pub session: SessionId,
+    /// The thread that runs it; `None` where it has left that by now.
+    pub thread: Option<ThreadId>,
+    /// It has passed no safe point for so long at least.
+    pub at_least: Duration,
+    /// The last safe point that was noted. One is noted for each time that the watchdog asks, so
+    /// it may have passed later ones.
+    pub last: Option<Spot>,
+    /// The hold-off that is in force.
+    pub hold_off: Option<HeldOff>,
+    /// The wait that it is in, if that can't be interrupted.
+    pub wait: Option<Spot>,
+    /// The text of the statement that runs, or ran last.
+    pub text: String,
+}
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stalled { session, at_least, last, .. } = self;
+        write!(f, "session {session} passed no safe point for {} ms", at_least.as_millis())?;
+        if let Some(last) = last {
+            write!(f, ", the last one known at {last}")?;
+        }
+        if let Some(held) = &self.hold_off {
+            write!(f, ", held off by {held}")?;
+        }
+        if let Some(wait) = &self.wait {
+            write!(f, ", in a wait at {wait}")?;
+        }
+        write!(f, ": {}", self.text)
     }
 }
 

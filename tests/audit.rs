@@ -7,9 +7,9 @@ use common::{
 };
 use safepoint::{
     Author, Cancel, Description, Event, Limits, Policy, Reason, SessionManager, SessionRow, Sweep,
-    Terminate, ThreadModel, When,
+    Terminate, ThreadModel, Watchdog, When,
 };
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 type Heard = Arc<Mutex<Vec<String>>>;
@@ -36,6 +36,7 @@ fn manager(model: ThreadModel) -> (SessionManager, Heard) {
                 }
                 Event::Ended { ended, .. } => format!("ended {}", name(&ended.how)),
                 Event::LimitHit { reason, .. } => format!("limit {reason:?}"),
+                Event::Stalled { stalled, .. } => format!("stalled in {}", stalled.text),
                 other => panic!("{other:?}"),
             };
             locked(&heard).push(line);
@@ -205,5 +206,24 @@ fn the_audit_hears_of_a_limit() {
             take(&heard),
             ["opened ann", "limit StatementTimeout", "Cancel seen", "over true -"]
         );
+    }
+}
+
+#[test]
+fn the_audit_hears_of_a_session_that_passes_no_safe_point() {
+    for model in MODELS {
+        let (manager, heard) = manager(model);
+        let mut session = manager.open(of("ann")).unwrap();
+        let (id, thread) = (session.id(), thread_for(&manager, &session));
+        let mut attached = session.attach(&thread).unwrap();
+        let _statement = attached.begin().unwrap().with_text("select endless");
+        let (report, reports) = mpsc::channel();
+        let watchdog = Watchdog::start(&manager, Duration::from_millis(10), move |stalled| {
+            let _ = report.send(stalled.session);
+        });
+        let watchdog = watchdog.unwrap();
+        assert_eq!(reports.recv_timeout(common::LONG), Ok(id));
+        drop(watchdog);
+        assert_eq!(take(&heard), ["opened ann", "stalled in select endless"]);
     }
 }

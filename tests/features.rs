@@ -53,11 +53,12 @@ mod serialized {
 
 #[cfg(feature = "tracing")]
 mod traced {
-    use crate::common::{Desk, MODELS, kill_now, locked, of, user};
-    use safepoint::{Author, SessionManager, Terminate, When};
+    use crate::common::{Desk, LONG, MODELS, kill_now, locked, of, thread_for, user};
+    use safepoint::{Author, Probe, SessionManager, Terminate, Watchdog, When};
     use std::collections::BTreeMap;
     use std::fmt::Debug;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, mpsc};
+    use std::time::Duration;
     use tracing::field::{Field, Visit};
     use tracing::span::{Attributes, Id, Record};
     use tracing::{Event, Metadata, Subscriber};
@@ -102,6 +103,42 @@ mod traced {
         fn enter(&self, _: &Id) {}
 
         fn exit(&self, _: &Id) {}
+    }
+
+    /// A watchdog reports on a thread of its own, and so to whoever hears of all threads.
+    #[test]
+    fn a_stall_is_a_warning_with_its_place() {
+        let collector = Collector::default();
+        let events = collector.0.clone();
+        tracing::subscriber::set_global_default(collector).unwrap();
+        for model in MODELS {
+            let manager = SessionManager::new(model);
+            let mut session = manager.open(of("ann")).unwrap();
+            let (id, thread) = (session.id(), thread_for(&manager, &session));
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap().with_text("select endless");
+            assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+            statement.check().unwrap();
+            let _held = statement.hold_off("commit");
+            let (report, reports) = mpsc::channel();
+            let watchdog = Watchdog::start(&manager, Duration::from_millis(10), move |stalled| {
+                let _ = report.send(stalled.session);
+            });
+            assert_eq!(reports.recv_timeout(LONG), Ok(id));
+            drop(watchdog);
+            let events = std::mem::take(&mut *locked(&events));
+            let stalls: Vec<_> = events
+                .iter()
+                .filter(|event| event["message"] == "no safe point")
+                .filter(|event| event["text"] == "select endless")
+                .collect();
+            let [stall] = stalls.as_slice() else { panic!("{stalls:?}") };
+            assert!(stall["seconds"].parse::<f64>().unwrap() >= 0.01, "{stall:?}");
+            assert!(stall["last"].contains("features.rs"), "{stall:?}");
+            assert!(stall["hold_off"].starts_with("commit at "), "{stall:?}");
+            assert_eq!(stall["session"], id.to_string());
+            assert!(!stall.contains_key("wait"), "there is none");
+        }
     }
 
     #[test]
@@ -154,14 +191,14 @@ mod traced {
 
 #[cfg(feature = "metrics")]
 mod measured {
-    use crate::common::{Desk, MODELS, eventually, kill_now, of, thread_for, user};
+    use crate::common::{Desk, LONG, MODELS, eventually, kill_now, of, thread_for, user};
     use metrics::{
         Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
         Recorder, SharedString, Unit,
     };
-    use safepoint::{Cancel, Probe, SessionManager, Sweep, Terminate, When};
+    use safepoint::{Cancel, Probe, SessionManager, Sweep, Terminate, Watchdog, When};
     use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::{Arc, Mutex, PoisonError, mpsc};
     use std::time::Duration;
 
     type Figures = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
@@ -233,6 +270,26 @@ mod measured {
         fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
             Histogram::from_arc(self.figure(key))
         }
+    }
+
+    /// A watchdog counts on a thread of its own, and so for whoever counts on all threads.
+    #[test]
+    fn stalls() {
+        let books = Books::default();
+        let figures = books.0.clone();
+        metrics::set_global_recorder(books).unwrap();
+        let manager = SessionManager::new(MODELS[0]);
+        let mut session = manager.open(of("ann")).unwrap();
+        let thread = thread_for(&manager, &session);
+        let (id, _attached) = (session.id(), session.attach(&thread).unwrap());
+        let (report, reports) = mpsc::channel();
+        let watchdog = Watchdog::start(&manager, Duration::from_millis(10), move |stalled| {
+            let _ = report.send(stalled.session);
+        });
+        assert_eq!(reports.recv_timeout(LONG), Ok(id));
+        drop(watchdog);
+        let figures = figures.lock().unwrap();
+        assert_eq!(figures["safepoint_stalls_total"][0], 1.0);
     }
 
     #[test]
