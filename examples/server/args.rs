@@ -24,6 +24,8 @@ usage: server [OPTION]...
   --reserved-connections K  how many of these places only administrators get [3]
   --authentication-timeout SECONDS
                             how long a client may take to say who it is [60]
+  --watchdog MILLISECONDS   log sessions that run for so long without a safe point; 0 logs none
+                            [1000]
   --database FILE           the SQLite database [a file in a temporary folder]
   --admin USER              an administrator; may be given several times [omm]
   --owner DATABASE=USER     who may end the sessions in that database; may be given several times
@@ -46,6 +48,8 @@ pub(crate) struct Args {
     pub(crate) max_connections: usize,
     pub(crate) reserved_connections: usize,
     pub(crate) authentication_timeout: Duration,
+    /// Zero where nobody watches.
+    pub(crate) watchdog: Duration,
     pub(crate) database: Option<PathBuf>,
     pub(crate) admins: Vec<String>,
     /// Databases, and who owns them.
@@ -68,6 +72,7 @@ impl Default for Args {
             max_connections: 10_000,
             reserved_connections: 3,
             authentication_timeout: Duration::from_secs(60),
+            watchdog: Duration::from_secs(1),
             database: None,
             admins: Vec::new(),
             owners: Vec::new(),
@@ -140,6 +145,10 @@ pub(crate) fn parse(
             "authentication-timeout" => {
                 let seconds = number(&option, &value()?, 1..=600)?;
                 args.authentication_timeout = Duration::from_secs(seconds as u64);
+            }
+            "watchdog" => {
+                let milliseconds = number(&option, &value()?, 0..=3_600_000)?;
+                args.watchdog = Duration::from_millis(milliseconds as u64);
             }
             "database" => {
                 args.database = Some(parser.value().map_err(|e| e.to_string())?.into());
@@ -239,6 +248,7 @@ mod tests {
             ("--max-connections 3", "--reserved-connections: expected fewer than"),
             ("--reserved-connections -1", "expected a number from 0"),
             ("--authentication-timeout 0", "expected a number from 1 to 600"),
+            ("--watchdog soon", "expected a number from 0 to 3600000"),
             ("--wrong", "--wrong"),
             ("word", "unexpected word"),
             ("--listen 0.0.0.0:5433", "--allow-remote"),

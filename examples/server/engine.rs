@@ -7,7 +7,8 @@ use crate::limits::lock_wait;
 use crate::shared::Shared;
 use crate::wire::Fields;
 use rusqlite::ffi;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization, Wal};
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, Error, OpenFlags, Statement};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +54,14 @@ impl Engines {
     }
 }
 
+/// SQLite passes no safe point in one call of a function, or as it compiles a statement; how
+/// long these take is a matter of how long their input is.
+const LIMITS: [(Limit, i32); 3] = [
+    (Limit::SQLITE_LIMIT_LENGTH, 64 << 20),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 10_000),
+];
+
 pub(crate) struct Engine {
     pub(crate) connection: Connection,
     pub(crate) left: Arc<Left>,
@@ -79,7 +88,15 @@ impl Engine {
         let left = Arc::default();
         functions::define(&connection, shared, &left)?;
         connection.execute_batch(activity::VIEWS)?;
+        for (limit, value) in LIMITS {
+            connection.set_limit(limit, value)?;
+        }
         connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
+        let mut committed = shared.checkpoints.hook();
+        connection.wal_hook(Some(move |_: &mut Wal, pages| {
+            committed(pages);
+            Ok(())
+        }))?;
         let keep = Arc::<AtomicBool>::default();
         let kept = keep.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| {
@@ -137,11 +154,14 @@ fn leaves_something(context: &AuthContext<'_>) -> bool {
     )
 }
 
-/// What no client may change: how lock waits are interrupted, and the schema of the views.
+/// What no client may change: how lock waits are interrupted, who copies the log, and the schema
+/// of the views.
 fn authorize(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Pragma { pragma_name, pragma_value: Some(_) }
-            if pragma_name.eq_ignore_ascii_case("busy_timeout") =>
+            if ["busy_timeout", "wal_autocheckpoint"]
+                .iter()
+                .any(|name| pragma_name.eq_ignore_ascii_case(name)) =>
         {
             Authorization::Deny
         }

@@ -7,6 +7,7 @@
 
 mod activity;
 mod args;
+mod checkpoint;
 mod compat;
 mod connection;
 mod describe;

@@ -3,6 +3,7 @@
 
 use crate::Pool;
 use crate::args::{self, Args};
+use crate::checkpoint::{self, Checkpoints};
 use crate::connection::Connection;
 use crate::door::Door;
 use crate::engine;
@@ -10,7 +11,8 @@ use crate::shared::Shared;
 use crate::wire::Fields;
 use safepoint::pool::{Client, Config, End, ServeError};
 use safepoint::{
-    Author, Description, Drained, OpenError, Session, SessionId, Terminate, Thread, When,
+    Author, Description, Drained, OpenError, Session, SessionId, Stalled, Terminate, Thread,
+    Watchdog, When,
 };
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -52,6 +54,7 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
     grace: Duration,
+    _watchdog: Option<Watchdog>,
     /// Removed with the server.
     _folder: Option<TempDir>,
 }
@@ -73,7 +76,8 @@ impl Server {
             .map_err(|e| format!("can't listen on {}: {e}", args.listen))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
 
-        let shared = Arc::new(Shared::new(args, database));
+        let (checkpoints, wishes) = Checkpoints::new();
+        let shared = Arc::new(Shared::new(args, database, checkpoints));
         let threads = |e: io::Error| format!("can't start threads: {e}");
         let pool = if args.thread_pool {
             let layout = args.workers.layout().map_err(|e| args::invalid(&e))?;
@@ -102,7 +106,11 @@ impl Server {
             door.keep();
         };
         Builder::new().name("listener".into()).spawn(accept).map_err(threads)?;
-        Ok(Server { shared, address, grace: args.grace, _folder: folder })
+        checkpoint::start(&shared, wishes)?;
+        let watchdog = (!args.watchdog.is_zero())
+            .then(|| Watchdog::start(&shared.manager, args.watchdog, |stalled| log(&stalled)));
+        let watchdog = watchdog.transpose().map_err(threads)?;
+        Ok(Server { shared, address, grace: args.grace, _watchdog: watchdog, _folder: folder })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -115,6 +123,24 @@ impl Server {
         let request = Terminate::new(When::AfterTransaction, Author::system());
         self.shared.manager.drain(&request, self.grace, SHUTDOWN_LIMIT)
     }
+}
+
+/// One line, of fields. The text is a client's, and may be of many lines.
+fn log(stalled: &Stalled) {
+    let Stalled { session, at_least, text, .. } = stalled;
+    let mut line = format!("no safe point: session={session} ms={}", at_least.as_millis());
+    let fields = [
+        ("thread", stalled.thread.map(|thread| thread.to_string())),
+        ("last", stalled.last.map(|last| last.to_string())),
+        ("hold_off", stalled.hold_off.map(|held| format!("{:?}", held.to_string()))),
+        ("wait", stalled.wait.map(|wait| wait.to_string())),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            line += &format!(" {name}={value}");
+        }
+    }
+    eprintln!("{line} text={text:?}");
 }
 
 /// Gives a client a session, and says which; `None` where the client has gone already. One that

@@ -2,6 +2,7 @@
 
 use crate::Pool;
 use crate::args::Args;
+use crate::checkpoint::Checkpoints;
 use crate::engine::Engines;
 use crate::keys::{CancelKeys, Found};
 use pgwire::messages::cancel::CancelRequest;
@@ -17,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) keys: CancelKeys,
     pub(crate) engines: Engines,
     pub(crate) database: PathBuf,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) admins: Vec<String>,
     /// How long a client may take to say who it is.
     pub(crate) authentication_timeout: Duration,
@@ -26,7 +28,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(args: &Args, database: PathBuf) -> Shared {
+    pub(crate) fn new(args: &Args, database: PathBuf, checkpoints: Checkpoints) -> Shared {
         let model = if args.thread_pool { ThreadModel::Pool } else { ThreadModel::PerSession };
         let mut policy = Roles::new();
         for (database, user) in &args.owners {
@@ -47,6 +49,7 @@ impl Shared {
             keys: CancelKeys::default(),
             engines: Engines::default(),
             database,
+            checkpoints,
             admins: args.admins.clone(),
             authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
