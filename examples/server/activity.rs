@@ -4,7 +4,7 @@
 use crate::shared::Shared;
 use jiff::Timestamp;
 use safepoint::pool::{GroupStatus, WorkerStatus};
-use safepoint::{Author, Doing, SessionRow, ThreadRow};
+use safepoint::{Author, Doing, Interrupt, SessionRow, ThreadRow};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -96,13 +96,22 @@ fn worker_row(group: usize, worker: &WorkerStatus) -> Value {
 }
 
 /// All rows that `author` may see, as one JSON array.
-pub(crate) fn snapshot(shared: &Shared, author: &Author) -> String {
+pub(crate) fn snapshot(shared: &Shared, author: &Author) -> Result<String, Interrupt> {
     let threads = shared.manager.threads();
     let threads = threads.iter().map(|row| thread_row(row, shared.owner()));
     // A client that has not said who it is has no session as far as SQL can tell.
     let sessions = shared.manager.sessions_shown_to(author);
     let sessions = sessions.filter(|row| !row.description.user.is_empty());
-    Value::Array(sessions.map(|row| session_row(&row)).chain(threads).collect()).to_string()
+    let mut rows = String::from("[");
+    for row in sessions.map(|row| session_row(&row)).chain(threads) {
+        safepoint::check()?;
+        if rows.len() > 1 {
+            rows.push(',');
+        }
+        rows += &row.to_string();
+    }
+    rows.push(']');
+    Ok(rows)
 }
 
 fn session_row(row: &SessionRow) -> Value {

@@ -91,7 +91,11 @@ pub(crate) fn define(
         Number::Int(seconds) => sleep(seconds as f64, left).map(Some),
     })?;
     let at = shared.clone();
-    define.function("safepoint_activity", 0, move |_, _| Ok(activity::snapshot(&at, &author())))?;
+    define.function("safepoint_activity", 0, move |_, _| {
+        let rows = activity::snapshot(&at, &author());
+        // The safe point after this reports it.
+        rows.map_err(|interrupt| Error::UserFunctionError(interrupt.into()))
+    })?;
     let at = shared.clone();
     define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at)))?;
     // The third argument, if there is one, is what the author has to say to the target.

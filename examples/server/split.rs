@@ -4,6 +4,21 @@ mod lex;
 
 pub(crate) use lex::{Kind, Token, tokens};
 
+use crate::types::SqlError;
+
+/// How many tokens the text of a query may have. SQLite passes no safe point as it compiles one,
+/// and neither does what looks at it here. One constant may be long: it costs little.
+pub(crate) const MAX_TOKENS: usize = 1 << 19;
+
+/// The text of a query, if that has not too many tokens.
+pub(crate) fn checked(sql: &str) -> Result<&str, SqlError> {
+    // No text has more of them than bytes.
+    if sql.len() <= MAX_TOKENS || tokens(sql).nth(MAX_TOKENS).is_none() {
+        return Ok(sql);
+    }
+    Err(SqlError::new("54001", format!("the text of a query has more than {MAX_TOKENS} tokens")))
+}
+
 /// The statements of a simple query, in order, without the blanks and comments around them.
 pub(crate) fn split(sql: &str) -> Vec<&str> {
     let mut statements = Vec::new();
@@ -185,6 +200,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn tokens_are_bounded_and_constants_are_not() {
+        assert!(checked(&";".repeat(MAX_TOKENS)).is_ok());
+        assert_eq!(checked(&";".repeat(MAX_TOKENS + 1)).unwrap_err().sqlstate, "54001");
+        assert!(checked(&format!("select '{}'", ";".repeat(2 * MAX_TOKENS))).is_ok());
     }
 
     #[test]
