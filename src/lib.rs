@@ -6,14 +6,16 @@
 //! - `serde`: `Serialize` for ids (as numbers), rows, requests, refusals and outcomes.
 //! - `tracing`: an event with the target `safepoint` for each [`Event`]; who, whom and why are
 //!   fields of it. Sessions that open and requests that are seen are on the level `DEBUG`,
-//!   requests for which the permission is missing on `WARN`, all else on `INFO`.
+//!   requests for which the permission is missing and sessions that pass no safe point on `WARN`,
+//!   all else on `INFO`.
 //! - `metrics`: the counters `safepoint_sessions_opened_total`, `safepoint_sessions_ended_total`
 //!   (by `how`), `safepoint_kills_total` (by `kind` and `outcome`: accepted, seen, or why it was
-//!   refused) and `safepoint_limits_hit_total`; the histograms `safepoint_kill_to_end_seconds`
-//!   (by `kind`) and `safepoint_gap_seconds`, how long a session that was probed took to its next
-//!   safe point (a [`Watchdog`] probes all that run); and the gauges that
-//!   `SessionManager::record_sessions` and `Pool::record_queues` set: `safepoint_sessions` (by
-//!   `state`), `safepoint_queue_length` and `safepoint_workers` (by `group`).
+//!   refused), `safepoint_limits_hit_total` and `safepoint_stalls_total`; the histograms
+//!   `safepoint_kill_to_end_seconds` (by `kind`) and `safepoint_gap_seconds`, how long a session
+//!   that was probed took to its next safe point (a [`Watchdog`] probes all that run); and the
+//!   gauges that `SessionManager::record_sessions` and `Pool::record_queues` set:
+//!   `safepoint_sessions` (by `state`), `safepoint_queue_length` and `safepoint_workers` (by
+//!   `group`).
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

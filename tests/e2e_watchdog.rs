@@ -54,6 +54,9 @@ fn a_server_without_a_watchdog_says_nothing() {
 /// an idle machine at most, and each that was mended was twice as long at least.
 const LIMIT: &str = "500";
 
+/// Sends one, and takes what comes.
+type Run = fn(&mut Wire) -> Answer;
+
 /// Statements, each of which once ran for longer than the limit without a safe point, and what
 /// becomes of it now.
 #[test]
@@ -63,7 +66,7 @@ fn heavy_statements_are_not_reported() {
         let mut client = server.user("ann");
         client.socket.set_read_timeout(Some(2 * DEADLINE)).expect("a limit");
         client.ok("create table t (a)");
-        let heavy: [(&str, fn(&mut Wire) -> Answer, &str); 8] = [
+        let heavy: [(&str, Run, &str); 8] = [
             ("a long line of COPY", copied_line, "22P04"),
             ("a line of COPY with many columns", copied_columns, "54011"),
             ("a bytea of 12 MB as a parameter", bound, ""),
