@@ -7,11 +7,18 @@ pub(crate) use lex::{Kind, Token, tokens};
 use crate::types::SqlError;
 
 /// How many tokens the text of a query may have. SQLite passes no safe point as it compiles one,
-/// and neither does what looks at it here. One constant may be long: it costs little.
-pub(crate) const MAX_TOKENS: usize = 1 << 19;
+/// and neither does what looks at it here. A constant costs much less for its length.
+const MAX_TOKENS: usize = 1 << 19;
 
-/// The text of a query, if that has not too many tokens.
+/// The same for bytes. Longer values come as parameters.
+const MAX_TEXT: usize = 24 << 20;
+
+/// The text of a query, if that is not too long and has not too many tokens.
 pub(crate) fn checked(sql: &str) -> Result<&str, SqlError> {
+    if sql.len() > MAX_TEXT {
+        let message = format!("the text of a query is longer than {MAX_TEXT} bytes");
+        return Err(SqlError::new("54000", message));
+    }
     // No text has more of them than bytes.
     if sql.len() <= MAX_TOKENS || tokens(sql).nth(MAX_TOKENS).is_none() {
         return Ok(sql);
@@ -207,6 +214,7 @@ mod tests {
         assert!(checked(&";".repeat(MAX_TOKENS)).is_ok());
         assert_eq!(checked(&";".repeat(MAX_TOKENS + 1)).unwrap_err().sqlstate, "54001");
         assert!(checked(&format!("select '{}'", ";".repeat(2 * MAX_TOKENS))).is_ok());
+        assert_eq!(checked(&" ".repeat(MAX_TEXT + 1)).unwrap_err().sqlstate, "54000");
     }
 
     #[test]
