@@ -90,6 +90,8 @@ impl Parameters {
 pub(crate) fn parameters(stmt: &Statement<'_>) -> Result<Parameters, SqlError> {
     let mut parameters = Parameters::default();
     for index in 1..=stmt.parameter_count() {
+        // SQLite looks for a name from the first one on.
+        safepoint::check()?;
         let name = stmt.parameter_name(index).unwrap_or("?");
         let (n, cast) = number(name)
             .ok_or_else(|| SqlError::new("42P02", format!("there is no parameter {name}")))?;

@@ -23,6 +23,13 @@ const SAFE_POINT_EVERY: i32 = 1000;
 /// safe point in it: at this length in some tens of milliseconds.
 pub(crate) const MAX_VALUE: i32 = 16 << 20;
 
+/// What SQLite works through in one go takes as long as its input is.
+const LIMITS: [(Limit, i32); 3] = [
+    (Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 10_000),
+];
+
 /// How long a lock wait sleeps between two tries, at first and at most.
 pub(crate) const LOCK_WAIT: (Duration, Duration) =
     (Duration::from_micros(200), Duration::from_millis(10));
@@ -79,7 +86,9 @@ impl Engine {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&shared.database, flags)?;
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+        for (limit, value) in LIMITS {
+            connection.set_limit(limit, value)?;
+        }
         connection.busy_handler(Some(lock_wait))?;
         connection.pragma_update(None, "synchronous", "normal")?;
         let left = Arc::default();
@@ -148,11 +157,14 @@ fn leaves_something(context: &AuthContext<'_>) -> bool {
     )
 }
 
-/// What no client may change: how lock waits are interrupted, and the schema of the views.
+/// What no client may change: how lock waits are interrupted, who moves the log, and the schema of
+/// the views.
 fn authorize(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Pragma { pragma_name, pragma_value: Some(_) }
-            if pragma_name.eq_ignore_ascii_case("busy_timeout") =>
+            if ["busy_timeout", "wal_autocheckpoint"]
+                .iter()
+                .any(|name| pragma_name.eq_ignore_ascii_case(name)) =>
         {
             Authorization::Deny
         }

@@ -28,6 +28,13 @@ pub(crate) enum Failure {
     Gone,
 }
 
+impl Failure {
+    /// What went wrong with a value; if that was an interrupt, it is due at this safe point.
+    pub(crate) fn new(session: &Attached<'_>, error: SqlError) -> Failure {
+        session.check().map_or_else(Failure::Interrupt, |()| error.into())
+    }
+}
+
 impl From<Interrupt> for Failure {
     fn from(interrupt: Interrupt) -> Failure {
         Failure::Interrupt(interrupt)
@@ -205,7 +212,11 @@ impl Runner {
         session: &Attached<'_>,
         statements: &[String],
     ) -> Result<(), Failure> {
-        for statement in statements {
+        for (at, statement) in statements.iter().enumerate() {
+            // Each may be too short for a safe point of SQLite's.
+            if at > 0 {
+                session.check()?;
+            }
             let run = || {
                 let mut compiled = self.engine.connection.prepare_cached(statement)?;
                 let mut rows = compiled.raw_query();
@@ -227,7 +238,8 @@ impl Runner {
         let connection = &self.engine.connection;
         let fail = |error: rusqlite::Error| self.failure(session, &error);
         let mut compiled = connection.prepare_cached(statement).map_err(fail)?;
-        let parameters = describe::parameters(&compiled)?;
+        let parameters = describe::parameters(&compiled);
+        let parameters = parameters.map_err(|error| Failure::new(session, error))?;
         let described;
         let (columns, formats, mut kept) = match rows {
             Rows::Described => {
@@ -259,12 +271,13 @@ impl Runner {
             // A row that ends its own session is not shown.
             session.check()?;
             count += 1;
-            answer.outgoing.data_row(width, |out| {
+            let done = answer.outgoing.data_row(width, |out| {
                 columns.iter().enumerate().try_for_each(|(at, column)| {
                     let value = row.get_ref(at).unwrap_or(ValueRef::Null);
                     encode(value, column.ty, Format::pick(formats, at), out)
                 })
-            })?;
+            });
+            done.map_err(|error| Failure::new(session, error))?;
             if let Some(kept) = &mut kept {
                 kept.push_back(answer.outgoing.buf.split());
             } else if answer.outgoing.buf.len() >= SEND_AT {

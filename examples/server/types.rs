@@ -6,6 +6,8 @@ mod param;
 pub(crate) use encode::encode;
 pub(crate) use param::decode_param;
 
+use safepoint::Interrupt;
+
 /// An error to report to the client under its SQLSTATE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SqlError {
@@ -18,6 +20,29 @@ impl SqlError {
         Self { sqlstate, message: message.into() }
     }
 }
+
+/// To end long work on a value with. Whoever reports it looks first whether an interrupt is due.
+impl From<Interrupt> for SqlError {
+    fn from(interrupt: Interrupt) -> SqlError {
+        SqlError::new(interrupt.sqlstate(), interrupt.message())
+    }
+}
+
+/// Counts the steps of a loop over bytes, and passes a safe point now and then: one for each
+/// byte costs more than the byte.
+#[derive(Debug, Default)]
+pub(crate) struct Steps(usize);
+
+impl Steps {
+    #[track_caller]
+    pub(crate) fn step(&mut self) -> Result<(), Interrupt> {
+        self.0 += 1;
+        if self.0.is_multiple_of(CHUNK) { safepoint::check() } else { Ok(()) }
+    }
+}
+
+/// How many bytes of a value are worked on between two safe points.
+pub(crate) const CHUNK: usize = 16 * 1024;
 
 impl std::fmt::Display for SqlError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

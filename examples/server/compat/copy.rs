@@ -1,8 +1,11 @@
 use bytes::{Buf, BytesMut};
 
-use crate::types::SqlError;
+use crate::types::{SqlError, Steps};
 
 const MAX_LINE: usize = crate::engine::MAX_VALUE as usize;
+
+/// No table of SQLite's has as many.
+const MAX_COLUMNS: usize = 1 << 15;
 
 /// Decodes COPY's text format from chunks that may be split anywhere.
 #[derive(Debug, Default)]
@@ -44,7 +47,7 @@ impl CopyDecoder {
         if self.ended {
             return Ok(None);
         }
-        let Some(end) = self.end_of_line() else {
+        let Some(end) = self.end_of_line()? else {
             if self.buf.len() > MAX_LINE {
                 return Err(SqlError::new(
                     "54000",
@@ -65,17 +68,19 @@ impl CopyDecoder {
     }
 
     /// Where the first newline is that no backslash escapes.
-    fn end_of_line(&mut self) -> Option<usize> {
+    fn end_of_line(&mut self) -> Result<Option<usize>, SqlError> {
+        let mut steps = Steps::default();
         while let Some(&b) = self.buf.get(self.scanned) {
+            steps.step()?;
             match b {
-                b'\n' => return Some(self.scanned),
+                b'\n' => return Ok(Some(self.scanned)),
                 // The escaped byte may be in the next chunk.
-                b'\\' if self.scanned + 1 >= self.buf.len() => return None,
+                b'\\' if self.scanned + 1 >= self.buf.len() => return Ok(None),
                 b'\\' => self.scanned += 2,
                 _ => self.scanned += 1,
             }
         }
-        None
+        Ok(None)
     }
 
     fn decode(&mut self, line: &[u8]) -> Result<Option<CopyRow>, SqlError> {
@@ -92,7 +97,14 @@ impl CopyDecoder {
         let mut row = Vec::new();
         let mut start = 0;
         let mut at = 0;
+        let mut steps = Steps::default();
         loop {
+            steps.step()?;
+            if row.len() > MAX_COLUMNS {
+                let line = self.line;
+                let message = format!("line {line} of COPY has more than {MAX_COLUMNS} columns");
+                return Err(SqlError::new("54011", message));
+            }
             match line.get(at) {
                 Some(b'\\') => at += 2,
                 Some(b'\t') => {
@@ -120,7 +132,9 @@ fn field(raw: &[u8]) -> Result<Option<String>, SqlError> {
     }
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
+    let mut steps = Steps::default();
     while let Some((&b, tail)) = rest.split_first() {
+        steps.step()?;
         rest = tail;
         if b != b'\\' {
             out.push(b);

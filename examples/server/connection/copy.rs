@@ -75,7 +75,9 @@ impl Connection {
                 }
             };
             let Some(runner) = &self.runner else { return Err(Failure::Gone) };
-            while let Some(row) = decoder.next_row()? {
+            while let Some(row) =
+                decoder.next_row().map_err(|error| Failure::new(session, error))?
+            {
                 // A client may send a million rows in one message.
                 session.check()?;
                 if row.len() != width {

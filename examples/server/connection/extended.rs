@@ -30,7 +30,7 @@ impl Connection {
     ) -> Result<(), Failure> {
         match message {
             Message::Parse(parse) => self.parse(session, &parse),
-            Message::Bind(bind) => self.bind(&bind),
+            Message::Bind(bind) => self.bind(session, &bind),
             Message::Describe(describe) => {
                 let name = describe.name.as_deref().unwrap_or_default();
                 self.describe(describe.target_type, name)
@@ -61,6 +61,7 @@ impl Connection {
         let statement = session.begin()?.with_text(&parse.query);
         // A command that was cancelled while it was queued goes no further.
         statement.check()?;
+        statement.check()?;
         let runner = self.runner()?;
         let oids = parse.type_oids.clone();
         let prepared = match plan::prepare(&runner.engine, &parse.query, oids) {
@@ -87,7 +88,7 @@ impl Connection {
         })
     }
 
-    fn bind(&mut self, bind: &Bind) -> Result<(), Failure> {
+    fn bind(&mut self, session: &Attached<'_>, bind: &Bind) -> Result<(), Failure> {
         let prepared = self.statement(bind.statement_name.as_deref().unwrap_or_default())?.clone();
         let (given, wanted) = (bind.parameters.len(), prepared.parameters.count());
         if given != wanted {
@@ -102,7 +103,8 @@ impl Connection {
             let oid = prepared.oids.get(at).copied().unwrap_or(0);
             decode_param(bytes.as_deref(), oid, Format::pick(&formats, at))
         });
-        let values = values.collect::<Result<Vec<_>, _>>()?;
+        let values = values.collect::<Result<Vec<_>, _>>();
+        let values = values.map_err(|error| Failure::new(session, error))?;
         let portal = Portal { prepared, values, formats: results, rest: None };
         let name = bind.portal_name.clone().unwrap_or_default();
         if !name.is_empty() && self.portals.contains_key(&name) {

@@ -1,6 +1,8 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
 
+use super::infer::interrupted;
+
 /// One line of EXPLAIN's output.
 pub(super) struct Op {
     address: i64,
@@ -18,6 +20,8 @@ pub(super) fn explain(conn: &Connection, sql: &str) -> Result<Vec<Op>> {
     let ops = stmt
         .raw_query()
         .mapped(|r| {
+            // A listing is no program that runs: SQLite passes no safe point.
+            safepoint::check().map_err(interrupted)?;
             Ok(Op {
                 address: r.get(0)?,
                 opcode: r.get(1)?,

@@ -87,9 +87,12 @@ fn follow(
     ops: &[Op],
 ) -> Result<Vec<PgType>> {
     let parameters = (1..=stmt.parameter_count())
-        .map(|i| number(stmt.parameter_name(i)?)?.1)
-        .map(|ty| ty.or(UNKNOWN))
-        .collect();
+        .map(|i| {
+            safepoint::check().map_err(interrupted)?;
+            let name = stmt.parameter_name(i);
+            Ok(name.and_then(number).and_then(|(_, ty)| ty).or(UNKNOWN))
+        })
+        .collect::<Result<_>>()?;
     let mut program = Program {
         conn,
         functions,
@@ -152,6 +155,11 @@ fn join_registers(into: &mut Registers, from: &Registers) {
     }
 }
 
+/// Whoever reports it looks first whether an interrupt is due.
+pub(super) fn interrupted(interrupt: safepoint::Interrupt) -> rusqlite::Error {
+    rusqlite::Error::UserFunctionError(interrupt.into())
+}
+
 fn arithmetic(a: Ty, b: Ty) -> Ty {
     match (widen(a), widen(b)) {
         (None, _) | (_, None) => None,
@@ -181,12 +189,15 @@ impl Program<'_> {
             _ => ops.len(),
         };
         for op in &ops[setup..] {
+            safepoint::check().map_err(interrupted)?;
             self.step(op)?;
         }
         self.constants = std::mem::take(&mut self.now).values;
         let mut arriving: HashMap<usize, Registers> = HashMap::new();
         let mut reached = true;
         for (at, op) in ops[..setup].iter().enumerate() {
+            // Where many registers are joined, one step is long.
+            safepoint::check().map_err(interrupted)?;
             if let Some(from) = arriving.remove(&at) {
                 if reached {
                     join_registers(&mut self.now, &from);

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use bytes::{BufMut, BytesMut};
 use rusqlite::types::ValueRef;
 
-use super::{Format, PgType, SqlError};
+use super::{CHUNK, Format, PgType, SqlError};
 
 /// Appends `value` as a field of type `ty`: its length and its bytes, or a length of -1 for NULL.
 ///
@@ -31,9 +31,12 @@ pub(crate) fn encode(
             Format::Text => out.put_u8(if v { b't' } else { b'f' }),
             Format::Binary => out.put_u8(v.into()),
         }),
-        PgType::Bytea => bytes(value).map(|v| match format {
+        PgType::Bytea => bytes(value).and_then(|v| match format {
             Format::Text => put_hex(v, out),
-            Format::Binary => out.put_slice(v),
+            Format::Binary => {
+                out.put_slice(v);
+                Ok(())
+            }
         }),
         PgType::Other(oid) if format == Format::Binary => Err(SqlError::new(
             "0A000",
@@ -184,7 +187,7 @@ fn text(value: ValueRef<'_>, out: &mut BytesMut) -> Result<(), SqlError> {
         ValueRef::Null => {}
         ValueRef::Integer(v) => put_display(v, out),
         ValueRef::Real(v) => put_float8_text(v, out),
-        ValueRef::Blob(v) => put_hex(v, out),
+        ValueRef::Blob(v) => put_hex(v, out)?,
         ValueRef::Text(v) if std::str::from_utf8(v).is_ok() => out.put_slice(v),
         ValueRef::Text(_) => {
             return Err(SqlError::new("22021", "a text value is not valid in encoding \"UTF8\""));
@@ -197,14 +200,18 @@ fn put_display(v: i64, out: &mut BytesMut) {
     let _ = write!(out.writer(), "{v}");
 }
 
-fn put_hex(v: &[u8], out: &mut BytesMut) {
+fn put_hex(v: &[u8], out: &mut BytesMut) -> Result<(), SqlError> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.reserve(2 + 2 * v.len());
     out.put_slice(b"\\x");
-    for byte in v {
-        out.put_u8(DIGITS[usize::from(byte >> 4)]);
-        out.put_u8(DIGITS[usize::from(byte & 15)]);
+    for chunk in v.chunks(CHUNK) {
+        safepoint::check()?;
+        for byte in chunk {
+            out.put_u8(DIGITS[usize::from(byte >> 4)]);
+            out.put_u8(DIGITS[usize::from(byte & 15)]);
+        }
     }
+    Ok(())
 }
 
 fn mismatch(value: ValueRef<'_>, ty: PgType) -> SqlError {

@@ -2,7 +2,7 @@ use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 
 use rusqlite::types::Value;
 
-use super::{Format, PgType, SqlError};
+use super::{Format, PgType, SqlError, Steps};
 
 const BPCHAR: u32 = 1042;
 const NAME: u32 = 19;
@@ -140,7 +140,7 @@ fn canonical_integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let canonical = match digits.as_bytes() {
         [b'0'] => text == digits,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        [b'1'..=b'9', rest @ ..] if rest.len() < 19 => rest.iter().all(u8::is_ascii_digit),
         _ => false,
     };
     if canonical { text.parse().ok() } else { None }
@@ -151,24 +151,29 @@ fn bytea(text: &str) -> Result<Value, SqlError> {
         Some(hex) => unhex(hex.as_bytes()),
         None => unescape(text.as_bytes()),
     };
-    decoded.map(Value::Blob).ok_or_else(|| invalid(text, "bytea"))
+    decoded?.map(Value::Blob).ok_or_else(|| invalid(text, "bytea"))
 }
 
-fn unhex(hex: &[u8]) -> Option<Vec<u8>> {
+fn unhex(hex: &[u8]) -> Result<Option<Vec<u8>>, SqlError> {
     let digit = |b: u8| char::from(b).to_digit(16);
-    hex.chunks(2)
-        .map(|pair| match pair {
-            [a, b] => u8::try_from(digit(*a)? << 4 | digit(*b)?).ok(),
-            _ => None,
-        })
-        .collect()
+    let mut out = Vec::with_capacity(hex.len() / 2);
+    let mut steps = Steps::default();
+    for pair in hex.chunks(2) {
+        steps.step()?;
+        let [a, b] = pair else { return Ok(None) };
+        let (Some(a), Some(b)) = (digit(*a), digit(*b)) else { return Ok(None) };
+        out.push((a << 4 | b) as u8);
+    }
+    Ok(Some(out))
 }
 
-fn unescape(mut text: &[u8]) -> Option<Vec<u8>> {
+fn unescape(mut text: &[u8]) -> Result<Option<Vec<u8>>, SqlError> {
     let mut out = Vec::with_capacity(text.len());
+    let mut steps = Steps::default();
     loop {
+        steps.step()?;
         text = match text {
-            [] => return Some(out),
+            [] => return Ok(Some(out)),
             [b'\\', b'\\', rest @ ..] => {
                 out.push(b'\\');
                 rest
@@ -177,7 +182,7 @@ fn unescape(mut text: &[u8]) -> Option<Vec<u8>> {
                 out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
                 rest
             }
-            [b'\\', ..] => return None,
+            [b'\\', ..] => return Ok(None),
             [byte, rest @ ..] => {
                 out.push(*byte);
                 rest
