@@ -13,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 /// The victim's work, the same for everyone.
 #[inline(always)]
 fn run_until(stop: impl Fn() -> bool) {
-    let mut round = 0_u64;
-    while !stop() {
-        round += black_box(1);
+    for round in 0_u64.. {
+        if stop() {
+            return;
+        }
+        black_box(round);
     }
 }
 
