@@ -23,13 +23,11 @@ fn measure<R: Registry>() -> Vec<Figure> {
             let mut walks = Vec::new();
             while !done.load(Ordering::Acquire) {
                 if walk.load(Ordering::Acquire) {
-                    walks_now.store(true, Ordering::Release);
                     let start = Instant::now();
                     // The opener's own session may be among them.
-                    assert!(registry.walk() >= SESSIONS);
+                    assert!(registry.walk(&walks_now) >= SESSIONS);
                     walks.push(start.elapsed().as_nanos() as f64);
                 } else {
-                    walks_now.store(false, Ordering::Release);
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
@@ -45,6 +43,10 @@ fn measure<R: Registry>() -> Vec<Figure> {
             let percentiles = if walks { &mut beside } else { &mut alone };
             let start = Instant::now();
             while start.elapsed() < STRETCH {
+                // Between two walks there is a moment without one, long where the machine is busy.
+                if walks_now.load(Ordering::Acquire) != walks {
+                    continue;
+                }
                 let begun = Instant::now();
                 registry.close(black_box(registry.open()));
                 percentiles.add(begun.elapsed().as_nanos() as u64);
