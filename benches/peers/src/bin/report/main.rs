@@ -16,7 +16,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
-use text::{cell, grouped, ratio};
+use text::{cell, ratio};
 
 const INTRO: &str = "\
 # Benchmarks
@@ -42,7 +42,8 @@ fn main() -> io::Result<()> {
             eprintln!("not measured yet: {}", question.id);
             continue;
         }
-        let found: Vec<_> = question.bars.iter().filter_map(|bar| bar.judge(&results)).collect();
+        let found: Vec<_> =
+            question.bars.iter().filter_map(|bar| bar.judge(&results, question.columns)).collect();
         sections += &section(question, &results);
         verdicts.extend(found.into_iter().map(|verdict| (question, verdict)));
         let svg = chart(question, &results);
@@ -59,8 +60,7 @@ fn main() -> io::Result<()> {
 }
 
 fn heading(question: &Question, at: &str) -> String {
-    let counts = at.parse::<u64>().is_ok();
-    format!("{}{}", if counts { question.columns } else { "" }, grouped(at))
+    bars::column(question.columns, at)
 }
 
 fn chart(question: &Question, results: &Results) -> String {
