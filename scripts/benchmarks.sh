@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Asks the questions of benches/peers, all of them or those that are named, and writes
 # BENCHMARKS.md and benches/charts/ from what was measured, now or before. All of them take some
-# six minutes. `scripts/benchmarks.sh -n` measures nothing, and writes.
+# three minutes. `scripts/benchmarks.sh -n` measures nothing, and writes. A part of a question:
+# `cargo bench -p safepoint-benches --bench accept_kill -- 'ours.*/1000$'`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -4,14 +4,17 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use parking_lot::Mutex;
 use safepoint::{Description, SessionManager, ThreadModel};
-use safepoint_benches::quick;
 use safepoint_benches::registries::{Dash, Registry};
+use safepoint_benches::{quick, quietest};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Sessions beside the one that is measured.
 const OTHERS: u64 = 10_000;
+
+/// Operations between two looks at the clock.
+const STRETCH: u64 = 2000;
 
 fn attach_detach(c: &mut Criterion) {
     let pool = SessionManager::new(ThreadModel::Pool);
@@ -28,19 +31,19 @@ fn attach_detach(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("attach_detach");
     group.bench_function("floor: two read-modify-writes", |b| {
-        b.iter(|| {
+        quietest(b, STRETCH, || {
             word.fetch_add(1, Ordering::AcqRel);
             word.fetch_sub(1, Ordering::AcqRel)
         });
     });
     group.bench_function("ours: in a pool", |b| {
-        b.iter(|| black_box(session.attach(&worker).unwrap()).detach());
+        quietest(b, STRETCH, || session.attach(&worker).unwrap().detach());
     });
     group.bench_function("ours: on its own thread", |b| {
-        b.iter(|| black_box(lone.attach(&thread).unwrap()).detach());
+        quietest(b, STRETCH, || lone.attach(&thread).unwrap().detach());
     });
     group.bench_function("peer: take and return an Arc, Mutex<HashMap>", |b| {
-        b.iter(|| {
+        quietest(b, STRETCH, || {
             let taken = black_box(idle.lock().remove(&black_box(7)).unwrap());
             idle.lock().insert(black_box(7), taken)
         });

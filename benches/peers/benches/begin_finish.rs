@@ -3,9 +3,12 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use safepoint::{Description, SessionManager, ThreadModel};
-use safepoint_benches::quick;
+use safepoint_benches::{quick, quietest};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Operations between two looks at the clock.
+const STRETCH: u64 = 2000;
 
 fn begin_finish(c: &mut Criterion) {
     let manager = SessionManager::new(ThreadModel::Pool);
@@ -16,18 +19,17 @@ fn begin_finish(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("begin_finish");
     group.bench_function("floor: two read-modify-writes", |b| {
-        b.iter(|| {
+        quietest(b, STRETCH, || {
             word.fetch_add(1, Ordering::AcqRel);
             word.fetch_sub(1, Ordering::AcqRel)
         });
     });
     group.bench_function("ours: begin and finish", |b| {
-        b.iter(|| black_box(attached.begin().unwrap()).finish());
+        quietest(b, STRETCH, || attached.begin().unwrap().finish());
     });
     group.bench_function("ours: begin and finish, with text", |b| {
-        b.iter(|| {
-            let statement = attached.begin().unwrap();
-            black_box(statement.with_text(black_box("select 1"))).finish()
+        quietest(b, STRETCH, || {
+            attached.begin().unwrap().with_text(black_box("select 1")).finish()
         });
     });
     group.finish();

@@ -5,9 +5,21 @@ use parking_lot::Mutex;
 use safepoint::{Author, SessionId, SessionManager, Terminate, ThreadModel, When};
 use safepoint_benches::duel::{Contestant, Terms, fight};
 use safepoint_benches::registries::about;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+
+/// The victim's work, the same for everyone.
+#[inline(always)]
+fn run_until(stop: impl Fn() -> bool) {
+    for round in 0_u64.. {
+        if stop() {
+            return;
+        }
+        black_box(round);
+    }
+}
 
 /// A flag between two threads.
 #[derive(Default)]
@@ -21,7 +33,7 @@ impl Contestant for Flag {
     fn suffer(&self, ready: &dyn Fn()) -> Instant {
         self.0.store(false, Ordering::Release);
         ready();
-        while !self.0.load(Ordering::Relaxed) {}
+        run_until(|| self.0.load(Ordering::Relaxed));
         Instant::now()
     }
 
@@ -49,7 +61,7 @@ impl Contestant for Ours {
         let statement = attached.begin().expect("nothing is due");
         *self.victim.lock() = Some(statement.id());
         ready();
-        while statement.check().is_ok() {}
+        run_until(|| statement.check().is_err());
         Instant::now()
     }
 
@@ -75,7 +87,7 @@ impl Contestant for Token {
         let token = CancellationToken::new();
         *self.0.lock() = token.clone();
         ready();
-        while !token.is_cancelled() {}
+        run_until(|| token.is_cancelled());
         Instant::now()
     }
 

@@ -15,17 +15,17 @@ const STRETCH: Duration = Duration::from_millis(150);
 fn measure<R: Registry>() -> Vec<Figure> {
     let registry = R::default();
     let others: Vec<_> = (0..SESSIONS).map(|_| registry.open()).collect();
-    let (walking, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let [walk, walks_now, done] = [(); 3].map(|()| AtomicBool::new(false));
     let (mut alone, mut beside) = (Percentiles::default(), Percentiles::default());
     let mut walks = Vec::new();
     std::thread::scope(|scope| {
         let walker = scope.spawn(|| {
             let mut walks = Vec::new();
             while !done.load(Ordering::Acquire) {
-                if walking.load(Ordering::Acquire) {
+                if walk.load(Ordering::Acquire) {
                     let start = Instant::now();
                     // The opener's own session may be among them.
-                    assert!(registry.walk() >= SESSIONS);
+                    assert!(registry.walk(&walks_now) >= SESSIONS);
                     walks.push(start.elapsed().as_nanos() as f64);
                 } else {
                     std::thread::sleep(Duration::from_millis(1));
@@ -36,12 +36,17 @@ fn measure<R: Registry>() -> Vec<Figure> {
         // Turn by turn, so that the machine's moods hit both alike.
         for turn in 0..2 * STRETCHES {
             let walks = turn % 2 == 1;
-            walking.store(walks, Ordering::Release);
-            // The walker starts, or ends its last walk.
-            std::thread::sleep(Duration::from_millis(if walks { 3 } else { 600 }));
+            walk.store(walks, Ordering::Release);
+            while walks_now.load(Ordering::Acquire) != walks {
+                std::hint::spin_loop();
+            }
             let percentiles = if walks { &mut beside } else { &mut alone };
             let start = Instant::now();
             while start.elapsed() < STRETCH {
+                // Between two walks there is a moment without one, long where the machine is busy.
+                if walks_now.load(Ordering::Acquire) != walks {
+                    continue;
+                }
                 let begun = Instant::now();
                 registry.close(black_box(registry.open()));
                 percentiles.add(begun.elapsed().as_nanos() as u64);

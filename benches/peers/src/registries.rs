@@ -67,10 +67,19 @@ pub trait Registry: Default + Sync {
     fn id(session: &Self::Session) -> Self::Id;
     /// Finds it by its id, and tells it to end. Says whether it was there.
     fn kill(&self, id: Self::Id) -> bool;
-    /// Calls back with each session, as far as there is a way to.
-    fn walk(&self) -> usize {
+    /// Makes a row of each session, as far as there is a way to, and counts them. `now` is true
+    /// while it does, for as long as a lock of the whole is held.
+    fn walk(&self, now: &AtomicBool) -> usize {
+        now.store(false, Ordering::Release);
         0
     }
+}
+
+fn walking(now: &AtomicBool, walk: impl FnOnce() -> usize) -> usize {
+    now.store(true, Ordering::Release);
+    let count = walk();
+    now.store(false, Ordering::Release);
+    count
 }
 
 /// What a row for an operator is made of; peers clone it for each session that they list.
@@ -110,8 +119,8 @@ impl Registry for Ours {
         self.0.terminate(id, Terminate::new(When::Immediate, Author::system())).is_ok()
     }
 
-    fn walk(&self) -> usize {
-        self.0.sessions().map(black_box).count()
+    fn walk(&self, now: &AtomicBool) -> usize {
+        walking(now, || self.0.sessions().map(black_box).count())
     }
 }
 
@@ -185,8 +194,8 @@ impl Registry for Dash {
         found.is_some_and(|record| record.kill())
     }
 
-    fn walk(&self) -> usize {
-        self.map.iter().inspect(|entry| row(*entry.key(), entry.value())).count()
+    fn walk(&self, now: &AtomicBool) -> usize {
+        walking(now, || self.map.iter().inspect(|entry| row(*entry.key(), entry.value())).count())
     }
 }
 
@@ -216,8 +225,8 @@ impl Registry for Papaya {
         self.map.pin().get(&id).is_some_and(|record| record.kill())
     }
 
-    fn walk(&self) -> usize {
-        self.map.pin().iter().inspect(|(id, record)| row(**id, record)).count()
+    fn walk(&self, now: &AtomicBool) -> usize {
+        walking(now, || self.map.pin().iter().inspect(|(id, record)| row(**id, record)).count())
     }
 }
 
@@ -249,8 +258,9 @@ impl Registry for Locked {
         found.is_some_and(|record| record.kill())
     }
 
-    fn walk(&self) -> usize {
-        self.map.read().iter().inspect(|(id, record)| row(**id, record)).count()
+    fn walk(&self, now: &AtomicBool) -> usize {
+        let map = self.map.read();
+        walking(now, || map.iter().inspect(|(id, record)| row(**id, record)).count())
     }
 }
 

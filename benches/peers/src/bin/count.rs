@@ -59,16 +59,14 @@ fn attach_detach(times: u64) {
     let (manager, worker) = pool();
     let mut session = manager.open(about()).expect("room");
     for _ in 0..times {
-        let attached = black_box(session.attach(&worker).expect("a worker"));
-        attached.detach().expect("nothing is due");
+        session.attach(&worker).expect("a worker").detach().expect("nothing is due");
     }
 }
 
 #[inline(never)]
 fn begin_finish(session: &mut Attached<'_>, times: u64) {
     for _ in 0..times {
-        let statement = black_box(session.begin().expect("nothing is due"));
-        statement.finish().expect("nothing is due");
+        session.begin().expect("nothing is due").finish().expect("nothing is due");
     }
 }
 
@@ -76,7 +74,7 @@ fn begin_finish(session: &mut Attached<'_>, times: u64) {
 fn begin_finish_text(session: &mut Attached<'_>, times: u64) {
     for _ in 0..times {
         let statement = session.begin().expect("nothing is due").with_text(black_box("select 1"));
-        black_box(statement).finish().expect("nothing is due");
+        statement.finish().expect("nothing is due");
     }
 }
 

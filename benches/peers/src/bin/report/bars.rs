@@ -32,14 +32,20 @@ fn keeps_a_record(peer: &str) -> bool {
     !peer.ends_with("(no record)") && !peer.ends_with("(handle only)")
 }
 
-fn of(name: &str, at: &str) -> String {
-    if at.is_empty() { name.to_string() } else { format!("{name}, {}", grouped(at)) }
+/// Numbers say what they count.
+pub(crate) fn column(counted: &str, at: &str) -> String {
+    let counted = if at.parse::<u64>().is_ok() { counted } else { "" };
+    format!("{counted}{}", grouped(at))
 }
 
 impl Bar {
     /// `None` where the question was not asked.
-    pub(crate) fn judge(self, results: &Results) -> Option<Verdict> {
+    pub(crate) fn judge(self, results: &Results, counted: &str) -> Option<Verdict> {
         let get = |ours: &str, at: &str| results.get(Role::Ours, ours, at);
+        let of = |ours: &str, at: &str| match column(counted, at) {
+            at if at.is_empty() => ours.to_string(),
+            at => format!("{ours}, {at}"),
+        };
         Some(match self {
             Bar::OfFloor { ours, at, most } => {
                 let found = get(ours, at)? / results.floor(at)?;
@@ -49,7 +55,11 @@ impl Bar {
             Bar::Growth { ours, from, to, most, below } => {
                 let found = get(ours, to)? / get(ours, from)?;
                 let sign = if below { "<" } else { "≤" };
-                let bar = format!("{ours}: {} {sign} {most} × {}", grouped(to), grouped(from));
+                let bar = format!(
+                    "{ours}: {} {sign} {most} × {}",
+                    column(counted, to),
+                    column(counted, from)
+                );
                 let met = if below { found < most } else { found <= most };
                 Verdict { bar, found: ratio(found), met }
             }
@@ -95,7 +105,8 @@ mod tests {
         ];
         let figures = figures.map(|(label, at, value)| Figure::new(label, at, value).unwrap());
         let results = Results::new(figures.into(), "it");
-        let judge = |bar: Bar| bar.judge(&results).map(|verdict| (verdict.found, verdict.met));
+        let judge =
+            |bar: Bar| bar.judge(&results, "threads: ").map(|verdict| (verdict.found, verdict.met));
         let missed = Some(("1.21 ×".into(), false));
         assert_eq!(judge(Bar::OfFloor { ours: "it", at: "1", most: 1.2 }), missed);
         assert_eq!(
