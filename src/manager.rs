@@ -11,11 +11,12 @@ use crate::places::Places;
 use crate::policy::{Policy, SameUserOrAdmin};
 use crate::record::{Accepted, Probe, Record};
 use crate::registry::{OpenError, Registry};
-use crate::session::{Home, Session};
+use crate::session::{Home, Session, Way};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::timer::{self, Timers};
 use crate::why::WhyNotYet;
 use crate::word::Snapshot;
+use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub struct SessionManager(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) home: Arc<Home>,
+    ways: Box<[Way]>,
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) policy: Box<dyn Policy>,
 }
@@ -167,19 +169,18 @@ impl SessionManagerBuilder {
     pub fn build(self) -> SessionManager {
         let SessionManagerBuilder { model, policy, audit, max, reserved } = self;
         let threads = Arc::new(Registry::new(THREAD_SHARD, 1));
-        SessionManager(Arc::new(Inner {
-            home: Arc::new(Home {
-                model,
-                sessions: Registry::new(0, SESSION_SHARDS),
-                hooks: Arc::new(Hooks(audit)),
-                slots: Arc::default(),
-                threads: threads.clone(),
-                timers: Timers::new(),
-                places: max.map(|max| Places::new(max, reserved)),
-            }),
-            threads,
-            policy,
-        }))
+        let home = Arc::new(Home {
+            model,
+            sessions: Registry::new(0, SESSION_SHARDS),
+            hooks: Arc::new(Hooks(audit)),
+            slots: Arc::default(),
+            threads: threads.clone(),
+            timers: Timers::new(),
+            places: max.map(|max| Places::new(max, reserved)),
+        });
+        let way = |_| Arc::new(CachePadded::new(home.clone()));
+        let ways = (0..SESSION_SHARDS).map(way).collect();
+        SessionManager(Arc::new(Inner { home, ways, threads, policy }))
     }
 }
 
@@ -222,12 +223,13 @@ impl SessionManager {
         home.places.as_ref().map_or(Ok(()), Places::take)?;
         let record =
             Arc::new(Record::new(description, home.hooks.hear().then(|| home.hooks.clone())));
-        let record = home.sessions.insert(near(), record).inspect_err(|_| {
+        let near = near();
+        let record = home.sessions.insert(near, record).inspect_err(|_| {
             if let Some(places) = &home.places {
                 places.give_back(false);
             }
         })?;
-        let session = Session::new(record, home.clone());
+        let session = Session::new(record, self.0.ways[near % SESSION_SHARDS].clone());
         session.say_opened();
         Ok(session)
     }

@@ -14,6 +14,7 @@ use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
 use crate::timer::Timers;
 use crate::twin::Twin;
 use crate::word::{Slot, Step};
+use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -36,8 +37,12 @@ pub(crate) struct Ties {
     /// From its first attachment on. The thread that runs it has this reference meanwhile, so that
     /// to attach and to detach counts none.
     spare: Option<Arc<Record>>,
-    pub(crate) home: Arc<Home>,
+    pub(crate) home: Way,
 }
+
+/// A reference to a manager's [`Home`] by one of several ways there. Each has a count of its own,
+/// so that threads which open sessions by different ways do not share a cache line.
+pub(crate) type Way = Arc<CachePadded<Arc<Home>>>;
 
 /// What a session needs of its manager.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ pub(crate) struct Home {
 }
 
 impl Session {
-    pub(crate) fn new(record: Arc<Record>, home: Arc<Home>) -> Session {
+    pub(crate) fn new(record: Arc<Record>, home: Way) -> Session {
         Session { ties: Ties { spare: None, home }, record }
     }
 
