@@ -11,9 +11,11 @@ use slab::Slab;
 use std::fmt;
 use std::sync::Arc;
 
-/// How many places of a shard a look at it covers while it holds the lock.
+/// How many places of a shard a look at it covers while it holds the lock. To count a reference
+/// to a record that nobody has looked at for a while is to wait for memory, with others waiting for
+/// the lock; taking the lock again costs a tenth of that.
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-pub(crate) const BATCH: usize = 8;
+pub(crate) const BATCH: usize = 1;
 #[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub(crate) const BATCH: usize = 2;
 
