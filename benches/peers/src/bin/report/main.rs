@@ -23,7 +23,8 @@ const INTRO: &str = "\
 
 Written by `scripts/benchmarks.sh`, which asks all questions and takes some minutes;
 `scripts/benchmarks.sh safe_point` asks one. The benches are in `benches/peers`, a package of its
-own, so that the peers are nobody's dependency.
+own, so that the peers are nobody's dependency. `docs/contention.md` says on paper what more cores
+would make of it.
 
 - The *floor* is the least that any implementation must do, measured in the same run.
 - `×` is the ratio to the floor of the same column.
