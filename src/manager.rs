@@ -229,7 +229,7 @@ impl SessionManager {
                 places.give_back(false);
             }
         })?;
-        let session = Session::new(record, self.0.ways[near % SESSION_SHARDS].clone());
+        let session = Session::new(record, self.0.ways[near % self.0.ways.len()].clone());
         session.say_opened();
         Ok(session)
     }
