@@ -2,7 +2,9 @@
 
 mod server_common;
 
-use server_common::{CANCELLED, ENDLESS, MODELS, Server, until_runs, until_state, wait_until};
+use server_common::{
+    CANCELLED, ENDLESS, MODELS, Server, until_runs, until_state, until_waits, wait_until,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn each_model(options: &[&str], test: impl Fn(&Server)) {
@@ -41,7 +43,7 @@ fn a_cancel_ends_all_that_one_simple_query_holds() {
         let (mut admin, mut client) = (server.admin(), server.user("ann"));
         let session = client.session();
         client.start("select 1; select pg_sleep(3600); select 3");
-        until_runs(&mut admin, session, "pg_sleep");
+        until_waits(&mut admin, session);
         client.cancel();
         let answer = client.finish();
         assert_eq!(answer.tags, ["SELECT 1"]);

@@ -4,7 +4,7 @@ mod server_common;
 
 use server_common::{
     ENDLESS, MODELS, Server, TOLD, Wire, kill, kill_now, look, pair, until_gone, until_runs,
-    until_state, wait_until,
+    until_state, until_waits, wait_until,
 };
 
 /// To be ended with a bracket: rows without end, or with a limit.
@@ -26,12 +26,6 @@ fn accepted(admin: &mut Wire, sql: &str, said: &str) {
     assert_eq!(answer.columns, [("pg_terminate_session".to_string(), 16)], "{sql}");
     assert_eq!(answer.value(), "t", "{sql}");
     answer.notice().expect("NOTICE", "00000", said);
-}
-
-/// It is in a wait that an interrupt ends, not just about to be.
-fn until_waits(admin: &mut Wire, session: i64) {
-    let waiting = format!("select waiting from pg_stat_activity where sessionid = {session}");
-    wait_until("it waits", || admin.ok(&waiting).value() == "interruptible");
 }
 
 fn table(admin: &mut Wire) {

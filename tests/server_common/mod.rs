@@ -261,6 +261,12 @@ pub(crate) fn until_runs(through: &mut Wire, session: i64, part: &str) -> Seen {
     seen.expect("it was seen")
 }
 
+/// It is in a wait that an interrupt ends, not just about to be.
+pub(crate) fn until_waits(admin: &mut Wire, session: i64) {
+    let waiting = format!("select waiting from pg_stat_activity where sessionid = {session}");
+    wait_until("it waits", || admin.ok(&waiting).value() == "interruptible");
+}
+
 /// Waits until that session runs nothing.
 pub(crate) fn until_state(through: &mut Wire, session: i64, state: &str) -> Seen {
     let mut seen = None;
