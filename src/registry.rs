@@ -11,13 +11,19 @@ use slab::Slab;
 use std::fmt;
 use std::sync::Arc;
 
-/// How many places of a shard a look at it covers while it holds the lock. To count a reference
-/// to a record that nobody has looked at for a while is to wait for memory, with others waiting for
-/// the lock; taking the lock again costs a tenth of that.
+/// How many places of a shard a look at it covers while it holds the lock.
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-pub(crate) const BATCH: usize = 1;
+pub(crate) const BATCH: usize = 64;
 #[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub(crate) const BATCH: usize = 2;
+
+/// How many records it takes along at most. To count a reference to one that nobody has looked at
+/// for a while is to wait for memory, with others waiting for the lock; taking the lock again costs
+/// a tenth of that.
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+const RECORDS: usize = 1;
+#[cfg(any(safepoint_loom, safepoint_shuttle))]
+const RECORDS: usize = 2;
 
 /// Why nothing could be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,22 +157,26 @@ impl<R: Numbered> Registry<R> {
         })
     }
 
-    /// Appends the next few records to `batch`; `false` at the end. It holds one lock for at
-    /// most [`BATCH`] places, so an open or a close waits for no more than that.
+    /// Appends the next few records to `batch`, if there are any; `false` at the end. It holds one
+    /// lock for [`BATCH`] places and [`RECORDS`] of these at most, so an open or a close waits for
+    /// no more than that.
     pub(crate) fn next_batch(&self, cursor: &mut Cursor, batch: &mut Vec<Arc<R>>) -> bool {
         let Some(shard) = self.shards.get(cursor.shard) else { return false };
         let shard = shard.lock();
-        let end = (cursor.key + BATCH).min(shard.keys_used);
-        batch.extend((cursor.key..end).filter_map(|key| shard.records.get(key)).cloned());
-        let end = if Twin::CursorCountsRecords.is_on() {
-            cursor.key.saturating_add(batch.len().max(1)).min(shard.keys_used)
-        } else {
-            end
-        };
-        *cursor = if end == shard.keys_used {
+        let mut key = cursor.key;
+        let end = (key + BATCH).min(shard.keys_used);
+        let room = batch.len() + RECORDS;
+        while key < end && batch.len() < room {
+            batch.extend(shard.records.get(key).cloned());
+            key += 1;
+        }
+        if Twin::CursorCountsRecords.is_on() {
+            key = cursor.key.saturating_add(batch.len().max(1)).min(shard.keys_used);
+        }
+        *cursor = if key == shard.keys_used {
             Cursor { shard: cursor.shard + 1, key: 0 }
         } else {
-            Cursor { key: end, ..*cursor }
+            Cursor { key, ..*cursor }
         };
         true
     }
