@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{MODELS, Stage, admin, kill};
+use common::{MODELS, Stage, admin, kill, of};
 use safepoint::{Attached, Cancel, HowEnded, SessionManager, StatementOver, When};
 use std::mem::forget;
 
@@ -38,5 +38,20 @@ fn a_forgotten_statement_is_over_with_the_next_and_at_the_detach() {
         let second = forgotten(&manager, &mut attached);
         attached.detach_queued().unwrap();
         assert_eq!(second.poll(), Some(StatementOver { cancelled: false }));
+    }
+}
+
+/// The clock that it is read from is some milliseconds late.
+#[test]
+fn a_session_says_when_it_was_opened() {
+    let second = std::time::Duration::from_secs(1);
+    for model in MODELS {
+        let manager = SessionManager::new(model);
+        let before = std::time::SystemTime::now() - second;
+        let session = manager.open(of("ann")).unwrap();
+        let after = std::time::SystemTime::now();
+        let row = manager.session(session.id()).unwrap();
+        assert!((before..=after).contains(&row.opened), "{:?}", row.opened);
+        assert_eq!(row.changed, row.opened, "it has done nothing since");
     }
 }
