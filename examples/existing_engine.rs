@@ -1,0 +1,58 @@
+//! An engine that knows nothing of sessions, made to end when it is told to: one ambient safe point
+//! in its innermost loop, and its waits by `safepoint::sleep`. `cargo run --example existing_engine`
+
+use safepoint::{Author, Cancel, Description, Interrupt, SessionManager, ThreadModel};
+use std::time::Duration;
+
+/// The engine. Nothing of it takes a session.
+mod engine {
+    use safepoint::Interrupt;
+
+    pub(crate) struct Table(pub(crate) Vec<u64>);
+
+    impl Table {
+        /// How many pairs of rows have this sum.
+        pub(crate) fn pairs(&self, sum: u64) -> Result<u64, Interrupt> {
+            let mut count = 0;
+            for a in &self.0 {
+                for b in &self.0 {
+                    count += u64::from(a + b == sum);
+                }
+                // Once for each row of the outer loop: some microseconds apart.
+                safepoint::check()?;
+            }
+            Ok(count)
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let table = engine::Table((0..3000).collect());
+    println!("without a session: {:?} pairs", table.pairs(10)?);
+
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description { user: "ann".into(), ..Default::default() })?;
+    let id = session.id();
+    let runner = std::thread::spawn(move || -> Result<u64, Interrupt> {
+        let thread = session.own_thread().expect("one thread per session");
+        let mut attached = session.attach(&thread).expect("its own thread");
+        let _statement = attached.begin()?.with_text("select count(*) from a, b");
+        let mut all = 0;
+        for sum in 0.. {
+            all += table.pairs(sum)?;
+        }
+        Ok(all)
+    });
+    // Until it runs; a cancel that comes too early is refused, not lost.
+    let cancel = || manager.cancel(id, Cancel::running(Author::system()).text("too slow"));
+    let mut receipt = loop {
+        match cancel() {
+            Ok(receipt) => break receipt,
+            Err(refused) => println!("not yet: {refused}"),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(receipt.wait(Duration::from_secs(60)).is_some_and(|over| over.cancelled));
+    println!("with one: {}", runner.join().expect("no panic").expect_err("it was cancelled"));
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Waits that a kill ends: crossbeam's `select!`, and a condition variable. The recipe is always
+//! the same: a waker that makes the wait return, handed to `Attached::wait`.
+//! `cargo run --example interruptible_wait`
+
+use crossbeam_channel::{bounded, select};
+use safepoint::{
+    Attached, Author, Description, Doing, EndedBy, Interrupt, SessionManager, Terminate,
+    ThreadModel, When,
+};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+/// `select!` over the server's own channels, and one more that says "wake up".
+fn either(session: &Attached<'_>) -> Result<&'static str, Interrupt> {
+    struct Signal(crossbeam_channel::Sender<()>);
+    impl Wake for Signal {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.try_send(());
+        }
+    }
+    let (_work, works) = bounded::<&str>(0);
+    let (_news, newses) = bounded::<&str>(0);
+    let (signal, signalled) = bounded(1);
+    let waker = Waker::from(Arc::new(Signal(signal)));
+    let got = session.wait(EndedBy::AnyInterrupt, &waker, || {
+        select! {
+            recv(works) -> _ => "work",
+            recv(newses) -> _ => "news",
+            recv(signalled) -> _ => "woken",
+        }
+    })?;
+    Ok(got)
+}
+
+/// A condition variable, such as a lock manager's.
+fn condition(session: &Attached<'_>) -> Result<(), Interrupt> {
+    #[derive(Default)]
+    struct Lock {
+        /// Whether it is granted, and whether someone has woken who waits.
+        state: Mutex<(bool, bool)>,
+        changed: Condvar,
+    }
+    struct Nudge(Arc<Lock>);
+    impl Wake for Nudge {
+        fn wake(self: Arc<Self>) {
+            self.0.state.lock().expect("nobody panics").1 = true;
+            self.0.changed.notify_all();
+        }
+    }
+    let lock = Arc::new(Lock::default());
+    let waker = Waker::from(Arc::new(Nudge(lock.clone())));
+    session.wait(EndedBy::AnyInterrupt, &waker, || {
+        let state = lock.state.lock().expect("nobody panics");
+        let waits = |state: &mut (bool, bool)| !state.0 && !state.1;
+        drop(lock.changed.wait_while(state, waits));
+    })
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let waits: [(&str, fn(&Attached<'_>) -> Result<(), Interrupt>); 2] =
+        [("select!", |session| either(session).map(drop)), ("a condition variable", condition)];
+    for (name, wait) in waits {
+        let mut session = manager.open(Description::default())?;
+        let id = session.id();
+        let runner = std::thread::spawn(move || {
+            let thread = session.own_thread().expect("one thread per session");
+            let mut attached = session.attach(&thread).expect("its own thread");
+            let statement = attached.begin()?.with_text(name);
+            wait(&statement)
+        });
+        // Before, in or after the wait: it makes no difference. This is for the story.
+        while manager.session(id).is_some_and(|row| row.doing != Doing::Waiting) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let kill = Terminate::new(When::Immediate, Author::system()).text("enough");
+        let mut receipt = manager.terminate(id, kill)?;
+        let found = receipt.found();
+        assert!(receipt.wait(Duration::from_secs(60)).is_some());
+        let interrupt = runner.join().expect("no panic").expect_err("it was told to end");
+        println!("{name}: was {}, and ended with: {interrupt}", found.doing);
+    }
+    Ok(())
+}

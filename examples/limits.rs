@@ -1,0 +1,31 @@
+//! Limits in time, changed while the session runs. `cargo run --example limits`
+
+use safepoint::{Attached, Description, Limits, SessionManager, ThreadModel};
+use std::time::{Duration, Instant};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description { user: "ann".into(), ..Default::default() })?;
+    let thread = session.own_thread().ok_or("a pool")?;
+    let mut attached = session.attach(&thread)?;
+
+    let set = |attached: &Attached<'_>, milliseconds: u64| {
+        let statement = Some(Duration::from_millis(milliseconds));
+        attached.set_limits(Limits { statement, ..attached.limits() })
+    };
+    for milliseconds in [10, 50] {
+        set(&attached, milliseconds)?;
+        let start = Instant::now();
+        // The safe points of a statement, or its waits, end it; the session lives on.
+        let statement = attached.begin()?.with_text("select pg_sleep(3600)");
+        let interrupt = statement.sleep(Duration::from_secs(3600)).expect_err("a limit");
+        assert_eq!(interrupt.sqlstate(), "57014");
+        println!("{milliseconds} ms: {interrupt}, after {:?}", start.elapsed());
+    }
+
+    // A limit on idleness ends the session, whoever holds it.
+    attached.set_limits(Limits { idle: Some(Duration::from_millis(10)), ..Limits::default() })?;
+    let waits = attached.sleep(Duration::from_secs(3600)).expect_err("a limit");
+    println!("idle: {waits} ({})", waits.sqlstate());
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! One thread for each connection: `cargo run --example thread_per_session`, then from two
+//! terminals `nc 127.0.0.1 5434`. A line is a command: `who`, `count`, `kill ID`, `bye`.
+
+use safepoint::{
+    Attached, Author, Description, EndedBy, Interrupt, Session, SessionId, SessionManager,
+    Terminate, Thread, ThreadModel, When,
+};
+use std::io::{BufRead, BufReader, Result, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+/// Ends a read that would go on for ever. Writing still works, so the client can be told.
+struct StopReading(TcpStream);
+
+impl Wake for StopReading {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.shutdown(Shutdown::Read);
+    }
+}
+
+fn main() -> Result<()> {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5434".into());
+    let listener = TcpListener::bind(address)?;
+    println!("listening on {}", listener.local_addr()?);
+    for socket in listener.incoming() {
+        let (socket, manager) = (socket?, manager.clone());
+        let client = socket.peer_addr()?.to_string().into();
+        let about = Description { user: "ann".into(), client, ..Description::default() };
+        let session = manager.open(about).map_err(std::io::Error::other)?;
+        let thread = session.own_thread().expect("each session has one");
+        std::thread::spawn(move || serve(&manager, session, &thread, &socket));
+    }
+    Ok(())
+}
+
+fn serve(manager: &SessionManager, mut session: Session, thread: &Thread, socket: &TcpStream) {
+    let Ok(attached) = session.attach(thread) else { return };
+    if let Ok(Err(interrupt)) = talk(manager, attached, socket) {
+        let _ = writeln!(&*socket, "FATAL: {interrupt}");
+    }
+    // The session is dropped last: who killed it then knows that its client has been told.
+}
+
+fn talk(
+    manager: &SessionManager,
+    mut session: Attached<'_>,
+    mut socket: &TcpStream,
+) -> Result<std::result::Result<(), Interrupt>> {
+    let stop = Waker::from(Arc::new(StopReading(socket.try_clone()?)));
+    let mut lines = BufReader::new(socket.try_clone()?).lines();
+    loop {
+        let line = match session.wait(EndedBy::AnyInterrupt, &stop, || lines.next()) {
+            Ok(line) => line.transpose()?,
+            Err(interrupt) => return Ok(Err(interrupt)),
+        };
+        let Some(line) = line.filter(|line| line != "bye") else { return Ok(Ok(())) };
+        let answer = match run(manager, &mut session, &line) {
+            Ok(answer) => answer,
+            Err(interrupt) if interrupt.is_terminate() => return Ok(Err(interrupt)),
+            Err(interrupt) => format!("ERROR: {interrupt}"),
+        };
+        writeln!(socket, "{answer}")?;
+    }
+}
+
+fn run(
+    manager: &SessionManager,
+    session: &mut Attached<'_>,
+    line: &str,
+) -> std::result::Result<String, Interrupt> {
+    let statement = session.begin()?.with_text(line);
+    Ok(match line.split_once(' ').unwrap_or((line, "")) {
+        ("who", _) => {
+            let row =
+                |row: safepoint::SessionRow| format!("{} {}: {}", row.session, row.doing, row.text);
+            manager.sessions().map(row).collect::<Vec<_>>().join("\n")
+        }
+        ("count", _) => loop {
+            statement.check()?; // The safe point.
+        },
+        ("kill", id) => match id.parse::<u64>().ok().and_then(|id| SessionId::try_from(id).ok()) {
+            Some(id) => {
+                let author = Author { admin: true, ..statement.author() };
+                match manager.terminate(id, Terminate::new(When::Immediate, author)) {
+                    Ok(receipt) => format!("session {id} was {}", receipt.found().doing),
+                    Err(refused) => format!("ERROR: {refused}"),
+                }
+            }
+            None => "ERROR: expected the number of a session, such as `who` shows".into(),
+        },
+        (other, _) => format!("ERROR: no such command: {other}"),
+    })
+}

@@ -1,0 +1,108 @@
+//! Many connections on two workers: `cargo run --example worker_pool`, then `nc 127.0.0.1 5435` from
+//! as many terminals as you like. A line is a command: `who`, `count`, `kill ID`, `bye`. Two who
+//! count leave no worker; `kill` still works for those that wait, and a third worker comes.
+
+use safepoint::pool::{Client, Config, End, Next, Pool};
+use safepoint::{
+    Attached, Author, Description, Interrupt, Session, SessionId, SessionManager, Terminate,
+    ThreadModel, When,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+struct Connection {
+    socket: TcpStream,
+    /// What has arrived and is no whole line yet.
+    buffer: Vec<u8>,
+    manager: SessionManager,
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Client for Connection {
+    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+        let mut bytes = [0; 1024];
+        match self.socket.read(&mut bytes) {
+            Ok(0) => return Ok(Next::Close),
+            Ok(length) => self.buffer.extend_from_slice(&bytes[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
+            Err(_) => return Ok(Next::Close),
+        }
+        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<_> = self.buffer.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let answer = match self.run(session, line.trim()) {
+                Ok(None) => return Ok(Next::Close),
+                Ok(Some(answer)) => answer,
+                Err(interrupt) if interrupt.is_terminate() => return Err(interrupt),
+                Err(interrupt) => format!("ERROR: {interrupt}"),
+            };
+            // A real server would wait here for a slow client, by `Attached::wait`.
+            if writeln!(self.socket, "{answer}").is_err() {
+                return Ok(Next::Close);
+            }
+        }
+        Ok(Next::Wait)
+    }
+
+    /// Also on the killer's thread, for a session that no worker runs.
+    fn end(&mut self, _session: &Session, why: End) {
+        if let End::Interrupted(interrupt) = why {
+            let _ = writeln!(self.socket, "FATAL: {interrupt}");
+        }
+    }
+}
+
+impl Connection {
+    fn run(&self, session: &mut Attached<'_>, line: &str) -> Result<Option<String>, Interrupt> {
+        let statement = session.begin()?.with_text(line);
+        Ok(Some(match line.split_once(' ').unwrap_or((line, "")) {
+            ("bye", _) => return Ok(None),
+            ("who", _) => {
+                let row = |row: safepoint::SessionRow| {
+                    format!("{} {}: {}", row.session, row.doing, row.text)
+                };
+                self.manager.sessions().map(row).collect::<Vec<_>>().join("\n")
+            }
+            ("count", _) => loop {
+                statement.check()?; // The safe point.
+            },
+            ("kill", id) => {
+                match id.parse::<u64>().ok().and_then(|id| SessionId::try_from(id).ok()) {
+                    Some(id) => {
+                        let author = Author { admin: true, ..statement.author() };
+                        let kill = Terminate::new(When::Immediate, author);
+                        match self.manager.terminate(id, kill) {
+                            Ok(receipt) => format!("session {id} was {}", receipt.found().doing),
+                            Err(refused) => format!("ERROR: {refused}"),
+                        }
+                    }
+                    None => "ERROR: expected a session's number, such as `who` shows".into(),
+                }
+            }
+            (other, _) => format!("ERROR: no such command: {other}"),
+        }))
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let pool = Pool::start(manager.clone(), &Config::new(2).max_workers(8))?;
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5435".into());
+    let listener = TcpListener::bind(address)?;
+    println!("listening on {}", listener.local_addr()?);
+    for socket in listener.incoming() {
+        let socket = socket?;
+        socket.set_nonblocking(true)?;
+        let client = socket.peer_addr()?.to_string().into();
+        let about = Description { user: "ann".into(), client, ..Description::default() };
+        let (session, manager) = (manager.open(about)?, manager.clone());
+        pool.serve(session, Connection { socket, buffer: Vec::new(), manager })?;
+    }
+    Ok(())
+}
