@@ -73,8 +73,6 @@ const ADMIN: u32 = 1;
 const COMPLETED: u32 = 1 << 1;
 /// Its place is one of those whose user is known.
 const ADMITTED: u32 = 1 << 2;
-/// It has its place no more.
-const PLACE_GIVEN_BACK: u32 = 1 << 3;
 
 /// What most sessions never have.
 #[derive(Debug, Default)]
@@ -192,12 +190,9 @@ impl Record {
         Ok(())
     }
 
-    /// Once, and never again.
+    /// As it ends, once.
     pub(crate) fn give_place_back(&self, places: &Places) {
-        if !self.has(PLACE_GIVEN_BACK) {
-            self.set(PLACE_GIVEN_BACK, true);
-            places.give_back(self.has(ADMITTED));
-        }
+        places.give_back(self.has(ADMITTED));
     }
 
     // Its session-local values.

@@ -55,3 +55,30 @@ fn a_session_says_when_it_was_opened() {
         assert_eq!(row.changed, row.opened, "it has done nothing since");
     }
 }
+
+#[test]
+fn a_session_says_when_its_last_statement_ended() {
+    let moment = std::time::Duration::from_millis(2);
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap().with_text("select pg_sleep(0.002)");
+        statement.sleep(moment).unwrap();
+        statement.finish().unwrap();
+        let row = manager.session(id).unwrap();
+        let ran = row.changed.duration_since(row.statement_start.unwrap_or(row.opened));
+        assert_eq!(row.text, "select pg_sleep(0.002)");
+        assert!(ran.is_ok_and(|ran| ran >= moment));
+    }
+}
+
+#[test]
+fn an_administrator_who_says_so_again_is_one_still() {
+    for model in MODELS {
+        let Stage { session, manager, id, .. } = Stage::new(model);
+        for admin in [true, true, false, false, true] {
+            session.describe(|about| about.admin = admin);
+            assert_eq!(manager.session(id).unwrap().description.admin, admin);
+        }
+    }
+}
