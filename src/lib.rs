@@ -26,6 +26,9 @@ mod audit;
 mod blocking;
 mod current;
 mod drain;
+#[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
 mod hold;
 mod id;
 mod interrupt;

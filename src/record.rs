@@ -70,9 +70,9 @@ pub(crate) struct Record {
 /// The user is an administrator.
 const ADMIN: u32 = 1;
 /// The receipts are complete.
-const COMPLETED: u32 = 1 << 1;
+const COMPLETED: u32 = 2;
 /// Its place is one of those whose user is known.
-const ADMITTED: u32 = 1 << 2;
+const ADMITTED: u32 = 4;
 
 /// What most sessions never have.
 #[derive(Debug, Default)]
