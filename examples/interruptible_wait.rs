@@ -57,9 +57,11 @@ fn condition(session: &Attached<'_>) -> Result<(), Interrupt> {
     })
 }
 
+type Wait = fn(&Attached<'_>) -> Result<(), Interrupt>;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let waits: [(&str, fn(&Attached<'_>) -> Result<(), Interrupt>); 2] =
+    let waits: [(&str, Wait); 2] =
         [("select!", |session| either(session).map(drop)), ("a condition variable", condition)];
     for (name, wait) in waits {
         let mut session = manager.open(Description::default())?;

@@ -15,6 +15,7 @@
 //!   safe point (a [`Watchdog`] probes all that run); and the gauges that
 //!   `SessionManager::record_sessions` and `Pool::record_queues` set: `safepoint_sessions` (by
 //!   `state`), `safepoint_queue_length` and `safepoint_workers` (by `group`).
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(safepoint_loom, safepoint_shuttle))))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
