@@ -230,7 +230,9 @@ impl SessionManager {
             }
         })?;
         let session = Session::new(record, self.0.ways[near % self.0.ways.len()].clone());
-        session.say_opened();
+        if home.hooks.hear() {
+            session.say_opened();
+        }
         Ok(session)
     }
 

@@ -64,9 +64,6 @@ impl Session {
     }
 
     pub(crate) fn say_opened(&self) {
-        if !self.ties.home.hooks.hear() {
-            return;
-        }
         let description = self.record.description();
         self.ties.home.hooks.emit(&Event::Opened { session: self.id(), description: &description });
     }
