@@ -318,6 +318,21 @@ fn a_grace_ends_an_idle_transaction() {
     }
 }
 
+/// However long that took.
+#[test]
+fn idleness_counts_from_the_end_of_the_statement() {
+    let idle = Duration::from_secs(2);
+    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+    session.set_limits(Limits { idle: Some(idle), ..Limits::default() }).unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    statement.sleep(idle + idle / 10).unwrap();
+    statement.finish().unwrap();
+    attached.sleep(idle / 40).unwrap();
+    let interrupt = attached.sleep(LONG).unwrap_err();
+    assert_eq!(interrupt.request().reason, Reason::IdleSessionTimeout);
+}
+
 /// The weaker request adds nothing now, and is the stronger one once its grace is over.
 #[test]
 fn a_grace_runs_out_under_another_request() {
