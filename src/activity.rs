@@ -82,7 +82,7 @@ impl SessionRow {
         // A statement that has just begun must not be taken for the one before it.
         let fits = |of| !word.in_statement() || of == word.statement();
         let noted = record.noted();
-        let attached = noted.as_ref().filter(|_| word.slot().is_some());
+        let attached = noted.as_ref().filter(|_| word.slot().is_some() || word.suspended());
         let (hold_off, wait) = (attached.and_then(Noted::hold_off), attached.and_then(Noted::wait));
         let safe_point = noted.as_ref().and_then(Noted::last_safe_point);
         let interrupt = record.pending(word);

@@ -48,6 +48,14 @@ pub fn current_author() -> Option<Author> {
     current().map(|record| record.author())
 }
 
+/// [`Attached::set_transaction`](crate::Attached::set_transaction) for code that was handed no
+/// session. On a thread that runs none there is nothing to be said.
+pub fn set_transaction(open: bool) {
+    if let Some(record) = current() {
+        record.transaction_changes(open);
+    }
+}
+
 /// [`Attached::sleep`](crate::Attached::sleep) for code that was handed no session; a plain
 /// sleep on a thread that runs none.
 ///

@@ -15,14 +15,16 @@ per_thread! {
 /// gives back; an attachment that was forgotten has never given it back.
 #[inline]
 pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
-    CURRENT.with(|current| {
+    let entered = CURRENT.try_with(|current| {
         let mut current = current.borrow_mut();
         let free = current.is_none();
         if free {
             *current = spare.take().or_else(|| Some(record.clone()));
         }
         free
-    })
+    });
+    // A thread that has dropped its thread-locals runs none any more.
+    entered.unwrap_or(false)
 }
 
 #[inline]

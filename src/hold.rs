@@ -1,10 +1,11 @@
 //! Stretches of code that say what they are: hold-offs, and rollbacks.
 
+use crate::current::current;
 use crate::record::Record;
 use crate::session::Attached;
-use crate::why::{Progress, Stretch, Within};
-use std::marker::PhantomData;
+use crate::why::{Place, Progress, Stretch, Within};
 use std::panic::Location;
+use std::sync::Arc;
 
 impl Attached<'_> {
     /// Until the guard is dropped, safe points report nothing and waits are not interrupted.
@@ -15,9 +16,7 @@ impl Attached<'_> {
     #[must_use]
     #[track_caller]
     pub fn hold_off(&self, name: &'static str) -> HoldOff<'_> {
-        let within = self.record.within(Stretch::HoldOff(name), Location::caller());
-        self.record.hold();
-        HoldOff { record: self.record, _within: within, not_send: PhantomData }
+        HoldOff::new(Held::Here(self.record), name, Location::caller())
     }
 
     /// Runs code that rolls back, or cleans up in some other way before the statement or the
@@ -29,17 +28,57 @@ impl Attached<'_> {
     }
 }
 
+/// [`Attached::hold_off`] for code that was handed no session: a hold-off of the session that is
+/// attached to the calling thread. Where none is, it holds nothing off.
+///
+/// In a task it may be kept across an `await`. It ends with its guard, and at the latest as its
+/// session goes idle.
+#[must_use]
+#[track_caller]
+pub fn hold_off(name: &'static str) -> HoldOff<'static> {
+    let held = current().map_or(Held::Nowhere, Held::Anywhere);
+    HoldOff::new(held, name, Location::caller())
+}
+
 /// While it lives, safe points report nothing.
 #[derive(Debug)]
 pub struct HoldOff<'a> {
-    record: &'a Record,
-    _within: Within<'a>,
-    not_send: PhantomData<*const ()>,
+    held: Held<'a>,
+    number: u64,
+}
+
+#[derive(Debug)]
+enum Held<'a> {
+    Here(&'a Record),
+    Anywhere(Arc<Record>),
+    Nowhere,
+}
+
+impl<'a> HoldOff<'a> {
+    fn new(held: Held<'a>, name: &'static str, at: Place) -> HoldOff<'a> {
+        let number = held.record().map_or(0, |record| record.hold(name, at));
+        HoldOff { held, number }
+    }
+}
+
+impl Held<'_> {
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Held::Here(record) => Some(record),
+            Held::Anywhere(record) => Some(record),
+            Held::Nowhere => None,
+        }
+    }
 }
 
 impl Drop for HoldOff<'_> {
     fn drop(&mut self) {
-        self.record.release();
+        if let Some(record) = self.held.record()
+            && record.release(self.number)
+            && matches!(self.held, Held::Anywhere(_))
+        {
+            record.rouse();
+        }
     }
 }
 

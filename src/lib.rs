@@ -48,6 +48,8 @@ pub mod sql;
 mod stamp;
 mod sweep;
 mod sync;
+#[cfg(feature = "async")]
+mod task;
 #[cfg(any(feature = "tracing", feature = "metrics"))]
 mod telemetry;
 mod thread;
@@ -64,12 +66,13 @@ mod word;
 pub use about::{Description, STATEMENT_TEXT_BYTES};
 pub use activity::{SessionRow, Sessions, ThreadRow};
 pub use ambient::{
-    block_on, block_on_for, check, current_author, current_session, current_thread, sleep,
+    block_on, block_on_for, check, current_author, current_session, current_thread,
+    set_transaction, sleep,
 };
 pub use audit::{Audit, Event};
 pub use blocking::blocking;
 pub use drain::Drained;
-pub use hold::{HoldOff, Unwinding};
+pub use hold::{HoldOff, Unwinding, hold_off};
 pub use id::{InvalidId, SessionId, StatementId, ThreadId};
 pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
 pub use kill::{Doing, Found, Receipt, Refused, Target};
@@ -83,6 +86,8 @@ pub use session::{AttachError, Attached, Session, Statement};
 pub use sweep::{Sweep, Swept};
 #[cfg(safepoint_loom)]
 pub use sync::{set_clock, unwinding};
+#[cfg(feature = "async")]
+pub use task::{Interrupted, Run, RunError};
 pub use thread::{Thread, ThreadModel};
 pub use timeout::{Limits, lock_wait};
 #[cfg(any(safepoint_loom, safepoint_shuttle))]

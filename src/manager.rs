@@ -12,7 +12,7 @@ use crate::policy::{Policy, SameUserOrAdmin};
 use crate::record::{Accepted, Probe, Record};
 use crate::registry::{OpenError, Registry};
 use crate::session::{Home, Session, Way};
-use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
+use crate::thread::{Thread, ThreadModel, ThreadRecord};
 use crate::timer::{self, Timers};
 use crate::why::WhyNotYet;
 use crate::word::Snapshot;
@@ -242,7 +242,7 @@ impl SessionManager {
     /// [`OpenError`] once the manager is closed or out of numbers, or with 65,534 such
     /// threads registered.
     pub fn register_worker(&self, name: &str) -> Result<Thread, OpenError> {
-        self.register(name, true)
+        self.0.home.register(name, true)
     }
 
     /// Registers a thread that never runs sessions, so that it can be seen.
@@ -250,14 +250,7 @@ impl SessionManager {
     /// # Errors
     /// As [`register_worker`](Self::register_worker).
     pub fn register_background(&self, name: &str) -> Result<Thread, OpenError> {
-        self.register(name, false)
-    }
-
-    fn register(&self, name: &str, runs: bool) -> Result<Thread, OpenError> {
-        let record = ThreadRecord::new(Arc::from(name), self.0.home.slots.clone(), runs)
-            .ok_or(OpenError::Full)?;
-        let record = self.0.threads.insert(0, Arc::new(record))?;
-        Ok(Thread(Kind::Registered { record, threads: self.0.threads.clone() }))
+        self.0.home.register(name, false)
     }
 
     /// Asks for the end of a session, as the request's author.

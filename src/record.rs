@@ -2,8 +2,9 @@
 //!
 //! Who may touch what:
 //! 1. `word`: anyone, by the steps of `word.rs`. A killer takes its step while it holds `slow`.
-//! 2. `hold` and `thread`: written by the runner alone. `hold` is read by the runner alone.
-//!    `flags`: see there.
+//! 2. `thread`: written by the runner alone. `flags`: see there. `hold`: read by the runner, and
+//!    written under the lock of `rare.notes`, by the runner and by whoever drops the guard of a
+//!    hold-off that was not tied to it.
 //! 3. `slow`: killers, and the runner and holder on their cold paths. It is held for a few
 //!    instructions; nothing is woken, called or waited for under it.
 //!    What is known `about` the session is there as well: the runner's for each described
@@ -239,23 +240,20 @@ impl Record {
         self.hold.load(Ordering::Relaxed) > 0 && !Twin::HoldNotAsked.is_on()
     }
 
-    pub(crate) fn hold(&self) {
-        self.hold.store(self.hold.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn release(&self) {
-        self.hold.store(self.hold.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
-    }
-
     // The runner's and the holder's steps.
 
     #[inline]
     pub(crate) fn attach(&self, slot: Slot, thread: ThreadId) {
-        self.thread.store(thread.get(), Ordering::Release);
         if self.hold.load(Ordering::Relaxed) > 0 {
-            self.hold.store(0, Ordering::Relaxed);
-            self.rare().notes.forget();
+            self.forget_holds();
         }
+        self.go_on(slot, thread);
+    }
+
+    /// Attaches a session that may be in the middle of what it runs.
+    #[inline]
+    pub(crate) fn go_on(&self, slot: Slot, thread: ThreadId) {
+        self.thread.store(thread.get(), Ordering::Release);
         self.word.step(|word| word.attach(slot));
     }
 
@@ -301,19 +299,24 @@ impl Record {
         }
     }
 
+    #[inline]
     #[track_caller]
     pub(crate) fn begin(&self) -> Result<(), Interrupt> {
+        self.begin_at(Location::caller())
+    }
+
+    pub(crate) fn begin_at(&self, at: Place) -> Result<(), Interrupt> {
         self.finish_forgotten();
         self.command_comes();
         match self.word.try_step(Snapshot::begin) {
             Ok(step) => {
                 self.watch(step.after);
                 if step.before.probed() {
-                    self.passed(Location::caller());
+                    self.passed(at);
                 }
                 Ok(())
             }
-            Err(reason) => Err(self.not_begun(reason, Location::caller())),
+            Err(reason) => Err(self.not_begun(reason, at)),
         }
     }
 
@@ -332,13 +335,12 @@ impl Record {
         self.statement_left(step).complete();
     }
 
-    pub(crate) fn set_transaction(&self, open: bool) -> bool {
+    pub(crate) fn transaction_changes(&self, open: bool) {
         // The runner alone writes this bit, so a look is enough to know it.
-        let changes = self.word.load().in_transaction() != open;
-        if changes {
+        if self.word.load().in_transaction() != open {
             self.transaction_step(open);
+            self.about(|about| about.transaction_changes(open));
         }
-        changes
     }
 
     /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
@@ -349,10 +351,29 @@ impl Record {
         deaf: bool,
         at: Place,
     ) -> Result<(), Interrupt> {
+        let step = self.step_to_sleep(waker, |word| word.sleep(deaf));
+        if Twin::NoRecheckBeforeSleep.is_on() {
+            return Ok(());
+        }
+        self.fell_asleep(step, deaf, at)
+    }
+
+    /// The task that runs it waits, off the thread, and `waker` has it polled again. `true` says
+    /// that an interrupt is due, so that it must be polled at once.
+    #[cfg(feature = "async")]
+    pub(crate) fn suspend(&self, waker: &Waker, at: Place) -> bool {
+        let step = self.step_to_sleep(waker, Snapshot::suspend);
+        if step.before.probed() {
+            self.passed(at);
+        }
+        step.after.due() && !self.held() && !Twin::NoRecheckBeforeSleep.is_on()
+    }
+
+    fn step_to_sleep(&self, waker: &Waker, step: impl Fn(Snapshot) -> Snapshot) -> Step {
         if Twin::WakerAfterAsleep.is_on() {
-            let step = self.word.step(|word| word.sleep(deaf));
+            let step = self.word.step(step);
             self.slow.lock().sleep_waker = Some(Box::new(waker.clone()));
-            return self.fell_asleep(step, deaf, at);
+            return step;
         }
         let spent = {
             let mut slow = self.slow.lock();
@@ -366,11 +387,7 @@ impl Record {
             }
         };
         drop(spent);
-        let step = self.word.step(|word| word.sleep(deaf));
-        if Twin::NoRecheckBeforeSleep.is_on() {
-            return Ok(());
-        }
-        self.fell_asleep(step, deaf, at)
+        self.word.step(step)
     }
 
     /// The look once more: a kill that came before the step has woken nobody.

@@ -13,6 +13,8 @@ use crate::sync::panicking;
 use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
 use crate::timer::Timers;
 use crate::twin::Twin;
+#[cfg(feature = "async")]
+use crate::why::Place;
 use crate::word::{Slot, Step};
 use crossbeam_utils::CachePadded;
 use std::fmt;
@@ -51,11 +53,19 @@ pub(crate) struct Home {
     pub(crate) sessions: Registry<Record>,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) slots: Arc<Slots>,
-    #[cfg_attr(safepoint_loom, allow(dead_code, reason = "no model has a timer's thread"))]
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) timers: Timers,
     /// `None`: there is no limit.
     pub(crate) places: Option<Places>,
+}
+
+impl Home {
+    pub(crate) fn register(&self, name: &str, runs: bool) -> Result<Thread, OpenError> {
+        let record =
+            ThreadRecord::new(Arc::from(name), self.slots.clone(), runs).ok_or(OpenError::Full)?;
+        let record = self.threads.insert(0, Arc::new(record))?;
+        Ok(Thread(Kind::Registered { record, threads: self.threads.clone() }))
+    }
 }
 
 impl Session {
@@ -90,15 +100,29 @@ impl Session {
     /// [`AttachError`] where the thread may not run it.
     #[inline]
     pub fn attach<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
-        let (shared, panicking) = self.enter(thread)?;
+        let (slot, shared) = self.enter(thread)?;
+        self.record.attach(slot, thread.id());
+        Ok(self.on(shared))
+    }
+
+    /// The same in the middle of what a task runs.
+    #[cfg(feature = "async")]
+    pub(crate) fn go_on<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
+        let (slot, shared) = self.enter(thread)?;
+        self.record.go_on(slot, thread.id());
+        Ok(self.on(shared))
+    }
+
+    #[inline]
+    fn on<'s>(&'s mut self, shared: Option<&'s ThreadRecord>) -> Attached<'s> {
         let Session { record, ties } = self;
-        Ok(Attached { record, ties, shared, panicking, not_send: PhantomData })
+        Attached { record, ties, shared, panicking: panicking(), not_send: PhantomData }
     }
 
     fn enter<'t>(
         &mut self,
         thread: &'t Thread,
-    ) -> Result<(Option<&'t ThreadRecord>, bool), AttachError> {
+    ) -> Result<(Slot, Option<&'t ThreadRecord>), AttachError> {
         let (slot, shared) = match &thread.0 {
             Kind::Own(id) if *id == self.id() => (Slot::OWN, None),
             Kind::Registered { record, .. }
@@ -115,8 +139,7 @@ impl Session {
         if let Some(shared) = shared {
             shared.set_session(Some(self.id()));
         }
-        self.record.attach(slot, thread.id());
-        Ok((shared, panicking()))
+        Ok((slot, shared))
     }
 
     /// Gives a number to the command that waits to be begun, so that it can be cancelled
@@ -316,9 +339,7 @@ impl<'s> Attached<'s> {
 
     /// Says whether a transaction is open now.
     pub fn set_transaction(&self, open: bool) {
-        if self.record.set_transaction(open) {
-            self.record.about(|about| about.transaction_changes(open));
-        }
+        self.record.transaction_changes(open);
     }
 
     /// Whether a transaction is open.
@@ -360,13 +381,28 @@ impl<'s> Attached<'s> {
     }
 
     fn step_down(&mut self, to_queue: bool) -> Step {
+        self.leave_thread();
+        self.record.detach(to_queue)
+    }
+
+    #[inline]
+    fn leave_thread(&mut self) {
         if let Some(spare) = current::leave() {
             self.ties.spare = Some(spare);
         }
         if let Some(shared) = self.shared {
             shared.set_session(None);
         }
-        self.record.detach(to_queue)
+    }
+
+    /// Takes the session off this thread in the middle of what a task runs. See
+    /// [`Record::suspend`].
+    #[cfg(feature = "async")]
+    pub(crate) fn suspend(mut self, waker: &Waker, at: Place) -> bool {
+        self.leave_thread();
+        let due = self.record.suspend(waker, at);
+        std::mem::forget(self);
+        due
     }
 }
 

@@ -73,6 +73,17 @@ pub enum Twin {
     EndedArmed,
     /// A termination that becomes immediate after its grace has no author any more.
     GraceForgetsAuthor,
+    /// A task that goes off its thread is cleaned up as if its statement were over.
+    #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "no task, no mistake"))]
+    SuspendClearsCancel,
+    /// A task that is polled again is attached as one that begins, and forgets its hold-offs.
+    #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "no task, no mistake"))]
+    GoesOnAfresh,
+    /// A task that waits to be interrupted asks, and leaves its waker in a second step.
+    #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "no task, no mistake"))]
+    AsksBeforeWaker,
+    /// A hold-off that ends elsewhere is over before its end takes a step to ask who sleeps.
+    RousedUnasked,
     /// Going off its thread a session takes a probe along that no safe point has answered.
     ProbeOutlivesDetach,
     /// Going idle puts the session into its seat after its word says "detached". The mistake

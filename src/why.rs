@@ -271,21 +271,29 @@ impl Notes {
 
     pub(crate) fn enter(&self, what: Stretch, at: Place) -> Within<'_> {
         let spot = Spot { at, since: SystemTime::now() };
-        let number = self.change(|noted| {
-            noted.last += 1;
-            noted.stretches.push(Noting { number: noted.last, what, spot });
-            noted.last
-        });
+        let number = self.change(|noted| noted.enter(what, spot));
         Within { notes: self, number }
-    }
-
-    /// The guards of all stretches were forgotten.
-    pub(crate) fn forget(&self) {
-        self.change(|noted| noted.stretches.clear());
     }
 }
 
 impl Noted {
+    pub(crate) fn enter(&mut self, what: Stretch, spot: Spot) -> u64 {
+        self.last += 1;
+        self.stretches.push(Noting { number: self.last, what, spot });
+        self.last
+    }
+
+    /// Whether it was still there.
+    pub(crate) fn leave(&mut self, number: u64) -> bool {
+        let before = self.stretches.len();
+        self.stretches.retain(|other| other.number != number);
+        self.stretches.len() < before
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.stretches.clear();
+    }
+
     pub(crate) fn last_safe_point(&self) -> Option<Spot> {
         self.passed.map(|(at, moment)| Spot { at, since: moment.time })
     }
@@ -330,6 +338,6 @@ impl Within<'_> {
 
 impl Drop for Within<'_> {
     fn drop(&mut self) {
-        self.notes.change(|noted| noted.stretches.retain(|other| other.number != self.number));
+        self.notes.change(|noted| noted.leave(self.number));
     }
 }

@@ -5,7 +5,7 @@
 //! | 0 | `ATTENTION` | all | what is pending falls due in the present state, or a probe is set |
 //! | 1 | `IN_STATEMENT` | runner | a statement runs |
 //! | 2 | `IN_TRANSACTION` | runner | a transaction is open |
-//! | 3 | `ASLEEP` | runner | a waker lies in the record, and the runner may be asleep |
+//! | 3 | `ASLEEP` | runner | a waker lies in the record, and the runner may be asleep; while no thread runs the session, a task does, which waits |
 //! | 4 | `DEAF` | runner | asleep in a wait that a cancel does not end |
 //! | 5 | `QUEUED` | holder | the statement number is given to a command that has not begun |
 //! | 6 | `CANCEL` | killer | the numbered statement is to end |
@@ -150,6 +150,10 @@ impl Snapshot {
     pub(crate) fn asleep(self) -> bool {
         self.has(ASLEEP)
     }
+    /// A task runs it, and waits.
+    pub(crate) fn suspended(self) -> bool {
+        self.asleep() && self.slot().is_none()
+    }
     pub(crate) fn queued(self) -> bool {
         self.has(QUEUED)
     }
@@ -232,14 +236,21 @@ impl Snapshot {
     // The holder's and the runner's steps.
 
     pub(crate) fn attach(self, slot: Slot) -> Snapshot {
-        self.without(SLOT).with(u64::from(slot.0) << SLOT_SHIFT)
+        self.without(SLOT | ASLEEP).with(u64::from(slot.0) << SLOT_SHIFT)
     }
 
-    /// Back to idle; whoever sleeps wakes before. A queued command that was not begun is void,
-    /// and what was asked of it.
+    /// Off the thread in the middle of what it runs, which goes on when it is attached again.
+    #[cfg(any(feature = "async", test))]
+    pub(crate) fn suspend(self) -> Snapshot {
+        let cancel = if Twin::SuspendClearsCancel.is_on() { CANCEL } else { 0 };
+        self.without(SLOT | PROBE | cancel).with(ASLEEP).settled()
+    }
+
+    /// Back to idle; whoever sleeps wakes before, or is given up. A queued command that was not
+    /// begun is void, and what was asked of it.
     pub(crate) fn detach(self) -> Snapshot {
         let probe = if Twin::ProbeOutlivesDetach.is_on() { 0 } else { PROBE };
-        self.without(SLOT | IN_STATEMENT | QUEUED | CANCEL | probe).settled()
+        self.without(SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL | probe).settled()
     }
 
     /// Back to the queue: the command that was not begun keeps its number, or one gets it now.

@@ -5,7 +5,12 @@ use crate::interrupt::When;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     Detached,
-    Attached { thread: usize, rest: Rest },
+    /// On no thread, in the middle of what a task runs, which waits.
+    Suspended,
+    Attached {
+        thread: usize,
+        rest: Rest,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +44,7 @@ pub(super) struct Model {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     Attach(usize),
+    Suspend,
     Detach,
     DetachQueued,
     Queue,
@@ -77,9 +83,11 @@ impl Model {
             (Terminate { .. } | Cancel { .. } | Probe, _) => true,
             _ if self.ended => false,
             (Attach(_) | Queue | End, Place::Detached) => true,
-            (_, Place::Detached) => false,
+            // The task goes on, or is given up.
+            (Attach(_) | Detach | End, Place::Suspended) => true,
+            (_, Place::Detached | Place::Suspended) => false,
             (Begin, Place::Attached { rest: Rest::Awake, .. }) => !self.running(),
-            (Finish, Place::Attached { rest: Rest::Awake, .. }) => self.running(),
+            (Finish | Suspend, Place::Attached { rest: Rest::Awake, .. }) => self.running(),
             (Wake, Place::Attached { rest, .. }) => rest != Rest::Awake,
             (_, Place::Attached { rest: Rest::Awake, .. }) => true,
             (Sleep { .. } | Transaction(_) | Passed, Place::Attached { .. }) => true,
@@ -138,7 +146,7 @@ impl Model {
     /// on: it is a safe point, or one that sleeps or that no thread runs needs none.
     fn passes(&self, event: Event) -> bool {
         use Event::*;
-        matches!(event, Passed | Begin | Sleep { .. } | Detach | DetachQueued | End)
+        matches!(event, Passed | Begin | Sleep { .. } | Suspend | Detach | DetachQueued | End)
     }
 
     /// Whom a killer may not hit, wherever its request comes from.
@@ -178,6 +186,7 @@ impl Model {
         }
         match event {
             Event::Attach(thread) => self.place = Place::Attached { thread, rest: Rest::Awake },
+            Event::Suspend => self.place = Place::Suspended,
             Event::Detach => {
                 self.place = Place::Detached;
                 self.command = Command::None;

@@ -22,6 +22,7 @@ fn meaning(word: Snapshot) -> Model {
         (false, true) => panic!("deaf and awake: {word:?}"),
     };
     let place = match word.slot() {
+        None if rest == Rest::Asleep && word.in_statement() => Place::Suspended,
         None => {
             assert!(rest == Rest::Awake && !word.in_statement(), "nobody runs it: {word:?}");
             Place::Detached
@@ -54,7 +55,8 @@ fn meaning(word: Snapshot) -> Model {
 
 fn events(word: Snapshot) -> Vec<Event> {
     use Event::*;
-    let mut events = vec![Detach, DetachQueued, Queue, VoidQueued, Begin, Finish, Wake, End];
+    let mut events =
+        vec![Suspend, Detach, DetachQueued, Queue, VoidQueued, Begin, Finish, Wake, End];
     events.extend([Probe, Passed]);
     events.extend([false, true].map(Transaction));
     events.extend([false, true].map(|deaf| Sleep { deaf }));
@@ -80,6 +82,7 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
     };
     Ok(match event {
         Event::Attach(thread) => word.attach(THREADS[thread]),
+        Event::Suspend => word.suspend(),
         Event::Detach => word.detach(),
         Event::DetachQueued => word.detach_queued(),
         Event::Queue => word.queue(),
@@ -195,6 +198,21 @@ fn a_deaf_sleeper_hears_a_cancel_when_it_wakes() {
     assert!(!told.attention() && !told.wants_waking());
     assert!(told.wake().cancel_due());
     assert!(asleep.terminate(When::Immediate, None).unwrap().wants_waking());
+}
+
+#[test]
+fn a_suspended_session_keeps_its_statement_and_its_cancel() {
+    let running = Snapshot::FIRST.attach(Slot(1)).begin().unwrap();
+    let suspended = running.suspend();
+    assert!(suspended.suspended() && suspended.in_statement());
+    assert_eq!(suspended.attach(Slot(2)).suspend(), suspended);
+    let told = suspended.cancel(None, None).unwrap();
+    assert!(told.wants_waking() && told.attach(Slot(2)).attention());
+    assert!(suspended.terminate(When::Immediate, None).unwrap().wants_waking());
+    assert!(!suspended.terminate(When::AfterStatement, None).unwrap().wants_waking());
+    assert_eq!(suspended.terminate(When::Immediate, Some(Slot(1))), Err(Void::NotThere));
+    let given_up = told.detach();
+    assert!(!given_up.asleep() && !given_up.cancelled() && !given_up.in_statement());
 }
 
 #[test]

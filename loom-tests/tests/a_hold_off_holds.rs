@@ -4,8 +4,9 @@
 mod common;
 
 use common::{immediate, model};
-use safepoint_under_loom::{Description, SessionManager, ThreadModel, Twin};
-use std::future::poll_fn;
+use loom::future::block_on;
+use safepoint_under_loom::{Description, RunError, SessionManager, ThreadModel, Twin};
+use std::future::{pending, poll_fn};
 use std::task::Poll;
 
 #[test]
@@ -41,4 +42,65 @@ fn kill_against_hold() {
 
     killer.join().unwrap();
     attached.check().expect_err("the first safe point after");
+}
+
+/// A task keeps its hold-off while it waits, off its thread.
+fn kill_against_a_held_task() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let killer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.terminate(id, immediate()).unwrap())
+    };
+    let (mut held_off, mut finished) = (false, false);
+    let ran = block_on(session.run(async {
+        held_off = true;
+        let held = safepoint_under_loom::hold_off("a test");
+        let mut polled = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        safepoint_under_loom::check().expect("a hold-off holds");
+        finished = true;
+        drop(held);
+        pending::<()>().await;
+    }));
+    assert!(matches!(ran, Err(RunError::Interrupted(_))), "the first safe point after");
+    // Where the kill came first it was not polled.
+    assert_eq!(held_off, finished, "cut in its hold-off");
+    killer.join().unwrap();
+}
+
+#[test]
+fn a_kill_gets_into_a_held_task() {
+    let twins = [Twin::HoldNotAsked, Twin::GoesOnAfresh];
+    model("a_kill_gets_into_a_held_task", false, kill_against_a_held_task, &twins);
+}
+
+/// What holds a task off may end on another thread, while the task waits.
+fn release_against_suspension() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let mut other = None;
+    let ran = block_on(session.run(async {
+        let held = safepoint_under_loom::hold_off("a test");
+        manager.terminate(id, immediate()).unwrap();
+        other = Some(loom::thread::spawn(move || drop(held)));
+        pending::<()>().await;
+    }));
+    assert!(matches!(ran, Err(RunError::Interrupted(_))));
+    other.unwrap().join().unwrap();
+}
+
+#[test]
+fn a_task_sleeps_on_when_its_hold_off_is_over() {
+    let name = "a_task_sleeps_on_when_its_hold_off_is_over";
+    model(name, false, release_against_suspension, &[Twin::RousedUnasked]);
 }

@@ -3,7 +3,10 @@
 mod common;
 
 use common::model;
+use loom::future::block_on;
 use safepoint_under_loom::{Author, Cancel, Description, SessionManager, ThreadModel, Twin};
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, Waker};
 
 /// PostgreSQL's protocol names a connection, not a statement: the next one is hit.
 fn cancel_against_finish() {
@@ -40,4 +43,48 @@ fn cancel_against_finish() {
 fn cancel_hits_next_statement() {
     let twins = [Twin::StatementNotCompared, Twin::LoadThenStore];
     model("cancel_hits_next_statement", true, cancel_against_finish, &twins);
+}
+
+/// A statement of a task goes from thread to thread, and the next begins on the last of them.
+fn cancel_against_a_task_that_moves() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let number = session.queue().unwrap();
+    let canceller = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            manager.cancel(id, Cancel::statement(number, Author::system())).ok()
+        })
+    };
+    let mut task = Box::pin(async move {
+        let mut waited = false;
+        let one_turn = poll_fn(|_| match std::mem::replace(&mut waited, true) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
+        let first = session.run(one_turn).await;
+        session.run(async {}).await.expect("the statement that was not named");
+        first.is_err()
+    });
+    let (mut task, polled) = loom::thread::spawn(move || {
+        let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        (task, polled)
+    })
+    .join()
+    .unwrap();
+    let seen = match polled {
+        Poll::Ready(seen) => seen,
+        Poll::Pending => block_on(&mut task),
+    };
+    match canceller.join().unwrap() {
+        Some(receipt) => assert_eq!(receipt.poll().unwrap().cancelled, seen),
+        None => assert!(!seen, "refused, and yet it was seen"),
+    }
+}
+
+#[test]
+fn cancel_follows_a_task() {
+    let twins = [Twin::StatementNotCompared, Twin::SuspendClearsCancel];
+    model("cancel_follows_a_task", true, cancel_against_a_task_that_moves, &twins);
 }

@@ -3,7 +3,10 @@
 mod common;
 
 use common::{killed, killer, model};
-use safepoint_under_loom::{Author, Cancel, Description, SessionManager, ThreadModel, Twin};
+use loom::future::block_on;
+use safepoint_under_loom::{
+    Author, Cancel, Description, RunError, SessionManager, ThreadModel, Twin,
+};
 use std::future;
 
 /// MariaDB retries its wake-up for two seconds; openGauss checks once a second.
@@ -54,4 +57,60 @@ fn cancel_against_sleep() {
 #[test]
 fn lost_wake_up_of_a_cancel() {
     model("lost_wake_up_of_a_cancel", false, cancel_against_sleep, &[Twin::WakerAfterAsleep]);
+}
+
+/// A task leaves its waker with every poll; a kill between the poll and that finds nobody to wake.
+fn kill_against_suspension() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let killer = killer(&manager, session.id());
+    let ran = block_on(session.run(future::pending::<()>()));
+    assert!(matches!(ran, Err(RunError::Interrupted(interrupt)) if interrupt.is_terminate()));
+    session.close();
+    assert!(killer.join().unwrap().is_none_or(|receipt| killed(&receipt)));
+}
+
+#[test]
+fn lost_wake_up_of_a_task() {
+    let twins = [Twin::WakerAfterAsleep, Twin::NoRecheckBeforeSleep, Twin::LoadThenStore];
+    model("lost_wake_up_of_a_task", false, kill_against_suspension, &twins);
+}
+
+/// The same where the task goes on: its statement and the cancel of that go along.
+fn cancel_against_suspension() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let number = session.queue().unwrap();
+    let canceller = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            manager.cancel(id, Cancel::statement(number, Author::system())).unwrap()
+        })
+    };
+    let ran = block_on(session.run(future::pending::<()>()));
+    assert!(matches!(ran, Err(RunError::Interrupted(interrupt)) if !interrupt.is_terminate()));
+    assert!(canceller.join().unwrap().poll().unwrap().cancelled);
+    block_on(session.run(async {})).expect("the session goes on");
+}
+
+#[test]
+fn lost_cancel_of_a_task() {
+    let twins = [Twin::SuspendClearsCancel, Twin::NoRecheckBeforeSleep];
+    model("lost_cancel_of_a_task", true, cancel_against_suspension, &twins);
+}
+
+/// Between its commands a task waits for the next, or to be told.
+fn kill_against_idle_task() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let session = manager.open(Description::default()).unwrap();
+    let killer = killer(&manager, session.id());
+    assert!(block_on(session.interrupted()).is_terminate());
+    session.close();
+    assert!(killed(&killer.join().unwrap().unwrap()));
+}
+
+#[test]
+fn lost_wake_up_of_an_idle_task() {
+    model("lost_wake_up_of_an_idle_task", false, kill_against_idle_task, &[Twin::AsksBeforeWaker]);
 }

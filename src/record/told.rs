@@ -36,6 +36,17 @@ impl Slow {
         Slow { terminate: None, cancel: None, sleep_waker: None, detached_waker: None, about }
     }
 
+    /// Whom to wake now, if anyone is to be.
+    fn waker_of(&self, now: Snapshot) -> Option<Waker> {
+        if !now.wants_waking() {
+            None
+        } else if now.asleep() {
+            self.sleep_waker.as_deref().cloned()
+        } else {
+            self.detached_waker.clone()
+        }
+    }
+
     fn spend(&mut self) -> Spent {
         Spent {
             terminate: self.terminate.take(),
@@ -213,17 +224,26 @@ impl Record {
         ticket: Arc<Ticket<T>>,
         adds: bool,
     ) -> Accepted<T> {
-        let now = self.word.load();
-        let waker = if adds && now.wants_waking() {
-            if now.slot().is_none() {
-                slow.detached_waker.clone()
-            } else {
-                slow.sleep_waker.as_deref().cloned()
-            }
-        } else {
-            None
-        };
+        let waker = if adds { slow.waker_of(self.word.load()) } else { None };
         Accepted { before, thread: self.thread_in(before), ticket, waker }
+    }
+
+    /// A hold-off is over by what was not the runner's doing: the task that runs the session may
+    /// have gone to sleep in it, with an interrupt due. The step that changes nothing puts this
+    /// before or after the one by which the task did: it saw that the hold-off is over, or it is
+    /// seen to sleep.
+    pub(crate) fn rouse(&self) {
+        let now = if Twin::RousedUnasked.is_on() {
+            self.word.load()
+        } else {
+            self.word.step(|word| word).after
+        };
+        if now.suspended() && now.due() {
+            let waker = self.slow.lock().waker_of(self.word.load());
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
     }
 
     /// The session cannot go on.

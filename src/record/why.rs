@@ -9,9 +9,10 @@
 use super::Record;
 use super::told::Slow;
 use crate::interrupt::{InterruptKind, When};
+use crate::sync::Ordering;
 use crate::why::{Moment, Noted, PendingInterrupt, Place, Spot, Stretch, WhyNotYet, Within};
 use crate::word::Snapshot;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a session that was probed is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,39 @@ impl Record {
         let _ = asked;
     }
 
+    // Hold-offs. How many there are changes under the lock of their list, so both say the same.
+
+    /// What it returns ends it.
+    pub(crate) fn hold(&self, name: &'static str, at: Place) -> u64 {
+        let spot = Spot { at, since: SystemTime::now() };
+        self.rare().notes.change(|noted| {
+            self.hold.store(self.hold.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            noted.enter(Stretch::HoldOff(name), spot)
+        })
+    }
+
+    /// Whether this was the last hold-off in force.
+    pub(crate) fn release(&self, number: u64) -> bool {
+        self.rare().notes.change(|noted| {
+            let held = self.hold.load(Ordering::Relaxed);
+            // Those of an attachment that is over ended with it.
+            if !noted.leave(number) {
+                return false;
+            }
+            self.hold.store(held - 1, Ordering::Relaxed);
+            held == 1
+        })
+    }
+
+    /// The guards of all stretches were forgotten.
+    #[cold]
+    pub(super) fn forget_holds(&self) {
+        self.rare().notes.change(|noted| {
+            noted.forget();
+            self.hold.store(0, Ordering::Relaxed);
+        });
+    }
+
     pub(crate) fn within(&self, what: Stretch, at: Place) -> Within<'_> {
         self.rare().notes.enter(what, at)
     }
@@ -117,11 +151,15 @@ impl Record {
         if word.queued() && (word.slot().is_none() || kind == InterruptKind::Cancel) {
             return Some(WhyNotYet::Queued);
         }
-        if word.slot().is_none() {
+        if word.slot().is_none() && !word.suspended() {
             return Some(WhyNotYet::Detached);
         }
         if let Some(held) = noted.hold_off() {
             return Some(WhyNotYet::HeldOff(held));
+        }
+        // It has been woken.
+        if word.suspended() {
+            return Some(WhyNotYet::Queued);
         }
         let uninterruptible = !word.asleep() || (word.deaf() && kind == InterruptKind::Cancel);
         if let Some(spot) = noted.wait().filter(|_| uninterruptible) {
