@@ -2,10 +2,10 @@
 
 mod server_common;
 
-use server_common::{built, run};
+use server_common::{Example, built, run};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn those_that_come_to_an_end() {
@@ -21,31 +21,10 @@ fn those_that_come_to_an_end() {
     }
 }
 
-struct Server(Child, String);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Server {
-    fn start(example: &str) -> Server {
-        let mut command = Command::new(built(example));
-        let mut child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().expect("starts");
-        let mut line = String::new();
-        let output = child.stdout.as_mut().expect("its output");
-        BufReader::new(output).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening on ").expect("an address").to_string();
-        Server(child, address)
-    }
-
-    fn client(&self) -> Client {
-        let socket = TcpStream::connect(&self.1).expect("it listens");
-        socket.set_read_timeout(Some(server_common::DEADLINE)).expect("a limit");
-        Client(BufReader::new(socket))
-    }
+fn client(server: &Example) -> Client {
+    let socket = TcpStream::connect(&server.address).expect("it listens");
+    socket.set_read_timeout(Some(server_common::DEADLINE)).expect("a limit");
+    Client(BufReader::new(socket))
 }
 
 struct Client(BufReader<TcpStream>);
@@ -65,8 +44,8 @@ impl Client {
 #[test]
 fn those_that_serve() {
     for example in ["thread_per_session", "worker_pool"] {
-        let server = Server::start(example);
-        let [mut killer, mut busy, mut idle] = [(); 3].map(|()| server.client());
+        let server = Example::start(example);
+        let [mut killer, mut busy, mut idle] = [(); 3].map(|()| client(&server));
         // Each has been served once, so all three are there.
         for client in [&mut killer, &mut busy, &mut idle] {
             client.say("kill nobody");

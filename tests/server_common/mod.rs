@@ -5,11 +5,13 @@
 #![allow(dead_code, unused_imports)]
 
 mod binary;
+mod example;
 #[cfg(unix)]
 pub(crate) mod psql;
 mod wire;
 
 pub(crate) use binary::{binary, built};
+pub(crate) use example::Example;
 pub(crate) use wire::{Answer, Fields, Message, Wire, cancel, cstr, message};
 
 use std::io::{BufRead, BufReader, Read};

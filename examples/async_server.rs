@@ -1,3 +1,0 @@
-fn main() {
-    println!("{}", std::any::type_name::<safepoint::RunError>());
-}

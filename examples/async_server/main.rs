@@ -1,0 +1,117 @@
+//! A PostgreSQL server on tokio and pgwire, with SQLite behind it, whose sessions are tasks:
+//! `cargo run --example async_server`, then `psql -h 127.0.0.1 -p 5435 -U ann`. Idle clients are
+//! killed and told, as are those that wait or run: `show sessions`, `select pg_sleep(60)`,
+//! `alter system kill session '0, ID' immediate`, Ctrl-C.
+//!
+//! pgwire's own loop awaits the next message and nothing else, so nobody can tell an idle client
+//! anything; this one is the same loop with [`Session::interrupted`] beside it, and each message
+//! within [`Session::run`].
+
+mod backend;
+
+use backend::{Backend, Server, report};
+use futures::{SinkExt, StreamExt};
+use pgwire::api::{ClientInfo, METADATA_USER, PgWireConnectionState};
+use pgwire::error::PgWireError;
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec, negotiate_tls, process_error};
+use safepoint::{Description, Interrupt, RunError, Session};
+use std::io::{Error, Result};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::codec::Framed;
+
+type Client = Framed<MaybeTls, PgWireMessageServerCodec<String>>;
+
+/// For whoever connects and says nothing.
+const STARTUP: Duration = Duration::from_secs(60);
+/// For whoever does not read what they are told last.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let server = Server::new(directory.path().join("database")).map_err(Error::other)?;
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5435".into());
+    let listener = TcpListener::bind(address).await?;
+    let server = Arc::new(server);
+    println!("listening on {}", listener.local_addr()?);
+    loop {
+        let (socket, _) = listener.accept().await?;
+        let server = server.clone();
+        tokio::spawn(async move {
+            if let Err(error) = serve(socket, &server).await {
+                eprintln!("{error}");
+            }
+        });
+    }
+}
+
+async fn serve(socket: TcpStream, server: &Arc<Server>) -> Result<()> {
+    let address = socket.peer_addr()?.to_string();
+    let about = Description { client: address.into(), ..Description::default() };
+    let mut session = server.manager.open(about).map_err(Error::other)?;
+    let negotiated = timeout(STARTUP, negotiate_tls(socket, None)).await??;
+    let Some(mut client) = negotiated else { return Ok(()) };
+    let backend = Arc::new(Backend::new(server.clone(), session.id()).map_err(Error::other)?);
+
+    while !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+        let Some(message) = timeout(STARTUP, client.next()).await?.transpose()? else {
+            return Ok(());
+        };
+        let is_cancel = matches!(message, PgWireFrontendMessage::CancelRequest(_));
+        backend.process(message, &mut client).await?;
+        if is_cancel {
+            return Ok(());
+        }
+    }
+    let user = client.metadata().get(METADATA_USER).cloned().unwrap_or_default();
+    session.describe(|about| {
+        // Nobody asked for a password, so this is a name and no more.
+        about.admin = user == "omm";
+        about.user = user.into();
+    });
+    talk(&mut session, &mut client, &backend).await
+    // The session is dropped last: who killed it then knows that its client has been told.
+}
+
+async fn talk(session: &mut Session, client: &mut Client, backend: &Arc<Backend>) -> Result<()> {
+    loop {
+        let message = tokio::select! {
+            interrupt = session.interrupted() => return farewell(session, client, &interrupt).await,
+            message = client.next() => message.transpose()?,
+        };
+        let Some(message) = message else { return Ok(()) };
+        let (extended, text) = match &message {
+            PgWireFrontendMessage::Terminate(_) => return Ok(()),
+            PgWireFrontendMessage::Query(query) => (false, query.query.clone()),
+            other => (other.is_extended_query(), String::new()),
+        };
+        let process = backend.process(message, client);
+        let error = match session.run(process).with_text(&text).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error,
+            Err(RunError::Interrupted(interrupt)) if interrupt.is_terminate() => {
+                return farewell(session, client, &interrupt).await;
+            }
+            Err(RunError::Interrupted(interrupt)) => {
+                PgWireError::UserError(Box::new(report(session.id(), &interrupt)))
+            }
+            Err(other) => return Err(Error::other(other)),
+        };
+        let fatal = error.is_fatal();
+        process_error(client, error, extended).await?;
+        if fatal {
+            return Ok(());
+        }
+    }
+}
+
+/// The client is told, and the session ends.
+async fn farewell(session: &Session, client: &mut Client, interrupt: &Interrupt) -> Result<()> {
+    let error = PgWireBackendMessage::ErrorResponse(report(session.id(), interrupt).into());
+    timeout(FAREWELL, client.send(error)).await??;
+    timeout(FAREWELL, client.close()).await?
+}

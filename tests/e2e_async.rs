@@ -1,0 +1,206 @@
+//! `examples/async_server` over sockets: pgwire's own server API, and sessions that are tasks.
+
+mod server_common;
+
+use server_common::{DEADLINE, ENDLESS, Example, TOLD};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
+
+struct Connected {
+    client: Client,
+    /// How the connection ended.
+    connection: JoinHandle<Result<(), Error>>,
+}
+
+async fn connect(server: &Example, user: &str) -> Connected {
+    let port = server.address.rsplit_once(':').expect("a port").1;
+    let config = format!("host=127.0.0.1 port={port} user={user}");
+    let (client, connection) = tokio_postgres::connect(&config, NoTls).await.expect("it listens");
+    Connected { client, connection: tokio::spawn(connection) }
+}
+
+fn db_error(error: &Error) -> &DbError {
+    error.as_db_error().unwrap_or_else(|| panic!("an error of the server's: {error}"))
+}
+
+impl Connected {
+    async fn rows(&self, query: &str) -> Vec<Vec<String>> {
+        let messages = self.client.simple_query(query).await.expect("it runs");
+        let row = |message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).unwrap_or_default().into()).collect())
+            }
+            _ => None,
+        };
+        messages.into_iter().filter_map(row).collect()
+    }
+
+    /// The sessions whose state and text these are, once there are so many.
+    async fn sessions<const N: usize>(&self, state: &str, query: &str) -> [String; N] {
+        let there = async {
+            loop {
+                let rows = self.rows("show sessions").await.into_iter();
+                let fits = rows.filter(|row| row[3] == state && row[4] == query);
+                let ids: Vec<_> = fits.map(|row| row[1].clone()).collect();
+                if let Ok(ids) = ids.try_into() {
+                    return ids;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        in_time(&format!("{N} {state}: {query}"), there).await
+    }
+
+    async fn session(&self, state: &str, query: &str) -> String {
+        let [id] = self.sessions(state, query).await;
+        id
+    }
+
+    async fn left_alone(&self) {
+        let alone = async {
+            while self.rows("show sessions").await.len() > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        in_time("the others are gone", alone).await;
+    }
+
+    async fn kill(&self, session: &str) {
+        let statement = format!("alter system kill session '0, {session}' immediate");
+        assert_eq!(self.rows(&statement).await, [["t"]]);
+    }
+
+    async fn hears_its_end(self) {
+        // The driver drops a FATAL that comes while nobody asks; what it says then is in the
+        // connection's end.
+        let ended = in_time("the connection ends", self.connection).await.expect("no panic");
+        let error = ended.expect_err("it was ended");
+        let told = db_error(&error);
+        assert_eq!((told.code(), told.severity()), (&SqlState::ADMIN_SHUTDOWN, "FATAL"));
+        assert_eq!(told.message(), TOLD);
+        assert!(told.detail().is_some_and(|detail| detail.contains("omm")), "{told:?}");
+    }
+}
+
+async fn in_time<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(DEADLINE, wait).await;
+    waited.unwrap_or_else(|_| panic!("waited too long until {what}"))
+}
+
+async fn runs(connected: Connected, query: &'static str) -> JoinHandle<(Connected, Error)> {
+    tokio::spawn(async move {
+        let error = connected.client.simple_query(query).await.expect_err("it does not end");
+        (connected, error)
+    })
+}
+
+#[tokio::test]
+async fn idle_clients_are_killed_and_told() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    for _ in 0..3 {
+        let idle = connect(&server, "ann").await;
+        assert_eq!(idle.rows("select 7 as seven").await, [["7"]]);
+        let id = admin.session("idle", "select 7 as seven").await;
+        admin.kill(&id).await;
+        idle.hears_its_end().await;
+    }
+    admin.left_alone().await;
+}
+
+/// With more statements that run than the runtime has threads.
+#[tokio::test]
+async fn whoever_runs_or_waits_is_killed_and_told() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    let idle = connect(&server, "ann").await;
+    idle.rows("select 'idle'").await;
+    let mut victims = Vec::new();
+    for query in [ENDLESS, "select pg_sleep(600)", ENDLESS, ENDLESS, ENDLESS] {
+        victims.push(runs(connect(&server, "ann").await, query).await);
+    }
+    admin.kill(&admin.session("idle", "select 'idle'").await).await;
+    idle.hears_its_end().await;
+    let waits = admin.session("waiting", "select pg_sleep(600)").await;
+    for id in admin.sessions::<4>("running", ENDLESS).await.iter().chain([&waits]) {
+        admin.kill(id).await;
+    }
+    for victim in victims {
+        let (connected, error) = in_time("it is told", victim).await.expect("no panic");
+        let told = db_error(&error);
+        assert_eq!((told.code(), told.severity()), (&SqlState::ADMIN_SHUTDOWN, "FATAL"));
+        assert!(told.detail().is_some_and(|detail| detail.contains("omm")), "{told:?}");
+        let _ = in_time("the connection ends", connected.connection).await;
+    }
+    admin.left_alone().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_statement_leaves_its_session_as_it_was() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    let mut connected = connect(&server, "ann").await;
+    connected.rows("begin; create table kept(x); insert into kept values (1)").await;
+    for (state, query) in [("running", ENDLESS), ("waiting", "select pg_sleep(600)")] {
+        let cancel = connected.client.cancel_token();
+        let running = runs(connected, query).await;
+        admin.session(state, query).await;
+        cancel.cancel_query(NoTls).await.expect("it is heard");
+        let (again, error) = in_time("it is cancelled", running).await.expect("no panic");
+        assert_eq!(db_error(&error).code(), &SqlState::QUERY_CANCELED);
+        assert_eq!(db_error(&error).severity(), "ERROR");
+        connected = again;
+        // A cancel that finds nothing hits nothing.
+        cancel.cancel_query(NoTls).await.expect("it is heard");
+        assert_eq!(connected.rows("select x from kept").await, [["1"]]);
+    }
+    connected.rows("commit").await;
+    assert_eq!(admin.rows("select x from kept").await, [["1"]]);
+}
+
+#[tokio::test]
+async fn a_kill_in_a_transaction_rolls_it_back() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    admin.rows("create table t(x)").await;
+    let victim = connect(&server, "ann").await;
+    victim.rows("begin; insert into t values (1)").await;
+    // Another waits for the lock, interruptibly.
+    let waits = runs(connect(&server, "bob").await, "insert into t values (2)").await;
+    let id = admin.session("idle in transaction", "begin; insert into t values (1)").await;
+    let waiting = admin.session("waiting", "insert into t values (2)").await;
+    admin.kill(&waiting).await;
+    let (_, error) = in_time("it is told", waits).await.expect("no panic");
+    assert_eq!(db_error(&error).code(), &SqlState::ADMIN_SHUTDOWN);
+    admin.kill(&id).await;
+    victim.hears_its_end().await;
+    admin.rows("insert into t values (3)").await;
+    assert_eq!(admin.rows("select x from t").await, [["3"]]);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_said() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    let ann = connect(&server, "ann").await;
+    ann.rows("select 1").await;
+    let id = admin.session("idle", "select 1").await;
+    let bob = connect(&server, "bob").await;
+    let immediate = |id: &str| format!("alter system kill session '0, {id}' immediate");
+    for (query, code) in [
+        (immediate(&id), "42501"),
+        (immediate("7"), "42704"),
+        (immediate("x"), "42704"),
+        ("select * from nowhere".into(), "XX000"),
+    ] {
+        let error = bob.client.simple_query(&query).await.expect_err("it is refused");
+        assert_eq!(db_error(&error).code().code(), code, "{query}: {error:?}");
+    }
+    // Who kills itself sees no row.
+    let own = admin.session("running", "show sessions").await;
+    let error = admin.client.simple_query(&immediate(&own)).await.expect_err("it has ended");
+    assert_eq!(db_error(&error).code(), &SqlState::ADMIN_SHUTDOWN);
+    assert_eq!(ann.rows("select 2").await, [["2"]]);
+}

@@ -1,0 +1,31 @@
+//! An example that serves.
+
+use super::built;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// It runs until this is dropped.
+pub(crate) struct Example {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Example {
+    pub(crate) fn start(example: &str) -> Example {
+        let mut command = Command::new(built(example));
+        let mut child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().expect("starts");
+        let mut line = String::new();
+        let output = child.stdout.as_mut().expect("its output");
+        BufReader::new(output).read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("listening on ").expect("an address").to_string();
+        Example { child, address }
+    }
+}
