@@ -3,6 +3,8 @@
 //!
 //! None is on by default.
 //!
+//! - `async`: sessions as tasks of whatever runtime there is: `Session::run`,
+//!   `Session::interrupted`.
 //! - `serde`: `Serialize` for ids (as numbers), rows, requests, refusals and outcomes.
 //! - `tracing`: an event with the target `safepoint` for each [`Event`]; who, whom and why are
 //!   fields of it. Sessions that open and requests that are seen are on the level `DEBUG`,
@@ -28,8 +30,7 @@ mod blocking;
 mod current;
 mod drain;
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
-#[doc = include_str!("../docs/guide.md")]
-pub mod guide {}
+pub mod guide;
 mod hold;
 mod id;
 mod interrupt;
