@@ -1,12 +1,12 @@
 //! What can be seen of sessions and threads: rows for `pg_stat_activity` and its like.
 
 use crate::about::Description;
+use crate::home::Home;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::When;
 use crate::kill::Doing;
 use crate::record::Record;
 use crate::registry::{Cursor, Registry};
-use crate::session::Home;
 use crate::thread::{ThreadModel, ThreadRecord};
 use crate::why::{HeldOff, Noted, PendingInterrupt, Spot};
 use crate::word::Snapshot;

@@ -1,7 +1,7 @@
 //! Places in a pool, and code that gives its own away.
 
+use crate::attached::Attached;
 use crate::current::current;
-use crate::session::Attached;
 use crate::sync::per_thread;
 use crate::why::Stretch;
 use std::cell::RefCell;

@@ -1,8 +1,8 @@
 //! Stretches of code that say what they are: hold-offs, and rollbacks.
 
+use crate::attached::Attached;
 use crate::current::current;
 use crate::record::Record;
-use crate::session::Attached;
 use crate::why::{Place, Progress, Stretch, Within};
 use std::panic::Location;
 use std::sync::Arc;

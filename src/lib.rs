@@ -25,6 +25,7 @@ mod about;
 mod activity;
 mod aim;
 mod ambient;
+mod attached;
 mod audit;
 mod blocking;
 mod current;
@@ -32,6 +33,7 @@ mod drain;
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
 pub mod guide;
 mod hold;
+mod home;
 mod id;
 mod interrupt;
 mod kill;
@@ -70,6 +72,7 @@ pub use ambient::{
     block_on, block_on_for, check, current_author, current_session, current_thread,
     set_transaction, sleep,
 };
+pub use attached::{Attached, Statement};
 pub use audit::{Audit, Event};
 pub use blocking::blocking;
 pub use drain::Drained;
@@ -83,7 +86,7 @@ pub use outcome::{Ended, HowEnded, StatementOver};
 pub use policy::{Policy, Roles, SameUserOrAdmin};
 pub use record::Probe;
 pub use registry::OpenError;
-pub use session::{AttachError, Attached, Session, Statement};
+pub use session::{AttachError, Session};
 pub use sweep::{Sweep, Swept};
 #[cfg(safepoint_loom)]
 pub use sync::{set_clock, unwinding};

@@ -3,6 +3,7 @@
 use crate::about::Description;
 use crate::activity::{SessionRow, Sessions, ThreadRow, threads};
 use crate::audit::{Audit, Event, Hooks};
+use crate::home::{Home, Way};
 use crate::id::{SessionId, StatementId, THREAD_SHARD, ThreadId};
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::kill::{Found, Receipt, Refused, Target};
@@ -11,7 +12,7 @@ use crate::places::Places;
 use crate::policy::{Policy, SameUserOrAdmin};
 use crate::record::{Accepted, Probe, Record};
 use crate::registry::{OpenError, Registry};
-use crate::session::{Home, Session, Way};
+use crate::session::Session;
 use crate::thread::{Thread, ThreadModel, ThreadRecord};
 use crate::timer::{self, Timers};
 use crate::why::WhyNotYet;

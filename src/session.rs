@@ -1,25 +1,19 @@
-//! A session: owned and detached, or attached to the thread that runs it.
+//! A session as its holder has it: owned, and on no thread.
 
 use crate::about::Description;
-use crate::audit::{Event, Hooks};
+use crate::attached::Attached;
+use crate::audit::Event;
 use crate::current;
-use crate::id::{SessionId, StatementId, ThreadId};
-use crate::interrupt::{Author, Interrupt, Reason};
+use crate::home::{Ties, Way};
+use crate::id::{SessionId, StatementId};
+use crate::interrupt::Interrupt;
 use crate::outcome::Ended;
-use crate::places::Places;
-use crate::record::{Over, Record};
-use crate::registry::{Numbered, OpenError, Registry};
-use crate::sync::panicking;
-use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
-use crate::timer::Timers;
+use crate::record::Record;
+use crate::registry::Numbered;
+use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::twin::Twin;
-#[cfg(feature = "async")]
-use crate::why::Place;
-use crate::word::{Slot, Step};
-use crossbeam_utils::CachePadded;
+use crate::word::Slot;
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::Deref;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
@@ -32,40 +26,6 @@ use std::task::Waker;
 pub struct Session {
     pub(crate) record: Arc<Record>,
     pub(crate) ties: Ties,
-}
-
-/// What a session needs beside its record.
-pub(crate) struct Ties {
-    /// From its first attachment on. The thread that runs it has this reference meanwhile, so that
-    /// to attach and to detach counts none.
-    spare: Option<Arc<Record>>,
-    pub(crate) home: Way,
-}
-
-/// A reference to a manager's [`Home`] by one of several ways there. Each has a count of its own,
-/// so that threads which open sessions by different ways do not share a cache line.
-pub(crate) type Way = Arc<CachePadded<Arc<Home>>>;
-
-/// What a session needs of its manager.
-#[derive(Debug)]
-pub(crate) struct Home {
-    pub(crate) model: ThreadModel,
-    pub(crate) sessions: Registry<Record>,
-    pub(crate) hooks: Arc<Hooks>,
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) threads: Arc<Registry<ThreadRecord>>,
-    pub(crate) timers: Timers,
-    /// `None`: there is no limit.
-    pub(crate) places: Option<Places>,
-}
-
-impl Home {
-    pub(crate) fn register(&self, name: &str, runs: bool) -> Result<Thread, OpenError> {
-        let record =
-            ThreadRecord::new(Arc::from(name), self.slots.clone(), runs).ok_or(OpenError::Full)?;
-        let record = self.threads.insert(0, Arc::new(record))?;
-        Ok(Thread(Kind::Registered { record, threads: self.threads.clone() }))
-    }
 }
 
 impl Session {
@@ -102,7 +62,7 @@ impl Session {
     pub fn attach<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
         let (slot, shared) = self.enter(thread)?;
         self.record.attach(slot, thread.id());
-        Ok(self.on(shared))
+        Ok(Attached::new(&self.record, &mut self.ties, shared))
     }
 
     /// The same in the middle of what a task runs.
@@ -110,13 +70,7 @@ impl Session {
     pub(crate) fn go_on<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
         let (slot, shared) = self.enter(thread)?;
         self.record.go_on(slot, thread.id());
-        Ok(self.on(shared))
-    }
-
-    #[inline]
-    fn on<'s>(&'s mut self, shared: Option<&'s ThreadRecord>) -> Attached<'s> {
-        let Session { record, ties } = self;
-        Attached { record, ties, shared, panicking: panicking(), not_send: PhantomData }
+        Ok(Attached::new(&self.record, &mut self.ties, shared))
     }
 
     fn enter<'t>(
@@ -254,260 +208,3 @@ impl fmt::Display for AttachError {
 }
 
 impl std::error::Error for AttachError {}
-
-/// A session on the thread that runs it.
-///
-/// If a panic unwinds through it, the session can't go on: it is told to end with an internal
-/// error, whoever attaches it next.
-pub struct Attached<'s> {
-    pub(crate) record: &'s Record,
-    pub(crate) ties: &'s mut Ties,
-    /// `None`: its own.
-    shared: Option<&'s ThreadRecord>,
-    panicking: bool,
-    not_send: PhantomData<*const ()>,
-}
-
-impl<'s> Attached<'s> {
-    /// The session's id.
-    #[must_use]
-    pub fn id(&self) -> SessionId {
-        self.record.id()
-    }
-
-    /// The id of the thread it is attached to.
-    #[must_use]
-    pub fn thread(&self) -> ThreadId {
-        self.shared.map_or_else(|| self.id().own_thread(), ThreadRecord::id)
-    }
-
-    /// The session as the author of a request.
-    #[must_use]
-    pub fn author(&self) -> Author {
-        self.record.author()
-    }
-
-    /// Looks at or changes what is known of the session.
-    pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
-        self.record.describe(change)
-    }
-
-    /// Asks for admission, where the manager keeps places for administrators. A newcomer's
-    /// user is not known when it opens; describe the session and call this once it is. An
-    /// ordinary user is admitted while as many places as are reserved, apart from the user's
-    /// own, are not held by admitted sessions; an administrator always is. Newcomers that
-    /// are not admitted keep nobody out but other newcomers, so give them a limited time.
-    ///
-    /// Only the first admission counts, whatever the description becomes later. Without a
-    /// limit everyone is admitted.
-    ///
-    /// # Errors
-    /// [`OpenError::Full`] where only reserved places are left. The session still has the place
-    /// that it opened with: tell the client, and close it.
-    pub fn admit(&self) -> Result<(), OpenError> {
-        self.ties.home.places.as_ref().map_or(Ok(()), |places| self.record.admit(places))
-    }
-
-    /// A safe point: one load, one mask and one branch while nothing is due.
-    ///
-    /// # Errors
-    /// The [`Interrupt`] that is due and not held off. Return it outwards.
-    #[inline]
-    #[track_caller]
-    pub fn check(&self) -> Result<(), Interrupt> {
-        self.record.check()
-    }
-
-    /// Begins the session's next statement. This is a safe point: where a termination is due,
-    /// the statement does not begin.
-    ///
-    /// # Errors
-    /// The [`Interrupt`] that is due.
-    #[inline]
-    #[track_caller]
-    pub fn begin(&mut self) -> Result<Statement<'_>, Interrupt> {
-        self.record.begin()?;
-        Ok(Statement { attached: self, described: false })
-    }
-
-    /// Says that what waited for this thread was no command after all: the number that
-    /// [`Session::queue`] gave it is void. Say so before the client is told that it may send
-    /// its next command, or a cancel that was meant for the last one may hit that.
-    pub fn void_queued(&self) {
-        self.record.void_queued();
-    }
-
-    /// Says whether a transaction is open now.
-    pub fn set_transaction(&self, open: bool) {
-        self.record.transaction_changes(open);
-    }
-
-    /// Whether a transaction is open.
-    #[must_use]
-    pub fn in_transaction(&self) -> bool {
-        self.record.look().in_transaction()
-    }
-
-    /// Takes the session off this thread; it has nothing to run.
-    ///
-    /// # Errors
-    /// The [`Interrupt`] that ends it. It is off the thread all the same, and it is the
-    /// caller, not the killer, who ends it now.
-    #[inline]
-    #[track_caller]
-    pub fn detach(self) -> Result<(), Interrupt> {
-        left(self.leave(false))
-    }
-
-    /// Takes the session off this thread; the command that it has to run waits for another.
-    /// A command that had its number from [`Session::queue`] keeps it.
-    ///
-    /// # Errors
-    /// As [`detach`](Self::detach).
-    #[track_caller]
-    pub fn detach_queued(self) -> Result<(), Interrupt> {
-        left(self.leave(true))
-    }
-
-    /// For whoever holds a lock in which receipts may not be completed, and so
-    /// [asks](Left::ask) first.
-    #[inline]
-    #[track_caller]
-    pub(crate) fn leave(mut self, to_queue: bool) -> Left<'s> {
-        let step = self.step_down(to_queue);
-        let record = self.record;
-        std::mem::forget(self);
-        Left { record, step }
-    }
-
-    fn step_down(&mut self, to_queue: bool) -> Step {
-        self.leave_thread();
-        self.record.detach(to_queue)
-    }
-
-    #[inline]
-    fn leave_thread(&mut self) {
-        if let Some(spare) = current::leave() {
-            self.ties.spare = Some(spare);
-        }
-        if let Some(shared) = self.shared {
-            shared.set_session(None);
-        }
-    }
-
-    /// Takes the session off this thread in the middle of what a task runs. See
-    /// [`Record::suspend`].
-    #[cfg(feature = "async")]
-    pub(crate) fn suspend(mut self, waker: &Waker, at: Place) -> bool {
-        self.leave_thread();
-        let due = self.record.suspend(waker, at);
-        std::mem::forget(self);
-        due
-    }
-}
-
-impl Drop for Attached<'_> {
-    fn drop(&mut self) {
-        let panics = panicking() && !self.panicking;
-        if panics && !Twin::PanicForgotten.is_on() {
-            self.record.fail(Reason::InternalError);
-        }
-        // The holder learns of what is due from `Session::due`, or when it attaches again.
-        let step = self.step_down(false);
-        self.record.statement_left(step).complete();
-    }
-}
-
-impl fmt::Debug for Attached<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attached").field("id", &self.id()).field("thread", &self.thread()).finish()
-    }
-}
-
-/// A session that has left its thread.
-pub(crate) struct Left<'s> {
-    record: &'s Record,
-    step: Step,
-}
-
-impl Left<'_> {
-    /// What is due then, and whose receipts are to be completed once no lock is held.
-    #[cold]
-    #[track_caller]
-    pub(crate) fn ask(self) -> (Result<(), Interrupt>, Over) {
-        let Left { record, step } = self;
-        let over = record.statement_left(step);
-        (if step.after.due() { record.due_unsaid() } else { Ok(()) }, over)
-    }
-}
-
-#[inline]
-#[track_caller]
-fn left(left: Left<'_>) -> Result<(), Interrupt> {
-    if left.step.is_quiet() {
-        return Ok(());
-    }
-    let (due, over) = left.ask();
-    over.complete();
-    due
-}
-
-/// A statement that runs. It ends when it is finished or dropped.
-#[derive(Debug)]
-pub struct Statement<'a> {
-    attached: &'a Attached<'a>,
-    described: bool,
-}
-
-impl Statement<'_> {
-    /// Its number: what a cancel names.
-    #[must_use]
-    pub fn statement(&self) -> StatementId {
-        self.attached.record.look().last_statement()
-    }
-
-    /// Keeps its text for those who look, the first
-    /// [`STATEMENT_TEXT_BYTES`](crate::STATEMENT_TEXT_BYTES) of it, and the time.
-    #[must_use]
-    pub fn with_text(mut self, text: &str) -> Self {
-        let id = self.statement();
-        self.attached.record.about(|about| about.statement_begins(id, text));
-        self.described = true;
-        self
-    }
-
-    /// Ends it. A cancel that has not been seen by now is void.
-    ///
-    /// # Errors
-    /// The [`Interrupt`] that was waiting for this end: the session ends now.
-    #[inline]
-    #[track_caller]
-    pub fn finish(self) -> Result<(), Interrupt> {
-        let record = self.attached.record;
-        self.leave();
-        std::mem::forget(self);
-        record.check()
-    }
-
-    fn leave(&self) {
-        if self.described {
-            self.attached.record.about(|about| about.statement_ends());
-        }
-        self.attached.record.finish();
-    }
-}
-
-impl<'a> Deref for Statement<'a> {
-    type Target = Attached<'a>;
-
-    fn deref(&self) -> &Attached<'a> {
-        self.attached
-    }
-}
-
-impl Drop for Statement<'_> {
-    fn drop(&mut self) {
-        // Nobody looks here: what is due has not been seen by this.
-        self.leave();
-    }
-}

@@ -6,9 +6,11 @@
 //! woken. What a suspended session runs, its number, its cancel and its hold-offs stay in its
 //! record, and go on with it to whichever thread polls it next.
 
+use crate::attached::Attached;
+use crate::home::Home;
 use crate::interrupt::Interrupt;
 use crate::registry::OpenError;
-use crate::session::{AttachError, Attached, Home, Session};
+use crate::session::{AttachError, Session};
 use crate::sync::per_thread;
 use crate::thread::Thread;
 use crate::twin::Twin;

@@ -1,8 +1,10 @@
 //! Limits on how long a session's statements, transactions, lock waits and idleness last.
 
+use crate::attached::Attached;
 use crate::current::current;
+use crate::home::Home;
 use crate::record::Record;
-use crate::session::{Attached, Home, Session};
+use crate::session::Session;
 use crate::timer;
 use std::io;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! come it asks the session's record, which says when to look next. It starts with the first
 //! limit, and ends with its manager.
 
-use crate::session::Home;
+use crate::home::Home;
 use crate::sync::{AtomicU64, Mutex, Ordering, Parker, Unparker, now};
 use std::collections::BTreeSet;
 use std::io;
@@ -161,7 +161,7 @@ pub(crate) fn running(home: &Arc<Home>) -> io::Result<&Arc<Timer>> {
 #[cfg(not(safepoint_loom))]
 mod thread {
     use super::{NEVER, Timer};
-    use crate::session::Home;
+    use crate::home::Home;
     use crate::sync::{Builder, Parker};
     use crate::thread::{Kind, Thread, ThreadRecord};
     use std::io;

@@ -4,9 +4,9 @@
 //! "awake", look again. `record.rs` says why that loses no wake-up. While a hold-off is in
 //! force the session says nothing and is left to sleep.
 
+use crate::attached::Attached;
 use crate::interrupt::Interrupt;
 use crate::record::Record;
-use crate::session::Attached;
 use crate::sync::{Parker, Unparker, now, per_thread};
 use crate::why::{Place, Stretch};
 use std::cell::RefCell;

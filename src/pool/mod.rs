@@ -51,11 +51,12 @@ mod seat;
 mod status;
 mod worker;
 
+use crate::attached::Attached;
 use crate::drain::Drained;
 use crate::interrupt::Interrupt;
 use crate::manager::{SessionManager, Terminate};
 use crate::registry::OpenError;
-use crate::session::{Attached, Session};
+use crate::session::Session;
 use crate::sync::{AtomicU64, Builder, Mutex, Ordering, now};
 use poller::Poller;
 use queue::{Queue, Size};
