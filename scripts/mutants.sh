@@ -13,5 +13,5 @@ cd "$(dirname "$0")/.."
 export PROPTEST_CASES=${PROPTEST_CASES:-60}
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 
-[ $# -gt 0 ] || set -- -f 'src/{word,record,registry,session,wait,kill}.rs' -f 'src/record/*.rs'
+[ $# -gt 0 ] || set -- -f 'src/{word,record,registry,session,attached,task,hold,wait,kill}.rs' -f 'src/record/*.rs'
 cargo mutants --timeout 15 "$@"

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{LONG, admin, eventually, kill, kill_now, of};
+use common::{admin, eventually, kill, kill_now, of};
 use safepoint::{
     AttachError, Cancel, Doing, HowEnded, InterruptKind, Limits, Reason, Refused, RunError,
     Session, SessionManager, Target, ThreadModel, When, WhyNotYet, session_local,
@@ -466,82 +466,4 @@ fn what_is_over_is_not_polled_again() {
     let mut run = Box::pin(session.run(async {}));
     assert!(poll(run.as_mut(), &waker).is_ready());
     let _ = poll(run.as_mut(), &waker);
-}
-
-/// Real tasks on real threads, and whoever kills them.
-#[test]
-fn tasks_and_killers() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(3)
-        .enable_time()
-        .build()
-        .unwrap();
-    let manager = SessionManager::new(ThreadModel::Pool);
-    let mut tasks = Vec::new();
-    let mut ids = Vec::new();
-    for number in 0..200_u64 {
-        let mut session = manager.open(of("ann")).unwrap();
-        ids.push(session.id());
-        tasks.push(runtime.spawn(async move {
-            let (mut ran, mut cancelled) = (0_u64, 0_u64);
-            loop {
-                let command = async {
-                    for turn in 0..3 {
-                        if (number + turn).is_multiple_of(3) {
-                            tokio::task::yield_now().await;
-                        } else {
-                            tokio::time::sleep(Duration::from_millis(1)).await;
-                        }
-                        safepoint::check()?;
-                    }
-                    Ok::<_, safepoint::Interrupt>(())
-                };
-                match session.run(command).await {
-                    Ok(Ok(())) => ran += 1,
-                    Ok(Err(interrupt)) | Err(RunError::Interrupted(interrupt)) => {
-                        if interrupt.is_terminate() {
-                            break;
-                        }
-                        cancelled += 1;
-                    }
-                    Err(other) => panic!("{other}"),
-                }
-                tokio::select! {
-                    _ = session.interrupted() => break,
-                    () = tokio::time::sleep(Duration::from_micros(300)) => {}
-                }
-            }
-            session.close();
-            (ran, cancelled)
-        }));
-    }
-    let cancels: Vec<_> = (0..20)
-        .flat_map(|_| ids.iter().map(|id| manager.cancel(*id, Cancel::running(admin("root")))))
-        .filter_map(Result::ok)
-        .collect();
-    assert!(!cancels.is_empty());
-    let whens = [When::Immediate, When::AfterStatement, When::AfterTransaction];
-    let mut receipts: Vec<_> = ids
-        .iter()
-        .zip(whens.iter().cycle())
-        .map(|(id, when)| manager.terminate(*id, kill(*when)).unwrap())
-        .collect();
-    for receipt in &mut receipts {
-        let ended = receipt.wait(LONG);
-        assert!(
-            ended.is_some_and(|ended| matches!(ended.how, HowEnded::Killed(_))),
-            "no kill is lost"
-        );
-    }
-    let (mut ran, mut cancelled) = (0, 0);
-    for task in tasks {
-        let (more, fewer) = runtime.block_on(task).unwrap();
-        ran += more;
-        cancelled += fewer;
-    }
-    let told = cancels.iter().filter(|receipt| receipt.poll().unwrap().cancelled).count() as u64;
-    assert!(told >= cancelled, "{told} {cancelled}");
-    println!("{ran} ran, {cancelled} cancelled, {} cancels", cancels.len());
-    drop(runtime);
-    assert_eq!(manager.threads().iter().filter(|row| row.runs_sessions).count(), 0);
 }

@@ -4,10 +4,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod model;
+mod ops;
 mod runner;
 
-use common::{Count, WHENS, admin, of, thread_for, user};
-use model::{Command, Said, Wait, World};
+use common::{Count, admin, of, thread_for, user};
+use model::{Said, Wait, World};
+use ops::{Act, At, By, Named, Op, acts, op};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -23,139 +25,6 @@ use std::thread::Scope;
 
 const RUNNERS: usize = 3;
 const SESSIONS: usize = 5;
-
-/// Numbers stand for one of what there is to choose from at that moment.
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Open { user: usize },
-    Act { session: usize, act: usize },
-    Terminate { when: When, at: At, by: By },
-    Cancel { named: Named, at: At, by: By },
-    ShutDown { when: When },
-}
-
-#[derive(Clone, Copy, Debug)]
-enum At {
-    Session(usize),
-    Thread(usize),
-    Pair(usize, usize),
-    /// A session and the thread that it is on.
-    Matching(usize),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum By {
-    Admin,
-    User(usize),
-    Nobody,
-    Session(usize),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Named {
-    Running,
-    Last,
-    Before,
-    Future,
-    Zero,
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let any = || 0..64_usize;
-    let when = || prop::sample::select(WHENS.to_vec());
-    let at = || {
-        prop_oneof![
-            4 => any().prop_map(At::Session),
-            1 => any().prop_map(At::Thread),
-            1 => (any(), any()).prop_map(|(thread, session)| At::Pair(thread, session)),
-            1 => any().prop_map(At::Matching),
-        ]
-    };
-    let by = || {
-        prop_oneof![
-            4 => Just(By::Admin),
-            2 => any().prop_map(By::User),
-            1 => Just(By::Nobody),
-            1 => any().prop_map(By::Session),
-        ]
-    };
-    let named = prop_oneof![
-        3 => Just(Named::Running),
-        3 => Just(Named::Last),
-        1 => Just(Named::Before),
-        1 => Just(Named::Future),
-        1 => Just(Named::Zero),
-    ];
-    prop_oneof![
-        3 => any().prop_map(|user| Op::Open { user }),
-        80 => (any(), any()).prop_map(|(session, act)| Op::Act { session, act }),
-        8 => (when(), at(), by()).prop_map(|(when, at, by)| Op::Terminate { when, at, by }),
-        16 => (named, at(), by()).prop_map(|(named, at, by)| Op::Cancel { named, at, by }),
-        1 => when().prop_map(|when| Op::ShutDown { when }),
-    ]
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Act {
-    Attach,
-    Misplace,
-    Intrude,
-    Queue,
-    Due,
-    Close,
-    Drop,
-    Check,
-    Transaction,
-    Hold,
-    Release,
-    ForgetHold,
-    Wait { deaf: bool },
-    Wake,
-    Begin,
-    Finish,
-    DropStatement,
-    ForgetStatement,
-    Detach,
-    DetachQueued,
-    DropAttached,
-    Panic,
-}
-
-/// What the types let one do with a session in this state. The likelier stands there more often.
-fn acts(session: &model::Session) -> Vec<Act> {
-    use Act::*;
-    const WAITS: [Act; 2] = [Wait { deaf: false }, Wait { deaf: true }];
-    let mut acts = match (session.place, &session.command) {
-        (None, _) => {
-            return vec![
-                Attach, Attach, Attach, Attach, Queue, Queue, Due, Close, Drop, Misplace, Intrude,
-            ];
-        }
-        _ if session.wait.is_some() => return vec![Wake, Wake, Wake, Wake, Panic],
-        _ if session.guards > 0 => {
-            vec![Check, Check, Transaction, Hold, Release, Release, Release, ForgetHold]
-        }
-        (_, Command::Running { forgotten: false, .. }) => {
-            vec![Check, Check, Check, Transaction, Hold, Finish, DropStatement, ForgetStatement]
-        }
-        _ => vec![
-            Check,
-            Transaction,
-            Hold,
-            Begin,
-            Begin,
-            Begin,
-            Begin,
-            Begin,
-            Detach,
-            DetachQueued,
-            DropAttached,
-        ],
-    };
-    acts.extend(WAITS);
-    acts.push(Panic);
-    acts
-}
 
 /// An operating system's thread; in a pool it has one number for all that it runs.
 struct Runner {

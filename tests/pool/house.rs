@@ -1,0 +1,223 @@
+//! A pool, its clients, and what the tests see of them.
+
+use crate::common::{LONG, eventually, locked, of};
+use crossbeam_channel::{Receiver, Sender};
+use safepoint::pool::{Client, Config, End, Next, Pool, Priority};
+use safepoint::{
+    Attached, Doing, Interrupt, Session, SessionId, SessionManager, ThreadId, ThreadModel,
+};
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What the tests see of all clients together.
+pub(crate) struct Log {
+    pub(crate) threads: Mutex<HashSet<ThreadId>>,
+    pub(crate) ends: Mutex<Vec<(SessionId, End)>>,
+    pub(crate) ran: AtomicUsize,
+    pub(crate) order: Mutex<Vec<SessionId>>,
+    pub(crate) stuck: AtomicUsize,
+    pub(crate) release: Receiver<()>,
+}
+
+/// Answers each line with itself, and obeys a few words.
+pub(crate) struct Echo {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+    log: Arc<Log>,
+}
+
+impl AsFd for Echo {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Echo {
+    /// What comes next, read or not.
+    pub(crate) fn says(&self, word: &[u8; 4]) -> bool {
+        let mut bytes = [0; 4];
+        match self.buffer.is_empty() {
+            true => matches!(self.socket.peek(&mut bytes), Ok(4)) && bytes == *word,
+            false => self.buffer.starts_with(word),
+        }
+    }
+
+    /// Whether the peer is there still.
+    pub(crate) fn fill(&mut self) -> bool {
+        let mut bytes = [0; 512];
+        loop {
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return false,
+                Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    pub(crate) fn line(&mut self) -> Option<String> {
+        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
+        let rest = self.buffer.split_off(end + 1);
+        let line = std::mem::replace(&mut self.buffer, rest);
+        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+    }
+
+    pub(crate) fn obey(&mut self, line: &str) {
+        match line {
+            "elsewhere" => {
+                self.log.stuck.fetch_add(1, Ordering::SeqCst);
+                let log = self.log.clone();
+                safepoint::blocking(|| log.release.recv()).unwrap_err();
+            }
+            "stuck" | "panic" => {
+                self.log.stuck.fetch_add(1, Ordering::SeqCst);
+                // No safe point: until the test lets go of the other end.
+                let _ = self.log.release.recv();
+                assert_ne!(line, "panic", "as it was told");
+            }
+            _ => {}
+        }
+        let _ = writeln!(self.socket, "{line}");
+    }
+}
+
+impl Client for Echo {
+    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+        locked(&self.log.threads).insert(session.thread());
+        let here = self.fill();
+        while let Some(line) = self.line() {
+            if line == "rounds" {
+                // Goes on until it is killed or closed.
+                self.buffer.splice(0..0, *b"rounds\n");
+                return if here { Ok(Next::Again) } else { Ok(Next::Close) };
+            }
+            if line == "help again" {
+                self.buffer.splice(0..0, *b"help after all\n");
+                return Ok(Next::Again);
+            }
+            self.log.ran.fetch_add(1, Ordering::SeqCst);
+            locked(&self.log.order).push(session.id());
+            let statement = session.begin()?;
+            self.obey(&line);
+            statement.finish()?;
+        }
+        Ok(if here { Next::Wait } else { Next::Close })
+    }
+
+    fn end(&mut self, session: &Session, why: End) {
+        if let End::Interrupted(interrupt) = &why {
+            // Closing a socket with something unread in it would reset the connection, and
+            // the peer might lose what it is told.
+            self.fill();
+            let _ = writeln!(self.socket, "FATAL {}", interrupt.sqlstate());
+        }
+        locked(&self.log.ends).push((session.id(), why));
+    }
+
+    fn priority(&self) -> Priority {
+        if self.says(b"help") || self.says(b"soon") { Priority::First } else { Priority::InOrder }
+    }
+
+    fn emergency(&mut self) -> bool {
+        self.says(b"help")
+    }
+}
+
+pub(crate) struct House {
+    pub(crate) manager: SessionManager,
+    pub(crate) pool: Pool<Echo>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) listener: TcpListener,
+    pub(crate) release: Sender<()>,
+}
+
+/// The test's end of a connection.
+pub(crate) struct Peer {
+    pub(crate) id: SessionId,
+    pub(crate) socket: TcpStream,
+    pub(crate) lines: BufReader<TcpStream>,
+}
+
+impl House {
+    pub(crate) fn new(workers: usize) -> House {
+        House::with(&Config::new(workers))
+    }
+
+    pub(crate) fn with(config: &Config) -> House {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let (release, wait) = crossbeam_channel::bounded(0);
+        let log = Arc::new(Log {
+            threads: Mutex::default(),
+            ends: Mutex::default(),
+            ran: AtomicUsize::new(0),
+            order: Mutex::default(),
+            stuck: AtomicUsize::new(0),
+            release: wait,
+        });
+        let pool = Pool::start(manager.clone(), config).unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        House { manager, pool, log, listener, release }
+    }
+
+    pub(crate) fn connected(&self) -> (TcpStream, Session, Echo) {
+        let socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        let ours = self.listener.accept().unwrap().0;
+        ours.set_nonblocking(true).unwrap();
+        let session = self.manager.open(of("ann")).unwrap();
+        let log = self.log.clone();
+        (socket, session, Echo { socket: ours, buffer: Vec::new(), log })
+    }
+
+    pub(crate) fn connect(&self) -> Peer {
+        let (socket, session, client) = self.connected();
+        let id = session.id();
+        self.pool.serve(session, client).unwrap();
+        Peer { id, lines: BufReader::new(socket.try_clone().unwrap()), socket }
+    }
+
+    pub(crate) fn stick_all(&self, workers: usize) -> Vec<Peer> {
+        let peers: Vec<_> = (0..workers).map(|_| self.connect()).collect();
+        peers.iter().for_each(|peer| peer.say("stuck\n"));
+        eventually("all are stuck", || self.log.stuck.load(Ordering::SeqCst) == workers);
+        peers
+    }
+
+    pub(crate) fn doing(&self, id: SessionId) -> Option<Doing> {
+        self.manager.session(id).map(|row| row.doing)
+    }
+
+    pub(crate) fn told(&self, id: SessionId) -> usize {
+        locked(&self.log.ends).iter().filter(|(ended, _)| *ended == id).count()
+    }
+}
+
+impl Peer {
+    pub(crate) fn say(&self, text: &str) {
+        (&self.socket).write_all(text.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) fn ask(&mut self, line: &str) {
+        self.say(&format!("{line}\n"));
+        assert_eq!(self.hear(), line);
+    }
+
+    pub(crate) fn hears_fatal_and_nothing_after(mut self) {
+        assert_eq!(self.hear(), "FATAL 57P01");
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
