@@ -1,8 +1,10 @@
 //! Which session the calling thread runs.
 
+use crate::bell;
 use crate::interrupt::Interrupt;
 use crate::record::Record;
 use crate::sync::per_thread;
+use crate::why::Place;
 use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::Arc;
@@ -35,16 +37,17 @@ pub(crate) fn leave() -> Option<Arc<Record>> {
 #[inline]
 #[track_caller]
 pub(crate) fn check() -> Result<(), Interrupt> {
-    // A closure does not know its caller's caller.
-    let at = Location::caller();
-    let calls = CURRENT.with(|current| match &*current.borrow() {
-        Some(record) if record.attention() => Some(record.clone()),
-        _ => None,
-    });
-    match calls {
-        // Whoever hears that an interrupt was seen may look at this thread's session.
-        Some(record) => record.check_at(at),
-        None => Ok(()),
+    if bell::rung() { look(Location::caller()) } else { Ok(()) }
+}
+
+#[cold]
+fn look(at: Place) -> Result<(), Interrupt> {
+    match current() {
+        Some(record) => record.check_rung(at),
+        None => {
+            bell::silence_mine();
+            Ok(())
+        }
     }
 }
 
@@ -60,6 +63,8 @@ pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
         fn drop(&mut self) {
             // A thread that has dropped its thread-locals had no session to hide.
             let _ = CURRENT.try_with(|current| *current.borrow_mut() = self.0.take());
+            // What rang for it meanwhile was not looked at.
+            bell::ring_mine();
         }
     }
     let session = CURRENT.try_with(|current| current.borrow_mut().take());

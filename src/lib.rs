@@ -27,6 +27,7 @@ mod aim;
 mod ambient;
 mod attached;
 mod audit;
+mod bell;
 mod blocking;
 mod current;
 mod drain;

@@ -2,7 +2,7 @@
 //!
 //! Who may touch what:
 //! 1. `word`: anyone, by the steps of `word.rs`. A killer takes its step while it holds `slow`.
-//! 2. `thread`: written by the runner alone. `flags`: see there. `hold`: read by the runner, and
+//! 2. `thread` and `bell`: written by the runner alone. `flags`: see there. `hold`: read by the runner, and
 //!    written under the lock of `rare.notes`, by the runner and by whoever drops the guard of a
 //!    hold-off that was not tied to it.
 //! 3. `slow`: killers, and the runner and holder on their cold paths. It is held for a few
@@ -32,6 +32,7 @@ mod why;
 
 use crate::about::{About, Description};
 use crate::audit::{Event, Hooks};
+use crate::bell;
 use crate::id::{Parts, SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
 use crate::places::Places;
@@ -58,6 +59,9 @@ pub(crate) struct Record {
     /// pairs with the acquire in `thread_in`.
     thread: AtomicU64,
     hold: AtomicU32,
+    /// The bell of the thread it was last attached to, written before the step that attaches.
+    /// Relaxed: whoever rings has acquired that step.
+    bell: AtomicU32,
     /// Written by the holder or the runner alone, one of whom there is at a time, and so without a
     /// read-modify-write. Relaxed: who else reads them, [`ADMIN`] and [`COMPLETED`], does so under
     /// `slow`, as they are written.
@@ -103,6 +107,7 @@ impl Record {
             word: Word::new(),
             thread: AtomicU64::new(0),
             hold: AtomicU32::new(0),
+            bell: AtomicU32::new(0),
             flags: AtomicU32::new(flags),
             slow: Mutex::new(Slow::new(About::new(description))),
             rare: OnceLock::new(),
@@ -203,7 +208,7 @@ impl Record {
     }
 
     pub(crate) fn keep_value(&self, number: usize, first: &Value) -> Option<Value> {
-        let ended = || self.word.step(|word| word).after.ended() && !Twin::LateLocalKept.is_on();
+        let ended = || self.step(|word| word).after.ended() && !Twin::LateLocalKept.is_on();
         self.rare().values.keep(number, first, ended)
     }
 
@@ -211,11 +216,60 @@ impl Record {
         Some(self.rare.get()?.values.take())
     }
 
-    // Safe points.
+    // Steps of the word, but for those that take it off its thread.
 
     #[inline]
-    pub(crate) fn attention(&self) -> bool {
-        self.word.attention()
+    fn step(&self, next: impl Fn(Snapshot) -> Snapshot) -> Step {
+        let step = self.word.step(next);
+        if step.after.attention() {
+            self.ring(step.after);
+        }
+        step
+    }
+
+    #[inline]
+    fn try_step<E>(&self, next: impl Fn(Snapshot) -> Result<Snapshot, E>) -> Result<Step, E> {
+        if Twin::RingsTooSoon.is_on() {
+            self.ring(self.word.load());
+            return self.word.try_step(next);
+        }
+        let step = self.word.try_step(next)?;
+        if step.after.attention() {
+            self.ring(step.after);
+        }
+        Ok(step)
+    }
+
+    /// The thread that runs it, if one does, is to look at this.
+    #[cold]
+    fn ring(&self, word: Snapshot) {
+        if word.slot().is_some() {
+            // One of sixteen bits was stored.
+            bell::ring(self.bell.load(Ordering::Relaxed) as u16);
+        }
+    }
+
+    // Safe points.
+
+    /// For a safe point that found its bell rung.
+    #[cold]
+    pub(crate) fn check_rung(&self, at: Place) -> Result<(), Interrupt> {
+        if !Twin::SilencesTooLate.is_on() {
+            bell::silence_mine();
+        }
+        let now = if Twin::RungWordNotStepped.is_on() {
+            self.word.load()
+        } else {
+            self.word.step(|word| word).after
+        };
+        if Twin::SilencesTooLate.is_on() {
+            bell::silence_mine();
+        }
+        if !now.attention() {
+            return Ok(());
+        }
+        bell::ring_mine();
+        self.report(at)
     }
 
     #[inline]
@@ -243,18 +297,19 @@ impl Record {
     // The runner's and the holder's steps.
 
     #[inline]
-    pub(crate) fn attach(&self, slot: Slot, thread: ThreadId) {
+    pub(crate) fn attach(&self, slot: Slot, thread: ThreadId, bell: u16) {
         if self.hold.load(Ordering::Relaxed) > 0 {
             self.forget_holds();
         }
-        self.go_on(slot, thread);
+        self.go_on(slot, thread, bell);
     }
 
     /// Attaches a session that may be in the middle of what it runs.
     #[inline]
-    pub(crate) fn go_on(&self, slot: Slot, thread: ThreadId) {
+    pub(crate) fn go_on(&self, slot: Slot, thread: ThreadId, bell: u16) {
         self.thread.store(thread.get(), Ordering::Release);
-        self.word.step(|word| word.attach(slot));
+        self.bell.store(bell.into(), Ordering::Relaxed);
+        self.step(|word| word.attach(slot));
     }
 
     /// What is due then, and what is over, is to be asked of the step.
@@ -285,7 +340,7 @@ impl Record {
 
     pub(crate) fn queue(&self) -> Option<StatementId> {
         self.command_comes();
-        let step = self.word.step(Snapshot::queue);
+        let step = self.step(Snapshot::queue);
         self.watch(step.after);
         step.after.statement()
     }
@@ -293,7 +348,7 @@ impl Record {
     pub(crate) fn void_queued(&self) {
         // The runner alone clears this bit while it runs, so a look is enough to know it.
         if self.word.load().queued() {
-            let step = self.word.step(Snapshot::void_queued);
+            let step = self.step(Snapshot::void_queued);
             self.watch(step.after);
             self.statement_left(step).complete();
         }
@@ -308,7 +363,7 @@ impl Record {
     pub(crate) fn begin_at(&self, at: Place) -> Result<(), Interrupt> {
         self.finish_forgotten();
         self.command_comes();
-        match self.word.try_step(Snapshot::begin) {
+        match self.try_step(Snapshot::begin) {
             Ok(step) => {
                 self.watch(step.after);
                 if step.before.probed() {
@@ -330,7 +385,7 @@ impl Record {
 
     pub(crate) fn finish(&self) {
         self.command_goes();
-        let step = self.word.step(Snapshot::finish);
+        let step = self.step(Snapshot::finish);
         self.watch(step.after);
         self.statement_left(step).complete();
     }
@@ -371,7 +426,7 @@ impl Record {
 
     fn step_to_sleep(&self, waker: &Waker, step: impl Fn(Snapshot) -> Snapshot) -> Step {
         if Twin::WakerAfterAsleep.is_on() {
-            let step = self.word.step(step);
+            let step = self.step(step);
             self.slow.lock().sleep_waker = Some(Box::new(waker.clone()));
             return step;
         }
@@ -387,7 +442,7 @@ impl Record {
             }
         };
         drop(spent);
-        self.word.step(step)
+        self.step(step)
     }
 
     /// The look once more: a kill that came before the step has woken nobody.
@@ -405,7 +460,7 @@ impl Record {
 
     /// Awake again.
     pub(crate) fn wake_up(&self) {
-        self.word.step(Snapshot::wake);
+        self.step(Snapshot::wake);
     }
 
     /// What is due after a wait. A cancel that may not end a deaf wait is left, unseen, to

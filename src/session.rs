@@ -3,6 +3,7 @@
 use crate::about::Description;
 use crate::attached::Attached;
 use crate::audit::Event;
+use crate::bell;
 use crate::current;
 use crate::home::{Ties, Way};
 use crate::id::{SessionId, StatementId};
@@ -61,7 +62,7 @@ impl Session {
     #[inline]
     pub fn attach<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
         let (slot, shared) = self.enter(thread)?;
-        self.record.attach(slot, thread.id());
+        self.record.attach(slot, thread.id(), bell::mine());
         Ok(Attached::new(&self.record, &mut self.ties, shared))
     }
 
@@ -69,7 +70,7 @@ impl Session {
     #[cfg(feature = "async")]
     pub(crate) fn go_on<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
         let (slot, shared) = self.enter(thread)?;
-        self.record.go_on(slot, thread.id());
+        self.record.go_on(slot, thread.id(), bell::mine());
         Ok(Attached::new(&self.record, &mut self.ties, shared))
     }
 

@@ -82,6 +82,12 @@ pub enum Twin {
     /// A task that waits to be interrupted asks, and leaves its waker in a second step.
     #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "no task, no mistake"))]
     AsksBeforeWaker,
+    /// A killer rings before it takes its step.
+    RingsTooSoon,
+    /// A safe point that was rung looks, and silences its bell in a second step.
+    SilencesTooLate,
+    /// A safe point that was rung looks at the word without a step.
+    RungWordNotStepped,
     /// A hold-off that ends elsewhere is over before its end takes a step to ask who sleeps.
     RousedUnasked,
     /// Going off its thread a session takes a probe along that no safe point has answered.

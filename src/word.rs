@@ -137,7 +137,6 @@ impl Snapshot {
 
     // Questions.
 
-    #[cfg(test)]
     pub(crate) fn attention(self) -> bool {
         self.has(ATTENTION)
     }

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{LONG, MODELS, Stage, assert_told, ended_by_both, kill_now};
+use common::{LONG, MODELS, Stage, admin, assert_told, ended_by_both, kill, kill_now, of};
+use safepoint::{Cancel, SessionManager, ThreadModel, When};
 use std::future::{pending, ready};
 use std::time::Duration;
 
@@ -43,5 +44,117 @@ fn ambient_safe_points_and_waits_without_a_session() {
         });
         drop(attached);
         assert_eq!(safepoint::check(), Ok(()));
+    }
+}
+
+/// Whoever rang for one session has not rung for the next on that thread.
+#[test]
+fn a_late_ring_is_for_nobody_else() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let worker = manager.register_worker("worker").unwrap();
+    let [mut ann, mut bob] = ["ann", "bob"].map(|user| manager.open(of(user)).unwrap());
+    for _ in 0..2 {
+        let attached = ann.attach(&worker).unwrap();
+        manager.terminate(attached.id(), kill_now()).unwrap();
+        drop(attached);
+        assert_eq!(safepoint::check(), Ok(()), "no session is here");
+        let attached = bob.attach(&worker).unwrap();
+        assert_eq!(safepoint::check(), Ok(()), "it was the other one");
+        assert_eq!(safepoint::check(), Ok(()));
+        drop(attached);
+        // What is due rings again wherever it is attached.
+        let attached = ann.attach(&worker).unwrap();
+        assert_told(&safepoint::check().unwrap_err());
+        assert_told(&safepoint::check().unwrap_err());
+        drop(attached);
+    }
+}
+
+/// A deferred kill falls due by the runner's own step, and a cancel by the end of a deaf wait.
+#[test]
+fn what_falls_due_without_a_killer_rings_too() {
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let number = statement.statement();
+        manager.cancel(id, Cancel::statement(number, admin("root"))).unwrap();
+        let held = safepoint::hold_off("a test");
+        assert_eq!(safepoint::check(), Ok(()));
+        drop(held);
+        assert!(!safepoint::check().unwrap_err().is_terminate());
+        drop(statement);
+        assert_eq!(safepoint::check(), Ok(()), "its statement is over");
+
+        safepoint::set_transaction(true);
+        manager.terminate(id, kill(When::AfterTransaction)).unwrap();
+        assert_eq!(safepoint::check(), Ok(()));
+        safepoint::set_transaction(false);
+        assert_told(&safepoint::check().unwrap_err());
+    }
+}
+
+/// While other sessions' values are dropped this thread's session is hidden; a ring for it is not.
+#[test]
+fn what_rings_while_the_session_is_hidden_is_heard_after() {
+    struct Kills(SessionManager, safepoint::SessionId);
+    impl Drop for Kills {
+        fn drop(&mut self) {
+            self.0.terminate(self.1, kill_now()).unwrap();
+            assert_eq!(safepoint::check(), Ok(()), "the session is hidden");
+        }
+    }
+    safepoint::session_local! {
+        static KILLS: std::cell::RefCell<Option<Kills>> = std::cell::RefCell::new(None);
+    }
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let worker = manager.register_worker("worker").unwrap();
+    let [mut ann, mut bob] = ["ann", "bob"].map(|user| manager.open(of(user)).unwrap());
+    let id = bob.id();
+    let attached = ann.attach(&worker).unwrap();
+    KILLS.with(|kills| *kills.borrow_mut() = Some(Kills(manager.clone(), id)));
+    drop(attached);
+    let _attached = bob.attach(&worker).unwrap();
+    ann.close();
+    assert_told(&safepoint::check().unwrap_err());
+}
+
+/// The last of a thread's thread-locals to go may run a session still.
+#[test]
+fn a_session_that_runs_as_its_thread_ends() {
+    struct Runs(std::sync::mpsc::Sender<bool>);
+    impl Drop for Runs {
+        fn drop(&mut self) {
+            let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+            let attached = session.attach(&thread);
+            let told = attached.map(|_attached| {
+                manager.terminate(id, kill_now()).unwrap();
+                safepoint::check().is_err()
+            });
+            // Where the thread is past running sessions, it says so.
+            self.0.send(told.unwrap_or(true)).unwrap();
+        }
+    }
+    thread_local! {
+        static RUNS: std::cell::RefCell<Option<Runs>> = const { std::cell::RefCell::new(None) };
+    }
+    let (told, heard) = std::sync::mpsc::channel();
+    for first in [true, false] {
+        let told = told.clone();
+        let thread = std::thread::spawn(move || {
+            let run = || {
+                let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+                drop(session.attach(&thread).unwrap());
+            };
+            if first {
+                run();
+            }
+            RUNS.with(|runs| *runs.borrow_mut() = Some(Runs(told)));
+            if !first {
+                run();
+            }
+        });
+        thread.join().unwrap();
+        assert!(heard.recv().unwrap());
     }
 }

@@ -80,7 +80,7 @@ fn kill_against_a_held_task() {
 #[test]
 fn a_kill_gets_into_a_held_task() {
     let twins = [Twin::HoldNotAsked, Twin::GoesOnAfresh];
-    model("a_kill_gets_into_a_held_task", false, kill_against_a_held_task, &twins);
+    model("a_kill_gets_into_a_held_task", true, kill_against_a_held_task, &twins);
 }
 
 /// What holds a task off may end on another thread, while the task waits.

@@ -91,3 +91,53 @@ fn kill_against_kill() {
     session.close();
     assert!(receipts.iter().all(killed), "an accepted kill was lost");
 }
+
+/// A flag that is set again between being read and being cleared. Here the bell of an ambient safe
+/// point is still rung, for a probe that it has answered, as the kill comes.
+#[test]
+fn the_bell_is_silenced_as_the_kill_rings() {
+    let name = "the_bell_is_silenced_as_the_kill_rings";
+    let twins = [Twin::RingsTooSoon, Twin::SilencesTooLate, Twin::RungWordNotStepped];
+    model(name, false, kill_against_a_rung_bell, &twins);
+}
+
+fn kill_against_a_rung_bell() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let attached = session.attach(&thread).unwrap();
+    manager.probe(id).unwrap();
+    safepoint_under_loom::check().expect("a probe ends nothing");
+    let killer = killer(&manager, id);
+    let first = safepoint_under_loom::check();
+    killer.join().unwrap().expect("it was there");
+    assert!(first.is_err() || safepoint_under_loom::check().is_err(), "the kill was missed");
+    drop(attached);
+}
+
+/// A kill that comes as the session goes to another thread rings there, or is seen there.
+#[test]
+fn the_bell_of_another_thread() {
+    let twins = [Twin::RingsTooSoon, Twin::LoadThenStore];
+    model("the_bell_of_another_thread", false, kill_against_another_bell, &twins);
+}
+
+fn kill_against_another_bell() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let killer = killer(&manager, session.id());
+    let workers = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
+    let [one, two] = workers;
+    let mut session = loom::thread::spawn(move || {
+        drop(session.attach(&one).unwrap());
+        session
+    })
+    .join()
+    .unwrap();
+    let attached = session.attach(&two).unwrap();
+    let first = safepoint_under_loom::check();
+    killer.join().unwrap().expect("it was there");
+    assert!(first.is_err() || safepoint_under_loom::check().is_err(), "the kill was missed");
+    drop(attached);
+}

@@ -250,7 +250,7 @@ impl Record {
     pub(super) fn transaction_step(&self, open: bool) {
         let step = |word: Snapshot| word.set_transaction(open);
         let Some(timing) = self.timing() else {
-            self.word.step(step);
+            self.step(step);
             return;
         };
         let step = {
@@ -259,7 +259,7 @@ impl Record {
             if !self.look().in_statement() {
                 timing.stamp();
             }
-            self.word.step(step)
+            self.step(step)
         };
         self.watch(step.after);
     }
@@ -312,7 +312,7 @@ impl Record {
                 self.look()
             } else {
                 // One that ends later is disarmed after that, under the lock that is held here.
-                self.word.step(|word| word).after
+                self.step(|word| word).after
             };
             timing.next(word).map(|next| next.at)
         });

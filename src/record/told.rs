@@ -170,7 +170,7 @@ impl Record {
     ) -> Result<Accepted<Ended>, Void> {
         let fresh = Terminating::new(Arc::new(request), asked);
         let mut slow = self.slow.lock();
-        let step = self.word.try_step(next)?;
+        let step = self.try_step(next)?;
         let adds = step.before.terminate_asked() != step.after.terminate_asked();
         let mut spent = None;
         let ticket = match &mut slow.terminate {
@@ -211,7 +211,7 @@ impl Record {
         let fresh = Cancelling { request, seen: false, asked, seen_at: None, ticket };
         let fresh = Box::new(fresh);
         let mut slow = self.slow.lock();
-        let step = self.word.try_step(next)?;
+        let step = self.try_step(next)?;
         let adds = !step.before.cancelled();
         let ticket = slow.cancel.get_or_insert(fresh).ticket.clone();
         Ok(self.accepted(&slow, step.before, ticket, adds))
@@ -236,7 +236,7 @@ impl Record {
         let now = if Twin::RousedUnasked.is_on() {
             self.word.load()
         } else {
-            self.word.step(|word| word).after
+            self.step(|word| word).after
         };
         if now.suspended() && now.due() {
             let waker = self.slow.lock().waker_of(self.word.load());
@@ -259,7 +259,7 @@ impl Record {
             }
         }
         // Refused only where it has ended already.
-        let _ = self.word.try_step(|word| word.terminate(When::Immediate, None));
+        let _ = self.try_step(|word| word.terminate(When::Immediate, None));
     }
 
     // The end.
@@ -284,7 +284,7 @@ impl Record {
             let now = self.word.load();
             self.completed(Step { before: now, after: now.end() });
         }
-        let step = self.word.step(Snapshot::end);
+        let step = self.step(Snapshot::end);
         self.disarm();
         step
     }

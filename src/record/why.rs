@@ -42,7 +42,7 @@ impl Record {
             return Probe::NotRunning;
         }
         self.rare().notes.change(|noted| {
-            let Ok(step) = self.word.try_step(Snapshot::probe) else { return Probe::NotRunning };
+            let Ok(step) = self.try_step(Snapshot::probe) else { return Probe::NotRunning };
             let last = noted.last_safe_point();
             match noted.asked {
                 Some(asked) if step.before.probed() => {
@@ -60,7 +60,7 @@ impl Record {
     pub(super) fn answer_probe(&self, at: Place) {
         if self.word.load().probed() {
             self.note_passed(at, || {
-                self.word.step(Snapshot::passed);
+                self.step(Snapshot::passed);
             });
         }
     }

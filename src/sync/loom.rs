@@ -45,6 +45,22 @@ macro_rules! per_thread {
 }
 pub(crate) use per_thread;
 
+macro_rules! shared {
+    (static $name:ident: $type:ty = $first:expr;) => {
+        loom::lazy_static! { static ref $name: $type = $first; }
+    };
+}
+pub(crate) use shared;
+
+macro_rules! zeroes {
+    ($count:expr) => {
+        std::array::from_fn(|_| AtomicU32::new(0))
+    };
+}
+pub(crate) use zeroes;
+
+pub(crate) const BELLS: usize = 16;
+
 /// loom has none, so here it is one that is not reentrant: a thread that locks it twice, such as
 /// by nested calls of [`SessionLocal::with`](crate::SessionLocal::with) on one static, is a
 /// deadlock.

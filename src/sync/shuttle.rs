@@ -21,6 +21,22 @@ macro_rules! per_thread {
 }
 pub(crate) use per_thread;
 
+macro_rules! shared {
+    (static $name:ident: $type:ty = $first:expr;) => {
+        shuttle::lazy_static! { static ref $name: $type = $first; }
+    };
+}
+pub(crate) use shared;
+
+macro_rules! zeroes {
+    ($count:expr) => {
+        std::array::from_fn(|_| AtomicU32::new(0))
+    };
+}
+pub(crate) use zeroes;
+
+pub(crate) const BELLS: usize = 256;
+
 std::thread_local! {
     // A scene's threads all run on the thread that explores it.
     static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };

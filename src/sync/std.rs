@@ -32,3 +32,22 @@ macro_rules! per_thread {
     };
 }
 pub(crate) use per_thread;
+
+/// A static that is there for as long as what runs here: a process, or one way of a model's.
+macro_rules! shared {
+    (static $name:ident: $type:ty = $first:expr;) => {
+        static $name: $type = $first;
+    };
+}
+pub(crate) use shared;
+
+macro_rules! zeroes {
+    ($count:expr) => {
+        [const { AtomicU32::new(0) }; $count]
+    };
+}
+pub(crate) use zeroes;
+
+/// As many as an index of sixteen bits reaches: a quarter of a megabyte, of which the system gives
+/// only what is used.
+pub(crate) const BELLS: usize = 1 << 16;
