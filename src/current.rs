@@ -71,3 +71,25 @@ pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
     let _back = Back(session.ok().flatten());
     run()
 }
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::{Description, SessionManager, ThreadModel};
+
+    #[test]
+    fn a_late_ring_is_looked_at_once() {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let mut session = manager.open(Description::default()).unwrap();
+        let thread = session.own_thread().unwrap();
+        let attached = session.attach(&thread).unwrap();
+        bell::ring_mine();
+        assert!(bell::rung());
+        assert_eq!(check(), Ok(()));
+        assert!(!bell::rung(), "with a session");
+        drop(attached);
+        bell::ring_mine();
+        assert_eq!(check(), Ok(()));
+        assert!(!bell::rung(), "with none");
+    }
+}
