@@ -5,7 +5,7 @@
 #
 #   scripts/instructions.sh              compares
 #   scripts/instructions.sh --update     writes the file; commit it with what changed the counts
-#   scripts/instructions.sh --asm        prints the loop around a safe point
+#   scripts/instructions.sh --asm        prints the loops around a safe point and an ambient one
 #   scripts/instructions.sh --where OP   which functions the instructions of an operation are in
 #
 # An operation's count is the difference of two runs, of N and of 2 N, divided by N: what comes
@@ -33,7 +33,7 @@ cargo build --quiet --release -p safepoint-benches --bin count
 count=${CARGO_TARGET_DIR:-target}/release/count
 
 if [ "${1:-}" = --asm ]; then
-  objdump -d -C --no-show-raw-insn "$count" | awk '/^[0-9a-f]+ <count::safe_points/,/^$/'
+  objdump -d -C --no-show-raw-insn "$count" | awk '/^[0-9a-f]+ <count::(safe_points|ambient_checks)/,/^$/'
   exit
 fi
 
