@@ -353,6 +353,34 @@ fn one_that_was_forgotten_is_over_when_the_session_is_attached_or_ends() {
 }
 
 #[test]
+fn a_hold_off_that_was_forgotten_ends_with_its_statement() {
+    let (manager, mut session) = pool();
+    let id = session.id();
+    let (woken, waker) = woken();
+    let forgets = async { std::mem::forget(safepoint::hold_off("forgotten")) };
+    assert!(poll(pin!(session.run(forgets)), &waker).is_ready());
+    let mut run = Box::pin(session.run(future::pending::<()>()));
+    assert!(poll(run.as_mut(), &waker).is_pending());
+    manager.terminate(id, kill_now()).unwrap();
+    assert_eq!(woken.times(), 1);
+    assert!(poll(run.as_mut(), &waker).is_ready());
+}
+
+#[test]
+fn the_row_says_when_it_began_and_ended() {
+    let (manager, mut session) = pool();
+    let id = session.id();
+    let (_, waker) = woken();
+    let takes_time = async { std::thread::sleep(Duration::from_millis(2)) };
+    assert!(poll(pin!(session.run(takes_time).with_text("select 1")), &waker).is_ready());
+    let row = manager.session(id).unwrap();
+    assert!(row.changed > row.statement_start.unwrap(), "it has ended");
+    let interrupted = format!("{:?}", session.interrupted());
+    assert_eq!(interrupted, format!("Interrupted({id:?})"));
+    assert!(format!("{:?}", session.run(async {})).contains(&format!("{id:?}")));
+}
+
+#[test]
 fn a_panic_ends_the_session() {
     let (manager, mut session) = pool();
     let (_, waker) = woken();
@@ -396,14 +424,18 @@ fn a_thread_that_serves_two_managers_is_registered_with_both() {
     let thread = || safepoint::current_thread().expect("attached");
     let (one, mut ann) = pool();
     let (two, mut bob) = pool();
+    let mut seen = BTreeSet::new();
     for _ in 0..2 {
-        for (manager, session) in [(&one, &mut ann), (&two, &mut bob)] {
+        let both = [(&one, &mut ann), (&two, &mut bob)];
+        for (at, (manager, session)) in both.into_iter().enumerate() {
             let run = session.run(async { thread() });
             let Poll::Ready(Ok(here)) = poll(pin!(run), &waker) else { panic!() };
             assert_eq!(manager.threads().len(), 1);
             assert_eq!(manager.threads()[0].thread, here);
+            seen.insert((at, here));
         }
     }
+    assert_eq!(seen.len(), 2, "and stays so");
 }
 
 session_local! {
