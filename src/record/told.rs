@@ -238,7 +238,7 @@ impl Record {
         } else {
             self.step(|word| word).after
         };
-        if now.suspended() && now.due() {
+        if now.suspended() {
             let waker = self.slow.lock().waker_of(self.word.load());
             if let Some(waker) = waker {
                 waker.wake();
