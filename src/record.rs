@@ -2,7 +2,7 @@
 //!
 //! Who may touch what:
 //! 1. `word`: anyone, by the steps of `word.rs`. A killer takes its step while it holds `slow`.
-//! 2. `thread` and `bell`: written by the runner alone. `flags`: see there. `hold`: read by the runner, and
+//! 2. `thread`: written by the runner alone. `flags`: see there. `hold`: read by the runner, and
 //!    written under the lock of `rare.notes`, by the runner and by whoever drops the guard of a
 //!    hold-off that was not tied to it.
 //! 3. `slow`: killers, and the runner and holder on their cold paths. It is held for a few
@@ -59,12 +59,10 @@ pub(crate) struct Record {
     /// pairs with the acquire in `thread_in`.
     thread: AtomicU64,
     hold: AtomicU32,
-    /// The bell of the thread it was last attached to, written before the step that attaches.
-    /// Relaxed: whoever rings has acquired that step.
-    bell: AtomicU32,
     /// Written by the holder or the runner alone, one of whom there is at a time, and so without a
     /// read-modify-write. Relaxed: who else reads them, [`ADMIN`] and [`COMPLETED`], does so under
-    /// `slow`, as they are written.
+    /// `slow`, as they are written. From [`BELL_SHIFT`] on the bell of the thread it was last
+    /// attached to, written before the step that attaches: whoever rings has acquired that step.
     flags: AtomicU32,
     slow: Mutex<Slow>,
     rare: OnceLock<Box<Rare>>,
@@ -78,6 +76,7 @@ const ADMIN: u32 = 1;
 const COMPLETED: u32 = 2;
 /// Its place is one of those whose user is known.
 const ADMITTED: u32 = 4;
+const BELL_SHIFT: u32 = 16;
 
 /// What most sessions never have.
 #[derive(Debug, Default)]
@@ -107,7 +106,6 @@ impl Record {
             word: Word::new(),
             thread: AtomicU64::new(0),
             hold: AtomicU32::new(0),
-            bell: AtomicU32::new(0),
             flags: AtomicU32::new(flags),
             slow: Mutex::new(Slow::new(About::new(description))),
             rare: OnceLock::new(),
@@ -244,8 +242,7 @@ impl Record {
     #[cold]
     fn ring(&self, word: Snapshot) {
         if word.slot().is_some() {
-            // One of sixteen bits was stored.
-            bell::ring(self.bell.load(Ordering::Relaxed) as u16);
+            bell::ring((self.flags.load(Ordering::Relaxed) >> BELL_SHIFT) as u16);
         }
     }
 
@@ -308,7 +305,8 @@ impl Record {
     #[inline]
     pub(crate) fn go_on(&self, slot: Slot, thread: ThreadId, bell: u16) {
         self.thread.store(thread.get(), Ordering::Release);
-        self.bell.store(bell.into(), Ordering::Relaxed);
+        let flags = self.flags.load(Ordering::Relaxed) & ((1 << BELL_SHIFT) - 1);
+        self.flags.store(flags | u32::from(bell) << BELL_SHIFT, Ordering::Relaxed);
         self.step(|word| word.attach(slot));
     }
 

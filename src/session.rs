@@ -59,7 +59,7 @@ impl Session {
     ///
     /// # Errors
     /// [`AttachError`] where the thread may not run it.
-    #[inline]
+    #[inline(always)]
     pub fn attach<'s>(&'s mut self, thread: &'s Thread) -> Result<Attached<'s>, AttachError> {
         let (slot, shared) = self.enter(thread)?;
         self.record.attach(slot, thread.id(), bell::mine());
