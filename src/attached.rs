@@ -104,7 +104,7 @@ impl<'s> Attached<'s> {
     }
 
     /// Says that what waited for this thread was no command after all: the number that
-    /// [`Session::queue`] gave it is void. Say so before the client is told that it may send
+    /// [`Session::queue`](crate::Session::queue) gave it is void. Say so before the client is told that it may send
     /// its next command, or a cancel that was meant for the last one may hit that.
     pub fn void_queued(&self) {
         self.record.void_queued();
@@ -133,7 +133,7 @@ impl<'s> Attached<'s> {
     }
 
     /// Takes the session off this thread; the command that it has to run waits for another.
-    /// A command that had its number from [`Session::queue`] keeps it.
+    /// A command that had its number from [`Session::queue`](crate::Session::queue) keeps it.
     ///
     /// # Errors
     /// As [`detach`](Self::detach).
