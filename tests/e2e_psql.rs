@@ -32,7 +32,7 @@ fn the_reference_page() {
         let (pid, session) = (gsql[0][0].clone(), gsql[0][1].clone());
         let background: Vec<_> =
             rows.iter().filter(|row| !["gsql", "omm"].contains(&row[3].as_str())).collect();
-        assert!(background.iter().any(|row| row[3] == "listener"), "{rows:?}");
+        assert!(background.iter().any(|row| row[3] == "acceptor"), "{rows:?}");
         for row in &background {
             assert_eq!(row[0], row[1], "background threads have pid = sessionid: {rows:?}");
         }

@@ -21,6 +21,23 @@ fn those_that_come_to_an_end() {
     }
 }
 
+/// The README shows what is printed, but for the numbers.
+#[test]
+fn the_readme_s_transcript() {
+    let readme = include_str!("../README.md");
+    let (_, shown) = readme.split_once("```text\n").expect("a transcript");
+    let (shown, _) = shown.split_once("```").expect("its end");
+    let ran = run(Command::new(built("server")).arg("--transcript"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let (_, pool) = ran.out.split_once("-- with a thread pool").expect("both models");
+    // Numbers are as wide as the widest of their column.
+    let plain = |text: &str| {
+        let text = text.replace(|c: char| c.is_ascii_digit(), "").replace(['-', '+'], "");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(plain(pool).contains(&plain(shown)), "{pool}");
+}
+
 fn client(server: &Example) -> Client {
     let socket = TcpStream::connect(&server.address).expect("it listens");
     socket.set_read_timeout(Some(server_common::DEADLINE)).expect("a limit");

@@ -96,13 +96,13 @@ impl Server {
             None
         };
         let registered =
-            shared.manager.register_background("listener").map_err(|e| threads(e.into()))?;
+            shared.manager.register_background("acceptor").map_err(|e| threads(e.into()))?;
         let door = Door::new(shared.clone(), pool, listener).map_err(|e| e.to_string())?;
         let accept = move || {
             let _registered = registered;
             door.keep();
         };
-        Builder::new().name("listener".into()).spawn(accept).map_err(threads)?;
+        Builder::new().name("acceptor".into()).spawn(accept).map_err(threads)?;
         let watch = |limit| {
             Watchdog::start(&shared.manager, limit, |stalled| eprintln!("watchdog: {stalled}"))
         };

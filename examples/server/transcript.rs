@@ -2,7 +2,8 @@
 
 use crate::args::Args;
 use crate::server::Server;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::runtime::{self, Runtime};
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn play(args: &Args) -> Result<(), String> {
     for thread_pool in [false, true] {
         let model = if thread_pool { "with a thread pool" } else { "one thread per session" };
-        println!("-- {model}\n");
+        say(format!("-- {model}\n"))?;
         let args = Args {
             thread_pool,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -94,10 +95,10 @@ fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
     )?;
 
     let kill = format!("ALTER SYSTEM KILL SESSION '{}, {}';", mine[0], mine[1]);
-    println!("openGauss=# {kill}");
+    say(format!("openGauss=# {kill}"))?;
     let Err(error) = client.simple_query(&kill) else { return Err("no error".into()) };
     let fatal = error.as_db_error().ok_or(format!("no message of the server's: {error}"))?;
-    println!("{}:  {}", fatal.severity(), fatal.message());
+    say(format!("{}:  {}", fatal.severity(), fatal.message()))?;
     expect(fatal.severity() == "FATAL", "severity FATAL")?;
     expect(fatal.code() == &SqlState::ADMIN_SHUTDOWN, "SQLSTATE 57P01")?;
     expect(
@@ -108,7 +109,7 @@ fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
 
     // The page's client connects again by itself.
     let mut client = Client::connect(address, "gsql")?;
-    println!("The connection to the server was lost. Attempting reset: Succeeded.\n");
+    say("The connection to the server was lost. Attempting reset: Succeeded.\n".into())?;
     let count = format!("select count(*) from pg_stat_activity where sessionid = {};", mine[1]);
     // A session ends after its connection, a moment after its client knows.
     let deadline = Instant::now() + PATIENCE;
@@ -119,18 +120,23 @@ fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
     expect(left == [["0"]], "the session is gone from pg_stat_activity")
 }
 
+/// Whoever reads it may have had enough.
+fn say(text: String) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{text}").map_err(|error| format!("nobody reads on: {error}"))
+}
+
 fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("expected: {what}")) }
 }
 
 /// Sends a query and prints it with its answer, as the page does.
 fn query(client: &mut Client, text: &str) -> Result<Vec<Vec<String>>, String> {
-    println!("openGauss=# {text}");
+    say(format!("openGauss=# {text}"))?;
     let rows = client.ask(text)?;
     let names = rows.first().map_or(&[][..], |row| row.columns());
     let names: Vec<_> = names.iter().map(|column| column.name().to_string()).collect();
     let values = values(&rows);
-    print!("{}", table(&names, &values));
+    say(table(&names, &values))?;
     Ok(values)
 }
 
@@ -166,5 +172,5 @@ fn table(names: &[String], rows: &[Vec<String>]) -> String {
     let (head, body) = text.split_once('\n').unwrap_or((&text, ""));
     let count = rows.len();
     let plural = if count == 1 { "row" } else { "rows" };
-    format!("{head}\n{}\n{body}({count} {plural})\n\n", rule.join("+"))
+    format!("{head}\n{}\n{body}({count} {plural})\n", rule.join("+"))
 }
