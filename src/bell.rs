@@ -18,8 +18,8 @@
 //! for nothing.
 
 use crate::sync::{AtomicU32, BELLS as COUNT, Ordering, per_thread, shared, zeroes};
+use parking_lot::Mutex;
 use std::cell::{Cell, RefCell};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Of threads that have run no session; nobody rings it.
 const NONE: u16 = 0;
@@ -28,15 +28,12 @@ const COMMON: u16 = 1;
 
 // Not one to a cache line, as they are hardly ever written.
 shared! { static BELLS: [AtomicU32; COUNT] = zeroes!(COUNT); }
+// No thread of a model's takes a turn while it is held.
 shared! { static FREE: Mutex<Free> = Mutex::new(Free { next: COMMON + 1, returned: Vec::new() }); }
 
 struct Free {
     next: u16,
     returned: Vec<u16>,
-}
-
-fn free() -> MutexGuard<'static, Free> {
-    FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Free {
@@ -66,7 +63,7 @@ impl Drop for Kept {
         let _ = MINE.try_with(|mine| mine.set(NONE));
         // What is shared in a model is gone before its last thread-locals.
         if cfg!(not(any(safepoint_loom, safepoint_shuttle))) {
-            free().returned.push(self.0);
+            FREE.lock().returned.push(self.0);
         }
     }
 }
@@ -90,7 +87,7 @@ pub(crate) fn mine() -> u16 {
 #[cold]
 fn take() -> u16 {
     let keep = |kept: &RefCell<Option<Kept>>| {
-        let number = free().take()?;
+        let number = FREE.lock().take()?;
         *kept.borrow_mut() = Some(Kept(number));
         Some(number)
     };
