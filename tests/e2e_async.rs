@@ -2,7 +2,8 @@
 
 mod server_common;
 
-use server_common::{DEADLINE, ENDLESS, Example, TOLD};
+use server_common::{DEADLINE, ENDLESS, Example, TOLD, Wire};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{DbError, SqlState};
@@ -191,7 +192,7 @@ async fn what_is_refused_is_said() {
         (immediate(&id), "42501"),
         (immediate("7"), "42704"),
         (immediate("x"), "42704"),
-        ("select * from nowhere".into(), "XX000"),
+        ("select * from nowhere".into(), "42P01"),
     ] {
         let error = bob.client.simple_query(&query).await.expect_err("it is refused");
         assert_eq!(db_error(&error).code().code(), code, "{query}: {error:?}");
@@ -201,4 +202,126 @@ async fn what_is_refused_is_said() {
     let error = admin.client.simple_query(&immediate(&own)).await.expect_err("it has ended");
     assert_eq!(db_error(&error).code(), &SqlState::ADMIN_SHUTDOWN);
     assert_eq!(ann.rows("select 2").await, [["2"]]);
+}
+
+/// More than the sockets on the way hold.
+const LONG: &str = "with recursive n(x) as (select 1 union all select x + 1 from n where x < 200) \
+    select hex(zeroblob(50000)) from n";
+
+fn raw(server: &Example) -> Wire {
+    let address: SocketAddr = server.address.parse().expect("an address");
+    Wire::connect(address, "ann")
+}
+
+/// The answer is on its way, and the statement is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_does_not_get_into_the_answer() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    let mut slow = raw(&server);
+    for cancelled in [LONG, ENDLESS] {
+        slow.start(cancelled);
+        let state = if cancelled == LONG { "idle" } else { "running" };
+        admin.session(state, cancelled).await;
+        slow.cancel();
+        let answer = slow.finish();
+        if cancelled == LONG {
+            assert!(answer.errors.is_empty(), "{:?}", answer.errors);
+            assert_eq!((answer.rows.len(), answer.kinds.matches('Z').count()), (200, 1));
+        } else {
+            answer.error().expect("ERROR", "57014", "user request");
+        }
+        assert_eq!(slow.ok("select 7").value(), "7");
+        assert!(slow.is_silent());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_killed() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    let mut slow = raw(&server);
+    slow.start(LONG);
+    admin.kill(&admin.session("idle", LONG).await).await;
+    admin.left_alone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_statements_are_cancelled_and_killed() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    let ann = connect(&server, "ann").await;
+    let sum = ann.client.prepare("select $1::int8 + 1, $2 || '!'").await.expect("it is prepared");
+    for x in [41_i64, 1] {
+        let row = ann.client.query_one(&sum, &[&x, &"hey"]).await.expect("it runs");
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1)), (x + 1, "hey!"));
+    }
+    let long = format!("{ENDLESS} where $1");
+    let cancel = ann.client.cancel_token();
+    let (ran, ()) = tokio::join!(ann.client.query(&long, &[&"1"]), async {
+        admin.session("running", &long).await;
+        cancel.cancel_query(NoTls).await.expect("it is heard");
+    });
+    assert_eq!(db_error(&ran.expect_err("it is cancelled")).code(), &SqlState::QUERY_CANCELED);
+    let error = ann.client.query("select * from nowhere", &[]).await.expect_err("there is none");
+    assert_eq!(db_error(&error).code(), &SqlState::UNDEFINED_TABLE);
+    let (ran, ()) = tokio::join!(ann.client.query(&long, &[&"1"]), async {
+        let id = admin.session("running", &long).await;
+        let kill = format!("alter system kill session '0, {id}' immediate");
+        let row = admin.client.query_one(&kill, &[]).await.expect("it is accepted");
+        assert!(row.get::<_, bool>(0));
+    });
+    assert_eq!(db_error(&ran.expect_err("it is killed")).code(), &SqlState::ADMIN_SHUTDOWN);
+    let _ = in_time("the connection ends", ann.connection).await;
+    admin.left_alone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_is_fetched_bit_by_bit() {
+    let server = Example::start("async_server");
+    let mut ann = connect(&server, "ann").await;
+    ann.rows("create table t(x int, y text)").await;
+    for x in 0..5_i64 {
+        let put = ann.client.execute("insert into t values ($1::int8, $2)", &[&x, &"y"]).await;
+        assert_eq!(put.expect("it is put"), 1);
+    }
+    let transaction = ann.client.transaction().await.expect("it begins");
+    let portal = transaction.bind("select x from t order by x", &[]).await.expect("a portal");
+    let mut found = Vec::new();
+    for wanted in [2, 2, 1, 0] {
+        let rows = transaction.query_portal(&portal, 2).await.expect("it goes on");
+        assert_eq!(rows.len(), wanted);
+        found.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+    }
+    assert_eq!(found, [0, 1, 2, 3, 4]);
+    transaction.commit().await.expect("it is committed");
+}
+
+/// Of what a client may say wrongly, its session alone hears.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_messages_are_refused() {
+    let server = Example::start("async_server");
+    let mut ann = raw(&server);
+    ann.parse("two", "select $1, $2", &[]);
+    ann.bind("", "two", &[(0, Some(b"1"))], &[]);
+    ann.execute("", 0);
+    ann.sync();
+    ann.finish().error().expect("ERROR", "08P01", "1 parameters");
+    ann.bind("", "two", &[(0, Some(b"1")), (0, None)], &[0, 1, 0]);
+    ann.describe(b'P', "");
+    ann.execute("", 0);
+    ann.sync();
+    ann.finish().error().expect("ERROR", "08P01", "3 formats");
+    ann.bind("", "two", &[(0, Some(b"1")), (0, None)], &[0, 7]);
+    ann.execute("", 0);
+    ann.sync();
+    ann.finish().error().expect("ERROR", "22023", "format code: 7");
+    ann.parse("", "select 1; select 2", &[]);
+    ann.sync();
+    ann.finish().error().expect("ERROR", "42601", "multiple commands");
+    ann.bind("", "two", &[(0, Some(b"1")), (0, None)], &[]);
+    ann.execute("", 0);
+    ann.sync();
+    let answer = ann.finish();
+    assert_eq!(answer.rows, [[Some("1".into()), None]], "{answer:?}");
 }

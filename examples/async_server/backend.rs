@@ -1,33 +1,35 @@
-//! SQLite, as pgwire's handlers want it. Nothing here is handed a session: the thread that polls
-//! runs one.
+//! What pgwire's handlers want: statements described, and their answers, which have been made by
+//! the time that they ask.
 
 use crate::Client;
+use crate::describe::Column;
+use crate::engine::{Engine, Plan, Prepared, Ran, make_database};
+use crate::split::split;
+use crate::told::{Failed, interrupted};
+use crate::types::Format;
 use async_trait::async_trait;
 use futures::stream;
 use pgwire::api::auth::noop::NoopStartupHandler;
 use pgwire::api::cancel::CancelHandler;
-use pgwire::api::query::SimpleQueryHandler;
-use pgwire::api::results::{DataRowEncoder, FieldFormat, FieldInfo, QueryResponse, Response, Tag};
-use pgwire::api::{ClientInfo, NoopHandler, Type};
-use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use pgwire::api::portal::{self, Portal, PortalExecutionState};
+use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
+use pgwire::api::results::{FieldFormat, FieldInfo, QueryResponse, Response, Tag};
+use pgwire::api::stmt::QueryParser;
+use pgwire::api::store::PortalStore;
+use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, NoopHandler, Type};
+use pgwire::error::PgWireResult;
 use pgwire::messages::cancel::CancelRequest;
+use pgwire::messages::data::DataRow;
 use pgwire::messages::startup::SecretKey;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::process_message;
-use rusqlite::fallible_iterator::FallibleIterator;
-use rusqlite::{Batch, Connection};
-use safepoint::{Author, Cancel, Interrupt, SessionId, SessionManager, ThreadModel, sql};
+use rusqlite::types::Value;
+use safepoint::{Author, Cancel, SessionId, SessionManager, SessionRow, ThreadModel, sql};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::task::block_in_place;
-
-/// How many of SQLite's instructions lie between two safe points.
-const SAFE_POINT_EVERY: i32 = 1000;
-/// How long a session that finds the database locked sleeps before it tries again.
-const LOCK_WAIT: Duration = Duration::from_millis(2);
 
 pub(crate) struct Server {
     pub(crate) manager: SessionManager,
@@ -40,107 +42,144 @@ pub(crate) struct Server {
 pub(crate) struct Backend {
     server: Arc<Server>,
     session: SessionId,
-    engine: Mutex<Connection>,
+    engine: Arc<Engine>,
+    answer: Mutex<Option<PgWireResult<Vec<Response>>>>,
     pid: Mutex<Option<i32>>,
+}
+
+/// A message that runs something.
+pub(crate) enum Asked {
+    Query(String),
+    Execute(Arc<Portal<Arc<Prepared>>>),
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the client of that session is told.
-pub(crate) fn report(session: SessionId, interrupt: &Interrupt) -> ErrorInfo {
-    let (severity, sqlstate) = (interrupt.severity().into(), interrupt.sqlstate().into());
-    let mut info = ErrorInfo::new(severity, sqlstate, interrupt.message().into());
-    info.detail = interrupt.detail(session);
-    info
-}
-
-fn failed(sqlstate: &str, message: String, hint: Option<&str>) -> PgWireError {
-    let mut info = ErrorInfo::new("ERROR".into(), sqlstate.into(), message);
-    info.hint = hint.map(String::from);
-    PgWireError::UserError(Box::new(info))
-}
-
-fn refused(error: sql::SqlError) -> PgWireError {
-    failed(error.sqlstate, error.message.into_owned(), error.hint)
-}
-
 impl Server {
     pub(crate) fn new(database: PathBuf) -> rusqlite::Result<Server> {
-        Connection::open(&database)?.pragma_update(None, "journal_mode", "wal")?;
+        make_database(&database)?;
         let manager = SessionManager::new(ThreadModel::Pool);
         Ok(Server { manager, database, keys: Mutex::default() })
     }
 }
 
-impl Backend {
-    pub(crate) fn new(server: Arc<Server>, session: SessionId) -> rusqlite::Result<Backend> {
-        let mut engine = Connection::open(&server.database)?;
-        engine.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
-        engine.busy_handler(Some(|_| safepoint::sleep(LOCK_WAIT).is_ok()))?;
-        Ok(Backend { server, session, engine: Mutex::new(engine), pid: Mutex::default() })
+impl Asked {
+    /// `None` where the message runs nothing.
+    pub(crate) fn of(message: &PgWireFrontendMessage, client: &Client) -> Option<Asked> {
+        match message {
+            PgWireFrontendMessage::Query(query) => Some(Asked::Query(query.query.clone())),
+            PgWireFrontendMessage::Execute(execute) => {
+                let name = execute.name.as_deref().unwrap_or(DEFAULT_NAME);
+                let portal = client.portal_store().get_portal(name)?.value()?.clone();
+                let state = portal.state();
+                // Later on it is fetched from.
+                let fresh = matches!(*state.try_lock().ok()?, PortalExecutionState::Initial);
+                fresh.then_some(Asked::Execute(portal))
+            }
+            _ => None,
+        }
     }
 
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Asked::Query(text) => text,
+            Asked::Execute(portal) => &portal.statement.statement.text,
+        }
+    }
+}
+
+impl Backend {
+    pub(crate) fn new(server: Arc<Server>, session: SessionId) -> rusqlite::Result<Backend> {
+        let engine = Arc::new(Engine::open(&server.database)?);
+        let (answer, pid) = (Mutex::default(), Mutex::default());
+        Ok(Backend { server, session, engine, answer, pid })
+    }
+
+    /// Runs what was asked, within its session.
+    pub(crate) async fn run(&self, asked: &Asked) -> PgWireResult<Vec<Response>> {
+        let mut responses = Vec::new();
+        match asked {
+            Asked::Query(text) => {
+                for statement in split(text) {
+                    let prepared = block_in_place(|| self.engine.prepare(statement, Vec::new()));
+                    self.check()?;
+                    if let Some(prepared) = prepared? {
+                        responses.push(self.execute(&prepared, &[], &[]).await?);
+                    }
+                }
+            }
+            Asked::Execute(portal) => {
+                let prepared = &portal.statement.statement;
+                let formats = formats(&portal.parameter_format, portal.parameters.len())?;
+                let values = prepared.decode(&portal.parameters, &formats)?;
+                let formats = formats_of(&portal.result_column_format, prepared)?;
+                responses.push(self.execute(prepared, &values, &formats).await?);
+            }
+        }
+        Ok(responses)
+    }
+
+    async fn execute(
+        &self,
+        prepared: &Prepared,
+        values: &[Value],
+        formats: &[Format],
+    ) -> PgWireResult<Response> {
+        let rows = match &prepared.plan {
+            Plan::Kill(command) => vec![self.kill(*command)?],
+            Plan::Sleep(time) => {
+                // The task waits, and no thread does.
+                tokio::time::sleep(*time).await;
+                vec![vec![Value::Text(String::new())]]
+            }
+            Plan::Sessions => self.server.manager.sessions().map(session).collect(),
+            Plan::Sqlite(statements) => {
+                // On this thread, which meanwhile is not tokio's.
+                let run = || self.engine.run(statements, prepared, values, formats);
+                let ran = block_in_place(run);
+                // SQLite only says that it was interrupted.
+                self.check()?;
+                return Ok(response(prepared, formats, ran?));
+            }
+        };
+        let row = |row: &Vec<Value>| prepared.row(formats, |at| Ok((&row[at]).into()));
+        let rows = rows.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+        Ok(rows_response(prepared, formats, "SELECT".into(), rows))
+    }
+
+    fn kill(&self, command: sql::Command) -> PgWireResult<Vec<Value>> {
+        let author = safepoint::current_author().expect("this is its statement");
+        sql::execute(&self.server.manager, command, author).map_err(Failed::from)?;
+        // Who kills itself sees no row.
+        self.check()?;
+        Ok(vec![Value::Integer(1)])
+    }
+
+    fn check(&self) -> PgWireResult<()> {
+        safepoint::check().map_err(|told| interrupted(self.session, &told))
+    }
+
+    /// What the handlers answer the next message with.
+    pub(crate) fn leave_answer(&self, answer: PgWireResult<Vec<Response>>) {
+        *locked(&self.answer) = Some(answer);
+    }
+
+    fn take_answer(&self) -> PgWireResult<Vec<Response>> {
+        locked(&self.answer).take().expect("a message that runs something was run first")
+    }
+
+    /// Answers a message.
     pub(crate) async fn process(
         self: &Arc<Self>,
         message: PgWireFrontendMessage,
         client: &mut Client,
     ) -> PgWireResult<()> {
-        // The extended protocol and COPY are left to examples/server.
-        let not_here = Arc::new(NoopHandler);
-        let [startup, query, cancel] = [(); 3].map(|()| self.clone());
-        process_message(message, client, startup, query, not_here.clone(), not_here, cancel).await
-    }
-
-    fn check(&self) -> PgWireResult<()> {
-        let told = |told| PgWireError::UserError(Box::new(report(self.session, &told)));
-        safepoint::check().map_err(told)
-    }
-
-    fn show_sessions(&self) -> PgWireResult<Response> {
-        let columns = ["pid", "sessionid", "usename", "state", "query"].map(String::from).to_vec();
-        let row = |row: safepoint::SessionRow| {
-            let thread = row.thread.map_or(0, |thread| thread.get());
-            let (user, text) = (row.description.user.to_string(), row.text);
-            let (id, doing) = (row.session.to_string(), row.doing.to_string());
-            [thread.to_string(), id, user, doing, text].map(Some).to_vec()
-        };
-        rows(&columns, self.server.manager.sessions().map(row).collect())
-    }
-
-    fn kill(&self, command: sql::Command) -> PgWireResult<Response> {
-        let author = safepoint::current_author().expect("this is its statement");
-        sql::execute(&self.server.manager, command, author).map_err(refused)?;
-        // Who kills itself sees no row.
-        self.check()?;
-        rows(&[sql::ANSWER_COLUMN.into()], vec![vec![Some("t".into())]])
-    }
-
-    /// Each statement of the text, on this thread, which meanwhile is not tokio's.
-    fn run(&self, text: &str) -> PgWireResult<Vec<Response>> {
-        let engine = locked(&self.engine);
-        let mut responses = Vec::new();
-        let mut batch = Batch::new(&engine, text);
-        loop {
-            let was_open = !engine.is_autocommit();
-            let ran = batch.next().and_then(|statement| statement.map(query).transpose());
-            let open = !engine.is_autocommit();
-            safepoint::set_transaction(open);
-            // SQLite only says that it was interrupted.
-            self.check()?;
-            let Some((columns, found)) =
-                ran.map_err(|error| failed("XX000", error.to_string(), None))?
-            else {
-                return Ok(responses);
-            };
-            responses.push(match (was_open, open) {
-                (false, true) => Response::TransactionStart(Tag::new("BEGIN")),
-                (true, false) => Response::TransactionEnd(Tag::new("COMMIT")),
-                _ if columns.is_empty() => Response::Execution(Tag::new("OK")),
-                _ => rows(&columns, found)?,
-            });
-        }
+        // COPY is left to examples/server.
+        let copy = Arc::new(NoopHandler);
+        let [startup, query, extended, cancel] = [(); 4].map(|()| self.clone());
+        process_message(message, client, startup, query, extended, copy, cancel).await
     }
 }
 
@@ -152,66 +191,127 @@ impl Drop for Backend {
     }
 }
 
-type Rows = Vec<Vec<Option<String>>>;
+fn session(row: SessionRow) -> Vec<Value> {
+    let thread = row.thread.map_or(0, |thread| thread.get());
+    let (user, state) = (row.description.user.to_string(), row.doing.to_string());
+    let number = |number: u64| Value::Integer(number as i64);
+    let [user, state, text] = [user, state, row.text].map(Value::Text);
+    vec![number(thread), number(row.session.get()), user, state, text]
+}
 
-fn query(mut statement: rusqlite::Statement<'_>) -> rusqlite::Result<(Vec<String>, Rows)> {
-    let columns: Vec<String> = statement.column_names().map(String::from).collect();
-    let (mut rows, mut found) = (statement.raw_query(), Vec::new());
-    while let Some(row) = rows.next()? {
-        use rusqlite::types::ValueRef::{Blob, Integer, Null, Real, Text};
-        let text = |index| {
-            Ok(match row.get_ref(index)? {
-                Null => None,
-                Integer(number) => Some(number.to_string()),
-                Real(number) => Some(number.to_string()),
-                Text(bytes) | Blob(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-            })
-        };
-        found.push((0..columns.len()).map(text).collect::<rusqlite::Result<_>>()?);
+fn formats(given: &portal::Format, count: usize) -> Result<Vec<Format>, Failed> {
+    let codes = match given {
+        portal::Format::UnifiedText => return Ok(vec![Format::Text]),
+        portal::Format::UnifiedBinary => return Ok(vec![Format::Binary]),
+        portal::Format::Individual(codes) => codes,
+    };
+    if codes.len() != count {
+        let message = format!("bind message has {} formats, where {count} are due", codes.len());
+        return Err(Failed::new("08P01", message));
     }
-    Ok((columns, found))
+    Ok(codes.iter().map(|code| Format::from_code(*code)).collect::<Result<_, _>>()?)
 }
 
-fn rows(columns: &[String], rows: Rows) -> PgWireResult<Response> {
-    let field =
-        |name: &String| FieldInfo::new(name.clone(), None, None, Type::TEXT, FieldFormat::Text);
-    let fields = Arc::new(columns.iter().map(field).collect::<Vec<_>>());
-    let mut encoder = DataRowEncoder::new(fields.clone());
-    let encoded: Vec<_> = rows
-        .into_iter()
-        .map(|row| {
-            row.iter().try_for_each(|value| encoder.encode_field(value))?;
-            Ok(encoder.take_row())
-        })
-        .collect();
-    Ok(Response::Query(QueryResponse::new(fields, stream::iter(encoded))))
+fn formats_of(given: &portal::Format, prepared: &Prepared) -> Result<Vec<Format>, Failed> {
+    formats(given, prepared.columns.len())
 }
 
-/// `select pg_sleep(SECONDS)`.
-fn sleep_of(text: &str) -> Option<Duration> {
-    let text = text.trim().trim_end_matches(';').to_ascii_lowercase();
-    let seconds = text.strip_prefix("select pg_sleep(")?.strip_suffix(')')?;
-    Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()
+fn fields(prepared: &Prepared, formats: &[Format]) -> Vec<FieldInfo> {
+    let field = |(at, Column { name, ty }): (usize, &Column)| {
+        let format = FieldFormat::from(Format::pick(formats, at).code());
+        let datatype = Type::from_oid(ty.oid()).unwrap_or(Type::TEXT);
+        FieldInfo::new(name.clone(), None, None, datatype, format).with_type_size(ty.len())
+    };
+    prepared.columns.iter().enumerate().map(field).collect()
+}
+
+fn response(prepared: &Prepared, formats: &[Format], ran: Ran) -> Response {
+    let Ran { rows, tag, transaction } = ran;
+    match transaction {
+        (false, true) => Response::TransactionStart(Tag::new(&tag)),
+        (true, false) => Response::TransactionEnd(Tag::new(&tag)),
+        _ if prepared.columns.is_empty() => Response::Execution(Tag::new(&tag)),
+        _ => {
+            // pgwire counts the rows itself.
+            let verb = tag.rsplit_once(' ').map_or(tag.as_str(), |(verb, _)| verb);
+            rows_response(prepared, formats, verb.into(), rows)
+        }
+    }
+}
+
+fn rows_response(
+    prepared: &Prepared,
+    formats: &[Format],
+    verb: String,
+    rows: Vec<DataRow>,
+) -> Response {
+    let rows = stream::iter(rows.into_iter().map(Ok));
+    let mut response = QueryResponse::new(Arc::new(fields(prepared, formats)), rows);
+    response.set_command_tag(&verb);
+    Response::Query(response)
 }
 
 #[async_trait]
 impl SimpleQueryHandler for Backend {
-    async fn do_query<C>(&self, _client: &mut C, query: &str) -> PgWireResult<Vec<Response>>
+    async fn do_query<C>(&self, _client: &mut C, _query: &str) -> PgWireResult<Vec<Response>>
     where
         C: Unpin + Send + Sync,
     {
-        if let Some(command) = sql::parse(query) {
-            return Ok(vec![self.kill(command.map_err(refused)?)?]);
-        }
-        if let Some(time) = sleep_of(query) {
-            // The task waits, and no thread does.
-            tokio::time::sleep(time).await;
-            return Ok(vec![rows(&["pg_sleep".into()], vec![vec![Some(String::new())]])?]);
-        }
-        if query.trim().trim_end_matches(';').eq_ignore_ascii_case("show sessions") {
-            return Ok(vec![self.show_sessions()?]);
-        }
-        block_in_place(|| self.run(query))
+        self.take_answer()
+    }
+}
+
+#[async_trait]
+impl ExtendedQueryHandler for Backend {
+    type Statement = Arc<Prepared>;
+    type QueryParser = Engine;
+
+    fn query_parser(&self) -> Arc<Engine> {
+        self.engine.clone()
+    }
+
+    async fn do_query<C>(
+        &self,
+        _client: &mut C,
+        _portal: &Portal<Arc<Prepared>>,
+        _max_rows: usize,
+    ) -> PgWireResult<Response>
+    where
+        C: Unpin + Send + Sync,
+    {
+        Ok(self.take_answer()?.pop().unwrap_or(Response::EmptyQuery))
+    }
+}
+
+#[async_trait]
+impl QueryParser for Engine {
+    type Statement = Arc<Prepared>;
+
+    async fn parse_sql<C>(
+        &self,
+        _client: &C,
+        sql: &str,
+        types: &[Option<Type>],
+    ) -> PgWireResult<Option<Arc<Prepared>>>
+    where
+        C: ClientInfo + Unpin + Send + Sync,
+    {
+        let oids = types.iter().map(|ty| ty.as_ref().map_or(0, Type::oid)).collect();
+        Ok(block_in_place(|| self.prepare(sql, oids))?.map(Arc::new))
+    }
+
+    fn get_parameter_types(&self, prepared: &Arc<Prepared>) -> PgWireResult<Vec<Type>> {
+        let ty = |oid: &u32| Type::from_oid(*oid).unwrap_or(Type::TEXT);
+        Ok(prepared.oids.iter().map(ty).collect())
+    }
+
+    fn get_result_schema(
+        &self,
+        prepared: &Arc<Prepared>,
+        given: Option<&portal::Format>,
+    ) -> PgWireResult<Vec<FieldInfo>> {
+        let formats = given.map(|given| formats_of(given, prepared)).transpose()?;
+        Ok(fields(prepared, &formats.unwrap_or_default()))
     }
 }
 

@@ -5,25 +5,40 @@
 //!
 //! pgwire's own loop awaits the next message and nothing else, so nobody can tell an idle client
 //! anything; this one is the same loop with [`Session::interrupted`] beside it, and each message
-//! within [`Session::run`].
+//! runs within [`Session::run`] before pgwire is asked to answer it.
 
 mod backend;
+mod engine;
+mod told;
 
-use backend::{Backend, Server, report};
+/// What is not about sessions is the same in `examples/server`.
+#[allow(dead_code, unused_imports)]
+#[path = "../server"]
+mod server {
+    pub(crate) mod compat;
+    pub(crate) mod describe;
+    pub(crate) mod split;
+    pub(crate) mod sqlite_error;
+    pub(crate) mod types;
+}
+
+use backend::{Asked, Backend, Server};
+use engine::Prepared;
 use futures::{SinkExt, StreamExt};
 use pgwire::api::{ClientInfo, METADATA_USER, PgWireConnectionState};
-use pgwire::error::PgWireError;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec, negotiate_tls, process_error};
 use safepoint::{Description, Interrupt, RunError, Session};
+use server::{compat, describe, split, sqlite_error, types};
 use std::io::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::codec::Framed;
+use told::{interrupted, report};
 
-type Client = Framed<MaybeTls, PgWireMessageServerCodec<String>>;
+type Client = Framed<MaybeTls, PgWireMessageServerCodec<Arc<Prepared>>>;
 
 /// For whoever connects and says nothing.
 const STARTUP: Duration = Duration::from_secs(60);
@@ -39,11 +54,11 @@ async fn main() -> Result<()> {
     let server = Arc::new(server);
     println!("listening on {}", listener.local_addr()?);
     loop {
-        let (socket, _) = listener.accept().await?;
+        let (socket, client) = listener.accept().await?;
         let server = server.clone();
         tokio::spawn(async move {
             if let Err(error) = serve(socket, &server).await {
-                eprintln!("{error}");
+                eprintln!("{client}: {error}");
             }
         });
     }
@@ -84,29 +99,43 @@ async fn talk(session: &mut Session, client: &mut Client, backend: &Arc<Backend>
             message = client.next() => message.transpose()?,
         };
         let Some(message) = message else { return Ok(()) };
-        let (extended, text) = match &message {
-            PgWireFrontendMessage::Terminate(_) => return Ok(()),
-            PgWireFrontendMessage::Query(query) => (false, query.query.clone()),
-            other => (other.is_extended_query(), String::new()),
+        if matches!(message, PgWireFrontendMessage::Terminate(_)) {
+            return Ok(());
+        }
+        if let Some(asked) = Asked::of(&message, client) {
+            let ran = match session.run(backend.run(&asked)).with_text(asked.text()).await {
+                Ok(ran) => ran,
+                Err(RunError::Interrupted(interrupt)) if interrupt.is_terminate() => {
+                    return farewell(session, client, &interrupt).await;
+                }
+                Err(RunError::Interrupted(interrupt)) => Err(interrupted(session.id(), &interrupt)),
+                Err(other) => return Err(Error::other(other)),
+            };
+            backend.leave_answer(ran);
+        }
+        // The statement is over, so that no cancel gets into its answer.
+        let goes_on = tokio::select! {
+            biased;
+            goes_on = answer(message, client, backend) => goes_on?,
+            interrupt = session.interrupted() => return farewell(session, client, &interrupt).await,
         };
-        let process = backend.process(message, client);
-        let error = match session.run(process).with_text(&text).await {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => error,
-            Err(RunError::Interrupted(interrupt)) if interrupt.is_terminate() => {
-                return farewell(session, client, &interrupt).await;
-            }
-            Err(RunError::Interrupted(interrupt)) => {
-                PgWireError::UserError(Box::new(report(session.id(), &interrupt)))
-            }
-            Err(other) => return Err(Error::other(other)),
-        };
-        let fatal = error.is_fatal();
-        process_error(client, error, extended).await?;
-        if fatal {
+        if !goes_on {
             return Ok(());
         }
     }
+}
+
+/// Whether the client may go on.
+async fn answer(
+    message: PgWireFrontendMessage,
+    client: &mut Client,
+    backend: &Arc<Backend>,
+) -> Result<bool> {
+    let extended = message.is_extended_query();
+    let Err(error) = backend.process(message, client).await else { return Ok(true) };
+    let goes_on = !error.is_fatal();
+    process_error(client, error, extended).await?;
+    Ok(goes_on)
 }
 
 /// The client is told, and the session ends.

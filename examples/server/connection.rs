@@ -273,7 +273,7 @@ impl Connection {
     fn runner(&mut self) -> Result<&mut Runner, Failure> {
         if self.runner.is_none() {
             let engine = self.shared.engines.take().map_or_else(|| Engine::open(&self.shared), Ok);
-            let engine = engine.map_err(|error| crate::engine::fields(&error))?;
+            let engine = engine.map_err(|error| crate::sqlite_error::of(&error))?;
             self.runner = Some(Runner { shared: self.shared.clone(), engine, failed: false });
         }
         self.runner.as_mut().ok_or(Failure::Gone)

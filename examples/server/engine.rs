@@ -5,8 +5,9 @@ use crate::describe::{Column, Known, columns_of};
 use crate::functions::{self, Left};
 use crate::limits::lock_wait;
 use crate::shared::Shared;
+use crate::sqlite_error;
+use crate::types::MAX_VALUE;
 use crate::wire::Fields;
-use rusqlite::ffi;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, Wal};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, Error, OpenFlags, Statement};
@@ -18,10 +19,6 @@ use std::time::Duration;
 /// How many of SQLite's virtual machine instructions lie between two safe points: some ten
 /// microseconds' worth.
 const SAFE_POINT_EVERY: i32 = 1000;
-
-/// How long a value may be, in bytes. A function of SQLite's works through one in one go, with no
-/// safe point in it: at this length in some tens of milliseconds.
-pub(crate) const MAX_VALUE: i32 = 16 << 20;
 
 /// What SQLite works through in one go takes as long as its input is.
 const LIMITS: [(Limit, i32); 3] = [
@@ -139,7 +136,7 @@ impl Engine {
 
     /// The error for the client, in PostgreSQL's terms.
     pub(crate) fn error(&self, error: &Error) -> Fields {
-        self.left.take_error().unwrap_or_else(|| fields(error))
+        self.left.take_error().unwrap_or_else(|| sqlite_error::of(error).into())
     }
 }
 
@@ -170,64 +167,5 @@ fn authorize(context: AuthContext<'_>) -> Authorization {
         }
         AuthAction::Detach { .. } => Authorization::Deny,
         _ => Authorization::Allow,
-    }
-}
-
-pub(crate) fn fields(error: &Error) -> Fields {
-    let (code, message) = match error {
-        Error::SqliteFailure(code, message) => (code.extended_code, message.clone()),
-        Error::SqlInputError { error, msg, .. } => (error.extended_code, Some(msg.clone())),
-        _ => (ffi::SQLITE_ERROR, None),
-    };
-    let message = message.unwrap_or_else(|| error.to_string());
-    Fields::new("ERROR", sqlstate(code, &message), message)
-}
-
-fn sqlstate(code: i32, message: &str) -> &'static str {
-    match code {
-        ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => "23505",
-        ffi::SQLITE_CONSTRAINT_NOTNULL => "23502",
-        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => "23503",
-        ffi::SQLITE_CONSTRAINT_CHECK => "23514",
-        ffi::SQLITE_BUSY_SNAPSHOT => "40001",
-        _ => match code & 0xff {
-            ffi::SQLITE_CONSTRAINT => "23000",
-            ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => "55P03",
-            ffi::SQLITE_INTERRUPT => "57014",
-            ffi::SQLITE_AUTH => "42501",
-            ffi::SQLITE_READONLY => "25006",
-            ffi::SQLITE_FULL => "53100",
-            ffi::SQLITE_NOMEM => "53200",
-            ffi::SQLITE_TOOBIG => "54000",
-            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN => "58030",
-            ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => "XX001",
-            ffi::SQLITE_MISMATCH => "42804",
-            ffi::SQLITE_ERROR => by_text(message),
-            _ => "XX000",
-        },
-    }
-}
-
-/// SQLite has one code for all that is wrong with a statement.
-fn by_text(message: &str) -> &'static str {
-    let has = |part: &str| message.contains(part);
-    if has("syntax error") || has("unrecognized token") || has("incomplete input") {
-        "42601"
-    } else if has("no such table") || has("no such view") || has("no such index") {
-        "42P01"
-    } else if has("no such column") || has("has no column named") {
-        "42703"
-    } else if has("no such function") || has("wrong number of arguments") {
-        "42883"
-    } else if has("already exists") {
-        "42P07"
-    } else if has("no such savepoint") {
-        "3B001"
-    } else if has("ambiguous column") {
-        "42702"
-    } else if has("within a transaction") {
-        "25001"
-    } else {
-        "42000"
     }
 }

@@ -24,6 +24,7 @@ mod server;
 mod settings;
 mod shared;
 mod split;
+mod sqlite_error;
 mod stream;
 mod transcript;
 mod types;

@@ -41,6 +41,10 @@ impl Steps {
     }
 }
 
+/// How long a value may be, in bytes. A function of SQLite's works through one in one go, with no
+/// safe point in it: at this length in some tens of milliseconds.
+pub(crate) const MAX_VALUE: i32 = 16 << 20;
+
 /// How many bytes of a value are worked on between two safe points.
 pub(crate) const CHUNK: usize = 16 * 1024;
 

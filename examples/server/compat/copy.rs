@@ -2,7 +2,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::types::{SqlError, Steps};
 
-const MAX_LINE: usize = crate::engine::MAX_VALUE as usize;
+const MAX_LINE: usize = crate::types::MAX_VALUE as usize;
 
 /// No table of SQLite's has as many.
 const MAX_COLUMNS: usize = 1 << 15;
