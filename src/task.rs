@@ -7,6 +7,7 @@
 //! record, and go on with it to whichever thread polls it next.
 
 use crate::attached::Attached;
+use crate::current::hidden;
 use crate::home::Home;
 use crate::interrupt::Interrupt;
 use crate::registry::OpenError;
@@ -175,8 +176,8 @@ impl<'s, F> Run<'s, F> {
             this.future.set(None);
             return over(attached, described);
         }
-        // The thread runs another session, or is about to end.
-        this.future.set(None);
+        // The thread runs another session, which has nothing to do with it, or is about to end.
+        hidden(|| this.future.set(None));
         let record = &this.session.record;
         if described {
             record.about(|about| about.statement_ends());

@@ -323,11 +323,16 @@ fn whoever_gives_up_ends_the_statement() {
     // The same where the thread runs another session.
     let worker = manager.register_worker("a worker").unwrap();
     let mut other = manager.open(of("bob")).unwrap();
-    let mut run = Box::pin(session.run(future::pending::<()>()));
+    let mut run = Box::pin(session.run(async {
+        let _asks = Asks(&attached);
+        future::pending::<()>().await;
+    }));
     assert!(poll(run.as_mut(), &waker).is_pending());
     let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
     let attachment = other.attach(&worker).unwrap();
     drop(run);
+    assert!(!attached.load(Ordering::SeqCst), "its destructors don't run in the other's");
+    assert_eq!(safepoint::current_session(), Some(attachment.id()));
     assert!(!receipt.poll().unwrap().cancelled);
     assert_eq!(manager.session(id).unwrap().doing, Doing::Idle);
     drop(attachment);
