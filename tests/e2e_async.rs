@@ -2,8 +2,10 @@
 
 mod server_common;
 
-use server_common::{DEADLINE, ENDLESS, Example, TOLD, Wire};
+use server_common::{DEADLINE, ENDLESS, Example, TOLD, Wire, is_installed, run};
+use std::io::Write;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{DbError, SqlState};
@@ -295,6 +297,34 @@ async fn a_portal_is_fetched_bit_by_bit() {
     }
     assert_eq!(found, [0, 1, 2, 3, 4]);
     transaction.commit().await.expect("it is committed");
+}
+
+#[tokio::test]
+async fn pgbench_in_each_of_its_ways() {
+    if !is_installed("pgbench_in_each_of_its_ways", "pgbench") {
+        return;
+    }
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    admin.rows("create table account(id integer primary key, balance int)").await;
+    admin.rows("insert into account values (1, 0), (2, 0), (3, 0)").await;
+    let mut script = tempfile::NamedTempFile::new().expect("a file");
+    let text = "\\set id random(1, 3)\n\
+        begin;\n\
+        update account set balance = balance + 1 where id = :id;\n\
+        select balance from account where id = :id;\n\
+        commit;\n";
+    script.write_all(text.as_bytes()).expect("room");
+    let port = server.address.rsplit_once(':').expect("a port").1;
+    for (way, total) in [("simple", "150"), ("extended", "300"), ("prepared", "450")] {
+        let mut command = Command::new("pgbench");
+        command.args(["-h", "127.0.0.1", "-p", port, "-U", "ann", "-n", "-M", way]);
+        command.args(["-c", "6", "-j", "2", "-t", "25", "-f"]).arg(script.path());
+        let ran = run(command.arg("postgres").env("LC_ALL", "C"));
+        assert_eq!(ran.code, Some(0), "{way}: {}{}", ran.out, ran.err);
+        assert!(ran.out.contains("actually processed: 150/150"), "{way}: {}{}", ran.out, ran.err);
+        assert_eq!(admin.rows("select sum(balance) from account").await, [[total]]);
+    }
 }
 
 /// Of what a client may say wrongly, its session alone hears.

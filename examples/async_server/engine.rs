@@ -109,6 +109,7 @@ impl Engine {
     pub(crate) fn open(database: &Path) -> rusqlite::Result<Engine> {
         let mut connection = Connection::open(database)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE)?;
+        connection.pragma_update(None, "synchronous", "normal")?;
         connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
         connection.busy_handler(Some(|_| safepoint::sleep(LOCK_WAIT).is_ok()))?;
         Ok(Engine(Mutex::new(Opened { connection, known: Known::default() })))
