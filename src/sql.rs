@@ -43,6 +43,18 @@ pub struct Command {
     pub when: When,
 }
 
+impl Command {
+    /// For a server with a command of its own: `ids` is what stands between the quotes of the
+    /// others, `thread_id, session_id`.
+    ///
+    /// # Errors
+    /// [`SqlError`] for anything but two whole numbers and a comma.
+    pub fn new(ids: &str, when: When) -> Result<Command, SqlError> {
+        let (thread, session) = grammar::ids(ids)?;
+        Ok(Command { thread, session, when })
+    }
+}
+
 /// An accepted command.
 #[derive(Debug)]
 pub struct Answer {
@@ -204,15 +216,19 @@ pub(crate) fn invalid_id() -> SqlError {
     }
 }
 
-/// Without a pool the number of a background thread looks like a session's.
+/// The number of a thread looks like a session's.
 fn known_thread(manager: &SessionManager, refused: Refused) -> SqlError {
-    if let Refused::NoSuchSession(id) = refused {
-        let mut threads = manager.threads().into_iter();
-        if let Some(row) = threads.find(|row| row.thread.get() == id.get()) {
-            return Refused::BackgroundThread(row.thread, row.name).into();
-        }
+    let Refused::NoSuchSession(id) = refused else { return refused.into() };
+    let mut threads = manager.threads().into_iter();
+    match threads.find(|row| row.thread.get() == id.get()) {
+        Some(row) if row.runs_sessions => SqlError {
+            sqlstate: "42809",
+            message: format!("thread {id} ({}) is a worker, not a session", row.name).into(),
+            hint: Some("With a thread pool 'n, n' names the session attached to thread n."),
+        },
+        Some(row) => Refused::BackgroundThread(row.thread, row.name).into(),
+        None => refused.into(),
     }
-    refused.into()
 }
 
 fn notice(receipt: &Receipt<Ended>, when: When) -> String {

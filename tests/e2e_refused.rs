@@ -219,6 +219,15 @@ fn background_threads_are_no_sessions() {
             let alone = format!("pg_terminate_backend({pid})");
             warns(&mut admin, &alone, "42809", "background thread");
         }
+        let workers = admin
+            .ok("select pid from pg_stat_activity where pid = sessionid and \
+                 application_name like 'worker%'")
+            .rows;
+        for row in workers {
+            let pid = row[0].as_deref().unwrap();
+            let error = admin.fails(&format!("alter system kill session '0, {pid}'"));
+            error.expect("ERROR", "42809", "is a worker, not a session");
+        }
         assert_eq!(server.user("ann").ok("select 1").value(), "1");
     });
 }

@@ -53,7 +53,7 @@ fn command(mut rest: Tokens<'_>, disconnect: bool) -> Result<Command, SqlError> 
 }
 
 /// `'thread_id, session_id'`: two decimal numbers and a comma, blanks around each allowed.
-fn ids(text: &str) -> Result<(u64, SessionId), SqlError> {
+pub(super) fn ids(text: &str) -> Result<(u64, SessionId), SqlError> {
     let mut parts = text.split(',').map(|part| number(part.trim_matches(is_blank)));
     match (parts.next(), parts.next(), parts.next()) {
         (Some(Some(thread)), Some(Some(session)), None) => {

@@ -28,6 +28,14 @@ fn each_form_and_its_when() {
 }
 
 #[test]
+fn ids_of_a_server_with_words_of_its_own() {
+    assert_eq!(Command::new(" 0,7 ", When::Immediate), Ok(kill(0, 7, When::Immediate)));
+    for ids in ["", "7", "0, 7, 7", "'0, 7'", "0, 0"] {
+        assert_eq!(Command::new(ids, When::Immediate), Err(invalid_id()), "{ids}");
+    }
+}
+
+#[test]
 fn blanks_comments_and_case() {
     let statement = "\n/* who /* nested */ */ aLTER\tsystem -- now\n kill/**/session ' 1 ,\n2 '\
                      immediate ; -- done";
