@@ -121,7 +121,7 @@ impl std::error::Error for Refused {}
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Doing {
-    /// No thread runs it, and it has nothing to run.
+    /// It has nothing to run: no thread runs it, or its thread waits, in no statement.
     Idle,
     /// The same, with a transaction open.
     IdleInTransaction,

@@ -103,7 +103,8 @@ impl Cancel {
         Cancel { statement: Some(statement), author, text: None }
     }
 
-    /// Asked for by `author`, for whatever statement runs when the request arrives.
+    /// Asked for by `author`, for whatever statement runs when the request arrives. A command
+    /// that is queued has to be named: [`SessionRow::statement`] has its number.
     #[must_use]
     pub fn running(author: Author) -> Cancel {
         Cancel { statement: None, author, text: None }

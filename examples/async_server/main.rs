@@ -1,5 +1,5 @@
 //! A PostgreSQL server on tokio and pgwire, with SQLite behind it, whose sessions are tasks:
-//! `cargo run --example async_server`, then `psql -h 127.0.0.1 -p 5435 -U ann`. Idle clients are
+//! `cargo run --example async_server`, then `psql -h 127.0.0.1 -p 5436 -U ann`. Idle clients are
 //! killed and told, as are those that wait or run: `show sessions`, `select pg_sleep(60)`,
 //! `alter system kill session '0, ID' immediate`, Ctrl-C.
 //!
@@ -49,7 +49,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 async fn main() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let server = Server::new(directory.path().join("database")).map_err(Error::other)?;
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5435".into());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5436".into());
     let listener = TcpListener::bind(address).await?;
     let server = Arc::new(server);
     println!("listening on {}", listener.local_addr()?);

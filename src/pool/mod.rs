@@ -92,6 +92,10 @@ pub const MAX_LANES: usize = 8;
 pub trait Client: AsFd + Send + 'static {
     /// Something can be read, or the peer has gone: read what there is, and run it.
     ///
+    /// Where it had to wait for a worker the pool has [queued](Session::queue) a command in its
+    /// name. A client that finds that it was none, such as half a line, calls
+    /// [`void_queued`](Attached::void_queued).
+    ///
     /// # Errors
     /// The [`Interrupt`] that ends the session; [`end`](Self::end) is called next. One that
     /// ends a statement only is the client's own business.
@@ -104,16 +108,18 @@ pub trait Client: AsFd + Send + 'static {
     /// the connection, and the peer may lose what it was told: read it first.
     fn end(&mut self, session: &Session, why: End);
 
-    /// Who goes first where several wait for a worker. It says so without blocking: a killer
-    /// may be waiting for the session.
+    /// Who goes first where several wait for a worker; by default nobody does. It says so without
+    /// blocking: a killer may be waiting for the session.
     fn priority(&self) -> Priority {
         Priority::InOrder
     }
 
-    /// Whether what has just arrived may run in the emergency lane. It may read from the
-    /// socket to find out, but not block: a killer may be waiting for the session.
+    /// Whether what has just arrived may run in the emergency lane, where no worker is free: a
+    /// kill, say. It may read from the socket to find out, but not block: a killer may be waiting
+    /// for the session. Whatever it says, [`ready`](Self::ready) is called next, by the lane or
+    /// once a worker is free, also where nothing is left in the socket. By default it may not.
     ///
-    /// Only those are asked that have [`Priority::First`].
+    /// Only those are asked that have [`Priority::First`], after [`LANE_DELAY`].
     fn emergency(&mut self) -> bool {
         false
     }
@@ -278,7 +284,7 @@ impl<C: Client> Pool<C> {
 
     /// Opens no more sessions, tells all to end as [`SessionManager::drain`] does, and stops the
     /// pool's threads. Workers that are stuck are left behind and end when they can.
-    pub fn shut_down(self, request: &Terminate, grace: Duration, limit: Duration) -> Drained {
+    pub fn shut_down(&self, request: &Terminate, grace: Duration, limit: Duration) -> Drained {
         // A limit too long for the clock is no limit.
         let deadline = now().checked_add(grace.saturating_add(limit));
         let drained = self.manager.drain(request, grace, limit);
