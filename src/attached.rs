@@ -92,10 +92,11 @@ impl<'s> Attached<'s> {
     }
 
     /// Begins the session's next statement. This is a safe point: where a termination is due,
-    /// the statement does not begin.
+    /// the statement does not begin, and a command that was cancelled while it was
+    /// [queued](crate::Session::queue), or whose time ran out there, is over at once.
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due.
+    /// The [`Interrupt`] that is due; after a cancel the session goes on.
     #[inline]
     #[track_caller]
     pub fn begin(&mut self) -> Result<Statement<'_>, Interrupt> {
@@ -252,7 +253,8 @@ impl Statement<'_> {
     /// Ends it. A cancel that has not been seen by now is void.
     ///
     /// # Errors
-    /// The [`Interrupt`] that was waiting for this end: the session ends now.
+    /// The [`Interrupt`] that was waiting for this end: the session ends now. What the statement
+    /// did is done, so its answer goes out before the client is told that.
     #[inline]
     #[track_caller]
     pub fn finish(self) -> Result<(), Interrupt> {

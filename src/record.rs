@@ -367,10 +367,16 @@ impl Record {
                 if step.before.probed() {
                     self.passed(at);
                 }
-                Ok(())
+                if step.after.due() { self.begun_in_vain(at) } else { Ok(()) }
             }
             Err(reason) => Err(self.not_begun(reason, at)),
         }
+    }
+
+    /// The command was cancelled while it was queued.
+    #[cold]
+    fn begun_in_vain(&self, at: Place) -> Result<(), Interrupt> {
+        self.check_at(at).inspect_err(|_| self.finish())
     }
 
     #[cold]

@@ -137,10 +137,14 @@ fn the_time_in_the_queue_counts() {
     let over = Instant::now() + SHORT;
     eventually("its time has run out", || Instant::now() > over);
     let mut attached = session.attach(&thread).unwrap();
-    let runs = attached.begin().unwrap();
-    assert_eq!(runs.statement(), queued);
-    assert_statement_timeout(&run_on(&runs));
-    runs.finish().unwrap();
+    // The timer may be late.
+    match attached.begin() {
+        Ok(runs) => {
+            assert_eq!(runs.statement(), queued);
+            assert_statement_timeout(&run_on(&runs));
+        }
+        Err(interrupt) => assert_statement_timeout(&interrupt),
+    }
 }
 
 #[test]

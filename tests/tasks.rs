@@ -139,6 +139,20 @@ fn a_cancel_ends_the_statement_and_the_session_goes_on() {
 }
 
 #[test]
+fn a_command_that_was_cancelled_in_the_queue_does_not_run() {
+    let (manager, mut session) = pool();
+    let id = session.id();
+    let (_, waker) = woken();
+    let named = Cancel::statement(session.queue().unwrap(), admin("root"));
+    let receipt = manager.cancel(id, named).unwrap();
+    let result = poll(pin!(session.run(async { panic!("it runs") })), &waker);
+    let Poll::Ready(result) = result else { panic!("it waits") };
+    assert_eq!(interrupt(result).kind(), InterruptKind::Cancel);
+    assert!(receipt.poll().unwrap().cancelled);
+    assert_eq!(manager.session(id).unwrap().doing, Doing::Idle);
+}
+
+#[test]
 fn a_cancel_that_comes_while_it_is_polled_is_found_at_the_end_of_the_poll() {
     let (manager, mut session) = pool();
     let id = session.id();

@@ -281,7 +281,6 @@ impl Connection {
 
     fn simple_query(&mut self, session: &mut Attached<'_>, text: &str) -> Result<(), Failure> {
         let statement = session.begin()?.with_text(text);
-        statement.check()?;
         let statements = split::split(text);
         statement.check()?;
         if statements.is_empty() {

@@ -197,6 +197,7 @@ impl Session {
             }
         };
         self.command = Command::Running { number, cancel, forgotten: false };
+        self.check().inspect_err(|_| self.over())?;
         Ok(StatementId::from(number))
     }
 

@@ -59,9 +59,6 @@ impl Connection {
             return Err(Fields::new("ERROR", "42P05", message).into());
         }
         let statement = session.begin()?.with_text(&parse.query);
-        // A command that was cancelled while it was queued goes no further.
-        statement.check()?;
-        statement.check()?;
         let runner = self.runner()?;
         let oids = parse.type_oids.clone();
         let prepared = match plan::prepare(&runner.engine, &parse.query, oids) {
