@@ -4,6 +4,9 @@
 //! "awake", look again. `record.rs` says why that loses no wake-up. While a hold-off is in
 //! force the session says nothing and is left to sleep.
 
+#[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
+mod socket;
+
 use crate::attached::Attached;
 use crate::interrupt::Interrupt;
 use crate::record::Record;

@@ -124,6 +124,127 @@ fn recv() {
     }
 }
 
+/// A socket whose peer reads nothing, and which takes no more.
+#[cfg(target_os = "linux")]
+fn full() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let theirs = listener.accept().unwrap().0;
+    ours.set_nonblocking(true).unwrap();
+    while ours.write(&[7; 65_536]).is_ok() {}
+    (ours, theirs)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn wait_readable_and_wait_writable() {
+    let (mut ours, mut theirs) = full();
+    ended_by_both(|statement| statement.wait_writable(EndedBy::AnyInterrupt, &ours));
+    ended_by_both(|statement| statement.wait_readable(EndedBy::AnyInterrupt, &ours));
+    for model in MODELS {
+        let Stage { mut session, thread, .. } = Stage::new(model);
+        let attached = session.attach(&thread).unwrap();
+        let done = AtomicBool::new(false);
+        theirs.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        std::thread::scope(|scope| {
+            // The interrupts did no harm to it, either way.
+            scope.spawn(|| {
+                theirs.write_all(&[1]).unwrap();
+                while !done.load(Ordering::SeqCst) {
+                    let _ = theirs.read(&mut [0; 65_536]);
+                }
+            });
+            attached.wait_readable(EndedBy::AnyInterrupt, &ours).unwrap().unwrap();
+            assert_eq!(ours.read(&mut [0; 2]).unwrap(), 1);
+            attached.wait_writable(EndedBy::TerminateOnly, &ours).unwrap().unwrap();
+            done.store(true, Ordering::SeqCst);
+            assert!(ours.write(&[7]).is_ok());
+        });
+        while ours.write(&[7; 65_536]).is_ok() {}
+    }
+    drop(theirs);
+    let Stage { mut session, thread, .. } = Stage::new(MODELS[0]);
+    let attached = session.attach(&thread).unwrap();
+    attached.wait_readable(EndedBy::AnyInterrupt, &ours).unwrap().unwrap();
+    assert!(!matches!(ours.read(&mut [0; 2]), Ok(1..)), "the peer has gone");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_slow_client_is_not_cut_by_a_cancel_and_holds_no_kill_up() {
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let (ours, _theirs) = full();
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                eventually("it waits", || manager.session(id).unwrap().waiting);
+                for _ in 0..3 {
+                    manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+                }
+                assert!(manager.session(id).unwrap().waiting);
+                manager.terminate(id, kill_now()).unwrap();
+            });
+            let waited = statement.wait_writable(EndedBy::TerminateOnly, &ours);
+            assert_told(&waited.unwrap_err());
+        });
+    }
+}
+
+/// Wakers of earlier waits may still come.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_byte_is_missed_and_no_kill_while_cancels_fly() {
+    const BYTES: usize = 2_000;
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut ours = listener.accept().unwrap().0;
+        ours.set_nonblocking(true).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::SeqCst) {
+                    let _ = manager.cancel(id, Cancel::running(admin("root")));
+                }
+                manager.terminate(id, kill_now()).unwrap();
+            });
+            scope.spawn(move || {
+                (0..BYTES).for_each(|_| theirs.write_all(&[1]).unwrap());
+                // Open until it is read.
+                while matches!(theirs.read(&mut [0]), Ok(1..)) {}
+            });
+            let mut attached = session.attach(&thread).unwrap();
+            let mut read = 0;
+            while read < BYTES {
+                let statement = attached.begin().unwrap();
+                if statement.wait_readable(EndedBy::AnyInterrupt, &ours).is_ok()
+                    && let Ok(length) = ours.read(&mut [0; 3])
+                {
+                    read += length;
+                }
+            }
+            over.store(true, Ordering::SeqCst);
+            let told = loop {
+                match attached.begin() {
+                    Ok(statement) => {
+                        let ended = statement.wait_readable(EndedBy::AnyInterrupt, &ours);
+                        let interrupt = ended.unwrap_err();
+                        if interrupt.is_terminate() {
+                            break interrupt;
+                        }
+                    }
+                    Err(interrupt) => break interrupt,
+                }
+            };
+            assert_told(&told);
+            drop(ours);
+        });
+    }
+}
+
 #[test]
 fn recv_loses_no_message_when_it_is_interrupted() {
     const MESSAGES: u32 = 3_000;
