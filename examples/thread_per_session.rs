@@ -5,7 +5,7 @@ use safepoint::{
     Attached, Author, Description, EndedBy, Interrupt, Session, SessionId, SessionManager,
     Terminate, Thread, ThreadModel, When,
 };
-use std::io::{BufRead, BufReader, Result, Write};
+use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -22,7 +22,8 @@ impl Wake for StopReading {
 fn main() -> Result<()> {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5434".into());
-    let listener = TcpListener::bind(address)?;
+    let listener =
+        TcpListener::bind(&address).map_err(|error| Error::other(format!("{address}: {error}")))?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {
         let (socket, manager) = (socket?, manager.clone());

@@ -1,15 +1,20 @@
 //! Many connections on two workers: `cargo run --example worker_pool`, then `nc 127.0.0.1 5435` from
 //! as many terminals as you like. A line is a command: `who`, `count`, `kill ID`, `bye`. Two who
-//! count leave no worker; `kill` still works for those that wait, and a third worker comes.
+//! count leave no worker; `kill` still works for those that wait, and a third worker comes. Ctrl-C
+//! tells all of them before the server ends.
 
 use safepoint::pool::{Client, Config, End, Next, Pool};
 use safepoint::{
-    Attached, Author, Description, Interrupt, Session, SessionId, SessionManager, Terminate,
-    ThreadModel, When,
+    Attached, Author, Description, EndedBy, Interrupt, Session, SessionId, SessionManager,
+    Terminate, ThreadModel, When,
 };
-use std::io::{ErrorKind, Read, Write};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
 
 struct Connection {
     socket: TcpStream,
@@ -42,8 +47,7 @@ impl Client for Connection {
                 Err(interrupt) if interrupt.is_terminate() => return Err(interrupt),
                 Err(interrupt) => format!("ERROR: {interrupt}"),
             };
-            // A real server would wait here for a slow client, by `Attached::wait`.
-            if writeln!(self.socket, "{answer}").is_err() {
+            if self.write(session, format!("{answer}\n").as_bytes())?.is_err() {
                 return Ok(Next::Close);
             }
         }
@@ -53,6 +57,8 @@ impl Client for Connection {
     /// Also on the killer's thread, for a session that no worker runs.
     fn end(&mut self, _session: &Session, why: End) {
         if let End::Interrupted(interrupt) = why {
+            // What nobody has read would reset the connection, and take the last words along.
+            let _ = self.socket.read(&mut [0; 65_536]);
             let _ = writeln!(self.socket, "FATAL: {interrupt}");
         }
     }
@@ -88,13 +94,38 @@ impl Connection {
             (other, _) => format!("ERROR: no such command: {other}"),
         }))
     }
+
+    /// Waits for a slow client, for whom no other has to wait. A kill ends it, a cancel does not.
+    fn write(&self, session: &Attached<'_>, mut rest: &[u8]) -> Result<io::Result<()>, Interrupt> {
+        while !rest.is_empty() {
+            match (&self.socket).write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let wait = || session.wait_writable(EndedBy::TerminateOnly, &self.socket);
+                    if let Err(error) = session.blocking(wait)? {
+                        return Ok(Err(error));
+                    }
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(()))
+    }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let pool = Pool::start(manager.clone(), &Config::new(2).max_workers(8))?;
+    let pool = Arc::new(Pool::start(manager.clone(), &Config::new(2).max_workers(8))?);
+    let (stopped, mut signals) = (pool.clone(), Signals::new([SIGINT, SIGTERM])?);
+    std::thread::spawn(move || {
+        signals.forever().next();
+        let request = Terminate::new(When::AfterStatement, Author::system()).text("shutting down");
+        let (grace, limit) = (Duration::from_secs(1), Duration::from_secs(1));
+        let drained = stopped.shut_down(&request, grace, limit);
+        std::process::exit(i32::from(drained.left > 0));
+    });
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5435".into());
-    let listener = TcpListener::bind(address)?;
+    let listener = TcpListener::bind(&address).map_err(|error| format!("{address}: {error}"))?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {
         let socket = socket?;

@@ -1,4 +1,6 @@
 #![doc = include_str!("../docs/guide.md")]
+// It links to all features.
+#![cfg_attr(not(feature = "async"), allow(rustdoc::broken_intra_doc_links))]
 
 #[doc = include_str!("../docs/operating.md")]
 pub mod operating {}

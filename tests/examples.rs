@@ -88,3 +88,58 @@ fn those_that_serve() {
         assert_eq!(killer.hear(), "");
     }
 }
+
+#[test]
+fn a_pool_that_stops_tells_its_clients() {
+    let mut server = Example::start("worker_pool");
+    let [mut idle, mut busy] = [(); 2].map(|()| client(&server));
+    for client in [&mut idle, &mut busy] {
+        client.say("kill nobody");
+        assert!(client.hear().starts_with("ERROR: expected"));
+    }
+    busy.say("count");
+    server_common::wait_until("it counts", || {
+        others(&server).iter().any(|row| row.ends_with("running: count"))
+    });
+    assert_eq!(server.stop(), Some(0));
+    for mut client in [idle, busy] {
+        let told = "FATAL: terminating connection due to administrator command";
+        assert_eq!((&*client.hear(), &*client.hear()), (told, ""));
+    }
+}
+
+/// The rows of all sessions but the one that asks.
+fn others(server: &Example) -> Vec<String> {
+    let mut asks = client(server);
+    asks.say("who\nbye");
+    let rows = asks.0.lines().map(|row| row.expect("an answer in time"));
+    rows.filter(|row| !row.ends_with("running: who")).collect()
+}
+
+/// More of them than the pool has workers; their answers are more than the sockets hold.
+#[test]
+fn slow_clients_keep_no_other_waiting() {
+    let server = Example::start("worker_pool");
+    let slow = [(); 12].map(|()| client(&server));
+    let line = [&[b'x'; 100_000][..], b"\n"].concat();
+    for slow in &slow {
+        let mut socket = slow.0.get_ref();
+        socket.set_nonblocking(true).expect("a socket");
+        let mut refusals = 0;
+        server_common::wait_until("the server takes no more of its commands", || {
+            let refused = socket.write(&line).is_err();
+            refusals = if refused { refusals + 1 } else { 0 };
+            refusals == 10
+        });
+    }
+    assert_eq!(others(&server).len(), slow.len());
+    server_common::wait_until("all have been killed", || {
+        let others = others(&server);
+        for row in &others {
+            let mut killer = client(&server);
+            killer.say(&format!("kill {}", row.split(' ').next().expect("an id")));
+            killer.hear();
+        }
+        others.is_empty()
+    });
+}

@@ -50,7 +50,8 @@ async fn main() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let server = Server::new(directory.path().join("database")).map_err(Error::other)?;
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5436".into());
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(&address).await;
+    let listener = listener.map_err(|error| Error::other(format!("{address}: {error}")))?;
     let server = Arc::new(server);
     println!("listening on {}", listener.local_addr()?);
     loop {

@@ -1,6 +1,7 @@
 //! Where the rows come from: a server that speaks PostgreSQL's protocol.
 
 use postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -144,7 +145,9 @@ fn rows(client: &mut Client, sql: &str) -> Result<Vec<SimpleQueryRow>, String> {
 }
 
 fn said(error: &postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+    let cause = || error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+    let other = || format!("{error}{}", cause());
+    error.as_db_error().map_or_else(other, |error| error.message().to_owned())
 }
 
 fn text(row: &SimpleQueryRow, at: usize) -> String {

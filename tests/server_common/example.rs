@@ -19,6 +19,19 @@ impl Drop for Example {
 }
 
 impl Example {
+    /// Asks it to end, as Ctrl-C does, and waits for that.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().expect("kill");
+        assert!(sent.success());
+        let mut code = None;
+        super::wait_until("it has ended", || {
+            code = self.child.try_wait().expect("its status");
+            code.is_some()
+        });
+        code.and_then(|code| code.code())
+    }
+
     pub(crate) fn start(example: &str) -> Example {
         let mut command = Command::new(built(example));
         let mut child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().expect("starts");
