@@ -80,7 +80,14 @@ impl Busy {
         let held = session.hold_off("a test");
         session.check().expect("a hold-off holds");
         drop(held);
-        let statement = session.begin()?.with_text("soak");
+        let statement = match session.begin() {
+            Err(interrupt) if !interrupt.is_terminate() => {
+                self.judge_in_queue(&interrupt);
+                self.books.cancelled.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            begun => begun?.with_text("soak"),
+        };
         self.books.last.lock().unwrap().insert(self.id, statement.statement().get());
         let result = self.run(&statement, command);
         if let Err(interrupt) = &result {
@@ -110,6 +117,18 @@ impl Busy {
             }
             _ if command == 255 => panic!("soak: a panic on purpose"),
             _ => safepoint::check(),
+        }
+    }
+
+    /// A command that was cancelled while it was queued has a number that none has begun with.
+    fn judge_in_queue(&self, interrupt: &Interrupt) {
+        let meant = interrupt.request().text.as_deref().unwrap_or("nobody");
+        let number = meant.strip_prefix(&format!("{}/", self.id));
+        let number = number.and_then(|number| number.parse::<u64>().ok());
+        let last = self.books.last.lock().unwrap().get(&self.id).copied();
+        if number <= last {
+            self.books
+                .wrong(format!("{} after {last:?} was hit by a request for {meant}", self.id));
         }
     }
 

@@ -158,18 +158,35 @@ impl AsFd for Server {
 
 impl Server {
     fn command(&mut self, session: &mut Attached<'_>, command: Command) -> Result<(), Interrupt> {
-        let statement = session.begin()?;
+        let statement = match session.begin() {
+            Err(interrupt) if !interrupt.is_terminate() => {
+                self.cancelled_in_queue(&interrupt);
+                return Ok(());
+            }
+            begun => begun?,
+        };
         let number = statement.statement();
         locked(&self.books.last).insert(self.id, number);
         match self.run(&statement, command) {
-            Err(interrupt) if !interrupt.is_terminate() => {
-                let meant = text(&interrupt);
-                assert_eq!(meant, format!("{}/{number}", self.id), "another statement is hit");
-                locked(&self.books.cancelled).insert((self.id, number));
-            }
+            Err(interrupt) if !interrupt.is_terminate() => self.cancelled(number, &interrupt),
             other => other?,
         }
         statement.finish()
+    }
+
+    /// Its number is one that no statement has begun with.
+    fn cancelled_in_queue(&self, interrupt: &Interrupt) {
+        let meant = text(interrupt);
+        let (_, number) = meant.split_once('/').expect("a cancel names a statement");
+        let number = StatementId::from(number.parse::<u64>().unwrap());
+        let last = locked(&self.books.last).insert(self.id, number);
+        assert!(last.is_none_or(|last| last < number), "a statement that had begun is hit again");
+        self.cancelled(number, interrupt);
+    }
+
+    fn cancelled(&self, number: StatementId, interrupt: &Interrupt) {
+        assert_eq!(text(interrupt), format!("{}/{number}", self.id), "another statement is hit");
+        locked(&self.books.cancelled).insert((self.id, number));
     }
 
     fn run(&self, statement: &Statement<'_>, command: Command) -> Result<(), Interrupt> {
