@@ -3,12 +3,15 @@
 use super::built;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 
 /// It runs until this is dropped.
 pub(crate) struct Example {
     child: Child,
     /// Where it listens.
     pub(crate) address: String,
+    /// Where it has its temporary files, which it can't remove where it is killed.
+    _folder: TempDir,
 }
 
 impl Drop for Example {
@@ -34,11 +37,13 @@ impl Example {
 
     pub(crate) fn start(example: &str) -> Example {
         let mut command = Command::new(built(example));
-        let mut child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().expect("starts");
+        let folder = TempDir::new().expect("a temporary folder");
+        command.arg("127.0.0.1:0").env("TMPDIR", folder.path()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("starts");
         let mut line = String::new();
         let output = child.stdout.as_mut().expect("its output");
         BufReader::new(output).read_line(&mut line).expect("a line");
         let address = line.trim().strip_prefix("listening on ").expect("an address").to_string();
-        Example { child, address }
+        Example { child, address, _folder: folder }
     }
 }

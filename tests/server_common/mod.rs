@@ -20,6 +20,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Longer than anything here takes on a slow machine; to wait so long is to have failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -40,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     said: Arc<Mutex<String>>,
     listener: Option<JoinHandle<()>>,
+    /// Where it has its temporary files, which it can't remove where it is killed.
+    _folder: TempDir,
 }
 
 impl Server {
@@ -59,7 +62,9 @@ impl Server {
     fn start_by(mut command: Command, model: &str, options: &[&str]) -> Server {
         let workers = options.windows(2).find(|pair| pair[0] == "--workers");
         let limit = workers.map(|pair| ["--max-workers", pair[1]]);
+        let folder = TempDir::new().expect("a temporary folder");
         let mut child = command
+            .env("TMPDIR", folder.path())
             .args(["--listen", "127.0.0.1:0", "--thread-pool", model])
             .args(limit.into_iter().flatten())
             .args(options)
@@ -85,7 +90,7 @@ impl Server {
             let _ = child.kill();
             panic!("the server's first line is {line:?}; {:?}", said.lock());
         };
-        Server { child, address, said, listener: Some(listener) }
+        Server { child, address, said, listener: Some(listener), _folder: folder }
     }
 
     pub(crate) fn port(&self) -> String {
