@@ -26,7 +26,8 @@ pub struct SessionRow {
     pub description: Description,
     /// What it was doing.
     pub doing: Doing,
-    /// Whether it was waiting, interruptibly, in a statement or for its next command.
+    /// Whether it was waiting in a statement or for its next command, where an interrupt wakes it
+    /// unless a hold-off is in force.
     pub waiting: bool,
     /// The statement that ran or was queued.
     pub statement: Option<StatementId>,

@@ -1,13 +1,13 @@
 //! Who hears of what happens: the embedder's audit, and the `tracing` and `metrics` features.
 
 use crate::about::Description;
+use crate::contain::contain;
 use crate::id::SessionId;
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::kill::{Found, Refused, Target};
 use crate::outcome::{Ended, StatementOver};
 use crate::why::Stalled;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Something that happened to a session, or did not.
 #[derive(Clone, Debug)]
@@ -118,8 +118,7 @@ impl Hooks {
         #[cfg(feature = "metrics")]
         crate::telemetry::count(event);
         if let Some(audit) = &self.0 {
-            // The panic hook has reported it.
-            let _ = catch_unwind(AssertUnwindSafe(|| audit.event(event)));
+            let _ = contain(|| audit.event(event));
         }
     }
 }

@@ -34,14 +34,15 @@ pub fn blocking<T>(run: impl FnOnce() -> T) -> T {
         fn drop(&mut self) {
             if let Some(place) = self.0.take() {
                 place.take();
-                PLACE.with(|mine| *mine.borrow_mut() = Some(place));
+                let _ = PLACE.try_with(|mine| *mine.borrow_mut() = Some(place));
             }
         }
     }
     let (session, at) = (current(), Location::caller());
     let _within = session.as_ref().map(|record| record.within(Stretch::Wait, at));
     // Taken out meanwhile, so that `blocking` within `blocking` leaves no second place.
-    let back = Back(PLACE.with(|mine| mine.borrow_mut().take()));
+    // A thread that has dropped its thread-locals has none.
+    let back = Back(PLACE.try_with(|mine| mine.borrow_mut().take()).ok().flatten());
     if let Some(place) = &back.0 {
         place.leave();
     }

@@ -31,7 +31,8 @@ pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bo
 
 #[inline]
 pub(crate) fn leave() -> Option<Arc<Record>> {
-    CURRENT.with(|current| current.borrow_mut().take())
+    // A thread that has dropped its thread-locals has given it back with them.
+    CURRENT.try_with(|current| current.borrow_mut().take()).ok().flatten()
 }
 
 #[inline]

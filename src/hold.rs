@@ -75,7 +75,6 @@ impl Drop for HoldOff<'_> {
     fn drop(&mut self) {
         if let Some(record) = self.held.record()
             && record.release(self.number)
-            && matches!(self.held, Held::Anywhere(_))
         {
             record.rouse();
         }

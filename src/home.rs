@@ -39,6 +39,6 @@ impl Home {
         let record =
             ThreadRecord::new(Arc::from(name), self.slots.clone(), runs).ok_or(OpenError::Full)?;
         let record = self.threads.insert(0, Arc::new(record))?;
-        Ok(Thread(Kind::Registered { record, threads: self.threads.clone() }))
+        Ok(Thread::new(Kind::Registered { record, threads: self.threads.clone() }))
     }
 }

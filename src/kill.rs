@@ -145,6 +145,8 @@ pub struct Found {
     pub thread: Option<ThreadId>,
     /// The statement that ran or was queued, if any.
     pub statement: Option<StatementId>,
+    /// Whether a transaction was open.
+    pub in_transaction: bool,
     /// What the session had been told before: a request that is not stronger adds nothing.
     pub already: Option<When>,
 }
@@ -155,6 +157,7 @@ impl Found {
             doing: Doing::of(before),
             thread,
             statement: before.statement(),
+            in_transaction: before.in_transaction(),
             already: before.terminate_asked(),
         }
     }

@@ -29,6 +29,7 @@ mod attached;
 mod audit;
 mod bell;
 mod blocking;
+mod contain;
 mod current;
 mod drain;
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]

@@ -241,8 +241,8 @@ impl SessionManager {
     /// Registers the thread of a pool that will run sessions.
     ///
     /// # Errors
-    /// [`OpenError`] once the manager is closed or out of numbers, or with 65,534 such
-    /// threads registered.
+    /// [`OpenError`] once the manager is out of numbers, or with 65,534 such threads registered.
+    /// A manager that is closed opens no sessions, and registers threads all the same.
     pub fn register_worker(&self, name: &str) -> Result<Thread, OpenError> {
         self.0.home.register(name, true)
     }

@@ -1,5 +1,6 @@
 //! How sessions and statements end, and the ticket on which that is written.
 
+use crate::contain::wake;
 use crate::interrupt::Request;
 use crate::sync::Mutex;
 use crate::twin::Twin;
@@ -58,7 +59,7 @@ impl<T: Clone> Ticket<T> {
             state.value = Some(value);
             std::mem::take(&mut state.waiting)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_iter().for_each(wake);
     }
 
     pub(crate) fn get(&self) -> Option<T> {

@@ -2,9 +2,9 @@
 //!
 //! Who may touch what:
 //! 1. `word`: anyone, by the steps of `word.rs`. A killer takes its step while it holds `slow`.
-//! 2. `thread`: written by the runner alone. `flags`: see there. `hold`: read by the runner, and
-//!    written under the lock of `rare.notes`, by the runner and by whoever drops the guard of a
-//!    hold-off that was not tied to it.
+//! 2. `thread`: written by the runner alone. `flags`: see there. `hold`: read by the runner, and by
+//!    killers after their step; written under the lock of `rare.notes`, by the runner and by
+//!    whoever drops the guard of a hold-off elsewhere. Relaxed: see `rouse`.
 //! 3. `slow`: killers, and the runner and holder on their cold paths. It is held for a few
 //!    instructions; nothing is woken, called or waited for under it.
 //!    What is known `about` the session is there as well: the runner's for each described
@@ -20,7 +20,8 @@
 //! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
 //! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
 //! returned. The two steps are ordered. If the killer's is first, the sleeper sees it and does
-//! not sleep. If the sleeper's is first, the killer sees `ASLEEP`, and the waker before it.
+//! not sleep. If the sleeper's is first, the killer sees `ASLEEP`, and the waker before it. A
+//! sleeper that is held off is left alone by both, and roused by whoever ends the hold-off.
 //!
 //! Why no wake goes astray: a killer decides to wake, and takes the waker, under `slow`, from
 //! the word as it is then. What it holds is the waker of a sleep in which an interrupt was due.
@@ -326,7 +327,7 @@ impl Record {
 
     /// Ends a statement whose guard was forgotten.
     #[inline]
-    fn finish_forgotten(&self) {
+    pub(crate) fn finish_forgotten(&self) {
         #[cold]
         fn finish(record: &Record) {
             record.finish();
@@ -361,7 +362,8 @@ impl Record {
     pub(crate) fn begin_at(&self, at: Place) -> Result<(), Interrupt> {
         self.finish_forgotten();
         self.command_comes();
-        match self.try_step(Snapshot::begin) {
+        let held = self.held();
+        match self.try_step(|word| word.begin(held)) {
             Ok(step) => {
                 self.watch(step.after);
                 if step.before.probed() {
@@ -454,7 +456,7 @@ impl Record {
         if step.before.probed() {
             self.passed(at);
         }
-        if step.after.due() {
+        if step.after.due() && !self.held() {
             self.wake_up();
             self.check_after_wait(deaf, at)
         } else {
@@ -471,6 +473,15 @@ impl Record {
     /// the next safe point.
     pub(crate) fn check_after_wait(&self, deaf: bool, at: Place) -> Result<(), Interrupt> {
         if deaf && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
+    }
+
+    /// Ends a statement that a task has forgotten while it waited.
+    #[cfg(feature = "async")]
+    pub(crate) fn leave_forgotten(&self) {
+        if self.look().suspended() {
+            let step = self.detach(false);
+            self.statement_left(step).complete();
+        }
     }
 
     pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {

@@ -51,7 +51,7 @@ impl Session {
     /// [registered]: crate::SessionManager::register_worker
     #[must_use]
     pub fn own_thread(&self) -> Option<Thread> {
-        (self.ties.home.model == ThreadModel::PerSession).then(|| Thread(Kind::Own(self.id())))
+        (self.ties.home.model == ThreadModel::PerSession).then(|| Thread::new(Kind::Own(self.id())))
     }
 
     /// Runs the session on the calling thread, which `thread` stands for, until the guard is

@@ -251,7 +251,7 @@ fn notice(receipt: &Receipt<Ended>, when: When) -> String {
     let outlook = match stronger {
         _ if receipt.poll().is_some() => "it has ended",
         When::AfterStatement if in_statement => "it ends when the statement does",
-        When::AfterTransaction if in_statement || found.doing == Doing::IdleInTransaction => {
+        When::AfterTransaction if in_statement || found.in_transaction => {
             "it ends when the transaction does"
         }
         _ => "it ends at its next safe point",

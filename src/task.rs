@@ -9,7 +9,7 @@
 use crate::attached::Attached;
 use crate::current::hidden;
 use crate::home::Home;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Reason};
 use crate::registry::OpenError;
 use crate::session::{AttachError, Session};
 use crate::sync::per_thread;
@@ -19,7 +19,7 @@ use crate::why::Place;
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -30,11 +30,13 @@ impl Session {
     /// client's next command. To be told is to end: tell the client, and close the session.
     ///
     /// It takes the place of a waker that [`set_detached_waker`](Self::set_detached_waker) has
-    /// left. Whoever has lost interest drops it.
+    /// left. Whoever has lost interest drops it. A session has one waker, and so one of these at a
+    /// time.
     #[must_use = "futures do nothing unless polled"]
     #[track_caller]
-    pub fn interrupted(&self) -> Interrupted<'_> {
-        Interrupted { session: self, at: Location::caller() }
+    pub fn interrupted(&mut self) -> Interrupted<'_> {
+        self.record.leave_forgotten();
+        Interrupted { session: self, at: Location::caller(), polled: false }
     }
 
     /// Runs a future as the session's next statement, on whichever threads poll it: the session
@@ -56,7 +58,11 @@ impl Session {
     ///
     /// # Errors
     /// [`RunError::Interrupted`] carries the interrupt; after a cancel the session goes on. The
-    /// others say why the session could not be attached, which ends the statement too.
+    /// others say why the session could not be attached, which ends the statement too, and drops
+    /// the future.
+    ///
+    /// # Panics
+    /// A `Run` that is polled after it was ready panics.
     ///
     /// [`current_thread`]: crate::current_thread
     #[track_caller]
@@ -69,14 +75,16 @@ impl Session {
 /// The future that [`Session::interrupted`] returns.
 #[must_use = "futures do nothing unless polled"]
 pub struct Interrupted<'s> {
-    session: &'s Session,
+    session: &'s mut Session,
     at: Place,
+    polled: bool,
 }
 
 impl Future for Interrupted<'_> {
     type Output = Interrupt;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Interrupt> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Interrupt> {
+        self.polled = true;
         let record = &self.session.record;
         let leave_waker = || record.set_detached_waker(Some(context.waker().clone()));
         if !Twin::AsksBeforeWaker.is_on() {
@@ -92,7 +100,9 @@ impl Future for Interrupted<'_> {
 
 impl Drop for Interrupted<'_> {
     fn drop(&mut self) {
-        self.session.set_detached_waker(None);
+        if self.polled {
+            self.session.set_detached_waker(None);
+        }
     }
 }
 
@@ -163,13 +173,18 @@ impl<'s, F> Run<'s, F> {
         self
     }
 
-    /// Nobody waits for it any more.
+    /// Nobody waits for it any more, or it can't go on.
     fn give_up(self: Pin<&mut Self>) {
         let mut this = self.project();
-        if *this.stage != Stage::Suspended {
-            return;
+        match std::mem::replace(this.stage, Stage::Over) {
+            Stage::Fresh => {
+                // The command that was queued for it does not begin.
+                this.session.record.void_queued();
+                return hidden(|| this.future.set(None));
+            }
+            Stage::Suspended => {}
+            Stage::Over => return,
         }
-        *this.stage = Stage::Over;
         let described = this.text.is_some();
         let thread = worker(&this.session.ties.home).ok();
         if let Some(attached) = thread.as_ref().and_then(|t| this.session.go_on(t).ok()) {
@@ -177,20 +192,24 @@ impl<'s, F> Run<'s, F> {
             return over(attached, described);
         }
         // The thread runs another session, which has nothing to do with it, or is about to end.
-        hidden(|| this.future.set(None));
+        let dropped = catch_unwind(AssertUnwindSafe(|| hidden(|| this.future.set(None))));
         let record = &this.session.record;
+        if dropped.is_err() {
+            record.fail(Reason::InternalError);
+        }
         if described {
             record.about(|about| about.statement_ends());
         }
-        let step = record.detach(false);
-        record.statement_left(step).complete();
+        record.leave_forgotten();
+        if let Err(panic) = dropped {
+            resume_unwind(panic);
+        }
     }
 }
 
-impl<F: Future> Future for Run<'_, F> {
-    type Output = Result<F::Output, RunError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+impl<F: Future> Run<'_, F> {
+    /// Polls the future on the calling thread. The error ends it.
+    fn go_on(self: Pin<&mut Self>, context: &mut Context<'_>) -> Result<Poll<F::Output>, RunError> {
         let mut this = self.project();
         let (at, described) = (*this.at, this.text.is_some());
         assert!(*this.stage != Stage::Over, "polled after its end");
@@ -215,17 +234,31 @@ impl<F: Future> Future for Run<'_, F> {
             if let Err(interrupt) = record.check_at(at) {
                 this.future.set(None);
                 over(attached, described);
-                return Poll::Ready(Err(RunError::Interrupted(interrupt)));
+                return Err(RunError::Interrupted(interrupt));
             }
             let future = this.future.as_mut().as_pin_mut().expect("it is not over");
             if let Poll::Ready(output) = future.poll(context) {
                 this.future.set(None);
                 over(attached, described);
-                return Poll::Ready(Ok(output));
+                return Ok(Poll::Ready(output));
             }
             *this.stage = Stage::Suspended;
             if !attached.suspend(context.waker(), at) {
-                return Poll::Pending;
+                return Ok(Poll::Pending);
+            }
+        }
+    }
+}
+
+impl<F: Future> Future for Run<'_, F> {
+    type Output = Result<F::Output, RunError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.as_mut().go_on(context) {
+            Ok(polled) => polled.map(Ok),
+            Err(error) => {
+                self.give_up();
+                Poll::Ready(Err(error))
             }
         }
     }

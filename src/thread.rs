@@ -5,7 +5,9 @@ use crate::registry::{Numbered, Registry};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::word::Slot;
 use slab::Slab;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -110,7 +112,12 @@ impl Numbered for ThreadRecord {
 ///
 /// A thread that only serves one session needs no registration: see
 /// [`Session::own_thread`](crate::Session::own_thread).
-pub struct Thread(pub(crate) Kind);
+///
+/// It stands for one thread of the system at a time, and so can be sent to another, and not
+/// shared with it.
+pub struct Thread(pub(crate) Kind, NotSync);
+
+type NotSync = PhantomData<Cell<()>>;
 
 pub(crate) enum Kind {
     Registered { record: Arc<ThreadRecord>, threads: Arc<Registry<ThreadRecord>> },
@@ -118,6 +125,10 @@ pub(crate) enum Kind {
 }
 
 impl Thread {
+    pub(crate) fn new(kind: Kind) -> Thread {
+        Thread(kind, PhantomData)
+    }
+
     /// Its number.
     #[must_use]
     pub fn id(&self) -> ThreadId {

@@ -179,7 +179,7 @@ mod thread {
         let record = ThreadRecord::new(Arc::from(NAME), home.slots.clone(), false)
             .ok_or_else(|| io::Error::other("no number for the timer"))?;
         let record = home.threads.insert(0, Arc::new(record)).map_err(io::Error::other)?;
-        let registered = Thread(Kind::Registered { record, threads: home.threads.clone() });
+        let registered = Thread::new(Kind::Registered { record, threads: home.threads.clone() });
         let luggage = Arc::new(crate::sync::Mutex::new(parker.take()));
         let (weak, timer, mine) =
             (Arc::downgrade(home), home.timers.timer.clone(), luggage.clone());

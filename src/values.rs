@@ -1,8 +1,8 @@
 //! What one session keeps for its `session_local!` statics.
 
+use crate::contain::contain;
 use crate::sync::Mutex;
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A value of any static. Whoever looks at it holds it, so that it may be dropped late, but
@@ -59,13 +59,7 @@ impl Taken {
     /// Drops them, the newest first. One whose destructor panics keeps none of the others.
     pub(crate) fn drop_all(mut self) {
         while let Some((_, value)) = self.0.pop() {
-            // A panic has been reported. What it carries may panic once more as it is dropped;
-            // what that carries is left alone.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value)))
-                && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic)))
-            {
-                std::mem::forget(again);
-            }
+            let _ = contain(|| drop(value));
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! All of them are one protocol: leave a waker, say "asleep", look once more, sleep, say
 //! "awake", look again. `record.rs` says why that loses no wake-up. While a hold-off is in
-//! force the session says nothing and is left to sleep.
+//! force nobody wakes it; who ends the hold-off does, should that be another thread.
 
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
 mod socket;
@@ -11,6 +11,7 @@ use crate::attached::Attached;
 use crate::interrupt::Interrupt;
 use crate::record::Record;
 use crate::sync::{Parker, Unparker, now, per_thread};
+use crate::twin::Twin;
 use crate::why::{Place, Stretch};
 use std::cell::RefCell;
 use std::future::{self, Future};
@@ -59,9 +60,11 @@ per_thread! {
 }
 
 fn with_place<T>(wait: impl FnOnce(&ParkingPlace) -> T) -> T {
-    let place = PLACE.with(|place| place.borrow_mut().take()).unwrap_or_else(ParkingPlace::new);
+    // A thread that has dropped its thread-locals keeps none.
+    let kept = PLACE.try_with(|place| place.borrow_mut().take()).ok().flatten();
+    let place = kept.unwrap_or_else(ParkingPlace::new);
     let result = wait(&place);
-    PLACE.with(|kept| *kept.borrow_mut() = Some(place));
+    let _ = PLACE.try_with(|kept| *kept.borrow_mut() = Some(place));
     result
 }
 
@@ -134,7 +137,7 @@ fn asleep<T>(
         }
     }
 
-    if record.held() {
+    if Twin::HeldSleepsUnseen.is_on() && record.held() {
         return Ok(sleep());
     }
     // A cancel does not end it, and whoever asks why is told. Between statements there is none.
@@ -213,7 +216,7 @@ impl Attached<'_> {
 
     /// Runs `sleep`, which blocks in a way of its own, such as a read from a socket. When an
     /// interrupt falls due `waker` is woken, on the killer's thread, and must make `sleep`
-    /// return soon; what it returns is then lost. Inside a hold-off `waker` is not used. The
+    /// return soon; what it returns is then lost. While a hold-off is in force it is not woken. The
     /// session keeps it until it waits again, or ends.
     ///
     /// `sleep` itself must not wait by means of this session: the outer wait would not be

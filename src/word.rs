@@ -271,8 +271,9 @@ impl Snapshot {
         if self.has(QUEUED) { self.without(QUEUED | CANCEL).settled() } else { self }
     }
 
-    pub(crate) fn begin(self) -> Result<Snapshot, NoBegin> {
-        if self.has(TERMINATE) && self.terminate_due() {
+    /// A session that is `held` off begins whatever it has been told.
+    pub(crate) fn begin(self, held: bool) -> Result<Snapshot, NoBegin> {
+        if self.has(TERMINATE) && self.terminate_due() && !held {
             Err(NoBegin::Terminate)
         } else if self.has(QUEUED) {
             Ok(self.without(QUEUED | PROBE).with(IN_STATEMENT).settled())
@@ -312,9 +313,10 @@ impl Snapshot {
     // The watchers' step.
 
     /// Asks the next safe point to say when and where it is. The error says that none is to be
-    /// expected: no thread runs the session, or it sleeps.
-    pub(crate) fn probe(self) -> Result<Snapshot, NotRunning> {
-        if self.ended() || self.slot().is_none() || self.asleep() {
+    /// expected: no thread runs the session, or it sleeps and is not `held` off, so that an
+    /// interrupt wakes it.
+    pub(crate) fn probe(self, held: bool) -> Result<Snapshot, NotRunning> {
+        if self.ended() || self.slot().is_none() || (self.asleep() && !held) {
             Err(NotRunning)
         } else {
             Ok(self.with(PROBE).settled())

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{LONG, MODELS, Stage, admin, assert_told, ended_by_both, kill, kill_now, of};
-use safepoint::{Cancel, SessionManager, ThreadModel, When};
+use safepoint::{Cancel, Doing, SessionManager, ThreadModel, When};
 use std::future::{pending, ready};
 use std::time::Duration;
 
@@ -157,4 +157,28 @@ fn a_session_that_runs_as_its_thread_ends() {
         thread.join().unwrap();
         assert!(heard.recv().unwrap());
     }
+}
+
+/// An attachment that lies in a thread-local goes after the library's own have gone.
+#[test]
+fn an_attachment_that_ends_with_its_thread() {
+    use std::cell::RefCell;
+    thread_local! {
+        static MINE: RefCell<Option<safepoint::Attached<'static>>> = const { RefCell::new(None) };
+    }
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let id = std::thread::scope(|scope| {
+        let ran = scope.spawn(|| {
+            // The first to be used is the last to go.
+            MINE.with_borrow_mut(|mine| *mine = None);
+            let session = Box::leak(Box::new(manager.open(of("ann")).unwrap()));
+            let thread = Box::leak(Box::new(session.own_thread().unwrap()));
+            let (id, attached) = (session.id(), session.attach(thread).unwrap());
+            attached.sleep(Duration::from_millis(1)).unwrap();
+            MINE.with_borrow_mut(|mine| *mine = Some(attached));
+            id
+        });
+        ran.join().unwrap()
+    });
+    assert_eq!(manager.session(id).unwrap().doing, Doing::Idle);
 }

@@ -78,7 +78,8 @@ fn both_of_a_wrong_pair_are_attached() {
         let elsewhere = thread_for(&manager, &other);
         let attached = session.attach(&thread).unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let manager = &manager;
+            scope.spawn(move || {
                 let there = other.attach(&elsewhere).unwrap();
                 let refused = manager.terminate(Target::Pair(there.thread(), id), kill_now());
                 assert_eq!(refused.unwrap_err(), Refused::NotAttached(there.thread(), id));

@@ -149,6 +149,7 @@ fn kill_dropped_while_the_session_changes_threads() {
 fn the_workers_next_session_dies_instead() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let worker = manager.register_worker("worker").unwrap();
+    let thread = worker.id();
     let over = AtomicBool::new(false);
     let current = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -156,7 +157,7 @@ fn the_workers_next_session_dies_instead() {
             while !over.load(Ordering::SeqCst) {
                 let Ok(id) = SessionId::try_from(current.load(Ordering::SeqCst)) else { continue };
                 let named = Terminate::new(When::Immediate, admin("root")).text(id.to_string());
-                let _ = manager.terminate(Target::Pair(worker.id(), id), named);
+                let _ = manager.terminate(Target::Pair(thread, id), named);
             }
         });
         let mut killed = 0;

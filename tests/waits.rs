@@ -421,31 +421,6 @@ fn an_interrupt_that_was_there_before_does_not_let_it_sleep() {
 }
 
 #[test]
-fn hold_offs_around_waits() {
-    for model in MODELS {
-        let Stage { manager, mut session, thread, id } = Stage::new(model);
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let flag = Arc::new(Flag(AtomicBool::new(false), std::thread::current()));
-        let waker = Waker::from(flag.clone());
-        let hold_off = statement.hold_off("a test");
-        let slept = statement.wait(EndedBy::AnyInterrupt, &waker, || {
-            manager.terminate(id, kill_now()).unwrap();
-            8
-        });
-        assert_eq!(slept, Ok(8));
-        assert!(!flag.0.load(Ordering::SeqCst));
-        assert_eq!(statement.sleep(Duration::from_millis(1)), Ok(()));
-        assert_eq!(statement.block_on(ready(9)), Ok(9));
-        let (sender, receiver) = crossbeam_channel::unbounded();
-        sender.send(10).unwrap();
-        assert_eq!(statement.recv(&receiver), Ok(Ok(10)));
-        drop(hold_off);
-        assert_told(&statement.sleep(LONG).unwrap_err());
-    }
-}
-
-#[test]
 fn a_wait_inside_a_waits_future() {
     ended_by_both(|statement| {
         statement.block_on(async {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{LONG, MODELS, Stage, admin, eventually, kill, kill_now, of, thread_for};
+use common::{LONG, Stage, admin, each_model, eventually, kill, kill_now, of, thread_for};
 use safepoint::{
     Author, Cancel, EndedBy, HeldOff, InterruptKind, Probe, Progress, Spot, Stalled, Terminate,
     Watchdog, When, WhyNotYet, assert_responsive,
@@ -17,10 +17,6 @@ use std::time::Duration;
 #[track_caller]
 fn assert_at(spot: &Spot, line: u32) {
     assert_eq!((spot.at.file(), spot.at.line()), (file!(), line));
-}
-
-fn each_model(test: impl Fn(Stage)) {
-    MODELS.into_iter().for_each(|model| test(Stage::new(model)));
 }
 
 #[test]
@@ -138,7 +134,8 @@ fn waiting_for_another_ones_receipt() {
         let attached = session.attach(&thread).unwrap();
         let mut receipt = manager.terminate(other.id(), kill_now()).unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let manager = &manager;
+            scope.spawn(move || {
                 eventually("it waits", || manager.session(id).unwrap().wait.is_some());
                 let own = manager.terminate(id, kill_now()).unwrap();
                 assert!(matches!(own.why_not_yet(), Some(WhyNotYet::Waiting(_))));
@@ -314,7 +311,7 @@ fn the_watchdog_reports_who_runs_on_and_nobody_else() {
         let (sleeper, sleepers) = (asleep.id(), thread_for(&manager, &asleep));
         let (report, reports) = mpsc::channel::<Stalled>();
         std::thread::scope(|scope| {
-            scope.spawn(|| asleep.attach(&sleepers).unwrap().sleep(LONG).unwrap_err());
+            scope.spawn(move || asleep.attach(&sleepers).unwrap().sleep(LONG).unwrap_err());
             eventually("it sleeps", || manager.session(sleeper).unwrap().waiting);
             let watchdog = Watchdog::start(&manager, limit, move |stalled| {
                 let _ = report.send(stalled);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{immediate, model};
+use common::{immediate, killer, model};
 use loom::future::block_on;
 use safepoint_under_loom::{Description, RunError, SessionManager, ThreadModel, Twin};
 use std::future::{pending, poll_fn};
@@ -97,6 +97,28 @@ fn release_against_suspension() {
     }));
     assert!(matches!(ran, Err(RunError::Interrupted(_))));
     other.unwrap().join().unwrap();
+}
+
+/// So may what holds a thread off that sleeps.
+fn release_against_sleep() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let killer = killer(&manager, session.id());
+    let thread = session.own_thread().unwrap();
+    let attached = session.attach(&thread).unwrap();
+    let held = safepoint_under_loom::hold_off("a test");
+    let other = loom::thread::spawn(move || drop(held));
+    // A sleeper that is not woken is a deadlock, and loom reports it.
+    attached.block_on(pending::<()>()).expect_err("the first safe point after");
+    other.join().unwrap();
+    killer.join().unwrap();
+}
+
+#[test]
+fn a_thread_sleeps_on_when_its_hold_off_is_over() {
+    let name = "a_thread_sleeps_on_when_its_hold_off_is_over";
+    let twins = [Twin::RousedUnasked, Twin::HeldSleepsUnseen, Twin::HoldAskedTooSoon];
+    model(name, true, release_against_sleep, &twins);
 }
 
 #[test]

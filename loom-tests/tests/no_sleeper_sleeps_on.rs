@@ -103,7 +103,7 @@ fn lost_cancel_of_a_task() {
 /// Between its commands a task waits for the next, or to be told.
 fn kill_against_idle_task() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(Description::default()).unwrap();
     let killer = killer(&manager, session.id());
     assert!(block_on(session.interrupted()).is_terminate());
     session.close();

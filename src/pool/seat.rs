@@ -1,13 +1,13 @@
 //! Where a session lies while no worker runs it.
 
 use super::{Client, End, Group};
+use crate::contain::contain;
 use crate::current;
 use crate::pool::Priority;
 use crate::session::Session;
 use crate::sync::{Mutex, MutexGuard};
 use crate::twin::Twin;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
@@ -53,20 +53,14 @@ pub(super) struct Seat<C: Client> {
     group: Weak<Group<C>>,
 }
 
-/// Calls the embedder's code. One that panics here does so on a thread of the pool, or on its
-/// killer's, which live on.
-fn ask<T>(client: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(client)).ok()
-}
-
 /// A client that panics over this takes its turn.
 pub(super) fn priority_of<C: Client>(client: &C) -> Priority {
-    ask(|| client.priority()).unwrap_or(Priority::InOrder)
+    contain(|| client.priority()).unwrap_or(Priority::InOrder)
 }
 
 /// Arms the socket again; `false` where it can't be watched any more.
 pub(super) fn arm<C: Client>(group: &Group<C>, client: &C, seat: &Seat<C>) -> bool {
-    let armed = ask(|| group.poller.arm(client.as_fd(), seat.token));
+    let armed = contain(|| group.poller.arm(client.as_fd(), seat.token));
     armed.is_some_and(|armed| armed.is_ok())
 }
 
@@ -83,7 +77,7 @@ impl<C: Client> Seat<C> {
             // descriptor stays its own.
             let mut state = seat.state.lock();
             let conn = Conn { client, session };
-            let watched = ask(|| group.poller.add(conn.client.as_fd(), seat.token));
+            let watched = contain(|| group.poller.add(conn.client.as_fd(), seat.token));
             *state = State::Idle(conn);
             watched.unwrap_or_else(|| Err(io::Error::other("the client panicked")))
         };
@@ -142,7 +136,7 @@ impl<C: Client> Seat<C> {
         match std::mem::replace(&mut *state, State::Taken) {
             State::Queued(mut conn) => {
                 // A client that panics here will do so again where it is told of it.
-                if ask(|| conn.client.emergency()).unwrap_or(false) {
+                if contain(|| conn.client.emergency()).unwrap_or(false) {
                     Ok(conn)
                 } else {
                     *state = State::Queued(conn);
@@ -175,16 +169,16 @@ impl<C: Client> Seat<C> {
         *self.state.lock() = State::Gone;
         let Conn { mut client, session } = conn;
         let kept = self.group.upgrade().and_then(|group| {
-            ask(|| group.poller.remove(client.as_fd()));
+            contain(|| group.poller.remove(client.as_fd()));
             group.forget(self)
         });
         current::hidden(|| {
             // A client that panics over its farewell is dropped all the same.
-            ask(|| {
+            contain(|| {
                 client.end(&session, why);
                 drop(client);
             });
-            drop(session);
+            contain(|| drop(session));
         });
         drop(kept);
     }

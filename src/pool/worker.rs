@@ -188,6 +188,8 @@ fn turn<'a, C: Client>(
     if Twin::ArmedTooSoon.is_on() && !again {
         arm(group, client, seat);
     }
+    // What is over by that is the embedder's to hear of, and not under the lock.
+    attached.record.finish_forgotten();
     let place = seat.lock();
     let (due, over) = attached.leave(again).ask();
     match due {

@@ -3,6 +3,7 @@
 use super::{COMPLETED, Record};
 use crate::about::About;
 use crate::audit::{Event, Hooks};
+use crate::contain::wake;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
@@ -36,12 +37,12 @@ impl Slow {
         Slow { terminate: None, cancel: None, sleep_waker: None, detached_waker: None, about }
     }
 
-    /// Whom to wake now, if anyone is to be.
-    fn waker_of(&self, now: Snapshot) -> Option<Waker> {
+    /// Whom to wake now, if anyone is to be: a sleeper that is `held` off sleeps on.
+    fn waker_of(&self, now: Snapshot, held: bool) -> Option<Waker> {
         if !now.wants_waking() {
             None
         } else if now.asleep() {
-            self.sleep_waker.as_deref().cloned()
+            self.sleep_waker.as_deref().filter(|_| !held).cloned()
         } else {
             self.detached_waker.clone()
         }
@@ -128,7 +129,7 @@ impl<T> Accepted<T> {
     /// embedder's code.
     pub(crate) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
-            waker.wake();
+            wake(waker);
         }
     }
 }
@@ -169,6 +170,7 @@ impl Record {
         next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
     ) -> Result<Accepted<Ended>, Void> {
         let fresh = Terminating::new(Arc::new(request), asked);
+        let asleep_for_good = Twin::HoldAskedTooSoon.is_on() && self.held();
         let mut slow = self.slow.lock();
         let step = self.try_step(next)?;
         let adds = step.before.terminate_asked() != step.after.terminate_asked();
@@ -186,7 +188,7 @@ impl Record {
             }
             none => none.insert(fresh).ticket.clone(),
         };
-        let accepted = self.accepted(&slow, step.before, ticket, adds);
+        let accepted = self.accepted(&slow, step.before, ticket, adds && !asleep_for_good);
         let accepted = if Twin::WakesUnderLock.is_on() { accepted.woken() } else { accepted };
         drop(slow);
         drop(spent);
@@ -224,24 +226,25 @@ impl Record {
         ticket: Arc<Ticket<T>>,
         adds: bool,
     ) -> Accepted<T> {
-        let waker = if adds { slow.waker_of(self.word.load()) } else { None };
+        let waker = if adds { slow.waker_of(self.word.load(), self.held()) } else { None };
         Accepted { before, thread: self.thread_in(before), ticket, waker }
     }
 
-    /// A hold-off is over by what was not the runner's doing: the task that runs the session may
-    /// have gone to sleep in it, with an interrupt due. The step that changes nothing puts this
-    /// before or after the one by which the task did: it saw that the hold-off is over, or it is
-    /// seen to sleep.
+    /// A hold-off is over, perhaps by what was not the runner's doing: who runs the session may
+    /// sleep in it, with an interrupt due that has woken nobody. The step that changes nothing
+    /// puts this before or after the step by which it went to sleep: it saw that the hold-off is
+    /// over, or it is seen to sleep. And before or after the killer's, who saw that the hold-off
+    /// is over, and woke it, or whose interrupt is seen.
     pub(crate) fn rouse(&self) {
         let now = if Twin::RousedUnasked.is_on() {
             self.word.load()
         } else {
             self.step(|word| word).after
         };
-        if now.suspended() {
-            let waker = self.slow.lock().waker_of(self.word.load());
+        if now.asleep() {
+            let waker = self.slow.lock().waker_of(self.word.load(), self.held());
             if let Some(waker) = waker {
-                waker.wake();
+                wake(waker);
             }
         }
     }

@@ -38,11 +38,12 @@ impl Record {
     /// Asks the next safe point to say when and where it is.
     pub(crate) fn probe(&self) -> Probe {
         // Most sessions are idle, and note nothing: not even this.
-        if self.look().probe().is_err() {
+        let held = self.held();
+        if self.look().probe(held).is_err() {
             return Probe::NotRunning;
         }
         self.rare().notes.change(|noted| {
-            let Ok(step) = self.try_step(Snapshot::probe) else { return Probe::NotRunning };
+            let Ok(step) = self.try_step(|word| word.probe(held)) else { return Probe::NotRunning };
             let last = noted.last_safe_point();
             match noted.asked {
                 Some(asked) if step.before.probed() => {

@@ -90,7 +90,8 @@ impl Attached<'_> {
         socket: BorrowedFd<'_>,
         wanted: PollFlags,
     ) -> Result<io::Result<()>, Interrupt> {
-        let kept = SIGNAL.with(|signal| signal.borrow_mut().take());
+        // A thread that has dropped its thread-locals keeps none.
+        let kept = SIGNAL.try_with(|signal| signal.borrow_mut().take()).ok().flatten();
         let signal = match kept.map_or_else(Signal::new, Ok) {
             Ok(signal) => signal,
             Err(error) => return Ok(Err(error)),
@@ -104,7 +105,7 @@ impl Attached<'_> {
                 Err(interrupt) => break Err(interrupt),
             }
         };
-        SIGNAL.with(|kept| *kept.borrow_mut() = Some(signal));
+        let _ = SIGNAL.try_with(|kept| *kept.borrow_mut() = Some(signal));
         ended
     }
 }

@@ -76,6 +76,10 @@ pub(crate) fn thread_for(manager: &SessionManager, session: &Session) -> Thread 
     session.own_thread().unwrap_or_else(|| manager.register_worker("worker").unwrap())
 }
 
+pub(crate) fn each_model(test: impl Fn(Stage)) {
+    MODELS.into_iter().for_each(|model| test(Stage::new(model)));
+}
+
 /// A waker that counts.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicUsize);

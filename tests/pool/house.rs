@@ -74,7 +74,7 @@ impl Echo {
                 let log = self.log.clone();
                 safepoint::blocking(|| log.release.recv()).unwrap_err();
             }
-            "stuck" | "panic" => {
+            "stuck" | "panic" | "forgets" => {
                 self.log.stuck.fetch_add(1, Ordering::SeqCst);
                 // No safe point: until the test lets go of the other end.
                 let _ = self.log.release.recv();
@@ -104,6 +104,10 @@ impl Client for Echo {
             locked(&self.log.order).push(session.id());
             let statement = session.begin()?;
             self.obey(&line);
+            if line == "forgets" {
+                std::mem::forget(statement);
+                return Ok(Next::Wait);
+            }
             statement.finish()?;
         }
         Ok(if here { Next::Wait } else { Next::Close })
@@ -187,6 +191,15 @@ impl House {
         peers.iter().for_each(|peer| peer.say("stuck\n"));
         eventually("all are stuck", || self.log.stuck.load(Ordering::SeqCst) == workers);
         peers
+    }
+
+    /// One whose command waits to be released.
+    pub(crate) fn stick_another(&self, command: &str) -> Peer {
+        let peer = self.connect();
+        let stuck = self.log.stuck.load(Ordering::SeqCst);
+        peer.say(&format!("{command}\n"));
+        eventually("it runs", || self.log.stuck.load(Ordering::SeqCst) > stuck);
+        peer
     }
 
     pub(crate) fn doing(&self, id: SessionId) -> Option<Doing> {

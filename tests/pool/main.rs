@@ -8,12 +8,15 @@ mod house;
 use common::{LONG, eventually, kill_now, locked};
 use house::{House, Peer};
 use safepoint::pool::{Config, End, FIRST_IN_A_ROW};
-use safepoint::{Doing, HowEnded, SessionId};
+use safepoint::{Cancel, Doing, HowEnded, SessionId, SessionManager};
 use std::collections::HashSet;
+use std::future::Future;
 use std::io::{BufReader, Write};
 use std::net::Shutdown;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Wake};
 use std::time::Duration;
 
 #[test]
@@ -179,10 +182,7 @@ fn a_panic_ends_its_session_and_nothing_else() {
     let house = House::new(1);
     let mut bystander = house.connect();
     for _ in 0..3 {
-        let peer = house.connect();
-        let stuck = house.log.stuck.load(Ordering::SeqCst);
-        peer.say("panic\n");
-        eventually("it runs", || house.log.stuck.load(Ordering::SeqCst) > stuck);
+        let peer = house.stick_another("panic");
         let mut receipt = house
             .manager
             .terminate(peer.id, common::kill(safepoint::When::AfterStatement))
@@ -194,6 +194,49 @@ fn a_panic_ends_its_session_and_nothing_else() {
         assert!(house.manager.session(peer.id).is_none());
         bystander.ask("still here");
     }
+}
+
+/// A worker completes the receipts of those whom it ends.
+#[test]
+fn a_worker_outlives_who_waits_for_a_receipt() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+    let house = House::new(1);
+    let mut bystander = house.connect();
+    for _ in 0..3 {
+        let peer = house.stick_another("stuck");
+        let after_it = common::kill(safepoint::When::AfterStatement);
+        let mut receipt = house.manager.terminate(peer.id, after_it).unwrap();
+        let waker = Arc::new(Panics).into();
+        assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
+        house.release.send(()).unwrap();
+        bystander.ask("still here");
+        assert!(receipt.poll().is_some());
+    }
+}
+
+/// Whoever is woken by a worker runs on it with no lock held, and may even stop the pool.
+#[test]
+fn a_receipt_may_stop_the_pool_that_completes_it() {
+    struct Stops(Arc<House>);
+    impl Wake for Stops {
+        fn wake(self: Arc<Self>) {
+            self.0.pool.shut_down(&kill_now(), Duration::ZERO, Duration::ZERO);
+        }
+    }
+    let house = Arc::new(House::new(1));
+    let mut peer = house.stick_another("forgets");
+    let whatever = Cancel::running(common::admin("root"));
+    let mut receipt = house.manager.cancel(peer.id, whatever).unwrap();
+    let waker = Arc::new(Stops(house.clone())).into();
+    assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
+    house.release.send(()).unwrap();
+    assert_eq!(peer.hear(), "forgets");
+    peer.hears_fatal_and_nothing_after();
 }
 
 #[test]

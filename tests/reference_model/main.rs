@@ -7,7 +7,7 @@ mod model;
 mod ops;
 mod runner;
 
-use common::{Count, admin, of, thread_for, user};
+use common::{Count, admin, of, user};
 use model::{Said, Wait, World};
 use ops::{Act, At, By, Named, Op, acts, op};
 use proptest::collection::vec;
@@ -30,7 +30,7 @@ const SESSIONS: usize = 5;
 struct Runner {
     orders: Sender<Order>,
     replies: Receiver<Reply>,
-    worker: Option<Arc<Thread>>,
+    worker: Option<ThreadId>,
     runs: Option<usize>,
 }
 
@@ -85,13 +85,14 @@ impl Test {
         let background = manager.register_background("timer").unwrap();
         let runner = |_| {
             let ((orders, from), (to, replies)) = (channel(), channel());
-            scope.spawn(move || Port { orders: from, replies: to }.run());
             let pool = model == ThreadModel::Pool;
-            let worker = pool.then(|| Arc::new(manager.register_worker("worker").unwrap()));
-            Runner { orders, replies, worker, runs: None }
+            let worker = pool.then(|| manager.register_worker("worker").unwrap());
+            let id = worker.as_ref().map(Thread::id);
+            scope.spawn(move || Port { worker, orders: from, replies: to }.run());
+            Runner { orders, replies, worker: id, runs: None }
         };
         let runners: Vec<Runner> = (0..RUNNERS).map(runner).collect();
-        let workers = runners.iter().filter_map(|runner| Some(runner.worker.as_ref()?.id()));
+        let workers = runners.iter().filter_map(|runner| runner.worker);
         let world = World {
             sessions: Vec::new(),
             workers: workers.collect(),
@@ -280,16 +281,12 @@ impl Test {
             return;
         };
         let session = self.seats[index].detached.take().unwrap();
-        let thread = self.thread(at, &session);
-        self.model(index).attach(thread.id());
+        let own = session.own_thread().as_ref().map(Thread::id);
+        let thread = own.or(self.runners[at].worker).expect("one of the two");
+        self.model(index).attach(thread);
         self.seats[index].runner = Some(at);
         self.runners[at].runs = Some(index);
-        self.done(index, Order::Attach(session, thread));
-    }
-
-    fn thread(&self, at: usize, session: &Session) -> Arc<Thread> {
-        let worker = self.runners[at].worker.clone();
-        worker.unwrap_or_else(|| Arc::new(thread_for(&self.manager, session)))
+        self.done(index, Order::Attach(session));
     }
 
     /// Tries to attach it to a thread that runs another.
@@ -299,9 +296,7 @@ impl Test {
         });
         let Some(at) = busy else { return };
         let session = self.seats[index].detached.take().unwrap();
-        let thread = self.thread(at, &session);
-        let Reply::Busy(session, refused) = self.runners[at].ask(Order::Attach(session, thread))
-        else {
+        let Reply::Busy(session, refused) = self.runners[at].ask(Order::Attach(session)) else {
             panic!("attached to a busy thread");
         };
         assert_eq!(refused, AttachError::ThreadIsBusy);
@@ -454,7 +449,7 @@ impl Test {
             assert_eq!(row.thread, session.own.or(session.place));
             assert_eq!(row.statement, session.statement());
             assert_eq!(row.told, session.told.as_ref().map(|(when, _)| *when));
-            assert_eq!(row.waiting, session.waiting());
+            assert_eq!(row.waiting, session.asleep());
             assert_eq!(row.transaction_start.is_some(), session.transaction);
             assert_eq!(row.description.user, session.user);
         }

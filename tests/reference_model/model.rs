@@ -82,12 +82,8 @@ impl Session {
         matches!(self.command, Command::Running { .. })
     }
 
-    fn asleep(&self) -> bool {
-        matches!(self.wait, Some(Wait::Any | Wait::TerminateOnly))
-    }
-
-    pub(crate) fn waiting(&self) -> bool {
-        self.asleep()
+    pub(crate) fn asleep(&self) -> bool {
+        self.wait.is_some()
     }
 
     fn cancel_of(&self) -> Option<usize> {
@@ -122,6 +118,7 @@ impl Session {
             doing: self.doing(),
             thread: self.place,
             statement: self.statement(),
+            in_transaction: self.transaction,
             already: self.told.as_ref().map(|(when, _)| *when),
         }
     }
@@ -188,7 +185,9 @@ impl Session {
         if self.running() {
             self.over();
         }
-        self.due()?;
+        if self.held == 0 {
+            self.due()?;
+        }
         let (number, cancel) = match self.command {
             Command::Queued { number, cancel } => (number, cancel),
             _ => {
@@ -288,7 +287,7 @@ impl Session {
         }
         if self.place.is_none() {
             self.woken += 1;
-        } else if self.asleep() {
+        } else if self.wait.is_some_and(|wait| wait != Wait::HeldOff) {
             self.roused += 1;
         }
     }

@@ -4,13 +4,12 @@ use safepoint::{
     AttachError, Attached, EndedBy, Interrupt, Session, Statement, StatementId, Thread,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::task::Waker;
 
 #[derive(Debug)]
 pub(crate) enum Order {
-    Attach(Session, Arc<Thread>),
+    Attach(Session),
     Check,
     Transaction(bool),
     Hold,
@@ -38,6 +37,8 @@ pub(crate) enum Reply {
 }
 
 pub(crate) struct Port {
+    /// In a pool: what it is registered as.
+    pub(crate) worker: Option<Thread>,
     pub(crate) orders: Receiver<Order>,
     pub(crate) replies: Sender<Reply>,
 }
@@ -55,15 +56,17 @@ impl Port {
 
     pub(crate) fn run(&self) {
         while let Ok(order) = self.orders.recv() {
-            let Order::Attach(mut session, thread) = order else {
+            let Order::Attach(mut session) = order else {
                 panic!("{order:?} while detached");
             };
-            let said = catch_unwind(AssertUnwindSafe(|| self.attached(&mut session, &thread)));
+            let said = catch_unwind(AssertUnwindSafe(|| self.attached(&mut session)));
             self.reply(Reply::Back(session, said.unwrap_or(Ok(()))));
         }
     }
 
-    fn attached(&self, session: &mut Session, thread: &Thread) -> Result<(), Interrupt> {
+    fn attached(&self, session: &mut Session) -> Result<(), Interrupt> {
+        let own = session.own_thread();
+        let thread = own.as_ref().or(self.worker.as_ref()).expect("one of the two");
         let mut attached = session.attach(thread).expect("the thread is free");
         self.reply(Reply::Done);
         loop {
@@ -125,8 +128,10 @@ impl Port {
                 });
                 self.reply(Reply::Said(said));
             }
-            Order::Attach(mut other, thread) => {
-                let busy = other.attach(&thread).expect_err("the thread runs a session");
+            Order::Attach(mut other) => {
+                let own = other.own_thread();
+                let thread = own.as_ref().or(self.worker.as_ref()).expect("one of the two");
+                let busy = other.attach(thread).expect_err("the thread runs a session");
                 self.reply(Reply::Busy(other, busy));
             }
             Order::Panic => resume_unwind(Box::new(())),

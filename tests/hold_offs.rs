@@ -1,0 +1,169 @@
+//! Hold-offs: around statements, and around waits, wherever they end.
+
+mod common;
+
+use common::{
+    Count, LONG, MODELS, Stage, admin, assert_told, each_model, eventually, kill, kill_now,
+};
+use safepoint::{Attached, Cancel, EndedBy, HoldOff, Interrupt, Probe, When, WhyNotYet};
+use std::future::{pending, ready};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+#[test]
+fn hold_offs_around_waits() {
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let (woken, waker) = Count::waker();
+        let hold_off = statement.hold_off("a test");
+        let slept = statement.wait(EndedBy::AnyInterrupt, &waker, || {
+            manager.terminate(id, kill_now()).unwrap();
+            8
+        });
+        assert_eq!(slept, Ok(8));
+        assert_eq!(woken.get(), 0);
+        assert_eq!(statement.sleep(Duration::from_millis(1)), Ok(()));
+        assert_eq!(statement.block_on(ready(9)), Ok(9));
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        sender.send(10).unwrap();
+        assert_eq!(statement.recv(&receiver), Ok(Ok(10)));
+        drop(hold_off);
+        assert_told(&statement.sleep(LONG).unwrap_err());
+    }
+}
+
+/// A sleep that has gone on to its end has not been interrupted.
+fn in_time<T>(sleep: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let slept = sleep();
+    assert!(began.elapsed() < LONG, "nobody woke it");
+    slept
+}
+
+/// A wait ends at once when the hold-off that a kill came in ends on another thread; and when the
+/// kill comes after that.
+fn roused(wait: impl Fn(&Attached<'_>) -> Result<(), Interrupt>) {
+    for kill_first in [true, false] {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let attached = session.attach(&thread).unwrap();
+            let held: HoldOff<'static> = safepoint::hold_off("handed on");
+            std::thread::scope(|scope| {
+                let manager = &manager;
+                scope.spawn(move || {
+                    eventually("it waits", || manager.session(id).unwrap().waiting);
+                    let told = || manager.terminate(id, kill_now()).unwrap();
+                    let receipt = kill_first.then(told);
+                    if let Some(receipt) = &receipt {
+                        assert!(matches!(receipt.why_not_yet(), Some(WhyNotYet::HeldOff(_))));
+                    }
+                    drop(held);
+                    receipt.unwrap_or_else(told);
+                });
+                assert_told(&in_time(|| wait(&attached).unwrap_err()));
+            });
+        });
+    }
+}
+
+#[test]
+fn a_sleeper_is_roused_by_the_end_of_its_hold_off() {
+    roused(|attached| attached.sleep(LONG));
+    roused(|attached| attached.block_on(pending()));
+    roused(|attached| attached.block_on_for(LONG, pending()).map(|_: Option<()>| ()));
+    roused(|attached| {
+        loop {
+            attached.park(None)?;
+        }
+    });
+    let (_sender, receiver) = crossbeam_channel::bounded::<()>(0);
+    roused(|attached| attached.recv(&receiver).map(|_| ()));
+    let place = crossbeam_utils::sync::Parker::new();
+    let unparker = place.unparker().clone();
+    struct Unpark(crossbeam_utils::sync::Unparker);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(unparker)).into();
+    roused(|attached| attached.wait(EndedBy::TerminateOnly, &waker, || place.park()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn so_is_one_that_waits_for_its_client() {
+    let (socket, _client) = std::os::unix::net::UnixStream::pair().unwrap();
+    roused(|attached| attached.wait_readable(EndedBy::AnyInterrupt, &socket).map(|_| ()));
+}
+
+/// A hold-off that is tied to its attachment can be ended elsewhere too.
+#[test]
+fn a_scoped_thread_may_end_a_hold_off() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let held = statement.hold_off("handed on");
+        std::thread::scope(|scope| {
+            let manager = &manager;
+            scope.spawn(move || {
+                eventually("it waits", || manager.session(id).unwrap().waiting);
+                manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+                drop(held);
+            });
+            let interrupt = in_time(|| statement.sleep(LONG).unwrap_err());
+            assert!(!interrupt.is_terminate());
+        });
+        statement.finish().unwrap();
+    });
+}
+
+#[test]
+fn what_begins_in_a_hold_off_begins() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let held = safepoint::hold_off("two statements that belong together");
+        attached.begin().unwrap().finish().unwrap();
+        manager.terminate(id, kill(When::AfterStatement)).unwrap();
+        attached.begin().unwrap().finish().unwrap();
+        manager.terminate(id, kill_now()).unwrap();
+        let second = attached.begin().unwrap();
+        second.check().unwrap();
+        drop(held);
+        assert_told(&second.check().unwrap_err());
+        assert_told(&second.finish().unwrap_err());
+        assert_told(&attached.begin().unwrap_err());
+    });
+}
+
+/// Nor does a command that was cancelled in the queue notice that in a hold-off.
+#[test]
+fn a_cancelled_command_that_begins_in_a_hold_off_is_told_after() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let number = session.queue().unwrap();
+        let receipt = manager.cancel(id, Cancel::statement(number, admin("root"))).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let held = safepoint::hold_off("a test");
+        let statement = attached.begin().unwrap();
+        statement.check().unwrap();
+        drop(held);
+        assert!(!statement.check().unwrap_err().is_terminate());
+        statement.finish().unwrap();
+        assert!(receipt.poll().unwrap().cancelled);
+    });
+}
+
+/// No interrupt ends its sleep, and so it is one of those who pass no safe point.
+#[test]
+fn a_sleeper_that_is_held_off_can_be_probed() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let attached = session.attach(&thread).unwrap();
+        let probe = || attached.wait(EndedBy::AnyInterrupt, Waker::noop(), || manager.probe(id));
+        assert_eq!(probe().unwrap(), Some(Probe::NotRunning));
+        let held = attached.hold_off("a test");
+        assert!(matches!(probe().unwrap(), Some(Probe::Asked { .. })));
+        drop(held);
+        assert_eq!(probe().unwrap(), Some(Probe::NotRunning));
+    });
+}

@@ -1,0 +1,112 @@
+//! Wakers that panic keep nobody else waiting, and hit nobody who did nothing wrong.
+
+mod common;
+
+use common::{Count, LONG, Stage, admin, each_model, eventually, kill_now, of};
+use safepoint::{Cancel, EndedBy, Limits, Reason, Receipt};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("on purpose");
+    }
+}
+
+fn panics() -> Waker {
+    Waker::from(Arc::new(Panics))
+}
+
+fn waits<T: Clone>(receipt: &mut Receipt<T>, waker: &Waker) {
+    let polled: Poll<T> = Pin::new(receipt).poll(&mut Context::from_waker(waker));
+    assert!(polled.is_pending());
+}
+
+#[test]
+fn all_who_wait_for_a_receipt_are_woken() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let (woken, counts) = Count::waker();
+        let mut receipts: Vec<_> =
+            (0..3).map(|_| manager.terminate(id, kill_now()).unwrap()).collect();
+        for (receipt, waker) in receipts.iter_mut().zip([panics(), counts.clone(), panics()]) {
+            waits(receipt, &waker);
+        }
+        session.attach(&thread).unwrap().check().unwrap_err();
+        session.close();
+        assert_eq!(woken.get(), 1);
+    });
+}
+
+#[test]
+fn those_of_a_statement_too() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let (woken, counts) = Count::waker();
+        for waker in [panics(), counts] {
+            let mut receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+            waits(&mut receipt, &waker);
+        }
+        statement.finish().unwrap();
+        assert_eq!(woken.get(), 1);
+    });
+}
+
+#[test]
+fn a_killer_is_not_hit_by_its_target_s_waker() {
+    each_model(|Stage { manager, session, id, .. }| {
+        session.set_detached_waker(Some(panics()));
+        manager.terminate(id, kill_now()).unwrap();
+        assert!(session.due().is_err());
+    });
+}
+
+#[test]
+fn a_shutdown_tells_everyone() {
+    each_model(|Stage { manager, session, .. }| {
+        let others: Vec<_> = (0..20).map(|_| manager.open(of("bob")).unwrap()).collect();
+        session.set_detached_waker(Some(panics()));
+        others.iter().step_by(3).for_each(|other| other.set_detached_waker(Some(panics())));
+        assert_eq!(manager.shut_down(&kill_now()).len(), 21);
+        assert!(others.iter().all(|other| other.due().is_err()));
+    });
+}
+
+/// The end of a hold-off wakes too.
+#[test]
+fn whoever_ends_a_hold_off_is_not_hit() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let attached = session.attach(&thread).unwrap();
+        let held = safepoint::hold_off("handed on");
+        let waited = attached.wait(EndedBy::AnyInterrupt, &panics(), || {
+            manager.terminate(id, kill_now()).unwrap();
+            drop(held);
+        });
+        waited.unwrap_err();
+    });
+}
+
+#[test]
+fn the_next_statement_has_its_limit_all_the_same() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let limit = Some(Duration::from_millis(20));
+        session.set_limits(Limits { statement: limit, ..Limits::default() }).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let sleeps = || {
+            let told = || manager.session(id).unwrap().interrupt.is_some();
+            eventually("the limit has run out", told);
+        };
+        statement.wait(EndedBy::AnyInterrupt, &panics(), sleeps).unwrap_err();
+        statement.finish().unwrap();
+        let next = attached.begin().unwrap();
+        let interrupt = next.sleep(LONG).unwrap_err();
+        assert_eq!(interrupt.request().reason, Reason::StatementTimeout);
+        assert_eq!(manager.session(id).unwrap().statement, Some(next.statement()));
+    });
+}

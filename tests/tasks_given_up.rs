@@ -1,0 +1,129 @@
+//! Tasks whose statement does not come to its end: it is given up, refused or forgotten.
+
+#![cfg(feature = "async")]
+
+mod common;
+
+use common::{Count, admin, kill_now, of};
+use safepoint::{
+    AttachError, Cancel, HowEnded, Reason, RunError, Session, SessionId, SessionManager,
+    StatementOver, ThreadModel,
+};
+use std::future::{self, Future};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+fn pool() -> (SessionManager, Session, SessionId) {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let session = manager.open(of("ann")).unwrap();
+    let id = session.id();
+    (manager, session, id)
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// While another session runs on the calling thread.
+fn with_another<T>(manager: &SessionManager, run: impl FnOnce() -> T) -> T {
+    let mut other = manager.open(of("bob")).unwrap();
+    let thread = manager.register_worker("the calling thread").unwrap();
+    let _attached = other.attach(&thread).unwrap();
+    run()
+}
+
+const BUSY: RunError = RunError::NotAttached(AttachError::ThreadIsBusy);
+const NOT_BEGUN: StatementOver = StatementOver { cancelled: false };
+
+#[test]
+fn a_command_whose_run_is_never_polled_takes_its_cancel_along() {
+    let (manager, mut session, id) = pool();
+    let first = session.queue().unwrap();
+    let receipt = manager.cancel(id, Cancel::statement(first, admin("root"))).unwrap();
+    drop(session.run(async {}));
+    assert_eq!(receipt.poll(), Some(NOT_BEGUN));
+    assert_ne!(session.queue(), Some(first));
+    assert_eq!(poll(pin!(session.run(async { 2 }))), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn so_does_one_whose_thread_runs_another_session() {
+    let (manager, mut session, id) = pool();
+    let first = session.queue().unwrap();
+    let receipt = manager.cancel(id, Cancel::statement(first, admin("root"))).unwrap();
+    {
+        let mut run = pin!(session.run(async {}));
+        assert_eq!(with_another(&manager, || poll(run.as_mut())), Poll::Ready(Err(BUSY)));
+        assert_eq!(receipt.poll(), Some(NOT_BEGUN));
+    }
+    assert_eq!(poll(pin!(session.run(async { 2 }))), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn a_statement_that_can_t_go_on_is_over_at_once() {
+    struct Dropped<'a>(&'a AtomicBool);
+    impl Drop for Dropped<'_> {
+        fn drop(&mut self) {
+            assert_eq!(safepoint::current_session(), None, "another session's");
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let (manager, mut session, id) = pool();
+    let dropped = AtomicBool::new(false);
+    let mut run = Box::pin(session.run(async {
+        let _dropped = Dropped(&dropped);
+        future::pending::<()>().await;
+    }));
+    assert!(poll(run.as_mut()).is_pending());
+    let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+    assert_eq!(with_another(&manager, || poll(run.as_mut())), Poll::Ready(Err(BUSY)));
+    assert!(dropped.load(Ordering::SeqCst));
+    assert_eq!(manager.session(id).unwrap().statement, None);
+    assert_eq!(receipt.poll(), Some(NOT_BEGUN));
+    assert!(catch_unwind(AssertUnwindSafe(|| poll(run.as_mut()))).is_err(), "it is over");
+}
+
+#[test]
+fn a_destructor_that_panics_ends_its_session() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+    for busy in [false, true] {
+        let (manager, mut session, id) = pool();
+        let mut run = Box::pin(session.run(async {
+            let _panics = Panics;
+            future::pending::<()>().await;
+        }));
+        assert!(poll(run.as_mut()).is_pending());
+        let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+        let give_up = || catch_unwind(AssertUnwindSafe(|| drop(run)));
+        let panicked = if busy { with_another(&manager, give_up) } else { give_up() };
+        assert!(panicked.is_err());
+        assert_eq!(receipt.poll(), Some(NOT_BEGUN));
+        assert_eq!(manager.session(id).unwrap().statement, None);
+        let Poll::Ready(told) = poll(pin!(session.interrupted())) else { panic!("it is due") };
+        assert_eq!(told.request().reason, Reason::InternalError);
+        assert_eq!(session.close().how, HowEnded::Panicked);
+    }
+}
+
+#[test]
+fn a_run_that_was_forgotten_does_not_keep_its_task_asleep() {
+    let (manager, mut session, id) = pool();
+    let mut run = Box::pin(session.run(future::pending::<()>()));
+    assert!(poll(run.as_mut()).is_pending());
+    let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+    std::mem::forget(run);
+    let (woken, waker) = Count::waker();
+    let mut interrupted = pin!(session.interrupted());
+    assert_eq!(receipt.poll(), Some(NOT_BEGUN), "its statement is over");
+    assert!(interrupted.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    manager.terminate(id, kill_now()).unwrap();
+    assert_eq!(woken.get(), 1);
+    assert!(poll(interrupted).is_ready());
+}
