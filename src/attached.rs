@@ -6,7 +6,6 @@ use crate::home::Ties;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
 use crate::record::{Over, Record};
-use crate::registry::OpenError;
 use crate::sync::panicking;
 use crate::thread::ThreadRecord;
 use crate::twin::Twin;
@@ -63,22 +62,6 @@ impl<'s> Attached<'s> {
     /// Looks at or changes what is known of the session.
     pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
         self.record.describe(change)
-    }
-
-    /// Asks for admission, where the manager keeps places for administrators. A newcomer's
-    /// user is not known when it opens; describe the session and call this once it is. An
-    /// ordinary user is admitted while as many places as are reserved, apart from the user's
-    /// own, are not held by admitted sessions; an administrator always is. Newcomers that
-    /// are not admitted keep nobody out but other newcomers, so give them a limited time.
-    ///
-    /// Only the first admission counts, whatever the description becomes later. Without a
-    /// limit everyone is admitted.
-    ///
-    /// # Errors
-    /// [`OpenError::Full`] where only reserved places are left. The session still has the place
-    /// that it opened with: tell the client, and close it.
-    pub fn admit(&self) -> Result<(), OpenError> {
-        self.ties.home.places.as_ref().map_or(Ok(()), |places| self.record.admit(places))
     }
 
     /// A safe point: one load, one mask and one branch while nothing is due.

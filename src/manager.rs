@@ -159,7 +159,7 @@ impl SessionManagerBuilder {
     }
 
     /// How many of the [`max_sessions`](Self::max_sessions) are kept for administrators: see
-    /// [`Attached::admit`](crate::Attached::admit). Where all of them are, nobody else gets in.
+    /// [`Session::admit`](crate::Session::admit). Where all of them are, nobody else gets in.
     #[must_use]
     pub fn reserved_for_admins(mut self, reserved: usize) -> Self {
         self.reserved = reserved;

@@ -16,8 +16,12 @@ fn newcomer(manager: &SessionManager) -> Result<Session, OpenError> {
     manager.open(Description::default())
 }
 
-/// The user is known now.
+/// The user is known now. A task says so off its thread.
 fn log_in(session: &mut Session, thread: &Thread, admin: bool) -> Result<(), OpenError> {
+    if session.id().get().is_multiple_of(2) {
+        session.describe(|about| about.admin = admin);
+        return session.admit();
+    }
     let attached = session.attach(thread).unwrap();
     attached.describe(|about| about.admin = admin);
     attached.admit()

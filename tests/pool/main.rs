@@ -8,7 +8,7 @@ mod house;
 use common::{LONG, eventually, kill_now, locked};
 use house::{House, Peer};
 use safepoint::pool::{Config, End, FIRST_IN_A_ROW};
-use safepoint::{Cancel, Doing, HowEnded, SessionId, SessionManager};
+use safepoint::{Cancel, Doing, HowEnded, SessionId};
 use std::collections::HashSet;
 use std::future::Future;
 use std::io::{BufReader, Write};
