@@ -6,6 +6,7 @@ use crate::home::Ties;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, Interrupt, Reason};
 use crate::record::{Over, Record};
+use crate::registry::OpenError;
 use crate::sync::panicking;
 use crate::thread::ThreadRecord;
 use crate::twin::Twin;
@@ -62,6 +63,14 @@ impl<'s> Attached<'s> {
     /// Looks at or changes what is known of the session.
     pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
         self.record.describe(change)
+    }
+
+    /// As [`Session::admit`](crate::Session::admit).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn admit(&self) -> Result<(), OpenError> {
+        self.ties.admit(self.record)
     }
 
     /// A safe point: one load, one mask and one branch while nothing is due.

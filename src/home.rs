@@ -17,6 +17,13 @@ pub(crate) struct Ties {
     pub(crate) home: Way,
 }
 
+impl Ties {
+    /// Asks for admission, where places are kept for administrators.
+    pub(crate) fn admit(&self, record: &Record) -> Result<(), OpenError> {
+        self.home.places.as_ref().map_or(Ok(()), |places| record.admit(places))
+    }
+}
+
 /// A reference to a manager's [`Home`] by one of several ways there. Each has a count of its own,
 /// so that threads which open sessions by different ways do not share a cache line.
 pub(crate) type Way = Arc<CachePadded<Arc<Home>>>;

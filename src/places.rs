@@ -6,11 +6,7 @@
 //! get in only while as many places as are reserved, apart from their own, are in no admitted
 //! session's hands. Newcomers don't count against anyone but other newcomers.
 
-use crate::attached::Attached;
-use crate::home::Ties;
-use crate::record::Record;
 use crate::registry::OpenError;
-use crate::session::Session;
 use crate::sync::{AtomicU64, Ordering};
 use crate::twin::Twin;
 
@@ -70,38 +66,6 @@ impl Places {
     pub(crate) fn give_back(&self, was_admitted: bool) {
         let given = if was_admitted { ADMITTED + 1 } else { 1 };
         self.taken.fetch_sub(given, Ordering::Release);
-    }
-}
-
-fn admit(record: &Record, ties: &Ties) -> Result<(), OpenError> {
-    ties.home.places.as_ref().map_or(Ok(()), |places| record.admit(places))
-}
-
-impl Session {
-    /// Asks for admission, where the manager keeps places for administrators. A newcomer's
-    /// user is not known when it opens; describe the session and call this once it is. An
-    /// ordinary user is admitted while as many places as are reserved, apart from the user's
-    /// own, are not held by admitted sessions; an administrator always is. Newcomers that
-    /// are not admitted keep nobody out but other newcomers, so give them a limited time.
-    ///
-    /// Only the first admission counts, whatever the description becomes later. Without a
-    /// limit everyone is admitted.
-    ///
-    /// # Errors
-    /// [`OpenError::Full`] where only reserved places are left. The session still has the place
-    /// that it opened with: tell the client, and close it.
-    pub fn admit(&mut self) -> Result<(), OpenError> {
-        admit(&self.record, &self.ties)
-    }
-}
-
-impl Attached<'_> {
-    /// As [`Session::admit`].
-    ///
-    /// # Errors
-    /// As [`Session::admit`].
-    pub fn admit(&self) -> Result<(), OpenError> {
-        admit(self.record, self.ties)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::id::{SessionId, StatementId};
 use crate::interrupt::Interrupt;
 use crate::outcome::Ended;
 use crate::record::Record;
-use crate::registry::Numbered;
+use crate::registry::{Numbered, OpenError};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::twin::Twin;
 use crate::word::Slot;
@@ -133,6 +133,22 @@ impl Session {
     /// Looks at or changes what is known of it.
     pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
         self.record.describe(change)
+    }
+
+    /// Asks for admission, where the manager keeps places for administrators. A newcomer's
+    /// user is not known when it opens; describe the session and call this once it is. An
+    /// ordinary user is admitted while as many places as are reserved, apart from the user's
+    /// own, are not held by admitted sessions; an administrator always is. Newcomers that
+    /// are not admitted keep nobody out but other newcomers, so give them a limited time.
+    ///
+    /// Only the first admission counts, whatever the description becomes later. Without a
+    /// limit everyone is admitted.
+    ///
+    /// # Errors
+    /// [`OpenError::Full`] where only reserved places are left. The session still has the place
+    /// that it opened with: tell the client, and close it.
+    pub fn admit(&mut self) -> Result<(), OpenError> {
+        self.ties.admit(&self.record)
     }
 
     /// Ends it. Dropping it does the same.
