@@ -97,9 +97,9 @@ impl fmt::Display for Refused {
             Refused::NotAttached(thread, session) => {
                 write!(f, "thread {thread} and session {session} don't belong together")
             }
-            Refused::NotPermitted(_) => f.write_str(
-                "must be an administrator or the same user to end another session or its statement",
-            ),
+            Refused::NotPermitted(id) => {
+                write!(f, "permission denied to end session {id} or its statement")
+            }
             Refused::NothingRuns(id) => write!(f, "session {id} runs no statement"),
             Refused::Stale(id, statement) => {
                 write!(f, "statement {statement} of session {id} is over")

@@ -90,6 +90,10 @@ impl From<Refused> for SqlError {
                 "With a thread pool 'n, n' names the session attached to thread n. \
                  To name a session wherever it is, write '0, session_id'.",
             ),
+            Refused::NotPermitted(_) => Some(
+                "Administrators may end anyone's sessions and users their own, unless the server \
+                 has other rules.",
+            ),
             Refused::NotAttached(..) => {
                 Some("Take both numbers from one row of pg_stat_activity, pid first.")
             }

@@ -126,7 +126,7 @@ fn owners_and_signallers() {
         // The owner: in that database alone.
         let answer = end(&mut ann, ids[1]);
         assert_eq!(answer.value(), "f");
-        answer.notice().expect("WARNING", "42501", "must be an administrator or the same user");
+        answer.notice().expect("WARNING", "42501", "permission denied");
         assert_eq!(end(&mut ann, ids[0]).value(), "t");
         let error = shopper.expect_killed();
         let detail = error.detail().to_string();
@@ -137,7 +137,7 @@ fn owners_and_signallers() {
         for chief in [ids[2], own] {
             let answer = end(&mut eve, chief);
             assert_eq!(answer.value(), "f");
-            answer.notice().expect("WARNING", "42501", "must be an administrator");
+            answer.notice().expect("WARNING", "42501", "permission denied");
         }
         assert_eq!(end(&mut eve, ids[1]).value(), "t");
         other.expect_killed();

@@ -32,8 +32,7 @@ fn each_refusal_says_who_and_why() {
         ),
         (
             Refused::NotPermitted(id),
-            "must be an administrator or the same user to end another session or its statement"
-                .into(),
+            format!("permission denied to end session {id} or its statement"),
             "42501",
         ),
         (Refused::NothingRuns(id), format!("session {id} runs no statement"), "55000"),
