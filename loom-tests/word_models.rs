@@ -56,7 +56,7 @@ fn a_whole_turn_keeps_a_kill() {
     let scene = || {
         let runner = |word: &Word| {
             word.step(|word| word.attach(Slot::OWN));
-            if word.try_step(|word| word.begin(false)).is_ok() {
+            if word.try_step(|word| word.begin(|| false)).is_ok() {
                 word.step(Snapshot::finish);
             }
             word.step(Snapshot::detach)
@@ -83,10 +83,11 @@ fn a_cancel_is_of_one_statement() {
     let name = "word::models::a_cancel_is_of_one_statement";
     let scene = || {
         let word = attached();
-        word.try_step(|word| word.begin(false)).expect("nothing is due");
+        word.try_step(|word| word.begin(|| false)).expect("nothing is due");
         let runner = |word: &Word| {
             let finished = word.step(Snapshot::finish);
-            let next = word.try_step(|word| word.begin(false)).expect("a cancel ends no session");
+            let next =
+                word.try_step(|word| word.begin(|| false)).expect("a cancel ends no session");
             (finished.before.cancelled(), next.after.attention() || word.attention())
         };
         let cancel =

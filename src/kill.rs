@@ -131,7 +131,7 @@ pub enum Doing {
     BetweenStatements,
     /// A statement runs.
     Running,
-    /// A statement waits in an interruptible wait.
+    /// A statement sleeps in one of this library's waits.
     Waiting,
 }
 

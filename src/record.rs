@@ -362,22 +362,24 @@ impl Record {
     pub(crate) fn begin_at(&self, at: Place) -> Result<(), Interrupt> {
         self.finish_forgotten();
         self.command_comes();
-        let held = self.held();
-        match self.try_step(|word| word.begin(held)) {
+        match self.try_step(|word| word.begin(|| self.held())) {
             Ok(step) => {
                 self.watch(step.after);
-                if step.before.probed() {
-                    self.passed(at);
+                if step.before.probed() || step.after.attention() {
+                    return self.begun_with(step, at);
                 }
-                if step.after.due() { self.begun_in_vain(at) } else { Ok(()) }
+                Ok(())
             }
             Err(reason) => Err(self.not_begun(reason, at)),
         }
     }
 
-    /// The command was cancelled while it was queued.
+    /// Someone waits for a safe point to answer, or the command was cancelled while it was queued.
     #[cold]
-    fn begun_in_vain(&self, at: Place) -> Result<(), Interrupt> {
+    fn begun_with(&self, step: Step, at: Place) -> Result<(), Interrupt> {
+        if step.before.probed() {
+            self.passed(at);
+        }
         self.check_at(at).inspect_err(|_| self.finish())
     }
 

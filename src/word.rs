@@ -272,8 +272,8 @@ impl Snapshot {
     }
 
     /// A session that is `held` off begins whatever it has been told.
-    pub(crate) fn begin(self, held: bool) -> Result<Snapshot, NoBegin> {
-        if self.has(TERMINATE) && self.terminate_due() && !held {
+    pub(crate) fn begin(self, held: impl Fn() -> bool) -> Result<Snapshot, NoBegin> {
+        if self.has(TERMINATE) && self.terminate_due() && !held() {
             Err(NoBegin::Terminate)
         } else if self.has(QUEUED) {
             Ok(self.without(QUEUED | PROBE).with(IN_STATEMENT).settled())
@@ -431,6 +431,7 @@ impl Word {
 
     /// Takes a step, or leaves the word alone where the pure function refuses. A refusal
     /// was true at the moment of an acquiring load.
+    #[inline]
     pub(crate) fn try_step<E>(
         &self,
         next: impl Fn(Snapshot) -> Result<Snapshot, E>,

@@ -87,7 +87,7 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
         Event::DetachQueued => word.detach_queued(),
         Event::Queue => word.queue(),
         Event::VoidQueued => word.void_queued(),
-        Event::Begin => word.begin(false).map_err(|no| match no {
+        Event::Begin => word.begin(|| false).map_err(|no| match no {
             NoBegin::Terminate => No::TerminationFirst,
             NoBegin::Exhausted => No::Exhausted,
         })?,
@@ -144,7 +144,7 @@ fn every_reachable_word_does_what_the_model_does() {
 
 #[test]
 fn what_is_due_when() {
-    let running = Snapshot::FIRST.attach(Slot(1)).begin(false).unwrap();
+    let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
     let in_transaction = running.set_transaction(true);
     for (when, word, due) in [
         (When::Immediate, running, true),
@@ -165,8 +165,8 @@ fn what_is_due_when() {
 
 #[test]
 fn a_cancel_names_its_statement() {
-    let first = Snapshot::FIRST.attach(Slot(1)).begin(false).unwrap();
-    let second = first.finish().begin(false).unwrap();
+    let first = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
+    let second = first.finish().begin(|| false).unwrap();
     let cancel = |word: Snapshot, number| word.cancel(Some(StatementId(number)), None);
     assert!(cancel(first, 1).is_ok_and(Snapshot::cancel_due));
     assert_eq!(cancel(second, 1), Err(Void::Stale));
@@ -174,7 +174,7 @@ fn a_cancel_names_its_statement() {
     assert_eq!(cancel(first.finish(), 1), Err(Void::Stale));
     assert_eq!(first.finish().cancel(None, None), Err(Void::NothingRuns));
     assert_eq!(second.cancel(None, Some(Slot(2))), Err(Void::NotThere));
-    assert!(!cancel(first, 1).unwrap().finish().begin(false).unwrap().attention());
+    assert!(!cancel(first, 1).unwrap().finish().begin(|| false).unwrap().attention());
 }
 
 #[test]
@@ -183,17 +183,17 @@ fn a_queued_command_keeps_its_number_and_its_cancel() {
     assert_eq!(queued.queue(), queued);
     let told = queued.cancel(Some(StatementId(1)), None).unwrap();
     assert!(!told.attention());
-    let begun = told.attach(Slot(1)).detach_queued().attach(Slot(2)).begin(false).unwrap();
+    let begun = told.attach(Slot(1)).detach_queued().attach(Slot(2)).begin(|| false).unwrap();
     assert_eq!(begun.statement(), Some(StatementId(1)));
     assert!(begun.cancel_due());
     let void = told.attach(Slot(1)).detach();
     assert!(!void.cancelled());
-    assert_eq!(void.attach(Slot(1)).begin(false).unwrap().statement(), Some(StatementId(2)));
+    assert_eq!(void.attach(Slot(1)).begin(|| false).unwrap().statement(), Some(StatementId(2)));
 }
 
 #[test]
 fn a_deaf_sleeper_hears_a_cancel_when_it_wakes() {
-    let asleep = Snapshot::FIRST.attach(Slot(1)).begin(false).unwrap().sleep(true);
+    let asleep = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap().sleep(true);
     let told = asleep.cancel(None, None).unwrap();
     assert!(!told.attention() && !told.wants_waking());
     assert!(told.wake().cancel_due());
@@ -202,7 +202,7 @@ fn a_deaf_sleeper_hears_a_cancel_when_it_wakes() {
 
 #[test]
 fn a_suspended_session_keeps_its_statement_and_its_cancel() {
-    let running = Snapshot::FIRST.attach(Slot(1)).begin(false).unwrap();
+    let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
     let suspended = running.suspend();
     assert!(suspended.suspended() && suspended.in_statement());
     assert_eq!(suspended.attach(Slot(2)).suspend(), suspended);
@@ -217,7 +217,7 @@ fn a_suspended_session_keeps_its_statement_and_its_cancel() {
 
 #[test]
 fn a_probe_is_answered_and_leaves_what_is_due() {
-    let running = Snapshot::FIRST.attach(Slot(1)).begin(false).unwrap();
+    let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
     let probed = running.probe(false).unwrap();
     assert!(probed.attention() && !probed.due() && !probed.wants_waking());
     assert_eq!(probed.passed(), running);
