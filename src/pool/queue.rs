@@ -395,15 +395,19 @@ impl<C: Client> Queue<C> {
         }
         (watch.calm, watch.taken) = (0, jobs.taken);
         self.call_lane(&jobs, now);
-        let mut call = self.call_worker(&mut jobs);
         let room = self.size.most - jobs.counts.places;
         let stalled = now.saturating_duration_since(watch.since) >= STALL;
-        if stalled && jobs.len() > 0 && room > 0 {
+        let call = if jobs.counts.active < jobs.counts.places {
+            // Whoever was called for that place may have had no use for the call.
+            self.call_worker(&mut jobs)
+        } else if stalled && jobs.len() > 0 && room > 0 {
             let more = jobs.len().min(jobs.counts.places).min(room);
             jobs.counts.places += more;
-            call = self.fill(&mut jobs, more);
             watch.since = now;
-        }
+            self.fill(&mut jobs, more)
+        } else {
+            Call::Nobody
+        };
         // With all places taken, and sessions coming and going, the workers look for themselves
         // as soon as they can.
         watch.flows = moved && jobs.counts.active >= jobs.counts.places;
@@ -449,6 +453,9 @@ impl<C: Client> Queue<C> {
         }
     }
 }
+
+#[cfg(all(test, not(safepoint_shuttle)))]
+mod tests;
 
 /// The queue takes nothing more.
 #[derive(Clone, Copy, Debug)]

@@ -89,6 +89,12 @@ impl<C: Client> Seat<C> {
         watched
     }
 
+    /// One that nobody sits in.
+    #[cfg(all(test, not(safepoint_shuttle)))]
+    pub(super) fn empty() -> Arc<Seat<C>> {
+        Arc::new(Seat { state: Mutex::new(State::Gone), token: 0, group: Weak::new() })
+    }
+
     pub(super) fn token(&self) -> u64 {
         self.token
     }
