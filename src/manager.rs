@@ -258,7 +258,8 @@ impl SessionManager {
     /// Asks for the end of a session, as the request's author.
     ///
     /// A session that no thread runs is woken on the spot: what its holder left to be woken
-    /// has run when this returns.
+    /// has run when this returns. A request that asks for no more than the session has been told
+    /// already adds nothing, and wakes nobody.
     ///
     /// # Errors
     /// [`Refused`] names the reason; then nothing has been done.
@@ -287,10 +288,10 @@ impl SessionManager {
         let step = aim.record.terminate_as_seen(when, request.clone(), aim.expected.slot(), seen);
         match step {
             Ok(accepted) => {
-                self.say_requested(&aim.record, kind, Some(when), &request, &accepted);
                 if let Some((grace, timer)) = timer {
-                    aim.record.escalate(timer, grace, request);
+                    aim.record.escalate(timer, grace, request.clone());
                 }
+                self.say_requested(&aim.record, kind, Some(when), &request, &accepted);
                 Ok(receipt(&aim.record, accepted))
             }
             Err(void) => {
@@ -434,15 +435,15 @@ impl SessionManager {
         let request = Request::new(author, Reason::AdministratorCommand, text);
         match record.terminate(when, request.clone(), None) {
             Ok(accepted) => {
-                let kind = InterruptKind::Terminate;
-                self.say_requested(&record, kind, Some(when), &request, &accepted);
                 let grace = grace.filter(|_| when != When::Immediate);
                 // Without a timer the session is told all the same, and has as long as it takes.
                 if let Some(grace) = grace
                     && let Ok(timer) = timer::running(&self.0.home)
                 {
-                    record.escalate(timer, grace, request);
+                    record.escalate(timer, grace, request.clone());
                 }
+                let kind = InterruptKind::Terminate;
+                self.say_requested(&record, kind, Some(when), &request, &accepted);
                 Some(receipt(&record, accepted))
             }
             // It is about to leave the registry.
@@ -477,8 +478,8 @@ impl fmt::Debug for SessionManager {
     }
 }
 
-fn receipt<T: Clone>(record: &Arc<Record>, mut accepted: Accepted<T>) -> Receipt<T> {
-    accepted.wake();
+fn receipt<T: Clone>(record: &Arc<Record>, accepted: Accepted<T>) -> Receipt<T> {
+    record.wake_after(&accepted);
     let found = Found::new(accepted.before, accepted.thread);
     Receipt::new(record.clone(), accepted.ticket, found)
 }

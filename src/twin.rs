@@ -90,8 +90,6 @@ pub enum Twin {
     RungWordNotStepped,
     /// A hold-off that ends elsewhere is over before its end takes a step to ask who sleeps.
     RousedUnasked,
-    /// A killer asks whether its target is held off before it takes its step.
-    HoldAskedTooSoon,
     /// A sleeper that is held off does not say that it sleeps.
     HeldSleepsUnseen,
     /// Going off its thread a session takes a probe along that no safe point has answered.

@@ -217,7 +217,8 @@ impl Attached<'_> {
     /// Runs `sleep`, which blocks in a way of its own, such as a read from a socket. When an
     /// interrupt falls due `waker` is woken, on the killer's thread, and must make `sleep`
     /// return soon; what it returns is then lost. While a hold-off is in force it is not woken. The
-    /// session keeps it until it waits again, or ends.
+    /// session keeps it until it waits again, or ends. Now and then it is woken for nothing, by a
+    /// killer that has been slow: so look at what you wait for, and wait again.
     ///
     /// `sleep` itself must not wait by means of this session: the outer wait would not be
     /// woken any more.

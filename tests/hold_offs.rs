@@ -3,10 +3,14 @@
 mod common;
 
 use common::{
-    Count, LONG, MODELS, Stage, admin, assert_told, each_model, eventually, kill, kill_now,
+    Count, LONG, MODELS, Stage, admin, assert_told, each_model, eventually, kill, kill_now, locked,
+    of, thread_for,
 };
-use safepoint::{Attached, Cancel, EndedBy, HoldOff, Interrupt, Probe, When, WhyNotYet};
+use safepoint::{
+    Attached, Cancel, EndedBy, Event, HoldOff, Interrupt, Probe, SessionManager, When, WhyNotYet,
+};
 use std::future::{pending, ready};
+use std::sync::{Mutex, mpsc};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -166,4 +170,39 @@ fn a_sleeper_that_is_held_off_can_be_probed() {
         drop(held);
         assert_eq!(probe().unwrap(), Some(Probe::NotRunning));
     });
+}
+
+/// A killer that is held up between its request and the waking finds the session past all that.
+#[test]
+fn a_wake_that_comes_late_does_not_get_into_a_hold_off() {
+    for model in MODELS {
+        let (asks, asked) = mpsc::channel();
+        let (lets_go, may_go) = mpsc::channel();
+        let may_go = Mutex::new(may_go);
+        let audit = move |event: &Event<'_>| {
+            if matches!(event, Event::Requested { .. }) {
+                asks.send(()).unwrap();
+                locked(&may_go).recv_timeout(LONG).unwrap();
+            }
+        };
+        let manager = SessionManager::builder(model).audit(audit).build();
+        let mut session = manager.open(of("ann")).unwrap();
+        let (id, thread) = (session.id(), thread_for(&manager, &session));
+        let attached = session.attach(&thread).unwrap();
+        let (woken, waker) = Count::waker();
+        let wait = |sleep: &dyn Fn()| attached.wait(EndedBy::TerminateOnly, &waker, sleep);
+        std::thread::scope(|scope| {
+            let killer = scope.spawn(|| manager.terminate(id, kill_now()).unwrap());
+            wait(&|| asked.recv_timeout(LONG).unwrap()).unwrap_err();
+            let held = attached.hold_off("last words");
+            let killer = Mutex::new(Some(killer));
+            let slept = wait(&|| {
+                lets_go.send(()).unwrap();
+                locked(&killer).take().unwrap().join().unwrap();
+                assert_eq!(woken.get(), 0);
+            });
+            slept.unwrap();
+            drop(held);
+        });
+    }
 }

@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{Desk, LONG, MODELS, Stage, admin, eventually, kill, locked};
+use common::{Desk, LONG, MODELS, Stage, admin, eventually, kill, locked, of};
 use safepoint::{
-    HowEnded, Interrupt, Limits, Reason, SessionManager, Statement, Terminate, ThreadModel, When,
+    Event, HowEnded, Interrupt, Limits, Reason, SessionManager, Statement, Terminate, ThreadModel,
+    When,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -303,6 +304,31 @@ fn a_grace_turns_a_deferred_kill_into_an_immediate_one() {
             session.close();
             assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
         }
+    }
+}
+
+/// However long the audit takes that hears of it.
+#[test]
+fn a_grace_counts_from_the_request() {
+    for model in MODELS {
+        let over = Arc::new(std::sync::Mutex::new(None));
+        let seen = over.clone();
+        let audit = move |event: &Event<'_>| {
+            if let Event::Requested { session, .. } = event {
+                let manager: SessionManager = locked(&seen).clone().unwrap();
+                let told = || manager.session(*session).unwrap().told;
+                eventually("its grace is over", || told() == Some(When::Immediate));
+            }
+        };
+        let manager = SessionManager::builder(model).audit(audit).build();
+        *locked(&over) = Some(manager.clone());
+        let session = manager.open(of("ann")).unwrap();
+        manager.terminate(session.id(), graceful(When::AfterTransaction)).unwrap();
+        session.close();
+        let session = manager.open(of("ann")).unwrap();
+        assert_eq!(manager.shut_down(&graceful(When::AfterTransaction)).len(), 1);
+        drop(session);
+        *locked(&over) = None;
     }
 }
 

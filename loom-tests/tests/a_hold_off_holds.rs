@@ -117,7 +117,7 @@ fn release_against_sleep() {
 #[test]
 fn a_thread_sleeps_on_when_its_hold_off_is_over() {
     let name = "a_thread_sleeps_on_when_its_hold_off_is_over";
-    let twins = [Twin::RousedUnasked, Twin::HeldSleepsUnseen, Twin::HoldAskedTooSoon];
+    let twins = [Twin::RousedUnasked, Twin::HeldSleepsUnseen];
     model(name, true, release_against_sleep, &twins);
 }
 

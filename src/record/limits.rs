@@ -338,9 +338,9 @@ impl Record {
 
     /// A limit has ended what it names. A refusal says that this is over by now.
     fn hit<T>(&self, reason: Reason, accepted: Result<Accepted<T>, Void>) {
-        if let Ok(mut accepted) = accepted {
+        if let Ok(accepted) = accepted {
             self.emit(&Event::LimitHit { session: self.id, reason });
-            accepted.wake();
+            self.wake_after(&accepted);
         }
     }
 
@@ -396,8 +396,8 @@ impl Record {
                     }
                     let step = |now: Snapshot| now.terminate(When::Immediate, None);
                     // Refused where it has ended by now.
-                    if let Ok(mut accepted) = self.terminate_by(request, Moment::now(), step) {
-                        accepted.wake();
+                    if let Ok(accepted) = self.terminate_by(request, Moment::now(), step) {
+                        self.wake_after(&accepted);
                     }
                 }
             }

@@ -111,27 +111,14 @@ impl OverOne {
     }
 }
 
-/// A killer's accepted step.
+/// A killer's accepted step. What is left to do is to [wake](Record::wake_after) the target.
+#[must_use]
 pub(crate) struct Accepted<T> {
     pub(crate) before: Snapshot,
     pub(crate) thread: Option<ThreadId>,
     pub(crate) ticket: Arc<Ticket<T>>,
-    waker: Option<Waker>,
-}
-
-impl<T> Accepted<T> {
-    fn woken(mut self) -> Self {
-        self.wake();
-        self
-    }
-
-    /// Wakes whom the step left waiting. To be called with no lock held: a waker is the
-    /// embedder's code.
-    pub(crate) fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            wake(waker);
-        }
-    }
+    /// Whether it asks for more than others had.
+    adds: bool,
 }
 
 impl Record {
@@ -170,7 +157,6 @@ impl Record {
         next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
     ) -> Result<Accepted<Ended>, Void> {
         let fresh = Terminating::new(Arc::new(request), asked);
-        let asleep_for_good = Twin::HoldAskedTooSoon.is_on() && self.held();
         let mut slow = self.slow.lock();
         let step = self.try_step(next)?;
         let adds = step.before.terminate_asked() != step.after.terminate_asked();
@@ -188,11 +174,14 @@ impl Record {
             }
             none => none.insert(fresh).ticket.clone(),
         };
-        let accepted = self.accepted(&slow, step.before, ticket, adds && !asleep_for_good);
-        let accepted = if Twin::WakesUnderLock.is_on() { accepted.woken() } else { accepted };
+        if Twin::WakesUnderLock.is_on()
+            && let Some(waker) = slow.waker_of(self.word.load(), self.held())
+        {
+            wake(waker);
+        }
         drop(slow);
         drop(spent);
-        Ok(accepted)
+        Ok(self.accepted(step.before, ticket, adds))
     }
 
     pub(crate) fn cancel(
@@ -214,20 +203,36 @@ impl Record {
         let fresh = Box::new(fresh);
         let mut slow = self.slow.lock();
         let step = self.try_step(next)?;
-        let adds = !step.before.cancelled();
         let ticket = slow.cancel.get_or_insert(fresh).ticket.clone();
-        Ok(self.accepted(&slow, step.before, ticket, adds))
+        drop(slow);
+        Ok(self.accepted(step.before, ticket, !step.before.cancelled()))
     }
 
-    fn accepted<T>(
-        &self,
-        slow: &Slow,
-        before: Snapshot,
-        ticket: Arc<Ticket<T>>,
-        adds: bool,
-    ) -> Accepted<T> {
-        let waker = if adds { slow.waker_of(self.word.load(), self.held()) } else { None };
-        Accepted { before, thread: self.thread_in(before), ticket, waker }
+    fn accepted<T>(&self, before: Snapshot, ticket: Arc<Ticket<T>>, adds: bool) -> Accepted<T> {
+        Accepted { before, thread: self.thread_in(before), ticket, adds }
+    }
+
+    /// After a killer's step, and with no lock held: wakes whom it has left waiting.
+    pub(crate) fn wake_after<T>(&self, accepted: &Accepted<T>) {
+        if accepted.adds {
+            self.wake_if_due();
+        }
+    }
+
+    /// Wakes the session where an interrupt is due and it waits, or nobody runs it. A waker is the
+    /// embedder's code.
+    ///
+    /// A killer asks whom to wake late, as its audit comes first: so as not to wake the session
+    /// from its next wait, or in a hold-off that it has come to.
+    fn wake_if_due(&self) {
+        // Most targets run.
+        if !self.look().wants_waking() {
+            return;
+        }
+        let waker = self.slow.lock().waker_of(self.word.load(), self.held());
+        if let Some(waker) = waker {
+            wake(waker);
+        }
     }
 
     /// A hold-off is over, perhaps by what was not the runner's doing: who runs the session may
@@ -236,16 +241,11 @@ impl Record {
     /// over, or it is seen to sleep. And before or after the killer's, who saw that the hold-off
     /// is over, and woke it, or whose interrupt is seen.
     pub(crate) fn rouse(&self) {
-        let now = if Twin::RousedUnasked.is_on() {
-            self.word.load()
-        } else {
-            self.step(|word| word).after
-        };
-        if now.asleep() {
-            let waker = self.slow.lock().waker_of(self.word.load(), self.held());
-            if let Some(waker) = waker {
-                wake(waker);
-            }
+        if !Twin::RousedUnasked.is_on() {
+            self.step(|word| word);
+        }
+        if self.look().asleep() {
+            self.wake_if_due();
         }
     }
 
