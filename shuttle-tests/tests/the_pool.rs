@@ -39,7 +39,6 @@ fn the_books_balance() {
         Twin::LoadThenStore,
         Twin::StatementNotCompared,
         Twin::NoRecheckBeforeSleep,
-        Twin::WakerAfterAsleep,
         Twin::NumberNotCompared,
         Twin::TicketInTwoSteps,
         Twin::WakesUnderLock,

@@ -27,10 +27,15 @@ fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>) {
                 run(group, &job.seat, conn, worker);
             }
             Err(true) => {
+                let seat = job.seat.clone();
                 let call = group.queue.push_back_from_lane(job);
                 group.answer(call);
+                // Who stopped the pool meanwhile has not found it.
+                if group.queue.is_closed() {
+                    seat.close();
+                }
             }
-            Err(false) => {}
+            Err(false) => group.queue.one_was_gone(),
         }
     }
 }

@@ -55,6 +55,8 @@ struct Jobs<C: Client> {
     first: VecDeque<Job<C>>,
     in_order: VecDeque<Arc<Seat<C>>>,
     firsts_in_a_row: usize,
+    /// Of those that lie here, how many have ended; for a moment it may be one too few.
+    gone: isize,
     counts: Counts,
     /// Spares that have got a place, and have not seen it yet.
     called: usize,
@@ -147,6 +149,11 @@ impl<C: Client> Jobs<C> {
         self.first.len() + self.in_order.len()
     }
 
+    /// How many wait for a worker.
+    fn waiting(&self) -> usize {
+        self.len().saturating_add_signed(-self.gone)
+    }
+
     fn put(&mut self, seat: Arc<Seat<C>>, priority: Priority) {
         match priority {
             Priority::First => {
@@ -172,6 +179,7 @@ impl<C: Client> Queue<C> {
                 first: VecDeque::new(),
                 in_order: VecDeque::new(),
                 firsts_in_a_row: 0,
+                gone: 0,
                 counts: Counts { places: size.least, ..Counts::default() },
                 called: 0,
                 taken: 0,
@@ -255,15 +263,26 @@ impl<C: Client> Queue<C> {
         self.jobs.lock().closed
     }
 
+    /// One that lies here has been ended by its killer. Where it lies nobody knows, so it stays
+    /// until it is taken.
+    pub(super) fn one_has_gone(&self) {
+        self.jobs.lock().gone += 1;
+    }
+
+    /// What was taken had gone.
+    pub(super) fn one_was_gone(&self) {
+        self.jobs.lock().gone -= 1;
+    }
+
     /// Whether newcomers have to be turned away.
     pub(super) fn is_full(&self) -> bool {
         let jobs = self.jobs.lock();
-        jobs.len() >= self.size.queue
+        jobs.waiting() >= self.size.queue
     }
 
     pub(super) fn counts(&self) -> Counts {
         let jobs = self.jobs.lock();
-        Counts { queued: jobs.len(), ..jobs.counts }
+        Counts { queued: jobs.waiting(), ..jobs.counts }
     }
 
     // A worker's life.

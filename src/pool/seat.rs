@@ -120,53 +120,63 @@ impl<C: Client> Seat<C> {
     /// The socket has something to read, and there was no worker to run it at once: the priority
     /// with which the session is to be queued.
     pub(super) fn turns_ready(&self) -> Option<Priority> {
-        let mut state = self.state.lock();
-        match std::mem::replace(&mut *state, State::Gone) {
-            State::Idle(conn) => {
-                conn.session.queue();
-                let priority = priority_of(&conn.client);
-                *state = State::Queued(conn);
-                Some(priority)
-            }
-            other => {
-                *state = other;
-                None
-            }
+        let conn = self.take_if(|state| matches!(state, State::Idle(_)))?;
+        let priority = priority_of(&conn.client);
+        if self.put_back_queued(conn) {
+            return Some(priority);
         }
+        if let Some(group) = self.group.upgrade() {
+            group.queue.one_was_gone();
+        }
+        None
+    }
+
+    /// Takes it out, so that its client can be asked something with no lock held.
+    fn take_if(&self, wanted: impl FnOnce(&State<C>) -> bool) -> Option<Conn<C>> {
+        let mut state = self.state.lock();
+        if wanted(&state) { state.take() } else { None }
+    }
+
+    /// Puts one back that is to be queued; `false` where it has ended, as one that was queued.
+    fn put_back_queued(&self, conn: Conn<C>) -> bool {
+        {
+            let mut state = self.state.lock();
+            conn.session.queue();
+            *state = State::Queued(conn);
+        }
+        // Whoever killed it meanwhile has not found it.
+        self.end_if_due();
+        matches!(*self.state.lock(), State::Queued(_))
     }
 
     /// For the lane: the session, if what has arrived may run there; else whether it still is
     /// in the queue.
     pub(super) fn take_for_lane(&self) -> Result<Conn<C>, bool> {
-        let mut state = self.state.lock();
-        match std::mem::replace(&mut *state, State::Taken) {
-            State::Queued(mut conn) => {
-                // A client that panics here will do so again where it is told of it.
-                if contain(|| conn.client.emergency()).unwrap_or(false) {
-                    Ok(conn)
-                } else {
-                    *state = State::Queued(conn);
-                    Err(true)
-                }
-            }
-            other => {
-                *state = other;
-                Err(false)
-            }
+        let queued = self.take_if(|state| matches!(state, State::Queued(_)));
+        let Some(mut conn) = queued else { return Err(false) };
+        // A client that panics here will do so again where it is told of it.
+        if contain(|| conn.client.emergency()).unwrap_or(false) {
+            Ok(conn)
+        } else {
+            Err(self.put_back_queued(conn))
         }
     }
 
     fn end_if_due(&self) {
-        let (conn, interrupt) = {
+        let (conn, interrupt, was_queued) = {
             let mut state = self.state.lock();
             let due = state.conn().and_then(|conn| conn.session.due_unsaid().err());
             let Some(interrupt) = due else { return };
-            if Twin::QueuedLeftToWorkers.is_on() && matches!(*state, State::Queued(_)) {
+            let was_queued = matches!(*state, State::Queued(_));
+            if Twin::QueuedLeftToWorkers.is_on() && was_queued {
                 return;
             }
             let Some(conn) = state.take() else { return };
-            (conn, interrupt)
+            (conn, interrupt, was_queued)
         };
+        if let Some(group) = self.group.upgrade().filter(|_| was_queued) {
+            group.queue.one_has_gone();
+        }
         self.end(conn, End::Interrupted(interrupt));
     }
 
@@ -179,11 +189,10 @@ impl<C: Client> Seat<C> {
             group.forget(self)
         });
         current::hidden(|| {
-            // A client that panics over its farewell is dropped all the same.
-            contain(|| {
-                client.end(&session, why);
-                drop(client);
-            });
+            // A client that panics over its farewell is dropped all the same, and not while it
+            // unwinds.
+            contain(|| client.end(&session, why));
+            contain(|| drop(client));
             contain(|| drop(session));
         });
         drop(kept);

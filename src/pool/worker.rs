@@ -6,13 +6,13 @@ use super::seat::{Conn, Seat, State, arm, priority_of};
 use super::status::{Watched, WorkerState};
 use super::{Client, End, Group, Next, Priority};
 use crate::blocking::{Place, has_place};
+use crate::contain::contain;
 use crate::record::Over;
 use crate::session::Session;
 use crate::sync::MutexGuard;
 use crate::thread::Thread;
 use crate::twin::Twin;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 impl<C: Client> Place for Arc<Group<C>> {
@@ -66,7 +66,9 @@ fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
             }
             Turn::Run(seat, call) => {
                 group.answer(call);
-                run_seat(group, &seat, worker);
+                if !run_seat(group, &seat, worker) {
+                    group.queue.one_was_gone();
+                }
             }
             Turn::Wait(limit) => {
                 group.poller.wait(limit, &mut events);
@@ -111,11 +113,14 @@ impl<C: Client> Group<C> {
     }
 }
 
-fn run_seat<C: Client>(group: &Arc<Group<C>>, seat: &Arc<Seat<C>>, worker: &Worker<C>) {
-    // Its killer may have been faster.
-    if let Some(conn) = seat.take() {
+/// `false` where its killer has been faster.
+fn run_seat<C: Client>(group: &Arc<Group<C>>, seat: &Arc<Seat<C>>, worker: &Worker<C>) -> bool {
+    let conn = seat.take();
+    let there = conn.is_some();
+    if let Some(conn) = conn {
         run(group, seat, conn, worker);
     }
+    there
 }
 
 /// What one turn of a session came to.
@@ -123,7 +128,8 @@ enum Outcome<'a, C> {
     /// It is detached, and goes back into its seat, which is locked since before that step.
     Back {
         seat: MutexGuard<'a, State<C>>,
-        again: bool,
+        /// Whether, and how, it is to be queued.
+        again: Option<Priority>,
         over: Over,
     },
     Over(End),
@@ -138,11 +144,10 @@ pub(super) fn run<C: Client>(
     worker.watched.state().runs(Some(conn.session.id()));
     let Conn { client, session } = &mut conn;
     // If a panic unwinds through the attachment, the session learns of it there.
-    let outcome =
-        catch_unwind(AssertUnwindSafe(|| turn(group, seat, client, session, &worker.thread)));
+    let outcome = contain(|| turn(group, seat, client, session, &worker.thread));
     worker.watched.state().runs(None);
     match outcome {
-        Ok(Outcome::Back { seat: mut place, again: false, over }) => {
+        Some(Outcome::Back { seat: mut place, again: None, over }) => {
             *place = State::Idle(conn);
             // Armed under the lock: nobody can have ended it, and closed its socket.
             let watched = place
@@ -154,8 +159,7 @@ pub(super) fn run<C: Client>(
                 seat.close();
             }
         }
-        Ok(Outcome::Back { seat: mut place, again: true, over }) => {
-            let priority = priority_of(&conn.client);
+        Some(Outcome::Back { seat: mut place, again: Some(priority), over }) => {
             *place = State::Queued(conn);
             drop(place);
             over.complete();
@@ -164,8 +168,8 @@ pub(super) fn run<C: Client>(
                 Err(_) => seat.close(),
             }
         }
-        Ok(Outcome::Over(why)) => seat.end(conn, why),
-        Err(_) => seat.end(conn, End::Panicked),
+        Some(Outcome::Over(why)) => seat.end(conn, why),
+        None => seat.end(conn, End::Panicked),
     }
 }
 
@@ -184,14 +188,14 @@ fn turn<'a, C: Client>(
         Ok(next) => next,
         Err(interrupt) => return Outcome::Over(End::Interrupted(interrupt)),
     };
-    let again = next == Next::Again;
-    if Twin::ArmedTooSoon.is_on() && !again {
+    let again = (next == Next::Again).then(|| priority_of(client));
+    if Twin::ArmedTooSoon.is_on() && again.is_none() {
         arm(group, client, seat);
     }
     // What is over by that is the embedder's to hear of, and not under the lock.
     attached.record.finish_forgotten();
     let place = seat.lock();
-    let (due, over) = attached.leave(again).ask();
+    let (due, over) = attached.leave(again.is_some()).ask();
     match due {
         Ok(()) => Outcome::Back { seat: place, again, over },
         Err(interrupt) => {

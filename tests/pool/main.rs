@@ -1,6 +1,7 @@
 //! The pool, with clients over real sockets that speak a line protocol.
 #![cfg(target_os = "linux")]
 
+mod callbacks;
 #[path = "../common/mod.rs"]
 mod common;
 mod house;
