@@ -16,29 +16,31 @@ use std::sync::Arc;
 pub(crate) struct Aim {
     target: Target,
     pub(crate) record: Arc<Record>,
-    pub(crate) expected: Expected,
+    expected: Expected,
     names_author: bool,
 }
 
 /// Where a target has to be for the request to count. It keeps the thread's record, and by
 /// that its place (rule 4 of `word.rs`), until the step has been taken.
-pub(crate) enum Expected {
+enum Expected {
     Anywhere,
     On(Arc<ThreadRecord>),
     Own,
 }
 
-impl Expected {
-    pub(crate) fn slot(&self) -> Option<Slot> {
-        match self {
-            Expected::Anywhere => None,
-            Expected::On(record) => record.slot(),
-            Expected::Own => Some(Slot::OWN),
+impl Aim {
+    /// The place to which the step is tied, if it is to any.
+    pub(crate) fn only(&self) -> Result<Option<Slot>, Void> {
+        match &self.expected {
+            Expected::Anywhere => Ok(None),
+            Expected::Own => Ok(Some(Slot::OWN)),
+            // An attachment that was forgotten stays in the word, and its thread's place may be
+            // another's by now.
+            Expected::On(thread) if !self.record.was_last_on(thread.id()) => Err(Void::NotThere),
+            Expected::On(thread) => Ok(thread.slot()),
         }
     }
-}
 
-impl Aim {
     pub(crate) fn request(
         &self,
         author: Author,

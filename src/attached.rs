@@ -153,7 +153,7 @@ impl<'s> Attached<'s> {
 
     #[inline]
     fn leave_thread(&mut self) {
-        if let Some(spare) = current::leave() {
+        if let Some(spare) = current::leave(self.record) {
             self.ties.spare = Some(spare);
         }
         if let Some(shared) = self.shared {

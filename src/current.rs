@@ -29,10 +29,15 @@ pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bo
     entered.unwrap_or(false)
 }
 
+/// Another session than this may be current by then, where this one was hidden.
 #[inline]
-pub(crate) fn leave() -> Option<Arc<Record>> {
+pub(crate) fn leave(record: &Record) -> Option<Arc<Record>> {
+    let left = CURRENT.try_with(|current| {
+        let mut current = current.borrow_mut();
+        current.take_if(|current| std::ptr::eq(&raw const **current, record))
+    });
     // A thread that has dropped its thread-locals has given it back with them.
-    CURRENT.try_with(|current| current.borrow_mut().take()).ok().flatten()
+    left.ok().flatten()
 }
 
 #[inline]
@@ -62,8 +67,13 @@ pub(crate) fn hidden<T>(run: impl FnOnce() -> T) -> T {
     struct Back(Option<Arc<Record>>);
     impl Drop for Back {
         fn drop(&mut self) {
+            // One that has left its thread meanwhile, or has made room for another, stays away.
+            let session = self.0.take().filter(|session| session.runs_here());
             // A thread that has dropped its thread-locals had no session to hide.
-            let _ = CURRENT.try_with(|current| *current.borrow_mut() = self.0.take());
+            let _ = CURRENT.try_with(|current| {
+                let mut current = current.borrow_mut();
+                *current = current.take().or(session);
+            });
             // What rang for it meanwhile was not looked at.
             bell::ring_mine();
         }

@@ -285,8 +285,8 @@ impl SessionManager {
         let grace = grace.filter(|_| when != When::Immediate);
         let timer = || timer::running(&self.0.home).map_err(|_| Refused::NoTimer(aim.record.id()));
         let timer = grace.map(|grace| Ok((grace, timer()?))).transpose()?;
-        let step = aim.record.terminate_as_seen(when, request.clone(), aim.expected.slot(), seen);
-        match step {
+        let step = |only| aim.record.terminate_as_seen(when, request.clone(), only, seen);
+        match aim.only().and_then(step) {
             Ok(accepted) => {
                 if let Some((grace, timer)) = timer {
                     aim.record.escalate(timer, grace, request.clone());
@@ -314,7 +314,8 @@ impl SessionManager {
         let Cancel { statement, author, text } = request;
         let aim = self.aim(target, kind, &author)?;
         let request = aim.request(author, Reason::UserRequest, text);
-        match aim.record.cancel(statement, request.clone(), aim.expected.slot()) {
+        let step = |only| aim.record.cancel(statement, request.clone(), only);
+        match aim.only().and_then(step) {
             Ok(accepted) => {
                 self.say_requested(&aim.record, kind, None, &request, &accepted);
                 Ok(receipt(&aim.record, accepted))

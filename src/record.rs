@@ -138,6 +138,17 @@ impl Record {
         ThreadId::from_raw(thread).filter(|_| still || Twin::ThreadNotChecked.is_on())
     }
 
+    /// Whether it is attached to the calling thread.
+    pub(crate) fn runs_here(&self) -> bool {
+        let bell = self.flags.load(Ordering::Relaxed) >> BELL_SHIFT;
+        self.look().slot().is_some() && bell == u32::from(bell::mine())
+    }
+
+    /// Whether it was last attached to that thread, or is so now.
+    pub(crate) fn was_last_on(&self, thread: ThreadId) -> bool {
+        self.thread.load(Ordering::Acquire) == thread.get()
+    }
+
     pub(crate) fn author(&self) -> Author {
         let Description { user, admin, client, .. } = self.description();
         let address = Some(client).filter(|client| !client.is_empty());
@@ -299,16 +310,18 @@ impl Record {
         if self.hold.load(Ordering::Relaxed) > 0 {
             self.forget_holds();
         }
-        self.go_on(slot, thread, bell);
+        if self.go_on(slot, thread, bell).before.runs() {
+            self.finish_forgotten();
+        }
     }
 
     /// Attaches a session that may be in the middle of what it runs.
     #[inline]
-    pub(crate) fn go_on(&self, slot: Slot, thread: ThreadId, bell: u16) {
+    pub(crate) fn go_on(&self, slot: Slot, thread: ThreadId, bell: u16) -> Step {
         self.thread.store(thread.get(), Ordering::Release);
         let flags = self.flags.load(Ordering::Relaxed) & ((1 << BELL_SHIFT) - 1);
         self.flags.store(flags | u32::from(bell) << BELL_SHIFT, Ordering::Relaxed);
-        self.step(|word| word.attach(slot));
+        self.step(|word| word.attach(slot))
     }
 
     /// What is due then, and what is over, is to be asked of the step.
@@ -477,12 +490,16 @@ impl Record {
         if deaf && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
     }
 
-    /// Ends a statement that a task has forgotten while it waited.
-    #[cfg(feature = "async")]
+    /// For the holder, who has the session in hand: what attached it, or ran it as a task, and was
+    /// forgotten, is over.
     pub(crate) fn leave_forgotten(&self) {
-        if self.look().suspended() {
-            let step = self.detach(false);
-            self.statement_left(step).complete();
+        #[cold]
+        fn leave(record: &Record) {
+            let step = record.detach(false);
+            record.statement_left(step).complete();
+        }
+        if self.look().runs() {
+            leave(self);
         }
     }
 

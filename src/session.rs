@@ -103,6 +103,7 @@ impl Session {
     ///
     /// While a statement runs this is its number. `None` once the numbers are used up.
     pub fn queue(&self) -> Option<StatementId> {
+        self.record.leave_forgotten();
         self.record.queue()
     }
 
@@ -112,6 +113,7 @@ impl Session {
     ///
     /// Leave it before the session is first detached, or ask [`due`](Self::due) afterwards.
     pub fn set_detached_waker(&self, waker: Option<Waker>) {
+        self.record.leave_forgotten();
         self.record.set_detached_waker(waker);
     }
 
@@ -121,6 +123,7 @@ impl Session {
     /// The [`Interrupt`] to tell the client of.
     #[track_caller]
     pub fn due(&self) -> Result<(), Interrupt> {
+        self.record.leave_forgotten();
         self.record.due(Location::caller())
     }
 

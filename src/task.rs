@@ -225,7 +225,10 @@ impl<F: Future> Run<'_, F> {
             let record = attached.record;
             *this.stage = Stage::Over;
             if fresh {
-                record.begin_at(at).map_err(RunError::Interrupted)?;
+                if let Err(interrupt) = record.begin_at(at) {
+                    this.future.set(None);
+                    return Err(RunError::Interrupted(interrupt));
+                }
                 if let Some(text) = *this.text {
                     let id = record.look().last_statement();
                     record.about(|about| about.statement_begins(id, text));

@@ -153,6 +153,10 @@ impl Snapshot {
     pub(crate) fn suspended(self) -> bool {
         self.asleep() && self.slot().is_none()
     }
+    /// A thread or a task runs it.
+    pub(crate) fn runs(self) -> bool {
+        self.has(SLOT | ASLEEP)
+    }
     pub(crate) fn queued(self) -> bool {
         self.has(QUEUED)
     }
@@ -297,8 +301,9 @@ impl Snapshot {
         self.without(PROBE).with(ASLEEP | if deaf { DEAF } else { 0 }).settled()
     }
 
+    /// One that was held off may have been probed in its sleep, and need not say so any more.
     pub(crate) fn wake(self) -> Snapshot {
-        self.without(ASLEEP | DEAF).settled()
+        self.without(ASLEEP | DEAF | PROBE).settled()
     }
 
     pub(crate) fn end(self) -> Snapshot {

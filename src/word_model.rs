@@ -49,15 +49,28 @@ pub(super) enum Event {
     DetachQueued,
     Queue,
     VoidQueued,
-    Begin,
+    /// In a hold-off, or not.
+    Begin {
+        held: bool,
+    },
     Finish,
     Transaction(bool),
-    Sleep { deaf: bool },
+    Sleep {
+        deaf: bool,
+    },
     Wake,
     End,
-    Terminate { when: When, only: Option<usize> },
-    Cancel { named: Option<u64>, only: Option<usize> },
-    Probe,
+    Terminate {
+        when: When,
+        only: Option<usize>,
+    },
+    Cancel {
+        named: Option<u64>,
+        only: Option<usize>,
+    },
+    Probe {
+        held: bool,
+    },
     Passed,
 }
 
@@ -80,13 +93,13 @@ impl Model {
     pub(super) fn possible(&self, event: Event) -> bool {
         use Event::*;
         match (event, self.place) {
-            (Terminate { .. } | Cancel { .. } | Probe, _) => true,
+            (Terminate { .. } | Cancel { .. } | Probe { .. }, _) => true,
             _ if self.ended => false,
             (Attach(_) | Queue | End, Place::Detached) => true,
             // The task goes on, or is given up.
             (Attach(_) | Detach | End, Place::Suspended) => true,
             (_, Place::Detached | Place::Suspended) => false,
-            (Begin, Place::Attached { rest: Rest::Awake, .. }) => !self.running(),
+            (Begin { .. }, Place::Attached { rest: Rest::Awake, .. }) => !self.running(),
             (Finish | Suspend, Place::Attached { rest: Rest::Awake, .. }) => self.running(),
             (Wake, Place::Attached { rest, .. }) => rest != Rest::Awake,
             (_, Place::Attached { rest: Rest::Awake, .. }) => true,
@@ -146,7 +159,10 @@ impl Model {
     /// on: it is a safe point, or one that sleeps or that no thread runs needs none.
     fn passes(&self, event: Event) -> bool {
         use Event::*;
-        matches!(event, Passed | Begin | Sleep { .. } | Suspend | Detach | DetachQueued | End)
+        matches!(
+            event,
+            Passed | Begin { .. } | Sleep { .. } | Suspend | Detach | DetachQueued | End
+        )
     }
 
     /// Whom a killer may not hit, wherever its request comes from.
@@ -204,8 +220,10 @@ impl Model {
                     self.command = Command::None;
                 }
             }
-            Event::Begin if self.terminate_due() => return Err(No::TerminationFirst),
-            Event::Begin => {
+            Event::Begin { held: false } if self.terminate_due() => {
+                return Err(No::TerminationFirst);
+            }
+            Event::Begin { .. } => {
                 self.command = match self.command {
                     Command::Queued { number, cancelled } => Command::Running { number, cancelled },
                     _ => {
@@ -218,7 +236,10 @@ impl Model {
             Event::Transaction(open) => self.transaction = open,
             Event::Sleep { deaf: true } => self.rest(Rest::Deaf),
             Event::Sleep { deaf: false } => self.rest(Rest::Asleep),
-            Event::Wake => self.rest(Rest::Awake),
+            Event::Wake => {
+                self.rest(Rest::Awake);
+                self.probed = false;
+            }
             Event::End => {
                 self.place = Place::Detached;
                 self.command = Command::None;
@@ -232,8 +253,9 @@ impl Model {
                 self.hit(only)?;
                 self.cancel(named)?;
             }
-            Event::Probe => match self.place {
-                Place::Attached { rest: Rest::Awake, .. } => self.probed = true,
+            Event::Probe { held } => match self.place {
+                _ if self.ended => return Err(No::NotRunning),
+                Place::Attached { rest, .. } if rest == Rest::Awake || held => self.probed = true,
                 _ => return Err(No::NotRunning),
             },
             Event::Passed => {}

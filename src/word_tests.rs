@@ -56,8 +56,9 @@ fn meaning(word: Snapshot) -> Model {
 fn events(word: Snapshot) -> Vec<Event> {
     use Event::*;
     let mut events =
-        vec![Suspend, Detach, DetachQueued, Queue, VoidQueued, Begin, Finish, Wake, End];
-    events.extend([Probe, Passed]);
+        vec![Suspend, Detach, DetachQueued, Queue, VoidQueued, Finish, Wake, End, Passed];
+    events.extend([false, true].map(|held| Begin { held }));
+    events.extend([false, true].map(|held| Probe { held }));
     events.extend([false, true].map(Transaction));
     events.extend([false, true].map(|deaf| Sleep { deaf }));
     events.extend((0..THREADS.len()).map(Attach));
@@ -87,7 +88,7 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
         Event::DetachQueued => word.detach_queued(),
         Event::Queue => word.queue(),
         Event::VoidQueued => word.void_queued(),
-        Event::Begin => word.begin(|| false).map_err(|no| match no {
+        Event::Begin { held } => word.begin(|| held).map_err(|no| match no {
             NoBegin::Terminate => No::TerminationFirst,
             NoBegin::Exhausted => No::Exhausted,
         })?,
@@ -100,7 +101,7 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
         Event::Cancel { named, only } => {
             word.cancel(named.map(StatementId), slot(only)).map_err(void)?
         }
-        Event::Probe => word.probe(false).map_err(|NotRunning| No::NotRunning)?,
+        Event::Probe { held } => word.probe(held).map_err(|NotRunning| No::NotRunning)?,
         Event::Passed => word.passed(),
     })
 }

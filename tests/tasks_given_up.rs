@@ -4,15 +4,16 @@
 
 mod common;
 
-use common::{Count, admin, kill_now, of};
+use common::{Count, Desk, admin, kill_now, locked, of};
 use safepoint::{
-    AttachError, Cancel, HowEnded, Reason, RunError, Session, SessionId, SessionManager,
-    StatementOver, ThreadModel,
+    AttachError, Attached, Cancel, Doing, HowEnded, Reason, RunError, Session, SessionId,
+    SessionManager, StatementOver, Thread, ThreadModel,
 };
 use std::future::{self, Future};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 fn pool() -> (SessionManager, Session, SessionId) {
@@ -126,4 +127,111 @@ fn a_run_that_was_forgotten_does_not_keep_its_task_asleep() {
     manager.terminate(id, kill_now()).unwrap();
     assert_eq!(woken.get(), 1);
     assert!(poll(interrupted).is_ready());
+}
+
+/// It is told of its kill, or cancelled in the queue, before it was ever polled.
+#[test]
+fn a_future_that_does_not_begin_is_dropped_in_its_session() {
+    struct Sees(Arc<Mutex<Option<SessionId>>>);
+    impl Drop for Sees {
+        fn drop(&mut self) {
+            *locked(&self.0) = safepoint::current_session();
+        }
+    }
+    for cancelled in [false, true] {
+        let (manager, mut session, id) = pool();
+        if cancelled {
+            let number = session.queue().unwrap();
+            manager.cancel(id, Cancel::statement(number, admin("root"))).unwrap();
+        } else {
+            manager.terminate(id, kill_now()).unwrap();
+        }
+        let seen = Arc::default();
+        let sees = Sees(Arc::clone(&seen));
+        let mut run = pin!(session.run(async move { drop(sees) }));
+        let Poll::Ready(Err(RunError::Interrupted(why))) = poll(run.as_mut()) else { panic!() };
+        assert_eq!(why.is_terminate(), !cancelled);
+        assert_eq!(*locked(&seen), Some(id));
+    }
+}
+
+fn forget_a_run(session: &mut Session) {
+    let mut run = Box::pin(session.run(future::pending::<()>()));
+    assert!(poll(run.as_mut()).is_pending());
+    std::mem::forget(run);
+}
+
+#[test]
+fn whatever_comes_after_a_run_that_was_forgotten_finds_it_over() {
+    let over = |what: &str, next: &dyn Fn(&SessionManager, &mut Session)| {
+        let (manager, mut session, id) = pool();
+        forget_a_run(&mut session);
+        let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+        next(&manager, &mut session);
+        assert_eq!(receipt.poll(), Some(NOT_BEGUN), "{what}");
+        assert_eq!(poll(pin!(session.run(async { 2 }))), Poll::Ready(Ok(2)), "{what}");
+    };
+    over("run", &|_, session| drop(poll(pin!(session.run(async {})))));
+    over("queue", &|_, session| assert_eq!(session.queue().map(|number| number.get()), Some(2)));
+    over("due", &|manager, session| {
+        session.due().unwrap();
+        assert_eq!(manager.session(session.id()).unwrap().doing, Doing::Idle);
+    });
+    over("waker", &|manager, session| {
+        let (woken, waker) = Count::waker();
+        session.set_detached_waker(Some(waker));
+        assert!(manager.cancel(session.id(), Cancel::running(admin("root"))).is_err());
+        assert_eq!(woken.get(), 0);
+    });
+    over("attach", &|manager, session| {
+        let thread = manager.register_worker("worker").unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        attached.check().unwrap();
+        attached.begin().unwrap().finish().unwrap();
+    });
+}
+
+/// Its waker is no longer the one that a kill is to wake.
+#[test]
+fn an_idle_session_is_woken_though_a_run_was_forgotten() {
+    let (manager, mut session, id) = pool();
+    forget_a_run(&mut session);
+    let desk = Desk::leave(session);
+    let receipt = manager.terminate(id, kill_now()).unwrap();
+    assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
+    assert_eq!(locked(&desk.told).len(), 1);
+}
+
+/// An attachment may be dropped with a future that another session was to run.
+#[test]
+fn an_attachment_that_a_run_takes_along_leaves_its_thread() {
+    let (manager, mut session, _) = pool();
+    let mut other = manager.open(of("bob")).unwrap();
+    let thread = manager.register_worker("worker").unwrap();
+    let attached = session.attach(&thread).unwrap();
+    drop(other.run(async move { drop(attached) }));
+    assert_eq!(safepoint::current_session(), None);
+    session.attach(&thread).unwrap().check().unwrap();
+
+    /// Attaches another session to the same thread, and drops them in the order of attaching.
+    struct Crosses<'a>(Option<Attached<'a>>, &'a mut Session, &'a Thread);
+    impl Drop for Crosses<'_> {
+        fn drop(&mut self) {
+            let second = self.1.attach(self.2).unwrap();
+            self.0 = None;
+            assert_eq!(safepoint::current_session(), Some(second.id()));
+        }
+    }
+    let (mut third, elsewhere) = (manager.open(of("eve")).unwrap(), manager.register_worker("two"));
+    let id = session.id();
+    let elsewhere = elsewhere.unwrap();
+    {
+        let attached = session.attach(&thread).unwrap();
+        let crosses = Crosses(Some(attached), &mut third, &elsewhere);
+        drop(other.run(async move { drop(crosses) }));
+    }
+    assert_eq!(safepoint::current_session(), None);
+    let attached = session.attach(&thread).unwrap();
+    assert_eq!(safepoint::current_session(), Some(id));
+    drop(attached);
 }
