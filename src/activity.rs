@@ -47,11 +47,12 @@ pub struct SessionRow {
     pub opened: SystemTime,
     /// When the open transaction began.
     pub transaction_start: Option<SystemTime>,
-    /// When the statement that runs, or ran last, began.
+    /// When the statement that runs, or the last that had a text, began.
     pub statement_start: Option<SystemTime>,
-    /// When a statement last began or ended.
+    /// When a statement with a [text](crate::Statement::with_text) last began or ended.
     pub changed: SystemTime,
-    /// The text of the statement that runs, or ran last. Empty while the one that runs has none.
+    /// The text of the statement that runs, or of the last that had one. Empty while the one that
+    /// runs has none.
     pub text: String,
     /// What the rest was read from.
     #[cfg_attr(feature = "serde", serde(skip))]

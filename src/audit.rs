@@ -114,9 +114,9 @@ impl Hooks {
     /// To be called with no lock held: an audit is the embedder's code.
     pub(crate) fn emit(&self, event: &Event<'_>) {
         #[cfg(feature = "tracing")]
-        crate::telemetry::trace(event);
+        let _ = contain(|| crate::telemetry::trace(event));
         #[cfg(feature = "metrics")]
-        crate::telemetry::count(event);
+        let _ = contain(|| crate::telemetry::count(event));
         if let Some(audit) = &self.0 {
             let _ = contain(|| audit.event(event));
         }

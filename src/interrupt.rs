@@ -85,7 +85,8 @@ impl Reason {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Author {
-    /// The session that asks, if a session does.
+    /// The session that asks, if a session does: one of the manager that is asked. Each manager
+    /// has its own numbers, so leave this out where the author's session is another's.
     pub session: Option<SessionId>,
     /// The user on whose behalf it asks.
     pub user: Option<Arc<str>>,

@@ -397,6 +397,11 @@ impl SessionManager {
         self.sessions().filter(|row| self.shows(author, row.session, &row.description))
     }
 
+    /// The session that is attached to a thread of a pool, as far as can be seen.
+    pub(crate) fn attached_to(&self, thread: ThreadId) -> Option<SessionId> {
+        self.0.threads.get(thread.get())?.session()
+    }
+
     /// All registered threads.
     #[must_use]
     pub fn threads(&self) -> Vec<ThreadRow> {

@@ -133,7 +133,8 @@ impl Session {
         self.record.due_unsaid()
     }
 
-    /// Looks at or changes what is known of it.
+    /// Looks at or changes what is known of it. `change` has a copy, which is kept as it returns:
+    /// a `describe` within it is undone.
     pub fn describe<T>(&self, change: impl FnOnce(&mut Description) -> T) -> T {
         self.record.describe(change)
     }

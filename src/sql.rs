@@ -19,7 +19,7 @@
 mod grammar;
 
 use crate::id::{SessionId, ThreadId};
-use crate::interrupt::{Author, When};
+use crate::interrupt::{Author, InterruptKind, When};
 use crate::kill::{Doing, Receipt, Refused, Target};
 use crate::manager::{Cancel, SessionManager, Terminate};
 use crate::outcome::{Ended, StatementOver};
@@ -113,7 +113,7 @@ pub fn execute(
     author: Author,
 ) -> Result<Answer, SqlError> {
     let Command { thread, session, when } = command;
-    let receipt = terminate(manager, thread, session, Terminate::new(when, author))?;
+    let receipt = terminate(manager, thread, session, when, author, None)?;
     let notice = notice(&receipt, when);
     Ok(Answer { receipt, notice })
 }
@@ -122,9 +122,16 @@ fn terminate(
     manager: &SessionManager,
     thread: u64,
     session: SessionId,
-    request: Terminate,
+    when: When,
+    author: Author,
+    text: Option<&str>,
 ) -> Result<Receipt<Ended>, SqlError> {
-    let target = resolve(manager, thread, session)?;
+    let target = resolve(manager, thread, session, InterruptKind::Terminate, &author)?;
+    let request = Terminate::new(when, author);
+    let request = match text {
+        Some(text) => request.text(text),
+        None => request,
+    };
     manager.terminate(target, request).map_err(|refused| known_thread(manager, refused))
 }
 
@@ -141,12 +148,7 @@ pub fn terminate_session(
     text: Option<&str>,
 ) -> Result<Receipt<Ended>, SqlError> {
     let (thread, session) = numbers(thread, session)?;
-    let request = Terminate::new(When::Immediate, author);
-    let request = match text {
-        Some(text) => request.text(text),
-        None => request,
-    };
-    terminate(manager, thread, session, request)
+    terminate(manager, thread, session, When::Immediate, author, text)
 }
 
 /// What the function `pg_cancel_session(thread_id, session_id)` does: it cancels whatever
@@ -163,8 +165,13 @@ pub fn cancel_session(
     text: Option<&str>,
 ) -> Result<Receipt<StatementOver>, SqlError> {
     let (thread, session) = numbers(thread, session)?;
-    let target = resolve(manager, thread, session)?;
-    let named = manager.session(session).and_then(|row| row.statement);
+    let mut target = resolve(manager, thread, session, InterruptKind::Cancel, &author)?;
+    let mut found = Some(session);
+    if let Target::AttachedTo(thread) = target {
+        found = manager.attached_to(thread);
+        target = found.map_or(target, |session| Target::Pair(thread, session));
+    }
+    let named = found.and_then(|session| manager.session(session)?.statement);
     let cancel = match named {
         Some(statement) => Cancel::statement(statement, author),
         None => Cancel::running(author),
@@ -185,7 +192,13 @@ fn numbers(thread: i64, session: i64) -> Result<(u64, SessionId), SqlError> {
 }
 
 /// The session id decides; the thread id is checked and not trusted.
-fn resolve(manager: &SessionManager, thread: u64, session: SessionId) -> Result<Target, SqlError> {
+fn resolve(
+    manager: &SessionManager,
+    thread: u64,
+    session: SessionId,
+    kind: InterruptKind,
+    author: &Author,
+) -> Result<Target, SqlError> {
     let Ok(id) = ThreadId::try_from(thread) else {
         return match (thread, manager.model()) {
             (0, ThreadModel::Pool) => Ok(Target::Session(session)),
@@ -197,7 +210,10 @@ fn resolve(manager: &SessionManager, thread: u64, session: SessionId) -> Result<
         ThreadModel::Pool if thread == session.get() => Ok(Target::AttachedTo(id)),
         // Sessions move, so any thread will do that could have been seen beside it.
         _ if manager.could_run(id, session) => Ok(Target::Session(session)),
-        _ => Err(apart(thread, session)),
+        _ => {
+            let (target, refused) = (Target::Pair(id, session), Refused::NotAttached(id, session));
+            Err(manager.say_refused(kind, target, author, refused).into())
+        }
     }
 }
 
@@ -260,6 +276,6 @@ fn notice(receipt: &Receipt<Ended>, when: When) -> String {
         }
         _ => "it ends at its next safe point",
     };
-    let again = if found.already.is_some() { ", as it had been told before" } else { "" };
+    let again = if found.already >= Some(when) { ", as it had been told before" } else { "" };
     text + "; " + outlook + again
 }

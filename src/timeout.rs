@@ -65,7 +65,8 @@ impl Session {
     }
 
     /// Sets its limits, from now on. What runs already is measured against the new ones, and
-    /// counts from when it began; where the session had no limits before, from now. The first
+    /// counts from when it began; where the session had no limits before, from now. A wait for a
+    /// lock that began without a limit has none to its end. The first
     /// limit that a manager's sessions have starts its timer, a thread in the background.
     ///
     /// # Errors

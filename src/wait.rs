@@ -60,12 +60,17 @@ per_thread! {
 }
 
 fn with_place<T>(wait: impl FnOnce(&ParkingPlace) -> T) -> T {
-    // A thread that has dropped its thread-locals keeps none.
+    /// Puts it back, also where the wait unwinds: an unparker may have been taken of it.
+    struct Kept(Option<ParkingPlace>);
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            // A thread that has dropped its thread-locals keeps none.
+            let _ = PLACE.try_with(|place| *place.borrow_mut() = self.0.take());
+        }
+    }
     let kept = PLACE.try_with(|place| place.borrow_mut().take()).ok().flatten();
-    let place = kept.unwrap_or_else(ParkingPlace::new);
-    let result = wait(&place);
-    let _ = PLACE.try_with(|kept| *kept.borrow_mut() = Some(place));
-    result
+    let mut kept = Kept(kept);
+    wait(kept.0.get_or_insert_with(ParkingPlace::new))
 }
 
 fn over(deadline: Option<Instant>) -> bool {

@@ -248,6 +248,8 @@ pub(crate) struct Noted {
     pub(crate) asked: Option<Moment>,
     /// The last safe point that was noted.
     pub(crate) passed: Option<(Place, Moment)>,
+    /// When the last hold-off ended.
+    pub(crate) released: Option<Instant>,
     stretches: Vec<Noting>,
     last: u64,
 }

@@ -281,11 +281,17 @@ fn the_stronger_kill_wins() {
         victim.start("select pg_sleep(3600)");
         until_runs(&mut admin, session, "pg_sleep");
         admin.ok(&format!("alter system disconnect session '{pair}' post_transaction"));
-        accepted(&mut admin, &kill(model, session), "as it had been told before");
+        accepted(&mut admin, &kill(model, session), "; it ends when the statement does");
         // A weaker one takes nothing back.
-        admin.ok(&format!("alter system disconnect session '{pair}' post_transaction"));
+        let weaker = format!("alter system disconnect session '{pair}' post_transaction");
+        accepted(
+            &mut admin,
+            &weaker,
+            "; it ends when the statement does, as it had been told before",
+        );
         assert_eq!(look(&mut admin, session).expect("it sleeps on").state, "active");
-        accepted(&mut admin, &kill_now(model, session), "as it had been told before");
+        let notice = admin.ok(&kill_now(model, session)).notice().message().to_string();
+        assert!(!notice.contains("told before"), "{notice}");
         victim.finish().expect_killed();
     });
 }

@@ -167,7 +167,10 @@ fn a_sleeper_that_is_held_off_can_be_probed() {
         assert_eq!(probe().unwrap(), Some(Probe::NotRunning));
         let held = attached.hold_off("a test");
         assert!(matches!(probe().unwrap(), Some(Probe::Asked { .. })));
+        // Its sleep has no safe point, and owes none once it is over.
+        assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
         drop(held);
+        attached.check().unwrap();
         assert_eq!(probe().unwrap(), Some(Probe::NotRunning));
     });
 }

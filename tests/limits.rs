@@ -180,6 +180,26 @@ fn a_wait_for_a_lock_has_its_own_limit() {
     }
 }
 
+/// A wait for a lock within another, after which the outer one's time is over.
+#[test]
+fn the_limit_of_an_outer_wait_for_a_lock_holds_after_an_inner_one() {
+    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+    let limit = Duration::from_secs(4);
+    session.set_limits(Limits { lock_wait: Some(limit), ..Limits::default() }).unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    // Nothing began before there were limits.
+    std::thread::sleep(limit);
+    let began = Instant::now();
+    let outer = began.checked_sub(limit - SHORT).unwrap();
+    let told = statement.lock_wait(outer, || {
+        statement.lock_wait(began, || statement.sleep(SHORT * 2)).unwrap();
+        statement.sleep(LONG)
+    });
+    assert_eq!(told.unwrap_err().request().reason, Reason::LockTimeout);
+    assert!(began.elapsed() < limit / 2, "it counted from the inner one");
+}
+
 #[test]
 fn an_idle_session_ends() {
     for model in MODELS {

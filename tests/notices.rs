@@ -1,10 +1,12 @@
-//! What the SQL face says about a kill: when the session will end, and that it does then.
+//! What the SQL face says about a kill: when the session will end, and that it does then; and whom
+//! its functions name.
 
 mod common;
 
-use common::{Stage, each_model};
+use common::{MODELS, Stage, each_model, locked, of};
 use safepoint::sql::{self, Command};
-use safepoint::{Author, WhyNotYet};
+use safepoint::{Author, Event, InterruptKind, SessionManager, Target, ThreadModel, WhyNotYet};
+use std::sync::{Arc, Mutex};
 
 /// What a session may be doing.
 #[derive(Clone, Copy, Debug)]
@@ -75,5 +77,49 @@ fn a_notice_says_when_the_session_ends() {
                 });
             }
         }
+    }
+}
+
+/// `n, n` names whichever session is attached to thread n, and its command that is not begun yet.
+#[test]
+fn a_cancel_by_the_thread_names_what_its_session_has_queued() {
+    let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
+    session.queue().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let number = i64::try_from(thread.id().get()).unwrap();
+    let cancel = || sql::cancel_session(&manager, number, number, Author::system(), None);
+    let receipt = cancel().unwrap();
+    assert_eq!(receipt.session(), id);
+    assert!(!attached.begin().unwrap_err().is_terminate());
+    assert!(receipt.poll().unwrap().cancelled);
+    assert_eq!(cancel().unwrap_err().sqlstate, "55000", "nothing runs");
+    drop(attached);
+    assert_eq!(cancel().unwrap_err().sqlstate, "42704", "nobody is there");
+}
+
+#[test]
+fn the_audit_hears_of_what_does_not_belong_together() {
+    for model in MODELS {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = heard.clone();
+        let audit = move |event: &Event<'_>| {
+            if let Event::Refused { target, kind, .. } = event {
+                locked(&hears).push((*target, *kind));
+            }
+        };
+        let manager = SessionManager::builder(model).audit(audit).build();
+        let session = manager.open(of("ann")).unwrap();
+        let background = manager.register_background("checkpointer").unwrap();
+        let (thread, id) = (background.id(), session.id());
+        let numbers = [thread.get(), id.get()].map(|number| i64::try_from(number).unwrap());
+        let terminate =
+            sql::terminate_session(&manager, numbers[0], numbers[1], Author::system(), None);
+        let cancel = sql::cancel_session(&manager, numbers[0], numbers[1], Author::system(), None);
+        for sqlstate in [terminate.unwrap_err().sqlstate, cancel.unwrap_err().sqlstate] {
+            assert_eq!(sqlstate, "22023");
+        }
+        let pair = Target::Pair(thread, id);
+        let kinds = [InterruptKind::Terminate, InterruptKind::Cancel];
+        assert_eq!(*locked(&heard), kinds.map(|kind| (pair, kind)));
     }
 }

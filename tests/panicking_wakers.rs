@@ -110,3 +110,23 @@ fn the_next_statement_has_its_limit_all_the_same() {
         assert_eq!(manager.session(id).unwrap().statement, Some(next.statement()));
     });
 }
+
+/// What is dropped with the session, too.
+#[test]
+fn a_waker_may_panic_as_it_is_dropped() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+    each_model(|Stage { manager, session, id, .. }| {
+        session.set_detached_waker(Some(Waker::from(Arc::new(Bomb))));
+        let receipt = manager.terminate(id, kill_now()).unwrap();
+        session.close();
+        assert!(receipt.poll().is_some());
+    });
+}

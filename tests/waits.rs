@@ -468,6 +468,20 @@ fn a_wait_that_panics_is_over() {
 }
 
 #[test]
+fn an_unparker_outlives_a_wait_that_panics() {
+    let Stage { mut session, thread, .. } = Stage::new(MODELS[0]);
+    let attached = session.attach(&thread).unwrap();
+    let unparker = attached.unparker();
+    let panics = std::future::poll_fn(|_| -> std::task::Poll<()> { panic!("on purpose") });
+    let waits = std::panic::AssertUnwindSafe(|| attached.block_on(panics));
+    assert!(std::panic::catch_unwind(waits).is_err());
+    let began = Instant::now();
+    unparker.wake();
+    attached.park(began.checked_add(LONG)).unwrap();
+    assert!(began.elapsed() < LONG, "it is another place's");
+}
+
+#[test]
 fn whoever_waits_for_a_receipt_can_be_killed_too() {
     for model in MODELS {
         let Stage { manager, mut session, thread, id } = Stage::new(model);

@@ -11,7 +11,7 @@ use safepoint::{
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whether a spot is in this file, on this line.
 #[track_caller]
@@ -145,6 +145,26 @@ fn waiting_for_another_ones_receipt() {
             assert!(receipt.wait(LONG).is_some());
         });
         attached.check().unwrap_err();
+    });
+}
+
+/// Safe points in a hold-off are passed, and report nothing.
+#[test]
+fn what_was_passed_in_a_hold_off() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let held = statement.hold_off("commit");
+        let receipt = manager.terminate(id, kill_now()).unwrap();
+        for _ in 0..10 {
+            statement.check().unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let before = Instant::now();
+        drop(held);
+        let why = receipt.why_not_yet();
+        let Some(WhyNotYet::NoSafePoint { at_least, .. }) = why else { panic!("{why:?}") };
+        assert!(at_least <= before.elapsed(), "{at_least:?}");
     });
 }
 

@@ -278,6 +278,7 @@ impl Record {
     pub(crate) fn lock_wait_ends(&self, outer: u64) {
         if let Some(timing) = self.timing() {
             self.swap_lock_wait(timing, outer);
+            self.watch(self.look());
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{COMPLETED, Record};
 use crate::about::About;
 use crate::audit::{Event, Hooks};
-use crate::contain::wake;
+use crate::contain::{contain, wake};
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
@@ -314,6 +314,8 @@ impl Record {
         if let Some(terminating) = spent.terminate.take() {
             terminating.ticket.complete(ended.clone());
         }
+        // Wakers among it.
+        let _ = contain(|| drop(spent));
         ended
     }
 

@@ -9,7 +9,7 @@
 use super::Record;
 use super::told::Slow;
 use crate::interrupt::{InterruptKind, When};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, now};
 use crate::why::{Moment, Noted, PendingInterrupt, Place, Spot, Stretch, WhyNotYet, Within};
 use crate::word::Snapshot;
 use std::time::{Duration, SystemTime};
@@ -106,6 +106,9 @@ impl Record {
                 return false;
             }
             self.hold.store(held - 1, Ordering::Relaxed);
+            if held == 1 {
+                noted.released = Some(now());
+            }
             held == 1
         })
     }
@@ -167,7 +170,11 @@ impl Record {
             return Some(WhyNotYet::Waiting(spot));
         }
         let certain = matches!(pending.when, None | Some(When::Immediate));
-        let due = if certain { asked.elapsed() } else { Duration::ZERO };
+        let mut due = if certain { asked.elapsed() } else { Duration::ZERO };
+        // Those that were passed in a hold-off have reported nothing.
+        if let Some(released) = noted.released {
+            due = due.min(now().saturating_duration_since(released));
+        }
         let probed = noted.asked.filter(|_| word.probed()).map(Moment::elapsed);
         Some(WhyNotYet::NoSafePoint {
             at_least: due.max(probed.unwrap_or_default()),
