@@ -16,16 +16,8 @@
 //!
 //! A million idle sessions are to be a quarter of a gigabyte: what most of them never have is made
 //! when it is first needed.
-//!
-//! Why no sleeper sleeps on: the runner leaves its waker in `slow`, then steps to `ASLEEP` and
-//! looks at what that step returned. A killer steps to "pending" and looks at what *its* step
-//! returned. The two steps are ordered. If the killer's is first, the sleeper sees it and does
-//! not sleep. If the sleeper's is first, the killer sees `ASLEEP`, and the waker before it. A
-//! sleeper that is held off is left alone by both, and roused by whoever ends the hold-off.
-//!
-//! Why no wake goes astray: a killer decides to wake, and takes the waker, under `slow`, from
-//! the word as it is then. What it holds is the waker of a sleep in which an interrupt was due.
 
+mod asleep;
 mod limits;
 mod seen;
 mod told;
@@ -46,7 +38,6 @@ use crate::word::{NoBegin, Slot, Snapshot, Step, Word};
 use limits::Timing;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
-use std::task::Waker;
 use told::Slow;
 
 pub(crate) use told::{Accepted, Over};
@@ -419,77 +410,6 @@ impl Record {
         }
     }
 
-    /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
-    /// says that it must not.
-    pub(crate) fn fall_asleep(
-        &self,
-        waker: &Waker,
-        deaf: bool,
-        at: Place,
-    ) -> Result<(), Interrupt> {
-        let step = self.step_to_sleep(waker, |word| word.sleep(deaf));
-        if Twin::NoRecheckBeforeSleep.is_on() {
-            return Ok(());
-        }
-        self.fell_asleep(step, deaf, at)
-    }
-
-    /// The task that runs it waits, off the thread, and `waker` has it polled again. `true` says
-    /// that an interrupt is due, so that it must be polled at once.
-    #[cfg(feature = "async")]
-    pub(crate) fn suspend(&self, waker: &Waker, at: Place) -> bool {
-        let step = self.step_to_sleep(waker, Snapshot::suspend);
-        if step.before.probed() {
-            self.passed(at);
-        }
-        step.after.due() && !self.held() && !Twin::NoRecheckBeforeSleep.is_on()
-    }
-
-    fn step_to_sleep(&self, waker: &Waker, step: impl Fn(Snapshot) -> Snapshot) -> Step {
-        if Twin::WakerAfterAsleep.is_on() {
-            let step = self.step(step);
-            self.slow.lock().sleep_waker = Some(Box::new(waker.clone()));
-            return step;
-        }
-        let spent = {
-            let mut slow = self.slow.lock();
-            match &mut slow.sleep_waker {
-                Some(same) if same.will_wake(waker) => None,
-                Some(other) => Some(std::mem::replace(&mut **other, waker.clone())),
-                none => {
-                    *none = Some(Box::new(waker.clone()));
-                    None
-                }
-            }
-        };
-        drop(spent);
-        self.step(step)
-    }
-
-    /// The look once more: a kill that came before the step has woken nobody.
-    fn fell_asleep(&self, step: Step, deaf: bool, at: Place) -> Result<(), Interrupt> {
-        if step.before.probed() {
-            self.passed(at);
-        }
-        if step.after.due() && !self.held() {
-            self.wake_up();
-            self.check_after_wait(deaf, at)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Awake again.
-    pub(crate) fn wake_up(&self) {
-        self.step(Snapshot::wake);
-    }
-
-    /// What is due after a wait. A cancel that may not end a deaf wait is left, unseen, to
-    /// the next safe point.
-    pub(crate) fn check_after_wait(&self, deaf: bool, at: Place) -> Result<(), Interrupt> {
-        if deaf && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
-    }
-
     /// For the holder, who has the session in hand: what attached it, or ran it as a task, and was
     /// forgotten, is over.
     pub(crate) fn leave_forgotten(&self) {
@@ -501,10 +421,5 @@ impl Record {
         if self.look().runs() {
             leave(self);
         }
-    }
-
-    pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {
-        let spent = std::mem::replace(&mut self.slow.lock().detached_waker, waker);
-        drop(spent);
     }
 }

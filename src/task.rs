@@ -1,7 +1,7 @@
 //! Sessions as tasks of an async runtime, each attached for the length of a poll.
 //!
-//! A task that waits is the sleeper of `record.rs`, off its thread: it leaves its waker, takes
-//! the step to "suspended", and looks at what that step returned. A killer takes its own step
+//! A task that waits is the sleeper of `record/asleep.rs`, off its thread: it leaves its waker,
+//! takes the step to "suspended", and looks at what that step returned. A killer takes its own step
 //! and looks at what that returned. The two are ordered, so the task is polled at once or it is
 //! woken. What a suspended session runs, its number, its cancel and its hold-offs stay in its
 //! record, and go on with it to whichever thread polls it next.

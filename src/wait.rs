@@ -1,7 +1,7 @@
 //! Interruptible waits.
 //!
 //! All of them are one protocol: leave a waker, say "asleep", look once more, sleep, say
-//! "awake", look again. `record.rs` says why that loses no wake-up. While a hold-off is in
+//! "awake", look again. `record/asleep.rs` says why that loses no wake-up. While a hold-off is in
 //! force nobody wakes it; who ends the hold-off does, should that be another thread.
 
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]

@@ -73,7 +73,7 @@ fn kill_against_suspension() {
 #[test]
 fn lost_wake_up_of_a_task() {
     let twins = [Twin::WakerAfterAsleep, Twin::NoRecheckBeforeSleep, Twin::LoadThenStore];
-    model("lost_wake_up_of_a_task", false, kill_against_suspension, &twins);
+    model("lost_wake_up_of_a_task", true, kill_against_suspension, &twins);
 }
 
 /// The same where the task goes on: its statement and the cancel of that go along.

@@ -38,7 +38,7 @@ impl Slow {
     }
 
     /// Whom to wake now, if anyone is to be: a sleeper that is `held` off sleeps on.
-    fn waker_of(&self, now: Snapshot, held: bool) -> Option<Waker> {
+    pub(super) fn waker_of(&self, now: Snapshot, held: bool) -> Option<Waker> {
         if !now.wants_waking() {
             None
         } else if now.asleep() {
@@ -118,7 +118,7 @@ pub(crate) struct Accepted<T> {
     pub(crate) thread: Option<ThreadId>,
     pub(crate) ticket: Arc<Ticket<T>>,
     /// Whether it asks for more than others had.
-    adds: bool,
+    pub(super) adds: bool,
 }
 
 impl Record {
@@ -210,43 +210,6 @@ impl Record {
 
     fn accepted<T>(&self, before: Snapshot, ticket: Arc<Ticket<T>>, adds: bool) -> Accepted<T> {
         Accepted { before, thread: self.thread_in(before), ticket, adds }
-    }
-
-    /// After a killer's step, and with no lock held: wakes whom it has left waiting.
-    pub(crate) fn wake_after<T>(&self, accepted: &Accepted<T>) {
-        if accepted.adds {
-            self.wake_if_due();
-        }
-    }
-
-    /// Wakes the session where an interrupt is due and it waits, or nobody runs it. A waker is the
-    /// embedder's code.
-    ///
-    /// A killer asks whom to wake late, as its audit comes first: so as not to wake the session
-    /// from its next wait, or in a hold-off that it has come to.
-    fn wake_if_due(&self) {
-        // Most targets run.
-        if !self.look().wants_waking() {
-            return;
-        }
-        let waker = self.slow.lock().waker_of(self.word.load(), self.held());
-        if let Some(waker) = waker {
-            wake(waker);
-        }
-    }
-
-    /// A hold-off is over, perhaps by what was not the runner's doing: who runs the session may
-    /// sleep in it, with an interrupt due that has woken nobody. The step that changes nothing
-    /// puts this before or after the step by which it went to sleep: it saw that the hold-off is
-    /// over, or it is seen to sleep. And before or after the killer's, who saw that the hold-off
-    /// is over, and woke it, or whose interrupt is seen.
-    pub(crate) fn rouse(&self) {
-        if !Twin::RousedUnasked.is_on() {
-            self.step(|word| word);
-        }
-        if self.look().asleep() {
-            self.wake_if_due();
-        }
     }
 
     /// The session cannot go on.
