@@ -155,4 +155,20 @@ impl SessionManager {
             }
         }
     }
+
+    /// Whether this is, or was, the number of a thread that could run this session.
+    pub(crate) fn could_run(&self, thread: ThreadId, session: SessionId) -> bool {
+        match self.0.home.model {
+            ThreadModel::PerSession => session.own_thread() == thread,
+            ThreadModel::Pool => match self.0.threads.get(thread.get()) {
+                Some(record) => record.slot().is_some(),
+                None => self.0.threads.was_given_out(thread.get()),
+            },
+        }
+    }
+
+    /// The session that is attached to a thread of a pool, as far as can be seen.
+    pub(crate) fn attached_to(&self, thread: ThreadId) -> Option<SessionId> {
+        self.0.threads.get(thread.get())?.session()
+    }
 }

@@ -4,7 +4,7 @@ use crate::about::Description;
 use crate::activity::{SessionRow, Sessions, ThreadRow, threads};
 use crate::audit::{Audit, Event, Hooks};
 use crate::home::{Home, Way};
-use crate::id::{SessionId, StatementId, THREAD_SHARD, ThreadId};
+use crate::id::{SessionId, StatementId, THREAD_SHARD};
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::kill::{Found, Receipt, Refused, Target};
 use crate::outcome::{Ended, StatementOver};
@@ -351,17 +351,6 @@ impl SessionManager {
         refused
     }
 
-    /// Whether this is, or was, the number of a thread that could run this session.
-    pub(crate) fn could_run(&self, thread: ThreadId, session: SessionId) -> bool {
-        match self.0.home.model {
-            ThreadModel::PerSession => session.own_thread() == thread,
-            ThreadModel::Pool => match self.0.threads.get(thread.get()) {
-                Some(record) => record.slot().is_some(),
-                None => self.0.threads.was_given_out(thread.get()),
-            },
-        }
-    }
-
     /// Asks a session that runs to say when and where it passes its next safe point, and how it
     /// stands with the last time that anyone asked; `None` where it has ended. The answer is the
     /// [`SessionRow::safe_point`] of a later look. A `Watchdog` asks them all.
@@ -395,11 +384,6 @@ impl SessionManager {
     /// Those of all sessions that the policy shows to `author`.
     pub fn sessions_shown_to(&self, author: &Author) -> impl Iterator<Item = SessionRow> {
         self.sessions().filter(|row| self.shows(author, row.session, &row.description))
-    }
-
-    /// The session that is attached to a thread of a pool, as far as can be seen.
-    pub(crate) fn attached_to(&self, thread: ThreadId) -> Option<SessionId> {
-        self.0.threads.get(thread.get())?.session()
     }
 
     /// All registered threads.
