@@ -48,7 +48,7 @@ pub(crate) struct Record {
     id: SessionId,
     word: Word,
     /// The thread it was last attached to, written before the step that attaches. Release,
-    /// pairs with the acquire in `thread_in`.
+    /// pairs with the acquire in `thread_in` and in `was_last_on`.
     thread: AtomicU64,
     hold: AtomicU32,
     /// Written by the holder or the runner alone, one of whom there is at a time, and so without a

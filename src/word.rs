@@ -21,8 +21,8 @@
 //!    all of them stand in one order, the same for everyone.
 //! 2. Only killers set `CANCEL` and `TERMINATE`. Nothing clears `TERMINATE`. `CANCEL` is
 //!    cleared by what ends its statement, in the same step.
-//!    Only watchers set `PROBE`, of a session that runs; a safe point, or going to sleep or off
-//!    the thread, clears it.
+//!    Only watchers set `PROBE`, of a session that runs, or sleeps in a hold-off; a safe point
+//!    clears it, and going to sleep or off the thread, and waking.
 //! 3. `ATTENTION` is derived from the rest in each step; a safe point looks at nothing else.
 //! 4. `SLOT` names a thread exactly as long as someone holds that thread's record: a place is
 //!    given to another thread only when the last reference is gone.

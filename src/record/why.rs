@@ -3,8 +3,8 @@
 //!
 //! A watcher sets `PROBE` while it holds the lock of `notes`, and notes there when it did; a safe
 //! point clears it under the same lock, and notes when and where. So who finds the bit set, under
-//! the lock, finds the time of the very probe that waits. Going to sleep or off the thread clears
-//! it without the lock: the next probe then finds it clear, and begins anew.
+//! the lock, finds the time of the very probe that waits. Going to sleep or off the thread, and
+//! waking, clears it without the lock: the next probe then finds it clear, and begins anew.
 
 use super::Record;
 use super::told::Slow;
