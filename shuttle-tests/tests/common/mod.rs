@@ -34,8 +34,8 @@ const DEPTH: usize = 3;
 /// Which twin a child process is to run.
 const TWIN: &str = "SAFEPOINT_TWIN";
 
-/// How many times as many schedules a twin may take until it is refuted.
-const PATIENCE: usize = 2;
+/// With how many seeds a twin may pass until it is refuted.
+const PATIENCE: u64 = 16;
 
 /// What a process says when a scene fails.
 const FAILED: &str = "failed, schedule ";
@@ -65,7 +65,7 @@ pub(crate) fn explore(test: &str, schedules: usize, scene: fn(), twins: &[Twin])
     }
     if let Some(twin) = twin {
         report_the_schedule();
-        return twin.during(|| both(schedules * PATIENCE, scene));
+        return twin.during(|| both(schedules, scene));
     }
     let times = std::env::var("SHUTTLE_TIMES").ok().and_then(|times| times.parse().ok());
     both(schedules * times.unwrap_or(1), scene);
@@ -74,20 +74,27 @@ pub(crate) fn explore(test: &str, schedules: usize, scene: fn(), twins: &[Twin])
 }
 
 fn refute(test: &str, twin: Twin) {
+    let first = std::env::var("SHUTTLE_RANDOM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let first = first.unwrap_or(SEED);
+    let refuted = (first..first.saturating_add(PATIENCE)).any(|seed| fails(test, twin, seed));
+    assert!(refuted, "{test}: {twin:?} passes, so the scene proves nothing");
+}
+
+fn fails(test: &str, twin: Twin, seed: u64) -> bool {
     let child = Command::new(std::env::current_exe().expect("the test's own program"))
         .args(["--exact", test, "--nocapture"])
         .env(TWIN, format!("{twin:?}"))
+        .env("SHUTTLE_RANDOM_SEED", seed.to_string())
         .env("RUST_BACKTRACE", "0")
         .output()
         .expect("the test's own program runs");
     let said = String::from_utf8_lossy(&child.stderr);
     let schedule = said.lines().find_map(|line| line.strip_prefix(FAILED));
-    match schedule {
-        Some(schedule) if !child.status.success() => {
-            println!("{test}: {twin:?} refuted, schedule {schedule}");
-        }
-        _ => panic!("{test}: {twin:?} passes, so the scene proves nothing\n{said}"),
+    let schedule = schedule.filter(|_| !child.status.success());
+    if let Some(schedule) = schedule {
+        println!("{test}: {twin:?} refuted, seed {seed}, schedule {schedule}");
     }
+    schedule.is_some()
 }
 
 fn report_the_schedule() {
