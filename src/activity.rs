@@ -78,9 +78,8 @@ pub struct ThreadRow {
 
 impl SessionRow {
     pub(crate) fn of(record: &Record, own_threads: bool) -> SessionRow {
-        let word = record.look();
-        let thread =
-            if own_threads { Some(record.id().own_thread()) } else { record.thread_in(word) };
+        let (word, thread) = record.look_with_thread();
+        let thread = if own_threads { Some(record.id().own_thread()) } else { thread };
         // A statement that has just begun must not be taken for the one before it.
         let fits = |of| !word.in_statement() || of == word.statement();
         let noted = record.noted();

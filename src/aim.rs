@@ -136,7 +136,7 @@ impl SessionManager {
         if !Twin::AimsAtThread.is_on() {
             return record;
         }
-        let thread = record.thread_in(record.look());
+        let thread = record.look_with_thread().1;
         let thread = thread.and_then(|thread| self.0.threads.get(thread.get()));
         let session = thread.and_then(|thread| thread.session());
         session.and_then(|id| self.0.home.sessions.get(id.get())).unwrap_or(record)

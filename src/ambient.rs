@@ -39,7 +39,7 @@ pub fn current_session() -> Option<SessionId> {
 /// The id of the calling thread, if it runs a session.
 #[must_use]
 pub fn current_thread() -> Option<ThreadId> {
-    current().and_then(|record| record.thread_in(record.look()))
+    current().and_then(|record| record.look_with_thread().1)
 }
 
 /// The session attached to the calling thread, as the author of a request.

@@ -28,6 +28,8 @@ pub struct Attached<'s> {
     pub(crate) ties: &'s mut Ties,
     /// `None`: its own.
     shared: Option<&'s ThreadRecord>,
+    /// Which session its thread ran before, and is to run again: one that is hidden, or 0.
+    outer: u64,
     panicking: bool,
     not_send: PhantomData<*const ()>,
 }
@@ -39,7 +41,8 @@ impl<'s> Attached<'s> {
         ties: &'s mut Ties,
         shared: Option<&'s ThreadRecord>,
     ) -> Attached<'s> {
-        Attached { record, ties, shared, panicking: panicking(), not_send: PhantomData }
+        let outer = shared.map_or(0, |shared| shared.run(record.id().get()));
+        Attached { record, ties, shared, outer, panicking: panicking(), not_send: PhantomData }
     }
 
     /// The session's id.
@@ -157,7 +160,7 @@ impl<'s> Attached<'s> {
             self.ties.spare = Some(spare);
         }
         if let Some(shared) = self.shared {
-            shared.set_session(None);
+            shared.run(self.outer);
         }
     }
 

@@ -33,7 +33,8 @@ pub enum Event<'a> {
         /// Where it found its target.
         found: Found,
     },
-    /// A request was refused: for want of permission, or of a target.
+    /// A request was refused: for want of permission, or of a target. What can't be a target's
+    /// number is an error of whoever wrote it, and no request.
     Refused {
         /// What it named.
         target: Target,
@@ -88,8 +89,9 @@ pub enum Event<'a> {
 ///
 /// It is called on whichever thread it happens, with no lock of this library held, so it may
 /// look at sessions and even end them; but whoever waits for that thread waits for it. What it
-/// panics of is lost, and nothing else is. Events of one session come in order, except that a
-/// session may see a request, and end, before its author's thread has come to say that it asked.
+/// panics of is lost, and nothing else is. Events of one session come in order, except that other
+/// threads are not waited for: it may be asked to end before the thread that opened it has come to
+/// say so, and may see a request, and end, before its author's thread has.
 pub trait Audit: Send + Sync {
     /// Something has happened.
     fn event(&self, event: &Event<'_>);

@@ -1,5 +1,6 @@
 //! Calls of the embedder's code that must not unwind into ours.
 
+use crate::current::hidden;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
@@ -18,7 +19,8 @@ pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// Wakes whom it is to wake. One that panics keeps nobody from what is to be done after that.
+/// Wakes whom it is to wake. One that panics keeps nobody from what is to be done after that, and
+/// none has to do with the session that the calling thread runs.
 pub(crate) fn wake(waker: Waker) {
-    let _ = contain(|| waker.wake());
+    let _ = contain(|| hidden(|| waker.wake()));
 }

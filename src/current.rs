@@ -14,9 +14,15 @@ per_thread! {
 }
 
 /// Refused where the thread runs a session already. It takes the `spare` reference, which `leave`
-/// gives back; an attachment that was forgotten has never given it back.
+/// gives back; an attachment that was forgotten has never given it back, and its session may be
+/// elsewhere by now.
 #[inline]
 pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
+    enter_free(record, spare) || leave_forgotten() && enter_free(record, spare)
+}
+
+#[inline]
+fn enter_free(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
     let entered = CURRENT.try_with(|current| {
         let mut current = current.borrow_mut();
         let free = current.is_none();
@@ -27,6 +33,13 @@ pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bo
     });
     // A thread that has dropped its thread-locals runs none any more.
     entered.unwrap_or(false)
+}
+
+#[cold]
+fn leave_forgotten() -> bool {
+    let elsewhere = |current: &mut Arc<Record>| !current.runs_here();
+    let left = CURRENT.try_with(|current| current.borrow_mut().take_if(elsewhere));
+    left.ok().flatten().is_some()
 }
 
 /// Another session than this may be current by then, where this one was hidden.
@@ -57,9 +70,11 @@ fn look(at: Place) -> Result<(), Interrupt> {
     }
 }
 
-/// A thread that ends, and has dropped its thread-locals, runs none.
+/// A thread that ends, and has dropped its thread-locals, runs none; nor does one whose attachment
+/// was forgotten, once its session is elsewhere.
 pub(crate) fn current() -> Option<Arc<Record>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
+    current.filter(|record| record.runs_here())
 }
 
 /// Hides the thread's session while other sessions' code runs on it.

@@ -13,11 +13,12 @@ use std::time::Duration;
 pub struct Drained {
     /// Sessions that were open.
     pub sessions: usize,
-    /// Those that ended within the grace: they were idle, or finished what they were doing.
+    /// Those that ended within the grace: they were idle, or got as far as the request says.
     pub in_grace: usize,
     /// Those that ended after that, at a safe point in the midst of it.
     pub cut_short: usize,
-    /// Those that had not ended by the limit. Their requests stand.
+    /// Those that had not ended by the limit, and the session that asked for the drain. Their
+    /// requests stand.
     pub left: usize,
 }
 
@@ -27,10 +28,13 @@ impl SessionManager {
     /// [`When::AfterStatement`] or [`When::AfterTransaction`]; then they are told to end at once.
     /// It waits for that up to `limit` after the grace.
     ///
-    /// It returns as soon as all have ended. The wait can't be interrupted.
+    /// It returns as soon as all have ended. The wait can't be interrupted. A session that is the
+    /// request's author ends as it goes on after this, and is not waited for.
     pub fn drain(&self, request: &Terminate, grace: Duration, limit: Duration) -> Drained {
         let mut receipts = self.shut_down(request);
         let mut drained = Drained { sessions: receipts.len(), ..Drained::default() };
+        receipts.retain(|receipt| request.author().session != Some(receipt.session()));
+        let author = drained.sessions - receipts.len();
         let wait = |receipts: &mut Vec<Receipt<Ended>>, limit: Duration| {
             // A limit too long for the clock is no limit.
             let deadline = now().checked_add(limit);
@@ -41,7 +45,7 @@ impl SessionManager {
             receipts.len()
         };
         let open = wait(&mut receipts, grace);
-        drained.in_grace = drained.sessions - open;
+        drained.in_grace = drained.sessions - author - open;
         if open > 0 {
             for receipt in &receipts {
                 // Refused only where it has ended by now.
@@ -50,6 +54,7 @@ impl SessionManager {
             drained.left = wait(&mut receipts, limit);
             drained.cut_short = open - drained.left;
         }
+        drained.left += author;
         drained
     }
 }

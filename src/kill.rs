@@ -202,11 +202,13 @@ pub struct Receipt<T> {
     record: Arc<Record>,
     ticket: Arc<Ticket<T>>,
     found: Found,
+    /// Where it has left its waker.
+    place: Option<usize>,
 }
 
 impl<T: Clone> Receipt<T> {
     pub(crate) fn new(record: Arc<Record>, ticket: Arc<Ticket<T>>, found: Found) -> Receipt<T> {
-        Receipt { record, ticket, found }
+        Receipt { record, ticket, found, place: None }
     }
 
     /// The session that was told.
@@ -269,8 +271,17 @@ impl Receipt<StatementOver> {
 impl<T: Clone> Future for Receipt<T> {
     type Output = T;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        self.ticket.poll(context.waker())
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Receipt { ticket, place, .. } = &mut *self;
+        ticket.poll(place, context.waker())
+    }
+}
+
+impl<T> Drop for Receipt<T> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.ticket.leave(place);
+        }
     }
 }
 

@@ -259,7 +259,7 @@ impl SessionManager {
     ///
     /// A session that no thread runs is woken on the spot: what its holder left to be woken
     /// has run when this returns. A request that asks for no more than the session has been told
-    /// already adds nothing, and wakes nobody.
+    /// already adds nothing, and wakes nobody who has been woken.
     ///
     /// # Errors
     /// [`Refused`] names the reason; then nothing has been done.
@@ -283,7 +283,13 @@ impl SessionManager {
         let aim = self.aim(target, kind, &author)?;
         let request = aim.request(author, Reason::AdministratorCommand, text);
         let grace = grace.filter(|_| when != When::Immediate);
-        let timer = || timer::running(&self.0.home).map_err(|_| Refused::NoTimer(aim.record.id()));
+        let timer = || match timer::running(&self.0.home) {
+            Ok(timer) => Ok(timer),
+            Err(_) => {
+                let refused = Refused::NoTimer(aim.record.id());
+                Err(self.say_refused(kind, target, &request.author, refused))
+            }
+        };
         let timer = grace.map(|grace| Ok((grace, timer()?))).transpose()?;
         let step = |only| aim.record.terminate_as_seen(when, request.clone(), only, seen);
         match aim.only().and_then(step) {
@@ -469,7 +475,7 @@ impl fmt::Debug for SessionManager {
 }
 
 fn receipt<T: Clone>(record: &Arc<Record>, accepted: Accepted<T>) -> Receipt<T> {
-    record.wake_after(&accepted);
+    record.wake_if_due();
     let found = Found::new(accepted.before, accepted.thread);
     Receipt::new(record.clone(), accepted.ticket, found)
 }

@@ -1,9 +1,10 @@
 //! How sessions and statements end, and the ticket on which that is written.
 
-use crate::contain::wake;
+use crate::contain::{contain, wake};
 use crate::interrupt::Request;
 use crate::sync::Mutex;
 use crate::twin::Twin;
+use slab::Slab;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -32,7 +33,8 @@ pub enum HowEnded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StatementOver {
-    /// Whether it saw the cancel. If not, it finished first, or its command was never begun.
+    /// Whether it saw the cancel. If not, it finished first, a termination ended it, or its command
+    /// was never begun.
     pub cancelled: bool,
 }
 
@@ -43,12 +45,12 @@ pub(crate) struct Ticket<T>(Mutex<TicketState<T>>);
 #[derive(Debug)]
 struct TicketState<T> {
     value: Option<T>,
-    waiting: Vec<Waker>,
+    waiting: Slab<Waker>,
 }
 
 impl<T> Default for Ticket<T> {
     fn default() -> Self {
-        Ticket(Mutex::new(TicketState { value: None, waiting: Vec::new() }))
+        Ticket(Mutex::new(TicketState { value: None, waiting: Slab::new() }))
     }
 }
 
@@ -59,28 +61,45 @@ impl<T: Clone> Ticket<T> {
             state.value = Some(value);
             std::mem::take(&mut state.waiting)
         };
-        waiting.into_iter().for_each(wake);
+        waiting.into_iter().for_each(|(_, waker)| wake(waker));
     }
 
     pub(crate) fn get(&self) -> Option<T> {
         self.0.lock().value.clone()
     }
 
-    pub(crate) fn poll(&self, waker: &Waker) -> Poll<T> {
+    /// `place`: where whoever polls keeps its waker here, until it [leaves](Self::leave).
+    pub(crate) fn poll(&self, place: &mut Option<usize>, waker: &Waker) -> Poll<T> {
         if Twin::TicketInTwoSteps.is_on() {
             if let Some(value) = self.get() {
                 return Poll::Ready(value);
             }
-            self.0.lock().waiting.push(waker.clone());
+            *place = Some(self.0.lock().waiting.insert(waker.clone()));
             return Poll::Pending;
         }
         let mut state = self.0.lock();
         if let Some(value) = &state.value {
             return Poll::Ready(value.clone());
         }
-        if !state.waiting.iter().any(|known| known.will_wake(waker)) {
-            state.waiting.push(waker.clone());
-        }
+        let spent = match place.and_then(|place| state.waiting.get_mut(place)) {
+            Some(known) if known.will_wake(waker) => None,
+            Some(known) => Some(std::mem::replace(known, waker.clone())),
+            None => {
+                *place = Some(state.waiting.insert(waker.clone()));
+                None
+            }
+        };
+        // A waker is the embedder's code.
+        drop(state);
+        drop(spent);
         Poll::Pending
+    }
+}
+
+impl<T> Ticket<T> {
+    /// Whoever waited at `place` waits no more.
+    pub(crate) fn leave(&self, place: usize) {
+        let waker = self.0.lock().waiting.try_remove(place);
+        let _ = contain(|| drop(waker));
     }
 }

@@ -113,12 +113,19 @@ impl Record {
         self.word.load()
     }
 
+    /// The number of the thread that it was attached to last, for `thread_in`.
+    pub(crate) fn last_thread(&self) -> u64 {
+        self.thread.load(Ordering::Acquire)
+    }
+
     /// The thread in a snapshot of this record; `None` also where the session has left it.
+    /// `before` is its last thread from before the snapshot was taken: the thread's place may be
+    /// another's by now, and the session with that, but a number is given out once.
     ///
     /// Whoever reads here what a later attach wrote also sees, by the acquire, the detach
     /// before that, unless the session is back on the first thread: then what is read the
     /// second time is no older than that.
-    pub(crate) fn thread_in(&self, seen: Snapshot) -> Option<ThreadId> {
+    pub(crate) fn thread_in(&self, seen: Snapshot, before: u64) -> Option<ThreadId> {
         let slot = seen.slot()?;
         if slot == Slot::OWN {
             return Some(self.id.own_thread());
@@ -126,7 +133,15 @@ impl Record {
         let thread = self.thread.load(Ordering::Acquire);
         let still =
             self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread;
-        ThreadId::from_raw(thread).filter(|_| still || Twin::ThreadNotChecked.is_on())
+        let same = thread == before || Twin::PlaceTakenForThread.is_on();
+        ThreadId::from_raw(thread).filter(|_| still && same || Twin::ThreadNotChecked.is_on())
+    }
+
+    /// What it does, and its thread.
+    pub(crate) fn look_with_thread(&self) -> (Snapshot, Option<ThreadId>) {
+        let before = self.last_thread();
+        let word = self.look();
+        (word, self.thread_in(word, before))
     }
 
     /// Whether it is attached to the calling thread.

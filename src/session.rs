@@ -14,7 +14,9 @@ use crate::registry::{Numbered, OpenError};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
 use crate::twin::Twin;
 use crate::word::Slot;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
@@ -24,14 +26,18 @@ use std::task::Waker;
 /// It goes from thread to thread as any value does; [`attach`](Self::attach) runs it on one.
 /// It ends when it is closed or dropped, so drop it last: after the client has been told and
 /// its connection closed. Only then do the receipts of its killers say that it has ended.
+///
+/// Only who has it in hand speaks for it, so it can be sent to another thread, and not shared with
+/// it.
 pub struct Session {
     pub(crate) record: Arc<Record>,
     pub(crate) ties: Ties,
+    not_sync: PhantomData<Cell<()>>,
 }
 
 impl Session {
     pub(crate) fn new(record: Arc<Record>, home: Way) -> Session {
-        Session { ties: Ties { spare: None, home }, record }
+        Session { ties: Ties { spare: None, home }, record, not_sync: PhantomData }
     }
 
     pub(crate) fn say_opened(&self) {
@@ -51,7 +57,8 @@ impl Session {
     /// [registered]: crate::SessionManager::register_worker
     #[must_use]
     pub fn own_thread(&self) -> Option<Thread> {
-        (self.ties.home.model == ThreadModel::PerSession).then(|| Thread::new(Kind::Own(self.id())))
+        (self.ties.home.model == ThreadModel::PerSession)
+            .then(|| Thread::new(Kind::Own(self.id(), self.ties.home.slots.clone())))
     }
 
     /// Runs the session on the calling thread, which `thread` stands for, until the guard is
@@ -79,7 +86,11 @@ impl Session {
         thread: &'t Thread,
     ) -> Result<(Slot, Option<&'t ThreadRecord>), AttachError> {
         let (slot, shared) = match &thread.0 {
-            Kind::Own(id) if *id == self.id() => (Slot::OWN, None),
+            Kind::Own(id, slots)
+                if *id == self.id() && Arc::ptr_eq(slots, &self.ties.home.slots) =>
+            {
+                (Slot::OWN, None)
+            }
             Kind::Registered { record, .. }
                 if self.ties.home.model == ThreadModel::Pool
                     && record.is_of(&self.ties.home.slots) =>
@@ -90,9 +101,6 @@ impl Session {
         };
         if !current::enter(&self.record, &mut self.ties.spare) {
             return Err(AttachError::ThreadIsBusy);
-        }
-        if let Some(shared) = shared {
-            shared.set_session(Some(self.id()));
         }
         Ok((slot, shared))
     }

@@ -183,6 +183,8 @@ impl<'s, F> Run<'s, F> {
                 return hidden(|| this.future.set(None));
             }
             Stage::Suspended => {}
+            // The future has panicked, or there is none any more.
+            Stage::Over if this.future.is_some() => return hidden(|| this.future.set(None)),
             Stage::Over => return,
         }
         let described = this.text.is_some();

@@ -206,7 +206,11 @@ mod figures {
             Refused::NothingRuns(_) | Refused::Stale(..) | Refused::NoSuchStatement(..) => {
                 "no such statement"
             }
-            _ => "no such thread",
+            Refused::NothingAttached(_) => "nothing attached",
+            Refused::NotAttached(..) => "not attached",
+            Refused::BackgroundThread(..) => "background thread",
+            Refused::NoTimer(_) => "no timer",
+            Refused::NoSuchThread(_) => "no such thread",
         }
     }
 

@@ -79,8 +79,13 @@ impl ThreadRecord {
         SessionId::from_raw(self.session.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_session(&self, session: Option<SessionId>) {
-        self.session.store(session.map_or(0, SessionId::get), Ordering::Relaxed);
+    /// Says which session it runs from here on, or 0, and returns what it ran. Only the thread
+    /// does.
+    #[inline]
+    pub(crate) fn run(&self, session: u64) -> u64 {
+        let before = self.session.load(Ordering::Relaxed);
+        self.session.store(session, Ordering::Relaxed);
+        before
     }
 }
 
@@ -120,8 +125,12 @@ pub struct Thread(pub(crate) Kind, NotSync);
 type NotSync = PhantomData<Cell<()>>;
 
 pub(crate) enum Kind {
-    Registered { record: Arc<ThreadRecord>, threads: Arc<Registry<ThreadRecord>> },
-    Own(SessionId),
+    Registered {
+        record: Arc<ThreadRecord>,
+        threads: Arc<Registry<ThreadRecord>>,
+    },
+    /// The session's own, and whose places its manager's threads have.
+    Own(SessionId, Arc<Slots>),
 }
 
 impl Thread {
@@ -134,7 +143,7 @@ impl Thread {
     pub fn id(&self) -> ThreadId {
         match &self.0 {
             Kind::Registered { record, .. } => record.id(),
-            Kind::Own(session) => session.own_thread(),
+            Kind::Own(session, _) => session.own_thread(),
         }
     }
 }

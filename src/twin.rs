@@ -27,6 +27,10 @@ pub enum Twin {
     FirstAuthorStays,
     /// The thread that a session was on is read without a second look.
     ThreadNotChecked,
+    /// A place is taken for the thread that has it now.
+    PlaceTakenForThread,
+    /// What has run out is not asked again as it is enforced.
+    LimitNotAskedAgain,
     /// A kill that finds another takes its receipt's place.
     TicketReplaced,
     /// A killer wakes its target while it holds the record's lock.

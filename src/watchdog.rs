@@ -15,6 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+/// How long it rests between two looks, however short its limit is.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
+
 /// Watches all sessions of a manager, from a registered thread of its own, until it is dropped.
 ///
 /// It probes each session that runs, twice in each limit; a session that has left a probe
@@ -41,10 +44,11 @@ impl Watchdog {
         let registered = manager.register_background("watchdog").map_err(io::Error::other)?;
         let manager = manager.clone();
         let (stop, stopped) = bounded(0);
+        let pause = (limit / 2).max(LEAST_PAUSE);
         let thread = Builder::new().name("watchdog".into()).spawn(move || {
             let _registered = registered;
             let mut reported = HashSet::new();
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(limit / 2) {
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
                 look(&manager, limit, &mut reported, &mut report);
             }
             // A stretch that has lasted for the limit by now is one all the same.
@@ -57,7 +61,9 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        // Its own report may drop it.
+        let this = std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != this) {
             // A panic in `report` has been printed, and ended nothing but the watch.
             let _ = thread.join();
         }

@@ -2,9 +2,14 @@
 
 mod common;
 
-use common::{LONG, MODELS, Stage, admin, assert_told, ended_by_both, kill, kill_now, of};
-use safepoint::{Cancel, Doing, SessionManager, ThreadModel, When};
+use common::{
+    LONG, MODELS, Stage, admin, assert_told, ended_by_both, kill, kill_now, locked, of, thread_for,
+};
+use safepoint::{Attached, Cancel, Doing, SessionId, SessionManager, ThreadModel, When};
+use std::cell::RefCell;
 use std::future::{pending, ready};
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 #[test]
@@ -181,4 +186,57 @@ fn an_attachment_that_ends_with_its_thread() {
         ran.join().unwrap()
     });
     assert_eq!(manager.session(id).unwrap().doing, Doing::Idle);
+}
+
+/// Whoever ends an idle victim does so on its killer's thread, and not in its killer's session.
+#[test]
+fn a_waker_is_in_nobodys_session() {
+    struct Ends(Mutex<Option<Option<SessionId>>>);
+    impl Wake for Ends {
+        fn wake(self: Arc<Self>) {
+            safepoint::set_transaction(false);
+            *locked(&self.0) = Some(safepoint::current_session());
+        }
+    }
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let victim = manager.open(of("ann")).unwrap();
+    let ends = Arc::new(Ends(Mutex::default()));
+    victim.set_detached_waker(Some(Waker::from(ends.clone())));
+    let mut killer = manager.open(of("root")).unwrap();
+    let (id, thread) = (killer.id(), thread_for(&manager, &killer));
+    let attached = killer.attach(&thread).unwrap();
+    attached.set_transaction(true);
+    manager.terminate(victim.id(), kill_now()).unwrap();
+    assert_eq!(*locked(&ends.0), Some(None), "whose session it ran in");
+    assert!(attached.in_transaction());
+    assert_eq!(safepoint::current_session(), Some(id));
+}
+
+/// A thread drops its thread-locals in an order that nobody knows.
+#[test]
+fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
+    static SAID: Mutex<Option<[bool; 2]>> = Mutex::new(None);
+    struct Holder(RefCell<Option<(Attached<'static>, SessionManager)>>);
+    impl Drop for Holder {
+        fn drop(&mut self) {
+            let Some((attached, manager)) = self.0.take() else { return };
+            manager.terminate(attached.id(), kill_now()).unwrap();
+            let current = safepoint::current_session() == Some(attached.id());
+            // A thread that has dropped that one, too, runs no session.
+            let told = safepoint::check().is_err() == current;
+            *locked(&SAID) = Some([attached.check().is_err(), told]);
+        }
+    }
+    thread_local! { static HELD: Holder = const { Holder(RefCell::new(None)) }; }
+    std::thread::spawn(|| {
+        let Stage { manager, session, thread, .. } = Stage::new(ThreadModel::Pool);
+        let (session, thread) = (Box::leak(Box::new(session)), Box::leak(Box::new(thread)));
+        assert_eq!(safepoint::current_session(), None);
+        HELD.with(|held| assert!(held.0.borrow().is_none()));
+        let attached = session.attach(thread).unwrap();
+        HELD.with(|held| *held.0.borrow_mut() = Some((attached, manager)));
+    })
+    .join()
+    .unwrap();
+    assert_eq!(*locked(&SAID), Some([true, true]), "its own safe point, the ambient one");
 }

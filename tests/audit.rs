@@ -3,12 +3,14 @@
 mod common;
 
 use common::{
-    Desk, MODELS, Stage, admin, assert_cancelled, kill_now, locked, of, thread_for, user,
+    Desk, LONG, MODELS, Stage, admin, assert_cancelled, eventually, kill_now, locked, of,
+    thread_for, user,
 };
 use safepoint::{
     Author, Cancel, Description, Event, Limits, Policy, Reason, SessionManager, SessionRow, Sweep,
     Terminate, ThreadModel, Watchdog, When,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
@@ -226,4 +228,53 @@ fn the_audit_hears_of_a_session_that_passes_no_safe_point() {
         drop(watchdog);
         assert_eq!(take(&heard), ["opened ann", "stalled in select endless"]);
     }
+}
+
+/// Whoever comes first may be held up there.
+#[test]
+fn an_audit_that_hangs_keeps_no_other_killer_from_waking_the_session() {
+    let (release, wait) = mpsc::channel::<()>();
+    let (wait, first) = (Mutex::new(wait), AtomicBool::new(true));
+    let stuck = Arc::new(AtomicBool::new(false));
+    let audit = {
+        let stuck = stuck.clone();
+        move |event: &Event<'_>| {
+            if matches!(event, Event::Requested { .. }) && first.swap(false, Ordering::SeqCst) {
+                stuck.store(true, Ordering::SeqCst);
+                let _ = locked(&wait).recv();
+            }
+        }
+    };
+    let manager = SessionManager::builder(ThreadModel::Pool).audit(audit).build();
+    let desk = Desk::leave(manager.open(of("ann")).unwrap());
+    let id = locked(&desk.session).as_ref().unwrap().id();
+    std::thread::scope(|scope| {
+        scope.spawn(|| manager.terminate(id, kill_now()).map(drop));
+        eventually("the first is held up", || stuck.load(Ordering::SeqCst));
+        let receipt = manager.terminate(id, kill_now()).unwrap();
+        let ended = receipt.poll();
+        drop(release);
+        assert!(ended.is_some());
+    });
+    assert_eq!(locked(&desk.told).len(), 1);
+}
+
+#[test]
+fn a_watchdog_may_be_dropped_by_its_report() {
+    let Stage { manager, mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+    let place = Arc::<Mutex<Option<Watchdog>>>::default();
+    let (dropped, done) = mpsc::channel();
+    let report = {
+        let place = place.clone();
+        move |_| {
+            drop(locked(&place).take());
+            let _ = dropped.send(());
+        }
+    };
+    let mut attached = session.attach(&thread).unwrap();
+    let _statement = attached.begin().unwrap();
+    let mut there = locked(&place);
+    *there = Some(Watchdog::start(&manager, Duration::from_millis(1), report).unwrap());
+    drop(there);
+    done.recv_timeout(LONG).expect("it is dropped");
 }

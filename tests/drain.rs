@@ -4,7 +4,7 @@ mod common;
 
 use common::{LONG, MODELS, eventually, kill, of, thread_for};
 use safepoint::{
-    Drained, Interrupt, OpenError, Session, SessionManager, Thread, ThreadModel, When,
+    Drained, Interrupt, OpenError, Session, SessionManager, Terminate, Thread, ThreadModel, When,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
@@ -93,5 +93,22 @@ fn an_empty_manager_is_drained_at_once() {
         let manager = SessionManager::new(model);
         let drained = manager.drain(&kill(When::Immediate), Duration::MAX, Duration::MAX);
         assert_eq!(drained, Drained::default());
+    }
+}
+
+#[test]
+fn the_session_that_asks_is_not_waited_for() {
+    for model in MODELS {
+        let (manager, mut session, thread) = opened(model);
+        let idle = manager.open(of("bob")).unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let request = Terminate::new(When::AfterStatement, statement.author());
+        let drained = manager.drain(&request, Duration::ZERO, Duration::ZERO);
+        assert_eq!(drained, Drained { sessions: 2, left: 2, ..Drained::default() });
+        drop(idle);
+        let drained = manager.drain(&request, Duration::MAX, Duration::MAX);
+        assert_eq!(drained, Drained { sessions: 1, left: 1, ..Drained::default() });
+        statement.finish().expect_err("it is told as well");
     }
 }

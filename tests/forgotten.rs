@@ -1,9 +1,11 @@
-//! Attachments that were forgotten on a thread that has ended.
+//! Attachments that were forgotten, on a thread that has ended or on one that goes on.
 
 mod common;
 
-use common::{Desk, Stage, each_model, kill_now, thread_for};
-use safepoint::{HowEnded, Refused, SessionManager, Target, ThreadModel};
+use common::{Desk, LONG, Stage, each_model, eventually, kill_now, of, thread_for};
+use safepoint::{HowEnded, Refused, Session, SessionManager, Target, ThreadModel};
+use std::sync::mpsc;
+use std::time::Duration;
 
 fn forget(stage: Stage) -> Stage {
     let Stage { manager, mut session, thread, id } = stage;
@@ -57,4 +59,50 @@ fn who_names_another_thread_does_not_hit_it() {
     let refused = manager.terminate(Target::Pair(second.id(), id), kill_now());
     assert_eq!(refused.unwrap_err(), Refused::NotAttached(second.id(), id));
     session.due().unwrap();
+}
+
+// On a thread that goes on.
+
+/// What its session does on another thread is none of its business.
+#[test]
+fn ambient_code_where_it_was_forgotten_does_not_reach_the_session_elsewhere() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(of("ann")).unwrap();
+    let id = session.id();
+    let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
+    let (handed, taken) = mpsc::channel::<Session>();
+    let (go, gone) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let manager = &manager;
+        scope.spawn(move || {
+            std::mem::forget(session.attach(&one).unwrap());
+            session.due().unwrap();
+            handed.send(session).unwrap();
+            gone.recv().unwrap();
+            assert_eq!(safepoint::current_session(), None);
+            safepoint::set_transaction(false);
+            safepoint::sleep(Duration::from_millis(1)).unwrap();
+            manager.terminate(id, kill_now()).unwrap();
+        });
+        let mut session = taken.recv().unwrap();
+        let attached = session.attach(&two).unwrap();
+        attached.set_transaction(true);
+        scope.spawn(move || {
+            eventually("it sleeps", || manager.session(id).unwrap().waiting);
+            go.send(()).unwrap();
+        });
+        attached.sleep(LONG).expect_err("its killer wakes it");
+        assert!(attached.in_transaction());
+    });
+}
+
+#[test]
+fn the_thread_where_it_was_forgotten_serves_others() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(of("ann")).unwrap();
+    let thread = manager.register_worker("worker").unwrap();
+    std::mem::forget(session.attach(&thread).unwrap());
+    session.close();
+    let mut other = manager.open(of("bob")).unwrap();
+    other.attach(&thread).unwrap().check().unwrap();
 }

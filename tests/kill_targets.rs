@@ -280,3 +280,15 @@ fn a_command_that_was_none_takes_its_cancel_along() {
         assert_eq!(statement.check(), Ok(()));
     }
 }
+
+/// Managers count alike, so the number is no proof.
+#[test]
+fn the_thread_of_another_managers_session_is_refused() {
+    let theirs = Stage::new(ThreadModel::PerSession);
+    for model in MODELS {
+        let mut ours = Stage::new(model);
+        assert_eq!(ours.id, theirs.id);
+        let attached = ours.session.attach(&theirs.thread).map(drop);
+        assert_eq!(attached, Err(AttachError::OtherSessionsThread));
+    }
+}

@@ -48,9 +48,10 @@ fn those_of_a_statement_too() {
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
         let (woken, counts) = Count::waker();
-        for waker in [panics(), counts] {
-            let mut receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
-            waits(&mut receipt, &waker);
+        let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+        let mut receipts = [cancel(), cancel()];
+        for (receipt, waker) in receipts.iter_mut().zip([panics(), counts]) {
+            waits(receipt, &waker);
         }
         statement.finish().unwrap();
         assert_eq!(woken.get(), 1);
@@ -128,5 +129,50 @@ fn a_waker_may_panic_as_it_is_dropped() {
         let receipt = manager.terminate(id, kill_now()).unwrap();
         session.close();
         assert!(receipt.poll().is_some());
+    });
+}
+
+/// Both of a session's may be the last of their kind as it ends.
+#[test]
+fn both_wakers_may_panic_as_they_are_dropped() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+    each_model(|Stage { manager, mut session, thread, id }| {
+        session.set_detached_waker(Some(Waker::from(Arc::new(Bomb))));
+        {
+            let attached = session.attach(&thread).unwrap();
+            let waker = Waker::from(Arc::new(Bomb));
+            attached.wait(EndedBy::AnyInterrupt, &waker, || ()).unwrap();
+        }
+        let receipt = manager.terminate(id, kill_now()).unwrap();
+        session.close();
+        assert!(receipt.poll().is_some());
+    });
+}
+
+#[test]
+fn a_receipt_that_is_dropped_takes_its_waker_along() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let attached = session.attach(&thread).unwrap();
+        let (count, waker) = Count::waker();
+        let mut kept = manager.terminate(id, kill_now()).unwrap();
+        waits(&mut kept, &waker);
+        let (count_of_one, waker) = Count::waker();
+        let mut given_up = manager.terminate(id, kill_now()).unwrap();
+        waits(&mut given_up, &waker);
+        waits(&mut given_up, &waker);
+        assert_eq!(Arc::strong_count(&count_of_one), 3, "it is kept once");
+        drop(given_up);
+        assert_eq!(Arc::strong_count(&count_of_one), 2, "it is kept no longer");
+        drop(attached);
+        session.close();
+        assert_eq!((count.get(), count_of_one.get()), (1, 0));
     });
 }

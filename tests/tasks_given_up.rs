@@ -7,7 +7,7 @@ mod common;
 use common::{Count, Desk, admin, kill_now, locked, of};
 use safepoint::{
     AttachError, Attached, Cancel, Doing, HowEnded, Reason, RunError, Session, SessionId,
-    SessionManager, StatementOver, Thread, ThreadModel,
+    SessionManager, StatementOver, Target, Thread, ThreadModel,
 };
 use std::future::{self, Future};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -234,4 +234,59 @@ fn an_attachment_that_a_run_takes_along_leaves_its_thread() {
     let attached = session.attach(&thread).unwrap();
     assert_eq!(safepoint::current_session(), Some(id));
     drop(attached);
+}
+
+#[test]
+fn a_future_that_panicked_is_not_dropped_in_another_session() {
+    let (manager, mut session, _) = pool();
+    let mut other = manager.open(of("bob")).unwrap();
+    let thread = manager.register_worker("worker").unwrap();
+    let seen = Arc::new(Mutex::new(None));
+    let says = Says(seen.clone());
+    let mut run = Box::pin(session.run(future::poll_fn(move |_| -> Poll<()> {
+        let _keeps = &says;
+        panic!("on purpose");
+    })));
+    catch_unwind(AssertUnwindSafe(|| poll(run.as_mut()).is_pending())).unwrap_err();
+    let attached = other.attach(&thread).unwrap();
+    drop(run);
+    assert_eq!(*locked(&seen), Some(None), "whose session it was dropped in");
+    drop(attached);
+}
+
+/// Says in which session it is dropped.
+struct Says(Arc<Mutex<Option<Option<SessionId>>>>);
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        *locked(&self.0) = Some(safepoint::current_session());
+    }
+}
+
+/// A destructor may run a session on a thread whose own session is hidden meanwhile.
+#[test]
+fn a_thread_is_known_to_run_its_session_again() {
+    struct Serves(Session);
+    impl Drop for Serves {
+        fn drop(&mut self) {
+            assert!(matches!(poll(pin!(self.0.run(future::ready(())))), Poll::Ready(Ok(()))));
+        }
+    }
+    let (manager, mut ann, id) = pool();
+    let mut bob = manager.open(of("bob")).unwrap();
+    let serves = Serves(manager.open(of("eve")).unwrap());
+    let mut given_up = Box::pin(bob.run(async move {
+        let _serves = serves;
+        future::pending::<()>().await;
+    }));
+    assert!(poll(given_up.as_mut()).is_pending());
+    let run = ann.run(async {
+        drop(given_up);
+        let thread = safepoint::current_thread().unwrap();
+        let row = manager.threads().into_iter().find(|row| row.thread == thread);
+        let cancelled = manager.cancel(Target::AttachedTo(thread), Cancel::running(admin("root")));
+        (row.unwrap().session, cancelled.map(|receipt| receipt.session()))
+    });
+    let Poll::Ready(Ok(found)) = poll(pin!(run)) else { panic!("it is ready") };
+    assert_eq!(found, (Some(id), Ok(id)));
 }

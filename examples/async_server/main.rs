@@ -28,7 +28,7 @@ use futures::{SinkExt, StreamExt};
 use pgwire::api::{ClientInfo, METADATA_USER, PgWireConnectionState};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec, negotiate_tls, process_error};
-use safepoint::{Description, Interrupt, RunError, Session};
+use safepoint::{Description, Interrupt, RunError, Session, SessionId};
 use server::{compat, describe, split, sqlite_error, types};
 use std::io::{Error, Result};
 use std::sync::Arc;
@@ -96,7 +96,7 @@ async fn serve(socket: TcpStream, server: &Arc<Server>) -> Result<()> {
 async fn talk(session: &mut Session, client: &mut Client, backend: &Arc<Backend>) -> Result<()> {
     loop {
         let message = tokio::select! {
-            interrupt = session.interrupted() => return farewell(session, client, &interrupt).await,
+            interrupt = session.interrupted() => return farewell(session.id(), client, &interrupt).await,
             message = client.next() => message.transpose()?,
         };
         let Some(message) = message else { return Ok(()) };
@@ -107,7 +107,7 @@ async fn talk(session: &mut Session, client: &mut Client, backend: &Arc<Backend>
             let ran = match session.run(backend.run(&asked)).with_text(asked.text()).await {
                 Ok(ran) => ran,
                 Err(RunError::Interrupted(interrupt)) if interrupt.is_terminate() => {
-                    return farewell(session, client, &interrupt).await;
+                    return farewell(session.id(), client, &interrupt).await;
                 }
                 Err(RunError::Interrupted(interrupt)) => Err(interrupted(session.id(), &interrupt)),
                 Err(other) => return Err(Error::other(other)),
@@ -118,7 +118,7 @@ async fn talk(session: &mut Session, client: &mut Client, backend: &Arc<Backend>
         let goes_on = tokio::select! {
             biased;
             goes_on = answer(message, client, backend) => goes_on?,
-            interrupt = session.interrupted() => return farewell(session, client, &interrupt).await,
+            interrupt = session.interrupted() => return farewell(session.id(), client, &interrupt).await,
         };
         if !goes_on {
             return Ok(());
@@ -140,8 +140,8 @@ async fn answer(
 }
 
 /// The client is told, and the session ends.
-async fn farewell(session: &Session, client: &mut Client, interrupt: &Interrupt) -> Result<()> {
-    let error = PgWireBackendMessage::ErrorResponse(report(session.id(), interrupt).into());
+async fn farewell(id: SessionId, client: &mut Client, interrupt: &Interrupt) -> Result<()> {
+    let error = PgWireBackendMessage::ErrorResponse(report(id, interrupt).into());
     timeout(FAREWELL, client.send(error)).await??;
     timeout(FAREWELL, client.close()).await?
 }

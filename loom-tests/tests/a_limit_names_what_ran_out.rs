@@ -48,6 +48,62 @@ fn limit_against_finish() {
     model("limit_against_finish", true, limit_against_finish_scene, &twins);
 }
 
+/// The limit is lifted, as the timer looks and finds that it has run out.
+fn limit_against_lift_scene() {
+    set_clock(Duration::ZERO);
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    session.set_limits(limits(Some(TEN))).unwrap();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    let timer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.limits_run_out(TEN))
+    };
+    statement.set_limits(Limits::default()).unwrap();
+    let told = statement.check().is_err();
+    timer.join().unwrap();
+    if !told {
+        statement.check().expect("it has no limit any more");
+    }
+}
+
+#[test]
+fn limit_against_lift() {
+    model("limit_against_lift", true, limit_against_lift_scene, &[Twin::LimitNotAskedAgain]);
+}
+
+/// The timer looks at a transaction that is idle, as that ends and the next one begins.
+fn idleness_against_the_next_transaction_scene() {
+    set_clock(Duration::ZERO);
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let limits = Limits { idle_in_transaction: Some(TEN), ..Limits::default() };
+    session.set_limits(limits).unwrap();
+    let thread = session.own_thread().unwrap();
+    let attached = session.attach(&thread).unwrap();
+    attached.set_transaction(true);
+    let timer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.limits_run_out(TEN))
+    };
+    attached.set_transaction(false);
+    set_clock(TEN);
+    attached.set_transaction(true);
+    let told = attached.check().is_err();
+    timer.join().unwrap();
+    if !told {
+        attached.check().expect("it has not been idle for long");
+    }
+}
+
+#[test]
+fn idleness_against_the_next_transaction() {
+    let scene = idleness_against_the_next_transaction_scene;
+    model("idleness_against_the_next_transaction", true, scene, &[Twin::LimitNotAskedAgain]);
+}
+
 /// The timer looks at a session that does nothing, and would forget it, as a statement begins.
 fn begin_against_disarm_scene() {
     set_clock(Duration::ZERO);

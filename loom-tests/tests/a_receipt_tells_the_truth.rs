@@ -75,6 +75,38 @@ fn kill_against_move() {
     }
 }
 
+/// The same where the second thread has the place of the first, which has gone.
+#[test]
+fn found_on_a_thread_of_the_same_place() {
+    let twins = [Twin::PlaceTakenForThread];
+    model("found_on_a_thread_of_the_same_place", true, kill_against_a_place_taken_again, &twins);
+}
+
+fn kill_against_a_place_taken_again() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let other = manager.register_worker("other").unwrap();
+    session.attach(&other).unwrap().set_transaction(true);
+    let killer = {
+        let manager = manager.clone();
+        // As above.
+        let later = Terminate::new(When::AfterTransaction, Author::system());
+        loom::thread::spawn(move || manager.terminate(id, later).unwrap())
+    };
+    let threads = ["one", "two"].map(|name| {
+        let worker = manager.register_worker(name).unwrap();
+        let mut attached = session.attach(&worker).unwrap();
+        // As above.
+        drop(attached.begin());
+        worker.id()
+    });
+    let found = killer.join().unwrap().found();
+    if let (Some(statement), Some(thread)) = (found.statement, found.thread) {
+        assert_eq!(thread, threads[statement.get() as usize - 1]);
+    }
+}
+
 /// A shutdown that says that it is done while the last one is still closing its door.
 #[test]
 fn a_shutdown_forgets_who_is_about_to_leave() {

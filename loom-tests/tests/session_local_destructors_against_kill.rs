@@ -136,6 +136,8 @@ fn first_use_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(Description::default()).unwrap();
     let thread = session.own_thread().unwrap();
+    // What looks at a session lives on with whoever waits for it, and its values do not.
+    let _receipt = manager.terminate(session.id(), immediate()).unwrap();
     std::mem::forget(session.attach(&thread).unwrap());
     let ender = loom::thread::spawn(move || session.close());
     let _ = LATE.try_with(|_| ());

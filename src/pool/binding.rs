@@ -1,7 +1,7 @@
 //! What a `thread_pool_attr` comes to on this machine: how many threads each group has, and
 //! the CPUs that they are bound to.
 
-use super::attr::{Binding, InvalidAttr, ThreadPoolAttr, numbers};
+use super::attr::{Binding, InvalidAttr, MAX_GROUPS, MAX_THREADS, ThreadPoolAttr, numbers};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs::read_to_string;
 use std::io;
@@ -49,6 +49,14 @@ impl ThreadPoolAttr {
     }
 
     fn layout_on(&self, nodes: &[Node], allowed: &[usize]) -> Result<Layout, InvalidAttr> {
+        for (what, number, largest) in [
+            ("thread_num", self.thread_num, MAX_THREADS),
+            ("group_num", self.group_num, MAX_GROUPS),
+        ] {
+            if number > largest {
+                return Err(InvalidAttr::out_of_range(what, number, largest));
+            }
+        }
         let largest_cpu = nodes.iter().flat_map(|node| &node.cpus).chain(allowed).max();
         let largest_node = nodes.iter().map(|node| node.number).max();
         let check = |what, named: &[usize], largest: Option<usize>| {
@@ -221,6 +229,18 @@ mod tests {
 
     fn cpus(layout: &Layout) -> Vec<Option<Vec<usize>>> {
         (0..layout.groups()).map(|group| layout.cpus_of_group(group)).collect()
+    }
+
+    #[test]
+    fn numbers_that_no_text_could_have_are_out_of_range() {
+        let attr = ThreadPoolAttr::default();
+        for attr in [
+            ThreadPoolAttr { group_num: usize::MAX, ..attr.clone() },
+            ThreadPoolAttr { thread_num: MAX_THREADS + 1, ..attr },
+        ] {
+            let refused = attr.layout_on(&two_nodes(), &ALL).unwrap_err();
+            assert!(refused.detail().contains("out of valid range"), "{}", refused.detail());
+        }
     }
 
     #[test]

@@ -73,7 +73,9 @@ impl Config {
     pub(super) fn shares(&self) -> impl Iterator<Item = (Size, Cpus)> {
         let (all, max_workers) = (self.workers(), self.max_workers);
         self.groups.iter().map(move |Share { workers: least, cpus }| {
-            let most = (max_workers * least / all).max(*least);
+            // Beyond a machine word where someone means "no limit".
+            let most = max_workers as u128 * *least as u128 / all as u128;
+            let most = usize::try_from(most).unwrap_or(usize::MAX).max(*least);
             (Size { least: *least, most, queue: self.max_queue }, cpus.clone())
         })
     }
@@ -106,6 +108,9 @@ mod tests {
         assert_eq!(sizes(&config("6, 2").max_workers(20)), [(3, 10), (3, 10)]);
         assert_eq!(sizes(&config("6, 2")), [(3, 3), (3, 3)]);
         assert_eq!(sizes(&Config::new(0).max_workers(7)), [(1, 7)]);
+        assert_eq!(sizes(&Config::new(2).max_workers(usize::MAX)), [(2, usize::MAX)]);
+        let half = usize::MAX / 2;
+        assert_eq!(sizes(&config("6, 2").max_workers(half)), [(3, half / 2), (3, half / 2)]);
         assert!(config("6, 2").shares().all(|(_, cpus)| cpus.is_empty()));
     }
 }

@@ -58,6 +58,7 @@ use crate::manager::{SessionManager, Terminate};
 use crate::registry::OpenError;
 use crate::session::Session;
 use crate::sync::{AtomicU64, Builder, Mutex, Ordering, now};
+use crate::thread::ThreadModel;
 use poller::Poller;
 use queue::{Queue, Size};
 use seat::Seat;
@@ -228,9 +229,13 @@ impl<C: Client> Pool<C> {
     /// Starts the workers, and for each group the listener and the emergency lane.
     ///
     /// # Errors
-    /// Where the system gives no thread or no poller, or the manager refuses to register
-    /// their threads.
+    /// Where the manager was made for [another model](crate::ThreadModel), the system gives no
+    /// thread or no poller, or the manager refuses to register their threads.
     pub fn start(manager: SessionManager, config: &Config) -> io::Result<Pool<C>> {
+        if manager.model() != ThreadModel::Pool {
+            let message = "a pool needs a manager that was made for one: ThreadModel::Pool";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let mut pool = Pool { manager, groups: Vec::new() };
         let shares: Vec<_> = config.shares().collect();
         let alone = shares.len() == 1;

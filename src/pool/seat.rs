@@ -8,6 +8,7 @@ use crate::session::Session;
 use crate::sync::{Mutex, MutexGuard};
 use crate::twin::Twin;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
@@ -58,10 +59,14 @@ pub(super) fn priority_of<C: Client>(client: &C) -> Priority {
     contain(|| client.priority()).unwrap_or(Priority::InOrder)
 }
 
+/// The socket of a client, unless that panics over it.
+pub(super) fn socket_of<C: Client>(client: &C) -> Option<BorrowedFd<'_>> {
+    contain(|| client.as_fd())
+}
+
 /// Arms the socket again; `false` where it can't be watched any more.
-pub(super) fn arm<C: Client>(group: &Group<C>, client: &C, seat: &Seat<C>) -> bool {
-    let armed = contain(|| group.poller.arm(client.as_fd(), seat.token));
-    armed.is_some_and(|armed| armed.is_ok())
+pub(super) fn arm<C: Client>(group: &Group<C>, socket: BorrowedFd<'_>, seat: &Seat<C>) -> bool {
+    group.poller.arm(socket, seat.token).is_ok()
 }
 
 impl<C: Client> Seat<C> {
@@ -72,21 +77,27 @@ impl<C: Client> Seat<C> {
             group: Arc::downgrade(group),
         });
         session.set_detached_waker(Some(Waker::from(seat.clone())));
-        let watched = {
-            // Until it lies in its seat neither a worker nor a killer gets at it, so the
-            // descriptor stays its own.
-            let mut state = seat.state.lock();
-            let conn = Conn { client, session };
-            let watched = contain(|| group.poller.add(conn.client.as_fd(), seat.token));
-            *state = State::Idle(conn);
-            watched.unwrap_or_else(|| Err(io::Error::other("the client panicked")))
-        };
-        if watched.is_err() || group.queue.is_closed() {
+        let conn = Conn { client, session };
+        let add = |socket| group.poller.add(socket, seat.token);
+        let no_socket = || Err(io::Error::other("the client panicked"));
+        // Until it lies in its seat neither a worker nor a killer gets at it, so the descriptor
+        // stays its own.
+        let socket = socket_of(&conn.client);
+        let mut state = seat.state.lock();
+        if let Err(error) = socket.map_or_else(no_socket, add) {
+            drop(state);
+            // What watches the descriptor now, if anything does, is not this.
+            seat.over(conn, End::Closed);
+            return Err(error);
+        }
+        *state = State::Idle(conn);
+        drop(state);
+        if group.queue.is_closed() {
             seat.close();
         }
         // A kill that came before the waker was left has found no one to wake.
         seat.end_if_due();
-        watched
+        Ok(())
     }
 
     /// One that nobody sits in.
@@ -182,12 +193,17 @@ impl<C: Client> Seat<C> {
 
     /// Tells the client, closes the connection, then the session, whose receipts complete.
     pub(super) fn end(&self, conn: Conn<C>, why: End) {
+        if let (Some(group), Some(socket)) = (self.group.upgrade(), socket_of(&conn.client)) {
+            group.poller.remove(socket);
+        }
+        self.over(conn, why);
+    }
+
+    /// The same, for one whose socket is not watched.
+    fn over(&self, conn: Conn<C>, why: End) {
         *self.state.lock() = State::Gone;
         let Conn { mut client, session } = conn;
-        let kept = self.group.upgrade().and_then(|group| {
-            contain(|| group.poller.remove(client.as_fd()));
-            group.forget(self)
-        });
+        let kept = self.group.upgrade().and_then(|group| group.forget(self));
         current::hidden(|| {
             // A client that panics over its farewell is dropped all the same, and not while it
             // unwinds.

@@ -2,7 +2,7 @@
 
 use super::poller::{Event, Events};
 use super::queue::{Call, Turn, Waited};
-use super::seat::{Conn, Seat, State, arm, priority_of};
+use super::seat::{Conn, Seat, State, arm, priority_of, socket_of};
 use super::status::{Watched, WorkerState};
 use super::{Client, End, Group, Next, Priority};
 use crate::blocking::{Place, has_place};
@@ -13,6 +13,7 @@ use crate::sync::MutexGuard;
 use crate::thread::Thread;
 use crate::twin::Twin;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 impl<C: Client> Place for Arc<Group<C>> {
@@ -30,13 +31,14 @@ impl<C: Client> Place for Arc<Group<C>> {
 pub(super) struct Worker<C: Client> {
     thread: Thread,
     watched: Watched<C>,
+    lane: bool,
 }
 
 impl<C: Client> Worker<C> {
     pub(super) fn register(group: &Arc<Group<C>>, name: &str, lane: bool) -> io::Result<Worker<C>> {
         let thread = group.manager.register_worker(name)?;
         let watched = Watched::new(group, WorkerState::new(&thread, lane));
-        Ok(Worker { thread, watched })
+        Ok(Worker { thread, watched, lane })
     }
 }
 
@@ -124,10 +126,12 @@ fn run_seat<C: Client>(group: &Arc<Group<C>>, seat: &Arc<Seat<C>>, worker: &Work
 }
 
 /// What one turn of a session came to.
-enum Outcome<'a, C> {
+enum Outcome<'a, 'c, C> {
     /// It is detached, and goes back into its seat, which is locked since before that step.
     Back {
         seat: MutexGuard<'a, State<C>>,
+        /// Its client's, to be watched again; `None` where it would not say.
+        socket: Option<BorrowedFd<'c>>,
         /// Whether, and how, it is to be queued.
         again: Option<Priority>,
         over: Over,
@@ -147,22 +151,25 @@ pub(super) fn run<C: Client>(
     let outcome = contain(|| turn(group, seat, client, session, &worker.thread));
     worker.watched.state().runs(None);
     match outcome {
-        Some(Outcome::Back { seat: mut place, again: None, over }) => {
+        Some(Outcome::Back { seat: mut place, socket, again: None, over }) => {
+            // Armed under the lock: nobody gets at it before it lies in its seat.
+            let watched =
+                socket.is_some_and(|socket| Twin::ArmedTooSoon.is_on() || arm(group, socket, seat));
             *place = State::Idle(conn);
-            // Armed under the lock: nobody can have ended it, and closed its socket.
-            let watched = place
-                .conn()
-                .is_some_and(|conn| Twin::ArmedTooSoon.is_on() || arm(group, &conn.client, seat));
             drop(place);
             over.complete();
             if !watched || (group.queue.is_closed() && !Twin::ClosedNotAsked.is_on()) {
                 seat.close();
             }
         }
-        Some(Outcome::Back { seat: mut place, again: Some(priority), over }) => {
+        Some(Outcome::Back { seat: mut place, again: Some(priority), over, .. }) => {
             *place = State::Queued(conn);
             drop(place);
             over.complete();
+            if worker.lane {
+                group.enqueue(seat, priority);
+                return;
+            }
             match group.queue.push_back(seat.clone(), priority) {
                 Ok(call) => group.answer(call),
                 Err(_) => seat.close(),
@@ -173,13 +180,13 @@ pub(super) fn run<C: Client>(
     }
 }
 
-fn turn<'a, C: Client>(
+fn turn<'a, 'c, C: Client>(
     group: &Group<C>,
     seat: &'a Seat<C>,
-    client: &mut C,
+    client: &'c mut C,
     session: &mut Session,
     thread: &Thread,
-) -> Outcome<'a, C> {
+) -> Outcome<'a, 'c, C> {
     // A pool's own threads can run its sessions.
     let Ok(mut attached) = session.attach(thread) else { return Outcome::Over(End::Closed) };
     // Told to end while it was queued: the command does not begin.
@@ -189,15 +196,20 @@ fn turn<'a, C: Client>(
         Err(interrupt) => return Outcome::Over(End::Interrupted(interrupt)),
     };
     let again = (next == Next::Again).then(|| priority_of(client));
-    if Twin::ArmedTooSoon.is_on() && again.is_none() {
-        arm(group, client, seat);
+    // What the client says is asked for before the lock is taken.
+    let socket = socket_of(client);
+    if Twin::ArmedTooSoon.is_on()
+        && again.is_none()
+        && let Some(socket) = socket
+    {
+        arm(group, socket, seat);
     }
     // What is over by that is the embedder's to hear of, and not under the lock.
     attached.record.finish_forgotten();
     let place = seat.lock();
     let (due, over) = attached.leave(again.is_some()).ask();
     match due {
-        Ok(()) => Outcome::Back { seat: place, again, over },
+        Ok(()) => Outcome::Back { seat: place, socket, again, over },
         Err(interrupt) => {
             drop(place);
             over.complete();

@@ -10,7 +10,6 @@
 //! the word as it is then. What it holds is the waker of a sleep in which an interrupt was due.
 
 use super::Record;
-use super::told::Accepted;
 use crate::contain::wake;
 use crate::interrupt::Interrupt;
 use crate::twin::Twin;
@@ -97,24 +96,18 @@ impl Record {
 
     // Who wakes it.
 
-    /// After a killer's step, and with no lock held: wakes whom it has left waiting.
-    pub(crate) fn wake_after<T>(&self, accepted: &Accepted<T>) {
-        if accepted.adds {
-            self.wake_if_due();
-        }
-    }
-
-    /// Wakes the session where an interrupt is due and it waits, or nobody runs it. A waker is the
-    /// embedder's code.
+    /// After a killer's step, and with no lock held: wakes the session where an interrupt is due
+    /// and it waits, or nobody runs it.
     ///
-    /// A killer asks whom to wake late, as its audit comes first: so as not to wake the session
-    /// from its next wait, or in a hold-off that it has come to.
-    fn wake_if_due(&self) {
+    /// A waker is the embedder's code. A killer asks whom to wake late, as its audit comes first:
+    /// so as not to wake the session from its next wait, or in a hold-off that it has come to.
+    /// One that adds nothing asks too: whoever came before it may be held up there.
+    pub(crate) fn wake_if_due(&self) {
         // Most targets run.
         if !self.look().wants_waking() {
             return;
         }
-        let waker = self.slow.lock().waker_of(self.word.load(), self.held());
+        let waker = self.slow.lock().waker_once(self.word.load(), self.held());
         if let Some(waker) = waker {
             wake(waker);
         }
@@ -129,8 +122,12 @@ impl Record {
         if !Twin::RousedUnasked.is_on() {
             self.step(|word| word);
         }
-        if self.look().asleep() {
-            self.wake_if_due();
+        let word = self.look();
+        if word.asleep() && word.due() {
+            let waker = self.slow.lock().waker_of(self.word.load(), self.held());
+            if let Some(waker) = waker {
+                wake(waker);
+            }
         }
     }
 }

@@ -12,10 +12,11 @@
 //! looks at `armed`. The two steps are ordered. If the runner's is first, the timer sees it. If
 //! the timer's is first, the runner sees what was written to `armed` before it.
 //!
-//! Why none hits what it was not meant for: the timer takes a killer's step, which names what
-//! ran out. A statement has its number, and so has the idleness after it. Transactions and lock
-//! waits are known by when they began, which is written under `slow`, as the timer's step is
-//! taken.
+//! Why none hits what it was not meant for: the timer takes a killer's step, and asks once more
+//! as it takes it, under `slow`, whether the same limit has still run out. A statement has its
+//! number, and so has the idleness after it. Limits, and when transactions, lock waits and the
+//! idleness around a transaction's ends began, are written under `slow` too: so they are as the
+//! runner has left them, and what is over, or has no limit any more, is not hit.
 
 use super::{Accepted, Record};
 use crate::audit::Event;
@@ -36,8 +37,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Timing {
     timer: Arc<Timer>,
-    /// The limits, written by the runner or holder. Whoever changes them takes the timer's
-    /// lock next, and the timer looks under it.
+    /// The limits, written by the runner or holder, under `slow`. Whoever changes them takes the
+    /// timer's lock next, and the timer looks under it.
     statement: AtomicU64,
     transaction: AtomicU64,
     lock_wait: AtomicU64,
@@ -56,7 +57,7 @@ pub(crate) struct Timing {
     armed: AtomicU64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     LockWait,
     Statement,
@@ -67,7 +68,7 @@ enum Limit {
 }
 
 /// What runs out next, when, and since when it had run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Due {
     at: u64,
     limit: Limit,
@@ -192,19 +193,22 @@ impl Record {
     pub(crate) fn set_limits(&self, timer: &Arc<Timer>, limits: Limits) {
         let timing = self.timed(timer);
         let was_limited = timing.limits_idleness();
-        for (place, limit) in [
-            (&timing.statement, limits.statement),
-            (&timing.transaction, limits.transaction),
-            (&timing.lock_wait, limits.lock_wait),
-            (&timing.idle, limits.idle),
-            (&timing.idle_in_transaction, limits.idle_in_transaction),
-        ] {
-            place.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
-        }
-        let word = self.look();
-        // Nobody has noted when this idleness began.
-        if !was_limited && !word.in_statement() && !word.queued() {
-            timing.stamp();
+        {
+            let _slow = self.slow.lock();
+            for (place, limit) in [
+                (&timing.statement, limits.statement),
+                (&timing.transaction, limits.transaction),
+                (&timing.lock_wait, limits.lock_wait),
+                (&timing.idle, limits.idle),
+                (&timing.idle_in_transaction, limits.idle_in_transaction),
+            ] {
+                place.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
+            }
+            let word = self.look();
+            // Nobody has noted when this idleness began.
+            if !was_limited && !word.in_statement() && !word.queued() {
+                timing.stamp();
+            }
         }
         self.arm(timing);
     }
@@ -339,17 +343,25 @@ impl Record {
 
     /// A limit has ended what it names. A refusal says that this is over by now.
     fn hit<T>(&self, reason: Reason, accepted: Result<Accepted<T>, Void>) {
-        if let Ok(accepted) = accepted {
+        if accepted.is_ok() {
             self.emit(&Event::LimitHit { session: self.id, reason });
-            self.wake_after(&accepted);
+            self.wake_if_due();
         }
     }
 
     fn enforce(&self, timing: &Timing, due: Due, seen: Snapshot) {
         let named = seen.statement().filter(|_| !Twin::LimitNamesNothing.is_on());
-        let end = |reason, still: &dyn Fn(Snapshot) -> bool| {
-            let step = |now: Snapshot| match still(now) {
-                true => now.terminate(When::Immediate, None),
+        let still_due = |now: Snapshot| {
+            let asks = !Twin::LimitNotAskedAgain.is_on() && !Twin::LimitNamesNothing.is_on();
+            if asks && timing.next(now) != Some(due) { Err(Void::Stale) } else { Ok(()) }
+        };
+        let cancel = |reason| {
+            let step = |now: Snapshot| still_due(now).and_then(|()| now.cancel(named, None));
+            self.hit(reason, self.cancel_by(ran_out(reason), step));
+        };
+        let end = |reason, same: &dyn Fn(Snapshot) -> bool| {
+            let step = |now: Snapshot| match same(now) {
+                true => still_due(now).and_then(|()| now.terminate(When::Immediate, None)),
                 false => Err(Void::Stale),
             };
             let request = ran_out(reason);
@@ -362,26 +374,11 @@ impl Record {
                 && now.in_transaction() == seen.in_transaction()
         };
         match due.limit {
-            Limit::Statement => {
-                let reason = Reason::StatementTimeout;
-                self.hit(reason, self.cancel(named, ran_out(reason), None));
-            }
-            Limit::LockWait => {
-                let step = |now: Snapshot| {
-                    if timing.lock_wait_since.load(Ordering::Relaxed) == due.since {
-                        now.cancel(named, None)
-                    } else {
-                        Err(Void::Stale)
-                    }
-                };
-                let reason = Reason::LockTimeout;
-                self.hit(reason, self.cancel_by(ran_out(reason), step));
-            }
+            Limit::Statement => cancel(Reason::StatementTimeout),
+            Limit::LockWait => cancel(Reason::LockTimeout),
             Limit::Transaction => end(Reason::TransactionTimeout, &|now| {
-                let same = now.in_transaction() == seen.in_transaction()
-                    && timing.transaction_began(now) == due.since;
                 let own = || now.in_statement() && now.statement() == seen.statement();
-                same && (now.in_transaction() || own())
+                now.in_transaction() == seen.in_transaction() && (now.in_transaction() || own())
             }),
             Limit::Idle => end(Reason::IdleSessionTimeout, &same_idleness),
             Limit::IdleInTransaction => end(Reason::IdleInTransactionTimeout, &same_idleness),
@@ -397,8 +394,8 @@ impl Record {
                     }
                     let step = |now: Snapshot| now.terminate(When::Immediate, None);
                     // Refused where it has ended by now.
-                    if let Ok(accepted) = self.terminate_by(request, Moment::now(), step) {
-                        self.wake_after(&accepted);
+                    if self.terminate_by(request, Moment::now(), step).is_ok() {
+                        self.wake_if_due();
                     }
                 }
             }

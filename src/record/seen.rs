@@ -16,6 +16,7 @@ impl Terminating {
             said: false,
             asked,
             seen_at: None,
+            unwoken: true,
             ticket: Arc::default(),
         })
     }

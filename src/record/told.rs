@@ -28,7 +28,7 @@ pub(super) struct Slow {
 #[derive(Default)]
 struct Spent {
     terminate: Option<Box<Terminating>>,
-    _wakers: (Option<Box<Waker>>, Option<Waker>),
+    wakers: [Option<Waker>; 2],
 }
 
 impl Slow {
@@ -48,10 +48,20 @@ impl Slow {
         }
     }
 
+    /// Whom a killer is to wake: whoever comes first wakes for all, who may have been held up.
+    pub(super) fn waker_once(&mut self, now: Snapshot, held: bool) -> Option<Waker> {
+        let unwoken = self.terminate.as_ref().is_some_and(|told| told.unwoken)
+            || self.cancel.as_ref().is_some_and(|told| told.unwoken);
+        let waker = self.waker_of(now, held).filter(|_| unwoken)?;
+        self.terminate.iter_mut().for_each(|told| told.unwoken = false);
+        self.cancel.iter_mut().for_each(|told| told.unwoken = false);
+        Some(waker)
+    }
+
     fn spend(&mut self) -> Spent {
         Spent {
             terminate: self.terminate.take(),
-            _wakers: (self.sleep_waker.take(), self.detached_waker.take()),
+            wakers: [self.sleep_waker.take().map(|waker| *waker), self.detached_waker.take()],
         }
     }
 }
@@ -66,6 +76,8 @@ pub(super) struct Terminating {
     pub(super) asked: Moment,
     pub(super) seen_at: Option<(Place, Moment)>,
     pub(super) ticket: Arc<Ticket<Ended>>,
+    /// Nobody has come to wake the session since it was told.
+    pub(super) unwoken: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +87,8 @@ pub(super) struct Cancelling {
     pub(super) asked: Moment,
     pub(super) seen_at: Option<(Place, Moment)>,
     pub(super) ticket: Arc<Ticket<StatementOver>>,
+    /// As in [`Terminating`].
+    unwoken: bool,
 }
 
 /// A statement that was told to end is over, and those who wait for that are to be told. It is
@@ -111,14 +125,12 @@ impl OverOne {
     }
 }
 
-/// A killer's accepted step. What is left to do is to [wake](Record::wake_after) the target.
+/// A killer's accepted step. What is left to do is to [wake](Record::wake_if_due) the target.
 #[must_use]
 pub(crate) struct Accepted<T> {
     pub(crate) before: Snapshot,
     pub(crate) thread: Option<ThreadId>,
     pub(crate) ticket: Arc<Ticket<T>>,
-    /// Whether it asks for more than others had.
-    pub(super) adds: bool,
 }
 
 impl Record {
@@ -158,6 +170,7 @@ impl Record {
     ) -> Result<Accepted<Ended>, Void> {
         let fresh = Terminating::new(Arc::new(request), asked);
         let mut slow = self.slow.lock();
+        let thread = self.last_thread();
         let step = self.try_step(next)?;
         let adds = step.before.terminate_asked() != step.after.terminate_asked();
         let mut spent = None;
@@ -167,6 +180,7 @@ impl Record {
                     spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
                     told.asked = asked;
                 }
+                told.unwoken |= adds;
                 if Twin::TicketReplaced.is_on() {
                     told.ticket = Arc::default();
                 }
@@ -181,7 +195,7 @@ impl Record {
         }
         drop(slow);
         drop(spent);
-        Ok(self.accepted(step.before, ticket, adds))
+        Ok(self.accepted(step.before, thread, ticket))
     }
 
     pub(crate) fn cancel(
@@ -199,17 +213,19 @@ impl Record {
         next: impl Fn(Snapshot) -> Result<Snapshot, Void>,
     ) -> Result<Accepted<StatementOver>, Void> {
         let (asked, request, ticket) = (request.asked(), Arc::new(request), Arc::default());
-        let fresh = Cancelling { request, seen: false, asked, seen_at: None, ticket };
+        let fresh =
+            Cancelling { request, seen: false, asked, seen_at: None, ticket, unwoken: true };
         let fresh = Box::new(fresh);
         let mut slow = self.slow.lock();
+        let thread = self.last_thread();
         let step = self.try_step(next)?;
         let ticket = slow.cancel.get_or_insert(fresh).ticket.clone();
         drop(slow);
-        Ok(self.accepted(step.before, ticket, !step.before.cancelled()))
+        Ok(self.accepted(step.before, thread, ticket))
     }
 
-    fn accepted<T>(&self, before: Snapshot, ticket: Arc<Ticket<T>>, adds: bool) -> Accepted<T> {
-        Accepted { before, thread: self.thread_in(before), ticket, adds }
+    fn accepted<T>(&self, before: Snapshot, last: u64, ticket: Arc<Ticket<T>>) -> Accepted<T> {
+        Accepted { before, thread: self.thread_in(before, last), ticket }
     }
 
     /// The session cannot go on.
@@ -277,8 +293,10 @@ impl Record {
         if let Some(terminating) = spent.terminate.take() {
             terminating.ticket.complete(ended.clone());
         }
-        // Wakers among it.
-        let _ = contain(|| drop(spent));
+        // Each may panic as it is dropped.
+        for waker in spent.wakers {
+            let _ = contain(|| drop(waker));
+        }
         ended
     }
 

@@ -5,9 +5,11 @@ use crate::common::{LONG, eventually, kill_now, of};
 use crate::house::House;
 use safepoint::pool::{Client, Config, End, Next, Pool, Priority, ServeError};
 use safepoint::{Attached, HowEnded, Interrupt, Session, SessionManager, ThreadModel};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 type Calls = Box<dyn Fn(&SessionManager) + Send + Sync>;
 
@@ -208,4 +210,88 @@ fn a_flood_that_was_killed_is_gone_from_the_queue() {
     newcomer.ask("hello");
     eventually("the queue is empty", || house.pool.status()[0].queued == 0);
     newcomer.ask("again");
+}
+
+/// Its descriptor is watched for another session, which goes on.
+#[test]
+fn a_connection_that_is_refused_leaves_the_first_alone() {
+    struct Shared(Arc<UnixStream>);
+    impl AsFd for Shared {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+    impl Client for Shared {
+        fn ready(&mut self, _: &mut Attached<'_>) -> Result<Next, Interrupt> {
+            let mut byte = [0];
+            let there = (&*self.0).read_exact(&mut byte).is_ok();
+            Ok(if there && (&*self.0).write_all(&byte).is_ok() { Next::Wait } else { Next::Close })
+        }
+        fn end(&mut self, _: &Session, _: End) {}
+    }
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let pool = Pool::start(manager.clone(), &Config::new(1)).unwrap();
+    let (socket, mut peer) = UnixStream::pair().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    peer.set_read_timeout(Some(LONG)).unwrap();
+    let socket = Arc::new(socket);
+    pool.serve(manager.open(of("ann")).unwrap(), Shared(socket.clone())).unwrap();
+    let refused = pool.serve(manager.open(of("bob")).unwrap(), Shared(socket));
+    assert!(matches!(refused, Err(ServeError::Io(_))));
+    eventually("the second has ended", || manager.len() == 1);
+    peer.write_all(b"x").unwrap();
+    peer.read_exact(&mut [0]).expect("the first is served");
+}
+
+#[test]
+fn a_client_may_kill_its_own_session_where_it_is_asked_for_its_socket() {
+    struct Asked(Odd, Arc<AtomicBool>);
+    impl AsFd for Asked {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            if self.1.swap(false, Ordering::SeqCst) {
+                (self.0.priority)(&self.0.manager);
+            }
+            self.0.as_fd()
+        }
+    }
+    impl Client for Asked {
+        fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+            self.1.store(true, Ordering::SeqCst);
+            self.0.ready(session)
+        }
+        fn end(&mut self, session: &Session, why: End) {
+            self.0.end(session, why);
+        }
+    }
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let pool = Pool::start(manager.clone(), &Config::new(1)).unwrap();
+    let (mut client, session, mut peer) = Odd::new(&manager);
+    let id = session.id();
+    client.priority = Box::new(move |manager| {
+        let _ = manager.terminate(id, kill_now());
+    });
+    pool.serve(session, Asked(client, Arc::default())).unwrap();
+    peer.write_all(b"x").unwrap();
+    eventually("it has ended", || manager.session(id).is_none());
+}
+
+#[test]
+fn a_pool_wants_a_manager_that_was_made_for_one() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let refused = Pool::<Odd>::start(manager.clone(), &Config::new(1)).map(drop).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    assert!(manager.threads().is_empty());
+}
+
+/// The lane itself does not take what it puts back.
+#[test]
+fn what_the_lane_puts_back_is_run_by_an_idle_worker() {
+    let house = House::new(1);
+    let stuck = house.stick_all(1);
+    let mut peer = house.stick_another("help later");
+    house.release.send(()).unwrap();
+    eventually("the worker is idle", || house.pool.status()[0].idle == 1);
+    drop(house.release);
+    assert_eq!(peer.hear(), "later");
+    drop(stuck);
 }

@@ -96,6 +96,12 @@ impl Client for Echo {
                 self.buffer.splice(0..0, *b"rounds\n");
                 return if here { Ok(Next::Again) } else { Ok(Next::Close) };
             }
+            if line == "help later" {
+                self.log.stuck.fetch_add(1, Ordering::SeqCst);
+                let _ = self.log.release.recv();
+                self.buffer.splice(0..0, *b"later\n");
+                return Ok(Next::Again);
+            }
             if line == "help again" {
                 self.buffer.splice(0..0, *b"help after all\n");
                 return Ok(Next::Again);
