@@ -155,3 +155,43 @@ fn lengths_that_are_none_are_refused() {
     client.ok("reset all");
     assert_eq!(client.ok("show statement_timeout").value(), "0");
 }
+
+/// A driver that hands a connection on says so, and nothing of its last user's is left.
+#[test]
+fn settings_are_as_at_the_start_again() {
+    for model in MODELS {
+        let server = Server::start(model, &[]);
+        let mut wire = server.user("ann");
+        let session = wire.session();
+        for reset in ["reset all", "discard all"] {
+            wire.ok("set statement_timeout = '10min'");
+            wire.ok("set application_name = 'x'");
+            wire.ok(reset);
+            assert_eq!(wire.ok("show statement_timeout").value(), "0");
+            let name = format!(
+                "select application_name from pg_stat_activity where sessionid = {session}"
+            );
+            assert_eq!(wire.ok(&name).value(), wire.ok("show application_name").value());
+        }
+        let refused = wire.fails("set local statement_timeout = 1");
+        assert_eq!(refused.code(), "0A000");
+    }
+}
+
+#[test]
+fn a_transaction_that_is_chained_is_followed_by_one() {
+    for model in MODELS {
+        let server = Server::start(model, &[]);
+        let mut wire = server.user("ann");
+        wire.ok("create table t (a int)");
+        wire.ok("begin");
+        wire.ok("insert into t values (1)");
+        assert_eq!(wire.ok("commit and chain").status, Some('T'));
+        wire.ok("insert into t values (2)");
+        assert_eq!(wire.ok("rollback and chain").status, Some('T'));
+        wire.ok("insert into t values (3)");
+        assert_eq!(wire.ok("rollback").status, Some('I'));
+        assert_eq!(wire.ok("select group_concat(a) from t").value(), "1");
+        assert_eq!(wire.fails("commit and chain").code(), "25P01");
+    }
+}

@@ -4,8 +4,9 @@
 use crate::shared::Shared;
 use jiff::Timestamp;
 use safepoint::pool::{GroupStatus, WorkerStatus};
-use safepoint::{Author, Doing, Interrupt, SessionRow, ThreadRow};
+use safepoint::{Author, Doing, Interrupt, SessionId, SessionRow, ThreadRow};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 /// Makes the view. It lives in a schema of its own, where qualified names find it too.
@@ -48,13 +49,16 @@ SELECT CAST(value ->> 'group_id' AS INT) AS group_id,
 FROM json_each(safepoint_threadpool(), '$.workers');
 ";
 
-/// The pool's groups and workers, as one JSON object. Without a pool there are none.
-pub(crate) fn pool(shared: &Shared) -> String {
+/// The pool's groups and workers, as one JSON object; of the sessions that they run, those that
+/// `author` may see. Without a pool there are none.
+pub(crate) fn pool(shared: &Shared, author: &Author) -> String {
+    let shown: HashSet<_> =
+        shared.manager.sessions_shown_to(author).map(|row| row.session).collect();
     let pool = shared.pool.get().and_then(std::sync::Weak::upgrade);
     let groups = pool.map(|pool| pool.status()).unwrap_or_default();
-    let workers = groups
-        .iter()
-        .flat_map(|group| group.threads.iter().map(|worker| worker_row(group.group, worker)));
+    let workers = groups.iter().flat_map(|group| {
+        group.threads.iter().map(|worker| worker_row(group.group, worker, &shown))
+    });
     json!({
         "groups": groups.iter().map(group_row).collect::<Vec<_>>(),
         "workers": workers.collect::<Vec<_>>(),
@@ -84,14 +88,14 @@ fn group_row(group: &GroupStatus) -> Value {
     })
 }
 
-fn worker_row(group: usize, worker: &WorkerStatus) -> Value {
+fn worker_row(group: usize, worker: &WorkerStatus, shown: &HashSet<SessionId>) -> Value {
     let coupled = worker.session.is_some();
     json!({
         "group_id": group,
         "pid": worker.thread.get(),
         "role": if worker.lane { "emergency lane" } else { "worker" },
         "status": if coupled { "coupled to session" } else { "decoupled from session" },
-        "sessionid": worker.session.map(safepoint::SessionId::get),
+        "sessionid": worker.session.filter(|id| shown.contains(id)).map(SessionId::get),
         "since": time(Some(worker.since)),
     })
 }

@@ -11,7 +11,7 @@ use crate::run::{Answer, Done, Failure, Rows, Runner, is_for_emergencies};
 use crate::shared::Shared;
 use crate::split;
 use crate::stream::Stream;
-use crate::wire::{Fields, Incoming, Outgoing};
+use crate::wire::{Fields, Incoming, Outgoing, WireError};
 use extended::Portal;
 use pgwire::messages::PgWireFrontendMessage as Message;
 use safepoint::pool::{Client, End, Next, Priority};
@@ -34,8 +34,8 @@ pub(crate) struct Connection {
     shared: Arc<Shared>,
     stream: Stream,
     incoming: Incoming,
-    /// Messages that have been looked at ahead of their turn.
-    ahead: VecDeque<Message>,
+    /// Messages that have been looked at ahead of their turn, and what was none.
+    ahead: VecDeque<Result<Message, WireError>>,
     outgoing: Outgoing,
     key: Option<CancelKey>,
     /// `None` until the client has said who it is.
@@ -56,6 +56,8 @@ struct User {
 /// Whether a connection goes on.
 enum Flow {
     Continue,
+    /// Who it is has just been said: what it may do first, and where, is to be asked anew.
+    Known,
     Close,
 }
 
@@ -87,6 +89,7 @@ impl Connection {
         let result = loop {
             match self.work(session) {
                 Ok(Flow::Continue) => {}
+                Ok(Flow::Known) => continue,
                 Ok(Flow::Close) => break Ok(()),
                 Err(interrupt) => break Err(interrupt),
             }
@@ -105,8 +108,10 @@ impl Connection {
         let mut turns = 0;
         let mut more = true;
         loop {
-            if let Flow::Close = self.work(session)? {
-                return Ok(Next::Close);
+            match self.work(session)? {
+                Flow::Continue => {}
+                Flow::Known => return Ok(Next::Again),
+                Flow::Close => return Ok(Next::Close),
             }
             if self.at_end {
                 return Ok(Next::Close);
@@ -169,7 +174,7 @@ impl Connection {
         loop {
             session.check()?;
             let next = match self.ahead.pop_front() {
-                Some(message) => Ok(Some(message)),
+                Some(message) => message.map(Some),
                 None => self.incoming.next(),
             };
             let flow = match next {
@@ -185,9 +190,9 @@ impl Connection {
                     }
                 }
             };
-            if let Flow::Close = flow {
+            if !matches!(flow, Flow::Continue) {
                 self.send(session)?;
-                return Ok(Flow::Close);
+                return Ok(flow);
             }
         }
     }
@@ -387,10 +392,17 @@ impl Client for Connection {
                 break;
             }
         }
-        while let Ok(Some(message)) = self.incoming.next() {
-            self.ahead.push_back(message);
+        while let Some(next) = self.incoming.next().transpose() {
+            let goes_on = next.is_ok();
+            self.ahead.push_back(next);
+            if !goes_on {
+                break;
+            }
         }
-        !self.ahead.is_empty() && self.ahead.iter().all(|message| self.is_for_emergencies(message))
+        let mut ahead = self.ahead.iter().map(Result::as_ref);
+        // What is no message is answered with an error.
+        !self.ahead.is_empty()
+            && ahead.all(|next| next.map_or(true, |message| self.is_for_emergencies(message)))
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn define(
         activity::snapshot(&at, &author()).map_err(|why| Error::UserFunctionError(why.into()))
     })?;
     let at = shared.clone();
-    define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at)))?;
+    define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at, &author())))?;
     // The third argument, if there is one, is what the author has to say to the target.
     for arguments in [2, 3] {
         let at = shared.clone();
@@ -147,7 +147,10 @@ pub(crate) fn define(
     define.function("pg_why_not_yet", 1, move |call, _| {
         let Number::Int(id) = number(call, 0)? else { return Ok(None) };
         let id = u64::try_from(id).ok().and_then(|id| SessionId::try_from(id).ok());
-        Ok(id.and_then(|id| at.manager.why_not_yet(id)).map(|why| why.to_string()))
+        let shown =
+            |id: &SessionId| at.manager.sessions_shown_to(&author()).any(|row| row.session == *id);
+        let why = id.filter(shown).and_then(|id| at.manager.why_not_yet(id));
+        Ok(why.map(|why| why.to_string()))
     })?;
     if shared.test_functions {
         define.function("safepoint_test_panic", 0, |_, _| -> rusqlite::Result<Option<i64>> {

@@ -14,8 +14,12 @@ pub(crate) enum Plan {
     Kill(sql::Command),
     Setting(Setting),
     Begin(Vec<String>),
-    Commit,
-    Rollback,
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
     /// Back to a savepoint, which also mends a transaction that has failed.
     RollbackTo(String),
     Copy {
@@ -56,11 +60,12 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
     let first = statements.first().map_or("", String::as_str);
     let verb: Vec<_> = split::words(first).take(2).map(str::to_ascii_uppercase).collect();
     let verb: Vec<_> = verb.iter().map(String::as_str).collect();
+    let chain = statements.len() > 1;
     Ok(match verb.as_slice() {
         ["BEGIN", ..] => Plan::Begin(statements),
-        ["COMMIT" | "END", ..] => Plan::Commit,
+        ["COMMIT" | "END", ..] => Plan::Commit { chain },
         ["ROLLBACK", "TO"] => Plan::RollbackTo(first.to_string()),
-        ["ROLLBACK", ..] => Plan::Rollback,
+        ["ROLLBACK", ..] => Plan::Rollback { chain },
         _ => Plan::Sqlite(statements),
     })
 }
@@ -73,7 +78,7 @@ pub(crate) fn sql_error(severity: &'static str, error: &sql::SqlError) -> Fields
 
 impl Plan {
     pub(crate) fn ends_transaction(&self) -> bool {
-        matches!(self, Plan::Commit | Plan::Rollback | Plan::RollbackTo(_))
+        matches!(self, Plan::Commit { .. } | Plan::Rollback { .. } | Plan::RollbackTo(_))
     }
 
     /// The rows that it answers with where that is not SQLite's to say.

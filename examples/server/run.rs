@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many bytes of rows are gathered before they are sent.
-const SEND_AT: usize = 32 * 1024;
+pub(crate) const SEND_AT: usize = 32 * 1024;
 
 /// Why a statement did not do what it was to do.
 pub(crate) enum Failure {
@@ -160,12 +160,16 @@ impl Runner {
                 }
                 Ok(Done::Tag("BEGIN".into()))
             }
-            Plan::Commit | Plan::Rollback => {
+            Plan::Commit { chain } | Plan::Rollback { chain } => {
                 let verb = match plan {
-                    Plan::Commit if !self.failed => "COMMIT",
+                    Plan::Commit { .. } if !self.failed => "COMMIT",
                     _ => "ROLLBACK",
                 };
-                if !session.in_transaction() {
+                if !session.in_transaction() && *chain {
+                    let message =
+                        format!("{verb} AND CHAIN can only be used in transaction blocks");
+                    return Err(Fields::new("ERROR", "25P01", message).into());
+                } else if !session.in_transaction() {
                     warn(answer, "25P01", "there is no transaction in progress");
                 } else if self.engine.in_transaction() {
                     // What has been written down can't be taken back.
@@ -174,6 +178,10 @@ impl Runner {
                     if verb == "ROLLBACK" { session.unwinding(|_| end()) } else { end() }?;
                 }
                 self.failed = false;
+                if *chain {
+                    session.set_transaction(false);
+                    self.execute_all(session, &["BEGIN".to_string()])?;
+                }
                 Ok(Done::Tag(verb.into()))
             }
             Plan::RollbackTo(statement) => {
@@ -197,14 +205,13 @@ impl Runner {
 
     /// The error behind a failure of SQLite's: what is due at this safe point, a panic that
     /// was kept, or what SQLite says.
-    fn failure(&self, session: &Attached<'_>, error: &rusqlite::Error) -> Failure {
+    pub(crate) fn failure(&self, session: &Attached<'_>, error: &rusqlite::Error) -> Failure {
         if let Some(panic) = self.engine.left.take_panic() {
             std::panic::resume_unwind(panic);
         }
-        match session.check() {
-            Err(interrupt) => Failure::Interrupt(interrupt),
-            Ok(()) => Failure::Error(self.engine.error(error)),
-        }
+        // Taken in either case: the engine may be another session's next.
+        let error = self.engine.error(error);
+        session.check().map_or_else(Failure::Interrupt, |()| Failure::Error(error))
     }
 
     pub(crate) fn execute_all(
@@ -340,9 +347,10 @@ impl Runner {
                     answer.outgoing.parameter_status(name, &value);
                 }
             }
-            Setting::ResetAll => {
+            Setting::ResetAll(_) => {
                 SETTINGS.with_borrow_mut(Settings::reset);
                 limit(session)?;
+                session.describe(|about| about.application = "".into());
             }
             Setting::Nothing(_) => {}
         }

@@ -104,7 +104,11 @@ impl Server {
         };
         Builder::new().name("acceptor".into()).spawn(accept).map_err(threads)?;
         let watch = |limit| {
-            Watchdog::start(&shared.manager, limit, |stalled| eprintln!("watchdog: {stalled}"))
+            Watchdog::start(&shared.manager, limit, |stalled| {
+                // A client's statement must not look like lines of the log.
+                let line = stalled.to_string().replace(char::is_control, " ");
+                eprintln!("watchdog: {line}");
+            })
         };
         let watchdog = args.watchdog.map(watch).transpose().map_err(threads)?;
         Ok(Server { shared, address, grace: args.grace, _watchdog: watchdog, _folder: folder })

@@ -13,6 +13,9 @@ session_local! {
     pub(crate) static SETTINGS: RefCell<Settings> = RefCell::default();
 }
 
+/// How long a name may be, as in PostgreSQL.
+pub(crate) const NAME_BYTES: usize = 63;
+
 /// What one session has set.
 #[derive(Default)]
 pub(crate) struct Settings {
@@ -74,7 +77,8 @@ pub(crate) enum Setting {
     ShowAll,
     /// `None` is the value at the start.
     Set(String, Option<String>),
-    ResetAll,
+    /// By the command of that tag.
+    ResetAll(&'static str),
     /// Says what is so anyway.
     Nothing(&'static str),
 }
@@ -84,8 +88,8 @@ impl Setting {
         match self {
             Setting::Show(_) | Setting::ShowAll => "SHOW",
             Setting::Set(_, Some(_)) => "SET",
-            Setting::Set(_, None) | Setting::ResetAll => "RESET",
-            Setting::Nothing(tag) => tag,
+            Setting::Set(_, None) => "RESET",
+            Setting::ResetAll(tag) | Setting::Nothing(tag) => tag,
         }
     }
 }
@@ -128,11 +132,14 @@ pub(crate) fn parse(statement: &str) -> Option<Result<Setting, SqlError>> {
         };
     }
     if is(0, "DISCARD") {
-        return Some(Ok(Setting::Nothing("DISCARD ALL")));
+        return Some(match is(1, "ALL") {
+            true => Ok(Setting::ResetAll("DISCARD ALL")),
+            false => Ok(Setting::Nothing("DISCARD")),
+        });
     }
     if is(0, "RESET") {
         return if is(1, "ALL") {
-            Some(Ok(Setting::ResetAll))
+            Some(Ok(Setting::ResetAll("RESET")))
         } else if words.len() < 2 {
             syntax(1)
         } else {
@@ -145,6 +152,10 @@ pub(crate) fn parse(statement: &str) -> Option<Result<Setting, SqlError>> {
     let at = if (is(1, "SESSION") || is(1, "LOCAL")) && !is(2, "CHARACTERISTICS") { 2 } else { 1 };
     if is(at, "TRANSACTION") || is(at, "CHARACTERISTICS") || is(at + 1, "CHARACTERISTICS") {
         return Some(Ok(Setting::Nothing("SET")));
+    }
+    if is(1, "LOCAL") {
+        let message = "SET LOCAL is not supported: a setting is its session's, use SET";
+        return Some(Err(SqlError::new("0A000", message.to_string())));
     }
     let (name, value_at) = if is(at, "TIME") && is(at + 1, "ZONE") {
         ("timezone".to_string(), at + 2)
@@ -237,6 +248,7 @@ impl Settings {
         }
         let value = match limits::NAMES.contains(known) {
             true => limits::shown(known, value)?,
+            false if *known == "application_name" => name_of(value).to_string(),
             false => value.to_string(),
         };
         self.values.insert(known, value.clone());
@@ -251,6 +263,15 @@ impl Settings {
         }
         self.custom.clear();
     }
+}
+
+/// As much as a name may have, of a text that is only shown.
+fn name_of(text: &str) -> &str {
+    let mut end = text.len().min(NAME_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn unknown(name: &str) -> SqlError {
@@ -279,7 +300,7 @@ mod tests {
             ("SET TIME ZONE 'UTC'", set("timezone", "UTC")),
             ("SET NAMES 'utf8'", set("client_encoding", "utf8")),
             ("SET my.own = 1", set("my.own", "1")),
-            ("RESET ALL", Setting::ResetAll),
+            ("RESET ALL", Setting::ResetAll("RESET")),
             ("RESET datestyle", Setting::Set("datestyle".into(), None)),
             ("SET datestyle TO DEFAULT", Setting::Set("datestyle".into(), None)),
             (

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a farewell may wait for a client that does not read.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -123,11 +123,21 @@ impl Stream {
 
     /// The last words, from the thread that ran the session: it waits a moment for a client
     /// that is slow to read.
-    pub(crate) fn say_last(&self, bytes: &[u8]) {
+    pub(crate) fn say_last(&self, mut bytes: &[u8]) {
         let _ = self.socket.set_nonblocking(false);
-        let _ = self.socket.set_write_timeout(Some(PATIENCE));
+        let until = Instant::now() + PATIENCE;
         // Whoever does not read is not told.
-        let _ = (&*self.socket).write_all(bytes);
+        while !bytes.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            // None is left, or it can't be set.
+            if self.socket.set_write_timeout(Some(left)).is_err() {
+                break;
+            }
+            match retry(|| (&*self.socket).write(bytes)) {
+                Ok(written @ 1..) => bytes = &bytes[written..],
+                _ => break,
+            }
+        }
         let _ = self.socket.set_nonblocking(self.pooled);
     }
 

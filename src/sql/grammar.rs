@@ -72,6 +72,7 @@ fn number(text: &str) -> Option<u64> {
 
 fn unexpected(token: Token<'_>, disconnect: bool) -> SqlError {
     let near = match token {
+        Token::Text("") => "''".to_string(),
         Token::Word(text) | Token::Text(text) => text.chars().take(REPEATED_CHARS).collect(),
         Token::Other(char) => char.to_string(),
         Token::Unterminated => "'".to_string(),

@@ -94,8 +94,7 @@ impl Connection {
                     .prepare_cached(insert)
                     .map_err(|e| runner.engine.error(&e))?;
                 if let Err(error) = statement.execute(params_from_iter(row)) {
-                    session.check()?;
-                    return Err(runner.engine.error(&error).into());
+                    return Err(runner.failure(session, &error));
                 }
                 rows += 1;
             }
@@ -107,10 +106,11 @@ impl Connection {
 
     fn copy_message(&mut self, session: &Attached<'_>) -> Result<Message, Failure> {
         loop {
-            if let Some(message) = self.ahead.pop_front() {
-                return Ok(message);
-            }
-            match self.incoming.next() {
+            let next = match self.ahead.pop_front() {
+                Some(message) => message.map(Some),
+                None => self.incoming.next(),
+            };
+            match next {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
                 Err(error) => return Err(error.fields().into()),

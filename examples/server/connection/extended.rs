@@ -2,7 +2,7 @@
 
 use super::Connection;
 use crate::plan::{self, Plan, Prepared};
-use crate::run::{Answer, Done, Failure, Rows, aborted};
+use crate::run::{Answer, Done, Failure, Rows, SEND_AT, aborted};
 use crate::types::{Format, PgType, decode_param};
 use crate::wire::Fields;
 use bytes::BytesMut;
@@ -165,7 +165,11 @@ impl Connection {
                 self.outgoing.buf.unsplit(apart.buf);
             }
             match done? {
-                Done::Tag(tag) => portal.rest = Some((kept, tag)),
+                Done::Tag(tag) => {
+                    portal.rest = Some((kept, tag));
+                    // Not over before the client has its first rows.
+                    return self.fetch(&statement, name, few);
+                }
                 Done::EndsItself => {
                     statement.finish()?;
                     return Ok(());
@@ -176,10 +180,25 @@ impl Connection {
                 }
             }
         }
+        self.fetch(session, name, few)
+    }
+
+    /// The next rows that a portal has.
+    fn fetch(
+        &mut self,
+        session: &Attached<'_>,
+        name: &str,
+        few: Option<usize>,
+    ) -> Result<(), Failure> {
+        let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
         let Some((rest, tag)) = &mut portal.rest else { return Ok(()) };
         for _ in 0..few.unwrap_or(usize::MAX).min(rest.len()) {
             if let Some(row) = rest.pop_front() {
                 self.outgoing.buf.extend_from_slice(&row);
+            }
+            if self.outgoing.buf.len() >= SEND_AT {
+                let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
+                answer.send(session)?;
             }
         }
         if rest.is_empty() {

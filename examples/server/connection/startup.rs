@@ -4,7 +4,7 @@ use super::{Connection, Flow, User};
 use crate::keys::{LONG_KEY, SHORT_KEY};
 use crate::run::limit;
 use crate::server::Refusal;
-use crate::settings::{REPORTED, SETTINGS, Settings};
+use crate::settings::{NAME_BYTES, REPORTED, SETTINGS, Settings};
 use crate::wire::{Fields, Negotiation};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::startup::Startup;
@@ -29,7 +29,7 @@ impl Connection {
                 Flow::Close
             }
             Message::Startup(startup) => match self.greet(session, &startup) {
-                Ok(()) => Flow::Continue,
+                Ok(()) => Flow::Known,
                 Err(fields) => {
                     self.outgoing.error(&fields);
                     Flow::Close
@@ -45,6 +45,15 @@ impl Connection {
             let message = "no PostgreSQL user name specified in startup packet";
             Fields::new("FATAL", "28000", message)
         })?;
+        let database = parameter("database").unwrap_or(name);
+        // To cut them, as PostgreSQL does, would make one user of two.
+        if let Some(long) = [name, database].into_iter().find(|name| name.len() > NAME_BYTES) {
+            let message = format!(
+                "identifier too long: {} bytes, where at most {NAME_BYTES} are allowed",
+                long.len()
+            );
+            return Err(Fields::new("FATAL", "42622", message));
+        }
         let admin = self.shared.is_admin(name);
         let mut settings = Settings::new(self.shared.has_pool(), name, admin);
         for (name, value) in &startup.parameters {
@@ -63,8 +72,8 @@ impl Connection {
         session.describe(|about| {
             about.user = name.into();
             about.admin = admin;
-            about.database = parameter("database").unwrap_or(name).into();
-            about.application = parameter("application_name").unwrap_or_default().into();
+            about.database = database.into();
+            about.application = settings.get("application_name").unwrap_or_default().into();
         });
         session.admit().map_err(|error| Refusal::from(error).fields())?;
 

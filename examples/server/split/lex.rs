@@ -73,7 +73,7 @@ impl<'a> Tokens<'a> {
     fn skip_blanks(&mut self) {
         while let Some(b) = self.byte(self.at) {
             match (b, self.byte(self.at + 1)) {
-                (b'-', Some(b'-')) => self.at = self.run(self.at, |b| b != b'\n'),
+                (b'-', Some(b'-')) => self.at = self.run(self.at, |b| b != b'\n' && b != b'\r'),
                 (b'/', Some(b'*')) => self.skip_comment(),
                 (b' ' | b'\t' | b'\r' | b'\n' | b'\x0b' | b'\x0c', _) => self.at += 1,
                 _ => return,
@@ -207,6 +207,7 @@ mod tests {
     fn comments_are_no_tokens() {
         assert_eq!(lex("-- a\n/* b /* c */ ' */ - /").len(), 2);
         assert_eq!(lex("/* /* */ still"), []);
+        assert_eq!(lex("-- a\rb -- c\r\nd").len(), 2, "a carriage return ends a line, too");
     }
 
     #[test]
