@@ -196,7 +196,9 @@ mod measured {
         Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
         Recorder, SharedString, Unit,
     };
-    use safepoint::{Cancel, Probe, SessionManager, Sweep, Terminate, Watchdog, When};
+    use safepoint::{
+        Cancel, Probe, SessionManager, Sweep, Target, Terminate, ThreadModel, Watchdog, When,
+    };
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex, PoisonError, mpsc};
     use std::time::Duration;
@@ -290,6 +292,30 @@ mod measured {
         drop(watchdog);
         let figures = figures.lock().unwrap();
         assert_eq!(figures["safepoint_stalls_total"][0], 1.0);
+    }
+
+    #[test]
+    fn refusals_by_their_reason() {
+        let books = Books::default();
+        let figures = books.0.clone();
+        metrics::with_local_recorder(&books, || {
+            let manager = SessionManager::new(ThreadModel::Pool);
+            let session = manager.open(of("ann")).unwrap();
+            let worker = manager.register_worker("worker").unwrap();
+            let background = manager.register_background("writer").unwrap();
+            for target in [
+                Target::AttachedTo(worker.id()),
+                Target::Pair(worker.id(), session.id()),
+                Target::AttachedTo(background.id()),
+            ] {
+                manager.terminate(target, kill_now()).unwrap_err();
+            }
+        });
+        let figures = std::mem::take(&mut *figures.lock().unwrap());
+        for reason in ["nothing attached", "not attached", "background thread"] {
+            let name = format!("safepoint_kills_total kind=terminate outcome={reason}");
+            assert_eq!(figures.get(&name).map(Vec::len), Some(1), "{reason}: {figures:?}");
+        }
     }
 
     #[test]
