@@ -146,8 +146,11 @@ impl Record {
 
     /// Whether it is attached to the calling thread.
     pub(crate) fn runs_here(&self) -> bool {
+        // The word is looked at first: whoever has attached it elsewhere has written the bell
+        // before that.
+        let attached = self.look().slot().is_some();
         let bell = self.flags.load(Ordering::Relaxed) >> BELL_SHIFT;
-        self.look().slot().is_some() && bell == u32::from(bell::mine())
+        attached && bell == u32::from(bell::mine())
     }
 
     /// Whether it was last attached to that thread, or is so now.
