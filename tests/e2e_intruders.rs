@@ -37,13 +37,13 @@ fn newcomers_do_not_take_the_emergency_lane() {
         })
         .collect();
     let mut admin = server.admin();
-    for mut wire in newcomers {
+    for _ in &newcomers {
         let all = "select sessionid from pg_stat_activity where usename = 'eve' limit 1";
         let victim = admin.ok(all).value().parse().unwrap();
         admin.ok(&kill_now("on", victim));
         until_gone(&mut admin, victim);
-        drop(wire.rest());
     }
+    newcomers.into_iter().for_each(|mut wire| drop(wire.rest()));
 }
 
 #[test]

@@ -110,6 +110,7 @@ impl Connection {
         loop {
             match self.work(session)? {
                 Flow::Continue => {}
+                Flow::Known if self.incoming.is_empty() => return Ok(Next::Wait),
                 Flow::Known => return Ok(Next::Again),
                 Flow::Close => return Ok(Next::Close),
             }
