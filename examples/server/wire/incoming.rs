@@ -65,12 +65,12 @@ impl Incoming {
         }
     }
 
-    /// Whether the client has not sent its startup message yet.
     /// Whether nothing has come that was not taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.buf.is_empty()
     }
 
+    /// Whether the client has not sent its startup message yet.
     pub(crate) fn in_startup(&self) -> bool {
         self.ctx.awaiting_frontend_startup
     }
