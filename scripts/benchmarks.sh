@@ -4,6 +4,9 @@
 # three minutes. `scripts/benchmarks.sh -n` measures nothing, and writes. A part of a question:
 # `cargo bench -p safepoint-benches --bench accept_kill -- 'ours.*/1000$'`.
 set -euo pipefail
+source "$(dirname "$0")/usage.sh"
+takes -n safe_point attach_detach begin_finish open_close accept_kill kill_seen_running \
+  kill_seen_parked snapshot memory
 cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-target}

@@ -5,6 +5,8 @@
 #
 # IDLE=N, SECONDS_EACH=N and CLIENTS='8 200 1000' change what is measured.
 set -euo pipefail
+source "$(dirname "$0")/usage.sh"
+takes
 cd "$(dirname "$0")/.."
 
 idle=${IDLE:-1000}

@@ -16,6 +16,11 @@
 # another, that is said, and the counts are compared all the same. On another architecture, or
 # without valgrind, nothing is compared; with CI set that is a failure.
 set -euo pipefail
+source "$(dirname "$0")/usage.sh"
+case "$*" in
+  '' | --update | --asm | --where | '--where '*) ;;
+  *) refuse "unknown arguments '$*', expected --update, --asm, --where OP or none" ;;
+esac
 cd "$(dirname "$0")/.."
 
 file=benches/instructions.txt
@@ -48,7 +53,9 @@ collected() {
 }
 
 if [ "${1:-}" = --where ]; then
-  collected "${2:?an operation}" "$times" >/dev/null
+  names=$("$count")
+  grep -qx -- "${2:-}" <<<"$names" || refuse "unknown operation '${2:-}', expected one of ${names//$'\n'/, }"
+  collected "$2" "$times" >/dev/null
   callgrind_annotate --threshold=99 "$work/out" 2>/dev/null | grep -v -e '^--' -e '^$' | cut -c1-160
   exit
 fi

@@ -3,6 +3,8 @@
 # interleavings (all there are, or all up to the preemption bound), and at which one each broken
 # twin failed. Fails where a model fails or a twin passes.
 set -euo pipefail
+source "$(dirname "$0")/usage.sh"
+takes
 cd "$(dirname "$0")/.."
 
 rows=$(mktemp)

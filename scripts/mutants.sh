@@ -7,6 +7,7 @@
 #   scripts/mutants.sh                    all of them
 #   scripts/mutants.sh -f src/word.rs     those of one file
 set -euo pipefail
+source "$(dirname "$0")/usage.sh"
 cd "$(dirname "$0")/.."
 
 # Short runs of the reference model do, and debug information is slow to link.

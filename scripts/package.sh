@@ -3,6 +3,8 @@
 # the licences and sources of what it brings along are those of deny.toml, and nothing of the last
 # release's API is broken. What is not installed is named, and left out.
 set -euo pipefail
+source "$(dirname "$0")/usage.sh"
+takes
 cd "$(dirname "$0")/.."
 
 scripts/rust-version.sh

@@ -22,6 +22,8 @@
 # - Neither knows of orderings that are too weak but work on this machine: that is loom's part.
 # - There is no unsafe code in the library, so that whatever is found is a dependency's.
 set -euo pipefail
+source "$(dirname "$0")/usage.sh"
+takes thread address
 cd "$(dirname "$0")/.."
 
 nightly=${NIGHTLY:-nightly}

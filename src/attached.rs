@@ -22,7 +22,8 @@ use std::task::Waker;
 /// A session on the thread that runs it.
 ///
 /// If a panic unwinds through it, the session can't go on: it is told to end with an internal
-/// error, whoever attaches it next.
+/// error, whoever attaches it next. What attaches a session in a destructor, while its thread
+/// unwinds already, has to see to that itself: one panic can't be told from another there.
 pub struct Attached<'s> {
     pub(crate) record: &'s Record,
     pub(crate) ties: &'s mut Ties,

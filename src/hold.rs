@@ -32,7 +32,7 @@ impl Attached<'_> {
 /// attached to the calling thread. Where none is, it holds nothing off.
 ///
 /// In a task it may be kept across an `await`. It ends with its guard, and at the latest as its
-/// session goes idle. Where the guard is dropped on another thread, and something is due by then,
+/// session is attached anew. Where the guard is dropped on another thread, and something is due by then,
 /// that wakes the session if it sleeps.
 #[must_use]
 #[track_caller]

@@ -1,3 +1,12 @@
+// The README's links, where they lead from here: whoever defines one first, defines it.
+//! [guide]: crate::guide
+//! [Operating]: crate::guide::operating
+//! [limitations]: crate::guide::limitations
+//! [benchmarks]: https://docs.rs/crate/safepoint/latest/source/BENCHMARKS.md
+//! [contention]: https://docs.rs/crate/safepoint/latest/source/docs/contention.md
+//! [MIT]: https://docs.rs/crate/safepoint/latest/source/LICENSE-MIT
+//! [Apache-2.0]: https://docs.rs/crate/safepoint/latest/source/LICENSE-APACHE
+//!
 #![doc = include_str!("../README.md")]
 //! # Features
 //!

@@ -117,7 +117,7 @@ impl Session {
 
     /// Leaves what is to be woken when a termination falls due while no thread runs the
     /// session. It is called on the killer's thread, with no lock of this library held, and
-    /// is the way to end an idle session at once; see the pool for an example.
+    /// is the way to end an idle session at once: `examples/your_own_pool.rs` does so.
     ///
     /// Leave it before the session is first detached, or ask [`due`](Self::due) afterwards.
     pub fn set_detached_waker(&self, waker: Option<Waker>) {

@@ -35,7 +35,8 @@ pub const ANSWER_COLUMN: &str = "pg_terminate_session";
 /// A statement of this face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Command {
-    /// The thread that the string names; 0 is "whichever".
+    /// The thread that the string names. 0 is "whichever" in a pool; where each session has a
+    /// thread of its own it is the session's number.
     pub thread: u64,
     /// The session that the string names.
     pub session: SessionId,
@@ -136,7 +137,7 @@ fn terminate(
 }
 
 /// What the function `pg_terminate_session(thread_id, session_id)` does. A server may let its
-/// author say why, in a third argument: `text`.
+/// author say why, in a third argument: `text`. What `thread` may be: see [`Command::thread`].
 ///
 /// # Errors
 /// [`SqlError`] says why it was refused; then nothing has been done.

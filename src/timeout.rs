@@ -35,6 +35,9 @@ use std::time::{Duration, Instant};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// `None` is no limit, and so is one too long for the clock, some 580 years, which reads back as
+/// `None`. Zero is over at once; where PostgreSQL's settings say 0 they mean `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// For one statement, the time that it waits for a worker included. It is cancelled, and

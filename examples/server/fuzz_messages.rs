@@ -134,6 +134,10 @@ fn rows(chunks: &[&[u8]]) -> Result<Vec<Vec<Option<String>>>, SqlError> {
 #[test]
 fn the_corpus_of_server_messages() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/server_messages");
+    if !std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz")).exists() {
+        // The package goes without it.
+        return eprintln!("NOT CHECKED: there is no {folder}");
+    }
     let files = std::fs::read_dir(folder).expect("a corpus");
     let ran = files.map(|file| run(&std::fs::read(file.unwrap().path()).unwrap())).count();
     assert!(ran > 10, "{ran} files in {folder}");

@@ -57,7 +57,8 @@ impl Config {
         Config { max_workers, ..self }
     }
 
-    /// With so many sessions waiting for a worker of its group, a newcomer is turned away.
+    /// With so many sessions waiting for a worker of its group, a newcomer is turned away. By
+    /// default there is no such number; 0 turns everybody away.
     #[must_use]
     pub fn max_queue(self, max_queue: usize) -> Config {
         Config { max_queue, ..self }
