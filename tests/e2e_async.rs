@@ -355,3 +355,20 @@ async fn wrong_messages_are_refused() {
     let answer = ann.finish();
     assert_eq!(answer.rows, [[Some("1".into()), None]], "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_error_all_is_discarded_up_to_sync() {
+    let server = Example::start("async_server");
+    let mut ann = raw(&server);
+    ann.ok("create table t(x int)");
+    ann.parse("put", "insert into t values (1)", &[]);
+    ann.bind("put", "put", &[], &[]);
+    ann.parse("", "nonsense", &[]);
+    ann.execute("put", 0);
+    ann.start("insert into t values (2)");
+    ann.sync();
+    let answer = ann.finish();
+    assert_eq!((answer.errors.len(), answer.kinds.as_str()), (1, "12EZ"), "{answer:?}");
+    assert!(ann.ok("select x from t").rows.is_empty());
+    assert!(ann.is_silent());
+}

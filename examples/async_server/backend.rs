@@ -16,7 +16,9 @@ use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::results::{FieldFormat, FieldInfo, QueryResponse, Response, Tag};
 use pgwire::api::stmt::QueryParser;
 use pgwire::api::store::PortalStore;
-use pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, NoopHandler, Type};
+use pgwire::api::{
+    ClientInfo, ClientPortalStore, DEFAULT_NAME, NoopHandler, PgWireConnectionState, Type,
+};
 use pgwire::error::PgWireResult;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::data::DataRow;
@@ -68,6 +70,10 @@ impl Server {
 impl Asked {
     /// `None` where the message runs nothing.
     pub(crate) fn of(message: &PgWireFrontendMessage, client: &Client) -> Option<Asked> {
+        // After an error pgwire discards all up to the next Sync.
+        if matches!(client.state(), PgWireConnectionState::AwaitingSync) {
+            return None;
+        }
         match message {
             PgWireFrontendMessage::Query(query) => Some(Asked::Query(query.query.clone())),
             PgWireFrontendMessage::Execute(execute) => {
