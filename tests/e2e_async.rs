@@ -3,7 +3,7 @@
 mod server_common;
 
 use server_common::{DEADLINE, ENDLESS, Example, TOLD, Wire, is_installed, run};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
@@ -371,4 +371,28 @@ async fn after_an_error_all_is_discarded_up_to_sync() {
     assert_eq!((answer.errors.len(), answer.kinds.as_str()), (1, "12EZ"), "{answer:?}");
     assert!(ann.ok("select x from t").rows.is_empty());
     assert!(ann.is_silent());
+}
+
+/// Nobody has said who it is, and nobody will.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_is_killed() {
+    let server = Example::start("async_server");
+    let admin = connect(&server, "omm").await;
+    let mut silent = Wire::open(server.address.parse().expect("an address"));
+    let id = admin.session("idle", "").await;
+    admin.kill(&id).await;
+    admin.left_alone().await;
+    assert!(silent.next().is_none(), "the connection is closed");
+    // Refused TLS and GSSAPI, and silent then: there is somebody to tell.
+    let mut silent = Wire::open(server.address.parse().expect("an address"));
+    for request in [80_877_103_u32, 80_877_104] {
+        silent.packet(&request.to_be_bytes());
+        let mut answer = [0];
+        silent.socket.read_exact(&mut answer).expect("an answer");
+        assert_eq!(answer, [b'N']);
+    }
+    let id = admin.session("idle", "").await;
+    admin.kill(&id).await;
+    silent.expect_killed();
+    admin.left_alone().await;
 }

@@ -69,19 +69,19 @@ async fn serve(socket: TcpStream, server: &Arc<Server>) -> Result<()> {
     let address = socket.peer_addr()?.to_string();
     let about = Description { client: address.into(), ..Description::default() };
     let mut session = server.manager.open(about).map_err(Error::other)?;
-    let negotiated = timeout(STARTUP, negotiate_tls(socket, None)).await??;
+    let negotiated = tokio::select! {
+        // Nobody has said who is there to be told.
+        _ = session.interrupted() => return Ok(()),
+        negotiated = timeout(STARTUP, negotiate_tls(socket, None)) => negotiated??,
+    };
     let Some(mut client) = negotiated else { return Ok(()) };
     let backend = Arc::new(Backend::new(server.clone(), session.id()).map_err(Error::other)?);
-
-    while !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
-        let Some(message) = timeout(STARTUP, client.next()).await?.transpose()? else {
-            return Ok(());
-        };
-        let is_cancel = matches!(message, PgWireFrontendMessage::CancelRequest(_));
-        backend.process(message, &mut client).await?;
-        if is_cancel {
-            return Ok(());
-        }
+    let goes_on = tokio::select! {
+        interrupt = session.interrupted() => return farewell(session.id(), &mut client, &interrupt).await,
+        goes_on = timeout(STARTUP, startup(&mut client, &backend)) => goes_on??,
+    };
+    if !goes_on {
+        return Ok(());
     }
     let user = client.metadata().get(METADATA_USER).cloned().unwrap_or_default();
     session.describe(|about| {
@@ -91,6 +91,19 @@ async fn serve(socket: TcpStream, server: &Arc<Server>) -> Result<()> {
     });
     talk(&mut session, &mut client, &backend).await
     // The session is dropped last: who killed it then knows that its client has been told.
+}
+
+/// Whether there is a client to talk to.
+async fn startup(client: &mut Client, backend: &Arc<Backend>) -> Result<bool> {
+    while !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+        let Some(message) = client.next().await.transpose()? else { return Ok(false) };
+        let is_cancel = matches!(message, PgWireFrontendMessage::CancelRequest(_));
+        backend.process(message, client).await?;
+        if is_cancel {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn talk(session: &mut Session, client: &mut Client, backend: &Arc<Backend>) -> Result<()> {
