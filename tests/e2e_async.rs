@@ -373,6 +373,16 @@ async fn after_an_error_all_is_discarded_up_to_sync() {
     assert!(ann.is_silent());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simple_query_has_no_parameters() {
+    let server = Example::start("async_server");
+    let mut ann = raw(&server);
+    for (query, missing) in [("select $1", "$1"), ("select $7::int8", "$7"), ("select ?", "?")] {
+        ann.fails(query).expect("ERROR", "42P02", &format!("there is no parameter {missing}"));
+    }
+    assert_eq!(ann.ok("select 7").value(), "7");
+}
+
 /// Nobody has said who it is, and nobody will.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_is_killed() {

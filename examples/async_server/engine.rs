@@ -189,7 +189,11 @@ fn query(
 ) -> Result<Vec<DataRow>, Failed> {
     let mut statement = connection.prepare_cached(statement)?;
     for (index, number) in prepared.parameters.bindings() {
-        statement.raw_bind_parameter(index, &values[number - 1])?;
+        // Of a simple query there are none.
+        let value = values
+            .get(number - 1)
+            .ok_or_else(|| Failed::new("42P02", format!("there is no parameter ${number}")))?;
+        statement.raw_bind_parameter(index, value)?;
     }
     let (mut rows, mut found) = (statement.raw_query(), Vec::new());
     while let Some(row) = rows.next()? {
