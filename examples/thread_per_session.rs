@@ -9,6 +9,8 @@ use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
+use std::thread::Builder;
+use std::time::Duration;
 
 /// Ends a read that would go on for ever. Writing still works, so the client can be told.
 struct StopReading(TcpStream);
@@ -26,17 +28,26 @@ fn main() -> Result<()> {
         TcpListener::bind(&address).map_err(|error| Error::other(format!("{address}: {error}")))?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {
-        let (socket, manager) = (socket?, manager.clone());
-        let client = socket.peer_addr()?.to_string().into();
-        let about = Description { user: "ann".into(), client, ..Description::default() };
-        let session = manager.open(about).map_err(std::io::Error::other)?;
-        let thread = session.own_thread().expect("each session has one");
-        std::thread::spawn(move || serve(&manager, session, &thread, &socket));
+        // One client's trouble ends no other.
+        if let Err(error) = socket.and_then(|socket| take_in(&manager, socket)) {
+            eprintln!("refused: {error}");
+            // It may last, as where no descriptor is left.
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
     Ok(())
 }
 
 fn serve(manager: &SessionManager, mut session: Session, thread: &Thread, socket: &TcpStream) {
+fn take_in(manager: &SessionManager, socket: TcpStream) -> Result<()> {
+    let manager = manager.clone();
+    let client = socket.peer_addr()?.to_string().into();
+    let about = Description { user: "ann".into(), client, ..Description::default() };
+    let session = manager.open(about).map_err(Error::other)?;
+    let thread = session.own_thread().expect("each session has one");
+    Builder::new().spawn(move || serve(&manager, session, &thread, &socket)).map(drop)
+}
+
     let Ok(attached) = session.attach(thread) else { return };
     if let Ok(Err(interrupt)) = talk(manager, attached, socket) {
         let _ = writeln!(&*socket, "FATAL: {interrupt}");

@@ -128,12 +128,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(&address).map_err(|error| format!("{address}: {error}"))?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {
-        let socket = socket?;
-        socket.set_nonblocking(true)?;
-        let client = socket.peer_addr()?.to_string().into();
-        let about = Description { user: "ann".into(), client, ..Description::default() };
-        let (session, manager) = (manager.open(about)?, manager.clone());
-        pool.serve(session, Connection { socket, buffer: Vec::new(), manager })?;
+        // One client's trouble ends no other, nor does a newcomer while all are told to end.
+        if let Err(error) = socket.map_err(Into::into).and_then(|new| take_in(&pool, &manager, new))
+        {
+            eprintln!("refused: {error}");
+            // It may last, as where no descriptor is left.
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
     Ok(())
+}
+
+fn take_in(
+    pool: &Pool<Connection>,
+    manager: &SessionManager,
+    mut socket: TcpStream,
+) -> Result<(), Box<dyn std::error::Error>> {
+    socket.set_nonblocking(true)?;
+    let client = socket.peer_addr()?.to_string().into();
+    let about = Description { user: "ann".into(), client, ..Description::default() };
+    let session = manager.open(about).inspect_err(|refused| {
+        let _ = writeln!(socket, "FATAL: {refused}");
+    })?;
+    let manager = manager.clone();
+    Ok(pool.serve(session, Connection { socket, buffer: Vec::new(), manager })?)
 }

@@ -6,6 +6,7 @@ use server_common::{Example, built, run};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn those_that_come_to_an_end() {
@@ -108,6 +109,53 @@ fn a_pool_that_stops_tells_its_clients() {
     }
 }
 
+/// It has been served once.
+fn here(server: &Example) -> Client {
+    let mut client = client(server);
+    client.say("kill nobody");
+    assert!(client.hear().starts_with("ERROR: expected"));
+    client
+}
+
+/// They may be gone before they are taken in.
+#[tokio::test]
+async fn a_connection_that_is_reset_ends_no_other() {
+    for example in ["thread_per_session", "worker_pool"] {
+        let server = Example::start(example);
+        let mut other = here(&server);
+        let address = server.address.parse().expect("an address");
+        for _ in 0..20 {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.set_zero_linger().expect("an option");
+            drop(socket.connect(address).await.expect("it listens"));
+        }
+        other.say("kill nobody");
+        assert!(other.hear().starts_with("ERROR: expected"), "{example}");
+        here(&server);
+    }
+}
+
+#[test]
+fn a_newcomer_does_not_hurry_a_drain() {
+    let mut server = Example::start("worker_pool");
+    let mut busy = client(&server);
+    busy.say("count");
+    server_common::wait_until("it counts", || {
+        others(&server).iter().any(|row| row.ends_with("running: count"))
+    });
+    let address = server.address.parse().expect("an address");
+    let newcomers = std::thread::spawn(move || {
+        let patience = Duration::from_millis(100);
+        server_common::wait_until("it listens no more", || {
+            TcpStream::connect_timeout(&address, patience).is_err()
+        });
+    });
+    assert_eq!(server.stop(), Some(0));
+    newcomers.join().expect("they have tried");
+    let told = "FATAL: terminating connection due to administrator command";
+    assert_eq!((&*busy.hear(), &*busy.hear()), (told, ""));
+}
+
 /// The rows of all sessions but the one that asks.
 fn others(server: &Example) -> Vec<String> {
     let mut asks = client(server);
@@ -121,17 +169,7 @@ fn others(server: &Example) -> Vec<String> {
 fn slow_clients_keep_no_other_waiting() {
     let server = Example::start("worker_pool");
     let slow = [(); 12].map(|()| client(&server));
-    let line = [&[b'x'; 100_000][..], b"\n"].concat();
-    for slow in &slow {
-        let mut socket = slow.0.get_ref();
-        socket.set_nonblocking(true).expect("a socket");
-        let mut refusals = 0;
-        server_common::wait_until("the server takes no more of its commands", || {
-            let refused = socket.write(&line).is_err();
-            refusals = if refused { refusals + 1 } else { 0 };
-            refusals == 10
-        });
-    }
+    slow.iter().for_each(fill);
     assert_eq!(others(&server).len(), slow.len());
     server_common::wait_until("all have been killed", || {
         let others = others(&server);
@@ -141,5 +179,18 @@ fn slow_clients_keep_no_other_waiting() {
             killer.hear();
         }
         others.is_empty()
+    });
+}
+
+/// Sends commands until the server takes no more, as nobody reads its answers.
+fn fill(slow: &Client) {
+    let line = [&[b'x'; 100_000][..], b"\n"].concat();
+    let mut socket = slow.0.get_ref();
+    socket.set_nonblocking(true).expect("a socket");
+    let mut refusals = 0;
+    server_common::wait_until("the server takes no more of its commands", || {
+        let refused = socket.write(&line).is_err();
+        refusals = if refused { refusals + 1 } else { 0 };
+        refusals == 10
     });
 }
