@@ -12,12 +12,13 @@ use std::task::{Wake, Waker};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// Ends a read that would go on for ever. Writing still works, so the client can be told.
-struct StopReading(TcpStream);
+/// Ends a read or a write that would go on for ever. Where only reading has stopped the client can
+/// still be told.
+struct Stop(TcpStream, Shutdown);
 
-impl Wake for StopReading {
+impl Wake for Stop {
     fn wake(self: Arc<Self>) {
-        let _ = self.0.shutdown(Shutdown::Read);
+        let _ = self.0.shutdown(self.1);
     }
 }
 
@@ -38,7 +39,6 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn serve(manager: &SessionManager, mut session: Session, thread: &Thread, socket: &TcpStream) {
 fn take_in(manager: &SessionManager, socket: TcpStream) -> Result<()> {
     let manager = manager.clone();
     let client = socket.peer_addr()?.to_string().into();
@@ -48,8 +48,11 @@ fn take_in(manager: &SessionManager, socket: TcpStream) -> Result<()> {
     Builder::new().spawn(move || serve(&manager, session, &thread, &socket)).map(drop)
 }
 
+fn serve(manager: &SessionManager, mut session: Session, thread: &Thread, socket: &TcpStream) {
     let Ok(attached) = session.attach(thread) else { return };
     if let Ok(Err(interrupt)) = talk(manager, attached, socket) {
+        // For whoever does not read their last words.
+        let _ = socket.set_write_timeout(Some(Duration::from_secs(1)));
         let _ = writeln!(&*socket, "FATAL: {interrupt}");
     }
     // The session is dropped last: who killed it then knows that its client has been told.
@@ -60,10 +63,11 @@ fn talk(
     mut session: Attached<'_>,
     mut socket: &TcpStream,
 ) -> Result<std::result::Result<(), Interrupt>> {
-    let stop = Waker::from(Arc::new(StopReading(socket.try_clone()?)));
+    let stop = |what| Ok::<_, Error>(Waker::from(Arc::new(Stop(socket.try_clone()?, what))));
+    let (stop_reading, stop_all) = (stop(Shutdown::Read)?, stop(Shutdown::Both)?);
     let mut lines = BufReader::new(socket.try_clone()?).lines();
     loop {
-        let line = match session.wait(EndedBy::AnyInterrupt, &stop, || lines.next()) {
+        let line = match session.wait(EndedBy::AnyInterrupt, &stop_reading, || lines.next()) {
             Ok(line) => line.transpose()?,
             Err(interrupt) => return Ok(Err(interrupt)),
         };
@@ -73,7 +77,12 @@ fn talk(
             Err(interrupt) if interrupt.is_terminate() => return Ok(Err(interrupt)),
             Err(interrupt) => format!("ERROR: {interrupt}"),
         };
-        writeln!(socket, "{answer}")?;
+        // Who does not read is not told.
+        let write = || writeln!(socket, "{answer}");
+        match session.wait(EndedBy::TerminateOnly, &stop_all, write) {
+            Ok(written) => written?,
+            Err(interrupt) => return Ok(Err(interrupt)),
+        }
     }
 }
 

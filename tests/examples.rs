@@ -156,6 +156,21 @@ fn a_newcomer_does_not_hurry_a_drain() {
     assert_eq!((&*busy.hear(), &*busy.hear()), (told, ""));
 }
 
+#[test]
+fn who_does_not_read_is_killed() {
+    let server = Example::start("thread_per_session");
+    let slow = client(&server);
+    fill(&slow);
+    let mut killer = client(&server);
+    killer.say("who");
+    let rows = [(); 2].map(|()| killer.hear());
+    let row = rows.iter().find(|row| !row.ends_with("running: who")).expect("it is there");
+    let id = row.split(' ').next().expect("an id");
+    killer.say(&format!("kill {id}"));
+    assert!(killer.hear().starts_with("session"));
+    server_common::wait_until("it is gone", || others(&server).len() == 1);
+}
+
 /// The rows of all sessions but the one that asks.
 fn others(server: &Example) -> Vec<String> {
     let mut asks = client(server);
