@@ -16,6 +16,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a line may be, give or take one read.
+const MAX_LINE: usize = 64 * 1024;
+
 struct Connection {
     socket: TcpStream,
     /// What has arrived and is no whole line yet.
@@ -50,6 +53,10 @@ impl Client for Connection {
             if self.write(session, format!("{answer}\n").as_bytes())?.is_err() {
                 return Ok(Next::Close);
             }
+        }
+        if self.buffer.len() > MAX_LINE {
+            let _ = self.write(session, b"FATAL: the line is too long\n")?;
+            return Ok(Next::Close);
         }
         Ok(Next::Wait)
     }

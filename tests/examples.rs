@@ -171,6 +171,16 @@ fn who_does_not_read_is_killed() {
     server_common::wait_until("it is gone", || others(&server).len() == 1);
 }
 
+/// Who sends no end of line is told before it has taken much.
+#[test]
+fn a_line_has_a_limit() {
+    let server = Example::start("worker_pool");
+    let mut endless = client(&server);
+    endless.0.get_ref().write_all(&[b'x'; 64 * 1024 + 1]).expect("it reads");
+    assert_eq!((&*endless.hear(), &*endless.hear()), ("FATAL: the line is too long", ""));
+    here(&server);
+}
+
 /// The rows of all sessions but the one that asks.
 fn others(server: &Example) -> Vec<String> {
     let mut asks = client(server);
@@ -199,7 +209,7 @@ fn slow_clients_keep_no_other_waiting() {
 
 /// Sends commands until the server takes no more, as nobody reads its answers.
 fn fill(slow: &Client) {
-    let line = [&[b'x'; 100_000][..], b"\n"].concat();
+    let line = [&[b'x'; 50_000][..], b"\n"].concat();
     let mut socket = slow.0.get_ref();
     socket.set_nonblocking(true).expect("a socket");
     let mut refusals = 0;
