@@ -11,7 +11,8 @@ use std::time::Duration;
 #[test]
 fn those_that_come_to_an_end() {
     for (example, said) in [
-        ("your_own_pool", "bob's job, session"),
+        ("your_own_pool", "ann's session was idle: FATAL: terminating connection"),
+        ("your_own_pool", "bob's session was running: FATAL: terminating connection"),
         ("existing_engine", "with one: canceling statement due to user request"),
         ("interruptible_wait", "a condition variable: was waiting, and ended with"),
         ("limits", "idle: terminating connection due to idle-session timeout (57P05)"),
