@@ -23,14 +23,17 @@ fn either(session: &Attached<'_>) -> Result<&'static str, Interrupt> {
     let (_news, newses) = bounded::<&str>(0);
     let (signal, signalled) = bounded(1);
     let waker = Waker::from(Arc::new(Signal(signal)));
-    let got = session.wait(EndedBy::AnyInterrupt, &waker, || {
+    // Out here, as what the wait returns is lost where an interrupt is due by then.
+    let mut got = None;
+    let waited = session.wait(EndedBy::AnyInterrupt, &waker, || {
         select! {
-            recv(works) -> _ => "work",
-            recv(newses) -> _ => "news",
-            recv(signalled) -> _ => "woken",
+            recv(works) -> work => got = work.ok(),
+            recv(newses) -> news => got = news.ok(),
+            recv(signalled) -> _ => {}
         }
-    })?;
-    Ok(got)
+    });
+    // The interrupt is still there at the next safe point.
+    got.map_or_else(|| waited.map(|()| "woken"), Ok)
 }
 
 /// A condition variable, such as a lock manager's.
