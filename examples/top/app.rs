@@ -59,6 +59,8 @@ pub(crate) enum Action {
     Nothing,
     Quit,
     Kill(Target),
+    /// Of the view's own session.
+    Refuse(Target),
 }
 
 #[derive(Debug)]
@@ -132,8 +134,14 @@ impl App {
                         kill.gone_after = Some(kill.sent.elapsed().as_millis());
                     }
                 }
-                if self.position().is_none() {
-                    self.chosen = self.lines().first().map(|line| line.session);
+                // Where the chosen one has gone the operator chooses anew: a second keystroke
+                // hits no bystander.
+                let sessions = &self.look.sessions;
+                let gone = |chosen| !sessions.iter().any(|line| line.session == chosen);
+                if self.position().is_none() && !self.chosen.is_some_and(gone) {
+                    let mut lines = self.lines().into_iter();
+                    let other = lines.find(|line| line.session != self.look.own);
+                    self.chosen = other.map(|line| line.session);
                 }
             }
             Err(trouble) => self.trouble = Some(trouble),
@@ -186,7 +194,9 @@ impl App {
         let lines = self.lines();
         let line = self.position().and_then(|at| lines.get(at));
         line.map_or(Action::Nothing, |line| {
-            Action::Kill(Target { pid: line.pid, session: line.session, immediate })
+            let target = Target { pid: line.pid, session: line.session, immediate };
+            let own = line.session == self.look.own;
+            if own { Action::Refuse(target) } else { Action::Kill(target) }
         })
     }
 }
@@ -259,10 +269,26 @@ mod tests {
         assert!(app.is_killing());
         app.looked(Ok(Look::default()));
         assert!(!app.is_killing() && app.kills[0].gone_after.is_some());
-        app.killed(target, Err("no such session: 1".into()));
+        app.killed(target, Err("refused: no such session: 1".into()));
         assert!(!app.is_killing(), "a refusal is over at once");
         assert_eq!(press(&mut app, "K"), [Action::Nothing], "there is nobody");
         assert_eq!(press(&mut app, "q"), [Action::Quit]);
+    }
+
+    /// Nor does a keystroke too many hit whoever comes next.
+    #[test]
+    fn its_own_session_is_not_killed() {
+        let mut app = App::new("here");
+        let look = |sessions| Ok(Look { own: 1, sessions, ..Look::default() });
+        app.looked(look(vec![line(1, "omm", 0), line(2, "a", 0), line(3, "b", 0)]));
+        let target = |session| Target { pid: 0, session, immediate: true };
+        assert_eq!(press(&mut app, "K"), [Action::Kill(target(2))]);
+        app.looked(look(vec![line(1, "omm", 0), line(3, "b", 0)]));
+        assert_eq!((app.position(), press(&mut app, "K")), (None, vec![Action::Nothing]));
+        press(&mut app, "v");
+        assert_eq!(press(&mut app, "K"), [Action::Refuse(target(1))]);
+        press(&mut app, "v");
+        assert_eq!(press(&mut app, "K"), [Action::Kill(target(3))]);
     }
 
     #[test]

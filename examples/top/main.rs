@@ -95,6 +95,10 @@ fn serve(
                     let answer = source.kill(&target);
                     app.killed(target, answer);
                 }
+                Action::Refuse(target) => {
+                    app.killed(target, Err("refused: it is this view's own session".into()));
+                    continue;
+                }
                 Action::Nothing => continue,
             }
         }

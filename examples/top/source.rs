@@ -46,7 +46,7 @@ pub(crate) struct Target {
 
 pub(crate) trait Source {
     fn look(&mut self) -> Result<Look, String>;
-    /// What the server says of an accepted kill, or why it is refused.
+    /// What the server says of an accepted kill, or what was in its way.
     fn kill(&mut self, target: &Target) -> Result<String, String>;
 }
 
@@ -127,16 +127,17 @@ impl Source for Connected {
             std::mem::take(&mut *heard).join(" ")
         };
         let _ = notices(self);
-        rows(
-            &mut self.client,
-            &format!("alter system kill session '{pid}, {session}'{immediate}"),
-        )?;
-        Ok(notices(self))
+        let kill = format!("alter system kill session '{pid}, {session}'{immediate}");
+        match self.client.simple_query(&kill) {
+            Ok(_) => Ok(notices(self)),
+            Err(error) if is_lost(&error) => Err(trouble(&error)),
+            Err(refused) => Err(format!("refused: {}", said(&refused))),
+        }
     }
 }
 
 fn rows(client: &mut Client, sql: &str) -> Result<Vec<SimpleQueryRow>, String> {
-    let messages = client.simple_query(sql).map_err(|e| said(&e))?;
+    let messages = client.simple_query(sql).map_err(|e| trouble(&e))?;
     let row = |message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
@@ -144,10 +145,20 @@ fn rows(client: &mut Client, sql: &str) -> Result<Vec<SimpleQueryRow>, String> {
     Ok(messages.into_iter().filter_map(row).collect())
 }
 
+/// Whether the connection is at its end.
+fn is_lost(error: &postgres::Error) -> bool {
+    error.as_db_error().is_none_or(|error| error.severity() == "FATAL")
+}
+
 fn said(error: &postgres::Error) -> String {
     let cause = || error.source().map_or_else(String::new, |cause| format!(": {cause}"));
     let other = || format!("{error}{}", cause());
     error.as_db_error().map_or_else(other, |error| error.message().to_owned())
+}
+
+fn trouble(error: &postgres::Error) -> String {
+    let said = said(error);
+    if is_lost(error) { format!("the connection is lost: {said}") } else { said }
 }
 
 fn text(row: &SimpleQueryRow, at: usize) -> String {

@@ -101,7 +101,7 @@ fn kill_line(kill: &Kill) -> Line<'static> {
     let session = kill.target.session;
     let what = if kill.target.immediate { "kill now" } else { "kill" };
     Line::from(match (&kill.answer, kill.gone_after) {
-        (Err(refused), _) => format!("{what} {session}: refused: {refused}"),
+        (Err(wrong), _) => format!("{what} {session}: {wrong}"),
         (Ok(said), None) => format!("{what} {session}: {said} … not yet gone"),
         (Ok(said), Some(after)) => {
             format!("{what} {session}: {said} … gone, seen after {after} ms")
@@ -184,7 +184,10 @@ mod tests {
         shows(&app, "kill now 34: session 34 was running … not yet gone");
         app.looked(Ok(Look::default()));
         shows(&app, "kill now 34: session 34 was running … gone, seen after");
-        app.killed(Target { immediate: false, ..target }, Err("no such session: 34".into()));
+        app.killed(
+            Target { immediate: false, ..target },
+            Err("refused: no such session: 34".into()),
+        );
         shows(&app, "kill 34: refused: no such session: 34");
         app.looked(Err("connection closed".into()));
         shows(&app, "connection closed");
