@@ -53,6 +53,8 @@ pub(crate) struct Session {
     /// How often it was woken while detached, and in this sleep.
     pub(crate) woken: usize,
     pub(crate) roused: usize,
+    /// That it was told to end, or to cancel, has woken nobody so far.
+    unwoken: (bool, bool),
 }
 
 impl Session {
@@ -75,6 +77,7 @@ impl Session {
             cancels: Vec::new(),
             woken: 0,
             roused: 0,
+            unwoken: (false, false),
         }
     }
 
@@ -163,6 +166,7 @@ impl Session {
         if let Some(index) = self.cancel_of() {
             let cancelling = &mut self.cancels[index];
             cancelling.over = Some(cancelling.seen);
+            self.unwoken.1 = false;
         }
         self.command = Command::None;
     }
@@ -264,6 +268,7 @@ impl Session {
     pub(crate) fn panic(&mut self) {
         let request = Request::new(Author::system(), Reason::InternalError, None);
         self.wait = None;
+        self.unwoken.0 |= self.told.is_none();
         self.told = Some((When::Immediate, request));
         self.panicked = true;
         self.drop_attached();
@@ -282,13 +287,16 @@ impl Session {
     // What its killers do.
 
     fn wake_if_due(&mut self) {
-        if !self.terminate_due() && !self.cancel_due() {
+        let due = self.terminate_due() || self.cancel_due();
+        if !due || self.unwoken == (false, false) {
             return;
         }
         if self.place.is_none() {
             self.woken += 1;
+            self.unwoken = (false, false);
         } else if self.wait.is_some_and(|wait| wait != Wait::HeldOff) {
             self.roused += 1;
+            self.unwoken = (false, false);
         }
     }
 
@@ -296,8 +304,9 @@ impl Session {
         let found = self.found();
         if found.already < Some(when) {
             self.told = Some((when, request));
-            self.wake_if_due();
+            self.unwoken.0 = true;
         }
+        self.wake_if_due();
         found
     }
 
@@ -323,13 +332,13 @@ impl Session {
         else {
             unreachable!("a statement was found");
         };
-        if let Some(index) = *cancel {
-            return Ok((found, index));
+        let index = *cancel.get_or_insert(next);
+        if index == next {
+            self.cancels.push(Cancelling { request, seen: false, over: None });
+            self.unwoken.1 = true;
         }
-        *cancel = Some(next);
-        self.cancels.push(Cancelling { request, seen: false, over: None });
         self.wake_if_due();
-        Ok((found, next))
+        Ok((found, index))
     }
 }
 
