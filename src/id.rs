@@ -198,6 +198,23 @@ mod tests {
         }
     }
 
+    /// A number that differs in one bit differs in one part, and in no other.
+    #[test]
+    fn parts_keep_to_their_bits() {
+        let (serial, shard, key) = (1 << 16, 7, 1 << 15);
+        let raw = Parts { serial, shard, key }.pack().get();
+        for bit in 0..63 {
+            let other = Parts::unpack(raw ^ 1 << bit);
+            let differ = [other.serial != serial, other.shard != shard, other.key != key];
+            let expected = match bit {
+                ..KEY_BITS => [false, false, true],
+                bit if bit < KEY_BITS + SHARD_BITS => [false, true, false],
+                _ => [true, false, false],
+            };
+            assert_eq!(differ, expected, "bit {bit}");
+        }
+    }
+
     #[test]
     fn ids_refuse_what_no_bigint_holds() {
         assert_eq!(SessionId::try_from(0), Err(InvalidId));

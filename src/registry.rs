@@ -228,6 +228,51 @@ mod tests {
         assert!(!registry.was_given_out(next_place.pack().get()));
     }
 
+    /// A number finds its own record and takes that out, and no number that is like it does: the
+    /// serials are as large as a field of 16 or 32 bits, and the last there is.
+    #[test]
+    fn a_number_is_compared_to_its_last_bit() {
+        for serial in [1, 1 << 16, (1 << 16) + 1, 1 << 32, MAX_SERIAL] {
+            let registry = Registry::new(0, 2);
+            registry.shards[0].lock().last_serial = serial - 1;
+            let number = registry.insert(0, Arc::new(Numbers(0))).unwrap().number();
+            assert_eq!(Parts::unpack(number), Parts { serial, shard: 0, key: 0 });
+            for alike in (0..64).map(|bit| number ^ 1 << bit) {
+                assert!(registry.get(alike).is_none(), "{alike:#x} finds {number:#x}");
+                assert!(registry.remove(alike).is_none(), "{alike:#x} takes {number:#x} out");
+            }
+            assert!(registry.get(number).is_some());
+            // The serials of a place that has been given out are those up to its last.
+            let with = |serial| Parts { serial, ..Parts::unpack(number) }.pack().get();
+            assert!(registry.was_given_out(number) && registry.was_given_out(with(1)));
+            for bit in (0..38).filter(|bit| serial < MAX_SERIAL && serial & 1 << bit == 0) {
+                assert!(!registry.was_given_out(with(serial | 1 << bit)), "{serial} and bit {bit}");
+            }
+            assert!(registry.remove(number).is_some());
+        }
+    }
+
+    /// A shard takes in as many records as there are keys, and leaves the next to another shard.
+    #[test]
+    fn a_shard_is_full_once_its_keys_are_used_up() {
+        let registry = Registry::new(0, 2);
+        let first = registry.insert(0, Arc::new(Numbers(0))).unwrap();
+        // All of one number, which is quicker.
+        let fill = |_| registry.shards[0].lock().records.insert(first.clone());
+        assert_eq!((2..MAX_KEYS).map(fill).last(), Some(MAX_KEYS - 2));
+        let insert = |near| {
+            let number = registry.insert(near, Arc::new(Numbers(0)));
+            number.map(|record| Parts::unpack(record.number()))
+        };
+        assert_eq!(insert(0), Ok(Parts { serial: 2, shard: 0, key: MAX_KEYS - 1 }), "the last key");
+        assert_eq!(insert(0), Ok(Parts { serial: 1, shard: 1, key: 0 }), "another shard's");
+        registry.shards[1].lock().last_serial = MAX_SERIAL;
+        assert_eq!(insert(1).unwrap_err(), OpenError::Full);
+        assert_eq!(insert(0).unwrap_err(), OpenError::Exhausted, "the reason of the last shard");
+        registry.remove(first.number()).expect("it is there");
+        assert_eq!(insert(0), Ok(Parts { serial: 3, shard: 0, key: 0 }));
+    }
+
     #[test]
     fn a_full_or_exhausted_shard_leaves_it_to_the_next() {
         let registry = Registry::new(3, 2);

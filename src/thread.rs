@@ -161,3 +161,36 @@ impl fmt::Debug for Thread {
         f.debug_tuple("Thread").field(&self.id()).finish()
     }
 }
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Each thread that runs sessions has a place of its own. The last one there is, is given out,
+    /// and one that came back is given out again.
+    #[test]
+    fn places_run_out_and_come_back() {
+        let slots = Arc::new(Slots::default());
+        let thread = || ThreadRecord::new(Arc::from("worker"), slots.clone(), true);
+        let mut all: Vec<_> = (0..Slot::COUNT).map(|_| thread().expect("a place")).collect();
+        let places: BTreeSet<_> = all.iter().map(|thread| thread.slot().unwrap().index()).collect();
+        assert_eq!(places.len(), Slot::COUNT, "each its own");
+        assert!(thread().is_none(), "there are no more");
+        let gone = all.swap_remove(4711).slot();
+        let next = thread().expect("one came back");
+        assert_eq!(next.slot(), gone);
+        assert!(thread().is_none(), "just one");
+    }
+
+    /// A thread that never runs sessions takes no place.
+    #[test]
+    fn a_background_thread_takes_no_place() {
+        let slots = Arc::new(Slots::default());
+        let thread = ThreadRecord::new(Arc::from("timer"), slots.clone(), false).unwrap();
+        assert_eq!(thread.slot(), None);
+        assert!(slots.0.lock().is_empty());
+        drop(thread);
+        assert!(slots.0.lock().is_empty());
+    }
+}

@@ -129,6 +129,21 @@ impl Model {
         matches!(self.command, Command::Running { cancelled: true, .. }) && !deaf
     }
 
+    /// The statement that runs, or the queued command's.
+    pub(super) fn statement(&self) -> Option<u64> {
+        match self.command {
+            Command::None => None,
+            Command::Queued { number, .. } | Command::Running { number, .. } => Some(number),
+        }
+    }
+
+    /// What a request that is tied to what the session does compares: which statement runs, is
+    /// queued or was the last, and whether a transaction is open.
+    pub(super) fn does(&self) -> (u64, bool, bool, bool, bool) {
+        let queued = matches!(self.command, Command::Queued { .. });
+        (self.given, self.running(), queued, self.transaction, self.ended)
+    }
+
     /// Whether whoever asked last has to wake the session.
     pub(super) fn wants_waking(&self) -> bool {
         let waits = !matches!(self.place, Place::Attached { rest: Rest::Awake, .. });

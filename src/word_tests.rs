@@ -10,8 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const WHENS: [When; 3] = [When::AfterTransaction, When::AfterStatement, When::Immediate];
 const THREADS: [Slot; 3] = [Slot(1), Slot(2), Slot::OWN];
 
-/// Statement numbers grow without end; so many, first and last ones, tell one from the next.
+/// Statement numbers grow without end; so many, after each of [`ROOTS`], tell one from the next.
 const STATEMENTS: u64 = 3;
+
+/// Numbers that had been given out before: none, and so many that the next ones are those at which
+/// a field of 16 or 32 bits begins anew, or the last ones that there are.
+const ROOTS: [u64; 4] = [0, (1 << 16) - 2, (1 << 32) - 2, LAST_STATEMENT - STATEMENTS];
 
 /// What the word says, in the model's terms. Words that contradict themselves don't pass.
 fn meaning(word: Snapshot) -> Model {
@@ -63,7 +67,10 @@ fn events(word: Snapshot) -> Vec<Event> {
     events.extend([false, true].map(|deaf| Sleep { deaf }));
     events.extend((0..THREADS.len()).map(Attach));
     let near = word.number().saturating_sub(STATEMENTS)..=word.number() + 1;
-    let named: BTreeSet<u64> = [0, 1, LAST_STATEMENT].into_iter().chain(near).collect();
+    // Who compares some of the bits takes one of these for the session's own.
+    let alike = (0..64).map(|bit| word.number() ^ 1 << bit);
+    let named = [0, 1, LAST_STATEMENT].into_iter().chain(near).chain(alike);
+    let named: BTreeSet<u64> = named.collect();
     for only in [None].into_iter().chain((0..THREADS.len()).map(Some)) {
         events.extend(WHENS.map(|when| Terminate { when, only }));
         events.push(Cancel { named: None, only });
@@ -108,7 +115,7 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
 
 #[test]
 fn every_reachable_word_does_what_the_model_does() {
-    let roots = [Snapshot::FIRST, Snapshot::FIRST.with_statement(LAST_STATEMENT - STATEMENTS)];
+    let roots = ROOTS.map(|number| Snapshot::FIRST.with_statement(number));
     let mut known: BTreeMap<Model, Snapshot> = roots.map(|word| (meaning(word), word)).into();
     let mut frontier = roots.to_vec();
     let (mut words, mut pairs) = (0, 0);
@@ -121,6 +128,9 @@ fn every_reachable_word_does_what_the_model_does() {
         assert_eq!(word.due(), due, "{word:?}");
         assert_eq!(word.attention(), due || model.probed, "{word:?}");
         assert_eq!(word.wants_waking(), model.wants_waking(), "{word:?}");
+        assert_eq!(word.runs(), model.place != Place::Detached, "{word:?}");
+        assert_eq!(word.suspended(), model.place == Place::Suspended, "{word:?}");
+        assert_eq!(word.statement(), model.statement().map(StatementId), "{word:?}");
 
         for event in events(word).into_iter().filter(|event| model.possible(*event)) {
             pairs += 1;
@@ -129,8 +139,12 @@ fn every_reachable_word_does_what_the_model_does() {
             assert_eq!(next.map(meaning), expected, "{event:?} in {word:?}");
             let Ok(next) = next else { continue };
             assert!(next.terminate_asked() >= word.terminate_asked(), "lost: {event:?} {word:?}");
+            let same = meaning(next).does() == model.does();
+            assert_eq!(next.does_as(word), same, "{event:?} in {word:?}");
+            let quiet = !word.cancelled() && !next.attention();
+            assert_eq!(Step { before: word, after: next }.is_quiet(), quiet, "{event:?} {word:?}");
             let number = next.number();
-            if (STATEMENTS + 1..LAST_STATEMENT - STATEMENTS).contains(&number) {
+            if !ROOTS.iter().any(|root| (*root..=root + STATEMENTS).contains(&number)) {
                 continue;
             }
             match known.insert(meaning(next), next) {
@@ -230,8 +244,47 @@ fn a_probe_is_answered_and_leaves_what_is_due() {
     }
 }
 
+/// Two numbers of statements, of whichever size, are told from each other.
+#[test]
+fn a_session_does_the_same_only_in_the_same_statement() {
+    for number in ROOTS {
+        let word = Snapshot::FIRST.with_statement(number).attach(Slot(1));
+        for alike in (0..64 - STATEMENT_SHIFT).map(|bit| number ^ 1 << bit) {
+            let other = word.with_statement(alike);
+            assert_eq!(other.last_statement(), StatementId(alike));
+            assert!(!word.does_as(other) && !other.does_as(word), "{number} and {alike}");
+        }
+    }
+}
+
+/// A request that names a thread hits on the place of that thread, and on none that is like it.
+#[test]
+fn a_place_is_told_from_each_other_place() {
+    let running = Snapshot::FIRST.with_statement(LAST_STATEMENT - 1).attach(Slot(u16::MAX));
+    let running = running.begin(|| false).unwrap();
+    for place in 1..=u16::MAX {
+        let there = running.attach(Slot(place));
+        assert_eq!(there.slot(), Some(Slot(place)));
+        assert_eq!(there.attach(Slot::OWN), running, "the place is all that has changed");
+    }
+    for place in (1..=u16::MAX).step_by(257) {
+        let there = running.attach(Slot(place));
+        assert!(there.terminate(When::Immediate, Some(Slot(place))).is_ok());
+        assert!(there.cancel(None, Some(Slot(place))).is_ok());
+        for alike in (0..16).map(|bit| place ^ 1 << bit).filter(|alike| *alike != 0) {
+            let only = Some(Slot(alike));
+            assert_eq!(there.terminate(When::Immediate, only), Err(Void::NotThere));
+            assert_eq!(there.cancel(None, only), Err(Void::NotThere));
+        }
+    }
+    assert_eq!(running.suspend().slot(), None);
+}
+
 #[test]
 fn no_thread_of_a_pool_has_the_place_of_a_sessions_own() {
+    let places: BTreeSet<u16> = (0..Slot::COUNT).map(|at| Slot::new(at).unwrap().0).collect();
+    assert_eq!(places.len(), Slot::COUNT, "each its own");
+    assert!(!places.contains(&0), "that is no thread's");
     let last = Slot::new(Slot::COUNT - 1).unwrap();
     assert_eq!(last.index(), Slot::COUNT - 1);
     assert_ne!(last, Slot::OWN);
