@@ -5,6 +5,7 @@
 use super::{Slot, Snapshot, Word};
 use crate::id::StatementId;
 use crate::interrupt::When;
+use crate::mutation::Mutation;
 use crate::twin::Twin;
 use loom::sync::Arc;
 

@@ -465,7 +465,3 @@ impl Word {
 #[cfg(test)]
 #[path = "word_tests.rs"]
 mod tests;
-
-#[cfg(all(test, safepoint_loom))]
-#[path = "../loom-tests/word_models.rs"]
-mod models;

@@ -1,7 +1,7 @@
 //! Explores a scene in all the ways that its threads can interleave, and sees that each of its
 //! broken twins is refuted.
 
-use super::Twin;
+use super::{Mutation, Twin};
 use std::cell::Cell;
 use std::fmt::Write;
 use std::process::Command;
@@ -13,7 +13,8 @@ const PREEMPTIONS: usize = 3;
 const TWIN: &str = "SAFEPOINT_TWIN";
 
 /// Explores the scene of the test called `test`, all of it or up to [`PREEMPTIONS`], and then
-/// with each of the mistakes built in, which have to show. Prints a row of a table: the promise
+/// with each of the mistakes switched on that have to show: `twins`, and those for which
+/// `mutation-tests/table.rs` names this test. Prints a row of a table: the promise
 /// (the name of the test's program), the model, the ways there were, and at which each twin
 /// failed.
 ///
@@ -22,17 +23,22 @@ const TWIN: &str = "SAFEPOINT_TWIN";
 #[allow(unreachable_pub, reason = "each model's program has its own copy")]
 pub fn model(test: &str, bounded: bool, scene: fn(), twins: &[Twin]) {
     if let Ok(wanted) = std::env::var(TWIN) {
-        let twin = twins.iter().find(|twin| format!("{twin:?}") == wanted);
         report_the_way();
+        if let Some(mutation) = Mutation::named(&wanted) {
+            return mutation.during(|| explore(true, scene));
+        }
+        let twin = twins.iter().find(|twin| format!("{twin:?}") == wanted);
         return twin.expect("a twin of this test").during(|| explore(true, scene));
     }
     explore(bounded, scene);
     let mut row = format!("| {} | {test} | {}", promise(), WAYS.get());
     row += if bounded { ", bounded |" } else { ", all |" };
-    for twin in twins {
+    let full_name = format!("{}::{test}", promise());
+    let mutations = Mutation::of_model(&full_name).map(|mutation| format!("{mutation:?}"));
+    for twin in twins.iter().map(|twin| format!("{twin:?}")).chain(mutations) {
         let child = Command::new(std::env::current_exe().expect("the test's own program"))
             .args(["--exact", test, "--nocapture"])
-            .env(TWIN, format!("{twin:?}"))
+            .env(TWIN, &twin)
             .env("RUST_BACKTRACE", "0")
             .output()
             .expect("the test's own program runs");
@@ -40,9 +46,9 @@ pub fn model(test: &str, bounded: bool, scene: fn(), twins: &[Twin]) {
         let way = said.lines().find_map(|line| line.strip_prefix(FAILED));
         match way.filter(|_| !child.status.success()) {
             Some(way) => {
-                let _ = write!(row, " {twin:?} at {way};");
+                let _ = write!(row, " {twin} at {way};");
             }
-            None => panic!("{test}: {twin:?} passes, so the model proves nothing\n{said}"),
+            None => panic!("{test}: {twin} passes, so the model proves nothing\n{said}"),
         }
     }
     println!("{} |", row.trim_end_matches(';'));

@@ -7,6 +7,7 @@ mod explore;
 pub use explore::model;
 
 use loom::sync::{Arc, Mutex};
+use safepoint_under_loom::mutation::Mutation;
 use safepoint_under_loom::{
     Author, Ended, HowEnded, Receipt, Session, SessionId, SessionManager, Terminate, Twin, When,
 };

@@ -20,6 +20,7 @@
 //! `SHUTTLE_RANDOM_SEED=N` others.
 
 use safepoint_under_shuttle::Twin;
+use safepoint_under_shuttle::mutation::Mutation;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
 use std::cell::Cell;
@@ -46,44 +47,61 @@ std::thread_local! {
 }
 
 /// Explores the scene of the test called `test` in twice so many schedules, and then with each
-/// of the mistakes built in, which have to show.
+/// of the mistakes switched on that have to show: `twins`, and those for which
+/// `mutation-tests/table.rs` names this test, as `program::test`.
 ///
 /// A twin runs in a process of its own, so that nothing of what it leaves behind is met again.
 pub(crate) fn explore(test: &str, schedules: usize, scene: fn(), twins: &[Twin]) {
-    let wanted = std::env::var(TWIN).ok();
-    let twin = wanted.map(|wanted| {
-        let twin = twins.iter().find(|twin| format!("{twin:?}") == wanted);
-        *twin.expect("a twin of this test")
-    });
+    let during = std::env::var(TWIN).ok().map(|wanted| with_mistake(&wanted, twins));
     if let Ok(schedule) = std::env::var("SHUTTLE_REPLAY") {
         let schedule = std::fs::read_to_string(&schedule).unwrap_or(schedule);
         let replay = || run(ReplayScheduler::new_from_encoded(schedule.trim()), scene);
-        return match twin {
-            Some(twin) => twin.during(replay),
+        return match during {
+            Some(during) => during(&replay),
             None => replay(),
         };
     }
-    if let Some(twin) = twin {
+    if let Some(during) = during {
         report_the_schedule();
-        return twin.during(|| both(schedules, scene));
+        return during(&|| both(schedules, scene));
     }
     let times = std::env::var("SHUTTLE_TIMES").ok().and_then(|times| times.parse().ok());
     both(schedules * times.unwrap_or(1), scene);
     println!("{test}: holds in {} schedules", SCHEDULES.get());
-    twins.iter().for_each(|twin| refute(test, *twin));
+    twins.iter().for_each(|twin| refute(test, &format!("{twin:?}")));
+    let full_name = format!("{}::{test}", program());
+    Mutation::of_scene(&full_name).for_each(|mutation| refute(test, &format!("{mutation:?}")));
 }
 
-fn refute(test: &str, twin: Twin) {
+/// What switches a mistake on for the length of a call.
+type During = Box<dyn Fn(&dyn Fn())>;
+
+fn with_mistake(wanted: &str, twins: &[Twin]) -> During {
+    if let Some(mutation) = Mutation::named(wanted) {
+        return Box::new(move |scene| mutation.during(scene));
+    }
+    let twin = *twins.iter().find(|twin| format!("{twin:?}") == wanted).expect("a twin of it");
+    Box::new(move |scene| twin.during(scene))
+}
+
+/// The name of the test's program, without the hash that cargo adds.
+fn program() -> String {
+    let program = std::env::current_exe().expect("the test's own program");
+    let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    name.rsplit_once('-').map_or(name.clone(), |(name, _)| name.to_string())
+}
+
+fn refute(test: &str, mistake: &str) {
     let first = std::env::var("SHUTTLE_RANDOM_SEED").ok().and_then(|seed| seed.parse().ok());
     let first = first.unwrap_or(SEED);
-    let refuted = (first..first.saturating_add(PATIENCE)).any(|seed| fails(test, twin, seed));
-    assert!(refuted, "{test}: {twin:?} passes, so the scene proves nothing");
+    let refuted = (first..first.saturating_add(PATIENCE)).any(|seed| fails(test, mistake, seed));
+    assert!(refuted, "{test}: {mistake} passes, so the scene proves nothing");
 }
 
-fn fails(test: &str, twin: Twin, seed: u64) -> bool {
+fn fails(test: &str, mistake: &str, seed: u64) -> bool {
     let child = Command::new(std::env::current_exe().expect("the test's own program"))
         .args(["--exact", test, "--nocapture"])
-        .env(TWIN, format!("{twin:?}"))
+        .env(TWIN, mistake)
         .env("SHUTTLE_RANDOM_SEED", seed.to_string())
         .env("RUST_BACKTRACE", "0")
         .output()
@@ -92,7 +110,7 @@ fn fails(test: &str, twin: Twin, seed: u64) -> bool {
     let schedule = said.lines().find_map(|line| line.strip_prefix(FAILED));
     let schedule = schedule.filter(|_| !child.status.success());
     if let Some(schedule) = schedule {
-        println!("{test}: {twin:?} refuted, seed {seed}, schedule {schedule}");
+        println!("{test}: {mistake} refuted, seed {seed}, schedule {schedule}");
     }
     schedule.is_some()
 }

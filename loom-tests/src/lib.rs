@@ -1,0 +1,12 @@
+//! The library under loom, with the mistakes of `mutation-tests/table.rs` built in, each behind a
+//! switch. See `build.rs`.
+
+#![forbid(unsafe_code)]
+#![allow(unused_parens, missing_docs, clippy::all, reason = "of the switches")]
+
+include!(concat!(env!("OUT_DIR"), "/src/root.rs"));
+
+/// Which mistake is switched on.
+pub mod mutation {
+    include!(concat!(env!("OUT_DIR"), "/mutation.rs"));
+}
