@@ -3,7 +3,8 @@
 mod common;
 
 use common::{
-    LONG, MODELS, Stage, admin, assert_told, ended_by_both, kill, kill_now, locked, of, thread_for,
+    ENDLESS, LONG, MODELS, Stage, admin, assert_told, ended_by_both, joined, kill, kill_now,
+    locked, of, scope, supervised, thread_for, until,
 };
 use safepoint::{Attached, Cancel, Doing, SessionId, SessionManager, ThreadModel, When};
 use std::cell::RefCell;
@@ -14,42 +15,46 @@ use std::time::Duration;
 
 #[test]
 fn ambient_safe_points_and_waits_with_a_session() {
-    ended_by_both(|_| safepoint::sleep(LONG));
-    ended_by_both(|_| safepoint::block_on(pending::<()>()));
-    ended_by_both(|_| {
-        loop {
-            safepoint::check()?;
-            safepoint::sleep(Duration::from_millis(1))?;
-        }
-        #[expect(unreachable_code, reason = "names the type")]
-        Ok(())
+    supervised(|| {
+        ended_by_both(|_| safepoint::sleep(ENDLESS));
+        ended_by_both(|_| safepoint::block_on(pending::<()>()));
+        ended_by_both(|_| {
+            loop {
+                safepoint::check()?;
+                safepoint::sleep(Duration::from_millis(1))?;
+            }
+            #[expect(unreachable_code, reason = "names the type")]
+            Ok(())
+        });
     });
 }
 
 #[test]
 fn ambient_safe_points_and_waits_without_a_session() {
-    assert_eq!(safepoint::current_session(), None);
-    assert_eq!(safepoint::check(), Ok(()));
-    assert_eq!(safepoint::sleep(Duration::from_millis(1)), Ok(()));
-    assert_eq!(safepoint::block_on(ready(1)), Ok(1));
-    for model in MODELS {
-        let Stage { manager, mut session, thread, id } = Stage::new(model);
-        drop(session.attach(&thread).unwrap());
-        manager.terminate(id, kill_now()).unwrap();
-        assert_eq!(safepoint::check(), Ok(()), "the thread has left that session");
-        assert_eq!(safepoint::current_thread(), None);
-        let attached = session.attach(&thread).unwrap();
-        assert_eq!(safepoint::current_session(), Some(id));
-        assert_eq!(safepoint::current_thread(), Some(thread.id()));
-        assert_eq!(safepoint::current_author(), Some(attached.author()));
-        assert_told(&safepoint::check().unwrap_err());
-        std::thread::scope(|scope| {
-            let elsewhere = scope.spawn(safepoint::check);
-            assert_eq!(elsewhere.join().unwrap(), Ok(()));
-        });
-        drop(attached);
+    supervised(|| {
+        assert_eq!(safepoint::current_session(), None);
         assert_eq!(safepoint::check(), Ok(()));
-    }
+        assert_eq!(safepoint::sleep(Duration::from_millis(1)), Ok(()));
+        assert_eq!(until("a ready future is ready", || safepoint::block_on(ready(1))), Ok(1));
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            drop(session.attach(&thread).unwrap());
+            manager.terminate(id, kill_now()).unwrap();
+            assert_eq!(safepoint::check(), Ok(()), "the thread has left that session");
+            assert_eq!(safepoint::current_thread(), None);
+            let attached = session.attach(&thread).unwrap();
+            assert_eq!(safepoint::current_session(), Some(id));
+            assert_eq!(safepoint::current_thread(), Some(thread.id()));
+            assert_eq!(safepoint::current_author(), Some(attached.author()));
+            assert_told(&safepoint::check().unwrap_err());
+            scope(|scope| {
+                let elsewhere = scope.spawn(safepoint::check);
+                assert_eq!(joined("it has looked elsewhere", elsewhere), Ok(()));
+            });
+            drop(attached);
+            assert_eq!(safepoint::check(), Ok(()));
+        }
+    });
 }
 
 /// Whoever rang for one session has not rung for the next on that thread.
@@ -127,65 +132,70 @@ fn what_rings_while_the_session_is_hidden_is_heard_after() {
 /// The last of a thread's thread-locals to go may run a session still.
 #[test]
 fn a_session_that_runs_as_its_thread_ends() {
-    struct Runs(std::sync::mpsc::Sender<bool>);
-    impl Drop for Runs {
-        fn drop(&mut self) {
-            let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
-            let attached = session.attach(&thread);
-            let told = attached.map(|_attached| {
-                manager.terminate(id, kill_now()).unwrap();
-                safepoint::check().is_err()
-            });
-            // Where the thread is past running sessions, it says so.
-            self.0.send(told.unwrap_or(true)).unwrap();
+    supervised(|| {
+        struct Runs(std::sync::mpsc::Sender<bool>);
+        impl Drop for Runs {
+            fn drop(&mut self) {
+                let Stage { manager, mut session, thread, id } =
+                    Stage::new(ThreadModel::PerSession);
+                let attached = session.attach(&thread);
+                let told = attached.map(|_attached| {
+                    manager.terminate(id, kill_now()).unwrap();
+                    safepoint::check().is_err()
+                });
+                // Where the thread is past running sessions, it says so.
+                self.0.send(told.unwrap_or(true)).unwrap();
+            }
         }
-    }
-    thread_local! {
-        static RUNS: std::cell::RefCell<Option<Runs>> = const { std::cell::RefCell::new(None) };
-    }
-    let (told, heard) = std::sync::mpsc::channel();
-    for first in [true, false] {
-        let told = told.clone();
-        let thread = std::thread::spawn(move || {
-            let run = || {
-                let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
-                drop(session.attach(&thread).unwrap());
-            };
-            if first {
-                run();
-            }
-            RUNS.with(|runs| *runs.borrow_mut() = Some(Runs(told)));
-            if !first {
-                run();
-            }
-        });
-        thread.join().unwrap();
-        assert!(heard.recv().unwrap());
-    }
+        thread_local! {
+            static RUNS: std::cell::RefCell<Option<Runs>> = const { std::cell::RefCell::new(None) };
+        }
+        let (told, heard) = std::sync::mpsc::channel();
+        for first in [true, false] {
+            let told = told.clone();
+            let thread = std::thread::spawn(move || {
+                let run = || {
+                    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+                    drop(session.attach(&thread).unwrap());
+                };
+                if first {
+                    run();
+                }
+                RUNS.with(|runs| *runs.borrow_mut() = Some(Runs(told)));
+                if !first {
+                    run();
+                }
+            });
+            until("the thread ends", || thread.join()).unwrap();
+            assert!(heard.recv_timeout(LONG).expect("a session ran as the thread ended"));
+        }
+    });
 }
 
 /// An attachment that lies in a thread-local goes after the library's own have gone.
 #[test]
 fn an_attachment_that_ends_with_its_thread() {
-    use std::cell::RefCell;
-    thread_local! {
-        static MINE: RefCell<Option<safepoint::Attached<'static>>> = const { RefCell::new(None) };
-    }
-    let manager = SessionManager::new(ThreadModel::PerSession);
-    let id = std::thread::scope(|scope| {
-        let ran = scope.spawn(|| {
-            // The first to be used is the last to go.
-            MINE.with_borrow_mut(|mine| *mine = None);
-            let session = Box::leak(Box::new(manager.open(of("ann")).unwrap()));
-            let thread = Box::leak(Box::new(session.own_thread().unwrap()));
-            let (id, attached) = (session.id(), session.attach(thread).unwrap());
-            attached.sleep(Duration::from_millis(1)).unwrap();
-            MINE.with_borrow_mut(|mine| *mine = Some(attached));
-            id
+    supervised(|| {
+        use std::cell::RefCell;
+        thread_local! {
+            static MINE: RefCell<Option<safepoint::Attached<'static>>> = const { RefCell::new(None) };
+        }
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let id = scope(|scope| {
+            let ran = scope.spawn(|| {
+                // The first to be used is the last to go.
+                MINE.with_borrow_mut(|mine| *mine = None);
+                let session = Box::leak(Box::new(manager.open(of("ann")).unwrap()));
+                let thread = Box::leak(Box::new(session.own_thread().unwrap()));
+                let (id, attached) = (session.id(), session.attach(thread).unwrap());
+                attached.sleep(Duration::from_millis(1)).unwrap();
+                MINE.with_borrow_mut(|mine| *mine = Some(attached));
+                id
+            });
+            joined("the thread ends", ran)
         });
-        ran.join().unwrap()
+        assert_eq!(manager.session(id).unwrap().doing, Doing::Idle);
     });
-    assert_eq!(manager.session(id).unwrap().doing, Doing::Idle);
 }
 
 /// Whoever ends an idle victim does so on its killer's thread, and not in its killer's session.
@@ -215,28 +225,30 @@ fn a_waker_is_in_nobodys_session() {
 /// A thread drops its thread-locals in an order that nobody knows.
 #[test]
 fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
-    static SAID: Mutex<Option<[bool; 2]>> = Mutex::new(None);
-    struct Holder(RefCell<Option<(Attached<'static>, SessionManager)>>);
-    impl Drop for Holder {
-        fn drop(&mut self) {
-            let Some((attached, manager)) = self.0.take() else { return };
-            manager.terminate(attached.id(), kill_now()).unwrap();
-            let current = safepoint::current_session() == Some(attached.id());
-            // A thread that has dropped that one, too, runs no session.
-            let told = safepoint::check().is_err() == current;
-            *locked(&SAID) = Some([attached.check().is_err(), told]);
+    supervised(|| {
+        static SAID: Mutex<Option<[bool; 2]>> = Mutex::new(None);
+        struct Holder(RefCell<Option<(Attached<'static>, SessionManager)>>);
+        impl Drop for Holder {
+            fn drop(&mut self) {
+                let Some((attached, manager)) = self.0.take() else { return };
+                manager.terminate(attached.id(), kill_now()).unwrap();
+                let current = safepoint::current_session() == Some(attached.id());
+                // A thread that has dropped that one, too, runs no session.
+                let told = safepoint::check().is_err() == current;
+                *locked(&SAID) = Some([attached.check().is_err(), told]);
+            }
         }
-    }
-    thread_local! { static HELD: Holder = const { Holder(RefCell::new(None)) }; }
-    std::thread::spawn(|| {
-        let Stage { manager, session, thread, .. } = Stage::new(ThreadModel::Pool);
-        let (session, thread) = (Box::leak(Box::new(session)), Box::leak(Box::new(thread)));
-        assert_eq!(safepoint::current_session(), None);
-        HELD.with(|held| assert!(held.0.borrow().is_none()));
-        let attached = session.attach(thread).unwrap();
-        HELD.with(|held| *held.0.borrow_mut() = Some((attached, manager)));
-    })
-    .join()
-    .unwrap();
-    assert_eq!(*locked(&SAID), Some([true, true]), "its own safe point, the ambient one");
+        thread_local! { static HELD: Holder = const { Holder(RefCell::new(None)) }; }
+        std::thread::spawn(|| {
+            let Stage { manager, session, thread, .. } = Stage::new(ThreadModel::Pool);
+            let (session, thread) = (Box::leak(Box::new(session)), Box::leak(Box::new(thread)));
+            assert_eq!(safepoint::current_session(), None);
+            HELD.with(|held| assert!(held.0.borrow().is_none()));
+            let attached = session.attach(thread).unwrap();
+            HELD.with(|held| *held.0.borrow_mut() = Some((attached, manager)));
+        })
+        .join()
+        .unwrap();
+        assert_eq!(*locked(&SAID), Some([true, true]), "its own safe point, the ambient one");
+    });
 }

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    Desk, LONG, MODELS, Stage, admin, assert_cancelled, eventually, kill_now, locked, of,
-    thread_for, user,
+    Desk, ENDLESS, LONG, MODELS, Stage, admin, assert_cancelled, eventually, kill_now, locked, of,
+    scope, supervised, thread_for, until, user,
 };
 use safepoint::{
     Author, Cancel, Description, Event, Limits, Policy, Reason, SessionManager, SessionRow, Sweep,
@@ -97,50 +97,55 @@ fn the_audit_hears_all_of_it_in_order() {
 /// It asks of the manager, from within each event, what takes every lock that there is.
 #[test]
 fn the_audit_is_called_with_no_lock_held() {
-    for model in MODELS {
-        let slot: Arc<Mutex<Option<SessionManager>>> = Arc::default();
-        let seen = slot.clone();
-        let audit = move |_: &Event<'_>| {
-            let Some(manager) = locked(&seen).clone() else { return };
-            if let Some(row) = manager.sessions().next() {
-                let _ = manager.session(row.session);
-                let _ = manager.cancel(row.session, Cancel::running(Author::default()));
-                let _ = safepoint::current_session();
-            }
-        };
-        // Refusals within are events as well, so the manager is away while one is looked into.
-        let audit = move |event: &Event<'_>| {
-            if !matches!(event, Event::Refused { .. }) {
-                audit(event);
-            }
-        };
-        let manager = SessionManager::builder(model).audit(audit).build();
-        *locked(&slot) = Some(manager.clone());
-        let desk = Desk::leave(manager.open(of("ann")).unwrap());
-        manager.terminate_where(|_: &SessionRow| true, kill_now(), Sweep::new());
-        assert_eq!(locked(&desk.told).len(), 1);
-        let mut session = manager.open(of("ann")).unwrap();
-        let thread = thread_for(&manager, &session);
-        let attached = session.attach(&thread).unwrap();
-        manager.terminate(attached.id(), kill_now()).unwrap();
-        safepoint::check().unwrap_err();
-        attached.detach().unwrap_err();
-        session.close();
-        *locked(&slot) = None;
-    }
+    supervised(|| {
+        for model in MODELS {
+            let slot: Arc<Mutex<Option<SessionManager>>> = Arc::default();
+            let seen = slot.clone();
+            let audit = move |_: &Event<'_>| {
+                let Some(manager) = locked(&seen).clone() else { return };
+                if let Some(row) = manager.sessions().next() {
+                    let _ = manager.session(row.session);
+                    let _ = manager.cancel(row.session, Cancel::running(Author::default()));
+                    let _ = safepoint::current_session();
+                }
+            };
+            // Refusals within are events as well, so the manager is away while one is looked into.
+            let audit = move |event: &Event<'_>| {
+                if !matches!(event, Event::Refused { .. }) {
+                    audit(event);
+                }
+            };
+            let manager = SessionManager::builder(model).audit(audit).build();
+            *locked(&slot) = Some(manager.clone());
+            let desk = Desk::leave(manager.open(of("ann")).unwrap());
+            manager.terminate_where(|_: &SessionRow| true, kill_now(), Sweep::new());
+            assert_eq!(locked(&desk.told).len(), 1);
+            let mut session = manager.open(of("ann")).unwrap();
+            let thread = thread_for(&manager, &session);
+            let attached = session.attach(&thread).unwrap();
+            manager.terminate(attached.id(), kill_now()).unwrap();
+            safepoint::check().unwrap_err();
+            attached.detach().unwrap_err();
+            session.close();
+            *locked(&slot) = None;
+        }
+    });
 }
 
 #[test]
 fn an_audit_that_panics_is_alone_with_it() {
-    for model in MODELS {
-        let manager =
-            SessionManager::builder(model).audit(|_: &Event<'_>| panic!("the audit's own")).build();
-        let desk = Desk::leave(manager.open(of("ann")).unwrap());
-        let id = locked(&desk.session).as_ref().unwrap().id();
-        let receipt = manager.terminate(id, kill_now()).unwrap();
-        assert!(receipt.poll().is_some());
-        assert!(manager.is_empty());
-    }
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model)
+                .audit(|_: &Event<'_>| panic!("the audit's own"))
+                .build();
+            let desk = Desk::leave(manager.open(of("ann")).unwrap());
+            let id = locked(&desk.session).as_ref().unwrap().id();
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            assert!(receipt.poll().is_some());
+            assert!(manager.is_empty());
+        }
+    });
 }
 
 #[test]
@@ -193,88 +198,96 @@ fn a_policy_may_keep_the_author_to_itself() {
 
 #[test]
 fn the_audit_hears_of_a_limit() {
-    for model in MODELS {
-        let (manager, heard) = manager(model);
-        let mut session = manager.open(of("ann")).unwrap();
-        let thread = thread_for(&manager, &session);
-        let limits = Limits { statement: Some(Duration::from_millis(1)), ..Limits::default() };
-        session.set_limits(limits).unwrap();
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let interrupt = statement.sleep(common::LONG).unwrap_err();
-        assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
-        drop(statement);
-        assert_eq!(
-            take(&heard),
-            ["opened ann", "limit StatementTimeout", "Cancel seen", "over true -"]
-        );
-    }
+    supervised(|| {
+        for model in MODELS {
+            let (manager, heard) = manager(model);
+            let mut session = manager.open(of("ann")).unwrap();
+            let thread = thread_for(&manager, &session);
+            let limits = Limits { statement: Some(Duration::from_millis(1)), ..Limits::default() };
+            session.set_limits(limits).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let interrupt = until("its time runs out", || statement.sleep(ENDLESS)).unwrap_err();
+            assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
+            drop(statement);
+            assert_eq!(
+                take(&heard),
+                ["opened ann", "limit StatementTimeout", "Cancel seen", "over true -"]
+            );
+        }
+    });
 }
 
 #[test]
 fn the_audit_hears_of_a_session_that_passes_no_safe_point() {
-    for model in MODELS {
-        let (manager, heard) = manager(model);
-        let mut session = manager.open(of("ann")).unwrap();
-        let (id, thread) = (session.id(), thread_for(&manager, &session));
-        let mut attached = session.attach(&thread).unwrap();
-        let _statement = attached.begin().unwrap().with_text("select endless");
-        let (report, reports) = mpsc::channel();
-        let watchdog = Watchdog::start(&manager, Duration::from_millis(10), move |stalled| {
-            let _ = report.send(stalled.session);
-        });
-        let watchdog = watchdog.unwrap();
-        assert_eq!(reports.recv_timeout(common::LONG), Ok(id));
-        drop(watchdog);
-        assert_eq!(take(&heard), ["opened ann", "stalled in select endless"]);
-    }
+    supervised(|| {
+        for model in MODELS {
+            let (manager, heard) = manager(model);
+            let mut session = manager.open(of("ann")).unwrap();
+            let (id, thread) = (session.id(), thread_for(&manager, &session));
+            let mut attached = session.attach(&thread).unwrap();
+            let _statement = attached.begin().unwrap().with_text("select endless");
+            let (report, reports) = mpsc::channel();
+            let watchdog = Watchdog::start(&manager, Duration::from_millis(10), move |stalled| {
+                let _ = report.send(stalled.session);
+            });
+            let watchdog = watchdog.unwrap();
+            assert_eq!(reports.recv_timeout(LONG), Ok(id), "the watchdog reports it");
+            drop(watchdog);
+            assert_eq!(take(&heard), ["opened ann", "stalled in select endless"]);
+        }
+    });
 }
 
 /// Whoever comes first may be held up there.
 #[test]
 fn an_audit_that_hangs_keeps_no_other_killer_from_waking_the_session() {
-    let (release, wait) = mpsc::channel::<()>();
-    let (wait, first) = (Mutex::new(wait), AtomicBool::new(true));
-    let stuck = Arc::new(AtomicBool::new(false));
-    let audit = {
-        let stuck = stuck.clone();
-        move |event: &Event<'_>| {
-            if matches!(event, Event::Requested { .. }) && first.swap(false, Ordering::SeqCst) {
-                stuck.store(true, Ordering::SeqCst);
-                let _ = locked(&wait).recv();
+    supervised(|| {
+        let (release, wait) = mpsc::channel::<()>();
+        let (wait, first) = (Mutex::new(wait), AtomicBool::new(true));
+        let stuck = Arc::new(AtomicBool::new(false));
+        let audit = {
+            let stuck = stuck.clone();
+            move |event: &Event<'_>| {
+                if matches!(event, Event::Requested { .. }) && first.swap(false, Ordering::SeqCst) {
+                    stuck.store(true, Ordering::SeqCst);
+                    let _ = locked(&wait).recv_timeout(LONG);
+                }
             }
-        }
-    };
-    let manager = SessionManager::builder(ThreadModel::Pool).audit(audit).build();
-    let desk = Desk::leave(manager.open(of("ann")).unwrap());
-    let id = locked(&desk.session).as_ref().unwrap().id();
-    std::thread::scope(|scope| {
-        scope.spawn(|| manager.terminate(id, kill_now()).map(drop));
-        eventually("the first is held up", || stuck.load(Ordering::SeqCst));
-        let receipt = manager.terminate(id, kill_now()).unwrap();
-        let ended = receipt.poll();
-        drop(release);
-        assert!(ended.is_some());
+        };
+        let manager = SessionManager::builder(ThreadModel::Pool).audit(audit).build();
+        let desk = Desk::leave(manager.open(of("ann")).unwrap());
+        let id = locked(&desk.session).as_ref().unwrap().id();
+        scope(|scope| {
+            scope.spawn(|| manager.terminate(id, kill_now()).map(drop));
+            eventually("the first is held up", || stuck.load(Ordering::SeqCst));
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            let ended = receipt.poll();
+            drop(release);
+            assert!(ended.is_some());
+        });
+        assert_eq!(locked(&desk.told).len(), 1);
     });
-    assert_eq!(locked(&desk.told).len(), 1);
 }
 
 #[test]
 fn a_watchdog_may_be_dropped_by_its_report() {
-    let Stage { manager, mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
-    let place = Arc::<Mutex<Option<Watchdog>>>::default();
-    let (dropped, done) = mpsc::channel();
-    let report = {
-        let place = place.clone();
-        move |_| {
-            drop(locked(&place).take());
-            let _ = dropped.send(());
-        }
-    };
-    let mut attached = session.attach(&thread).unwrap();
-    let _statement = attached.begin().unwrap();
-    let mut there = locked(&place);
-    *there = Some(Watchdog::start(&manager, Duration::from_millis(1), report).unwrap());
-    drop(there);
-    done.recv_timeout(LONG).expect("it is dropped");
+    supervised(|| {
+        let Stage { manager, mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+        let place = Arc::<Mutex<Option<Watchdog>>>::default();
+        let (dropped, done) = mpsc::channel();
+        let report = {
+            let place = place.clone();
+            move |_| {
+                drop(locked(&place).take());
+                let _ = dropped.send(());
+            }
+        };
+        let mut attached = session.attach(&thread).unwrap();
+        let _statement = attached.begin().unwrap();
+        let mut there = locked(&place);
+        *there = Some(Watchdog::start(&manager, Duration::from_millis(1), report).unwrap());
+        drop(there);
+        done.recv_timeout(LONG).expect("it is dropped");
+    });
 }

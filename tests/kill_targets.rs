@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{MODELS, Stage, admin, assert_cancelled, assert_told, kill_now, of, thread_for, user};
+use common::{
+    MODELS, Stage, admin, assert_cancelled, assert_told, kill_now, of, scope, supervised,
+    thread_for, until, user,
+};
 use safepoint::{
     AttachError, Author, Cancel, Description, HowEnded, InterruptKind, Policy, Refused, Request,
     SessionId, SessionManager, StatementOver, Target, Terminate, ThreadId, ThreadModel, When,
@@ -12,29 +15,31 @@ use std::time::Duration;
 
 #[test]
 fn itself() {
-    for model in MODELS {
-        let Stage { manager, mut session, thread, id } = Stage::new(model);
-        let mut attached = session.attach(&thread).unwrap();
-        let author = attached.author();
-        assert_eq!(author, Author { session: Some(id), ..user("ann") });
-        let statement = attached.begin().unwrap();
-        let cancel = manager.cancel(id, Cancel::running(author.clone())).unwrap();
-        assert_cancelled(&statement.check().unwrap_err());
-        statement.finish().unwrap();
-        assert!(cancel.poll().unwrap().cancelled);
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let author = attached.author();
+            assert_eq!(author, Author { session: Some(id), ..user("ann") });
+            let statement = attached.begin().unwrap();
+            let cancel = manager.cancel(id, Cancel::running(author.clone())).unwrap();
+            assert_cancelled(&statement.check().unwrap_err());
+            statement.finish().unwrap();
+            assert!(cancel.poll().unwrap().cancelled);
 
-        let statement = attached.begin().unwrap();
-        let mut receipt =
-            manager.terminate(id, Terminate::new(When::Immediate, author.clone())).unwrap();
-        assert_eq!(receipt.wait(Duration::ZERO), None);
-        let interrupt = statement.check().unwrap_err();
-        assert_told(&interrupt);
-        assert_eq!(interrupt.detail(id), None, "it knows who asked");
-        drop(statement);
-        drop(attached);
-        let HowEnded::Killed(request) = session.close().how else { panic!() };
-        assert_eq!(request.author, author);
-    }
+            let statement = attached.begin().unwrap();
+            let mut receipt =
+                manager.terminate(id, Terminate::new(When::Immediate, author.clone())).unwrap();
+            assert_eq!(until("its limit is over", || receipt.wait(Duration::ZERO)), None);
+            let interrupt = statement.check().unwrap_err();
+            assert_told(&interrupt);
+            assert_eq!(interrupt.detail(id), None, "it knows who asked");
+            drop(statement);
+            drop(attached);
+            let HowEnded::Killed(request) = session.close().how else { panic!() };
+            assert_eq!(request.author, author);
+        }
+    });
 }
 
 #[test]
@@ -72,22 +77,24 @@ fn a_pair_is_hit_only_where_it_is() {
 
 #[test]
 fn both_of_a_wrong_pair_are_attached() {
-    for model in MODELS {
-        let Stage { manager, mut session, thread, id } = Stage::new(model);
-        let mut other = manager.open(of("bob")).unwrap();
-        let elsewhere = thread_for(&manager, &other);
-        let attached = session.attach(&thread).unwrap();
-        std::thread::scope(|scope| {
-            let manager = &manager;
-            scope.spawn(move || {
-                let there = other.attach(&elsewhere).unwrap();
-                let refused = manager.terminate(Target::Pair(there.thread(), id), kill_now());
-                assert_eq!(refused.unwrap_err(), Refused::NotAttached(there.thread(), id));
-                assert_eq!(there.check(), Ok(()));
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut other = manager.open(of("bob")).unwrap();
+            let elsewhere = thread_for(&manager, &other);
+            let attached = session.attach(&thread).unwrap();
+            scope(|scope| {
+                let manager = &manager;
+                scope.spawn(move || {
+                    let there = other.attach(&elsewhere).unwrap();
+                    let refused = manager.terminate(Target::Pair(there.thread(), id), kill_now());
+                    assert_eq!(refused.unwrap_err(), Refused::NotAttached(there.thread(), id));
+                    assert_eq!(there.check(), Ok(()));
+                });
             });
-        });
-        assert_eq!(attached.check(), Ok(()));
-    }
+            assert_eq!(attached.check(), Ok(()));
+        }
+    });
 }
 
 #[test]

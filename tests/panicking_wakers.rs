@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Count, LONG, Stage, admin, each_model, eventually, kill_now, of};
+use common::{
+    Count, ENDLESS, Stage, admin, each_model, eventually, kill_now, of, supervised, until,
+};
 use safepoint::{Cancel, EndedBy, Limits, Reason, Receipt};
 use std::future::Future;
 use std::pin::Pin;
@@ -94,21 +96,24 @@ fn whoever_ends_a_hold_off_is_not_hit() {
 
 #[test]
 fn the_next_statement_has_its_limit_all_the_same() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let limit = Some(Duration::from_millis(20));
-        session.set_limits(Limits { statement: limit, ..Limits::default() }).unwrap();
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let sleeps = || {
-            let told = || manager.session(id).unwrap().interrupt.is_some();
-            eventually("the limit has run out", told);
-        };
-        statement.wait(EndedBy::AnyInterrupt, &panics(), sleeps).unwrap_err();
-        statement.finish().unwrap();
-        let next = attached.begin().unwrap();
-        let interrupt = next.sleep(LONG).unwrap_err();
-        assert_eq!(interrupt.request().reason, Reason::StatementTimeout);
-        assert_eq!(manager.session(id).unwrap().statement, Some(next.statement()));
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let limit = Some(Duration::from_millis(20));
+            session.set_limits(Limits { statement: limit, ..Limits::default() }).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let sleeps = || {
+                let told = || manager.session(id).unwrap().interrupt.is_some();
+                eventually("the limit has run out", told);
+            };
+            statement.wait(EndedBy::AnyInterrupt, &panics(), sleeps).unwrap_err();
+            statement.finish().unwrap();
+            let next = attached.begin().unwrap();
+            let slept = until("its time runs out", || next.sleep(ENDLESS));
+            let interrupt = slept.unwrap_err();
+            assert_eq!(interrupt.request().reason, Reason::StatementTimeout);
+            assert_eq!(manager.session(id).unwrap().statement, Some(next.statement()));
+        });
     });
 }
 

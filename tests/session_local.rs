@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{Desk, LONG, MODELS, Stage, kill_now, locked, of, thread_for};
+use common::{
+    Desk, MODELS, Stage, joined, kill_now, locked, of, outcome, scope, supervised, thread_for,
+    until,
+};
 use safepoint::{
     Attached, NoSession, Session, SessionId, SessionManager, ThreadModel, current_session,
     session_local,
@@ -25,7 +28,7 @@ session_local! {}
 
 /// Runs `act` with the session attached to a thread that is started for it.
 fn on_a_new_thread(manager: &SessionManager, session: &mut Session, act: impl FnOnce() + Send) {
-    thread::scope(|scope| {
+    scope(|scope| {
         scope.spawn(|| {
             let thread = thread_for(manager, session);
             let _attached = session.attach(&thread).unwrap();
@@ -36,26 +39,28 @@ fn on_a_new_thread(manager: &SessionManager, session: &mut Session, act: impl Fn
 
 #[test]
 fn session_local_values_follow_the_session_from_thread_to_thread() {
-    for model in MODELS {
-        let Stage { manager, mut session, thread, .. } = Stage::new(model);
-        let attached = session.attach(&thread).unwrap();
-        assert_eq!(TEXT.with_borrow(String::clone), "first");
-        TEXT.with_borrow_mut(|text| text.push_str(", ann's"));
-        NUMBER.set(8);
-        drop(attached);
-        for turn in 0..3 {
-            on_a_new_thread(&manager, &mut session, || {
-                assert_eq!(TEXT.with_borrow(String::clone), "first, ann's");
-                assert_eq!(NUMBER.get(), 8 + turn);
-                NUMBER.set(9 + turn);
-            });
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let attached = session.attach(&thread).unwrap();
+            assert_eq!(TEXT.with_borrow(String::clone), "first");
+            TEXT.with_borrow_mut(|text| text.push_str(", ann's"));
+            NUMBER.set(8);
+            drop(attached);
+            for turn in 0..3 {
+                on_a_new_thread(&manager, &mut session, || {
+                    assert_eq!(TEXT.with_borrow(String::clone), "first, ann's");
+                    assert_eq!(NUMBER.get(), 8 + turn);
+                    NUMBER.set(9 + turn);
+                });
+            }
+            let attached = session.attach(&thread).unwrap();
+            assert_eq!(NUMBER.get(), 11);
+            attached.detach_queued().unwrap();
+            let _attached = session.attach(&thread).unwrap();
+            assert_eq!(NUMBER.get(), 11);
         }
-        let attached = session.attach(&thread).unwrap();
-        assert_eq!(NUMBER.get(), 11);
-        attached.detach_queued().unwrap();
-        let _attached = session.attach(&thread).unwrap();
-        assert_eq!(NUMBER.get(), 11);
-    }
+    });
 }
 
 #[test]
@@ -84,21 +89,23 @@ fn session_local_values_of_two_sessions_on_one_thread_are_apart() {
 
 #[test]
 fn a_session_local_is_made_once_and_not_before_it_is_asked_for() {
-    static MADE: AtomicUsize = AtomicUsize::new(0);
-    session_local! {
-        static LAZY: usize = MADE.fetch_add(1, Ordering::Relaxed);
-    }
-    for (before, model) in MODELS.into_iter().enumerate() {
-        let Stage { manager, mut session, thread, .. } = Stage::new(model);
-        drop(session.attach(&thread).unwrap());
-        assert_eq!(MADE.load(Ordering::Relaxed), before, "nobody has asked");
-        for _ in 0..2 {
-            let _attached = session.attach(&thread).unwrap();
-            assert_eq!([LAZY.with(|at| *at), LAZY.with(|at| *at)], [before; 2]);
+    supervised(|| {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        session_local! {
+            static LAZY: usize = MADE.fetch_add(1, Ordering::Relaxed);
         }
-        on_a_new_thread(&manager, &mut session, || assert_eq!(LAZY.with(|at| *at), before));
-        assert_eq!(MADE.load(Ordering::Relaxed), before + 1);
-    }
+        for (before, model) in MODELS.into_iter().enumerate() {
+            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            drop(session.attach(&thread).unwrap());
+            assert_eq!(MADE.load(Ordering::Relaxed), before, "nobody has asked");
+            for _ in 0..2 {
+                let _attached = session.attach(&thread).unwrap();
+                assert_eq!([LAZY.with(|at| *at), LAZY.with(|at| *at)], [before; 2]);
+            }
+            on_a_new_thread(&manager, &mut session, || assert_eq!(LAZY.with(|at| *at), before));
+            assert_eq!(MADE.load(Ordering::Relaxed), before + 1);
+        }
+    });
 }
 
 #[test]
@@ -205,80 +212,92 @@ fn session_locals_are_dropped_once_at_the_end_the_newest_first() {
 /// Another thread, with a session of its own attached, ends the idle victim.
 #[test]
 fn session_locals_are_dropped_on_the_killers_thread_before_it_is_told() {
-    for model in MODELS {
-        let Stage { manager, mut session, thread, id } = Stage::new(model);
-        let attached = session.attach(&thread).unwrap();
-        let told = three_values(&attached, "made second");
-        drop(attached);
-        let desk = Desk::leave(session);
-        thread::scope(|scope| {
-            let manager = &manager;
-            scope.spawn(move || {
-                let mut own = manager.open(of("killer")).unwrap();
-                let thread = thread_for(manager, &own);
-                let attached = own.attach(&thread).unwrap();
-                NUMBER.set(1);
-                let receipt = manager.terminate(id, kill_now()).unwrap();
-                assert!(receipt.poll().is_some());
-                assert_eq!(dropped_here(&told), NEWEST_FIRST);
-                assert_eq!(current_session(), Some(attached.id()));
-                assert_eq!(NUMBER.get(), 1, "the killer's own is as it was");
-            });
-        });
-        assert!(locked(&desk.session).is_none());
-    }
-}
-
-#[test]
-fn session_locals_are_gone_when_a_receipt_says_that_the_session_has_ended() {
-    for model in MODELS {
-        for _ in 0..200 {
+    supervised(|| {
+        for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
             let attached = session.attach(&thread).unwrap();
             let told = three_values(&attached, "made second");
             drop(attached);
-            let mut receipt = manager.terminate(id, kill_now()).unwrap();
-            let ender = thread::spawn(move || drop(session));
-            assert!(receipt.wait(LONG).is_some());
-            assert_eq!(told.try_iter().count(), 3);
-            ender.join().unwrap();
+            let desk = Desk::leave(session);
+            scope(|scope| {
+                let manager = &manager;
+                scope.spawn(move || {
+                    let mut own = manager.open(of("killer")).unwrap();
+                    let thread = thread_for(manager, &own);
+                    let attached = own.attach(&thread).unwrap();
+                    NUMBER.set(1);
+                    let receipt = manager.terminate(id, kill_now()).unwrap();
+                    assert!(receipt.poll().is_some());
+                    assert_eq!(dropped_here(&told), NEWEST_FIRST);
+                    assert_eq!(current_session(), Some(attached.id()));
+                    assert_eq!(NUMBER.get(), 1, "the killer's own is as it was");
+                });
+            });
+            assert!(locked(&desk.session).is_none());
         }
-    }
+    });
+}
+
+#[test]
+fn session_locals_are_gone_when_a_receipt_says_that_the_session_has_ended() {
+    supervised(|| {
+        for model in MODELS {
+            for _ in 0..200 {
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let attached = session.attach(&thread).unwrap();
+                let told = three_values(&attached, "made second");
+                drop(attached);
+                let mut receipt = manager.terminate(id, kill_now()).unwrap();
+                let ender = thread::spawn(move || drop(session));
+                outcome(&mut receipt);
+                assert_eq!(told.try_iter().count(), 3);
+                until("it has ended", || ender.join()).unwrap();
+            }
+        }
+    });
 }
 
 #[test]
 fn a_session_local_whose_destructor_panics_keeps_nothing_from_its_end() {
-    for model in MODELS {
-        for unwinding in [false, true] {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
-            let attached = session.attach(&thread).unwrap();
-            let told = three_values(&attached, "panics");
-            drop(attached);
-            let receipt = manager.terminate(id, kill_now()).unwrap();
-            if unwinding {
-                // The session goes as a panic of its holder's unwinds.
-                let panic = catch_unwind(AssertUnwindSafe(|| {
-                    let _session = session;
-                    panic!("the holder's own");
-                }));
-                assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"the holder's own"));
-            } else {
-                session.close();
+    supervised(|| {
+        for model in MODELS {
+            for unwinding in [false, true] {
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let attached = session.attach(&thread).unwrap();
+                let told = three_values(&attached, "panics");
+                drop(attached);
+                let receipt = manager.terminate(id, kill_now()).unwrap();
+                if unwinding {
+                    // The session goes as a panic of its holder's unwinds.
+                    let panic = catch_unwind(AssertUnwindSafe(|| {
+                        let _session = session;
+                        panic!("the holder's own");
+                    }));
+                    assert_eq!(
+                        panic.unwrap_err().downcast_ref::<&str>(),
+                        Some(&"the holder's own")
+                    );
+                } else {
+                    session.close();
+                }
+                assert_eq!(dropped_here(&told), ["made last", "panics", "made first"]);
+                assert!(receipt.poll().is_some());
+                assert!(manager.is_empty());
             }
-            assert_eq!(dropped_here(&told), ["made last", "panics", "made first"]);
-            assert!(receipt.poll().is_some());
-            assert!(manager.is_empty());
         }
-    }
+    });
 }
 
 /// Nothing to build upon, but safe: the session leaves, or ends, within the closure.
 #[test]
 fn a_session_that_ends_within_a_session_local_closure() {
-    for model in MODELS {
-        // The forgotten guard spoils the thread.
-        thread::spawn(move || ends_within_a_closure(model)).join().unwrap();
-    }
+    supervised(|| {
+        for model in MODELS {
+            // The forgotten guard spoils the thread.
+            let spoilt = thread::spawn(move || ends_within_a_closure(model));
+            until("the closure returns", || spoilt.join()).unwrap();
+        }
+    });
 }
 
 fn ends_within_a_closure(model: ThreadModel) {
@@ -358,36 +377,38 @@ fn an_initialiser_that_panics_is_tried_again() {
 /// A thread that clears up its own thread-locals runs no session by then.
 #[test]
 fn a_session_local_in_a_thread_locals_destructor() {
-    struct Asks(Option<Session>, Arc<AtomicUsize>);
-    impl Drop for Asks {
-        fn drop(&mut self) {
-            assert_eq!(NUMBER.try_with(|_| ()), Err(NoSession));
-            drop(self.0.take());
-            self.1.fetch_add(1, Ordering::Relaxed);
+    supervised(|| {
+        struct Asks(Option<Session>, Arc<AtomicUsize>);
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                assert_eq!(NUMBER.try_with(|_| ()), Err(NoSession));
+                drop(self.0.take());
+                self.1.fetch_add(1, Ordering::Relaxed);
+            }
         }
-    }
-    thread_local! {
-        static ASKS: RefCell<Option<Asks>> = const { RefCell::new(None) };
-    }
-    for model in MODELS {
-        let Stage { manager, mut session, thread, .. } = Stage::new(model);
-        let asked = Arc::new(AtomicUsize::new(0));
-        let told = thread::scope(|scope| {
-            let asked = asked.clone();
-            let runs = scope.spawn(move || {
-                // First used first, so, where such things run newest first, dropped after all that
-                // this thread knows of sessions.
-                ASKS.with_borrow(|_| ());
-                let attached = session.attach(&thread).unwrap();
-                let told = three_values(&attached, "made second");
-                drop(attached);
-                ASKS.set(Some(Asks(Some(session), asked)));
-                told
+        thread_local! {
+            static ASKS: RefCell<Option<Asks>> = const { RefCell::new(None) };
+        }
+        for model in MODELS {
+            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let asked = Arc::new(AtomicUsize::new(0));
+            let told = scope(|scope| {
+                let asked = asked.clone();
+                let runs = scope.spawn(move || {
+                    // First used first, so, where such things run newest first, dropped after all that
+                    // this thread knows of sessions.
+                    ASKS.with_borrow(|_| ());
+                    let attached = session.attach(&thread).unwrap();
+                    let told = three_values(&attached, "made second");
+                    drop(attached);
+                    ASKS.set(Some(Asks(Some(session), asked)));
+                    told
+                });
+                joined("the thread ends", runs)
             });
-            runs.join().unwrap()
-        });
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
-        assert_eq!(told.try_iter().count(), 3);
-        assert!(manager.is_empty());
-    }
+            assert_eq!(asked.load(Ordering::Relaxed), 1);
+            assert_eq!(told.try_iter().count(), 3);
+            assert!(manager.is_empty());
+        }
+    });
 }

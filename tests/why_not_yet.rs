@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{LONG, Stage, admin, each_model, eventually, kill, kill_now, of, thread_for};
+use common::{
+    ENDLESS, LONG, Stage, admin, each_model, eventually, kill, kill_now, of, scope, supervised,
+    thread_for, until,
+};
 use safepoint::{
     Author, Cancel, EndedBy, HeldOff, InterruptKind, Probe, Progress, Spot, Stalled, Terminate,
     Watchdog, When, WhyNotYet, assert_responsive,
@@ -21,26 +24,28 @@ fn assert_at(spot: &Spot, line: u32) {
 
 #[test]
 fn no_safe_point() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        assert_eq!(manager.probe(id), Some(Probe::Asked { last: None }));
-        let (checked, line) = (statement.check(), line!());
-        checked.unwrap();
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            assert_eq!(manager.probe(id), Some(Probe::Asked { last: None }));
+            let (checked, line) = (statement.check(), line!());
+            checked.unwrap();
 
-        let receipt = manager.terminate(id, kill_now()).unwrap();
-        let why = |at_least_ms| match receipt.why_not_yet() {
-            Some(WhyNotYet::NoSafePoint { at_least, last: Some(last) }) => {
-                assert_at(&last, line);
-                at_least >= Duration::from_millis(at_least_ms)
-            }
-            other => panic!("{other:?}"),
-        };
-        assert!(why(0));
-        eventually("that was so for a while", || why(5));
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            let why = |at_least_ms| match receipt.why_not_yet() {
+                Some(WhyNotYet::NoSafePoint { at_least, last: Some(last) }) => {
+                    assert_at(&last, line);
+                    at_least >= Duration::from_millis(at_least_ms)
+                }
+                other => panic!("{other:?}"),
+            };
+            assert!(why(0));
+            eventually("that was so for a while", || why(5));
 
-        statement.check().unwrap_err();
-        assert!(!matches!(receipt.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
+            statement.check().unwrap_err();
+            assert!(!matches!(receipt.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
+        });
     });
 }
 
@@ -105,46 +110,51 @@ fn a_hold_off_that_was_forgotten() {
 
 #[test]
 fn in_a_wait_that_is_not_interruptible() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let deaf = EndedBy::TerminateOnly;
-        let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
-        let cancelled = statement.wait(deaf, Waker::noop(), cancel).unwrap();
-        // The wait is over; while it went on it said where it was.
-        assert!(matches!(cancelled.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
-        let ask = || cancelled.why_not_yet();
-        let (why, line) = (statement.wait(deaf, Waker::noop(), ask), line!());
-        let Ok(Some(WhyNotYet::Waiting(spot))) = why else { panic!("{why:?}") };
-        assert_at(&spot, line);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let deaf = EndedBy::TerminateOnly;
+            let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+            let cancelled = statement.wait(deaf, Waker::noop(), cancel).unwrap();
+            // The wait is over; while it went on it said where it was.
+            assert!(matches!(cancelled.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
+            let ask = || cancelled.why_not_yet();
+            let (why, line) = (statement.wait(deaf, Waker::noop(), ask), line!());
+            let Ok(Some(WhyNotYet::Waiting(spot))) = why else { panic!("{why:?}") };
+            assert_at(&spot, line);
 
-        let receipt = manager.terminate(id, kill_now()).unwrap();
-        let (why, line) = (statement.blocking(|| receipt.why_not_yet()), line!());
-        let Some(WhyNotYet::Waiting(spot)) = why else { panic!("{why:?}") };
-        assert_at(&spot, line);
-        assert_eq!(manager.session(id).unwrap().wait, None);
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            let (why, line) = (statement.blocking(|| receipt.why_not_yet()), line!());
+            let Some(WhyNotYet::Waiting(spot)) = why else { panic!("{why:?}") };
+            assert_at(&spot, line);
+            assert_eq!(manager.session(id).unwrap().wait, None);
+        });
     });
 }
 
 #[test]
 fn waiting_for_another_ones_receipt() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut other = manager.open(of("bob")).unwrap();
-        let others = thread_for(&manager, &other);
-        let attached = session.attach(&thread).unwrap();
-        let mut receipt = manager.terminate(other.id(), kill_now()).unwrap();
-        std::thread::scope(|scope| {
-            let manager = &manager;
-            scope.spawn(move || {
-                eventually("it waits", || manager.session(id).unwrap().wait.is_some());
-                let own = manager.terminate(id, kill_now()).unwrap();
-                assert!(matches!(own.why_not_yet(), Some(WhyNotYet::Waiting(_))));
-                other.attach(&others).unwrap().check().unwrap_err();
-                drop(other);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut other = manager.open(of("bob")).unwrap();
+            let others = thread_for(&manager, &other);
+            let attached = session.attach(&thread).unwrap();
+            let mut receipt = manager.terminate(other.id(), kill_now()).unwrap();
+            scope(|scope| {
+                let manager = &manager;
+                scope.spawn(move || {
+                    eventually("it waits", || manager.session(id).unwrap().wait.is_some());
+                    let own = manager.terminate(id, kill_now()).unwrap();
+                    assert!(matches!(own.why_not_yet(), Some(WhyNotYet::Waiting(_))));
+                    other.attach(&others).unwrap().check().unwrap_err();
+                    drop(other);
+                });
+                let ended = until("the other one ends", || receipt.wait(ENDLESS));
+                assert!(ended.is_some());
             });
-            assert!(receipt.wait(LONG).is_some());
+            attached.check().unwrap_err();
         });
-        attached.check().unwrap_err();
     });
 }
 
@@ -270,117 +280,128 @@ fn a_request_of_the_server_names_nobody() {
 /// Each kind of safe point answers, and says where it was.
 #[test]
 fn a_probe_is_answered() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        assert_eq!(manager.probe(id), Some(Probe::NotRunning));
-        let mut attached = session.attach(&thread).unwrap();
-        let asked = || {
-            assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
-            assert!(matches!(manager.probe(id), Some(Probe::Unanswered { .. })));
-        };
-        let answered = |line| assert_at(&manager.session(id).unwrap().safe_point.unwrap(), line);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            assert_eq!(manager.probe(id), Some(Probe::NotRunning));
+            let mut attached = session.attach(&thread).unwrap();
+            let asked = || {
+                assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+                assert!(matches!(manager.probe(id), Some(Probe::Unanswered { .. })));
+            };
+            let answered =
+                |line| assert_at(&manager.session(id).unwrap().safe_point.unwrap(), line);
 
-        asked();
-        let (statement, line) = (attached.begin(), line!());
-        let statement = statement.unwrap();
-        answered(line);
-        asked();
-        let (checked, line) = (safepoint::check(), line!());
-        checked.unwrap();
-        answered(line);
-        asked();
-        let held = statement.hold_off("test");
-        let (checked, line) = (statement.check(), line!());
-        checked.unwrap();
-        drop(held);
-        answered(line);
-        asked();
-        let (slept, line) = (statement.sleep(Duration::ZERO), line!());
-        slept.unwrap();
-        answered(line);
-        asked();
-        let probe = || manager.probe(id);
-        let (probed, line) = (statement.wait(EndedBy::AnyInterrupt, Waker::noop(), probe), line!());
-        assert_eq!(probed.unwrap(), Some(Probe::NotRunning));
-        answered(line);
-        asked();
-        let (finished, line) = (statement.finish(), line!());
-        finished.unwrap();
-        answered(line);
+            asked();
+            let (statement, line) = (attached.begin(), line!());
+            let statement = statement.unwrap();
+            answered(line);
+            asked();
+            let (checked, line) = (safepoint::check(), line!());
+            checked.unwrap();
+            answered(line);
+            asked();
+            let held = statement.hold_off("test");
+            let (checked, line) = (statement.check(), line!());
+            checked.unwrap();
+            drop(held);
+            answered(line);
+            asked();
+            let (slept, line) = (statement.sleep(Duration::ZERO), line!());
+            slept.unwrap();
+            answered(line);
+            asked();
+            let probe = || manager.probe(id);
+            let (probed, line) =
+                (statement.wait(EndedBy::AnyInterrupt, Waker::noop(), probe), line!());
+            assert_eq!(probed.unwrap(), Some(Probe::NotRunning));
+            answered(line);
+            asked();
+            let (finished, line) = (statement.finish(), line!());
+            finished.unwrap();
+            answered(line);
 
-        asked();
-        attached.detach().unwrap();
-        answered(line);
-        assert_eq!(manager.probe(id), Some(Probe::NotRunning));
-        let attached = session.attach(&thread).unwrap();
-        asked();
-        attached.detach_queued().unwrap();
-        assert_eq!(manager.probe(id), Some(Probe::NotRunning));
-        session.close();
-        assert_eq!(manager.probe(id), None);
+            asked();
+            attached.detach().unwrap();
+            answered(line);
+            assert_eq!(manager.probe(id), Some(Probe::NotRunning));
+            let attached = session.attach(&thread).unwrap();
+            asked();
+            attached.detach_queued().unwrap();
+            assert_eq!(manager.probe(id), Some(Probe::NotRunning));
+            session.close();
+            assert_eq!(manager.probe(id), None);
+        });
     });
 }
 
 #[test]
 fn the_watchdog_reports_who_runs_on_and_nobody_else() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let limit = Duration::from_millis(10);
-        let idle = manager.open(of("bob")).unwrap();
-        let queued = manager.open(of("bob")).unwrap();
-        queued.queue().unwrap();
-        let mut asleep = manager.open(of("bob")).unwrap();
-        let (sleeper, sleepers) = (asleep.id(), thread_for(&manager, &asleep));
-        let (report, reports) = mpsc::channel::<Stalled>();
-        std::thread::scope(|scope| {
-            scope.spawn(move || asleep.attach(&sleepers).unwrap().sleep(LONG).unwrap_err());
-            eventually("it sleeps", || manager.session(sleeper).unwrap().waiting);
-            let watchdog = Watchdog::start(&manager, limit, move |stalled| {
-                let _ = report.send(stalled);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let limit = Duration::from_millis(10);
+            let idle = manager.open(of("bob")).unwrap();
+            let queued = manager.open(of("bob")).unwrap();
+            queued.queue().unwrap();
+            let mut asleep = manager.open(of("bob")).unwrap();
+            let (sleeper, sleepers) = (asleep.id(), thread_for(&manager, &asleep));
+            let (report, reports) = mpsc::channel::<Stalled>();
+            scope(|scope| {
+                scope.spawn(move || {
+                    let attached = asleep.attach(&sleepers).unwrap();
+                    until("it is killed at the end", || attached.sleep(ENDLESS)).unwrap_err();
+                });
+                eventually("it sleeps", || manager.session(sleeper).unwrap().waiting);
+                let watchdog = Watchdog::start(&manager, limit, move |stalled| {
+                    let _ = report.send(stalled);
+                });
+                let watchdog = watchdog.unwrap();
+                assert!(manager.threads().iter().any(|row| &*row.name == "watchdog"));
+
+                let mut attached = session.attach(&thread).unwrap();
+                let statement = attached.begin().unwrap().with_text("select endless");
+                let _held = statement.hold_off("commit");
+                manager.probe(id).unwrap();
+                let (checked, line) = (statement.check(), line!());
+                checked.unwrap();
+                let stalled = reports.recv_timeout(LONG).expect("it runs on and on");
+                assert_eq!(stalled.session, id);
+                assert!(stalled.at_least >= limit, "{stalled}");
+                assert_at(&stalled.last.unwrap(), line);
+                assert_eq!(stalled.hold_off.unwrap().name, "commit");
+                assert_eq!(stalled.text, "select endless");
+
+                // Once for each stretch.
+                statement.check().unwrap();
+                assert_eq!(reports.recv_timeout(LONG).expect("another stretch").session, id);
+                drop(watchdog);
+                assert!(!manager.threads().iter().any(|row| &*row.name == "watchdog"));
+                manager.terminate(sleeper, kill_now()).unwrap();
             });
-            let watchdog = watchdog.unwrap();
-            assert!(manager.threads().iter().any(|row| &*row.name == "watchdog"));
-
-            let mut attached = session.attach(&thread).unwrap();
-            let statement = attached.begin().unwrap().with_text("select endless");
-            let _held = statement.hold_off("commit");
-            manager.probe(id).unwrap();
-            let (checked, line) = (statement.check(), line!());
-            checked.unwrap();
-            let stalled = reports.recv_timeout(LONG).expect("it runs on and on");
-            assert_eq!(stalled.session, id);
-            assert!(stalled.at_least >= limit, "{stalled}");
-            assert_at(&stalled.last.unwrap(), line);
-            assert_eq!(stalled.hold_off.unwrap().name, "commit");
-            assert_eq!(stalled.text, "select endless");
-
-            // Once for each stretch.
-            statement.check().unwrap();
-            assert_eq!(reports.recv_timeout(LONG).expect("another stretch").session, id);
-            drop(watchdog);
-            assert!(!manager.threads().iter().any(|row| &*row.name == "watchdog"));
-            manager.terminate(sleeper, kill_now()).unwrap();
+            assert!(reports.try_iter().all(|stalled| stalled.session == id));
+            drop((idle, queued));
         });
-        assert!(reports.try_iter().all(|stalled| stalled.session == id));
-        drop((idle, queued));
     });
 }
 
 #[test]
 fn a_test_that_does_not_respond_fails() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let limit = Duration::from_millis(10);
-        let attached = session.attach(&thread).unwrap();
-        let stalls = || {
-            eventually(
-                "nobody answers",
-                || matches!(manager.probe(id), Some(Probe::Unanswered { since, .. }) if since > limit),
-            );
-        };
-        let run = AssertUnwindSafe(|| assert_responsive(&manager, limit, stalls));
-        let panic = catch_unwind(run).unwrap_err();
-        let said = panic.downcast_ref::<String>().unwrap();
-        assert!(said.starts_with(&format!("session {id} passed no safe point for ")), "{said}");
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let limit = Duration::from_millis(10);
+            let attached = session.attach(&thread).unwrap();
+            let stalls = || {
+                eventually(
+                    "nobody answers",
+                    || matches!(manager.probe(id), Some(Probe::Unanswered { since, .. }) if since > limit),
+                );
+            };
+            let run = AssertUnwindSafe(|| assert_responsive(&manager, limit, stalls));
+            let panic = catch_unwind(run).unwrap_err();
+            let said = panic.downcast_ref::<String>().unwrap();
+            assert!(said.starts_with(&format!("session {id} passed no safe point for ")), "{said}");
 
-        attached.detach().unwrap();
-        assert_eq!(assert_responsive(&manager, LONG, || 7), 7, "idle is responsive");
+            attached.detach().unwrap();
+            assert_eq!(assert_responsive(&manager, LONG, || 7), 7, "idle is responsive");
+        });
     });
 }

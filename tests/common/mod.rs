@@ -3,19 +3,28 @@
 #![allow(dead_code, reason = "no test file uses all of it")]
 
 use safepoint::{
-    Author, Cancel, Description, Interrupt, Session, SessionId, SessionManager, Statement,
+    Author, Cancel, Description, Interrupt, Receipt, Session, SessionId, SessionManager, Statement,
     Terminate, Thread, ThreadModel, When,
 };
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
+
+mod supervised;
+
+#[allow(unused_imports, reason = "no test file uses all of it")]
+pub(crate) use supervised::{Scope, joined, scope, supervised, until};
 
 pub(crate) const MODELS: [ThreadModel; 2] = [ThreadModel::Pool, ThreadModel::PerSession];
 pub(crate) const WHENS: [When; 3] = [When::AfterTransaction, When::AfterStatement, When::Immediate];
 
 /// Longer than any test should ever wait; reaching it is a failure.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// For waits that have come to their own deadline in vain, and find then what nobody woke them for:
+/// that would be no failure. The [supervised] test has failed long before this.
+pub(crate) const ENDLESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Waits for a condition that other threads bring about.
 #[track_caller]
@@ -24,6 +33,15 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Raises a flag as it is dropped, so that who looks at the flag is not left alone by a panic.
+pub(crate) struct Raises<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Raises<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -129,6 +147,12 @@ impl Wake for Desk {
     }
 }
 
+/// What a receipt says in the end, in a [supervised] test.
+#[track_caller]
+pub(crate) fn outcome<T: Clone>(receipt: &mut Receipt<T>) -> T {
+    until("its receipt is complete", || receipt.wait(ENDLESS)).unwrap()
+}
+
 #[track_caller]
 pub(crate) fn assert_told(interrupt: &Interrupt) {
     assert!(interrupt.is_terminate());
@@ -156,12 +180,12 @@ fn while_waiting<T>(
         let Stage { manager, mut session, thread, id } = Stage::new(model);
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
-        std::thread::scope(|scope| {
+        scope(|scope| {
             scope.spawn(|| {
                 eventually("it waits", || manager.session(id).unwrap().waiting);
                 act(&manager, id);
             });
-            let result = wait(&statement);
+            let result = until("its interrupt ends the wait", || wait(&statement));
             check(result, &statement);
         });
         assert!(!manager.session(id).unwrap().waiting);
@@ -176,17 +200,20 @@ fn terminate(manager: &SessionManager, id: SessionId) {
     manager.terminate(id, kill_now()).unwrap();
 }
 
-/// Both kinds of interrupt end this wait, and the next safe point repeats them.
+/// Both kinds of interrupt end this wait, and the next safe point repeats them. For [`supervised`]
+/// tests.
 pub(crate) fn ended_by_both<T: std::fmt::Debug>(
     wait: impl Fn(&Statement<'_>) -> Result<T, Interrupt>,
 ) {
     while_waiting(cancel, &wait, |result, statement| {
-        assert_cancelled(&result.unwrap_err());
+        assert_cancelled(&result.expect_err("a cancel ends it"));
         assert_cancelled(&statement.check().unwrap_err());
-        assert_cancelled(&statement.sleep(LONG).unwrap_err());
+        let slept = until("a cancel that is due lets no one sleep", || statement.sleep(ENDLESS));
+        assert_cancelled(&slept.unwrap_err());
     });
     while_waiting(terminate, &wait, |result, statement| {
-        assert_told(&result.unwrap_err());
-        assert_told(&statement.park(None).unwrap_err());
+        assert_told(&result.expect_err("a termination ends it"));
+        let parked = until("a termination that is due lets no one park", || statement.park(None));
+        assert_told(&parked.unwrap_err());
     });
 }

@@ -1,0 +1,145 @@
+//! Deadlines for waits that have none of their own.
+//!
+//! A thread that waits in vain can't be ended, and [`std::thread::scope`] waits for each of its
+//! threads. So a test that waits for something runs on a thread of its own, announces what it waits
+//! for, and is left behind if that does not come.
+
+use super::{LONG, locked};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long a test may take altogether, however it spends that time. The longest take a few seconds.
+const WHOLE: Duration = Duration::from_secs(120);
+
+thread_local! {
+    static WAITS: RefCell<Option<Arc<Waits>>> = const { RefCell::new(None) };
+}
+
+/// What the threads of one test wait for.
+#[derive(Default)]
+struct Waits(Mutex<Vec<Arc<Wait>>>);
+
+struct Wait {
+    what: String,
+    at: &'static Location<'static>,
+    since: Instant,
+}
+
+impl Waits {
+    fn mine() -> Option<Arc<Waits>> {
+        WAITS.with_borrow(Clone::clone)
+    }
+
+    /// The wait that has gone on for the longest time.
+    fn oldest(&self) -> Option<Arc<Wait>> {
+        locked(&self.0).iter().min_by_key(|wait| wait.since).cloned()
+    }
+}
+
+/// An announced wait. It is over when this is dropped.
+struct Announced(Arc<Waits>, Arc<Wait>);
+
+impl Announced {
+    #[track_caller]
+    fn new(what: &str, at: &'static Location<'static>) -> Announced {
+        let waits = Waits::mine().expect("only a supervised test announces its waits");
+        let wait = Arc::new(Wait { what: what.into(), at, since: Instant::now() });
+        locked(&waits.0).push(wait.clone());
+        Announced(waits, wait)
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        locked(&self.0.0).retain(|other| !Arc::ptr_eq(other, &self.1));
+    }
+}
+
+/// Runs a test, which fails if one of the waits that it announces lasts for longer than [`LONG`].
+/// The message says what it waited for.
+#[track_caller]
+pub(crate) fn supervised(test: impl FnOnce() + Send + 'static) {
+    let waits = Arc::<Waits>::default();
+    let (ends, ended) = channel();
+    let its = waits.clone();
+    // Its messages are to name the test.
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let run = move || {
+        WAITS.set(Some(its));
+        let _ = ends.send(catch_unwind(AssertUnwindSafe(test)));
+    };
+    Builder::new().name(name).spawn(run).unwrap();
+    let whole = Instant::now() + WHOLE;
+    loop {
+        let oldest = waits.oldest();
+        let until = oldest.map_or(Instant::now(), |wait| wait.since) + LONG;
+        match ended.recv_timeout(until.min(whole).saturating_duration_since(Instant::now())) {
+            Ok(Ok(())) => return,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(RecvTimeoutError::Disconnected) => panic!("it ended without a word"),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Some(wait) = waits.oldest().filter(|wait| wait.since.elapsed() >= LONG) {
+            panic!("waited too long until {} ({})", wait.what, wait.at);
+        }
+        assert!(Instant::now() < whole, "it does not come to its end");
+    }
+}
+
+/// Runs code that waits and has no deadline of its own, in a [supervised] test.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, wait: impl FnOnce() -> T) -> T {
+    let _announced = Announced::new(what, Location::caller());
+    wait()
+}
+
+/// The threads of a test.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'scope, 'env: 'scope>(&'scope std::thread::Scope<'scope, 'env>);
+
+impl<'scope> Scope<'scope, '_> {
+    pub(crate) fn spawn<T: Send + 'scope>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'scope,
+    ) -> ScopedJoinHandle<'scope, T> {
+        self.spawn_named("of a test", run)
+    }
+
+    pub(crate) fn spawn_named<T: Send + 'scope>(
+        &self,
+        name: &str,
+        run: impl FnOnce() -> T + Send + 'scope,
+    ) -> ScopedJoinHandle<'scope, T> {
+        let waits = Waits::mine();
+        let run = move || {
+            WAITS.set(waits);
+            run()
+        };
+        Builder::new().name(name.into()).spawn_scoped(self.0, run).unwrap()
+    }
+}
+
+/// [`std::thread::scope`] in a [supervised] test, whose threads may announce their waits too. Once
+/// `run` is over, or has panicked, they have [`LONG`] to end.
+#[track_caller]
+pub(crate) fn scope<'env, T>(run: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> T) -> T {
+    let at = Location::caller();
+    let mut announced = None;
+    let result = std::thread::scope(|scope| {
+        let result = catch_unwind(AssertUnwindSafe(|| run(Scope(scope))));
+        announced = Some(Announced::new("the other threads end", at));
+        result
+    });
+    drop(announced);
+    result.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// What a thread returns, in a [supervised] test. If it panicked, so does this.
+#[track_caller]
+pub(crate) fn joined<T>(what: &str, thread: ScopedJoinHandle<'_, T>) -> T {
+    until(what, || thread.join()).unwrap_or_else(|panic| resume_unwind(panic))
+}
