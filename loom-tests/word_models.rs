@@ -6,7 +6,6 @@ use super::{Slot, Snapshot, Word};
 use crate::id::StatementId;
 use crate::interrupt::When;
 use crate::mutation::Mutation;
-use crate::twin::Twin;
 use loom::sync::Arc;
 
 #[path = "tests/common/explore.rs"]
@@ -48,7 +47,7 @@ fn the_one_who_ends_it_is_the_runner_or_the_killer() {
         assert!(word.terminate_due(), "nothing clears a kill");
         assert!(runner != killer.wants_waking(), "one of them ends it, and not both");
     };
-    model(name, false, scene, &[Twin::LoadThenStore]);
+    model(name, false, scene);
 }
 
 #[test]
@@ -65,7 +64,7 @@ fn a_whole_turn_keeps_a_kill() {
         let (_, _, word) = in_two_threads(runner, kill, Word::new());
         assert!(word.terminate_due() && word.attention(), "nothing clears a kill");
     };
-    model(name, false, scene, &[Twin::LoadThenStore]);
+    model(name, false, scene);
 }
 
 #[test]
@@ -76,7 +75,7 @@ fn a_sleeper_looks_or_is_woken() {
         let (looked, killer, _) = in_two_threads(runner, kill, attached());
         assert!(looked != killer.wants_waking(), "one of them sees the other");
     };
-    model(name, false, scene, &[Twin::LoadThenStore]);
+    model(name, false, scene);
 }
 
 #[test]
@@ -97,7 +96,7 @@ fn a_cancel_is_of_one_statement() {
         assert!(!second, "the statement that was not named");
         assert_eq!(first, accepted, "an accepted cancel is found by its statement's end");
     };
-    model(name, false, scene, &[Twin::LoadThenStore, Twin::StatementNotCompared]);
+    model(name, false, scene);
 }
 
 #[test]
@@ -110,5 +109,5 @@ fn the_stronger_of_two_kills_stands() {
         let (_, _, word) = in_two_threads(weak, kill, attached());
         assert_eq!(word.terminate_asked(), Some(When::Immediate));
     };
-    model(name, false, scene, &[Twin::LoadThenStore]);
+    model(name, false, scene);
 }

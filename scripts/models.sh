@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the models and prints what they explored: the promise, the model, the number of
-# interleavings (all there are, or all up to the preemption bound), and at which one each broken
-# twin failed. Fails where a model fails or a twin passes.
+# interleavings (all there are, or all up to the preemption bound), and at which one each
+# mistake failed. Fails where a model fails or a mistake passes.
 set -euo pipefail
 source "$(dirname "$0")/usage.sh"
 takes
@@ -10,6 +10,6 @@ cd "$(dirname "$0")/.."
 rows=$(mktemp)
 trap 'rm -f "$rows"' EXIT
 cargo test -q -p loom-tests -- --nocapture >"$rows" || { cat "$rows"; exit 1; }
-echo '| promise | model | interleavings | twins refuted at |'
+echo '| promise | model | interleavings | mistakes refuted at |'
 echo '|---|---|---|---|'
 grep -o '| [a-z_]* | .*|$' "$rows" | sed 's/^| safepoint_under_loom |/| the word alone |/' | sort

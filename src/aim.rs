@@ -8,7 +8,6 @@ use crate::kill::{Refused, Target};
 use crate::manager::SessionManager;
 use crate::record::Record;
 use crate::thread::{ThreadModel, ThreadRecord};
-use crate::twin::Twin;
 use crate::word::{Slot, Void};
 use std::sync::Arc;
 
@@ -104,7 +103,6 @@ impl SessionManager {
                 (record, expected, Refused::NothingAttached(thread))
             }
         };
-        let record = self.aim_at_thread(record);
         let description = record.description();
         let own = author.session == Some(record.id());
         if own || self.0.policy.permits(author, &description) {
@@ -130,16 +128,6 @@ impl SessionManager {
 
     pub(crate) fn may_end(&self, author: &Author, row: &SessionRow) -> bool {
         author.session == Some(row.session) || self.0.policy.permits(author, &row.description)
-    }
-
-    fn aim_at_thread(&self, record: Arc<Record>) -> Arc<Record> {
-        if !Twin::AimsAtThread.is_on() {
-            return record;
-        }
-        let thread = record.look_with_thread().1;
-        let thread = thread.and_then(|thread| self.0.threads.get(thread.get()));
-        let session = thread.and_then(|thread| thread.session());
-        session.and_then(|id| self.0.home.sessions.get(id.get())).unwrap_or(record)
     }
 
     /// A thread that sessions can be attached to.

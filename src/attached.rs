@@ -9,7 +9,6 @@ use crate::record::{Over, Record};
 use crate::registry::OpenError;
 use crate::sync::panicking;
 use crate::thread::ThreadRecord;
-use crate::twin::Twin;
 #[cfg(feature = "async")]
 use crate::why::Place;
 use crate::word::Step;
@@ -178,8 +177,7 @@ impl<'s> Attached<'s> {
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        let panics = panicking() && !self.panicking;
-        if panics && !Twin::PanicForgotten.is_on() {
+        if panicking() && !self.panicking {
             self.record.fail(Reason::InternalError);
         }
         // The holder learns of what is due from `Session::due`, or when it attaches again.

@@ -69,7 +69,6 @@ mod telemetry;
 mod thread;
 mod timeout;
 mod timer;
-mod twin;
 mod values;
 mod wait;
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
@@ -105,8 +104,6 @@ pub use sync::{set_clock, unwinding};
 pub use task::{Interrupted, Run, RunError};
 pub use thread::{Thread, ThreadModel};
 pub use timeout::{Limits, lock_wait};
-#[cfg(any(safepoint_loom, safepoint_shuttle))]
-pub use twin::Twin;
 pub use wait::EndedBy;
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 pub use watchdog::{Watchdog, assert_responsive};

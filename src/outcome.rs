@@ -3,7 +3,6 @@
 use crate::contain::{contain, wake};
 use crate::interrupt::Request;
 use crate::sync::Mutex;
-use crate::twin::Twin;
 use slab::Slab;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -70,13 +69,6 @@ impl<T: Clone> Ticket<T> {
 
     /// `place`: where whoever polls keeps its waker here, until it [leaves](Self::leave).
     pub(crate) fn poll(&self, place: &mut Option<usize>, waker: &Waker) -> Poll<T> {
-        if Twin::TicketInTwoSteps.is_on() {
-            if let Some(value) = self.get() {
-                return Poll::Ready(value);
-            }
-            *place = Some(self.0.lock().waiting.insert(waker.clone()));
-            return Poll::Pending;
-        }
         let mut state = self.0.lock();
         if let Some(value) = &state.value {
             return Poll::Ready(value.clone());

@@ -8,7 +8,6 @@
 
 use crate::registry::OpenError;
 use crate::sync::{AtomicU64, Ordering};
-use crate::twin::Twin;
 
 /// The places of one manager.
 #[derive(Debug)]
@@ -53,11 +52,6 @@ impl Places {
     }
 
     fn step(&self, next: impl Fn(u64) -> Option<u64>) -> Result<(), OpenError> {
-        if Twin::PlaceInTwoSteps.is_on() {
-            let next = next(self.taken.load(Ordering::Acquire)).ok_or(OpenError::Full)?;
-            self.taken.store(next, Ordering::Release);
-            return Ok(());
-        }
         let stepped = self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, next);
         stepped.map(drop).map_err(|_| OpenError::Full)
     }

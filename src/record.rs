@@ -31,7 +31,6 @@ use crate::interrupt::{Author, Interrupt, Reason};
 use crate::places::Places;
 use crate::registry::{Numbered, OpenError};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
-use crate::twin::Twin;
 use crate::values::{Taken, Value, Values};
 use crate::why::{Notes, Place};
 use crate::word::{NoBegin, Slot, Snapshot, Step, Word};
@@ -133,8 +132,7 @@ impl Record {
         let thread = self.thread.load(Ordering::Acquire);
         let still =
             self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread;
-        let same = thread == before || Twin::PlaceTakenForThread.is_on();
-        ThreadId::from_raw(thread).filter(|_| still && same || Twin::ThreadNotChecked.is_on())
+        ThreadId::from_raw(thread).filter(|_| still && thread == before)
     }
 
     /// What it does, and its thread.
@@ -227,7 +225,7 @@ impl Record {
     }
 
     pub(crate) fn keep_value(&self, number: usize, first: &Value) -> Option<Value> {
-        let ended = || self.step(|word| word).after.ended() && !Twin::LateLocalKept.is_on();
+        let ended = || self.step(|word| word).after.ended();
         self.rare().values.keep(number, first, ended)
     }
 
@@ -248,10 +246,6 @@ impl Record {
 
     #[inline]
     fn try_step<E>(&self, next: impl Fn(Snapshot) -> Result<Snapshot, E>) -> Result<Step, E> {
-        if Twin::RingsTooSoon.is_on() {
-            self.ring(self.word.load());
-            return self.word.try_step(next);
-        }
         let step = self.word.try_step(next)?;
         if step.after.attention() {
             self.ring(step.after);
@@ -272,17 +266,8 @@ impl Record {
     /// For a safe point that found its bell rung.
     #[cold]
     pub(crate) fn check_rung(&self, at: Place) -> Result<(), Interrupt> {
-        if !Twin::SilencesTooLate.is_on() {
-            bell::silence_mine();
-        }
-        let now = if Twin::RungWordNotStepped.is_on() {
-            self.word.load()
-        } else {
-            self.word.step(|word| word).after
-        };
-        if Twin::SilencesTooLate.is_on() {
-            bell::silence_mine();
-        }
+        bell::silence_mine();
+        let now = self.word.step(|word| word).after;
         if !now.attention() {
             return Ok(());
         }
@@ -309,7 +294,7 @@ impl Record {
     }
 
     pub(crate) fn held(&self) -> bool {
-        self.hold.load(Ordering::Relaxed) > 0 && !Twin::HoldNotAsked.is_on()
+        self.hold.load(Ordering::Relaxed) > 0
     }
 
     // The runner's and the holder's steps.

@@ -5,7 +5,6 @@
 
 use crate::id::{MAX_KEYS, MAX_SERIAL, Parts};
 use crate::sync::Mutex;
-use crate::twin::Twin;
 use crossbeam_utils::CachePadded;
 use slab::Slab;
 use std::fmt;
@@ -133,9 +132,6 @@ impl<R: Numbered> Registry<R> {
         let (shard, key) = self.place(number)?;
         let shard = shard.lock();
         let record = shard.records.get(key)?;
-        if Twin::NumberNotCompared.is_on() {
-            return Some(record.clone());
-        }
         (record.number() == number).then(|| record.clone())
     }
 
@@ -169,9 +165,6 @@ impl<R: Numbered> Registry<R> {
         while key < end && batch.len() < room {
             batch.extend(shard.records.get(key).cloned());
             key += 1;
-        }
-        if Twin::CursorCountsRecords.is_on() {
-            key = cursor.key.saturating_add(batch.len().max(1)).min(shard.keys_used);
         }
         *cursor = if key == shard.keys_used {
             Cursor { shard: cursor.shard + 1, key: 0 }

@@ -12,7 +12,6 @@ use crate::outcome::Ended;
 use crate::record::Record;
 use crate::registry::{Numbered, OpenError};
 use crate::thread::{Kind, Thread, ThreadModel, ThreadRecord};
-use crate::twin::Twin;
 use crate::word::Slot;
 use std::cell::Cell;
 use std::fmt;
@@ -170,19 +169,13 @@ impl Session {
 
     fn end(&self) -> Ended {
         let step = self.record.end();
-        if !Twin::LocalsDroppedAfterReceipts.is_on() {
-            self.drop_values();
-        }
+        self.drop_values();
         self.ties.home.sessions.remove(self.record.number());
         // Whoever learns from a receipt that it has ended finds its place free.
         if let Some(places) = &self.ties.home.places {
             self.record.give_place_back(places);
         }
-        let ended = self.record.completed(step);
-        if Twin::LocalsDroppedAfterReceipts.is_on() {
-            self.drop_values();
-        }
-        ended
+        self.record.completed(step)
     }
 
     /// Whoever learns from a receipt that it has ended finds its session-local values gone.

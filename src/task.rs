@@ -14,7 +14,6 @@ use crate::registry::OpenError;
 use crate::session::{AttachError, Session};
 use crate::sync::per_thread;
 use crate::thread::Thread;
-use crate::twin::Twin;
 use crate::why::Place;
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
@@ -86,15 +85,8 @@ impl Future for Interrupted<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Interrupt> {
         self.polled = true;
         let record = &self.session.record;
-        let leave_waker = || record.set_detached_waker(Some(context.waker().clone()));
-        if !Twin::AsksBeforeWaker.is_on() {
-            leave_waker();
-        }
-        let due = record.due(self.at);
-        if Twin::AsksBeforeWaker.is_on() {
-            leave_waker();
-        }
-        due.map_or_else(Poll::Ready, |()| Poll::Pending)
+        record.set_detached_waker(Some(context.waker().clone()));
+        record.due(self.at).map_or_else(Poll::Ready, |()| Poll::Pending)
     }
 }
 
@@ -218,11 +210,8 @@ impl<F: Future> Run<'_, F> {
         loop {
             let thread = worker(&this.session.ties.home).map_err(RunError::NotRegistered)?;
             let fresh = *this.stage == Stage::Fresh;
-            let attached = if fresh || Twin::GoesOnAfresh.is_on() {
-                this.session.attach(&thread)
-            } else {
-                this.session.go_on(&thread)
-            };
+            let attached =
+                if fresh { this.session.attach(&thread) } else { this.session.go_on(&thread) };
             let attached = attached.map_err(RunError::NotAttached)?;
             let record = attached.record;
             *this.stage = Stage::Over;

@@ -11,7 +11,6 @@ use crate::attached::Attached;
 use crate::interrupt::Interrupt;
 use crate::record::Record;
 use crate::sync::{Parker, Unparker, now, per_thread};
-use crate::twin::Twin;
 use crate::why::{Place, Stretch};
 use std::cell::RefCell;
 use std::future::{self, Future};
@@ -142,9 +141,6 @@ fn asleep<T>(
         }
     }
 
-    if Twin::HeldSleepsUnseen.is_on() && record.held() {
-        return Ok(sleep());
-    }
     // A cancel does not end it, and whoever asks why is told. Between statements there is none.
     let _within = (deaf && record.look().in_statement()).then(|| record.within(Stretch::Wait, at));
     record.fall_asleep(waker, deaf, at)?;

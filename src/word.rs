@@ -37,7 +37,6 @@
 use crate::id::StatementId;
 use crate::interrupt::When;
 use crate::sync::{AtomicU64, Ordering};
-use crate::twin::Twin;
 use std::fmt;
 
 const ATTENTION: u64 = 1;
@@ -245,15 +244,13 @@ impl Snapshot {
     /// Off the thread in the middle of what it runs, which goes on when it is attached again.
     #[cfg(any(feature = "async", test))]
     pub(crate) fn suspend(self) -> Snapshot {
-        let cancel = if Twin::SuspendClearsCancel.is_on() { CANCEL } else { 0 };
-        self.without(SLOT | PROBE | cancel).with(ASLEEP).settled()
+        self.without(SLOT | PROBE).with(ASLEEP).settled()
     }
 
     /// Back to idle; whoever sleeps wakes before, or is given up. A queued command that was not
     /// begun is void, and what was asked of it.
     pub(crate) fn detach(self) -> Snapshot {
-        let probe = if Twin::ProbeOutlivesDetach.is_on() { 0 } else { PROBE };
-        self.without(SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL | probe).settled()
+        self.without(SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL | PROBE).settled()
     }
 
     /// Back to the queue: the command that was not begun keeps its number, or one gets it now.
@@ -362,9 +359,6 @@ impl Snapshot {
         match named {
             None if self.in_statement() => Ok(self.with(CANCEL).settled()),
             None => Err(Void::NothingRuns),
-            Some(_) if Twin::StatementNotCompared.is_on() && self.in_statement() => {
-                Ok(self.with(CANCEL).settled())
-            }
             Some(StatementId(number)) if number == 0 || number > self.number() => Err(Void::NotYet),
             Some(id) if self.statement() == Some(id) => Ok(self.with(CANCEL).settled()),
             Some(_) => Err(Void::Stale),
@@ -445,16 +439,7 @@ impl Word {
         loop {
             let before = Snapshot(seen);
             let after = next(before)?;
-            if Twin::LoadThenStore.is_on() {
-                self.0.store(after.0, Ordering::Release);
-                return Ok(Step { before, after });
-            }
-            let (taken, refused) = if Twin::RelaxedSteps.is_on() {
-                (Ordering::Relaxed, Ordering::Relaxed)
-            } else {
-                (Ordering::AcqRel, Ordering::Acquire)
-            };
-            match self.0.compare_exchange_weak(seen, after.0, taken, refused) {
+            match self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(Step { before, after }),
                 Err(now) => seen = now,
             }

@@ -5,13 +5,13 @@ mod common;
 
 use common::{immediate, killer, model};
 use loom::future::block_on;
-use safepoint_under_loom::{Description, RunError, SessionManager, ThreadModel, Twin};
+use safepoint_under_loom::{Description, RunError, SessionManager, ThreadModel};
 use std::future::{pending, poll_fn};
 use std::task::Poll;
 
 #[test]
 fn a_kill_gets_into_a_hold_off() {
-    model("a_kill_gets_into_a_hold_off", false, kill_against_hold, &[Twin::HoldNotAsked]);
+    model("a_kill_gets_into_a_hold_off", false, kill_against_hold);
 }
 
 fn kill_against_hold() {
@@ -79,8 +79,7 @@ fn kill_against_a_held_task() {
 
 #[test]
 fn a_kill_gets_into_a_held_task() {
-    let twins = [Twin::HoldNotAsked, Twin::GoesOnAfresh];
-    model("a_kill_gets_into_a_held_task", true, kill_against_a_held_task, &twins);
+    model("a_kill_gets_into_a_held_task", true, kill_against_a_held_task);
 }
 
 /// What holds a task off may end on another thread, while the task waits.
@@ -117,12 +116,11 @@ fn release_against_sleep() {
 #[test]
 fn a_thread_sleeps_on_when_its_hold_off_is_over() {
     let name = "a_thread_sleeps_on_when_its_hold_off_is_over";
-    let twins = [Twin::RousedUnasked, Twin::HeldSleepsUnseen];
-    model(name, true, release_against_sleep, &twins);
+    model(name, true, release_against_sleep);
 }
 
 #[test]
 fn a_task_sleeps_on_when_its_hold_off_is_over() {
     let name = "a_task_sleeps_on_when_its_hold_off_is_over";
-    model(name, false, release_against_suspension, &[Twin::RousedUnasked]);
+    model(name, false, release_against_suspension);
 }

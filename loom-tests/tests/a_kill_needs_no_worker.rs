@@ -3,12 +3,12 @@
 mod common;
 
 use common::{Seat, immediate, killed, killer, model};
-use safepoint_under_loom::{Description, SessionManager, ThreadModel, Twin};
+use safepoint_under_loom::{Description, SessionManager, ThreadModel};
 
 /// openGauss: with every worker busy, a detached victim waits for one.
 #[test]
 fn no_worker_free_so_no_kill() {
-    model("no_worker_free_so_no_kill", true, two_killers_and_no_worker, &[Twin::WakesUnderLock]);
+    model("no_worker_free_so_no_kill", true, two_killers_and_no_worker);
 }
 
 fn two_killers_and_no_worker() {

@@ -5,8 +5,8 @@ mod common;
 
 use common::model;
 use safepoint_under_loom::{
-    Author, Description, HowEnded, Limits, Reason, SessionManager, Terminate, ThreadModel, Twin,
-    When, set_clock,
+    Author, Description, HowEnded, Limits, Reason, SessionManager, Terminate, ThreadModel, When,
+    set_clock,
 };
 use std::time::Duration;
 
@@ -44,8 +44,7 @@ fn limit_against_finish_scene() {
 
 #[test]
 fn limit_against_finish() {
-    let twins = [Twin::LimitNamesNothing, Twin::StampedAfterBegin, Twin::LoadThenStore];
-    model("limit_against_finish", true, limit_against_finish_scene, &twins);
+    model("limit_against_finish", true, limit_against_finish_scene);
 }
 
 /// The limit is lifted, as the timer looks and finds that it has run out.
@@ -71,7 +70,7 @@ fn limit_against_lift_scene() {
 
 #[test]
 fn limit_against_lift() {
-    model("limit_against_lift", true, limit_against_lift_scene, &[Twin::LimitNotAskedAgain]);
+    model("limit_against_lift", true, limit_against_lift_scene);
 }
 
 /// The timer looks at a transaction that is idle, as that ends and the next one begins.
@@ -101,7 +100,7 @@ fn idleness_against_the_next_transaction_scene() {
 #[test]
 fn idleness_against_the_next_transaction() {
     let scene = idleness_against_the_next_transaction_scene;
-    model("idleness_against_the_next_transaction", true, scene, &[Twin::LimitNotAskedAgain]);
+    model("idleness_against_the_next_transaction", true, scene);
 }
 
 /// The timer looks at a session that does nothing, and would forget it, as a statement begins.
@@ -128,7 +127,7 @@ fn begin_against_disarm_scene() {
 
 #[test]
 fn begin_against_disarm() {
-    model("begin_against_disarm", true, begin_against_disarm_scene, &[Twin::DisarmedUnasked]);
+    model("begin_against_disarm", true, begin_against_disarm_scene);
 }
 
 /// A grace runs out as the session ends.
@@ -172,8 +171,7 @@ fn escalation_against_end_scene() {
 
 #[test]
 fn escalation_against_end() {
-    let twins = [Twin::GraceForgetsAuthor];
-    model("escalation_against_end", true, escalation_against_end_scene, &twins);
+    model("escalation_against_end", true, escalation_against_end_scene);
 }
 
 /// A grace is noted as the session ends.
@@ -197,5 +195,5 @@ fn grace_against_end_scene() {
 
 #[test]
 fn grace_against_end() {
-    model("grace_against_end", true, grace_against_end_scene, &[Twin::EndedArmed]);
+    model("grace_against_end", true, grace_against_end_scene);
 }

@@ -3,12 +3,12 @@
 mod common;
 
 use common::{immediate, model};
-use safepoint_under_loom::{Description, HowEnded, SessionManager, ThreadModel, Twin, unwinding};
+use safepoint_under_loom::{Description, HowEnded, SessionManager, ThreadModel, unwinding};
 
 #[test]
 fn a_panic_is_survived_by_its_session() {
     let name = "a_panic_is_survived_by_its_session";
-    model(name, false, kill_against_panic, &[Twin::PanicForgotten]);
+    model(name, false, kill_against_panic);
 }
 
 fn kill_against_panic() {

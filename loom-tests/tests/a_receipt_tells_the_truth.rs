@@ -4,15 +4,14 @@ mod common;
 
 use common::{immediate, model};
 use safepoint_under_loom::{
-    Author, Description, HowEnded, SessionManager, Terminate, ThreadModel, Twin, When,
+    Author, Description, HowEnded, SessionManager, Terminate, ThreadModel, When,
 };
 use std::time::Duration;
 
 /// "OK" although nothing happened, and waiters that poll ten times a second.
 #[test]
 fn ok_although_nothing_happened() {
-    let twins = [Twin::TicketInTwoSteps, Twin::ReceiptsBeforeEnd];
-    model("ok_although_nothing_happened", true, wait_against_end, &twins);
+    model("ok_although_nothing_happened", true, wait_against_end);
 }
 
 fn wait_against_end() {
@@ -47,8 +46,7 @@ fn wait_against_end() {
 /// A process id that is stale by the time it is used.
 #[test]
 fn found_where_it_never_was() {
-    let twins = [Twin::RelaxedSteps, Twin::ThreadNotChecked];
-    model("found_where_it_never_was", true, kill_against_move, &twins);
+    model("found_where_it_never_was", true, kill_against_move);
 }
 
 fn kill_against_move() {
@@ -78,8 +76,7 @@ fn kill_against_move() {
 /// The same where the second thread has the place of the first, which has gone.
 #[test]
 fn found_on_a_thread_of_the_same_place() {
-    let twins = [Twin::PlaceTakenForThread];
-    model("found_on_a_thread_of_the_same_place", true, kill_against_a_place_taken_again, &twins);
+    model("found_on_a_thread_of_the_same_place", true, kill_against_a_place_taken_again);
 }
 
 fn kill_against_a_place_taken_again() {
@@ -110,8 +107,7 @@ fn kill_against_a_place_taken_again() {
 /// A shutdown that says that it is done while the last one is still closing its door.
 #[test]
 fn a_shutdown_forgets_who_is_about_to_leave() {
-    let twins = [Twin::LeaversForgotten];
-    model("a_shutdown_forgets_who_is_about_to_leave", true, shutdown_against_end, &twins);
+    model("a_shutdown_forgets_who_is_about_to_leave", true, shutdown_against_end);
 }
 
 fn shutdown_against_end() {

@@ -4,12 +4,12 @@
 mod common;
 
 use common::model;
-use safepoint_under_loom::{Description, SessionManager, ThreadModel, Twin};
+use safepoint_under_loom::{Description, SessionManager, ThreadModel};
 
 #[test]
 fn a_snapshot_misses_a_session() {
     let name = "a_snapshot_misses_a_session";
-    model(name, false, look_against_open_and_close, &[Twin::CursorCountsRecords]);
+    model(name, false, look_against_open_and_close);
 }
 
 fn look_against_open_and_close() {

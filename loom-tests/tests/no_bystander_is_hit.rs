@@ -4,12 +4,12 @@
 mod common;
 
 use common::{immediate, killed, model};
-use safepoint_under_loom::{Description, SessionManager, ThreadModel, Twin};
+use safepoint_under_loom::{Description, SessionManager, ThreadModel};
 
 /// openGauss, hole 2: "die" is a flag of the thread, and its next session dies.
 #[test]
 fn next_session_dies_instead() {
-    model("next_session_dies_instead", false, kill_against_hand_over, &[Twin::AimsAtThread]);
+    model("next_session_dies_instead", false, kill_against_hand_over);
 }
 
 fn kill_against_hand_over() {
@@ -41,7 +41,7 @@ fn kill_against_hand_over() {
 #[test]
 fn wrong_session_through_a_reused_id() {
     let name = "wrong_session_through_a_reused_id";
-    model(name, false, kill_against_reuse, &[Twin::NumberNotCompared]);
+    model(name, false, kill_against_reuse);
 }
 
 fn kill_against_reuse() {

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{Seat, killed, killer, model};
-use safepoint_under_loom::{Description, Session, SessionManager, Thread, ThreadModel, Twin};
+use safepoint_under_loom::mutation::{Mutation, on};
+use safepoint_under_loom::{Description, Session, SessionManager, Thread, ThreadModel};
 
 fn pool() -> (SessionManager, Session, Thread) {
     let manager = SessionManager::new(ThreadModel::Pool);
@@ -15,8 +16,7 @@ fn pool() -> (SessionManager, Session, Thread) {
 /// openGauss, hole 1: a kill that arrives while the worker puts the session down is dropped.
 #[test]
 fn kill_dropped_while_changing_threads() {
-    let twins = [Twin::LoadThenStore, Twin::SeatedAfterDetach];
-    model("kill_dropped_while_changing_threads", true, kill_against_detach, &twins);
+    model("kill_dropped_while_changing_threads", true, kill_against_detach);
 }
 
 fn kill_against_detach() {
@@ -27,7 +27,7 @@ fn kill_against_detach() {
     let attached = session.attach(&worker).unwrap();
     let killers = [killer(&manager, id), killer(&manager, id)];
 
-    let locked = (!Twin::SeatedAfterDetach.is_on()).then(|| seat.session.lock().unwrap());
+    let locked = (!on(Mutation::SeatedAfterDetach)).then(|| seat.session.lock().unwrap());
     match attached.detach() {
         Ok(()) => *locked.unwrap_or_else(|| seat.session.lock().unwrap()) = Some(session),
         Err(_) => {
@@ -46,7 +46,7 @@ fn kill_against_detach() {
 /// openGauss, hole 5: attach overwrites "closing".
 #[test]
 fn attach_overwrites_closing() {
-    model("attach_overwrites_closing", true, kill_against_attach, &[Twin::LoadThenStore]);
+    model("attach_overwrites_closing", true, kill_against_attach);
 }
 
 fn kill_against_attach() {
@@ -77,7 +77,7 @@ fn kill_against_attach() {
 /// openGauss, hole 3: two kills of one thread's sessions merge, and both are lost.
 #[test]
 fn two_kills_merge_and_both_are_lost() {
-    model("two_kills_merge_and_both_are_lost", true, kill_against_kill, &[Twin::TicketReplaced]);
+    model("two_kills_merge_and_both_are_lost", true, kill_against_kill);
 }
 
 fn kill_against_kill() {
@@ -97,8 +97,7 @@ fn kill_against_kill() {
 #[test]
 fn the_bell_is_silenced_as_the_kill_rings() {
     let name = "the_bell_is_silenced_as_the_kill_rings";
-    let twins = [Twin::RingsTooSoon, Twin::SilencesTooLate, Twin::RungWordNotStepped];
-    model(name, false, kill_against_a_rung_bell, &twins);
+    model(name, false, kill_against_a_rung_bell);
 }
 
 fn kill_against_a_rung_bell() {
@@ -119,8 +118,7 @@ fn kill_against_a_rung_bell() {
 /// A kill that comes as the session goes to another thread rings there, or is seen there.
 #[test]
 fn the_bell_of_another_thread() {
-    let twins = [Twin::RingsTooSoon, Twin::LoadThenStore];
-    model("the_bell_of_another_thread", false, kill_against_another_bell, &twins);
+    model("the_bell_of_another_thread", false, kill_against_another_bell);
 }
 
 fn kill_against_another_bell() {

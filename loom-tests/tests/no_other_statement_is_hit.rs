@@ -4,7 +4,7 @@ mod common;
 
 use common::model;
 use loom::future::block_on;
-use safepoint_under_loom::{Author, Cancel, Description, SessionManager, ThreadModel, Twin};
+use safepoint_under_loom::{Author, Cancel, Description, SessionManager, ThreadModel};
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, Waker};
 
@@ -41,8 +41,7 @@ fn cancel_against_finish() {
 
 #[test]
 fn cancel_hits_next_statement() {
-    let twins = [Twin::StatementNotCompared, Twin::LoadThenStore];
-    model("cancel_hits_next_statement", true, cancel_against_finish, &twins);
+    model("cancel_hits_next_statement", true, cancel_against_finish);
 }
 
 /// A statement of a task goes from thread to thread, and the next begins on the last of them.
@@ -85,6 +84,5 @@ fn cancel_against_a_task_that_moves() {
 
 #[test]
 fn cancel_follows_a_task() {
-    let twins = [Twin::StatementNotCompared, Twin::SuspendClearsCancel];
-    model("cancel_follows_a_task", true, cancel_against_a_task_that_moves, &twins);
+    model("cancel_follows_a_task", true, cancel_against_a_task_that_moves);
 }

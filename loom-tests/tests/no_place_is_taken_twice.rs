@@ -4,7 +4,7 @@
 mod common;
 
 use common::model;
-use safepoint_under_loom::{Description, Session, SessionManager, ThreadModel, Twin};
+use safepoint_under_loom::{Description, Session, SessionManager, ThreadModel};
 
 fn manager(max: usize, reserved: usize) -> SessionManager {
     let builder = SessionManager::builder(ThreadModel::PerSession);
@@ -15,7 +15,7 @@ fn manager(max: usize, reserved: usize) -> SessionManager {
 /// gone.
 #[test]
 fn two_take_the_last_place() {
-    model("two_take_the_last_place", false, open_against_open, &[Twin::PlaceInTwoSteps]);
+    model("two_take_the_last_place", false, open_against_open);
 }
 
 fn open_against_open() {
@@ -35,7 +35,7 @@ fn open_against_open() {
 #[test]
 fn two_take_the_last_ordinary_place() {
     let name = "two_take_the_last_ordinary_place";
-    model(name, false, admission_against_admission, &[Twin::PlaceInTwoSteps]);
+    model(name, false, admission_against_admission);
 }
 
 fn admission_against_admission() {

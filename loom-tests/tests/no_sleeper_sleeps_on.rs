@@ -4,9 +4,7 @@ mod common;
 
 use common::{killed, killer, model};
 use loom::future::block_on;
-use safepoint_under_loom::{
-    Author, Cancel, Description, RunError, SessionManager, ThreadModel, Twin,
-};
+use safepoint_under_loom::{Author, Cancel, Description, RunError, SessionManager, ThreadModel};
 use std::future;
 
 /// MariaDB retries its wake-up for two seconds; openGauss checks once a second.
@@ -28,8 +26,7 @@ fn kill_against_sleep() {
 
 #[test]
 fn lost_wake_up() {
-    let twins = [Twin::WakerAfterAsleep, Twin::NoRecheckBeforeSleep, Twin::LoadThenStore];
-    model("lost_wake_up", true, kill_against_sleep, &twins);
+    model("lost_wake_up", true, kill_against_sleep);
 }
 
 fn cancel_against_sleep() {
@@ -56,7 +53,7 @@ fn cancel_against_sleep() {
 
 #[test]
 fn lost_wake_up_of_a_cancel() {
-    model("lost_wake_up_of_a_cancel", false, cancel_against_sleep, &[Twin::WakerAfterAsleep]);
+    model("lost_wake_up_of_a_cancel", false, cancel_against_sleep);
 }
 
 /// A task leaves its waker with every poll; a kill between the poll and that finds nobody to wake.
@@ -72,8 +69,7 @@ fn kill_against_suspension() {
 
 #[test]
 fn lost_wake_up_of_a_task() {
-    let twins = [Twin::WakerAfterAsleep, Twin::NoRecheckBeforeSleep, Twin::LoadThenStore];
-    model("lost_wake_up_of_a_task", true, kill_against_suspension, &twins);
+    model("lost_wake_up_of_a_task", true, kill_against_suspension);
 }
 
 /// The same where the task goes on: its statement and the cancel of that go along.
@@ -96,8 +92,7 @@ fn cancel_against_suspension() {
 
 #[test]
 fn lost_cancel_of_a_task() {
-    let twins = [Twin::SuspendClearsCancel, Twin::NoRecheckBeforeSleep];
-    model("lost_cancel_of_a_task", true, cancel_against_suspension, &twins);
+    model("lost_cancel_of_a_task", true, cancel_against_suspension);
 }
 
 /// Between its commands a task waits for the next, or to be told.
@@ -112,5 +107,5 @@ fn kill_against_idle_task() {
 
 #[test]
 fn lost_wake_up_of_an_idle_task() {
-    model("lost_wake_up_of_an_idle_task", false, kill_against_idle_task, &[Twin::AsksBeforeWaker]);
+    model("lost_wake_up_of_an_idle_task", false, kill_against_idle_task);
 }

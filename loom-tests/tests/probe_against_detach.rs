@@ -4,12 +4,11 @@
 mod common;
 
 use common::{immediate, killed, killer, model};
-use safepoint_under_loom::{Description, Probe, SessionManager, ThreadModel, Twin};
+use safepoint_under_loom::{Description, Probe, SessionManager, ThreadModel};
 
 #[test]
 fn a_probe_sticks_or_strays() {
-    let twins = [Twin::ProbeOutlivesDetach];
-    model("a_probe_sticks_or_strays", false, probe_against_detach, &twins);
+    model("a_probe_sticks_or_strays", false, probe_against_detach);
 }
 
 fn probe_against_detach() {
@@ -50,7 +49,7 @@ fn probe_against_detach() {
 #[test]
 fn a_probe_s_answer_takes_a_kill_along() {
     let name = "a_probe_s_answer_takes_a_kill_along";
-    model(name, true, answer_against_kill, &[Twin::LoadThenStore]);
+    model(name, true, answer_against_kill);
 }
 
 fn answer_against_kill() {

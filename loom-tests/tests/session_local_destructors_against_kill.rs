@@ -7,7 +7,7 @@ use common::{Seat, immediate, model};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::{
-    Description, SessionManager, ThreadModel, Twin, current_session, session_local,
+    Description, SessionManager, ThreadModel, current_session, session_local,
 };
 use std::cell::RefCell;
 use std::time::Duration;
@@ -31,7 +31,7 @@ session_local! {
 #[test]
 fn told_that_it_ended_before_its_values_have() {
     let name = "told_that_it_ended_before_its_values_have";
-    model(name, true, kill_against_kill, &[Twin::LocalsDroppedAfterReceipts]);
+    model(name, true, kill_against_kill);
 }
 
 fn kill_against_kill() {
@@ -71,7 +71,7 @@ fn kill_against_kill() {
 #[test]
 fn told_that_it_ended_while_it_clears_up() {
     let name = "told_that_it_ended_while_it_clears_up";
-    model(name, true, kill_against_close, &[Twin::LocalsDroppedAfterReceipts]);
+    model(name, true, kill_against_close);
 }
 
 fn kill_against_close() {
@@ -129,7 +129,7 @@ session_local! {
 #[test]
 fn a_value_is_made_as_its_session_ends() {
     let name = "a_value_is_made_as_its_session_ends";
-    model(name, false, first_use_against_end, &[Twin::LateLocalKept]);
+    model(name, false, first_use_against_end);
 }
 
 fn first_use_against_end() {

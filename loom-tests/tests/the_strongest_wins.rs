@@ -4,13 +4,13 @@ mod common;
 
 use common::model;
 use safepoint_under_loom::{
-    Author, Description, HowEnded, SessionManager, Terminate, ThreadModel, Twin, When,
+    Author, Description, HowEnded, SessionManager, Terminate, ThreadModel, When,
 };
 
 /// TiDB: the first reason wins, so a later kill is hidden.
 #[test]
 fn weaker_reason_hides_stronger() {
-    model("weaker_reason_hides_stronger", false, strong_against_weak, &[Twin::FirstAuthorStays]);
+    model("weaker_reason_hides_stronger", false, strong_against_weak);
 }
 
 fn strong_against_weak() {

@@ -10,8 +10,7 @@ use common::explore;
 use safepoint_under_shuttle::pool::{Client, Config, Descriptor, End, Next, Pool, Priority};
 use safepoint_under_shuttle::{
     Attached, Author, Cancel, Description, Doing, Ended, HowEnded, Interrupt, Receipt, Session,
-    SessionId, SessionManager, Statement, StatementId, StatementOver, Terminate, ThreadModel, Twin,
-    When,
+    SessionId, SessionManager, Statement, StatementId, StatementOver, Terminate, ThreadModel, When,
 };
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::RwLock;
@@ -35,21 +34,7 @@ const SHUTDOWN: &str = "shutdown";
 
 #[test]
 fn the_books_balance() {
-    let twins = [
-        Twin::LoadThenStore,
-        Twin::StatementNotCompared,
-        Twin::NoRecheckBeforeSleep,
-        Twin::NumberNotCompared,
-        Twin::TicketInTwoSteps,
-        Twin::WakesUnderLock,
-        Twin::HoldNotAsked,
-        Twin::ArmedTooSoon,
-        Twin::ClosedNotAsked,
-        Twin::ReceiptsBeforeEnd,
-        Twin::FirstAuthorStays,
-        Twin::CursorCountsRecords,
-    ];
-    explore("the_books_balance", 4000, scene, &twins);
+    explore("the_books_balance", 4000, scene);
     let met = |what: &AtomicUsize| what.load(Ordering::Relaxed);
     let [sessions, kills, killed, cancels, cancelled] = [0, 1, 2, 3, 4].map(|at| met(&MET[at]));
     println!(

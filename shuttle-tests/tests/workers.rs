@@ -8,7 +8,7 @@ use common::explore;
 use safepoint_under_shuttle::pool::{Client, Config, Descriptor, End, Next, Pool};
 use safepoint_under_shuttle::{
     Attached, Author, Description, HowEnded, Interrupt, Session, SessionId, SessionManager,
-    Terminate, ThreadModel, Twin, When,
+    Terminate, ThreadModel, When,
 };
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -147,80 +147,65 @@ fn shut_down(manager: &SessionManager, pool: Pool<Server>) {
 /// are to meet wait for ever, while threads are idle.
 #[test]
 fn hand_over_to_a_retiring_worker() {
-    explore(
-        "hand_over_to_a_retiring_worker",
-        4000,
-        || {
-            let (manager, pool, peers) = house(Config::new(2).max_workers(3), 3);
-            for _ in 0..3 {
-                let meeting = Meeting::of(3);
-                let elsewhere = thread_rng().gen_range(0..2) == 0;
-                let meet = if elsewhere { Command::MeetElsewhere } else { Command::Meet };
-                peers.iter().for_each(|peer| peer.send(Command::Work));
-                peers.iter().for_each(|peer| peer.send(meet(meeting.clone())));
-                peers.iter().for_each(Peer::answered);
-                peers.iter().for_each(Peer::answered);
-                // Some of the workers lose their patience meanwhile.
-                (0..thread_rng().gen_range(0..20)).for_each(|_| thread::yield_now());
-            }
-            shut_down(&manager, pool);
-        },
-        &[Twin::RetiresUnasked, Twin::CallNotPassedOn],
-    );
+    explore("hand_over_to_a_retiring_worker", 4000, || {
+        let (manager, pool, peers) = house(Config::new(2).max_workers(3), 3);
+        for _ in 0..3 {
+            let meeting = Meeting::of(3);
+            let elsewhere = thread_rng().gen_range(0..2) == 0;
+            let meet = if elsewhere { Command::MeetElsewhere } else { Command::Meet };
+            peers.iter().for_each(|peer| peer.send(Command::Work));
+            peers.iter().for_each(|peer| peer.send(meet(meeting.clone())));
+            peers.iter().for_each(Peer::answered);
+            peers.iter().for_each(Peer::answered);
+            // Some of the workers lose their patience meanwhile.
+            (0..thread_rng().gen_range(0..20)).for_each(|_| thread::yield_now());
+        }
+        shut_down(&manager, pool);
+    });
 }
 
 /// Workers that are added as the pool ends are gone when it has ended.
 #[test]
 fn growth_against_shutdown() {
-    explore(
-        "growth_against_shutdown",
-        3000,
-        || {
-            let (manager, pool, peers) = house(Config::new(2).max_workers(4), 3);
-            let meeting = Meeting::of(3);
-            peers.iter().for_each(|peer| peer.send(Command::Meet(meeting.clone())));
-            (0..thread_rng().gen_range(0..100)).for_each(|_| thread::yield_now());
-            // Those who wait for others that never come are let go.
-            meeting.call_off();
-            shut_down(&manager, pool);
-            drop(peers);
-        },
-        &[Twin::StopNotPassedOn],
-    );
+    explore("growth_against_shutdown", 3000, || {
+        let (manager, pool, peers) = house(Config::new(2).max_workers(4), 3);
+        let meeting = Meeting::of(3);
+        peers.iter().for_each(|peer| peer.send(Command::Meet(meeting.clone())));
+        (0..thread_rng().gen_range(0..100)).for_each(|_| thread::yield_now());
+        // Those who wait for others that never come are let go.
+        meeting.call_off();
+        shut_down(&manager, pool);
+        drop(peers);
+    });
 }
 
 /// A victim is its killer's or a worker's, and told once; with the worker stuck, its killer's.
 #[test]
 fn claim_of_a_victim_that_turns_ready() {
-    explore(
-        "claim_of_a_victim_that_turns_ready",
-        3000,
-        || {
-            let (manager, pool, mut peers) = house(Config::new(1), 2);
-            let (victim, other) = (peers.remove(0), peers.remove(0));
-            let meeting = Meeting::of(2);
-            other.send(Command::Meet(meeting.clone()));
-            let target = victim.id;
-            let killer = {
-                let manager = manager.clone();
-                thread::spawn(move || {
-                    let request = Terminate::new(When::Immediate, Author::system());
-                    let mut receipt = manager.terminate(target, request).unwrap();
-                    let ended = receipt.wait(Duration::MAX).unwrap();
-                    assert!(matches!(ended.how, HowEnded::Killed(_)));
-                    assert!(manager.session(target).is_none());
-                })
-            };
-            victim.send(Command::Work);
-            killer.join().unwrap();
-            // Only now may the worker go on.
-            meeting.attend();
-            other.answered();
-            let said: Vec<_> = std::iter::from_fn(|| victim.answers.recv().ok()).collect();
-            assert!(matches!(said.last(), Some(Some(End::Interrupted(_)))));
-            assert!(said.len() <= 2 && said.iter().filter(|end| end.is_some()).count() == 1);
-            shut_down(&manager, pool);
-        },
-        &[Twin::QueuedLeftToWorkers],
-    );
+    explore("claim_of_a_victim_that_turns_ready", 3000, || {
+        let (manager, pool, mut peers) = house(Config::new(1), 2);
+        let (victim, other) = (peers.remove(0), peers.remove(0));
+        let meeting = Meeting::of(2);
+        other.send(Command::Meet(meeting.clone()));
+        let target = victim.id;
+        let killer = {
+            let manager = manager.clone();
+            thread::spawn(move || {
+                let request = Terminate::new(When::Immediate, Author::system());
+                let mut receipt = manager.terminate(target, request).unwrap();
+                let ended = receipt.wait(Duration::MAX).unwrap();
+                assert!(matches!(ended.how, HowEnded::Killed(_)));
+                assert!(manager.session(target).is_none());
+            })
+        };
+        victim.send(Command::Work);
+        killer.join().unwrap();
+        // Only now may the worker go on.
+        meeting.attend();
+        other.answered();
+        let said: Vec<_> = std::iter::from_fn(|| victim.answers.recv().ok()).collect();
+        assert!(matches!(said.last(), Some(Some(End::Interrupted(_)))));
+        assert!(said.len() <= 2 && said.iter().filter(|end| end.is_some()).count() == 1);
+        shut_down(&manager, pool);
+    });
 }

@@ -16,7 +16,6 @@ mod lanes;
 use super::seat::Seat;
 use super::{Client, FIRST_IN_A_ROW, Priority};
 use crate::sync::{Condvar, Mutex, now};
-use crate::twin::Twin;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -324,8 +323,8 @@ impl<C: Client> Queue<C> {
         }
         // Two calls may have been heard as one, or by one that has lost its place.
         let more = |jobs: &Jobs<C>| match jobs.len() > 0 && jobs.counts.idle > 0 {
-            true if !Twin::CallNotPassedOn.is_on() => Call::Idle,
-            _ => Call::Nobody,
+            true => Call::Idle,
+            false => Call::Nobody,
         };
         if jobs.counts.active > jobs.counts.places {
             jobs.counts.active -= 1;
@@ -348,7 +347,7 @@ impl<C: Client> Queue<C> {
         let mut in_vain = false;
         loop {
             // Looked at first: it may have been called as its time ran out.
-            if jobs.called > 0 && !(in_vain && Twin::RetiresUnasked.is_on()) {
+            if jobs.called > 0 {
                 jobs.called -= 1;
                 return true;
             }

@@ -6,7 +6,6 @@ use crate::current;
 use crate::pool::Priority;
 use crate::session::Session;
 use crate::sync::{Mutex, MutexGuard};
-use crate::twin::Twin;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
@@ -51,7 +50,7 @@ impl<C> State<C> {
 pub(super) struct Seat<C: Client> {
     state: Mutex<State<C>>,
     token: u64,
-    group: Weak<Group<C>>,
+    pub(super) group: Weak<Group<C>>,
 }
 
 /// A client that panics over this takes its turn.
@@ -179,9 +178,6 @@ impl<C: Client> Seat<C> {
             let due = state.conn().and_then(|conn| conn.session.due_unsaid().err());
             let Some(interrupt) = due else { return };
             let was_queued = matches!(*state, State::Queued(_));
-            if Twin::QueuedLeftToWorkers.is_on() && was_queued {
-                return;
-            }
             let Some(conn) = state.take() else { return };
             (conn, interrupt, was_queued)
         };

@@ -11,7 +11,6 @@ use crate::record::Over;
 use crate::session::Session;
 use crate::sync::MutexGuard;
 use crate::thread::Thread;
-use crate::twin::Twin;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -88,7 +87,7 @@ fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
         }
     }
     // The call may have been one for all.
-    if group.queue.is_closed() && !Twin::StopNotPassedOn.is_on() {
+    if group.queue.is_closed() {
         group.poller.wake();
     }
 }
@@ -148,17 +147,16 @@ pub(super) fn run<C: Client>(
     worker.watched.state().runs(Some(conn.session.id()));
     let Conn { client, session } = &mut conn;
     // If a panic unwinds through the attachment, the session learns of it there.
-    let outcome = contain(|| turn(group, seat, client, session, &worker.thread));
+    let outcome = contain(|| turn(seat, client, session, &worker.thread));
     worker.watched.state().runs(None);
     match outcome {
         Some(Outcome::Back { seat: mut place, socket, again: None, over }) => {
             // Armed under the lock: nobody gets at it before it lies in its seat.
-            let watched =
-                socket.is_some_and(|socket| Twin::ArmedTooSoon.is_on() || arm(group, socket, seat));
+            let watched = socket.is_some_and(|socket| arm(group, socket, seat));
             *place = State::Idle(conn);
             drop(place);
             over.complete();
-            if !watched || (group.queue.is_closed() && !Twin::ClosedNotAsked.is_on()) {
+            if !watched || group.queue.is_closed() {
                 seat.close();
             }
         }
@@ -181,7 +179,6 @@ pub(super) fn run<C: Client>(
 }
 
 fn turn<'a, 'c, C: Client>(
-    group: &Group<C>,
     seat: &'a Seat<C>,
     client: &'c mut C,
     session: &mut Session,
@@ -198,12 +195,6 @@ fn turn<'a, 'c, C: Client>(
     let again = (next == Next::Again).then(|| priority_of(client));
     // What the client says is asked for before the lock is taken.
     let socket = socket_of(client);
-    if Twin::ArmedTooSoon.is_on()
-        && again.is_none()
-        && let Some(socket) = socket
-    {
-        arm(group, socket, seat);
-    }
     // What is over by that is the embedder's to hear of, and not under the lock.
     attached.record.finish_forgotten();
     let place = seat.lock();

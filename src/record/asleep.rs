@@ -12,7 +12,6 @@
 use super::Record;
 use crate::contain::wake;
 use crate::interrupt::Interrupt;
-use crate::twin::Twin;
 use crate::why::Place;
 use crate::word::{Snapshot, Step};
 use std::task::Waker;
@@ -27,9 +26,6 @@ impl Record {
         at: Place,
     ) -> Result<(), Interrupt> {
         let step = self.step_to_sleep(waker, |word| word.sleep(deaf));
-        if Twin::NoRecheckBeforeSleep.is_on() {
-            return Ok(());
-        }
         self.fell_asleep(step, deaf, at)
     }
 
@@ -41,15 +37,15 @@ impl Record {
         if step.before.probed() {
             self.passed(at);
         }
-        step.after.due() && !self.held() && !Twin::NoRecheckBeforeSleep.is_on()
+        step.after.due() && !self.held()
     }
 
     fn step_to_sleep(&self, waker: &Waker, step: impl Fn(Snapshot) -> Snapshot) -> Step {
-        if Twin::WakerAfterAsleep.is_on() {
-            let step = self.step(step);
-            self.slow.lock().sleep_waker = Some(Box::new(waker.clone()));
-            return step;
-        }
+        self.leave_waker(waker);
+        self.step(step)
+    }
+
+    fn leave_waker(&self, waker: &Waker) {
         let spent = {
             let mut slow = self.slow.lock();
             match &mut slow.sleep_waker {
@@ -62,7 +58,6 @@ impl Record {
             }
         };
         drop(spent);
-        self.step(step)
     }
 
     /// The look once more: a kill that came before the step has woken nobody.
@@ -119,9 +114,7 @@ impl Record {
     /// over, or it is seen to sleep. And before or after the killer's, who saw that the hold-off
     /// is over, and woke it, or whose interrupt is seen.
     pub(crate) fn rouse(&self) {
-        if !Twin::RousedUnasked.is_on() {
-            self.step(|word| word);
-        }
+        self.step(|word| word);
         let word = self.look();
         if word.asleep() && word.due() {
             let waker = self.slow.lock().waker_of(self.word.load(), self.held());

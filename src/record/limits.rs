@@ -24,7 +24,6 @@ use crate::interrupt::{Author, Reason, Request, When};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::timeout::Limits;
 use crate::timer::{NEVER, Timer, nanos};
-use crate::twin::Twin;
 use crate::why::Moment;
 use crate::word::{Snapshot, Void};
 use std::sync::Arc;
@@ -119,8 +118,7 @@ impl Timing {
     /// What runs out first, if nothing changes.
     fn next(&self, word: Snapshot) -> Option<Due> {
         let told = word.terminate_asked();
-        let ended = word.ended() && !Twin::EndedArmed.is_on();
-        if ended || told == Some(When::Immediate) {
+        if word.ended() || told == Some(When::Immediate) {
             return None;
         }
         let mut first = Due { at: NEVER, limit: Limit::Statement, since: NEVER };
@@ -221,7 +219,6 @@ impl Record {
         if let Some(timing) = self.timing()
             && !self.look().queued()
             && !self.look().in_statement()
-            && !Twin::StampedAfterBegin.is_on()
         {
             timing.stamp();
         }
@@ -241,9 +238,6 @@ impl Record {
     #[inline]
     pub(super) fn watch(&self, word: Snapshot) {
         if let Some(timing) = self.timing() {
-            if Twin::StampedAfterBegin.is_on() && word.in_statement() {
-                timing.stamp();
-            }
             let next = timing.next(word);
             if next.is_some_and(|next| next.at < timing.armed.load(Ordering::Relaxed)) {
                 self.arm(timing);
@@ -313,12 +307,8 @@ impl Record {
     #[cold]
     fn arm(&self, timing: &Timing) {
         timing.timer.arm(self.id.get(), &timing.armed, || {
-            let word = if Twin::DisarmedUnasked.is_on() {
-                self.look()
-            } else {
-                // One that ends later is disarmed after that, under the lock that is held here.
-                self.step(|word| word).after
-            };
+            // One that ends later is disarmed after that, under the lock that is held here.
+            let word = self.step(|word| word).after;
             timing.next(word).map(|next| next.at)
         });
     }
@@ -350,10 +340,9 @@ impl Record {
     }
 
     fn enforce(&self, timing: &Timing, due: Due, seen: Snapshot) {
-        let named = seen.statement().filter(|_| !Twin::LimitNamesNothing.is_on());
+        let named = seen.statement();
         let still_due = |now: Snapshot| {
-            let asks = !Twin::LimitNotAskedAgain.is_on() && !Twin::LimitNamesNothing.is_on();
-            if asks && timing.next(now) != Some(due) { Err(Void::Stale) } else { Ok(()) }
+            if timing.next(now) != Some(due) { Err(Void::Stale) } else { Ok(()) }
         };
         let cancel = |reason| {
             let step = |now: Snapshot| still_due(now).and_then(|()| now.cancel(named, None));
@@ -388,10 +377,7 @@ impl Record {
                     timing.grace.store(NEVER, Ordering::Relaxed);
                     escalation.take()
                 };
-                if let Some(mut request) = by {
-                    if Twin::GraceForgetsAuthor.is_on() {
-                        request.text = None;
-                    }
+                if let Some(request) = by {
                     let step = |now: Snapshot| now.terminate(When::Immediate, None);
                     // Refused where it has ended by now.
                     if self.terminate_by(request, Moment::now(), step).is_ok() {

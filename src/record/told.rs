@@ -3,11 +3,10 @@
 use super::{COMPLETED, Record};
 use crate::about::About;
 use crate::audit::{Event, Hooks};
-use crate::contain::{contain, wake};
+use crate::contain::contain;
 use crate::id::{SessionId, StatementId, ThreadId};
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::outcome::{Ended, HowEnded, StatementOver, Ticket};
-use crate::twin::Twin;
 use crate::why::{Moment, Place};
 use crate::word::{Slot, Snapshot, Step, Void};
 use std::sync::Arc;
@@ -153,7 +152,7 @@ impl Record {
     ) -> Result<Accepted<Ended>, Void> {
         let asked = request.asked();
         self.terminate_by(request, asked, |word| match seen {
-            Some(seen) if !word.does_as(seen) && !Twin::RowNotCompared.is_on() => {
+            Some(seen) if !word.does_as(seen) => {
                 Err(if word.ended() { Void::Ended } else { Void::Stale })
             }
             _ => word.terminate(when, only),
@@ -176,23 +175,15 @@ impl Record {
         let mut spent = None;
         let ticket = match &mut slow.terminate {
             Some(told) => {
-                if adds && !Twin::FirstAuthorStays.is_on() {
+                if adds {
                     spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
                     told.asked = asked;
                 }
                 told.unwoken |= adds;
-                if Twin::TicketReplaced.is_on() {
-                    told.ticket = Arc::default();
-                }
                 told.ticket.clone()
             }
             none => none.insert(fresh).ticket.clone(),
         };
-        if Twin::WakesUnderLock.is_on()
-            && let Some(waker) = slow.waker_of(self.word.load(), self.held())
-        {
-            wake(waker);
-        }
         drop(slow);
         drop(spent);
         Ok(self.accepted(step.before, thread, ticket))
@@ -262,10 +253,6 @@ impl Record {
     /// The last step of a session's life but one: `completed` still has to be called, once the
     /// record is in no registry any more.
     pub(crate) fn end(&self) -> Step {
-        if Twin::ReceiptsBeforeEnd.is_on() {
-            let now = self.word.load();
-            self.completed(Step { before: now, after: now.end() });
-        }
         let step = self.step(Snapshot::end);
         self.disarm();
         step
@@ -304,7 +291,7 @@ impl Record {
     /// `None` where that is so.
     pub(crate) fn ending(&self, request: Request) -> Option<Arc<Ticket<Ended>>> {
         let mut slow = self.slow.lock();
-        if self.has(COMPLETED) || Twin::LeaversForgotten.is_on() {
+        if self.has(COMPLETED) {
             return None;
         }
         let asked = request.asked();

@@ -1,7 +1,7 @@
-//! Explores a scene in all the ways that its threads can interleave, and sees that each of its
-//! broken twins is refuted.
+//! Explores a scene in all the ways that its threads can interleave, and sees that each mistake of
+//! the table that names it is refuted.
 
-use super::{Mutation, Twin};
+use super::Mutation;
 use std::cell::Cell;
 use std::fmt::Write;
 use std::process::Command;
@@ -9,36 +9,31 @@ use std::process::Command;
 /// How many times a model may preempt a thread where it can't afford to try everything.
 const PREEMPTIONS: usize = 3;
 
-/// Which twin a child process is to run.
-const TWIN: &str = "SAFEPOINT_TWIN";
+/// Which mistake a child process is to run with.
+const MUTATION: &str = "SAFEPOINT_MUTATION";
 
 /// Explores the scene of the test called `test`, all of it or up to [`PREEMPTIONS`], and then
-/// with each of the mistakes switched on that have to show: `twins`, and those for which
-/// `mutation-tests/table.rs` names this test. Prints a row of a table: the promise
-/// (the name of the test's program), the model, the ways there were, and at which each twin
-/// failed.
+/// with each of the mistakes switched on for which `mutation-tests/table.rs` names this test, and
+/// which have to show. Prints a row of a table: the promise (the name of the test's program), the
+/// model, the ways there were, and at which each mistake failed.
 ///
-/// A twin runs in a process of its own: a model that fails leaves threads that can't be
+/// A mistake runs in a process of its own: a model that fails leaves threads that can't be
 /// unwound.
 #[allow(unreachable_pub, reason = "each model's program has its own copy")]
-pub fn model(test: &str, bounded: bool, scene: fn(), twins: &[Twin]) {
-    if let Ok(wanted) = std::env::var(TWIN) {
+pub fn model(test: &str, bounded: bool, scene: fn()) {
+    if let Ok(wanted) = std::env::var(MUTATION) {
         report_the_way();
-        if let Some(mutation) = Mutation::named(&wanted) {
-            return mutation.during(|| explore(true, scene));
-        }
-        let twin = twins.iter().find(|twin| format!("{twin:?}") == wanted);
-        return twin.expect("a twin of this test").during(|| explore(true, scene));
+        let mutation = Mutation::named(&wanted).expect("a mistake of the table");
+        return mutation.during(|| explore(true, scene));
     }
     explore(bounded, scene);
     let mut row = format!("| {} | {test} | {}", promise(), WAYS.get());
     row += if bounded { ", bounded |" } else { ", all |" };
     let full_name = format!("{}::{test}", promise());
-    let mutations = Mutation::of_model(&full_name).map(|mutation| format!("{mutation:?}"));
-    for twin in twins.iter().map(|twin| format!("{twin:?}")).chain(mutations) {
+    for mutation in Mutation::of_model(&full_name).map(|mutation| format!("{mutation:?}")) {
         let child = Command::new(std::env::current_exe().expect("the test's own program"))
             .args(["--exact", test, "--nocapture"])
-            .env(TWIN, &twin)
+            .env(MUTATION, &mutation)
             .env("RUST_BACKTRACE", "0")
             .output()
             .expect("the test's own program runs");
@@ -46,9 +41,9 @@ pub fn model(test: &str, bounded: bool, scene: fn(), twins: &[Twin]) {
         let way = said.lines().find_map(|line| line.strip_prefix(FAILED));
         match way.filter(|_| !child.status.success()) {
             Some(way) => {
-                let _ = write!(row, " {twin} at {way};");
+                let _ = write!(row, " {mutation} at {way};");
             }
-            None => panic!("{test}: {twin} passes, so the model proves nothing\n{said}"),
+            None => panic!("{test}: {mutation} passes, so the model proves nothing\n{said}"),
         }
     }
     println!("{} |", row.trim_end_matches(';'));

@@ -9,7 +9,7 @@ pub use explore::model;
 use loom::sync::{Arc, Mutex};
 use safepoint_under_loom::mutation::Mutation;
 use safepoint_under_loom::{
-    Author, Ended, HowEnded, Receipt, Session, SessionId, SessionManager, Terminate, Twin, When,
+    Author, Ended, HowEnded, Receipt, Session, SessionId, SessionManager, Terminate, When,
 };
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize, Ordering};

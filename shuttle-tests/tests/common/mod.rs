@@ -1,5 +1,5 @@
-//! What the scenes share: explore one at random, replay a schedule of it, and see that its
-//! broken twins are refuted.
+//! What the scenes share: explore one at random, replay a schedule of it, and see that each mistake
+//! of the table that names it is refuted.
 //!
 //! What shuttle can't see:
 //! 1. Orderings. It runs one thread at a time, and every access as if it were `SeqCst`. What
@@ -19,7 +19,6 @@
 //! runs it again. `SHUTTLE_TIMES=N` tries N times as many schedules, and
 //! `SHUTTLE_RANDOM_SEED=N` others.
 
-use safepoint_under_shuttle::Twin;
 use safepoint_under_shuttle::mutation::Mutation;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
@@ -32,10 +31,10 @@ const SEED: u64 = 1;
 /// How many preemptions the second scheduler is to look for.
 const DEPTH: usize = 3;
 
-/// Which twin a child process is to run.
-const TWIN: &str = "SAFEPOINT_TWIN";
+/// Which mistake a child process is to run with.
+const MUTATION: &str = "SAFEPOINT_MUTATION";
 
-/// With how many seeds a twin may pass until it is refuted.
+/// With how many seeds a mistake may pass until it is refuted.
 const PATIENCE: u64 = 16;
 
 /// What a process says when a scene fails.
@@ -47,41 +46,30 @@ std::thread_local! {
 }
 
 /// Explores the scene of the test called `test` in twice so many schedules, and then with each
-/// of the mistakes switched on that have to show: `twins`, and those for which
-/// `mutation-tests/table.rs` names this test, as `program::test`.
+/// of the mistakes switched on for which `mutation-tests/table.rs` names this test, as
+/// `program::test`, and which have to show.
 ///
-/// A twin runs in a process of its own, so that nothing of what it leaves behind is met again.
-pub(crate) fn explore(test: &str, schedules: usize, scene: fn(), twins: &[Twin]) {
-    let during = std::env::var(TWIN).ok().map(|wanted| with_mistake(&wanted, twins));
+/// A mistake runs in a process of its own, so that nothing of what it leaves behind is met again.
+pub(crate) fn explore(test: &str, schedules: usize, scene: fn()) {
+    let wanted = std::env::var(MUTATION).ok();
+    let mutation = wanted.map(|wanted| Mutation::named(&wanted).expect("a mistake of the table"));
     if let Ok(schedule) = std::env::var("SHUTTLE_REPLAY") {
         let schedule = std::fs::read_to_string(&schedule).unwrap_or(schedule);
         let replay = || run(ReplayScheduler::new_from_encoded(schedule.trim()), scene);
-        return match during {
-            Some(during) => during(&replay),
+        return match mutation {
+            Some(mutation) => mutation.during(replay),
             None => replay(),
         };
     }
-    if let Some(during) = during {
+    if let Some(mutation) = mutation {
         report_the_schedule();
-        return during(&|| both(schedules, scene));
+        return mutation.during(|| both(schedules, scene));
     }
     let times = std::env::var("SHUTTLE_TIMES").ok().and_then(|times| times.parse().ok());
     both(schedules * times.unwrap_or(1), scene);
     println!("{test}: holds in {} schedules", SCHEDULES.get());
-    twins.iter().for_each(|twin| refute(test, &format!("{twin:?}")));
     let full_name = format!("{}::{test}", program());
     Mutation::of_scene(&full_name).for_each(|mutation| refute(test, &format!("{mutation:?}")));
-}
-
-/// What switches a mistake on for the length of a call.
-type During = Box<dyn Fn(&dyn Fn())>;
-
-fn with_mistake(wanted: &str, twins: &[Twin]) -> During {
-    if let Some(mutation) = Mutation::named(wanted) {
-        return Box::new(move |scene| mutation.during(scene));
-    }
-    let twin = *twins.iter().find(|twin| format!("{twin:?}") == wanted).expect("a twin of it");
-    Box::new(move |scene| twin.during(scene))
 }
 
 /// The name of the test's program, without the hash that cargo adds.
@@ -101,7 +89,7 @@ fn refute(test: &str, mistake: &str) {
 fn fails(test: &str, mistake: &str, seed: u64) -> bool {
     let child = Command::new(std::env::current_exe().expect("the test's own program"))
         .args(["--exact", test, "--nocapture"])
-        .env(TWIN, mistake)
+        .env(MUTATION, mistake)
         .env("SHUTTLE_RANDOM_SEED", seed.to_string())
         .env("RUST_BACKTRACE", "0")
         .output()
