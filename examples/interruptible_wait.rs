@@ -23,17 +23,18 @@ fn either(session: &Attached<'_>) -> Result<&'static str, Interrupt> {
     let (_news, newses) = bounded::<&str>(0);
     let (signal, signalled) = bounded(1);
     let waker = Waker::from(Arc::new(Signal(signal)));
-    // Out here, as what the wait returns is lost where an interrupt is due by then.
-    let mut got = None;
-    let waited = session.wait(EndedBy::AnyInterrupt, &waker, || {
+    let got = session.wait(EndedBy::AnyInterrupt, &waker, || {
         select! {
-            recv(works) -> work => got = work.ok(),
-            recv(newses) -> news => got = news.ok(),
-            recv(signalled) -> _ => {}
+            recv(works) -> work => work.ok(),
+            recv(newses) -> news => news.ok(),
+            recv(signalled) -> _ => None,
         }
-    });
-    // The interrupt is still there at the next safe point.
-    got.map_or_else(|| waited.map(|()| "woken"), Ok)
+    })?;
+    match got {
+        // What was received is not lost: an interrupt is still there at the next safe point.
+        Some(message) => Ok(message),
+        None => session.check().map(|()| "woken"),
+    }
 }
 
 /// A condition variable, such as a lock manager's.
@@ -57,7 +58,8 @@ fn condition(session: &Attached<'_>) -> Result<(), Interrupt> {
         let state = lock.state.lock().expect("nobody panics");
         let waits = |state: &mut (bool, bool)| !state.0 && !state.1;
         drop(lock.changed.wait_while(state, waits));
-    })
+    })?;
+    session.check()
 }
 
 type Wait = fn(&Attached<'_>) -> Result<(), Interrupt>;

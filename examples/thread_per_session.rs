@@ -67,7 +67,8 @@ fn talk(
     let (stop_reading, stop_all) = (stop(Shutdown::Read)?, stop(Shutdown::Both)?);
     let mut lines = BufReader::new(socket.try_clone()?).lines();
     loop {
-        let line = match session.wait(EndedBy::AnyInterrupt, &stop_reading, || lines.next()) {
+        let read = session.wait(EndedBy::AnyInterrupt, &stop_reading, || lines.next());
+        let line = match read.and_then(|line| session.check().map(|()| line)) {
             Ok(line) => line.transpose()?,
             Err(interrupt) => return Ok(Err(interrupt)),
         };
@@ -79,7 +80,8 @@ fn talk(
         };
         // Who does not read is not told.
         let write = || writeln!(socket, "{answer}");
-        match session.wait(EndedBy::TerminateOnly, &stop_all, write) {
+        let written = session.wait(EndedBy::TerminateOnly, &stop_all, write);
+        match written.and_then(|written| session.check().map(|()| written)) {
             Ok(written) => written?,
             Err(interrupt) => return Ok(Err(interrupt)),
         }

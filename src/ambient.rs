@@ -1,8 +1,10 @@
 //! The session of the calling thread, for code that was handed none.
 
+use crate::about::Description;
 use crate::current::{self, current};
 use crate::id::{SessionId, ThreadId};
 use crate::interrupt::{Author, Interrupt};
+use crate::local::NoSession;
 use crate::sync::now;
 use crate::wait;
 use std::time::{Duration, Instant};
@@ -46,6 +48,17 @@ pub fn current_thread() -> Option<ThreadId> {
 #[must_use]
 pub fn current_author() -> Option<Author> {
     current().map(|record| record.author())
+}
+
+/// Looks at or changes what is known of the session attached to the calling thread, such as within
+/// [`Session::run`](crate::Session::run), where nobody else has the session in hand. As with
+/// [`Attached::describe`](crate::Attached::describe) `change` has a copy, which is kept as it
+/// returns.
+///
+/// # Errors
+/// [`NoSession`] on a thread that runs none; then `change` was not called.
+pub fn describe<T>(change: impl FnOnce(&mut Description) -> T) -> Result<T, NoSession> {
+    Ok(current().ok_or(NoSession)?.describe(change))
 }
 
 /// [`Attached::set_transaction`](crate::Attached::set_transaction) for code that was handed no

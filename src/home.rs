@@ -11,9 +11,16 @@ use std::sync::Arc;
 
 /// What its owner keeps.
 pub(crate) struct Ties {
-    /// From its first attachment on. The thread that runs it has this reference meanwhile, so that
-    /// to attach and to detach counts none.
-    pub(crate) spare: Option<Arc<Record>>,
+    /// From its first attachment on. The thread that runs it has these references meanwhile, so
+    /// that to attach and to detach counts none.
+    pub(crate) spare: Option<Running>,
+    pub(crate) home: Way,
+}
+
+/// What a thread has while it runs a session: references to its record, and to its manager's home
+/// for code that was handed no session.
+pub(crate) struct Running {
+    pub(crate) record: Arc<Record>,
     pub(crate) home: Way,
 }
 

@@ -79,7 +79,7 @@ mod word;
 pub use about::{Description, STATEMENT_TEXT_BYTES};
 pub use activity::{SessionRow, Sessions, ThreadRow};
 pub use ambient::{
-    block_on, block_on_for, check, current_author, current_session, current_thread,
+    block_on, block_on_for, check, current_author, current_session, current_thread, describe,
     set_transaction, sleep,
 };
 pub use attached::{Attached, Statement};
@@ -103,7 +103,7 @@ pub use sync::{set_clock, unwinding};
 #[cfg(feature = "async")]
 pub use task::{Interrupted, Run, RunError};
 pub use thread::{Thread, ThreadModel};
-pub use timeout::{Limits, lock_wait};
+pub use timeout::{Limits, current_limits, lock_wait, set_limits};
 pub use wait::EndedBy;
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 pub use watchdog::{Watchdog, assert_responsive};

@@ -86,14 +86,14 @@ pub struct SessionLocal<T: 'static> {
     number: OnceLock<usize>,
 }
 
-/// There is no session whose value could be meant: none is attached to the calling thread, or it
-/// has ended.
+/// There is no session that could be meant: none is attached to the calling thread, or it has
+/// ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSession;
 
 impl fmt::Display for NoSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no session is attached to this thread, so it has no session-local values")
+        f.write_str("no session is attached to this thread")
     }
 }
 

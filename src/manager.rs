@@ -4,7 +4,7 @@ use crate::about::Description;
 use crate::activity::{SessionRow, Sessions, ThreadRow, threads};
 use crate::audit::{Audit, Event, Hooks};
 use crate::home::{Home, Way};
-use crate::id::{SessionId, StatementId, THREAD_SHARD};
+use crate::id::{MAX_SERIAL, SessionId, StatementId, THREAD_SHARD};
 use crate::interrupt::{Author, InterruptKind, Reason, Request, When};
 use crate::kill::{Found, Receipt, Refused, Target};
 use crate::outcome::{Ended, StatementOver};
@@ -133,6 +133,7 @@ pub struct SessionManagerBuilder {
     audit: Option<Box<dyn Audit>>,
     max: Option<usize>,
     reserved: usize,
+    first_serial: u64,
 }
 
 impl SessionManagerBuilder {
@@ -166,14 +167,29 @@ impl SessionManagerBuilder {
         self
     }
 
+    /// From which serial on ids are made, instead of a random one: for tests and transcripts that
+    /// need the same ids each time. It is taken modulo 2<sup>37</sup>, and 0 counts as 1.
+    ///
+    /// Without this each manager starts somewhere else, so that a number copied from an old screen,
+    /// or from another run of the server, names nobody: if each of two runs opens a million
+    /// sessions, the chance that any id of one is an id of the other is below one in 50,000. It
+    /// is no secret and no protection. Ids follow each other, so who has seen one can guess
+    /// others; whether a request is permitted is for the [policy](Self::policy) to say.
+    #[must_use]
+    pub fn first_serial(mut self, serial: u64) -> Self {
+        self.first_serial = serial;
+        self
+    }
+
     /// The manager.
     #[must_use]
     pub fn build(self) -> SessionManager {
-        let SessionManagerBuilder { model, policy, audit, max, reserved } = self;
-        let threads = Arc::new(Registry::new(THREAD_SHARD, 1));
+        let SessionManagerBuilder { model, policy, audit, max, reserved, first_serial } = self;
+        let first = (first_serial % FIRST_SERIALS).max(1);
+        let threads = Arc::new(Registry::new(THREAD_SHARD, 1, first));
         let home = Arc::new(Home {
             model,
-            sessions: Registry::new(0, SESSION_SHARDS),
+            sessions: Registry::new(0, SESSION_SHARDS, first),
             hooks: Arc::new(Hooks(audit)),
             slots: Arc::default(),
             threads: threads.clone(),
@@ -207,7 +223,8 @@ impl SessionManager {
     #[must_use]
     pub fn builder(model: ThreadModel) -> SessionManagerBuilder {
         let policy = Box::new(SameUserOrAdmin);
-        SessionManagerBuilder { model, policy, audit: None, max: None, reserved: 0 }
+        let first_serial = any_serial();
+        SessionManagerBuilder { model, policy, audit: None, max: None, reserved: 0, first_serial }
     }
 
     /// Which model it was made for.
@@ -478,6 +495,16 @@ fn receipt<T: Clone>(record: &Arc<Record>, accepted: Accepted<T>) -> Receipt<T> 
     record.wake_if_due();
     let found = Found::new(accepted.before, accepted.thread);
     Receipt::new(record.clone(), accepted.ticket, found)
+}
+
+/// Half of all serials: whichever is the first, there are as many after it.
+const FIRST_SERIALS: u64 = MAX_SERIAL / 2 + 1;
+
+/// A serial that no other manager is likely to start with.
+fn any_serial() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // A model must be the same each time.
+    if cfg!(any(safepoint_loom, safepoint_shuttle)) { 1 } else { RandomState::new().hash_one(0) }
 }
 
 /// A number that is the same for one thread and spreads threads evenly.

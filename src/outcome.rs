@@ -20,9 +20,11 @@ pub struct Ended {
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum HowEnded {
-    /// It saw this request, and ended because of it.
+    /// It ended by this request: a safe point reported it, or it was due as the session was
+    /// closed, whether its holder had asked or not.
     Killed(Arc<Request>),
-    /// Its holder closed it without having seen a termination: the client had left.
+    /// Its holder closed it while no termination was due: the client had left. One that was asked
+    /// for, and deferred to the end of a transaction that was still open, has not killed it.
     Closed,
     /// A panic unwound out of the code that it was running.
     Panicked,

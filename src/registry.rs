@@ -58,6 +58,7 @@ pub(crate) trait Numbered {
 #[derive(Debug)]
 struct Shard<R> {
     records: Slab<Arc<R>>,
+    /// Those up to this one have been given out, or are never to be.
     last_serial: u64,
     /// One more than the largest key ever used: where a look at the shard ends.
     keys_used: usize,
@@ -67,6 +68,7 @@ struct Shard<R> {
 #[derive(Debug)]
 pub(crate) struct Registry<R> {
     first_shard: usize,
+    first_serial: u64,
     shards: Box<[CachePadded<Mutex<Shard<R>>>]>,
 }
 
@@ -78,11 +80,13 @@ pub(crate) struct Cursor {
 }
 
 impl<R: Numbered> Registry<R> {
-    /// The numbers given out have the shards `first_shard..first_shard + count`.
-    pub(crate) fn new(first_shard: usize, count: usize) -> Registry<R> {
-        let shard = || Shard { records: Slab::new(), last_serial: 0, keys_used: 0, closed: false };
+    /// The numbers given out have the shards `first_shard..first_shard + count`, and serials from
+    /// `first_serial` on, which is at least 1.
+    pub(crate) fn new(first_shard: usize, count: usize, first_serial: u64) -> Registry<R> {
+        let last_serial = first_serial - 1;
+        let shard = || Shard { records: Slab::new(), last_serial, keys_used: 0, closed: false };
         let shards = (0..count).map(|_| CachePadded::new(Mutex::new(shard()))).collect();
-        Registry { first_shard, shards }
+        Registry { first_shard, first_serial, shards }
     }
 
     /// Adds a record, which learns its number here. `near` spreads callers over the shards;
@@ -149,7 +153,7 @@ impl<R: Numbered> Registry<R> {
         self.place(number).is_some_and(|(shard, key)| {
             let shard = shard.lock();
             let serial = Parts::unpack(number).serial;
-            (1..=shard.last_serial).contains(&serial) && key < shard.keys_used
+            (self.first_serial..=shard.last_serial).contains(&serial) && key < shard.keys_used
         })
     }
 
@@ -191,6 +195,8 @@ impl<R: Numbered> Registry<R> {
 mod tests {
     use super::*;
 
+    const FIRST: u64 = 7;
+
     #[derive(Debug)]
     struct Numbers(u64);
 
@@ -206,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_number_is_never_given_out_twice_and_finds_no_successor() {
-        let registry = Registry::new(0, 1);
+        let registry = Registry::new(0, 1, FIRST);
         let first = registry.insert(0, Arc::new(Numbers(0))).unwrap().number();
         assert!(registry.get(first).is_some());
         assert!(registry.remove(first).is_some());
@@ -219,6 +225,10 @@ mod tests {
         assert!(registry.was_given_out(first) && !registry.was_given_out(second + (1 << 40)));
         let next_place = Parts { key: 1, ..Parts::unpack(first) };
         assert!(!registry.was_given_out(next_place.pack().get()));
+        let serial = Parts::unpack(first).serial;
+        assert_eq!(serial, FIRST);
+        let earlier = Parts { serial: serial - 1, ..Parts::unpack(first) };
+        assert!(!registry.was_given_out(earlier.pack().get()), "it was another run's");
     }
 
     /// A number finds its own record and takes that out, and no number that is like it does: the
@@ -226,7 +236,7 @@ mod tests {
     #[test]
     fn a_number_is_compared_to_its_last_bit() {
         for serial in [1, 1 << 16, (1 << 16) + 1, 1 << 32, MAX_SERIAL] {
-            let registry = Registry::new(0, 2);
+            let registry = Registry::new(0, 2, 1);
             registry.shards[0].lock().last_serial = serial - 1;
             let number = registry.insert(0, Arc::new(Numbers(0))).unwrap().number();
             assert_eq!(Parts::unpack(number), Parts { serial, shard: 0, key: 0 });
@@ -248,7 +258,7 @@ mod tests {
     /// A shard takes in as many records as there are keys, and leaves the next to another shard.
     #[test]
     fn a_shard_is_full_once_its_keys_are_used_up() {
-        let registry = Registry::new(0, 2);
+        let registry = Registry::new(0, 2, 1);
         let first = registry.insert(0, Arc::new(Numbers(0))).unwrap();
         // All of one number, which is quicker.
         let fill = |_| registry.shards[0].lock().records.insert(first.clone());
@@ -268,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_full_or_exhausted_shard_leaves_it_to_the_next() {
-        let registry = Registry::new(3, 2);
+        let registry = Registry::new(3, 2, FIRST);
         registry.shards[0].lock().last_serial = MAX_SERIAL;
         let taken_in = registry.insert(0, Arc::new(Numbers(0))).unwrap();
         assert_eq!(Parts::unpack(taken_in.number()).shard, 4);
@@ -281,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_walk_meets_each_record_once_in_bounded_batches() {
-        let registry = Registry::new(0, 3);
+        let registry = Registry::new(0, 3, FIRST);
         let mut numbers: Vec<_> = (0..1000)
             .map(|near| registry.insert(near, Arc::new(Numbers(0))).unwrap().number())
             .collect();

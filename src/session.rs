@@ -7,7 +7,7 @@ use crate::bell;
 use crate::current;
 use crate::home::{Ties, Way};
 use crate::id::{SessionId, StatementId};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Author, Interrupt};
 use crate::outcome::Ended;
 use crate::record::Record;
 use crate::registry::{Numbered, OpenError};
@@ -98,7 +98,7 @@ impl Session {
             }
             _ => return Err(AttachError::OtherSessionsThread),
         };
-        if !current::enter(&self.record, &mut self.ties.spare) {
+        if !current::enter(&self.record, &mut self.ties) {
             return Err(AttachError::ThreadIsBusy);
         }
         Ok((slot, shared))
@@ -138,6 +138,13 @@ impl Session {
     #[cfg(all(target_os = "linux", not(safepoint_loom)))]
     pub(crate) fn due_unsaid(&self) -> Result<(), Interrupt> {
         self.record.due_unsaid()
+    }
+
+    /// The session as the author of a request, such as of a cancel that its client sends while no
+    /// thread runs the session.
+    #[must_use]
+    pub fn author(&self) -> Author {
+        self.record.author()
     }
 
     /// Looks at or changes what is known of it. `change` has a copy, which is kept as it returns:

@@ -1,8 +1,9 @@
 //! Limits on how long a session's statements, transactions, lock waits and idleness last.
 
 use crate::attached::Attached;
-use crate::current::current;
+use crate::current::{self, current};
 use crate::home::Home;
+use crate::local::NoSession;
 use crate::record::Record;
 use crate::session::Session;
 use crate::timer;
@@ -103,6 +104,25 @@ impl Attached<'_> {
     pub fn lock_wait<T>(&self, since: Instant, wait: impl FnOnce() -> T) -> T {
         lock_wait_of(self.record, since, wait)
     }
+}
+
+/// The limits of the session attached to the calling thread; `None` on a thread that runs none.
+#[must_use]
+pub fn current_limits() -> Option<Limits> {
+    current().map(|record| record.limits())
+}
+
+/// [`Session::set_limits`] for code that was handed no session, such as a `SET statement_timeout`
+/// within [`Session::run`](crate::Session::run): for the session attached to the calling thread.
+///
+/// # Errors
+/// [`NoSession`] inside an error of the kind [`NotFound`](io::ErrorKind::NotFound) on a thread that
+/// runs none; else where the system gives no thread for the timer. Then the limits are what they
+/// were.
+pub fn set_limits(limits: Limits) -> io::Result<()> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, NoSession);
+    let (record, home) = current::running().ok_or_else(none)?;
+    set(&record, &home, limits)
 }
 
 /// [`Attached::lock_wait`] for code that was handed no session; on a thread that runs none, there

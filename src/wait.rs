@@ -102,15 +102,16 @@ pub(crate) fn block_on<F: Future>(
 ) -> Result<Option<F::Output>, Interrupt> {
     let at = Location::caller();
     let mut future = pin!(future);
+    record.check_at(at)?;
     with_place(|place| {
         let mut context = Context::from_waker(&place.waker);
         loop {
-            record.check_at(at)?;
+            // Asked first: an output that is there is not thrown away for an interrupt.
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return Ok(Some(output));
             }
             if over(deadline) {
-                return Ok(None);
+                return record.check_at(at).map(|()| None);
             }
             asleep(record, &place.waker, false, at, || place.park(deadline))?;
         }
@@ -124,8 +125,8 @@ pub(crate) fn sleep(record: &Record, time: Duration) -> Result<(), Interrupt> {
 }
 
 /// The protocol around anything that sleeps until it is done, or until `waker` is woken. The
-/// error says that it did not sleep. The last look is the caller's: what it does not return is
-/// not to be seen.
+/// error says that it did not sleep: `sleep` was not called. What `sleep` returned is never given
+/// up; an interrupt that has fallen due by then is left to the next safe point.
 fn asleep<T>(
     record: &Record,
     waker: &Waker,
@@ -180,7 +181,8 @@ impl Attached<'_> {
         let once = future::poll_fn(|_| {
             if std::mem::replace(&mut parked, true) { Poll::Ready(()) } else { Poll::Pending }
         });
-        block_on(self.record, once, deadline).map(|_| ())
+        // What has unparked it brings nothing that could be lost.
+        block_on(self.record, once, deadline).and_then(|_| self.check())
     }
 
     /// A waker that ends this thread's next, or present, [`park`](Self::park). Take it outside
@@ -191,7 +193,8 @@ impl Attached<'_> {
     }
 
     /// Runs a future on this thread to its end, or until an interrupt is due; then the future
-    /// is dropped.
+    /// is dropped. A future that is ready by then has its output returned, and the interrupt is
+    /// left to the next safe point.
     ///
     /// # Errors
     /// The [`Interrupt`] that is due and not held off.
@@ -217,9 +220,13 @@ impl Attached<'_> {
 
     /// Runs `sleep`, which blocks in a way of its own, such as a read from a socket. When an
     /// interrupt falls due `waker` is woken, on the killer's thread, and must make `sleep`
-    /// return soon; what it returns is then lost. While a hold-off is in force it is not woken. The
-    /// session keeps it until it waits again, or ends. Now and then it is woken for nothing, by a
-    /// killer that has been slow: so look at what you wait for, and wait again.
+    /// return soon. While a hold-off is in force it is not woken. The session keeps it until it
+    /// waits again, or ends.
+    ///
+    /// What `sleep` returns is always returned: it may be the answer of a statement that has
+    /// committed. The interrupt is left to the next safe point, so where `sleep` came back without
+    /// what you wait for, call [`check`](Self::check), and then wait again: now and then `waker` is
+    /// woken for nothing, by a killer that has been slow.
     ///
     /// `sleep` itself must not wait by means of this session: the outer wait would not be
     /// woken any more.
@@ -228,7 +235,8 @@ impl Attached<'_> {
     /// only a termination ends: in a statement, use [`EndedBy::TerminateOnly`].
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due and not held off.
+    /// The [`Interrupt`] that is due and not held off as the wait begins. Then `sleep` was not
+    /// called.
     #[track_caller]
     pub fn wait<T>(
         &self,
@@ -238,9 +246,7 @@ impl Attached<'_> {
     ) -> Result<T, Interrupt> {
         let deaf = by == EndedBy::TerminateOnly;
         let at = Location::caller();
-        let slept = asleep(self.record, waker, deaf, at, sleep)?;
-        self.record.check_after_wait(deaf, at)?;
-        Ok(slept)
+        asleep(self.record, waker, deaf, at, sleep)
     }
 }
 

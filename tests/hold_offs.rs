@@ -91,7 +91,10 @@ fn a_sleeper_is_roused_by_the_end_of_its_hold_off() {
             }
         }
         let waker = std::sync::Arc::new(Unpark(unparker)).into();
-        roused(|attached| attached.wait(EndedBy::TerminateOnly, &waker, || place.park()));
+        roused(|attached| {
+            attached.wait(EndedBy::TerminateOnly, &waker, || place.park())?;
+            attached.check()
+        });
     });
 }
 
@@ -205,9 +208,13 @@ fn a_wake_that_comes_late_does_not_get_into_a_hold_off() {
             let (woken, waker) = Count::waker();
             let wait = |sleep: &dyn Fn()| attached.wait(EndedBy::TerminateOnly, &waker, sleep);
             scope(|scope| {
-                let killer = scope.spawn(|| manager.terminate(id, kill_now()).unwrap());
+                let killer = scope.spawn(|| {
+                    eventually("it waits", || manager.session(id).unwrap().waiting);
+                    manager.terminate(id, kill_now()).unwrap()
+                });
                 let asked = || asked.recv_timeout(LONG).expect("the audit hears of the kill");
-                wait(&asked).unwrap_err();
+                wait(&asked).unwrap();
+                assert_told(&attached.check().unwrap_err());
                 let held = attached.hold_off("last words");
                 let killer = Mutex::new(Some(killer));
                 let slept = wait(&|| {

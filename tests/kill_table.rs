@@ -6,7 +6,10 @@ use common::{
     Count, Desk, MODELS, Stage, WHENS, admin, assert_cancelled, assert_told, kill, kill_now,
     locked, user,
 };
-use safepoint::{Cancel, Doing, HowEnded, Refused, SessionId, StatementId, Terminate, When};
+use safepoint::{
+    Cancel, Doing, Ended, EndedBy, HowEnded, Receipt, Refused, SessionId, StatementId, Terminate,
+    When,
+};
 
 fn cancel_running() -> Cancel {
     Cancel::running(admin("root")).text("because")
@@ -268,18 +271,19 @@ fn in_an_interruptible_wait() {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let (woken, waker) = Count::waker();
-            let slept = statement.wait(safepoint::EndedBy::AnyInterrupt, &waker, || {
+            let slept = statement.wait(EndedBy::AnyInterrupt, &waker, || {
                 assert!(manager.session(id).unwrap().waiting);
                 let receipt = manager.terminate(id, kill(when)).unwrap();
                 assert_eq!(receipt.found().doing, Doing::Waiting);
                 assert!(receipt.poll().is_none());
                 woken.get()
             });
-            match when {
-                When::Immediate => assert_told(&slept.unwrap_err()),
-                _ => assert_eq!(slept, Ok(0), "the wait goes on"),
-            }
+            assert_eq!(slept, Ok(0), "what it returned is not lost");
             assert_eq!(woken.get(), usize::from(when == When::Immediate));
+            match when {
+                When::Immediate => assert_told(&statement.check().unwrap_err()),
+                _ => assert_eq!(statement.check(), Ok(()), "the wait goes on"),
+            }
             assert_told(&statement.finish().unwrap_err());
         }
 
@@ -287,12 +291,15 @@ fn in_an_interruptible_wait() {
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
         let (woken, waker) = Count::waker();
-        let slept = statement.wait(safepoint::EndedBy::AnyInterrupt, &waker, || {
+        let slept = statement.wait(EndedBy::AnyInterrupt, &waker, || {
             let receipt = manager.cancel(id, cancel_running()).unwrap();
             assert_eq!(receipt.found().doing, Doing::Waiting);
             receipt
         });
-        assert_cancelled(&slept.unwrap_err());
+        assert!(slept.unwrap().poll().is_none(), "what it returned is not lost");
+        assert_cancelled(&statement.check().unwrap_err());
+        let not_begun = statement.wait(EndedBy::AnyInterrupt, &waker, || panic!("it is due"));
+        assert_cancelled(&not_begun.unwrap_err());
         assert_eq!(woken.get(), 1);
         statement.finish().unwrap();
         assert_eq!(attached.check(), Ok(()));
@@ -439,11 +446,42 @@ fn ended_or_never_existed() {
 }
 
 #[test]
-fn a_session_that_ended_unseen_was_closed_not_killed() {
+fn a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked() {
+    let how = |receipt: &Receipt<Ended>| receipt.poll().unwrap().how;
     for model in MODELS {
+        for when in WHENS {
+            // Idle.
+            let Stage { manager, session, id, .. } = Stage::new(model);
+            let receipt = manager.terminate(id, kill(when)).unwrap();
+            drop(session);
+            let HowEnded::Killed(request) = how(&receipt) else { panic!("{when:?}") };
+            assert_eq!(request.author, admin("root"));
+
+            // In a transaction, which only its end would have ended.
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let attached = session.attach(&thread).unwrap();
+            attached.set_transaction(true);
+            drop(attached);
+            let receipt = manager.terminate(id, kill(when)).unwrap();
+            assert_eq!(session.close().how == HowEnded::Closed, when == When::AfterTransaction);
+            assert_eq!(how(&receipt) == HowEnded::Closed, when == When::AfterTransaction);
+
+            // A statement whose guards were forgotten ends with its session.
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            std::mem::forget(attached.begin().unwrap());
+            std::mem::forget(attached);
+            let receipt = manager.terminate(id, kill(when)).unwrap();
+            drop(session);
+            assert!(matches!(how(&receipt), HowEnded::Killed(_)), "{when:?}");
+        }
+        // The strongest request counts, and an end that was asked for by nobody is a close.
         let Stage { manager, session, id, .. } = Stage::new(model);
-        let receipt = manager.terminate(id, kill_now()).unwrap();
+        manager.terminate(id, kill(When::AfterTransaction)).unwrap();
+        let receipt = manager.terminate(id, Terminate::new(When::Immediate, admin("two"))).unwrap();
         drop(session);
-        assert_eq!(receipt.poll().unwrap().how, HowEnded::Closed);
+        let HowEnded::Killed(request) = how(&receipt) else { panic!("it was due") };
+        assert_eq!(request.author, admin("two"));
+        assert_eq!(Stage::new(model).session.close().how, HowEnded::Closed);
     }
 }

@@ -291,11 +291,57 @@ fn a_command_that_was_none_takes_its_cancel_along() {
 /// Managers count alike, so the number is no proof.
 #[test]
 fn the_thread_of_another_managers_session_is_refused() {
-    let theirs = Stage::new(ThreadModel::PerSession);
+    let open = |model| {
+        let manager = SessionManager::builder(model).first_serial(1).build();
+        manager.open(of("ann")).unwrap()
+    };
+    let theirs = open(ThreadModel::PerSession);
     for model in MODELS {
-        let mut ours = Stage::new(model);
-        assert_eq!(ours.id, theirs.id);
-        let attached = ours.session.attach(&theirs.thread).map(drop);
+        let mut ours = open(model);
+        assert_eq!(ours.id(), theirs.id());
+        let attached = ours.attach(&theirs.own_thread().unwrap()).map(drop);
         assert_eq!(attached, Err(AttachError::OtherSessionsThread));
+    }
+}
+
+/// A number that was copied from an old screen, or from another run of the server, hits nothing.
+#[test]
+fn a_number_of_another_run_names_nobody() {
+    for model in MODELS {
+        let serials = || SessionManager::new(model);
+        let (old, new) = (serials(), serials());
+        let open = |manager: &SessionManager| -> Vec<_> {
+            (0..100).map(|_| manager.open(of("ann")).unwrap()).collect()
+        };
+        let (ours, theirs) = (open(&old), open(&new));
+        for session in &ours {
+            let refused = new.terminate(session.id(), kill_now()).unwrap_err();
+            assert_eq!(refused, Refused::NoSuchSession(session.id()));
+        }
+        theirs.iter().for_each(|session| session.due().unwrap());
+        let worker = old.register_worker("worker").unwrap();
+        let named = new.terminate(Target::AttachedTo(worker.id()), kill_now());
+        assert_eq!(named.unwrap_err(), Refused::NoSuchThread(worker.id()));
+    }
+}
+
+/// Tests and transcripts have the same numbers each time, and however large the first one is there
+/// are as many serials after it.
+#[test]
+fn the_first_serial_can_be_given() {
+    for model in MODELS {
+        let first = |serial| {
+            let manager = SessionManager::builder(model).first_serial(serial).build();
+            let session = manager.open(of("ann")).unwrap();
+            // The shard depends on the thread.
+            (session.id().get() >> 25, manager.register_worker("worker").unwrap().id().get() >> 25)
+        };
+        assert_eq!(first(0), (1, 1));
+        assert_eq!(first(1), (1, 1));
+        assert_eq!(first(7), (7, 7));
+        let half = 1 << 37;
+        assert_eq!(first(half - 1), (half - 1, half - 1));
+        assert_eq!(first(half), (1, 1));
+        assert_eq!(first(u64::MAX), (half - 1, half - 1));
     }
 }

@@ -90,7 +90,8 @@ fn whoever_ends_a_hold_off_is_not_hit() {
             manager.terminate(id, kill_now()).unwrap();
             drop(held);
         });
-        waited.unwrap_err();
+        waited.unwrap();
+        attached.check().unwrap_err();
     });
 }
 
@@ -106,7 +107,8 @@ fn the_next_statement_has_its_limit_all_the_same() {
                 let told = || manager.session(id).unwrap().interrupt.is_some();
                 eventually("the limit has run out", told);
             };
-            statement.wait(EndedBy::AnyInterrupt, &panics(), sleeps).unwrap_err();
+            statement.wait(EndedBy::AnyInterrupt, &panics(), sleeps).unwrap();
+            statement.check().unwrap_err();
             statement.finish().unwrap();
             let next = attached.begin().unwrap();
             let slept = until("its time runs out", || next.sleep(ENDLESS));

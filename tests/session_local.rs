@@ -124,7 +124,7 @@ fn session_local_closures_nest_and_have_the_same_value() {
 
 #[test]
 fn without_a_session_there_are_no_session_locals() {
-    let text = "no session is attached to this thread, so it has no session-local values";
+    let text = "no session is attached to this thread";
     for model in MODELS {
         let Stage { mut session, thread, .. } = Stage::new(model);
         for _ in 0..2 {

@@ -7,7 +7,7 @@ mod common;
 use common::{admin, eventually, joined, kill, kill_now, of, scope, supervised, until};
 use safepoint::{
     AttachError, Cancel, Doing, HowEnded, InterruptKind, Limits, Reason, Refused, RunError,
-    Session, SessionManager, Target, ThreadModel, When, WhyNotYet, session_local,
+    Session, SessionManager, Target, Terminate, ThreadModel, When, WhyNotYet, session_local,
 };
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -401,7 +401,7 @@ fn one_that_was_forgotten_is_over_when_the_session_is_attached_or_ends() {
         std::mem::forget(run);
         let receipt = manager.terminate(session.id(), kill_now()).unwrap();
         session.close();
-        assert!(matches!(receipt.poll().unwrap().how, HowEnded::Closed), "it saw nothing");
+        assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)), "it was due");
     });
 }
 
@@ -568,5 +568,32 @@ fn what_is_over_is_not_polled_again() {
         let mut run = Box::pin(session.run(async {}));
         assert!(poll(run.as_mut(), &waker).is_ready());
         let _ = poll(run.as_mut(), &waker);
+    });
+}
+
+/// `SET statement_timeout` and `SET application_name` are statements of the task's own session, and
+/// between them whoever has the session in hand can make requests in its name.
+#[test]
+fn a_task_sets_its_limits_and_describes_itself() {
+    supervised(|| {
+        let (manager, mut session) = pool();
+        let (id, (_, waker)) = (session.id(), woken());
+        let limits = Limits { idle: Some(Duration::from_secs(3600)), ..Limits::default() };
+        let sets = async {
+            safepoint::set_limits(limits).unwrap();
+            one_turn().await;
+            assert_eq!(safepoint::current_limits(), Some(limits));
+            safepoint::describe(|about| about.application = "nightly".into()).unwrap();
+        };
+        {
+            let mut run = pin!(session.run(sets));
+            assert!(poll(run.as_mut(), &waker).is_pending());
+            assert_eq!(poll(run, &waker), Poll::Ready(Ok(())));
+        }
+        assert_eq!(session.limits(), limits);
+        assert_eq!(&*manager.session(id).unwrap().description.application, "nightly");
+        let asked = manager.terminate(id, Terminate::new(When::Immediate, session.author()));
+        assert_eq!(asked.unwrap().session(), id);
+        assert_eq!(session.due().unwrap_err().request().author.session, Some(id));
     });
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    Count, ENDLESS, LONG, MODELS, Raises, Stage, admin, assert_cancelled, assert_told,
+    Count, ENDLESS, LONG, MODELS, Raises, Stage, admin, assert_cancelled, assert_told, each_model,
     ended_by_both, eventually, joined, kill, kill_now, locked, outcome, scope, supervised, until,
 };
 use safepoint::{Cancel, EndedBy, HowEnded, When};
@@ -358,7 +358,8 @@ fn a_blocked_read_is_ended_by_shutting_down_the_read_half() {
                 let read = until("its killer shuts the socket", || {
                     attached.wait(EndedBy::AnyInterrupt, &waker, || (&ours).read(&mut byte))
                 });
-                let interrupt = read.unwrap_err();
+                assert_eq!(read.unwrap().unwrap(), 0, "it was shut down");
+                let interrupt = attached.check().unwrap_err();
                 assert_told(&interrupt);
                 // The write half is open: the client is told.
                 ours.write_all(interrupt.message().as_bytes()).unwrap();
@@ -428,7 +429,8 @@ fn a_cancel_does_not_end_a_wait_that_only_a_termination_ends() {
                 let ended = statement.wait(EndedBy::TerminateOnly, &waker, || {
                     flag.park_until_raised("its killer wakes it");
                 });
-                assert_told(&ended.unwrap_err());
+                assert_eq!(ended, Ok(()), "what it did is not lost");
+                assert_told(&statement.check().unwrap_err());
             });
         }
     });
@@ -446,7 +448,8 @@ fn each_wait_is_ended_by_its_own_waker() {
             let ended = attached.wait(EndedBy::AnyInterrupt, &waker, || {
                 manager.terminate(id, kill_now()).unwrap();
             });
-            assert_told(&ended.unwrap_err());
+            assert_eq!(ended, Ok(()));
+            assert_told(&attached.check().unwrap_err());
             assert_eq!((before.get(), now.get()), (0, 1));
         }
     });
@@ -622,5 +625,65 @@ fn a_receipt_wakes_everyone_who_waits_for_it() {
                 session.close();
             });
         }
+    });
+}
+
+/// Whatever ends a wait by its own doing just as an interrupt falls due has its outcome returned,
+/// for it may be that of a statement that has committed; the next safe point has the interrupt.
+#[test]
+fn nothing_that_a_wait_brought_is_thrown_away_for_an_interrupt() {
+    each_model(|Stage { manager, mut session, thread, id }| {
+        let mut attached = session.attach(&thread).unwrap();
+        let asks: [&dyn Fn(); 2] =
+            [&|| drop(manager.cancel(id, Cancel::running(admin("root"))).unwrap()), &|| {
+                drop(manager.terminate(id, kill_now()).unwrap())
+            }];
+        for ask in asks {
+            for by in [EndedBy::AnyInterrupt, EndedBy::TerminateOnly] {
+                let statement = attached.begin().unwrap();
+                let committed = statement.wait(by, Waker::noop(), || {
+                    ask();
+                    "committed"
+                });
+                assert_eq!(committed, Ok("committed"));
+                statement.check().unwrap_err();
+                if statement.finish().is_err() {
+                    return;
+                }
+            }
+        }
+    });
+}
+
+/// The same for a future that is ready by the time that the interrupt has it polled again.
+#[test]
+fn a_future_that_is_ready_as_an_interrupt_wakes_it_has_its_output_returned() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            for limit in [None, Some(ENDLESS)] {
+                let statement = attached.begin().unwrap();
+                let committed = AtomicBool::new(false);
+                let engine = || {
+                    poll_fn(|_| match committed.load(Ordering::SeqCst) {
+                        true => Poll::Ready("committed"),
+                        false => Poll::Pending,
+                    })
+                };
+                scope(|scope| {
+                    scope.spawn(|| {
+                        eventually("it waits", || manager.session(id).unwrap().waiting);
+                        committed.store(true, Ordering::SeqCst);
+                        manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+                    });
+                    let outcome = until("the cancel has it polled again", || match limit {
+                        Some(limit) => statement.block_on_for(limit, engine()).map(Option::unwrap),
+                        None => statement.block_on(engine()),
+                    });
+                    assert_eq!(outcome, Ok("committed"));
+                });
+                assert_cancelled(&statement.check().unwrap_err());
+            }
+        });
     });
 }

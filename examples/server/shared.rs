@@ -40,7 +40,12 @@ impl Shared {
         if args.hide_sessions {
             policy = policy.hiding();
         }
-        let manager = SessionManager::builder(model)
+        let mut builder = SessionManager::builder(model);
+        if args.transcript {
+            // The same numbers each time, as the README shows them.
+            builder = builder.first_serial(1);
+        }
+        let manager = builder
             .policy(policy)
             .max_sessions(args.max_connections)
             .reserved_for_admins(args.reserved_connections)

@@ -56,9 +56,14 @@ impl Stream {
         buffer: &mut [u8],
     ) -> Result<io::Result<usize>, Interrupt> {
         self.blocking(|| {
-            session.wait(EndedBy::TerminateOnly, &self.read_waker, || {
+            let read = session.wait(EndedBy::TerminateOnly, &self.read_waker, || {
                 retry(|| (&*self.socket).read(buffer))
-            })
+            })?;
+            // Nothing was read: it may be the waker that has shut the socket down.
+            if !matches!(read, Ok(1..)) {
+                session.check()?;
+            }
+            Ok(read)
         })
     }
 
@@ -77,9 +82,14 @@ impl Stream {
         // A client that does not read holds no place of the pool.
         session.blocking(|| {
             self.blocking(|| {
-                session.wait(EndedBy::TerminateOnly, &self.write_waker, || {
+                let written = session.wait(EndedBy::TerminateOnly, &self.write_waker, || {
                     (&*self.socket).write_all(bytes)
-                })
+                })?;
+                // It may be the waker that has shut the socket down.
+                if written.is_err() {
+                    session.check()?;
+                }
+                Ok(written)
             })
         })
     }

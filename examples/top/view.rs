@@ -32,9 +32,8 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     frame.render_stateful_widget(table, sessions, &mut state);
 
     let rows = app.look.threads.iter().map(thread_row);
-    let table =
-        Table::new(rows, [Constraint::Length(12), Constraint::Length(24), Constraint::Min(8)])
-            .header(header(&["THREAD", "NAME", "RUNS"]));
+    let table = Table::new(rows, [ID_WIDTH, Constraint::Length(24), Constraint::Min(8)])
+        .header(header(&["THREAD", "NAME", "RUNS"]));
     frame.render_widget(table, under);
 
     let said_lines: Vec<_> = app.kills.iter().map(kill_line).collect();
@@ -42,9 +41,12 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     frame.render_widget(foot_line(app), foot);
 }
 
+/// An id has up to 19 digits.
+const ID_WIDTH: Constraint = Constraint::Length(19);
+
 const SESSION_WIDTHS: [Constraint; 7] = [
-    Constraint::Length(12),
-    Constraint::Length(12),
+    ID_WIDTH,
+    ID_WIDTH,
     Constraint::Length(10),
     Constraint::Length(14),
     Constraint::Length(20),

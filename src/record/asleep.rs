@@ -65,23 +65,17 @@ impl Record {
         if step.before.probed() {
             self.passed(at);
         }
-        if step.after.due() && !self.held() {
-            self.wake_up();
-            self.check_after_wait(deaf, at)
-        } else {
-            Ok(())
+        if !step.after.due() || self.held() {
+            return Ok(());
         }
+        self.wake_up();
+        // A cancel that may not end a deaf wait is left, unseen, to the next safe point.
+        if deaf && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
     }
 
     /// Awake again.
     pub(crate) fn wake_up(&self) {
         self.step(Snapshot::wake);
-    }
-
-    /// What is due after a wait. A cancel that may not end a deaf wait is left, unseen, to
-    /// the next safe point.
-    pub(crate) fn check_after_wait(&self, deaf: bool, at: Place) -> Result<(), Interrupt> {
-        if deaf && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
     }
 
     pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {

@@ -234,11 +234,10 @@ impl Session {
         None
     }
 
+    /// The wait is over, and has brought what it has brought.
     pub(crate) fn wake(&mut self) -> Said {
-        match self.wait.take() {
-            Some(Wait::TerminateOnly) if !self.terminate_due() => Ok(()),
-            _ => self.check(),
-        }
+        self.wait = None;
+        Ok(())
     }
 
     fn leave_thread(&mut self) {
@@ -279,6 +278,10 @@ impl Session {
         let how = match self.seen.take() {
             _ if self.panicked => HowEnded::Panicked,
             Some(request) => HowEnded::Killed(Arc::new(request)),
+            None if self.terminate_due() => {
+                let (_, request) = self.told.clone().expect("it is due");
+                HowEnded::Killed(Arc::new(request))
+            }
             None => HowEnded::Closed,
         };
         self.ended.insert(how).clone()
