@@ -124,7 +124,7 @@ mod traced {
             let watchdog = Watchdog::start(&manager, Duration::from_millis(10), move |stalled| {
                 let _ = report.send(stalled.session);
             });
-            assert_eq!(reports.recv_timeout(LONG), Ok(id));
+            assert_eq!(reports.recv_timeout(LONG), Ok(id), "the watchdog reports it");
             drop(watchdog);
             let events = std::mem::take(&mut *locked(&events));
             let stalls: Vec<_> = events
@@ -288,7 +288,7 @@ mod measured {
         let watchdog = Watchdog::start(&manager, Duration::from_millis(10), move |stalled| {
             let _ = report.send(stalled.session);
         });
-        assert_eq!(reports.recv_timeout(LONG), Ok(id));
+        assert_eq!(reports.recv_timeout(LONG), Ok(id), "the watchdog reports it");
         drop(watchdog);
         let figures = figures.lock().unwrap();
         assert_eq!(figures["safepoint_stalls_total"][0], 1.0);

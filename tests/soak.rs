@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SESSIONS: usize = 300;
 const COMMANDS: usize = 150;
@@ -262,6 +262,9 @@ fn drive(
                 *left -= 1;
                 (*left == 0).then_some(false)
             }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("session {id} waited too long for its answer");
+            }
             // It was closed as we wrote; what it was told may still be there to be read.
             Err(_) => Some(matches!(socket.read(&mut answer), Ok(1)) && answer == *b"K"),
         };
@@ -271,6 +274,14 @@ fn drive(
         }
     }
     told
+}
+
+/// Whoever waits for a receipt is woken, and does not find out by itself.
+fn outcome<T: Clone>(receipt: &mut Receipt<T>) -> T {
+    let began = Instant::now();
+    let outcome = receipt.wait(LIMIT).expect("every receipt completes");
+    assert!(began.elapsed() < LIMIT, "nobody woke who waits for the end of {}", receipt.session());
+    outcome
 }
 
 fn round(seed: u64) {
@@ -323,7 +334,7 @@ fn round(seed: u64) {
     let (mut accepted, mut killed) = (0, 0);
     for mut receipt in kills {
         accepted += 1;
-        let ended = receipt.wait(LIMIT).expect("every receipt completes");
+        let ended = outcome(&mut receipt);
         if let HowEnded::Killed(request) = ended.how {
             killed += 1;
             let id = receipt.session();
@@ -333,7 +344,7 @@ fn round(seed: u64) {
     }
     let mut voids = 0;
     for mut receipt in cancels {
-        let over = receipt.wait(LIMIT).expect("every receipt completes");
+        let over = outcome(&mut receipt);
         voids += usize::from(!over.cancelled);
     }
     let shutdown = Terminate::new(When::Immediate, Author::system()).text(SHUTDOWN);

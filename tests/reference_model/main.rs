@@ -7,7 +7,7 @@ mod model;
 mod ops;
 mod runner;
 
-use common::{Count, admin, of, user};
+use common::{Count, Scope, admin, of, scope, supervised, until, user};
 use model::{Said, Wait, World};
 use ops::{Act, At, By, Named, Op, acts, op};
 use proptest::collection::vec;
@@ -21,7 +21,6 @@ use safepoint::{
 };
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::Scope;
 
 const RUNNERS: usize = 3;
 const SESSIONS: usize = 5;
@@ -37,7 +36,7 @@ struct Runner {
 impl Runner {
     fn ask(&self, order: Order) -> Reply {
         self.orders.send(order).unwrap();
-        self.replies.recv().expect("the runner lives")
+        until("the runner replies", || self.replies.recv()).expect("the runner lives")
     }
 }
 
@@ -80,7 +79,7 @@ fn of_interrupt(interrupt: Interrupt) -> (safepoint::InterruptKind, Request) {
 }
 
 impl Test {
-    fn new<'scope>(model: ThreadModel, scope: &'scope Scope<'scope, '_>) -> Test {
+    fn new<'scope>(model: ThreadModel, scope: Scope<'scope, '_>) -> Test {
         let manager = SessionManager::new(model);
         let background = manager.register_background("timer").unwrap();
         let runner = |_| {
@@ -479,19 +478,23 @@ impl Test {
 }
 
 fn run(model: ThreadModel, ops: Vec<Op>) {
-    std::thread::scope(|scope| {
-        let mut test = Test::new(model, scope);
-        test.open("ann");
-        test.open("bob");
-        ops.into_iter().for_each(|op| test.apply(op));
-        test.close();
+    supervised(move || {
+        scope(|scope| {
+            let mut test = Test::new(model, scope);
+            test.open("ann");
+            test.open("bob");
+            ops.into_iter().for_each(|op| test.apply(op));
+            test.close();
+        });
     });
 }
 
 fn config() -> Config {
     // A counterexample becomes a test with a name in `regressions.rs`.
     let default = Config::default();
-    Config { failure_persistence: None, cases: default.cases * 8, ..default }
+    // One that hangs takes its time to fail, however short it is made.
+    let max_shrink_time = 30_000;
+    Config { failure_persistence: None, cases: default.cases * 8, max_shrink_time, ..default }
 }
 
 proptest! {
