@@ -64,73 +64,79 @@ fn ambient_safe_points_and_waits_without_a_session() {
 /// Whoever rang for one session has not rung for the next on that thread.
 #[test]
 fn a_late_ring_is_for_nobody_else() {
-    let manager = SessionManager::new(ThreadModel::Pool);
-    let worker = manager.register_worker("worker").unwrap();
-    let [mut ann, mut bob] = ["ann", "bob"].map(|user| manager.open(of(user)).unwrap());
-    for _ in 0..2 {
-        let attached = ann.attach(&worker).unwrap();
-        manager.terminate(attached.id(), kill_now()).unwrap();
-        drop(attached);
-        assert_eq!(safepoint::check(), Ok(()), "no session is here");
-        let attached = bob.attach(&worker).unwrap();
-        assert_eq!(safepoint::check(), Ok(()), "it was the other one");
-        assert_eq!(safepoint::check(), Ok(()));
-        drop(attached);
-        // What is due rings again wherever it is attached.
-        let attached = ann.attach(&worker).unwrap();
-        assert_told(&safepoint::check().unwrap_err());
-        assert_told(&safepoint::check().unwrap_err());
-        drop(attached);
-    }
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let worker = manager.register_worker("worker").unwrap();
+        let [mut ann, mut bob] = ["ann", "bob"].map(|user| manager.open(of(user)).unwrap());
+        for _ in 0..2 {
+            let attached = ann.attach(&worker).unwrap();
+            manager.terminate(attached.id(), kill_now()).unwrap();
+            drop(attached);
+            assert_eq!(safepoint::check(), Ok(()), "no session is here");
+            let attached = bob.attach(&worker).unwrap();
+            assert_eq!(safepoint::check(), Ok(()), "it was the other one");
+            assert_eq!(safepoint::check(), Ok(()));
+            drop(attached);
+            // What is due rings again wherever it is attached.
+            let attached = ann.attach(&worker).unwrap();
+            assert_told(&safepoint::check().unwrap_err());
+            assert_told(&safepoint::check().unwrap_err());
+            drop(attached);
+        }
+    });
 }
 
 /// A deferred kill falls due by the runner's own step, and a cancel by the end of a deaf wait.
 #[test]
 fn what_falls_due_without_a_killer_rings_too() {
-    for model in MODELS {
-        let Stage { manager, mut session, thread, id } = Stage::new(model);
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let number = statement.statement();
-        manager.cancel(id, Cancel::statement(number, admin("root"))).unwrap();
-        let held = safepoint::hold_off("a test");
-        assert_eq!(safepoint::check(), Ok(()));
-        drop(held);
-        assert!(!safepoint::check().unwrap_err().is_terminate());
-        drop(statement);
-        assert_eq!(safepoint::check(), Ok(()), "its statement is over");
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let number = statement.statement();
+            manager.cancel(id, Cancel::statement(number, admin("root"))).unwrap();
+            let held = safepoint::hold_off("a test");
+            assert_eq!(safepoint::check(), Ok(()));
+            drop(held);
+            assert!(!safepoint::check().unwrap_err().is_terminate());
+            drop(statement);
+            assert_eq!(safepoint::check(), Ok(()), "its statement is over");
 
-        safepoint::set_transaction(true);
-        manager.terminate(id, kill(When::AfterTransaction)).unwrap();
-        assert_eq!(safepoint::check(), Ok(()));
-        safepoint::set_transaction(false);
-        assert_told(&safepoint::check().unwrap_err());
-    }
+            safepoint::set_transaction(true);
+            manager.terminate(id, kill(When::AfterTransaction)).unwrap();
+            assert_eq!(safepoint::check(), Ok(()));
+            safepoint::set_transaction(false);
+            assert_told(&safepoint::check().unwrap_err());
+        }
+    });
 }
 
 /// While other sessions' values are dropped this thread's session is hidden; a ring for it is not.
 #[test]
 fn what_rings_while_the_session_is_hidden_is_heard_after() {
-    struct Kills(SessionManager, safepoint::SessionId);
-    impl Drop for Kills {
-        fn drop(&mut self) {
-            self.0.terminate(self.1, kill_now()).unwrap();
-            assert_eq!(safepoint::check(), Ok(()), "the session is hidden");
+    supervised(|| {
+        struct Kills(SessionManager, safepoint::SessionId);
+        impl Drop for Kills {
+            fn drop(&mut self) {
+                self.0.terminate(self.1, kill_now()).unwrap();
+                assert_eq!(safepoint::check(), Ok(()), "the session is hidden");
+            }
         }
-    }
-    safepoint::session_local! {
-        static KILLS: std::cell::RefCell<Option<Kills>> = std::cell::RefCell::new(None);
-    }
-    let manager = SessionManager::new(ThreadModel::Pool);
-    let worker = manager.register_worker("worker").unwrap();
-    let [mut ann, mut bob] = ["ann", "bob"].map(|user| manager.open(of(user)).unwrap());
-    let id = bob.id();
-    let attached = ann.attach(&worker).unwrap();
-    KILLS.with(|kills| *kills.borrow_mut() = Some(Kills(manager.clone(), id)));
-    drop(attached);
-    let _attached = bob.attach(&worker).unwrap();
-    ann.close();
-    assert_told(&safepoint::check().unwrap_err());
+        safepoint::session_local! {
+            static KILLS: std::cell::RefCell<Option<Kills>> = std::cell::RefCell::new(None);
+        }
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let worker = manager.register_worker("worker").unwrap();
+        let [mut ann, mut bob] = ["ann", "bob"].map(|user| manager.open(of(user)).unwrap());
+        let id = bob.id();
+        let attached = ann.attach(&worker).unwrap();
+        KILLS.with(|kills| *kills.borrow_mut() = Some(Kills(manager.clone(), id)));
+        drop(attached);
+        let _attached = bob.attach(&worker).unwrap();
+        ann.close();
+        assert_told(&safepoint::check().unwrap_err());
+    });
 }
 
 /// The last of a thread's thread-locals to go may run a session still.
@@ -205,25 +211,27 @@ fn an_attachment_that_ends_with_its_thread() {
 /// Whoever ends an idle victim does so on its killer's thread, and not in its killer's session.
 #[test]
 fn a_waker_is_in_nobodys_session() {
-    struct Ends(Mutex<Option<Option<SessionId>>>);
-    impl Wake for Ends {
-        fn wake(self: Arc<Self>) {
-            safepoint::set_transaction(false);
-            *locked(&self.0) = Some(safepoint::current_session());
+    supervised(|| {
+        struct Ends(Mutex<Option<Option<SessionId>>>);
+        impl Wake for Ends {
+            fn wake(self: Arc<Self>) {
+                safepoint::set_transaction(false);
+                *locked(&self.0) = Some(safepoint::current_session());
+            }
         }
-    }
-    let manager = SessionManager::new(ThreadModel::Pool);
-    let victim = manager.open(of("ann")).unwrap();
-    let ends = Arc::new(Ends(Mutex::default()));
-    victim.set_detached_waker(Some(Waker::from(ends.clone())));
-    let mut killer = manager.open(of("root")).unwrap();
-    let (id, thread) = (killer.id(), thread_for(&manager, &killer));
-    let attached = killer.attach(&thread).unwrap();
-    attached.set_transaction(true);
-    manager.terminate(victim.id(), kill_now()).unwrap();
-    assert_eq!(*locked(&ends.0), Some(None), "whose session it ran in");
-    assert!(attached.in_transaction());
-    assert_eq!(safepoint::current_session(), Some(id));
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let victim = manager.open(of("ann")).unwrap();
+        let ends = Arc::new(Ends(Mutex::default()));
+        victim.set_detached_waker(Some(Waker::from(ends.clone())));
+        let mut killer = manager.open(of("root")).unwrap();
+        let (id, thread) = (killer.id(), thread_for(&manager, &killer));
+        let attached = killer.attach(&thread).unwrap();
+        attached.set_transaction(true);
+        manager.terminate(victim.id(), kill_now()).unwrap();
+        assert_eq!(*locked(&ends.0), Some(None), "whose session it ran in");
+        assert!(attached.in_transaction());
+        assert_eq!(safepoint::current_session(), Some(id));
+    });
 }
 
 /// A thread drops its thread-locals in an order that nobody knows.

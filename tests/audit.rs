@@ -61,37 +61,39 @@ fn take(heard: &Heard) -> Vec<String> {
 
 #[test]
 fn the_audit_hears_all_of_it_in_order() {
-    for model in MODELS {
-        let (manager, heard) = manager(model);
-        let mut session = manager.open(of("ann")).unwrap();
-        let (id, thread) = (session.id(), thread_for(&manager, &session));
-        assert_eq!(take(&heard), ["opened ann"]);
+    supervised(|| {
+        for model in MODELS {
+            let (manager, heard) = manager(model);
+            let mut session = manager.open(of("ann")).unwrap();
+            let (id, thread) = (session.id(), thread_for(&manager, &session));
+            assert_eq!(take(&heard), ["opened ann"]);
 
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        manager.cancel(id, Cancel::running(user("ann")).text("too slow")).unwrap();
-        assert_eq!(take(&heard), ["Cancel by ann: too slow"]);
-        assert_cancelled(&statement.check().unwrap_err());
-        assert_cancelled(&statement.check().unwrap_err());
-        assert_eq!(take(&heard), ["Cancel seen"], "once");
-        drop(statement);
-        assert_eq!(take(&heard), ["over true too slow"]);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            manager.cancel(id, Cancel::running(user("ann")).text("too slow")).unwrap();
+            assert_eq!(take(&heard), ["Cancel by ann: too slow"]);
+            assert_cancelled(&statement.check().unwrap_err());
+            assert_cancelled(&statement.check().unwrap_err());
+            assert_eq!(take(&heard), ["Cancel seen"], "once");
+            drop(statement);
+            assert_eq!(take(&heard), ["over true too slow"]);
 
-        manager.terminate(id, Terminate::new(When::Immediate, user("bob"))).unwrap_err();
-        assert_eq!(take(&heard), ["refused bob: 42501"]);
-        manager.terminate(id, kill_now()).unwrap();
-        assert_eq!(take(&heard), ["Terminate by root: because"]);
-        attached.check().unwrap_err();
-        attached.check().unwrap_err();
-        assert_eq!(take(&heard), ["Terminate seen"], "once");
-        drop(attached);
-        session.close();
-        assert_eq!(take(&heard), ["ended killed"]);
-        manager.terminate(id, kill_now()).unwrap_err();
-        assert_eq!(take(&heard), ["refused root: 42704"]);
-        drop(manager.open(of("bob")).unwrap());
-        assert_eq!(take(&heard), ["opened bob", "ended closed"]);
-    }
+            manager.terminate(id, Terminate::new(When::Immediate, user("bob"))).unwrap_err();
+            assert_eq!(take(&heard), ["refused bob: 42501"]);
+            manager.terminate(id, kill_now()).unwrap();
+            assert_eq!(take(&heard), ["Terminate by root: because"]);
+            attached.check().unwrap_err();
+            attached.check().unwrap_err();
+            assert_eq!(take(&heard), ["Terminate seen"], "once");
+            drop(attached);
+            session.close();
+            assert_eq!(take(&heard), ["ended killed"]);
+            manager.terminate(id, kill_now()).unwrap_err();
+            assert_eq!(take(&heard), ["refused root: 42704"]);
+            drop(manager.open(of("bob")).unwrap());
+            assert_eq!(take(&heard), ["opened bob", "ended closed"]);
+        }
+    });
 }
 
 /// It asks of the manager, from within each event, what takes every lock that there is.
@@ -150,23 +152,25 @@ fn an_audit_that_panics_is_alone_with_it() {
 
 #[test]
 fn a_request_carries_who_where_when_and_why() {
-    for model in MODELS {
-        let Stage { manager, session, id, .. } = Stage::new(model);
-        let about = Description { client: "10.0.0.7".into(), ..of("ann") };
-        let mut killer = manager.open(about).unwrap();
-        let thread = thread_for(&manager, &killer);
-        let author = killer.attach(&thread).unwrap().author();
-        assert_eq!(author.address.as_deref(), Some("10.0.0.7"));
-        let before = SystemTime::now();
-        manager.terminate(id, Terminate::new(When::Immediate, author).text("why not")).unwrap();
-        let interrupt = session.due().unwrap_err();
-        let request = interrupt.request();
-        assert!(before <= request.at && request.at <= SystemTime::now());
-        assert_eq!(request.reason, Reason::AdministratorCommand);
-        let detail = interrupt.detail(id).unwrap();
-        let from = format!("user \"ann\" in session {} from 10.0.0.7 at 2", killer.id());
-        assert!(detail.contains(&from) && detail.ends_with(" UTC. why not"), "{detail}");
-    }
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, session, id, .. } = Stage::new(model);
+            let about = Description { client: "10.0.0.7".into(), ..of("ann") };
+            let mut killer = manager.open(about).unwrap();
+            let thread = thread_for(&manager, &killer);
+            let author = killer.attach(&thread).unwrap().author();
+            assert_eq!(author.address.as_deref(), Some("10.0.0.7"));
+            let before = SystemTime::now();
+            manager.terminate(id, Terminate::new(When::Immediate, author).text("why not")).unwrap();
+            let interrupt = session.due().unwrap_err();
+            let request = interrupt.request();
+            assert!(before <= request.at && request.at <= SystemTime::now());
+            assert_eq!(request.reason, Reason::AdministratorCommand);
+            let detail = interrupt.detail(id).unwrap();
+            let from = format!("user \"ann\" in session {} from 10.0.0.7 at 2", killer.id());
+            assert!(detail.contains(&from) && detail.ends_with(" UTC. why not"), "{detail}");
+        }
+    });
 }
 
 struct Anonymous;
@@ -183,17 +187,19 @@ impl Policy for Anonymous {
 
 #[test]
 fn a_policy_may_keep_the_author_to_itself() {
-    for model in MODELS {
-        let manager = SessionManager::builder(model).policy(Anonymous).build();
-        for (author, named) in [("root", false), ("eve", true)] {
-            let session = manager.open(of("ann")).unwrap();
-            let request = Terminate::new(When::Immediate, admin(author)).text("because");
-            manager.terminate(session.id(), request).unwrap();
-            let detail = session.due().unwrap_err().detail(session.id()).unwrap();
-            assert_eq!(detail.contains(author), named, "{detail}");
-            assert!(detail.ends_with("because"));
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model).policy(Anonymous).build();
+            for (author, named) in [("root", false), ("eve", true)] {
+                let session = manager.open(of("ann")).unwrap();
+                let request = Terminate::new(When::Immediate, admin(author)).text("because");
+                manager.terminate(session.id(), request).unwrap();
+                let detail = session.due().unwrap_err().detail(session.id()).unwrap();
+                assert_eq!(detail.contains(author), named, "{detail}");
+                assert!(detail.ends_with("because"));
+            }
         }
-    }
+    });
 }
 
 #[test]

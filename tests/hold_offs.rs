@@ -132,19 +132,21 @@ fn a_scoped_thread_may_end_a_hold_off() {
 
 #[test]
 fn what_begins_in_a_hold_off_begins() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let held = safepoint::hold_off("two statements that belong together");
-        attached.begin().unwrap().finish().unwrap();
-        manager.terminate(id, kill(When::AfterStatement)).unwrap();
-        attached.begin().unwrap().finish().unwrap();
-        manager.terminate(id, kill_now()).unwrap();
-        let second = attached.begin().unwrap();
-        second.check().unwrap();
-        drop(held);
-        assert_told(&second.check().unwrap_err());
-        assert_told(&second.finish().unwrap_err());
-        assert_told(&attached.begin().unwrap_err());
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let held = safepoint::hold_off("two statements that belong together");
+            attached.begin().unwrap().finish().unwrap();
+            manager.terminate(id, kill(When::AfterStatement)).unwrap();
+            attached.begin().unwrap().finish().unwrap();
+            manager.terminate(id, kill_now()).unwrap();
+            let second = attached.begin().unwrap();
+            second.check().unwrap();
+            drop(held);
+            assert_told(&second.check().unwrap_err());
+            assert_told(&second.finish().unwrap_err());
+            assert_told(&attached.begin().unwrap_err());
+        });
     });
 }
 

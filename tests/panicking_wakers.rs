@@ -31,67 +31,77 @@ fn waits<T: Clone>(receipt: &mut Receipt<T>, waker: &Waker) {
 
 #[test]
 fn all_who_wait_for_a_receipt_are_woken() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let (woken, counts) = Count::waker();
-        let mut receipts: Vec<_> =
-            (0..3).map(|_| manager.terminate(id, kill_now()).unwrap()).collect();
-        for (receipt, waker) in receipts.iter_mut().zip([panics(), counts.clone(), panics()]) {
-            waits(receipt, &waker);
-        }
-        session.attach(&thread).unwrap().check().unwrap_err();
-        session.close();
-        assert_eq!(woken.get(), 1);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let (woken, counts) = Count::waker();
+            let mut receipts: Vec<_> =
+                (0..3).map(|_| manager.terminate(id, kill_now()).unwrap()).collect();
+            for (receipt, waker) in receipts.iter_mut().zip([panics(), counts.clone(), panics()]) {
+                waits(receipt, &waker);
+            }
+            session.attach(&thread).unwrap().check().unwrap_err();
+            session.close();
+            assert_eq!(woken.get(), 1);
+        });
     });
 }
 
 #[test]
 fn those_of_a_statement_too() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let (woken, counts) = Count::waker();
-        let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
-        let mut receipts = [cancel(), cancel()];
-        for (receipt, waker) in receipts.iter_mut().zip([panics(), counts]) {
-            waits(receipt, &waker);
-        }
-        statement.finish().unwrap();
-        assert_eq!(woken.get(), 1);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let (woken, counts) = Count::waker();
+            let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+            let mut receipts = [cancel(), cancel()];
+            for (receipt, waker) in receipts.iter_mut().zip([panics(), counts]) {
+                waits(receipt, &waker);
+            }
+            statement.finish().unwrap();
+            assert_eq!(woken.get(), 1);
+        });
     });
 }
 
 #[test]
 fn a_killer_is_not_hit_by_its_target_s_waker() {
-    each_model(|Stage { manager, session, id, .. }| {
-        session.set_detached_waker(Some(panics()));
-        manager.terminate(id, kill_now()).unwrap();
-        assert!(session.due().is_err());
+    supervised(|| {
+        each_model(|Stage { manager, session, id, .. }| {
+            session.set_detached_waker(Some(panics()));
+            manager.terminate(id, kill_now()).unwrap();
+            assert!(session.due().is_err());
+        });
     });
 }
 
 #[test]
 fn a_shutdown_tells_everyone() {
-    each_model(|Stage { manager, session, .. }| {
-        let others: Vec<_> = (0..20).map(|_| manager.open(of("bob")).unwrap()).collect();
-        session.set_detached_waker(Some(panics()));
-        others.iter().step_by(3).for_each(|other| other.set_detached_waker(Some(panics())));
-        assert_eq!(manager.shut_down(&kill_now()).len(), 21);
-        assert!(others.iter().all(|other| other.due().is_err()));
+    supervised(|| {
+        each_model(|Stage { manager, session, .. }| {
+            let others: Vec<_> = (0..20).map(|_| manager.open(of("bob")).unwrap()).collect();
+            session.set_detached_waker(Some(panics()));
+            others.iter().step_by(3).for_each(|other| other.set_detached_waker(Some(panics())));
+            assert_eq!(manager.shut_down(&kill_now()).len(), 21);
+            assert!(others.iter().all(|other| other.due().is_err()));
+        });
     });
 }
 
 /// The end of a hold-off wakes too.
 #[test]
 fn whoever_ends_a_hold_off_is_not_hit() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let attached = session.attach(&thread).unwrap();
-        let held = safepoint::hold_off("handed on");
-        let waited = attached.wait(EndedBy::AnyInterrupt, &panics(), || {
-            manager.terminate(id, kill_now()).unwrap();
-            drop(held);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let attached = session.attach(&thread).unwrap();
+            let held = safepoint::hold_off("handed on");
+            let waited = attached.wait(EndedBy::AnyInterrupt, &panics(), || {
+                manager.terminate(id, kill_now()).unwrap();
+                drop(held);
+            });
+            waited.unwrap();
+            attached.check().unwrap_err();
         });
-        waited.unwrap();
-        attached.check().unwrap_err();
     });
 }
 
@@ -122,64 +132,70 @@ fn the_next_statement_has_its_limit_all_the_same() {
 /// What is dropped with the session, too.
 #[test]
 fn a_waker_may_panic_as_it_is_dropped() {
-    struct Bomb;
-    impl Wake for Bomb {
-        fn wake(self: Arc<Self>) {}
-    }
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("on purpose");
+    supervised(|| {
+        struct Bomb;
+        impl Wake for Bomb {
+            fn wake(self: Arc<Self>) {}
         }
-    }
-    each_model(|Stage { manager, session, id, .. }| {
-        session.set_detached_waker(Some(Waker::from(Arc::new(Bomb))));
-        let receipt = manager.terminate(id, kill_now()).unwrap();
-        session.close();
-        assert!(receipt.poll().is_some());
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        each_model(|Stage { manager, session, id, .. }| {
+            session.set_detached_waker(Some(Waker::from(Arc::new(Bomb))));
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            session.close();
+            assert!(receipt.poll().is_some());
+        });
     });
 }
 
 /// Both of a session's may be the last of their kind as it ends.
 #[test]
 fn both_wakers_may_panic_as_they_are_dropped() {
-    struct Bomb;
-    impl Wake for Bomb {
-        fn wake(self: Arc<Self>) {}
-    }
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("on purpose");
+    supervised(|| {
+        struct Bomb;
+        impl Wake for Bomb {
+            fn wake(self: Arc<Self>) {}
         }
-    }
-    each_model(|Stage { manager, mut session, thread, id }| {
-        session.set_detached_waker(Some(Waker::from(Arc::new(Bomb))));
-        {
-            let attached = session.attach(&thread).unwrap();
-            let waker = Waker::from(Arc::new(Bomb));
-            attached.wait(EndedBy::AnyInterrupt, &waker, || ()).unwrap();
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
         }
-        let receipt = manager.terminate(id, kill_now()).unwrap();
-        session.close();
-        assert!(receipt.poll().is_some());
+        each_model(|Stage { manager, mut session, thread, id }| {
+            session.set_detached_waker(Some(Waker::from(Arc::new(Bomb))));
+            {
+                let attached = session.attach(&thread).unwrap();
+                let waker = Waker::from(Arc::new(Bomb));
+                attached.wait(EndedBy::AnyInterrupt, &waker, || ()).unwrap();
+            }
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            session.close();
+            assert!(receipt.poll().is_some());
+        });
     });
 }
 
 #[test]
 fn a_receipt_that_is_dropped_takes_its_waker_along() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let attached = session.attach(&thread).unwrap();
-        let (count, waker) = Count::waker();
-        let mut kept = manager.terminate(id, kill_now()).unwrap();
-        waits(&mut kept, &waker);
-        let (count_of_one, waker) = Count::waker();
-        let mut given_up = manager.terminate(id, kill_now()).unwrap();
-        waits(&mut given_up, &waker);
-        waits(&mut given_up, &waker);
-        assert_eq!(Arc::strong_count(&count_of_one), 3, "it is kept once");
-        drop(given_up);
-        assert_eq!(Arc::strong_count(&count_of_one), 2, "it is kept no longer");
-        drop(attached);
-        session.close();
-        assert_eq!((count.get(), count_of_one.get()), (1, 0));
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let attached = session.attach(&thread).unwrap();
+            let (count, waker) = Count::waker();
+            let mut kept = manager.terminate(id, kill_now()).unwrap();
+            waits(&mut kept, &waker);
+            let (count_of_one, waker) = Count::waker();
+            let mut given_up = manager.terminate(id, kill_now()).unwrap();
+            waits(&mut given_up, &waker);
+            waits(&mut given_up, &waker);
+            assert_eq!(Arc::strong_count(&count_of_one), 3, "it is kept once");
+            drop(given_up);
+            assert_eq!(Arc::strong_count(&count_of_one), 2, "it is kept no longer");
+            drop(attached);
+            session.close();
+            assert_eq!((count.get(), count_of_one.get()), (1, 0));
+        });
     });
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{MODELS, Stage, admin, of, thread_for, user};
+use common::{MODELS, Stage, admin, of, supervised, thread_for, user};
 use safepoint::{
     Author, Cancel, Description, Policy, Refused, Roles, SessionManager, SessionRow, Sweep, Target,
     Terminate, ThreadId, When,
@@ -18,27 +18,29 @@ fn about(user: &str, database: &str, admin: bool) -> Description {
 
 #[test]
 fn owners_and_signallers() {
-    let policy = roles();
-    let everyone = ["ann", "bob", "eve"];
-    for (target, may) in [
-        (about("bob", "shop", false), ["ann", "bob", "eve"].as_slice()),
-        (about("bob", "other", false), &["bob", "eve"]),
-        (about("root", "shop", true), &["ann"]),
-        (about("root", "other", true), &[]),
-        // One that has not said who it is may be anyone.
-        (about("", "", false), &[]),
-        (about("", "shop", false), &["ann"]),
-    ] {
-        for name in everyone {
-            let expected = may.contains(&name);
-            assert_eq!(policy.permits(&user(name), &target), expected, "{name} {target:?}");
-            assert!(policy.shows(&user(name), &target));
+    supervised(|| {
+        let policy = roles();
+        let everyone = ["ann", "bob", "eve"];
+        for (target, may) in [
+            (about("bob", "shop", false), ["ann", "bob", "eve"].as_slice()),
+            (about("bob", "other", false), &["bob", "eve"]),
+            (about("root", "shop", true), &["ann"]),
+            (about("root", "other", true), &[]),
+            // One that has not said who it is may be anyone.
+            (about("", "", false), &[]),
+            (about("", "shop", false), &["ann"]),
+        ] {
+            for name in everyone {
+                let expected = may.contains(&name);
+                assert_eq!(policy.permits(&user(name), &target), expected, "{name} {target:?}");
+                assert!(policy.shows(&user(name), &target));
+            }
+            assert!(policy.permits(&admin("root"), &target));
+            assert!(!policy.permits(&Author::default(), &target));
         }
-        assert!(policy.permits(&admin("root"), &target));
-        assert!(!policy.permits(&Author::default(), &target));
-    }
-    let nobodys = Roles::new().owner("shop", "").signaller("");
-    assert!(!nobodys.permits(&user(""), &about("bob", "shop", false)));
+        let nobodys = Roles::new().owner("shop", "").signaller("");
+        assert!(!nobodys.permits(&user(""), &about("bob", "shop", false)));
+    });
 }
 
 fn kill(name: &str) -> Terminate {
@@ -48,62 +50,73 @@ fn kill(name: &str) -> Terminate {
 /// What is said of a hidden session is what is said of one that is not there.
 #[test]
 fn a_hidden_session_is_refused_as_if_it_were_not_there() {
-    for model in MODELS {
-        let manager = SessionManager::builder(model).policy(roles().hiding()).build();
-        let mut hidden = manager.open(of("root")).unwrap();
-        let shown = manager.open(of("bob")).unwrap();
-        let gone = manager.open(of("root")).unwrap();
-        let (id, thread) = (hidden.id(), thread_for(&manager, &hidden));
-        let (gone_id, thread_of_gone) = (gone.id(), thread_for(&manager, &gone).id());
-        drop(gone);
-        let mut attached = hidden.attach(&thread).unwrap();
-        let _statement = attached.begin().unwrap();
-        let say = |target: Target| {
-            let first = manager.terminate(target, kill("bob")).unwrap_err();
-            let second = manager.cancel(target, Cancel::running(user("bob"))).unwrap_err();
-            assert_eq!(first, second);
-            first
-        };
-        assert_eq!(say(Target::Session(id)), Refused::NoSuchSession(id));
-        assert_eq!(say(Target::Session(gone_id)), Refused::NoSuchSession(gone_id));
-        let at = |thread: ThreadId| {
-            let alone = say(Target::AttachedTo(thread));
-            let with_own = say(Target::Pair(thread, shown.id()));
-            (alone, with_own)
-        };
-        if model == safepoint::ThreadModel::PerSession {
-            let thread = thread.id();
-            assert_eq!(at(thread), (Refused::NoSuchThread(thread), Refused::NoSuchThread(thread)));
-            let thread = thread_of_gone;
-            assert_eq!(at(thread), (Refused::NoSuchThread(thread), Refused::NoSuchThread(thread)));
-        } else {
-            // A worker is there for everyone to see.
-            assert_eq!(say(Target::Pair(thread.id(), id)), Refused::NoSuchSession(id));
-            let refused = say(Target::AttachedTo(thread.id()));
-            assert_eq!(refused, Refused::NothingAttached(thread.id()));
-        }
-        assert!(manager.session(id).is_some(), "nothing was done to it");
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model).policy(roles().hiding()).build();
+            let mut hidden = manager.open(of("root")).unwrap();
+            let shown = manager.open(of("bob")).unwrap();
+            let gone = manager.open(of("root")).unwrap();
+            let (id, thread) = (hidden.id(), thread_for(&manager, &hidden));
+            let (gone_id, thread_of_gone) = (gone.id(), thread_for(&manager, &gone).id());
+            drop(gone);
+            let mut attached = hidden.attach(&thread).unwrap();
+            let _statement = attached.begin().unwrap();
+            let say = |target: Target| {
+                let first = manager.terminate(target, kill("bob")).unwrap_err();
+                let second = manager.cancel(target, Cancel::running(user("bob"))).unwrap_err();
+                assert_eq!(first, second);
+                first
+            };
+            assert_eq!(say(Target::Session(id)), Refused::NoSuchSession(id));
+            assert_eq!(say(Target::Session(gone_id)), Refused::NoSuchSession(gone_id));
+            let at = |thread: ThreadId| {
+                let alone = say(Target::AttachedTo(thread));
+                let with_own = say(Target::Pair(thread, shown.id()));
+                (alone, with_own)
+            };
+            if model == safepoint::ThreadModel::PerSession {
+                let thread = thread.id();
+                assert_eq!(
+                    at(thread),
+                    (Refused::NoSuchThread(thread), Refused::NoSuchThread(thread))
+                );
+                let thread = thread_of_gone;
+                assert_eq!(
+                    at(thread),
+                    (Refused::NoSuchThread(thread), Refused::NoSuchThread(thread))
+                );
+            } else {
+                // A worker is there for everyone to see.
+                assert_eq!(say(Target::Pair(thread.id(), id)), Refused::NoSuchSession(id));
+                let refused = say(Target::AttachedTo(thread.id()));
+                assert_eq!(refused, Refused::NothingAttached(thread.id()));
+            }
+            assert!(manager.session(id).is_some(), "nothing was done to it");
 
-        let rows: Vec<_> = manager.sessions_shown_to(&user("bob")).map(|row| row.session).collect();
-        assert_eq!(rows, [shown.id()]);
-        let mut asked = Vec::new();
-        let all = |row: &SessionRow| {
-            asked.push(row.session);
-            true
-        };
-        let swept = manager.terminate_where(all, kill("bob"), Sweep::new());
-        assert_eq!((swept.count(), swept.refused.len(), swept.gone), (1, 0, 0));
-        assert_eq!(asked, [shown.id()]);
-        assert_eq!(manager.sessions_shown_to(&admin("root")).count(), 2);
-    }
+            let rows: Vec<_> =
+                manager.sessions_shown_to(&user("bob")).map(|row| row.session).collect();
+            assert_eq!(rows, [shown.id()]);
+            let mut asked = Vec::new();
+            let all = |row: &SessionRow| {
+                asked.push(row.session);
+                true
+            };
+            let swept = manager.terminate_where(all, kill("bob"), Sweep::new());
+            assert_eq!((swept.count(), swept.refused.len(), swept.gone), (1, 0, 0));
+            assert_eq!(asked, [shown.id()]);
+            assert_eq!(manager.sessions_shown_to(&admin("root")).count(), 2);
+        }
+    });
 }
 
 #[test]
 fn where_nothing_is_hidden_a_refusal_says_so() {
-    for model in MODELS {
-        let Stage { manager, id, session: _session, .. } = Stage::new(model);
-        let refused = manager.terminate(id, kill("bob")).unwrap_err();
-        assert_eq!(refused, Refused::NotPermitted(id));
-        assert_eq!(manager.sessions_shown_to(&user("bob")).count(), 1);
-    }
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, id, session: _session, .. } = Stage::new(model);
+            let refused = manager.terminate(id, kill("bob")).unwrap_err();
+            assert_eq!(refused, Refused::NotPermitted(id));
+            assert_eq!(manager.sessions_shown_to(&user("bob")).count(), 1);
+        }
+    });
 }

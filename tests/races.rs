@@ -92,26 +92,28 @@ fn cancel_before_start_is_lost() {
 
 #[test]
 fn wrong_session_through_a_reused_id() {
-    for model in MODELS {
-        let manager = SessionManager::new(model);
-        let mut ids = HashSet::new();
-        for _ in 0..ROUNDS {
-            let session = manager.open(of("ann")).unwrap();
-            let old = session.id();
-            assert!(ids.insert(old.get()), "a number was given out twice");
-            drop(session);
-            // The next tenant of the same place.
-            let next = manager.open(of("ann")).unwrap();
-            assert_eq!(
-                manager.terminate(old, kill_now()).unwrap_err(),
-                Refused::NoSuchSession(old)
-            );
-            assert_eq!(next.due(), Ok(()));
-            assert!(ids.insert(next.id().get()));
-            let worker = manager.register_worker("worker").unwrap();
-            assert!(ids.insert(worker.id().get()));
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::new(model);
+            let mut ids = HashSet::new();
+            for _ in 0..ROUNDS {
+                let session = manager.open(of("ann")).unwrap();
+                let old = session.id();
+                assert!(ids.insert(old.get()), "a number was given out twice");
+                drop(session);
+                // The next tenant of the same place.
+                let next = manager.open(of("ann")).unwrap();
+                assert_eq!(
+                    manager.terminate(old, kill_now()).unwrap_err(),
+                    Refused::NoSuchSession(old)
+                );
+                assert_eq!(next.due(), Ok(()));
+                assert!(ids.insert(next.id().get()));
+                let worker = manager.register_worker("worker").unwrap();
+                assert!(ids.insert(worker.id().get()));
+            }
         }
-    }
+    });
 }
 
 #[test]
@@ -296,17 +298,19 @@ fn weaker_reason_hides_the_stronger() {
 
 #[test]
 fn one_handlers_error_loses_the_other_requests() {
-    for model in MODELS {
-        let Stage { manager, mut session, thread, id } = Stage::new(model);
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        manager.cancel(id, Cancel::running(admin("root"))).unwrap();
-        manager.terminate(id, kill(When::AfterStatement)).unwrap();
-        let failed = || -> Result<(), safepoint::Interrupt> { statement.check() };
-        assert_cancelled(&failed().unwrap_err());
-        drop(statement);
-        assert_told(&attached.check().unwrap_err());
-    }
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+            manager.terminate(id, kill(When::AfterStatement)).unwrap();
+            let failed = || -> Result<(), safepoint::Interrupt> { statement.check() };
+            assert_cancelled(&failed().unwrap_err());
+            drop(statement);
+            assert_told(&attached.check().unwrap_err());
+        }
+    });
 }
 
 #[test]

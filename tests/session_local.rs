@@ -65,26 +65,28 @@ fn session_local_values_follow_the_session_from_thread_to_thread() {
 
 #[test]
 fn session_local_values_of_two_sessions_on_one_thread_are_apart() {
-    for model in MODELS {
-        let Stage { manager, session: mut ann, thread: of_ann, .. } = Stage::new(model);
-        let mut bob = manager.open(of("bob")).unwrap();
-        let of_bob = bob.own_thread();
-        // In a pool it is the same worker.
-        let of_bob = of_bob.as_ref().unwrap_or(&of_ann);
-        for turn in 0..3 {
-            let attached = ann.attach(&of_ann).unwrap();
-            assert_eq!(NUMBER.get(), 7 + turn);
-            NUMBER.set(8 + turn);
-            drop(attached);
-            let attached = bob.attach(of_bob).unwrap();
-            assert_eq!(NUMBER.get(), if turn == 0 { 7 } else { 99 + turn });
-            NUMBER.set(100 + turn);
-            drop(attached);
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, session: mut ann, thread: of_ann, .. } = Stage::new(model);
+            let mut bob = manager.open(of("bob")).unwrap();
+            let of_bob = bob.own_thread();
+            // In a pool it is the same worker.
+            let of_bob = of_bob.as_ref().unwrap_or(&of_ann);
+            for turn in 0..3 {
+                let attached = ann.attach(&of_ann).unwrap();
+                assert_eq!(NUMBER.get(), 7 + turn);
+                NUMBER.set(8 + turn);
+                drop(attached);
+                let attached = bob.attach(of_bob).unwrap();
+                assert_eq!(NUMBER.get(), if turn == 0 { 7 } else { 99 + turn });
+                NUMBER.set(100 + turn);
+                drop(attached);
+            }
+            drop(ann);
+            let _attached = bob.attach(of_bob).unwrap();
+            assert_eq!(NUMBER.get(), 102, "another's end is not this one's");
         }
-        drop(ann);
-        let _attached = bob.attach(of_bob).unwrap();
-        assert_eq!(NUMBER.get(), 102, "another's end is not this one's");
-    }
+    });
 }
 
 #[test]
@@ -110,32 +112,36 @@ fn a_session_local_is_made_once_and_not_before_it_is_asked_for() {
 
 #[test]
 fn session_local_closures_nest_and_have_the_same_value() {
-    for model in MODELS {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        let _attached = session.attach(&thread).unwrap();
-        NUMBER.with(|outer| {
-            outer.set(1);
-            NUMBER.with(|inner| inner.set(inner.get() + 1));
-            TEXT.with_borrow(|text| assert_eq!(text, "first"));
-            assert_eq!(outer.get(), 2);
-        });
-    }
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let _attached = session.attach(&thread).unwrap();
+            NUMBER.with(|outer| {
+                outer.set(1);
+                NUMBER.with(|inner| inner.set(inner.get() + 1));
+                TEXT.with_borrow(|text| assert_eq!(text, "first"));
+                assert_eq!(outer.get(), 2);
+            });
+        }
+    });
 }
 
 #[test]
 fn without_a_session_there_are_no_session_locals() {
-    let text = "no session is attached to this thread";
-    for model in MODELS {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        for _ in 0..2 {
-            let refused = NUMBER.try_with(|_| unreachable!("it is not called")).unwrap_err();
-            assert_eq!(refused.to_string(), text);
-            let panic = catch_unwind(|| NUMBER.get()).unwrap_err();
-            assert_eq!(panic.downcast_ref::<String>().unwrap(), text);
-            let _attached = session.attach(&thread).unwrap();
-            assert_eq!(NUMBER.try_with(Cell::get), Ok(7));
+    supervised(|| {
+        let text = "no session is attached to this thread";
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            for _ in 0..2 {
+                let refused = NUMBER.try_with(|_| unreachable!("it is not called")).unwrap_err();
+                assert_eq!(refused.to_string(), text);
+                let panic = catch_unwind(|| NUMBER.get()).unwrap_err();
+                assert_eq!(panic.downcast_ref::<String>().unwrap(), text);
+                let _attached = session.attach(&thread).unwrap();
+                assert_eq!(NUMBER.try_with(Cell::get), Ok(7));
+            }
         }
-    }
+    });
 }
 
 /// Says when it is dropped, on which thread, and what session was attached there.
@@ -192,21 +198,23 @@ const NEWEST_FIRST: [&str; 3] = ["made last", "made second", "made first"];
 
 #[test]
 fn session_locals_are_dropped_once_at_the_end_the_newest_first() {
-    for model in MODELS {
-        for by_drop in [false, true] {
-            let Stage { mut session, thread, .. } = Stage::new(model);
-            let attached = session.attach(&thread).unwrap();
-            let told = three_values(&attached, "made second");
-            drop(attached);
-            assert_eq!(dropped_here(&told), [""; 0], "detaching is no end");
-            if by_drop {
-                drop(session);
-            } else {
-                session.close();
+    supervised(|| {
+        for model in MODELS {
+            for by_drop in [false, true] {
+                let Stage { mut session, thread, .. } = Stage::new(model);
+                let attached = session.attach(&thread).unwrap();
+                let told = three_values(&attached, "made second");
+                drop(attached);
+                assert_eq!(dropped_here(&told), [""; 0], "detaching is no end");
+                if by_drop {
+                    drop(session);
+                } else {
+                    session.close();
+                }
+                assert_eq!(dropped_here(&told), NEWEST_FIRST);
             }
-            assert_eq!(dropped_here(&told), NEWEST_FIRST);
         }
-    }
+    });
 }
 
 /// Another thread, with a session of its own attached, ends the idle victim.
@@ -324,54 +332,58 @@ fn ends_within_a_closure(model: ThreadModel) {
 
 #[test]
 fn a_session_local_that_makes_itself_keeps_the_inner_value() {
-    static DEPTH: AtomicUsize = AtomicUsize::new(0);
-    static DROPPED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-    struct Layer(usize);
-    impl Layer {
-        fn new() -> Layer {
-            let depth = DEPTH.fetch_add(1, Ordering::Relaxed);
-            if depth.is_multiple_of(2) {
-                assert_eq!(SELF.with(|inner| inner.0), depth + 1);
+    supervised(|| {
+        static DEPTH: AtomicUsize = AtomicUsize::new(0);
+        static DROPPED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+        struct Layer(usize);
+        impl Layer {
+            fn new() -> Layer {
+                let depth = DEPTH.fetch_add(1, Ordering::Relaxed);
+                if depth.is_multiple_of(2) {
+                    assert_eq!(SELF.with(|inner| inner.0), depth + 1);
+                }
+                Layer(depth)
             }
-            Layer(depth)
         }
-    }
-    impl Drop for Layer {
-        fn drop(&mut self) {
-            locked(&DROPPED).push(self.0);
+        impl Drop for Layer {
+            fn drop(&mut self) {
+                locked(&DROPPED).push(self.0);
+            }
         }
-    }
-    session_local! {
-        static SELF: Layer = Layer::new();
-    }
-    for (turn, model) in MODELS.into_iter().enumerate() {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        let attached = session.attach(&thread).unwrap();
-        assert_eq!(SELF.with(|kept| kept.0), 2 * turn + 1);
-        assert_eq!(*locked(&DROPPED), [2 * turn], "the outer one is not needed");
-        drop(attached);
-        drop(session);
-        assert_eq!(std::mem::take(&mut *locked(&DROPPED)), [2 * turn, 2 * turn + 1]);
-        locked(&DROPPED).clear();
-    }
+        session_local! {
+            static SELF: Layer = Layer::new();
+        }
+        for (turn, model) in MODELS.into_iter().enumerate() {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let attached = session.attach(&thread).unwrap();
+            assert_eq!(SELF.with(|kept| kept.0), 2 * turn + 1);
+            assert_eq!(*locked(&DROPPED), [2 * turn], "the outer one is not needed");
+            drop(attached);
+            drop(session);
+            assert_eq!(std::mem::take(&mut *locked(&DROPPED)), [2 * turn, 2 * turn + 1]);
+            locked(&DROPPED).clear();
+        }
+    });
 }
 
 #[test]
 fn an_initialiser_that_panics_is_tried_again() {
-    static TRIES: AtomicUsize = AtomicUsize::new(0);
-    session_local! {
-        static SECOND_TIME: usize = {
-            let tries = TRIES.fetch_add(1, Ordering::Relaxed);
-            assert!(tries % 2 == 1, "on purpose");
-            tries
-        };
-    }
-    for (turn, model) in MODELS.into_iter().enumerate() {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        let _attached = session.attach(&thread).unwrap();
-        assert!(catch_unwind(|| SECOND_TIME.with(|_| ())).is_err());
-        assert_eq!(SECOND_TIME.with(|tries| *tries), 2 * turn + 1);
-    }
+    supervised(|| {
+        static TRIES: AtomicUsize = AtomicUsize::new(0);
+        session_local! {
+            static SECOND_TIME: usize = {
+                let tries = TRIES.fetch_add(1, Ordering::Relaxed);
+                assert!(tries % 2 == 1, "on purpose");
+                tries
+            };
+        }
+        for (turn, model) in MODELS.into_iter().enumerate() {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let _attached = session.attach(&thread).unwrap();
+            assert!(catch_unwind(|| SECOND_TIME.with(|_| ())).is_err());
+            assert_eq!(SECOND_TIME.with(|tries| *tries), 2 * turn + 1);
+        }
+    });
 }
 
 /// A thread that clears up its own thread-locals runs no session by then.

@@ -67,13 +67,15 @@ fn interrupt(result: Result<(), RunError>) -> safepoint::Interrupt {
 
 #[test]
 fn what_goes_from_thread_to_thread_can_be_sent() {
-    fn sent<T: Send>(_: &T) {}
-    let (_, mut session) = pool();
-    sent(&session.interrupted());
-    sent(&session.run(async {
-        let _held = safepoint::hold_off("a test");
-        one_turn().await;
-    }));
+    supervised(|| {
+        fn sent<T: Send>(_: &T) {}
+        let (_, mut session) = pool();
+        sent(&session.interrupted());
+        sent(&session.run(async {
+            let _held = safepoint::hold_off("a test");
+            one_turn().await;
+        }));
+    });
 }
 
 #[test]

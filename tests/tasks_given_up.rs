@@ -223,35 +223,38 @@ fn an_idle_session_is_woken_though_a_run_was_forgotten() {
 /// An attachment may be dropped with a future that another session was to run.
 #[test]
 fn an_attachment_that_a_run_takes_along_leaves_its_thread() {
-    let (manager, mut session, _) = pool();
-    let mut other = manager.open(of("bob")).unwrap();
-    let thread = manager.register_worker("worker").unwrap();
-    let attached = session.attach(&thread).unwrap();
-    drop(other.run(async move { drop(attached) }));
-    assert_eq!(safepoint::current_session(), None);
-    session.attach(&thread).unwrap().check().unwrap();
-
-    /// Attaches another session to the same thread, and drops them in the order of attaching.
-    struct Crosses<'a>(Option<Attached<'a>>, &'a mut Session, &'a Thread);
-    impl Drop for Crosses<'_> {
-        fn drop(&mut self) {
-            let second = self.1.attach(self.2).unwrap();
-            self.0 = None;
-            assert_eq!(safepoint::current_session(), Some(second.id()));
-        }
-    }
-    let (mut third, elsewhere) = (manager.open(of("eve")).unwrap(), manager.register_worker("two"));
-    let id = session.id();
-    let elsewhere = elsewhere.unwrap();
-    {
+    supervised(|| {
+        let (manager, mut session, _) = pool();
+        let mut other = manager.open(of("bob")).unwrap();
+        let thread = manager.register_worker("worker").unwrap();
         let attached = session.attach(&thread).unwrap();
-        let crosses = Crosses(Some(attached), &mut third, &elsewhere);
-        drop(other.run(async move { drop(crosses) }));
-    }
-    assert_eq!(safepoint::current_session(), None);
-    let attached = session.attach(&thread).unwrap();
-    assert_eq!(safepoint::current_session(), Some(id));
-    drop(attached);
+        drop(other.run(async move { drop(attached) }));
+        assert_eq!(safepoint::current_session(), None);
+        session.attach(&thread).unwrap().check().unwrap();
+
+        /// Attaches another session to the same thread, and drops them in the order of attaching.
+        struct Crosses<'a>(Option<Attached<'a>>, &'a mut Session, &'a Thread);
+        impl Drop for Crosses<'_> {
+            fn drop(&mut self) {
+                let second = self.1.attach(self.2).unwrap();
+                self.0 = None;
+                assert_eq!(safepoint::current_session(), Some(second.id()));
+            }
+        }
+        let (mut third, elsewhere) =
+            (manager.open(of("eve")).unwrap(), manager.register_worker("two"));
+        let id = session.id();
+        let elsewhere = elsewhere.unwrap();
+        {
+            let attached = session.attach(&thread).unwrap();
+            let crosses = Crosses(Some(attached), &mut third, &elsewhere);
+            drop(other.run(async move { drop(crosses) }));
+        }
+        assert_eq!(safepoint::current_session(), None);
+        let attached = session.attach(&thread).unwrap();
+        assert_eq!(safepoint::current_session(), Some(id));
+        drop(attached);
+    });
 }
 
 #[test]

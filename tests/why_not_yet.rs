@@ -9,7 +9,7 @@ use common::{
 };
 use safepoint::{
     Author, Cancel, EndedBy, HeldOff, InterruptKind, Probe, Progress, Spot, Stalled, Terminate,
-    Watchdog, When, WhyNotYet, assert_responsive,
+    Unwinding, Watchdog, When, WhyNotYet, assert_responsive,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -52,59 +52,69 @@ fn no_safe_point() {
 /// What nobody noted is not claimed: how long a deferred request has been due.
 #[test]
 fn no_safe_point_since_a_deferred_one_fell_due() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let receipt = manager.terminate(id, kill(When::AfterStatement)).unwrap();
-        let not_due = WhyNotYet::NotDue { when: When::AfterStatement };
-        assert_eq!(receipt.why_not_yet(), Some(not_due));
-        assert_eq!(not_due.to_string(), "it may finish its statement");
-        drop(statement);
-        let at_least = Duration::ZERO;
-        assert_eq!(receipt.why_not_yet(), Some(WhyNotYet::NoSafePoint { at_least, last: None }));
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let receipt = manager.terminate(id, kill(When::AfterStatement)).unwrap();
+            let not_due = WhyNotYet::NotDue { when: When::AfterStatement };
+            assert_eq!(receipt.why_not_yet(), Some(not_due));
+            assert_eq!(not_due.to_string(), "it may finish its statement");
+            drop(statement);
+            let at_least = Duration::ZERO;
+            assert_eq!(
+                receipt.why_not_yet(),
+                Some(WhyNotYet::NoSafePoint { at_least, last: None })
+            );
+        });
     });
 }
 
 #[test]
 fn held_off() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let (outer, line) = (statement.hold_off("commit"), line!());
-        let inner = statement.hold_off("flush");
-        let terminated = manager.terminate(id, kill_now()).unwrap();
-        let cancelled = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
-        for why in [terminated.why_not_yet(), cancelled.why_not_yet()] {
-            let Some(WhyNotYet::HeldOff(held @ HeldOff { name: "commit", spot, .. })) = why else {
-                panic!("{why:?}");
-            };
-            assert_at(&spot, line);
-            assert_eq!(manager.session(id).unwrap().hold_off, Some(held));
-        }
-        // In whichever order they go.
-        drop(outer);
-        let left = manager.session(id).unwrap().hold_off.map(|held| held.name);
-        assert_eq!(left, Some("flush"));
-        statement.check().unwrap();
-        drop(inner);
-        assert_eq!(manager.session(id).unwrap().hold_off, None);
-        assert!(matches!(terminated.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
-        statement.check().unwrap_err();
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let (outer, line) = (statement.hold_off("commit"), line!());
+            let inner = statement.hold_off("flush");
+            let terminated = manager.terminate(id, kill_now()).unwrap();
+            let cancelled = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+            for why in [terminated.why_not_yet(), cancelled.why_not_yet()] {
+                let Some(WhyNotYet::HeldOff(held @ HeldOff { name: "commit", spot, .. })) = why
+                else {
+                    panic!("{why:?}");
+                };
+                assert_at(&spot, line);
+                assert_eq!(manager.session(id).unwrap().hold_off, Some(held));
+            }
+            // In whichever order they go.
+            drop(outer);
+            let left = manager.session(id).unwrap().hold_off.map(|held| held.name);
+            assert_eq!(left, Some("flush"));
+            statement.check().unwrap();
+            drop(inner);
+            assert_eq!(manager.session(id).unwrap().hold_off, None);
+            assert!(matches!(terminated.why_not_yet(), Some(WhyNotYet::NoSafePoint { .. })));
+            statement.check().unwrap_err();
+        });
     });
 }
 
 /// Nobody will ever drop its guard, so the next attachment starts without it.
 #[test]
 fn a_hold_off_that_was_forgotten() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let attached = session.attach(&thread).unwrap();
-        std::mem::forget(attached.hold_off("forgotten"));
-        attached.detach().unwrap();
-        assert_eq!(manager.session(id).unwrap().hold_off, None);
-        let attached = session.attach(&thread).unwrap();
-        assert_eq!(manager.session(id).unwrap().hold_off, None);
-        manager.terminate(id, kill_now()).unwrap();
-        attached.check().unwrap_err();
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let attached = session.attach(&thread).unwrap();
+            std::mem::forget(attached.hold_off("forgotten"));
+            attached.detach().unwrap();
+            assert_eq!(manager.session(id).unwrap().hold_off, None);
+            let attached = session.attach(&thread).unwrap();
+            assert_eq!(manager.session(id).unwrap().hold_off, None);
+            manager.terminate(id, kill_now()).unwrap();
+            attached.check().unwrap_err();
+        });
     });
 }
 
@@ -161,119 +171,134 @@ fn waiting_for_another_ones_receipt() {
 /// Safe points in a hold-off are passed, and report nothing.
 #[test]
 fn what_was_passed_in_a_hold_off() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let held = statement.hold_off("commit");
-        let receipt = manager.terminate(id, kill_now()).unwrap();
-        for _ in 0..10 {
-            statement.check().unwrap();
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let before = Instant::now();
-        drop(held);
-        let why = receipt.why_not_yet();
-        let Some(WhyNotYet::NoSafePoint { at_least, .. }) = why else { panic!("{why:?}") };
-        assert!(at_least <= before.elapsed(), "{at_least:?}");
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let held = statement.hold_off("commit");
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            for _ in 0..10 {
+                statement.check().unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let before = Instant::now();
+            drop(held);
+            let why = receipt.why_not_yet();
+            let Some(WhyNotYet::NoSafePoint { at_least, .. }) = why else { panic!("{why:?}") };
+            assert!(at_least <= before.elapsed(), "{at_least:?}");
+        });
     });
 }
 
 #[test]
 fn queued_for_a_worker() {
-    each_model(|Stage { manager, session, id, .. }| {
-        let number = session.queue().unwrap();
-        let cancel = Cancel::statement(number, admin("root"));
-        let cancelled = manager.cancel(id, cancel).unwrap();
-        assert_eq!(cancelled.why_not_yet(), Some(WhyNotYet::Queued));
-        let terminated = manager.terminate(id, kill_now()).unwrap();
-        assert_eq!(terminated.why_not_yet(), Some(WhyNotYet::Queued));
-        session.close();
-        assert_eq!((cancelled.why_not_yet(), terminated.why_not_yet()), (None, None));
+    supervised(|| {
+        each_model(|Stage { manager, session, id, .. }| {
+            let number = session.queue().unwrap();
+            let cancel = Cancel::statement(number, admin("root"));
+            let cancelled = manager.cancel(id, cancel).unwrap();
+            assert_eq!(cancelled.why_not_yet(), Some(WhyNotYet::Queued));
+            let terminated = manager.terminate(id, kill_now()).unwrap();
+            assert_eq!(terminated.why_not_yet(), Some(WhyNotYet::Queued));
+            session.close();
+            assert_eq!((cancelled.why_not_yet(), terminated.why_not_yet()), (None, None));
+        });
     });
 }
 
 #[test]
 fn its_holder_has_not_ended_it() {
-    each_model(|Stage { manager, session, id, .. }| {
-        let receipt = manager.terminate(id, kill_now()).unwrap();
-        assert_eq!(receipt.why_not_yet(), Some(WhyNotYet::Detached));
-        session.close();
-        assert_eq!(receipt.why_not_yet(), None);
+    supervised(|| {
+        each_model(|Stage { manager, session, id, .. }| {
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            assert_eq!(receipt.why_not_yet(), Some(WhyNotYet::Detached));
+            session.close();
+            assert_eq!(receipt.why_not_yet(), None);
+        });
     });
 }
 
 #[test]
 fn unwinding() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
-        let (checked, line) = (statement.check(), line!());
-        checked.unwrap_err();
-        let Some(WhyNotYet::Unwinding { spot, progress: None }) = receipt.why_not_yet() else {
-            panic!("{:?}", receipt.why_not_yet());
-        };
-        assert_at(&spot, line);
-        let progress = Progress { done: 3, total: Some(10) };
-        let told = statement.unwinding(|rollback| {
-            rollback.progress(progress);
-            receipt.why_not_yet()
-        });
-        assert_eq!(told, Some(WhyNotYet::Unwinding { spot, progress: Some(progress) }));
-        assert!(told.unwrap().to_string().ends_with(", 3 of 10 rolled back"));
-        drop(statement);
-        assert_eq!(receipt.why_not_yet(), None);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+            let (checked, line) = (statement.check(), line!());
+            checked.unwrap_err();
+            let Some(WhyNotYet::Unwinding { spot, progress: None }) = receipt.why_not_yet() else {
+                panic!("{:?}", receipt.why_not_yet());
+            };
+            assert_at(&spot, line);
+            let progress = Progress { done: 3, total: Some(10) };
+            let told = statement.unwinding(|rollback| {
+                rollback.progress(progress);
+                receipt.why_not_yet()
+            });
+            assert_eq!(told, Some(WhyNotYet::Unwinding { spot, progress: Some(progress) }));
+            assert!(told.unwrap().to_string().ends_with(", 3 of 10 rolled back"));
+            drop(statement);
+            assert_eq!(receipt.why_not_yet(), None);
 
-        // A rollback that nobody asked for, and in which a kill arrives.
-        let line = line!() + 1;
-        let told = attached.unwinding(|_| manager.terminate(id, kill_now()).unwrap().why_not_yet());
-        let Some(WhyNotYet::Unwinding { spot, progress: None }) = told else { panic!("{told:?}") };
-        assert_at(&spot, line);
+            // A rollback that nobody asked for, and in which a kill arrives.
+            let killed =
+                |_: &Unwinding<'_>| manager.terminate(id, kill_now()).unwrap().why_not_yet();
+            let (told, line) = (attached.unwinding(killed), line!());
+            let Some(WhyNotYet::Unwinding { spot, progress: None }) = told else {
+                panic!("{told:?}")
+            };
+            assert_at(&spot, line);
+        });
     });
 }
 
 /// GreptimeDB takes a killed query off its list while it still runs.
 #[test]
 fn listed_with_what_it_was_told_until_it_has_ended() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let row = || manager.session(id).unwrap();
-        let mut attached = session.attach(&thread).unwrap();
-        let statement = attached.begin().unwrap();
-        assert_eq!(row().interrupt, None);
-        manager.cancel(id, Cancel::running(admin("dba"))).unwrap();
-        let pending = row().interrupt.unwrap();
-        assert_eq!((pending.kind, pending.when), (InterruptKind::Cancel, None));
-        assert_eq!(pending.to_string(), "cancel by dba");
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let row = || manager.session(id).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            assert_eq!(row().interrupt, None);
+            manager.cancel(id, Cancel::running(admin("dba"))).unwrap();
+            let pending = row().interrupt.unwrap();
+            assert_eq!((pending.kind, pending.when), (InterruptKind::Cancel, None));
+            assert_eq!(pending.to_string(), "cancel by dba");
 
-        let told = |when| {
-            manager.terminate(id, kill(when)).unwrap();
-            row().interrupt.unwrap().to_string()
-        };
-        assert_eq!(told(When::AfterTransaction), "terminate (after transaction) by root");
-        assert_eq!(told(When::AfterStatement), "terminate (after statement) by root");
-        assert_eq!(told(When::Immediate), "terminate (immediate) by root");
-        let pending = row().interrupt.unwrap();
-        assert_eq!(pending.request.text.as_deref(), Some("because"));
-        assert!(pending.since >= row().opened && pending.seen.is_none());
+            let told = |when| {
+                manager.terminate(id, kill(when)).unwrap();
+                row().interrupt.unwrap().to_string()
+            };
+            assert_eq!(told(When::AfterTransaction), "terminate (after transaction) by root");
+            assert_eq!(told(When::AfterStatement), "terminate (after statement) by root");
+            assert_eq!(told(When::Immediate), "terminate (immediate) by root");
+            let pending = row().interrupt.unwrap();
+            assert_eq!(pending.request.text.as_deref(), Some("because"));
+            assert!(pending.since >= row().opened && pending.seen.is_none());
 
-        let (checked, line) = (statement.check(), line!());
-        checked.unwrap_err();
-        assert_at(&row().interrupt.unwrap().seen.unwrap(), line);
-        drop(statement);
-        attached.detach().unwrap_err();
-        assert!(manager.sessions().any(|row| row.session == id && row.interrupt.is_some()));
-        session.close();
-        assert!(manager.session(id).is_none());
+            let (checked, line) = (statement.check(), line!());
+            checked.unwrap_err();
+            assert_at(&row().interrupt.unwrap().seen.unwrap(), line);
+            drop(statement);
+            attached.detach().unwrap_err();
+            assert!(manager.sessions().any(|row| row.session == id && row.interrupt.is_some()));
+            session.close();
+            assert!(manager.session(id).is_none());
+        });
     });
 }
 
 #[test]
 fn a_request_of_the_server_names_nobody() {
-    each_model(|Stage { manager, session, id, .. }| {
-        manager.terminate(id, Terminate::new(When::Immediate, Author::system())).unwrap();
-        let pending = manager.session(id).unwrap().interrupt.unwrap();
-        assert_eq!(pending.to_string(), "terminate (immediate)");
-        drop(session);
+    supervised(|| {
+        each_model(|Stage { manager, session, id, .. }| {
+            manager.terminate(id, Terminate::new(When::Immediate, Author::system())).unwrap();
+            let pending = manager.session(id).unwrap().interrupt.unwrap();
+            assert_eq!(pending.to_string(), "terminate (immediate)");
+            drop(session);
+        });
     });
 }
 
