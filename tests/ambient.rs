@@ -269,33 +269,36 @@ fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
 /// told that there is none, and nothing it hands over is called.
 #[test]
 fn what_is_known_of_the_session_and_its_limits() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let limits = Limits { statement: Some(LONG), ..Limits::default() };
-        let nobody = |session: &Session| {
-            let called = safepoint::describe(|_| panic!("there is no session"));
-            assert_eq!(called, Err::<(), _>(NoSession));
-            let error = safepoint::set_limits(limits).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::NotFound);
-            assert_eq!(error.to_string(), "no session is attached to this thread");
-            assert_eq!(safepoint::current_limits(), None);
-            assert_eq!(session.limits(), Limits::default());
-        };
-        nobody(&session);
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let limits = Limits { statement: Some(LONG), ..Limits::default() };
+            let nobody = |session: &Session| {
+                let called = safepoint::describe(|_| panic!("there is no session"));
+                assert_eq!(called, Err::<(), _>(NoSession));
+                let error = safepoint::set_limits(limits).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotFound);
+                assert_eq!(error.to_string(), "no session is attached to this thread");
+                assert_eq!(safepoint::current_limits(), None);
+                assert_eq!(session.limits(), Limits::default());
+            };
+            nobody(&session);
 
-        let attached = session.attach(&thread).unwrap();
-        assert_eq!(safepoint::current_limits(), Some(Limits::default()));
-        safepoint::set_limits(limits).unwrap();
-        assert_eq!(safepoint::current_limits(), Some(limits));
-        assert_eq!(attached.limits(), limits);
-        let before = safepoint::describe(|about| std::mem::replace(&mut about.user, "bob".into()));
-        assert_eq!(before.as_deref(), Ok("ann"));
-        assert_eq!(&*manager.session(id).unwrap().description.user, "bob");
-        attached.detach().unwrap();
+            let attached = session.attach(&thread).unwrap();
+            assert_eq!(safepoint::current_limits(), Some(Limits::default()));
+            safepoint::set_limits(limits).unwrap();
+            assert_eq!(safepoint::current_limits(), Some(limits));
+            assert_eq!(attached.limits(), limits);
+            let before =
+                safepoint::describe(|about| std::mem::replace(&mut about.user, "bob".into()));
+            assert_eq!(before.as_deref(), Ok("ann"));
+            assert_eq!(&*manager.session(id).unwrap().description.user, "bob");
+            attached.detach().unwrap();
 
-        session.set_limits(Limits::default()).unwrap();
-        nobody(&session);
-        let author = session.author();
-        assert_eq!((author.session, author.user.as_deref()), (Some(id), Some("bob")));
-        assert!(!author.admin);
+            session.set_limits(Limits::default()).unwrap();
+            nobody(&session);
+            let author = session.author();
+            assert_eq!((author.session, author.user.as_deref()), (Some(id), Some("bob")));
+            assert!(!author.admin);
+        });
     });
 }

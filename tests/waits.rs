@@ -632,26 +632,28 @@ fn a_receipt_wakes_everyone_who_waits_for_it() {
 /// for it may be that of a statement that has committed; the next safe point has the interrupt.
 #[test]
 fn nothing_that_a_wait_brought_is_thrown_away_for_an_interrupt() {
-    each_model(|Stage { manager, mut session, thread, id }| {
-        let mut attached = session.attach(&thread).unwrap();
-        let asks: [&dyn Fn(); 2] =
-            [&|| drop(manager.cancel(id, Cancel::running(admin("root"))).unwrap()), &|| {
-                drop(manager.terminate(id, kill_now()).unwrap())
-            }];
-        for ask in asks {
-            for by in [EndedBy::AnyInterrupt, EndedBy::TerminateOnly] {
-                let statement = attached.begin().unwrap();
-                let committed = statement.wait(by, Waker::noop(), || {
-                    ask();
-                    "committed"
-                });
-                assert_eq!(committed, Ok("committed"));
-                statement.check().unwrap_err();
-                if statement.finish().is_err() {
-                    return;
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let asks: [&dyn Fn(); 2] =
+                [&|| drop(manager.cancel(id, Cancel::running(admin("root"))).unwrap()), &|| {
+                    drop(manager.terminate(id, kill_now()).unwrap())
+                }];
+            for ask in asks {
+                for by in [EndedBy::AnyInterrupt, EndedBy::TerminateOnly] {
+                    let statement = attached.begin().unwrap();
+                    let committed = statement.wait(by, Waker::noop(), || {
+                        ask();
+                        "committed"
+                    });
+                    assert_eq!(committed, Ok("committed"));
+                    statement.check().unwrap_err();
+                    if statement.finish().is_err() {
+                        return;
+                    }
                 }
             }
-        }
+        });
     });
 }
 
