@@ -3,24 +3,18 @@
 use crate::audit::Hooks;
 use crate::places::Places;
 use crate::record::Record;
-use crate::registry::{OpenError, Registry};
+use crate::registry::{Numbered, OpenError, Registry};
 use crate::thread::{Kind, Slots, Thread, ThreadModel, ThreadRecord};
 use crate::timer::Timers;
 use crossbeam_utils::CachePadded;
-use std::sync::Arc;
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
 
 /// What its owner keeps.
 pub(crate) struct Ties {
-    /// From its first attachment on. The thread that runs it has these references meanwhile, so
-    /// that to attach and to detach counts none.
-    pub(crate) spare: Option<Running>,
-    pub(crate) home: Way,
-}
-
-/// What a thread has while it runs a session: references to its record, and to its manager's home
-/// for code that was handed no session.
-pub(crate) struct Running {
-    pub(crate) record: Arc<Record>,
+    /// From its first attachment on. The thread that runs it has this reference meanwhile, so that
+    /// to attach and to detach counts none.
+    pub(crate) spare: Option<Arc<Record>>,
     pub(crate) home: Way,
 }
 
@@ -48,7 +42,32 @@ pub(crate) struct Home {
     pub(crate) places: Option<Places>,
 }
 
+/// All there are, for code that has a session's record and nothing else. A record, or a thread's
+/// note of what it runs, has no room for this: it would cost each open, or each attachment.
+static HOMES: Mutex<Vec<Weak<Home>>> = Mutex::new(Vec::new());
+
 impl Home {
+    /// A manager's.
+    pub(crate) fn listed(home: Home) -> Arc<Home> {
+        let home = Arc::new(home);
+        let mut homes = HOMES.lock();
+        homes.retain(|other| other.strong_count() > 0);
+        homes.push(Arc::downgrade(&home));
+        drop(homes);
+        home
+    }
+
+    /// That of a session which has not ended.
+    pub(crate) fn of(record: &Arc<Record>) -> Option<Arc<Home>> {
+        // Looked at, and dropped, with the lock released: the last to drop one runs the embedder's
+        // code.
+        let homes = HOMES.lock().clone();
+        homes.iter().filter_map(Weak::upgrade).find(|home| {
+            let same = home.sessions.get(record.number());
+            same.is_some_and(|same| Arc::ptr_eq(&same, record))
+        })
+    }
+
     pub(crate) fn register(&self, name: &str, runs: bool) -> Result<Thread, OpenError> {
         let record =
             ThreadRecord::new(Arc::from(name), self.slots.clone(), runs).ok_or(OpenError::Full)?;

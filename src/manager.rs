@@ -187,7 +187,7 @@ impl SessionManagerBuilder {
         let SessionManagerBuilder { model, policy, audit, max, reserved, first_serial } = self;
         let first = (first_serial % FIRST_SERIALS).max(1);
         let threads = Arc::new(Registry::new(THREAD_SHARD, 1, first));
-        let home = Arc::new(Home {
+        let home = Home::listed(Home {
             model,
             sessions: Registry::new(0, SESSION_SHARDS, first),
             hooks: Arc::new(Hooks(audit)),

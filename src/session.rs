@@ -98,7 +98,7 @@ impl Session {
             }
             _ => return Err(AttachError::OtherSessionsThread),
         };
-        if !current::enter(&self.record, &mut self.ties) {
+        if !current::enter(&self.record, &mut self.ties.spare) {
             return Err(AttachError::ThreadIsBusy);
         }
         Ok((slot, shared))

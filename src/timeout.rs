@@ -1,7 +1,7 @@
 //! Limits on how long a session's statements, transactions, lock waits and idleness last.
 
 use crate::attached::Attached;
-use crate::current::{self, current};
+use crate::current::current;
 use crate::home::Home;
 use crate::local::NoSession;
 use crate::record::Record;
@@ -121,7 +121,8 @@ pub fn current_limits() -> Option<Limits> {
 /// were.
 pub fn set_limits(limits: Limits) -> io::Result<()> {
     let none = || io::Error::new(io::ErrorKind::NotFound, NoSession);
-    let (record, home) = current::running().ok_or_else(none)?;
+    let record = current().ok_or_else(none)?;
+    let home = Home::of(&record).ok_or_else(none)?;
     set(&record, &home, limits)
 }
 

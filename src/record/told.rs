@@ -260,8 +260,6 @@ impl Record {
 
     /// Completes all receipts, truthfully.
     pub(crate) fn completed(&self, step: Step) -> Ended {
-        // Whether the holder asked makes no difference to its killer.
-        let was_due = step.before.detach().terminate_due();
         self.statement_left(step).complete();
         let mut spent = {
             let mut slow = self.slow.lock();
@@ -272,7 +270,10 @@ impl Record {
             Some(t) if t.request.reason == Reason::InternalError => HowEnded::Panicked,
             // What the client was told, where it was.
             Some(Terminating { seen: Some(seen), .. }) => HowEnded::Killed(seen.clone()),
-            Some(told) if was_due => HowEnded::Killed(told.request.clone()),
+            // Whether the holder asked makes no difference to its killer.
+            Some(told) if step.before.detach().terminate_due() => {
+                HowEnded::Killed(told.request.clone())
+            }
             _ => HowEnded::Closed,
         };
         let ended = Ended { how };
