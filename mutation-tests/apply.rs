@@ -25,7 +25,7 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
     let root = package.ancestors().find(|folder| folder.join("mutation-tests").is_dir());
     let root = root.expect("the workspace");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo says where to write"));
-    for watched in ["src", "docs", "README.md", "mutation-tests/table.rs"] {
+    for watched in ["src", "docs", "README.md", "mutation-tests/table.rs", "mutation-tests/table"] {
         println!("cargo:rerun-if-changed={}", root.join(watched).display());
     }
     for script in ["apply.rs", "format.rs", "switch.rs"] {
@@ -33,7 +33,7 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
     }
 
     let mut places: BTreeMap<&str, Places> = BTreeMap::new();
-    for mutation in table::MUTATIONS {
+    for mutation in table::mutations() {
         for edit in mutation.edits {
             let source = root.join("src").join(edit.file);
             let text = fs::read_to_string(&source).unwrap_or_else(|error| {
@@ -241,11 +241,11 @@ fn code_only(text: &str) -> String {
 /// The text of the module `mutation`: the names, and what the table says of them.
 fn module() -> String {
     let mut names = String::new();
-    for Mutation { name, about, .. } in table::MUTATIONS {
+    for Mutation { name, about, .. } in table::mutations() {
         let _ = writeln!(names, "    /// {about}\n    {name},");
     }
     let mut rows = String::new();
-    for Mutation { name, loom, shuttle, .. } in table::MUTATIONS {
+    for Mutation { name, loom, shuttle, .. } in table::mutations() {
         let _ = writeln!(rows, "    (Mutation::{name}, {name:?}, &{loom:?}, &{shuttle:?}),");
     }
     include_str!("switch.rs").replace("// NAMES", &names).replace("// ROWS", &rows)

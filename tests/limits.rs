@@ -303,6 +303,29 @@ fn the_timer_is_a_thread_in_the_background_that_starts_with_the_first_limit() {
     assert!(!manager.threads()[0].runs_sessions);
 }
 
+/// Code that was handed no session starts the timer of the manager that the session is of, however
+/// many managers there are.
+#[test]
+fn ambient_limits_are_those_of_the_session_s_own_manager() {
+    let has_timer =
+        |stage: &Stage| stage.manager.threads().iter().any(|thread| &*thread.name == "timer");
+    for model in MODELS {
+        let mut stages = [(); 3].map(|()| Stage::new(model));
+        // One that has gone is no longer among those.
+        drop(SessionManager::new(model));
+        for at in 0..stages.len() {
+            let Stage { session, thread, .. } = &mut stages[at];
+            let mut attached = session.attach(thread).unwrap();
+            safepoint::set_limits(statement(SHORT)).unwrap();
+            assert_statement_timeout(&run_on(&attached.begin().unwrap()));
+            drop(attached);
+            let timers: Vec<_> = stages.iter().map(has_timer).collect();
+            assert_eq!(timers.iter().filter(|has| **has).count(), at + 1);
+            assert!(timers[at], "it is the session's own that has one");
+        }
+    }
+}
+
 fn graceful(when: When) -> Terminate {
     kill(when).grace(SHORT)
 }

@@ -1,0 +1,845 @@
+//! Mistakes in the word, the record, the registry and what else the models check.
+
+use super::*;
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "LoadThenStore",
+        about: "A step loads and stores instead of one read-modify-write.",
+        edits: &[
+            Edit {
+                file: "word.rs",
+                within: "fn try_step",
+                find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
+                replace: "self.0.store(after.0, Ordering::Release); Ok::<u64, u64>(seen)",
+            },
+        ],
+        loom: &[
+            "a_limit_names_what_ran_out::limit_against_finish",
+            "no_kill_is_lost::kill_dropped_while_changing_threads",
+            "no_kill_is_lost::attach_overwrites_closing",
+            "no_kill_is_lost::the_bell_of_another_thread",
+            "no_other_statement_is_hit::cancel_hits_next_statement",
+            "no_sleeper_sleeps_on::lost_wake_up",
+            "no_sleeper_sleeps_on::lost_wake_up_of_a_task",
+            "probe_against_detach::a_probe_s_answer_takes_a_kill_along",
+            "safepoint_under_loom::word::models::the_one_who_ends_it_is_the_runner_or_the_killer",
+            "safepoint_under_loom::word::models::a_whole_turn_keeps_a_kill",
+            "safepoint_under_loom::word::models::a_sleeper_looks_or_is_woken",
+            "safepoint_under_loom::word::models::a_cancel_is_of_one_statement",
+            "safepoint_under_loom::word::models::the_stronger_of_two_kills_stands",
+        ],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "RelaxedSteps",
+        about: "Steps order nothing but themselves.",
+        edits: &[
+            Edit {
+                file: "word.rs",
+                within: "fn try_step",
+                find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
+                replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Relaxed, Ordering::Relaxed)",
+            },
+        ],
+        loom: &["a_receipt_tells_the_truth::found_where_it_never_was"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "StatementNotCompared",
+        about: "A cancel does not compare the statement's number.",
+        edits: &[
+            Edit {
+                file: "word.rs",
+                within: "pub(crate) fn cancel(",
+                find: "number == 0 || number > self.number()",
+                replace: "!self.in_statement() && (number == 0 || number > self.number())",
+            },
+            Edit {
+                file: "word.rs",
+                within: "pub(crate) fn cancel(",
+                find: "self.statement() == Some(id)",
+                replace: "self.in_statement() || self.statement() == Some(id)",
+            },
+        ],
+        loom: &[
+            "no_other_statement_is_hit::cancel_hits_next_statement",
+            "no_other_statement_is_hit::cancel_follows_a_task",
+            "safepoint_under_loom::word::models::a_cancel_is_of_one_statement",
+        ],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "WakerAfterAsleep",
+        about: r#"The waker is left after the word says "asleep"."#,
+        edits: &[
+            Edit {
+                file: "record/asleep.rs",
+                within: "fn step_to_sleep",
+                find: "self.leave_waker(waker); self.step(step)",
+                replace: "let step = self.step(step); self.leave_waker(waker); step",
+            },
+        ],
+        loom: &[
+            "no_sleeper_sleeps_on::lost_wake_up",
+            "no_sleeper_sleeps_on::lost_wake_up_of_a_cancel",
+            "no_sleeper_sleeps_on::lost_wake_up_of_a_task",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "NoRecheckBeforeSleep",
+        about: "The sleeper does not look at what the step to sleep returned.",
+        edits: &[
+            Edit {
+                file: "record/asleep.rs",
+                within: "fn fall_asleep",
+                find: "self.fell_asleep(step, deaf, at)",
+                replace: "Ok(())",
+            },
+            Edit {
+                file: "record/asleep.rs",
+                within: "fn suspend",
+                find: "step.after.due() && !self.held()",
+                replace: "false",
+            },
+        ],
+        loom: &[
+            "no_sleeper_sleeps_on::lost_wake_up",
+            "no_sleeper_sleeps_on::lost_wake_up_of_a_task",
+            "no_sleeper_sleeps_on::lost_cancel_of_a_task",
+        ],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "AimsAtThread",
+        about: "A kill aims at whatever session is attached to the thread that its target was on.",
+        edits: &[
+            Edit {
+                file: "aim.rs",
+                within: "fn find",
+                find: "Ok(Aim { target, record, expected, names_author })",
+                replace: "let thread = record.look_with_thread().1;
+                let thread = thread.and_then(|thread| self.0.threads.get(thread.get()));
+                let session = thread.and_then(|thread| thread.session());
+                let record = session.and_then(get).unwrap_or(record);
+                Ok(Aim { target, record, expected, names_author })",
+            },
+        ],
+        loom: &["no_bystander_is_hit::next_session_dies_instead"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "NumberNotCompared",
+        about: "A number finds whatever stands in its place of the registry.",
+        edits: &[
+            Edit {
+                file: "registry.rs",
+                within: "fn get",
+                find: "(record.number() == number).then(|| record.clone())",
+                replace: "Some(record.clone())",
+            },
+        ],
+        loom: &[
+            "a_sweep_hits_what_it_saw::dry_run_against_close",
+            "no_bystander_is_hit::wrong_session_through_a_reused_id",
+        ],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "FirstAuthorStays",
+        about: "A request that upgrades another leaves the other's author in place.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "fn terminate_by",
+                find: "if adds {
+                    spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
+                    told.asked = asked;
+                }",
+                replace: "",
+            },
+        ],
+        loom: &["the_strongest_wins::weaker_reason_hides_stronger"],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "ThreadNotChecked",
+        about: "The thread that a session was on is read without a second look.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn thread_in",
+                find: "still && thread == before",
+                replace: "true",
+            },
+        ],
+        loom: &["a_receipt_tells_the_truth::found_where_it_never_was"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PlaceTakenForThread",
+        about: "A place is taken for the thread that has it now.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn thread_in",
+                find: "still && thread == before",
+                replace: "still",
+            },
+        ],
+        loom: &["a_receipt_tells_the_truth::found_on_a_thread_of_the_same_place"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitNotAskedAgain",
+        about: "What has run out is not asked again as it is enforced.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn enforce",
+                find: "timing.next(now) != Some(due)",
+                replace: "false",
+            },
+        ],
+        loom: &[
+            "a_limit_names_what_ran_out::limit_against_lift",
+            "a_limit_names_what_ran_out::idleness_against_the_next_transaction",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TicketReplaced",
+        about: "A kill that finds another takes its receipt's place.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "fn terminate_by",
+                find: "told.ticket.clone()",
+                replace: "told.ticket = Arc::default(); told.ticket.clone()",
+            },
+        ],
+        loom: &["no_kill_is_lost::two_kills_merge_and_both_are_lost"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "WakesUnderLock",
+        about: "A killer wakes its target while it holds the record's lock.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "fn terminate_by",
+                find: "drop(slow); drop(spent);",
+                replace: "if let Some(waker) = slow.waker_of(self.word.load(), self.held()) {
+                    crate::contain::wake(waker);
+                }
+                drop(slow);
+                drop(spent);",
+            },
+        ],
+        loom: &["a_kill_needs_no_worker::no_worker_free_so_no_kill"],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "TicketInTwoSteps",
+        about: "Whoever waits on a receipt looks, and leaves its waker in a second step.",
+        edits: &[
+            Edit {
+                file: "outcome.rs",
+                within: "fn poll",
+                find: "self.0.lock()",
+                replace: "if let Some(value) = self.get() {
+                    return Poll::Ready(value);
+                }
+                self.0.lock()",
+            },
+            Edit {
+                file: "outcome.rs",
+                within: "fn poll",
+                find: "if let Some(value) = &state.value { return Poll::Ready(value.clone()); }",
+                replace: "",
+            },
+        ],
+        loom: &["a_receipt_tells_the_truth::ok_although_nothing_happened"],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "ReceiptsBeforeEnd",
+        about: "A session that ends completes its receipts before its word says so.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "pub(crate) fn end",
+                find: "self.step(Snapshot::end)",
+                replace: "let now = self.word.load();
+                self.completed(Step { before: now, after: now.end() });
+                self.step(Snapshot::end)",
+            },
+        ],
+        loom: &["a_receipt_tells_the_truth::ok_although_nothing_happened"],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "LeaversForgotten",
+        about: "A shutdown does not wait for those who have ended and are not out of the registry.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "fn ending",
+                find: "self.has(COMPLETED)",
+                replace: "true",
+            },
+        ],
+        loom: &["a_receipt_tells_the_truth::a_shutdown_forgets_who_is_about_to_leave"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "HoldNotAsked",
+        about: "Nobody asks whether the session is held off.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn held",
+                find: "self.hold.load(Ordering::Relaxed) > 0",
+                replace: "false",
+            },
+        ],
+        loom: &[
+            "a_hold_off_holds::a_kill_gets_into_a_hold_off",
+            "a_hold_off_holds::a_kill_gets_into_a_held_task",
+        ],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "PanicForgotten",
+        about: "A panic leaves the session as it was.",
+        edits: &[
+            Edit {
+                file: "attached.rs",
+                within: "impl Drop for Attached",
+                find: "panicking() && !self.panicking",
+                replace: "false",
+            },
+        ],
+        loom: &["a_panic_ends_its_session::a_panic_is_survived_by_its_session"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "CursorCountsRecords",
+        about: "A look at the registry counts the records that it took along, not their places.",
+        edits: &[
+            Edit {
+                file: "registry.rs",
+                within: "fn next_batch",
+                find: "*cursor = if key == shard.keys_used {
+                    Cursor { shard: cursor.shard + 1, key: 0 }
+                } else {
+                    Cursor { key, ..*cursor }
+                };",
+                replace: "key = cursor.key.saturating_add(batch.len().max(1)).min(shard.keys_used);
+                *cursor = if key == shard.keys_used {
+                    Cursor { shard: cursor.shard + 1, key: 0 }
+                } else {
+                    Cursor { key, ..*cursor }
+                };",
+            },
+        ],
+        loom: &["looking_does_not_stop_the_world::a_snapshot_misses_a_session"],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "ArmedTooSoon",
+        about: "A worker arms the socket of a session before that lies in its seat.",
+        edits: &[
+            Edit {
+                file: "pool/worker.rs",
+                within: "fn run<",
+                find: "socket.is_some_and(|socket| arm(group, socket, seat))",
+                replace: "socket.is_some()",
+            },
+            Edit {
+                file: "pool/worker.rs",
+                within: "fn turn",
+                find: "attached.record.finish_forgotten();",
+                replace: "if again.is_none()
+                    && let (Some(socket), Some(group)) = (socket, seat.group.upgrade())
+                {
+                    arm(&group, socket, seat);
+                }
+                attached.record.finish_forgotten();",
+            },
+        ],
+        loom: &[],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "CallNotPassedOn",
+        about: "A worker that has been called leaves what else there is to those who are idle.",
+        edits: &[
+            Edit {
+                file: "pool/queue.rs",
+                within: "",
+                find: "match jobs.len() > 0 && jobs.counts.idle > 0 { true => Call::Idle, false => Call::Nobody, }",
+                replace: "Call::Nobody",
+            },
+        ],
+        loom: &[],
+        shuttle: &["workers::hand_over_to_a_retiring_worker"],
+        tests: &[],
+    },
+    Mutation {
+        name: "QueuedLeftToWorkers",
+        about: "A victim that is queued is left to whichever worker comes for it.",
+        edits: &[
+            Edit {
+                file: "pool/seat.rs",
+                within: "fn end_if_due",
+                find: "state.conn().and_then(|conn| conn.session.due_unsaid().err())",
+                replace: "if matches!(*state, State::Queued(_)) {
+                    return;
+                }
+                state.conn().and_then(|conn| conn.session.due_unsaid().err())",
+            },
+        ],
+        loom: &[],
+        shuttle: &["workers::claim_of_a_victim_that_turns_ready"],
+        tests: &[],
+    },
+    Mutation {
+        name: "StopNotPassedOn",
+        about: "A worker that has heard that the pool stops keeps it to itself.",
+        edits: &[
+            Edit {
+                file: "pool/worker.rs",
+                within: "",
+                find: "if group.queue.is_closed() { group.poller.wake(); }",
+                replace: "",
+            },
+        ],
+        loom: &[],
+        shuttle: &["workers::growth_against_shutdown"],
+        tests: &[],
+    },
+    Mutation {
+        name: "RetiresUnasked",
+        about: "A worker whose patience has run out does not ask whether it has been called.",
+        edits: &[
+            Edit {
+                file: "pool/queue.rs",
+                within: "fn wait_as_spare",
+                find: "jobs.called > 0",
+                replace: "jobs.called > 0 && !in_vain",
+            },
+        ],
+        loom: &[],
+        shuttle: &["workers::hand_over_to_a_retiring_worker"],
+        tests: &[],
+    },
+    Mutation {
+        name: "PlaceInTwoSteps",
+        about: "A place is looked for and taken in two steps.",
+        edits: &[
+            Edit {
+                file: "places.rs",
+                within: "fn step",
+                find: "self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, next)",
+                replace: "let seen = self.taken.load(Ordering::Acquire);
+                let stepped = next(seen);
+                stepped.inspect(|next| self.taken.store(*next, Ordering::Release)).ok_or(seen)",
+            },
+        ],
+        loom: &[
+            "no_place_is_taken_twice::two_take_the_last_place",
+            "no_place_is_taken_twice::two_take_the_last_ordinary_place",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ClosedNotAsked",
+        about: "A worker that puts a session back does not ask whether the pool has been stopped.",
+        edits: &[
+            Edit {
+                file: "pool/worker.rs",
+                within: "fn run<",
+                find: "!watched || group.queue.is_closed()",
+                replace: "!watched",
+            },
+        ],
+        loom: &[],
+        shuttle: &["the_pool::the_books_balance"],
+        tests: &[],
+    },
+    Mutation {
+        name: "LocalsDroppedAfterReceipts",
+        about: "A session that ends drops its session-local values once its receipts are complete.",
+        edits: &[
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "self.drop_values();",
+                replace: "",
+            },
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "self.record.completed(step)",
+                replace: "let ended = self.record.completed(step);
+                self.drop_values();
+                ended",
+            },
+        ],
+        loom: &[
+            "session_local_destructors_against_kill::told_that_it_ended_before_its_values_have",
+            "session_local_destructors_against_kill::told_that_it_ended_while_it_clears_up",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "RowNotCompared",
+        about: "A sweep does not ask whether its target still does what its row says.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "fn terminate_as_seen",
+                find: "!word.does_as(seen)",
+                replace: "false",
+            },
+        ],
+        loom: &["a_sweep_hits_what_it_saw::sweep_against_next_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LateLocalKept",
+        about: "A session-local value is kept for a session that has ended.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn keep_value",
+                find: "self.step(|word| word).after.ended()",
+                replace: "self.step(|word| word); false",
+            },
+        ],
+        loom: &["session_local_destructors_against_kill::a_value_is_made_as_its_session_ends"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitNamesNothing",
+        about: "A statement's limit, when it has run out, cancels whatever runs.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn enforce",
+                find: "now.cancel(named, None)",
+                replace: "now.cancel(None, None)",
+            },
+            Edit {
+                file: "record/limits.rs",
+                within: "fn enforce",
+                find: "timing.next(now) != Some(due)",
+                replace: "false",
+            },
+        ],
+        loom: &["a_limit_names_what_ran_out::limit_against_finish"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "StampedAfterBegin",
+        about: "When a statement began is noted after its word says that it runs.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn command_comes",
+                find: "timing.stamp();",
+                replace: "",
+            },
+            Edit {
+                file: "record/limits.rs",
+                within: "fn watch",
+                find: "timing.next(word)",
+                replace: "if word.in_statement() {
+                    timing.stamp();
+                }
+                timing.next(word)",
+            },
+        ],
+        loom: &["a_limit_names_what_ran_out::limit_against_finish"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "DisarmedUnasked",
+        about: "The timer that forgets a session takes no step to ask what it does now.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn arm",
+                find: "self.step(|word| word).after",
+                replace: "self.look()",
+            },
+        ],
+        loom: &["a_limit_names_what_ran_out::begin_against_disarm"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "EndedArmed",
+        about: "The timer takes in sessions that have ended.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn next",
+                find: "word.ended()",
+                replace: "false",
+            },
+        ],
+        loom: &["a_limit_names_what_ran_out::grace_against_end"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "GraceForgetsAuthor",
+        about: "A termination that becomes immediate after its grace has no author any more.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn enforce",
+                find: "self.terminate_by(request, Moment::now(), step)",
+                replace: "let mut request = request;
+                request.text = None;
+                self.terminate_by(request, Moment::now(), step)",
+            },
+        ],
+        loom: &["a_limit_names_what_ran_out::escalation_against_end"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "SuspendClearsCancel",
+        about: "A task that goes off its thread is cleaned up as if its statement were over.",
+        edits: &[
+            Edit {
+                file: "word.rs",
+                within: "fn suspend",
+                find: "SLOT | PROBE",
+                replace: "SLOT | PROBE | CANCEL",
+            },
+        ],
+        loom: &[
+            "no_other_statement_is_hit::cancel_follows_a_task",
+            "no_sleeper_sleeps_on::lost_cancel_of_a_task",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "GoesOnAfresh",
+        about: "A task that is polled again is attached as one that begins, and forgets its hold-offs.",
+        edits: &[
+            Edit {
+                file: "task.rs",
+                within: "impl<F: Future> Run<'_, F> => fn go_on",
+                find: "this.session.go_on(&thread)",
+                replace: "this.session.attach(&thread)",
+            },
+        ],
+        loom: &["a_hold_off_holds::a_kill_gets_into_a_held_task"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "AsksBeforeWaker",
+        about: "A task that waits to be interrupted asks, and leaves its waker in a second step.",
+        edits: &[
+            Edit {
+                file: "task.rs",
+                within: "impl Future for Interrupted<'_> => fn poll",
+                find: "record.set_detached_waker(Some(context.waker().clone()));",
+                replace: "",
+            },
+            Edit {
+                file: "task.rs",
+                within: "impl Future for Interrupted<'_> => fn poll",
+                find: "record.due(self.at)",
+                replace: "let due = record.due(self.at);
+                record.set_detached_waker(Some(context.waker().clone()));
+                due",
+            },
+        ],
+        loom: &["no_sleeper_sleeps_on::lost_wake_up_of_an_idle_task"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "RingsTooSoon",
+        about: "A killer rings before it takes its step.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn try_step",
+                find: "self.word.try_step(next)",
+                replace: "self.ring(self.word.load()); self.word.try_step(next)",
+            },
+            Edit {
+                file: "record.rs",
+                within: "fn try_step",
+                find: "if step.after.attention() { self.ring(step.after); }",
+                replace: "",
+            },
+        ],
+        loom: &[
+            "no_kill_is_lost::the_bell_is_silenced_as_the_kill_rings",
+            "no_kill_is_lost::the_bell_of_another_thread",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "SilencesTooLate",
+        about: "A safe point that was rung looks, and silences its bell in a second step.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn check_rung",
+                find: "bell::silence_mine();",
+                replace: "",
+            },
+            Edit {
+                file: "record.rs",
+                within: "fn check_rung",
+                find: "self.word.step(|word| word).after",
+                replace: "let now = self.word.step(|word| word).after;
+                bell::silence_mine();
+                now",
+            },
+        ],
+        loom: &["no_kill_is_lost::the_bell_is_silenced_as_the_kill_rings"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "RungWordNotStepped",
+        about: "A safe point that was rung looks at the word without a step.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn check_rung",
+                find: "self.word.step(|word| word).after",
+                replace: "self.word.load()",
+            },
+        ],
+        loom: &["no_kill_is_lost::the_bell_is_silenced_as_the_kill_rings"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "RousedUnasked",
+        about: "A hold-off that ends elsewhere is over before its end takes a step to ask who sleeps.",
+        edits: &[
+            Edit {
+                file: "record/asleep.rs",
+                within: "fn rouse",
+                find: "self.step(|word| word);",
+                replace: "",
+            },
+        ],
+        loom: &[
+            "a_hold_off_holds::a_thread_sleeps_on_when_its_hold_off_is_over",
+            "a_hold_off_holds::a_task_sleeps_on_when_its_hold_off_is_over",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "HeldSleepsUnseen",
+        about: "A sleeper that is held off does not say that it sleeps.",
+        edits: &[
+            Edit {
+                file: "wait.rs",
+                within: "fn asleep",
+                find: "record.fall_asleep(waker, deaf, at)?;",
+                replace: "if record.held() {
+                    return Ok(sleep());
+                }
+                record.fall_asleep(waker, deaf, at)?;",
+            },
+        ],
+        loom: &["a_hold_off_holds::a_thread_sleeps_on_when_its_hold_off_is_over"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ProbeOutlivesDetach",
+        about: "Going off its thread a session takes a probe along that no safe point has answered.",
+        edits: &[
+            Edit {
+                file: "word.rs",
+                within: "fn detach",
+                find: "SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL | PROBE",
+                replace: "SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL",
+            },
+        ],
+        loom: &["probe_against_detach::a_probe_sticks_or_strays"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "SeatedAfterDetach",
+        about: "Going idle puts the session into its seat after its word says that it is detached. The mistake is the scene's own, which stands for the pool's worker.",
+        edits: &[],
+        loom: &["no_kill_is_lost::kill_dropped_while_changing_threads"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TaskSleepsWithoutRecheck",
+        about: "A task that waits does not look at what its step to sleep returned.",
+        edits: &[Edit {
+            file: "record/asleep.rs",
+            within: "fn suspend",
+            find: "step.after.due() && !self.held()",
+            replace: "false",
+        }],
+        loom: &["no_sleeper_sleeps_on::lost_wake_up_of_a_task"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "FinishKeepsItsStatement",
+        about: "The step that ends a statement leaves it running.",
+        edits: &[Edit {
+            file: "word.rs",
+            within: "fn finish",
+            find: "self.without(IN_STATEMENT | CANCEL).settled()",
+            replace: "self.without(CANCEL).settled()",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::word::tests::every_reachable_word_does_what_the_model_does"],
+    },
+];

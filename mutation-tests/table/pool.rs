@@ -1,0 +1,7 @@
+//! Mistakes in the pool.
+
+use super::*;
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+];
