@@ -4,13 +4,36 @@
 #[path = "../mutation-tests/apply.rs"]
 mod apply;
 
+// What a model sees of statements whose numbers are used up: nobody can begin so many.
+const USE_UP_WORD: &str = "impl Word {
+    pub(crate) fn use_up_statements(&self) {
+        self.step(|word| word.with_statement(LAST_STATEMENT));
+    }
+}";
+const USE_UP_RECORD: &str = "impl Record {
+    pub(crate) fn use_up_statements(&self) {
+        self.word.use_up_statements();
+    }
+}";
+const USE_UP_SESSION: &str = "impl Session {
+    /// As if it had run as many statements as there are numbers.
+    pub fn use_up_statements(&self) {
+        self.record.use_up_statements();
+    }
+}";
+
 fn main() {
     println!("cargo:rustc-cfg=safepoint_loom");
     apply::apply(|file, text| {
         // The word's own models are part of its module, as the word is nobody else's to see.
         let models = concat!(env!("CARGO_MANIFEST_DIR"), "/word_models.rs");
         match file {
-            "word.rs" => format!("{text}\n#[cfg(test)]\n#[path = {models:?}]\nmod models;\n"),
+            "word.rs" => {
+                let models = format!("#[cfg(test)]\n#[path = {models:?}]\nmod models;");
+                format!("{text}\n{USE_UP_WORD}\n{models}\n")
+            }
+            "record.rs" => format!("{text}\n{USE_UP_RECORD}\n"),
+            "session.rs" => format!("{text}\n{USE_UP_SESSION}\n"),
             _ => text,
         }
     });

@@ -112,11 +112,17 @@ fn with_switches(file: &str, text: &str, places: &Places) -> String {
         if !statement {
             changed.push('(');
         }
-        for (name, wrong) in mistakes {
-            let _ = write!(
-                changed,
-                "if crate::mutation::on(crate::mutation::Mutation::{name}) {{ {wrong} }} else "
-            );
+        // Several may write the same there.
+        let mut written: Vec<&str> = Vec::new();
+        for (_, wrong) in mistakes {
+            if written.contains(wrong) {
+                continue;
+            }
+            written.push(*wrong);
+            let same = mistakes.iter().filter(|(_, other)| other == wrong);
+            let on = |name| format!("crate::mutation::on(crate::mutation::Mutation::{name})");
+            let any: Vec<_> = same.map(|(name, _)| on(name)).collect();
+            let _ = write!(changed, "if {} {{ {wrong} }} else ", any.join(" || "));
         }
         let _ = write!(changed, "{{ {right} }}");
         if !statement {

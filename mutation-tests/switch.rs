@@ -62,15 +62,14 @@ mod switch {
         }
     }
 
-    /// Runs a step of the word that is torn: it loads, and stores what it has worked out.
-    pub fn tearing<T>(step: impl FnOnce() -> T) -> T {
+    /// Called where the next word of a step is worked out: this step is to be torn, which loads
+    /// the word and then stores what it has worked out. No other thread has a turn between that
+    /// and the question.
+    pub fn tear() {
         TEARING.set(true);
-        let result = step();
-        TEARING.set(false);
-        result
     }
 
-    /// Whether the step that is being taken is to be torn; each is asked once.
+    /// Whether the step that is being taken is to be torn.
     #[must_use]
     pub fn torn() -> bool {
         TEARING.replace(false)
@@ -94,9 +93,7 @@ mod switch {
     }
 
     /// Only models tear steps.
-    pub fn tearing<T>(step: impl FnOnce() -> T) -> T {
-        step()
-    }
+    pub fn tear() {}
 
     /// Only models tear steps.
     #[must_use]
@@ -105,4 +102,4 @@ mod switch {
     }
 }
 
-pub use switch::{on, tearing, torn};
+pub use switch::{on, tear, torn};

@@ -17,8 +17,17 @@ mod limits;
 mod pool;
 #[path = "table/sessions.rs"]
 mod sessions;
+#[path = "table/steps.rs"]
+mod steps;
 
 /// All of them.
 pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    [core::MUTATIONS, sessions::MUTATIONS, pool::MUTATIONS, limits::MUTATIONS].into_iter().flatten()
+    let parts = [
+        core::MUTATIONS,
+        steps::MUTATIONS,
+        sessions::MUTATIONS,
+        pool::MUTATIONS,
+        limits::MUTATIONS,
+    ];
+    parts.into_iter().flatten()
 }

@@ -99,7 +99,7 @@ pub use registry::OpenError;
 pub use session::{AttachError, Session};
 pub use sweep::{Sweep, Swept};
 #[cfg(safepoint_loom)]
-pub use sync::{set_clock, unwinding};
+pub use sync::{set_clock, set_near, set_session_shards, unwinding};
 #[cfg(feature = "async")]
 pub use task::{Interrupted, Run, RunError};
 pub use thread::{Thread, ThreadModel};

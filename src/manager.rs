@@ -13,6 +13,7 @@ use crate::policy::{Policy, SameUserOrAdmin};
 use crate::record::{Accepted, Probe, Record};
 use crate::registry::{OpenError, Registry};
 use crate::session::Session;
+use crate::sync::{near, session_shards};
 use crate::thread::{Thread, ThreadModel, ThreadRecord};
 use crate::timer::{self, Timers};
 use crate::why::WhyNotYet;
@@ -21,11 +22,6 @@ use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-const SESSION_SHARDS: usize = 16;
-#[cfg(any(safepoint_loom, safepoint_shuttle))]
-const SESSION_SHARDS: usize = 1;
 
 /// Opens sessions, and lets anyone who may end them or their statements.
 ///
@@ -189,7 +185,7 @@ impl SessionManagerBuilder {
         let threads = Arc::new(Registry::new(THREAD_SHARD, 1, first));
         let home = Home::listed(Home {
             model,
-            sessions: Registry::new(0, SESSION_SHARDS, first),
+            sessions: Registry::new(0, session_shards(), first),
             hooks: Arc::new(Hooks(audit)),
             slots: Arc::default(),
             threads: threads.clone(),
@@ -197,7 +193,7 @@ impl SessionManagerBuilder {
             places: max.map(|max| Places::new(max, reserved)),
         });
         let way = |_| Arc::new(CachePadded::new(home.clone()));
-        let ways = (0..SESSION_SHARDS).map(way).collect();
+        let ways = (0..session_shards()).map(way).collect();
         SessionManager(Arc::new(Inner { home, ways, threads, policy }))
     }
 }
@@ -505,15 +501,4 @@ fn any_serial() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // A model must be the same each time.
     if cfg!(any(safepoint_loom, safepoint_shuttle)) { 1 } else { RandomState::new().hash_one(0) }
-}
-
-/// A number that is the same for one thread and spreads threads evenly.
-fn near() -> usize {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    std::thread_local! {
-        // Relaxed: any spread will do.
-        static NEAR: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    NEAR.with(|near| *near)
 }

@@ -13,4 +13,4 @@ mod backend;
 
 pub(crate) use backend::*;
 #[cfg(safepoint_loom)]
-pub use backend::{set_clock, unwinding};
+pub use backend::{set_clock, set_near, set_session_shards, unwinding};

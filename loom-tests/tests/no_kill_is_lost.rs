@@ -4,7 +4,9 @@ mod common;
 
 use common::{Seat, killed, killer, model};
 use safepoint_under_loom::mutation::{Mutation, on};
-use safepoint_under_loom::{Description, Session, SessionManager, Thread, ThreadModel};
+use safepoint_under_loom::{
+    Attached, Description, Interrupt, Session, SessionManager, Thread, ThreadModel,
+};
 
 fn pool() -> (SessionManager, Session, Thread) {
     let manager = SessionManager::new(ThreadModel::Pool);
@@ -16,10 +18,18 @@ fn pool() -> (SessionManager, Session, Thread) {
 /// openGauss, hole 1: a kill that arrives while the worker puts the session down is dropped.
 #[test]
 fn kill_dropped_while_changing_threads() {
-    model("kill_dropped_while_changing_threads", true, kill_against_detach);
+    let scene = || kill_against_detach(|attached| attached.detach());
+    model("kill_dropped_while_changing_threads", true, scene);
 }
 
-fn kill_against_detach() {
+/// The same where the session goes back to the queue, with a command that has not begun.
+#[test]
+fn kill_dropped_while_going_back_to_the_queue() {
+    let scene = || kill_against_detach(|attached| attached.detach_queued());
+    model("kill_dropped_while_going_back_to_the_queue", true, scene);
+}
+
+fn kill_against_detach(detach: fn(Attached<'_>) -> Result<(), Interrupt>) {
     let (manager, session, worker) = pool();
     let id = session.id();
     let seat = Seat::new(session);
@@ -28,7 +38,7 @@ fn kill_against_detach() {
     let killers = [killer(&manager, id), killer(&manager, id)];
 
     let locked = (!on(Mutation::SeatedAfterDetach)).then(|| seat.session.lock().unwrap());
-    match attached.detach() {
+    match detach(attached) {
         Ok(()) => *locked.unwrap_or_else(|| seat.session.lock().unwrap()) = Some(session),
         Err(_) => {
             drop(locked);

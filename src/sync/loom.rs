@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 loom::thread_local! {
     static UNWINDING: Cell<bool> = Cell::new(false);
+    static NEAR: Cell<usize> = Cell::new(0);
 }
 
 std::thread_local! {
     // A model's threads all run on the thread that explores it.
     static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static SHARDS: Cell<usize> = const { Cell::new(1) };
 }
 
 /// Time is the model's own: it stands still but for [`set_clock`], and waits with a limit never
@@ -60,6 +62,26 @@ macro_rules! zeroes {
 pub(crate) use zeroes;
 
 pub(crate) const BELLS: usize = 16;
+
+/// As many as [`set_session_shards`] says, or one.
+pub(crate) fn session_shards() -> usize {
+    SHARDS.get()
+}
+
+/// Over how many shards a manager's sessions are spread; for those that are made from here on.
+/// More than one are dear, so each way of a model's that wants them begins by setting it.
+pub fn set_session_shards(shards: usize) {
+    SHARDS.set(shards);
+}
+
+pub(crate) fn near() -> usize {
+    NEAR.with(Cell::get)
+}
+
+/// In which shard the sessions are that the calling thread opens from here on.
+pub fn set_near(shard: usize) {
+    NEAR.with(|near| near.set(shard));
+}
 
 /// loom has none, so here it is one that is not reentrant: a thread that locks it twice, such as
 /// by nested calls of [`SessionLocal::with`](crate::SessionLocal::with) on one static, is a

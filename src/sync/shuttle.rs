@@ -37,6 +37,14 @@ pub(crate) use zeroes;
 
 pub(crate) const BELLS: usize = 256;
 
+pub(crate) const fn session_shards() -> usize {
+    1
+}
+
+pub(crate) const fn near() -> usize {
+    0
+}
+
 std::thread_local! {
     // A scene's threads all run on the thread that explores it.
     static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };

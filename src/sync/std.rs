@@ -48,6 +48,22 @@ macro_rules! zeroes {
 }
 pub(crate) use zeroes;
 
+/// Over how many shards a manager's sessions are spread.
+pub(crate) const fn session_shards() -> usize {
+    16
+}
+
+/// A number that is the same for one thread and spreads threads evenly.
+pub(crate) fn near() -> usize {
+    use std::sync::atomic::AtomicUsize;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    std::thread_local! {
+        // Relaxed: any spread will do.
+        static NEAR: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NEAR.with(|near| *near)
+}
+
 /// As many as an index of sixteen bits reaches: a quarter of a megabyte, of which the system gives
 /// only what is used.
 pub(crate) const BELLS: usize = 1 << 16;

@@ -1,0 +1,312 @@
+//! Promises 1 and 3, step by step: each step of a session's word is one read-modify-write. Whatever
+//! the session does as it is told, it is told after that. For each step the table of mistakes has one
+//! that tears it into a load and a store.
+
+mod common;
+
+use common::{Seat, immediate, killer, model};
+use safepoint_under_loom::{
+    Attached, Author, Cancel, Description, EndedBy, Limits, Probe, Receipt, Session, SessionId,
+    SessionManager, StatementId, StatementOver, Terminate, ThreadModel, When, session_local,
+    set_clock,
+};
+use std::cell::Cell;
+use std::task::Waker;
+use std::time::Duration;
+
+const TEN: Duration = Duration::from_secs(10);
+
+fn one() -> (SessionManager, Session) {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let session = manager.open(Description::default()).unwrap();
+    (manager, session)
+}
+
+/// Kills a session while its thread does something. It is to be told after that, if not by that.
+fn kill_against(step: impl FnOnce(&mut Attached<'_>)) {
+    let (manager, mut session) = one();
+    let killer = killer(&manager, session.id());
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    step(&mut attached);
+    killer.join().unwrap().expect("it is alive");
+    attached.check().expect_err("the kill was lost");
+}
+
+#[test]
+fn kill_against_begin() {
+    model("kill_against_begin", false, || kill_against(|attached| drop(attached.begin())));
+}
+
+#[test]
+fn kill_against_transaction() {
+    let scene = || {
+        kill_against(|attached| {
+            attached.set_transaction(true);
+            attached.set_transaction(false);
+        });
+    };
+    model("kill_against_transaction", false, scene);
+}
+
+/// The sleep ends by itself. Going to sleep and waking are steps.
+#[test]
+fn kill_against_a_short_sleep() {
+    let scene = || {
+        kill_against(|attached| {
+            let _ = attached.wait(EndedBy::AnyInterrupt, Waker::noop(), || ());
+        });
+    };
+    model("kill_against_a_short_sleep", false, scene);
+}
+
+#[test]
+fn kill_against_the_end_of_a_hold_off() {
+    let scene = || kill_against(|attached| drop(attached.hold_off("a test")));
+    model("kill_against_the_end_of_a_hold_off", false, scene);
+}
+
+session_local! {
+    static NUMBER: Cell<u32> = Cell::new(0);
+}
+
+#[test]
+fn kill_against_the_first_value() {
+    model("kill_against_the_first_value", false, || kill_against(|_| NUMBER.set(1)));
+}
+
+/// As the limits are set, the timer's entry is put where it belongs.
+#[test]
+fn kill_against_limits() {
+    let scene = || {
+        set_clock(Duration::ZERO);
+        kill_against(|attached| {
+            let limits = Limits { idle: Some(TEN), ..Limits::default() };
+            attached.set_limits(limits).unwrap();
+        });
+    };
+    model("kill_against_limits", false, scene);
+}
+
+/// A session that nobody runs gives its next command a number.
+#[test]
+fn kill_against_queue() {
+    let scene = || {
+        let (manager, session) = one();
+        let killer = killer(&manager, session.id());
+        session.queue();
+        killer.join().unwrap().expect("it is alive");
+        session.due().expect_err("the kill was lost");
+    };
+    model("kill_against_queue", false, scene);
+}
+
+#[test]
+fn kill_against_void_queued() {
+    let scene = || {
+        let (manager, mut session) = one();
+        session.queue().unwrap();
+        let killer = killer(&manager, session.id());
+        let thread = session.own_thread().unwrap();
+        let attached = session.attach(&thread).unwrap();
+        attached.void_queued();
+        killer.join().unwrap().expect("it is alive");
+        attached.check().expect_err("the kill was lost");
+    };
+    model("kill_against_void_queued", false, scene);
+}
+
+/// Cancels a command that is queued, on a thread of its own.
+fn canceller(
+    manager: &SessionManager,
+    id: SessionId,
+    number: StatementId,
+) -> loom::thread::JoinHandle<Option<Receipt<StatementOver>>> {
+    let manager = manager.clone();
+    let request = Cancel::statement(number, Author::system());
+    loom::thread::spawn(move || manager.cancel(id, request).ok())
+}
+
+/// What was no command: whoever cancels it is refused, or learns that it is over.
+#[test]
+fn cancel_against_void_queued() {
+    let scene = || {
+        let (manager, mut session) = one();
+        let number = session.queue().unwrap();
+        let canceller = canceller(&manager, session.id(), number);
+        let thread = session.own_thread().unwrap();
+        let attached = session.attach(&thread).unwrap();
+        attached.void_queued();
+        if let Some(receipt) = canceller.join().unwrap() {
+            let over = receipt.poll().expect("it is over, so the receipt is complete");
+            assert!(!over.cancelled, "nothing has run");
+        }
+        attached.check().expect("nothing is to end any more");
+    };
+    model("cancel_against_void_queued", false, scene);
+}
+
+/// A queued command begins as it is cancelled: it sees that, or was refused.
+#[test]
+fn cancel_against_begin() {
+    let scene = || {
+        let (manager, mut session) = one();
+        let number = session.queue().unwrap();
+        let canceller = canceller(&manager, session.id(), number);
+        let thread = session.own_thread().unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        match attached.begin() {
+            Ok(statement) => {
+                let receipt = canceller.join().unwrap().expect("it runs, or is about to");
+                assert_eq!(statement.statement(), number);
+                statement.check().expect_err("the cancel was lost");
+                statement.finish().unwrap();
+                assert!(receipt.poll().expect("it is over").cancelled);
+            }
+            Err(interrupt) => {
+                assert!(!interrupt.is_terminate());
+                let receipt = canceller.join().unwrap().expect("it has seen that");
+                assert!(receipt.poll().expect("it is over").cancelled);
+            }
+        }
+    };
+    model("cancel_against_begin", false, scene);
+}
+
+/// A session ends with a command that has not begun, as that is cancelled.
+#[test]
+fn cancel_against_end() {
+    let scene = || {
+        let (manager, session) = one();
+        let number = session.queue().unwrap();
+        let canceller = canceller(&manager, session.id(), number);
+        session.close();
+        if let Some(receipt) = canceller.join().unwrap() {
+            let over = receipt.poll().expect("it is over, so the receipt is complete");
+            assert!(!over.cancelled, "it has never begun");
+        }
+    };
+    model("cancel_against_end", false, scene);
+}
+
+/// Asks on a thread of its own for the next safe point.
+fn prober(manager: &SessionManager, id: SessionId) -> loom::thread::JoinHandle<Option<Probe>> {
+    let manager = manager.clone();
+    loom::thread::spawn(move || manager.probe(id))
+}
+
+/// Whoever was promised an answer gets one from the next safe point.
+fn is_answered(manager: &SessionManager, id: SessionId, probed: Option<Probe>) {
+    assert_eq!(probed, Some(Probe::Asked { last: None }), "its thread has it all the while");
+    assert!(manager.session(id).unwrap().safe_point.is_some(), "the probe was lost");
+}
+
+/// A watcher asks as the session is told to end.
+#[test]
+fn probe_against_kill() {
+    let scene = || {
+        let (manager, mut session) = one();
+        let id = session.id();
+        let thread = session.own_thread().unwrap();
+        let attached = session.attach(&thread).unwrap();
+        let prober = prober(&manager, id);
+        manager.terminate(id, immediate()).expect("it is alive");
+        let probed = prober.join().unwrap();
+        attached.check().expect_err("the kill was lost");
+        is_answered(&manager, id, probed);
+    };
+    model("probe_against_kill", false, scene);
+}
+
+/// A session with limits says under the record's lock that a transaction is open. That keeps the
+/// killers away, and the watchers not.
+#[test]
+fn probe_against_transaction() {
+    let scene = || {
+        set_clock(Duration::ZERO);
+        let (manager, mut session) = one();
+        let id = session.id();
+        session.set_limits(Limits { statement: Some(TEN), ..Limits::default() }).unwrap();
+        let thread = session.own_thread().unwrap();
+        let attached = session.attach(&thread).unwrap();
+        let prober = prober(&manager, id);
+        attached.set_transaction(true);
+        let probed = prober.join().unwrap();
+        attached.check().expect("nothing is due");
+        is_answered(&manager, id, probed);
+    };
+    model("probe_against_transaction", false, scene);
+}
+
+/// So does one whose numbers of statements are used up, and that has to end for it.
+#[test]
+fn probe_against_the_last_statement() {
+    let scene = || {
+        let (manager, mut session) = one();
+        let id = session.id();
+        session.use_up_statements();
+        let thread = session.own_thread().unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let prober = prober(&manager, id);
+        attached.begin().expect_err("there is no number for it");
+        let probed = prober.join().unwrap();
+        attached.check().expect_err("it can't go on");
+        is_answered(&manager, id, probed);
+    };
+    model("probe_against_the_last_statement", false, scene);
+}
+
+/// What runs out as the session goes off its thread: the timer's step takes nothing of that back, or
+/// nobody would tell the session.
+fn timer_against_detach(ends: impl FnOnce(&SessionManager, &Session), open: bool) {
+    set_clock(Duration::ZERO);
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let worker = manager.register_worker("worker").unwrap();
+    let mut session = manager.open(Description::default()).unwrap();
+    // What the record needs for this is made here: loom knows nothing of `OnceLock`.
+    session.set_limits(Limits { statement: Some(TEN * 9), ..Limits::default() }).unwrap();
+    session.attach(&worker).unwrap().set_transaction(open);
+    ends(&manager, &session);
+    let seat = Seat::new(session);
+    let mut session = seat.take().unwrap();
+    let attached = session.attach(&worker).unwrap();
+    let timer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.limits_run_out(TEN))
+    };
+    let mut place = seat.session.lock().unwrap();
+    let due = attached.detach();
+    if due.is_ok() {
+        *place = Some(session);
+        drop(place);
+    } else {
+        drop(place);
+        seat.end(session);
+    }
+    timer.join().unwrap();
+    assert_eq!(seat.told(), 1, "its time is over, and nobody has told it");
+    assert!(manager.is_empty());
+}
+
+#[test]
+fn grace_against_detach() {
+    let scene = || {
+        let ends = |manager: &SessionManager, session: &Session| {
+            let later = Terminate::new(When::AfterTransaction, Author::system()).grace(TEN);
+            manager.terminate(session.id(), later).unwrap();
+        };
+        timer_against_detach(ends, true);
+    };
+    model("grace_against_detach", false, scene);
+}
+
+#[test]
+fn idleness_against_detach() {
+    let scene = || {
+        let ends = |_: &SessionManager, session: &Session| {
+            session.set_limits(Limits { idle: Some(TEN), ..Limits::default() }).unwrap();
+        };
+        timer_against_detach(ends, false);
+    };
+    model("idleness_against_detach", false, scene);
+}

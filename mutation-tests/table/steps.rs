@@ -1,0 +1,436 @@
+//! Each step of the word, torn by itself.
+
+use super::*;
+
+/// A step that is torn loads the word, and stores what it has worked out.
+const TORN: Edit = Edit {
+    file: "word.rs",
+    within: "fn try_step",
+    find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
+    replace: "if crate::mutation::torn() {
+        self.0.store(after.0, Ordering::Release);
+        Ok(seen)
+    } else {
+        self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)
+    }",
+};
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "AttachTorn",
+        about: "The step that attaches a session is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn go_on",
+                find: "word.attach(slot)",
+                replace: "if !word.suspended() { crate::mutation::tear(); } word.attach(slot)",
+            },
+            TORN,
+        ],
+        loom: &["no_kill_is_lost::attach_overwrites_closing"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "GoOnTorn",
+        about: "The step that attaches a task that goes on is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn go_on",
+                find: "word.attach(slot)",
+                replace: "if word.suspended() { crate::mutation::tear(); } word.attach(slot)",
+            },
+            TORN,
+        ],
+        loom: &["a_hold_off_holds::a_kill_gets_into_a_held_task", "no_other_statement_is_hit::cancel_follows_a_task", "no_sleeper_sleeps_on::lost_wake_up_of_a_task"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "SuspendTorn",
+        about: "The step that takes a task off its thread is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/asleep.rs",
+                within: "fn suspend",
+                find: "self.step_to_sleep(waker, Snapshot::suspend)",
+                replace: "self.step_to_sleep(waker, |word| { crate::mutation::tear(); word.suspend() })",
+            },
+            TORN,
+        ],
+        loom: &["no_sleeper_sleeps_on::lost_wake_up_of_a_task"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "DetachTorn",
+        about: "The step that takes a session off its thread is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn detach",
+                find: "self.word.step(Snapshot::detach)",
+                replace: "self.word.step(|word| { crate::mutation::tear(); word.detach() })",
+            },
+            TORN,
+        ],
+        loom: &["no_kill_is_lost::kill_dropped_while_changing_threads"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "DetachQueuedTorn",
+        about: "The step that takes a session off its thread and back to the queue is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn detach",
+                find: "self.word.step(Snapshot::detach_queued)",
+                replace: "self.word.step(|word| { crate::mutation::tear(); word.detach_queued() })",
+            },
+            TORN,
+        ],
+        loom: &["no_kill_is_lost::kill_dropped_while_going_back_to_the_queue"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "QueueTorn",
+        about: "The step that queues a command is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn queue",
+                find: "self.step(Snapshot::queue)",
+                replace: "self.step(|word| { crate::mutation::tear(); word.queue() })",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_queue"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "VoidQueuedTorn",
+        about: "The step that gives up a queued command is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn void_queued",
+                find: "self.step(Snapshot::void_queued)",
+                replace: "self.step(|word| { crate::mutation::tear(); word.void_queued() })",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_void_queued", "each_step_is_one::cancel_against_void_queued"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "BeginTorn",
+        about: "The step that begins a statement is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn begin_at",
+                find: "word.begin(|| self.held())",
+                replace: "word.begin(|| self.held()).inspect(|_| crate::mutation::tear())",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_begin", "each_step_is_one::cancel_against_begin"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "FinishTorn",
+        about: "The step that ends a statement is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "pub(crate) fn finish",
+                find: "self.step(Snapshot::finish)",
+                replace: "self.step(|word| { crate::mutation::tear(); word.finish() })",
+            },
+            TORN,
+        ],
+        loom: &["no_other_statement_is_hit::cancel_hits_next_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TransactionTorn",
+        about: "The step that says whether a transaction is open is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "self.step(step); return;",
+                replace: "self.step(|word| { crate::mutation::tear(); step(word) }); return;",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_transaction"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TransactionWithLimitsTorn",
+        about: "The step that says whether a transaction is open, of a session with limits, is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "if !self.look().in_statement() { timing.stamp(); } self.step(step)",
+                replace: "if !self.look().in_statement() { timing.stamp(); } self.step(|word| { crate::mutation::tear(); step(word) })",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::probe_against_transaction"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "SleepTorn",
+        about: "The step that goes to sleep is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/asleep.rs",
+                within: "fn fall_asleep",
+                find: "word.sleep(deaf)",
+                replace: "crate::mutation::tear(); word.sleep(deaf)",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_a_short_sleep", "no_sleeper_sleeps_on::lost_wake_up"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "WakeTorn",
+        about: "The step that wakes is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/asleep.rs",
+                within: "fn wake_up",
+                find: "self.step(Snapshot::wake)",
+                replace: "self.step(|word| { crate::mutation::tear(); word.wake() })",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_a_short_sleep"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "EndTorn",
+        about: "The step that ends a session is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "pub(crate) fn end",
+                find: "self.step(Snapshot::end)",
+                replace: "self.step(|word| { crate::mutation::tear(); word.end() })",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::cancel_against_end"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "AnswerTorn",
+        about: "The step that answers a probe is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn answer_probe",
+                find: "self.step(Snapshot::passed);",
+                replace: "self.step(|word| { crate::mutation::tear(); word.passed() });",
+            },
+            TORN,
+        ],
+        loom: &["probe_against_detach::a_probe_s_answer_takes_a_kill_along"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ProbeTorn",
+        about: "The step that probes a session is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "pub(crate) fn probe",
+                find: "word.probe(held)",
+                replace: "word.probe(held).inspect(|_| crate::mutation::tear())",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::probe_against_kill"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TerminateTorn",
+        about: "The step that tells a session to end is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "fn terminate_as_seen",
+                find: "word.terminate(when, only)",
+                replace: "word.terminate(when, only).inspect(|_| crate::mutation::tear())",
+            },
+            TORN,
+        ],
+        loom: &["no_kill_is_lost::kill_dropped_while_changing_threads", "no_sleeper_sleeps_on::lost_wake_up"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "CancelTorn",
+        about: "The step that tells a statement to end is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "pub(crate) fn cancel(",
+                find: "word.cancel(named, only)",
+                replace: "word.cancel(named, only).inspect(|_| crate::mutation::tear())",
+            },
+            TORN,
+        ],
+        loom: &["no_other_statement_is_hit::cancel_hits_next_statement", "each_step_is_one::cancel_against_void_queued"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitCancelTorn",
+        about: "The step that tells a statement to end whose limit has run out is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn enforce",
+                find: "now.cancel(named, None)",
+                replace: "now.cancel(named, None).inspect(|_| crate::mutation::tear())",
+            },
+            TORN,
+        ],
+        loom: &["a_limit_names_what_ran_out::limit_against_finish"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitEndTorn",
+        about: "The step that tells a session to end whose limit has run out is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn enforce",
+                find: "still_due(now).and_then(|()| now.terminate(When::Immediate, None))",
+                replace: "still_due(now).and_then(|()| now.terminate(When::Immediate, None)).inspect(|_| crate::mutation::tear())",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::idleness_against_detach"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "GraceTorn",
+        about: "The step that tells a session to end whose grace is over is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn enforce",
+                find: "|now: Snapshot| now.terminate(When::Immediate, None)",
+                replace: "|now: Snapshot| now.terminate(When::Immediate, None).inspect(|_| crate::mutation::tear())",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::grace_against_detach"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "FailTorn",
+        about: "The step that ends a session that cannot go on is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/told.rs",
+                within: "fn fail",
+                find: "word.terminate(When::Immediate, None)",
+                replace: "word.terminate(When::Immediate, None).inspect(|_| crate::mutation::tear())",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::probe_against_the_last_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "RouseTorn",
+        about: "The step that asks who sleeps as a hold-off ends is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/asleep.rs",
+                within: "fn rouse",
+                find: "self.step(|word| word);",
+                replace: "self.step(|word| { crate::mutation::tear(); word });",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_the_end_of_a_hold_off"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "CheckRungTorn",
+        about: "The step that looks, of a safe point that was rung, is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn check_rung",
+                find: "self.word.step(|word| word).after",
+                replace: "self.word.step(|word| { crate::mutation::tear(); word }).after",
+            },
+            TORN,
+        ],
+        loom: &["no_kill_is_lost::the_bell_is_silenced_as_the_kill_rings"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ArmTorn",
+        about: "The step that looks, of the timer, is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn arm",
+                find: "self.step(|word| word).after",
+                replace: "self.step(|word| { crate::mutation::tear(); word }).after",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_limits"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "KeepValueTorn",
+        about: "The step that asks whether a session may keep a value is a load and a store.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn keep_value",
+                find: "self.step(|word| word).after.ended()",
+                replace: "self.step(|word| { crate::mutation::tear(); word }).after.ended()",
+            },
+            TORN,
+        ],
+        loom: &["each_step_is_one::kill_against_the_first_value"],
+        shuttle: &[],
+        tests: &[],
+    },
+];
