@@ -26,8 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the listener looks while no worker is idle.
 const TICK: Duration = Duration::from_millis(2);
 
-/// How many ticks in a row a worker has to be idle for the listener to go to sleep.
-const CALM: u32 = 50;
+/// How many ticks in a row a worker has to be idle for the listener to go to sleep. The scenes of
+/// `shuttle-tests` are short, and the listener sleeps in them as well.
+const CALM: u32 = if cfg!(safepoint_shuttle) { 2 } else { 50 };
 
 /// How long nobody gets anything done before there is a place more.
 const STALL: Duration = Duration::from_millis(10);
@@ -35,6 +36,8 @@ const STALL: Duration = Duration::from_millis(10);
 pub(super) struct Queue<C: Client> {
     jobs: Mutex<Jobs<C>>,
     size: Size,
+    /// [`PATIENCE`], unless a test has less of it.
+    patience: Duration,
     for_spares: Condvar,
     for_lanes: Condvar,
     for_listener: Condvar,
@@ -69,7 +72,7 @@ struct Jobs<C: Client> {
     closed: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) places: usize,
     pub(super) workers: usize,
@@ -148,9 +151,10 @@ impl<C: Client> Jobs<C> {
         self.first.len() + self.in_order.len()
     }
 
-    /// How many wait for a worker.
+    /// How many wait for a worker. After the end nobody does: those that lie here are closed, and
+    /// are taken no more.
     fn waiting(&self) -> usize {
-        self.len().saturating_add_signed(-self.gone)
+        if self.closed { 0 } else { self.len().saturating_add_signed(-self.gone) }
     }
 
     fn put(&mut self, seat: Arc<Seat<C>>, priority: Priority) {
@@ -188,6 +192,7 @@ impl<C: Client> Queue<C> {
                 closed: false,
             }),
             size,
+            patience: PATIENCE,
             for_spares: Condvar::new(),
             for_lanes: Condvar::new(),
             for_listener: Condvar::new(),
@@ -337,13 +342,13 @@ impl<C: Client> Queue<C> {
             return Turn::Run(seat, more(&jobs));
         }
         jobs.counts.idle += 1;
-        Turn::Wait((jobs.counts.active > self.size.least).then_some(PATIENCE))
+        Turn::Wait((jobs.counts.active > self.size.least).then_some(self.patience))
     }
 
     /// For a spare: `false` where its patience has run out, and it counts no longer.
     pub(super) fn wait_as_spare(&self) -> bool {
         let mut jobs = self.jobs.lock();
-        let deadline = now() + PATIENCE;
+        let deadline = now() + self.patience;
         let mut in_vain = false;
         loop {
             // Looked at first: it may have been called as its time ran out.

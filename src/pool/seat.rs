@@ -109,10 +109,12 @@ impl<C: Client> Seat<C> {
         self.token
     }
 
-    /// Ends it, where no worker has it and no killer was faster.
+    /// Ends it, where no worker has it and no killer was faster. One that was told to end before
+    /// that hears of it.
     pub(super) fn close(&self) {
         if let Some(conn) = self.take() {
-            self.end(conn, End::Closed);
+            let due = conn.session.due_unsaid();
+            self.end(conn, due.map_or_else(End::Interrupted, |()| End::Closed));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who waits for the emergency lane, and how many threads it has.
 
-use super::{Call, Job, Jobs, PATIENCE, Queue};
+use super::{Call, Job, Jobs, Queue};
 use crate::pool::{Client, LANE_DELAY};
 use crate::sync::now;
 use std::time::Instant;
@@ -19,7 +19,7 @@ impl<C: Client> Queue<C> {
     pub(in crate::pool) fn pop_for_lane(&self) -> Option<Job<C>> {
         let mut jobs = self.jobs.lock();
         jobs.idle_lanes += 1;
-        let retire = now() + PATIENCE;
+        let retire = now() + self.patience;
         let job = loop {
             if jobs.closed {
                 break None;
@@ -44,10 +44,11 @@ impl<C: Client> Queue<C> {
         job
     }
 
-    /// The lane leaves this one to the workers.
+    /// The lane leaves this one to the workers, in its old place: before those that came later.
     pub(in crate::pool) fn push_back_from_lane(&self, job: Job<C>) -> Call {
         let mut jobs = self.jobs.lock();
-        jobs.first.push_front(Job { looked_at: true, ..job });
+        let at = jobs.first.partition_point(|other| other.since <= job.since);
+        jobs.first.insert(at, Job { looked_at: true, ..job });
         self.call_worker(&mut jobs)
     }
 

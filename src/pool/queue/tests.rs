@@ -1,9 +1,21 @@
+//! The queue's books and calls step by step, on one thread where that can show it.
+
+mod books;
+mod lanes;
+mod listener;
+mod order;
+
 use super::*;
 use crate::attached::Attached;
 use crate::interrupt::Interrupt;
 use crate::pool::{End, Next};
 use crate::session::Session;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{sleep, spawn};
+
+/// Longer than any step takes; reaching it is a failure.
+const LONG: Duration = Duration::from_secs(30);
 
 /// Who is never there.
 struct Nobody;
@@ -22,42 +34,100 @@ impl Client for Nobody {
     fn end(&mut self, _: &Session, _: End) {}
 }
 
-fn started(call: Call) -> usize {
-    match call {
-        Call::Start(count) => count,
-        Call::Nobody | Call::Idle => 0,
+/// A queue with its first workers, which have started and run something. Two may wait for them.
+fn running(least: usize, most: usize) -> Queue<Nobody> {
+    let queue = Queue::new(Size { least, most, queue: 2 });
+    queue.first_workers();
+    (0..least).for_each(|_| queue.worker_started(true));
+    queue
+}
+
+/// The same, with all of them idle.
+fn idle(least: usize, most: usize) -> Queue<Nobody> {
+    let queue = running(least, most);
+    (0..least).for_each(|_| assert_eq!(waits(queue.next(None)), None));
+    queue
+}
+
+fn push(queue: &Queue<Nobody>, priority: Priority) -> (Arc<Seat<Nobody>>, Call) {
+    let seat = Seat::empty();
+    let call = queue.push(seat.clone(), priority).expect("it is open");
+    (seat, call)
+}
+
+/// Someone waits for a worker, whoever is called for that.
+fn someone_waits(queue: &Queue<Nobody>) {
+    let _ = push(queue, Priority::InOrder);
+}
+
+/// For how long a worker waits at the poller, as it has to here.
+#[track_caller]
+fn waits(turn: Turn<Nobody>) -> Option<Duration> {
+    match turn {
+        Turn::Wait(limit) => limit,
+        turn => panic!("it has to wait, not to {}", name(&turn)),
     }
 }
 
-/// Both workers block elsewhere, so there are two places; someone comes, and the one worker that
-/// is started for that is on its way for so long that the listener thinks of adding places.
-#[test]
-fn every_worker_that_counts_is_started() {
-    let queue = Queue::<Nobody>::new(Size { least: 2, most: 4, queue: 9 });
-    queue.first_workers();
-    for _ in 0..2 {
-        queue.worker_started(true);
-        assert!(matches!(queue.next(None), Turn::Wait(_)));
+/// Whom a worker runs, as it has to here, and whom it calls before that.
+#[track_caller]
+fn runs(turn: Turn<Nobody>) -> (Arc<Seat<Nobody>>, Call) {
+    match turn {
+        Turn::Run(seat, call) => (seat, call),
+        turn => panic!("it has to run someone, not to {}", name(&turn)),
     }
-    for _ in 0..2 {
-        queue.takes_ready();
-        assert_eq!(queue.leave_place(), Call::Nobody);
+}
+
+/// The same, where it does not matter whom.
+#[track_caller]
+fn runs_someone(turn: Turn<Nobody>) {
+    let _ = runs(turn);
+}
+
+fn name(turn: &Turn<Nobody>) -> &'static str {
+    match turn {
+        Turn::Run(..) => "run someone",
+        Turn::Wait(_) => "wait",
+        Turn::Spare(_) => "be a spare",
+        Turn::Stop => "stop",
     }
-    let mut watch = Watch::new();
-    let mut look = || match queue.watch(&mut watch) {
-        Look::Poll(_, call) => started(call),
-        Look::Stop => unreachable!("it goes on"),
-    };
-    assert_eq!(look(), 0);
-    let pushed = queue.push(Seat::empty(), Priority::InOrder);
-    let mut starting = pushed.map(started).expect("it is open");
-    assert_eq!(starting, 1);
-    for _ in 0..4 {
-        std::thread::sleep(STALL);
-        starting += look();
-        let counts = queue.counts();
-        assert_eq!((counts.starting, counts.workers), (starting, 2 + starting));
-        assert_eq!(counts.active, starting);
+}
+
+/// What a listener has seen that finds that nobody has got anything done for long.
+fn stalled(queue: &Queue<Nobody>) -> Watch {
+    Watch { taken: queue.jobs.lock().taken, since: now() - STALL, ..Watch::new() }
+}
+
+/// What the listener does next, as it has to go on here.
+#[track_caller]
+fn look(queue: &Queue<Nobody>, watch: &mut Watch) -> (Duration, Call) {
+    match queue.watch(watch) {
+        Look::Poll(limit, call) => (limit, call),
+        Look::Stop => panic!("it goes on"),
     }
-    assert_eq!(queue.counts().places, 4, "it adds places where none is free");
+}
+
+/// What another thread comes to; it has to come to something.
+#[track_caller]
+fn soon<T>(receiver: &Receiver<T>) -> T {
+    receiver.recv_timeout(LONG).expect("the other thread waits for ever")
+}
+
+/// Waits for a condition that another thread brings about.
+#[track_caller]
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+fn on_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (sender, receiver) = channel();
+    spawn(move || {
+        // The test may have failed by now.
+        let _ = sender.send(run());
+    });
+    receiver
 }

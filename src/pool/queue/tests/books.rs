@@ -1,0 +1,418 @@
+//! What is counted, after each step.
+
+use super::*;
+
+/// What the books say, and how many threads have not ended.
+fn books(queue: &Queue<Nobody>) -> (Counts, usize) {
+    let jobs = queue.jobs.lock();
+    assert!(!(jobs.listener_sleeps && jobs.counts.idle == 0), "someone has to listen");
+    drop(jobs);
+    (queue.counts(), queue.jobs.lock().threads)
+}
+
+#[test]
+fn workers_start_wait_run_and_block() {
+    let queue = Queue::<Nobody>::new(Size { least: 2, most: 4, queue: 9 });
+    let none = Counts { places: 2, ..Counts::default() };
+    assert_eq!(books(&queue), (none, 0));
+    queue.first_workers();
+    let both = Counts { workers: 2, active: 2, ..none };
+    assert_eq!(books(&queue), (Counts { starting: 2, ..both }, 2));
+    queue.worker_started(true);
+    assert_eq!(books(&queue), (Counts { starting: 1, ..both }, 2));
+    queue.worker_started(true);
+    assert_eq!(books(&queue), (both, 2));
+
+    assert_eq!(waits(queue.next(None)), None, "one of the first waits for as long as it takes");
+    assert_eq!(books(&queue), (Counts { idle: 1, ..both }, 2));
+    assert_eq!(waits(queue.next(None)), None);
+    assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
+    queue.takes_ready();
+    assert_eq!(books(&queue), (Counts { idle: 1, ..both }, 2));
+    assert_eq!(queue.leave_place(), Call::Nobody);
+    assert_eq!(books(&queue), (Counts { idle: 1, active: 1, ..both }, 2));
+    queue.take_place();
+    assert_eq!(waits(queue.next(None)), None);
+    assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
+    for waited in [Waited::Woken, Waited::InVain] {
+        assert_eq!(waits(queue.next(Some(waited))), None, "it was woken for nothing");
+        assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
+    }
+    someone_waits(&queue);
+    assert_eq!(books(&queue), (Counts { idle: 2, queued: 1, ..both }, 2));
+    runs_someone(queue.next(Some(Waited::InVain)));
+    assert_eq!(books(&queue), (Counts { idle: 1, ..both }, 2));
+    assert_eq!(waits(queue.next(None)), None);
+    assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
+}
+
+/// Each who comes calls one worker, and each who is called, and leaves more behind, the next.
+#[test]
+fn one_worker_is_called_for_each_who_waits() {
+    let queue = idle(3, 3);
+    assert_eq!(push(&queue, Priority::InOrder).1, Call::Idle);
+    assert_eq!(push(&queue, Priority::First).1, Call::Idle);
+    assert_eq!(push(&queue, Priority::InOrder).1, Call::Idle);
+    // Three calls may have been heard as one.
+    assert_eq!(runs(queue.next(Some(Waited::Woken))).1, Call::Idle);
+    assert_eq!(runs(queue.next(Some(Waited::Woken))).1, Call::Idle);
+    assert_eq!(runs(queue.next(Some(Waited::Woken))).1, Call::Nobody, "nobody else waits");
+    assert_eq!(queue.counts().idle, 0);
+
+    // There is no place free.
+    assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody);
+    assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody);
+    assert_eq!(runs(queue.next(None)).1, Call::Nobody, "nobody is idle");
+    assert_eq!(queue.leave_place(), Call::Start(1), "for the one who waits");
+    assert_eq!(queue.leave_place(), Call::Start(1));
+    assert_eq!(queue.leave_place(), Call::Start(1));
+    let full = Counts { places: 3, workers: 6, starting: 3, active: 3, ..Counts::default() };
+    assert_eq!(books(&queue), (Counts { queued: 1, ..full }, 6));
+    assert_eq!(push(&queue, Priority::First).1, Call::Nobody);
+}
+
+/// One who puts back what it has run, and takes the next, needs nobody else for one.
+#[test]
+fn a_worker_that_puts_back_calls_another_only_for_the_others() {
+    let queue = idle(2, 2);
+    queue.takes_ready();
+    let again = || queue.push_back(Seat::empty(), Priority::InOrder).expect("it is open");
+    assert_eq!(again(), Call::Nobody);
+    assert_eq!(again(), Call::Idle);
+    assert_eq!(queue.counts().queued, 2);
+    let queue = running(2, 2);
+    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
+    let again = || queue.push_back(Seat::empty(), Priority::First).expect("it is open");
+    assert_eq!(again(), Call::Nobody);
+    assert_eq!(again(), Call::Start(1));
+    assert_eq!(again(), Call::Nobody, "there is no other place");
+}
+
+/// A worker that comes back finds its place taken. It is a spare until there is one, and is called
+/// before anyone is started.
+#[test]
+fn spares_are_called_before_others_are_started() {
+    let queue = Arc::new(running(2, 2));
+    let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
+    for _ in 0..2 {
+        someone_waits(&queue);
+        assert_eq!(queue.leave_place(), Call::Start(1));
+        queue.worker_started(true);
+        assert_eq!(runs(queue.next(None)).1, Call::Nobody);
+    }
+    assert_eq!(books(&queue), (two, 4));
+    let mut spares = Vec::new();
+    for spare in 1..=2 {
+        queue.take_place();
+        assert_eq!(books(&queue), (Counts { active: 3, spare: spare - 1, ..two }, 4));
+        assert!(matches!(queue.next(None), Turn::Spare(Call::Nobody)));
+        assert_eq!(books(&queue), (Counts { spare, ..two }, 4));
+        let queue = queue.clone();
+        spares.push(on_a_thread(move || queue.wait_as_spare()));
+    }
+    // Two places come free at once, one more than there are who wait.
+    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
+    assert_eq!(queue.leave_place(), Call::Nobody);
+    assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody, "a spare is called");
+    assert_eq!(books(&queue), (Counts { active: 1, spare: 1, queued: 1, ..two }, 4));
+    assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody);
+    assert_eq!(books(&queue), (Counts { queued: 2, ..two }, 4));
+    assert!(spares.iter().all(soon), "each has a place");
+    assert_eq!(queue.jobs.lock().called, 0);
+    runs_someone(queue.next(None));
+    runs_someone(queue.next(None));
+    assert_eq!(books(&queue), (two, 4));
+    // There are no more spares.
+    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
+    assert_eq!(push(&queue, Priority::InOrder).1, Call::Start(1));
+    assert_eq!(books(&queue), (Counts { workers: 5, starting: 1, queued: 1, ..two }, 5));
+}
+
+/// Of two free places one goes to the spare, and one to someone new.
+#[test]
+fn growth_takes_spares_and_starts_the_rest() {
+    let queue = running(2, 5);
+    someone_waits(&queue);
+    assert_eq!(queue.leave_place(), Call::Start(1));
+    queue.worker_started(true);
+    runs_someone(queue.next(None));
+    queue.take_place();
+    assert!(matches!(queue.next(None), Turn::Spare(Call::Nobody)));
+    let before = Counts { places: 2, active: 2, workers: 3, spare: 1, ..Counts::default() };
+    assert_eq!(books(&queue), (before, 3));
+    someone_waits(&queue);
+    someone_waits(&queue);
+    let mut watch = stalled(&queue);
+    assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
+    let four = Counts { places: 4, active: 4, workers: 4, ..Counts::default() };
+    let after = Counts { starting: 1, queued: 2, ..four };
+    assert_eq!(books(&queue), (after, 4));
+    assert!(queue.wait_as_spare(), "its place is there already");
+}
+
+/// Two calls may have been heard as one, and by one that finds its place taken.
+#[test]
+fn one_that_has_lost_its_place_passes_the_call_on() {
+    for idle_one_goes in [false, true] {
+        let queue = running(1, 1);
+        someone_waits(&queue);
+        assert_eq!(queue.leave_place(), Call::Start(1));
+        queue.worker_started(true);
+        runs_someone(queue.next(None));
+        assert_eq!(waits(queue.next(None)), None);
+        queue.take_place();
+        assert_eq!(push(&queue, Priority::InOrder).1, Call::Idle);
+        let (goes, calls, stays) = match idle_one_goes {
+            false => (None, Call::Idle, Some(Waited::Woken)),
+            true => (Some(Waited::Woken), Call::Nobody, None),
+        };
+        assert!(matches!(queue.next(goes), Turn::Spare(call) if call == calls));
+        runs_someone(queue.next(stays));
+    }
+}
+
+/// Those that were added go again, each with its place; the first stay.
+#[test]
+fn workers_that_have_nothing_to_do_for_long_go_down_to_the_least() {
+    let mut queue = running(2, 5);
+    queue.patience = LONG;
+    for (added, places) in [(2, 4), (1, 5)] {
+        (0..2).for_each(|_| someone_waits(&queue));
+        assert_eq!(look(&queue, &mut stalled(&queue)).1, Call::Start(added));
+        (0..added).for_each(|_| queue.worker_started(true));
+        assert_eq!(queue.counts().places, places);
+    }
+    let five = Counts { places: 5, workers: 5, active: 5, ..Counts::default() };
+    assert_eq!(books(&queue), (Counts { queued: 4, ..five }, 5));
+    (0..4).for_each(|_| runs_someone(queue.next(None)));
+    (0..5).for_each(|_| assert_eq!(waits(queue.next(None)), Some(LONG)));
+    // One that is woken, or finds something to do, stays.
+    assert_eq!(waits(queue.next(Some(Waited::Woken))), Some(LONG));
+    someone_waits(&queue);
+    runs_someone(queue.next(Some(Waited::InVain)));
+    assert_eq!(waits(queue.next(None)), Some(LONG));
+    assert_eq!(books(&queue), (Counts { idle: 5, ..five }, 5));
+    for left in [4, 3, 2] {
+        assert!(matches!(queue.next(Some(Waited::InVain)), Turn::Stop));
+        let left = Counts { places: left, workers: left, active: left, idle: left, ..five };
+        assert_eq!(books(&queue), (left, 5), "its thread has not ended");
+    }
+    for _ in 0..2 {
+        assert_eq!(waits(queue.next(Some(Waited::InVain))), None, "the first stay");
+    }
+}
+
+/// While others of the least block, one that was added stays, and goes as they are back.
+#[test]
+fn places_never_go_below_the_least() {
+    let queue = running(2, 2);
+    for _ in 0..2 {
+        assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
+        assert_eq!(push(&queue, Priority::InOrder).1, Call::Start(1));
+        queue.worker_started(true);
+        runs_someone(queue.next(None));
+    }
+    let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
+    assert_eq!(waits(queue.next(None)), None);
+    assert_eq!(waits(queue.next(None)), None);
+    queue.take_place();
+    // Three for two places, and one of the idle ones has waited for long.
+    assert!(matches!(queue.next(Some(Waited::InVain)), Turn::Stop));
+    assert_eq!(books(&queue), (Counts { workers: 3, idle: 1, ..two }, 4));
+}
+
+#[test]
+fn a_spare_whose_patience_has_run_out_counts_no_longer() {
+    let mut queue = running(1, 1);
+    someone_waits(&queue);
+    assert_eq!(queue.leave_place(), Call::Start(1));
+    queue.worker_started(true);
+    runs_someone(queue.next(None));
+    queue.take_place();
+    assert!(matches!(queue.next(None), Turn::Spare(_)));
+    queue.patience = Duration::from_millis(1);
+    assert!(!queue.wait_as_spare());
+    let one = Counts { places: 1, active: 1, workers: 1, ..Counts::default() };
+    assert_eq!(books(&queue), (one, 2), "its thread has not ended");
+    // The place that comes free next is for someone new.
+    someone_waits(&queue);
+    assert_eq!(queue.leave_place(), Call::Start(1));
+    assert_eq!(books(&queue), (Counts { workers: 2, starting: 1, queued: 1, ..one }, 3));
+}
+
+/// Where the system gives no thread, its place is free for the next attempt.
+#[test]
+fn a_worker_that_could_not_start_leaves_its_place() {
+    let queue = running(1, 3);
+    (0..2).for_each(|_| someone_waits(&queue));
+    for attempt in 0..3 {
+        let mut watch = stalled(&queue);
+        assert_eq!(look(&queue, &mut watch).1, Call::Start(1), "attempt {attempt}");
+        let before = queue.counts();
+        assert_eq!((before.workers, before.starting, before.active), (2, 1, 2));
+        queue.worker_started(false);
+        let alone = Counts { places: 2, workers: 1, active: 1, queued: 2, ..Counts::default() };
+        assert_eq!(books(&queue), (alone, 1));
+    }
+}
+
+/// Both workers block elsewhere, so there are two places; someone comes, and the one worker that
+/// is started for that is on its way for so long that the listener thinks of adding places.
+#[test]
+fn every_worker_that_counts_is_started() {
+    let queue = idle(2, 4);
+    for _ in 0..2 {
+        queue.takes_ready();
+        assert_eq!(queue.leave_place(), Call::Nobody);
+    }
+    let mut watch = Watch::new();
+    let started = |call| match call {
+        Call::Start(count) => count,
+        Call::Nobody | Call::Idle => 0,
+    };
+    let mut look = || started(look(&queue, &mut watch).1);
+    assert_eq!(look(), 0);
+    let mut starting = started(push(&queue, Priority::InOrder).1);
+    assert_eq!(starting, 1);
+    for _ in 0..4 {
+        sleep(STALL);
+        starting += look();
+        let counts = queue.counts();
+        assert_eq!((counts.starting, counts.workers), (starting, 2 + starting));
+        assert_eq!(counts.active, starting);
+    }
+    assert_eq!(queue.counts().places, 4, "it adds places where none is free");
+}
+
+/// Those who have ended where they lie count no longer, and once each, however late they are taken.
+#[test]
+fn the_gone_are_counted_once() {
+    let queue = running(1, 1);
+    for round in 0..3 {
+        for waiting in 0..3 {
+            assert_eq!(
+                (queue.counts().queued, queue.is_full()),
+                (waiting, waiting >= 2),
+                "{round}"
+            );
+            someone_waits(&queue);
+        }
+        for left in [2, 1, 0] {
+            queue.one_has_gone();
+            assert_eq!((queue.counts().queued, queue.is_full()), (left, left >= 2), "{round}");
+        }
+        // With three of them still there, the queue fills up again to the same bound.
+        for waiting in 0..2 {
+            assert_eq!((queue.counts().queued, queue.is_full()), (waiting, false), "{round}");
+            let _ = push(&queue, Priority::First);
+        }
+        assert_eq!((queue.counts().queued, queue.is_full()), (2, true), "{round}");
+        for taken in 0..5 {
+            runs_someone(queue.next(None));
+            if taken >= 2 {
+                // The last three that are taken are the first that came.
+                queue.one_was_gone();
+                assert_eq!(queue.counts().queued, 0);
+            } else {
+                assert_eq!((queue.counts().queued, queue.is_full()), (1 - taken, false));
+            }
+        }
+        assert_eq!(queue.jobs.lock().gone, 0);
+    }
+    // Its killer may come to say so after it was taken.
+    someone_waits(&queue);
+    runs_someone(queue.next(None));
+    queue.one_was_gone();
+    assert_eq!(queue.counts().queued, 1, "for a moment");
+    queue.one_has_gone();
+    assert_eq!(queue.counts().queued, 0);
+}
+
+#[test]
+fn with_room_for_none_it_is_always_full() {
+    let queue = Queue::<Nobody>::new(Size { least: 1, most: 1, queue: 0 });
+    assert!(queue.is_full());
+}
+
+/// Whatever a thread does as the end comes, it goes, and at the end there is nobody.
+#[test]
+fn at_the_end_every_thread_goes_and_nobody_waits() {
+    let queue = Arc::new(running(4, 8));
+    queue.thread_starts();
+    assert!(queue.wants_lane(9));
+    // One blocks, with another in its place, and one is a spare; one is called and does not know.
+    for _ in 0..3 {
+        someone_waits(&queue);
+        assert_eq!(queue.leave_place(), Call::Start(1));
+        queue.worker_started(true);
+        runs_someone(queue.next(None));
+    }
+    for _ in 0..2 {
+        queue.take_place();
+        assert!(matches!(queue.next(None), Turn::Spare(_)));
+    }
+    (0..2).for_each(|_| someone_waits(&queue));
+    assert_eq!(queue.leave_place(), Call::Nobody, "a spare is called");
+    let spares: [_; 2] = std::array::from_fn(|_| {
+        let queue = queue.clone();
+        on_a_thread(move || queue.wait_as_spare())
+    });
+    eventually("the spare that was called has come", || queue.jobs.lock().called == 0);
+    // The other is called, and one more is on its way.
+    let mut watch = stalled(&queue);
+    assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
+
+    assert!(!queue.is_closed());
+    queue.close();
+    assert!(queue.is_closed());
+    assert!(queue.push(Seat::empty(), Priority::First).is_err());
+    assert!(queue.push_back(Seat::empty(), Priority::First).is_err());
+    assert_eq!((queue.counts().queued, queue.is_full()), (0, false), "all are told to go");
+    assert!(matches!(queue.watch(&mut watch), Look::Stop));
+    assert!(queue.pop_for_lane().is_none());
+    assert!(!queue.wants_lane(9));
+    assert!(spares.iter().all(soon), "both have been called");
+    assert_eq!(queue.leave_place(), Call::Nobody, "nobody is started");
+    (0..3).for_each(|_| queue.take_place());
+    queue.worker_started(true);
+    for worker in 0..8 {
+        assert!(matches!(queue.next(None), Turn::Stop), "worker {worker}");
+    }
+    let left = Counts { places: queue.counts().places, ..Counts::default() };
+    assert_eq!(books(&queue), (left, 10));
+
+    let waiter = {
+        let queue = queue.clone();
+        on_a_thread(move || queue.wait_for_threads(None))
+    };
+    for ended in 0..10 {
+        assert!(waiter.try_recv().is_err(), "only {ended} have ended");
+        let before = now();
+        queue.wait_for_threads(Some(before + STALL));
+        assert!(now() >= before + STALL, "it waits for as long as it may");
+        queue.thread_ends();
+    }
+    soon(&waiter);
+    queue.wait_for_threads(Some(now() + LONG));
+}
+
+/// An idle worker and a spare that nobody calls go as well.
+#[test]
+fn at_the_end_those_who_wait_go() {
+    let queue = Arc::new(running(1, 1));
+    someone_waits(&queue);
+    assert_eq!(queue.leave_place(), Call::Start(1));
+    queue.worker_started(true);
+    runs_someone(queue.next(None));
+    queue.take_place();
+    assert!(matches!(queue.next(None), Turn::Spare(Call::Nobody)));
+    assert_eq!(waits(queue.next(None)), None);
+    let spare = {
+        let queue = queue.clone();
+        on_a_thread(move || queue.wait_as_spare())
+    };
+    queue.close();
+    assert!(!soon(&spare), "its patience is over");
+    assert!(matches!(queue.next(Some(Waited::Woken)), Turn::Stop));
+    assert_eq!(books(&queue), (Counts { places: 1, ..Counts::default() }, 2));
+}

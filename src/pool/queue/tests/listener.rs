@@ -1,0 +1,235 @@
+//! When the listener sleeps, is called, and adds places.
+
+use super::*;
+
+/// A listener that sleeps, since idle workers listen. The channel says when it is to listen again.
+fn sleeping(queue: &Arc<Queue<Nobody>>) -> Receiver<Duration> {
+    let listener = queue.clone();
+    let wakes = on_a_thread(move || look(&listener, &mut Watch::new()).0);
+    eventually("the listener sleeps", || queue.jobs.lock().listener_sleeps);
+    assert!(wakes.try_recv().is_err());
+    wakes
+}
+
+/// As all has been calm for long, the last idle worker goes: in each way that there is. Without a
+/// listener a pool whose workers are stuck has no growth and no lane, and nobody listens.
+#[test]
+fn who_leaves_nobody_listening_calls_the_listener() {
+    type Goes = fn(&Queue<Nobody>);
+    let ways: [(&str, Goes); 5] = [
+        ("it runs what has turned ready", Queue::takes_ready),
+        ("it is called for one in the queue", |queue| {
+            someone_waits(queue);
+            runs_someone(queue.next(Some(Waited::Woken)));
+        }),
+        ("it finds one in the queue", |queue| {
+            someone_waits(queue);
+            runs_someone(queue.next(Some(Waited::InVain)));
+        }),
+        ("it has had nothing to do for long", |queue| {
+            // Another runs something, and may do so for ever.
+            queue.take_place();
+            assert!(matches!(queue.next(Some(Waited::InVain)), Turn::Stop));
+        }),
+        ("it has lost its place", |queue| {
+            queue.take_place();
+            assert!(matches!(queue.next(Some(Waited::Woken)), Turn::Spare(_)));
+        }),
+    ];
+    for (way, goes) in ways {
+        let queue = Arc::new(idle(1, 1));
+        let wakes = sleeping(&queue);
+        goes(&queue);
+        assert!(!queue.jobs.lock().listener_sleeps, "{way}");
+        let woken = wakes.recv_timeout(LONG);
+        assert!(woken.is_ok(), "{way}, and the listener sleeps on");
+    }
+}
+
+/// While another is idle, that one listens.
+#[test]
+fn while_another_listens_the_listener_sleeps_on() {
+    let queue = Arc::new(idle(2, 2));
+    let wakes = sleeping(&queue);
+    queue.takes_ready();
+    assert_eq!(waits(queue.next(None)), None);
+    assert_eq!(waits(queue.next(Some(Waited::Woken))), None);
+    assert!(queue.jobs.lock().listener_sleeps);
+    assert!(wakes.try_recv().is_err());
+    (0..2).for_each(|_| queue.takes_ready());
+    soon(&wakes);
+}
+
+/// Someone takes something, and is back before the listener has looked.
+fn call_in_vain(queue: &Queue<Nobody>, jobs: &mut Jobs<Nobody>) {
+    jobs.counts.idle -= 1;
+    queue.call_listener(jobs);
+    jobs.counts.idle += 1;
+}
+
+/// It has to be calm for as long as ever before the listener sleeps again.
+#[test]
+fn a_listener_that_was_called_in_vain_goes_back_to_sleep() {
+    let queue = Arc::new(idle(1, 1));
+    let wakes = sleeping(&queue);
+    for _ in 0..2 {
+        let before = now();
+        call_in_vain(&queue, &mut queue.jobs.lock());
+        eventually("the listener sleeps again", || queue.jobs.lock().listener_sleeps);
+        assert!(now() >= before + (CALM - 1) * TICK);
+    }
+    queue.takes_ready();
+    soon(&wakes);
+}
+
+/// Until it is calm the listener looks by itself every now and then.
+#[test]
+fn a_listener_that_does_not_sleep_yet_needs_no_call() {
+    let queue = Arc::new(idle(1, 1));
+    let listener = queue.clone();
+    let looks = on_a_thread(move || matches!(listener.watch(&mut Watch::new()), Look::Poll(..)));
+    loop {
+        let mut jobs = queue.jobs.lock();
+        if !jobs.listener_sleeps {
+            jobs.counts.idle = 0;
+            break;
+        }
+        call_in_vain(&queue, &mut jobs);
+    }
+    assert!(soon(&looks));
+}
+
+#[test]
+fn at_the_end_the_listener_stops_whatever_it_does() {
+    let stops = |queue: &Arc<Queue<Nobody>>, mut watch: Watch| {
+        let queue = queue.clone();
+        on_a_thread(move || matches!(queue.watch(&mut watch), Look::Stop))
+    };
+    let queue = Arc::new(idle(1, 1));
+    let sleeps = stops(&queue, Watch::new());
+    eventually("the listener sleeps", || queue.jobs.lock().listener_sleeps);
+    queue.close();
+    assert!(soon(&sleeps), "it slept");
+    assert!(soon(&stops(&queue, Watch::new())), "with an idle worker");
+    let queue = Arc::new(running(1, 1));
+    queue.close();
+    assert!(soon(&stops(&queue, Watch::new())), "with none");
+    assert!(soon(&stops(&queue, Watch { flows: true, ..Watch::new() })), "with much to do");
+}
+
+/// As many places as there are, but no more than wait, and no more than there may be.
+#[test]
+fn places_are_added_by_need_by_what_there_is_and_by_the_maximum() {
+    for (least, most, waiting, added) in [
+        (1, 9, 1, 1),
+        (1, 9, 5, 1),
+        (3, 9, 2, 2),
+        (3, 9, 7, 3),
+        (3, 5, 7, 2),
+        (3, 4, 7, 1),
+        (3, 3, 7, 0),
+        (3, 9, 0, 0),
+    ] {
+        let queue = running(least, most);
+        (0..waiting).for_each(|_| someone_waits(&queue));
+        let mut watch = stalled(&queue);
+        let (_, call) = look(&queue, &mut watch);
+        let expected = if added > 0 { Call::Start(added) } else { Call::Nobody };
+        assert_eq!(call, expected, "{waiting} wait for {least} of at most {most}");
+        let counts = queue.counts();
+        assert_eq!((counts.places, counts.active), (least + added, least + added));
+    }
+}
+
+/// A burst of those who wait brings the maximum, and no one more, in a few steps.
+#[test]
+fn a_burst_brings_the_maximum_and_no_more() {
+    let queue = running(2, 7);
+    (0..50).for_each(|_| someone_waits(&queue));
+    let mut watch = Watch::new();
+    for places in [4, 7, 7, 7] {
+        watch.since -= STALL;
+        let _ = look(&queue, &mut watch);
+        assert_eq!(queue.counts().places, places);
+        assert_eq!((queue.counts().workers, queue.counts().starting), (places, places - 2));
+    }
+}
+
+/// For so long nobody has taken anything: since the last that was taken, and the last growth.
+#[test]
+fn places_are_added_only_after_a_stall() {
+    let queue = running(1, 9);
+    someone_waits(&queue);
+    let mut watch = Watch::new();
+    watch.since = now() + LONG;
+    assert_eq!(look(&queue, &mut watch).1, Call::Nobody, "it has not stalled");
+    let before = now();
+    // One of the workers has taken something.
+    runs_someone(queue.next(None));
+    someone_waits(&queue);
+    watch.since -= 2 * LONG;
+    assert_eq!(look(&queue, &mut watch).1, Call::Nobody, "it has moved");
+    assert!(watch.since >= before, "and the stall counts from then on");
+    watch.since = now() + LONG;
+    assert_eq!(look(&queue, &mut watch).1, Call::Nobody);
+    assert!(watch.since > now(), "nothing has moved");
+    watch.since = now() - STALL;
+    let before = now();
+    assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
+    assert!(watch.since >= before, "the next stall counts from the growth");
+    // An idle worker that takes what is ready has moved it as well.
+    let queue = idle(1, 9);
+    let mut watch = Watch::new();
+    queue.takes_ready();
+    someone_waits(&queue);
+    watch.since -= STALL;
+    assert_eq!(look(&queue, &mut watch).1, Call::Nobody);
+}
+
+/// A free place is filled, whatever became of the call that was made for it, and not added to.
+#[test]
+fn a_free_place_is_filled_before_one_is_added() {
+    let queue = running(2, 9);
+    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
+    let mut watch = Watch::new();
+    assert_eq!(look(&queue, &mut watch).1, Call::Nobody, "nobody waits");
+    (0..3).for_each(|_| queue.jobs.lock().put(Seat::empty(), Priority::InOrder));
+    watch.since -= STALL;
+    assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
+    let counts = queue.counts();
+    assert_eq!((counts.places, counts.active, counts.workers), (2, 2, 3));
+}
+
+/// Where the workers get things done, and have no time to look themselves, the listener looks at
+/// once, and pauses before the next look. Otherwise it waits for something to turn ready.
+#[test]
+fn the_listener_waits_by_what_the_workers_do() {
+    let queue = running(1, 1);
+    let mut watch = Watch::new();
+    assert_eq!(look(&queue, &mut watch).0, STALL, "nothing moves");
+    someone_waits(&queue);
+    runs_someone(queue.next(None));
+    assert_eq!(look(&queue, &mut watch).0, Duration::ZERO, "it flows");
+    let before = now();
+    assert_eq!(look(&queue, &mut watch).0, STALL, "nothing has moved since");
+    assert!(now() >= before + TICK, "it pauses");
+    someone_waits(&queue);
+    runs_someone(queue.next(None));
+    assert_eq!(queue.leave_place(), Call::Nobody);
+    assert_eq!(look(&queue, &mut watch).0, STALL, "there is a place free");
+}
+
+/// A call for an idle worker may be heard by the listener.
+#[test]
+fn a_call_that_an_idle_worker_should_have_heard_is_passed_on() {
+    let queue = idle(1, 1);
+    assert!(!queue.passes_on(), "nobody waits");
+    someone_waits(&queue);
+    assert!(queue.passes_on());
+    runs_someone(queue.next(Some(Waited::Woken)));
+    assert!(!queue.passes_on());
+    someone_waits(&queue);
+    assert!(!queue.passes_on(), "there is nobody to hear it");
+    queue.close();
+    assert!(queue.passes_on(), "it may be the end");
+}
