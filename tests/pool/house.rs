@@ -2,7 +2,7 @@
 
 use crate::common::{LONG, eventually, locked, of};
 use crossbeam_channel::{Receiver, Sender};
-use safepoint::pool::{Client, Config, End, Next, Pool, Priority};
+use safepoint::pool::{Client, Config, End, GroupStatus, Next, Pool, Priority};
 use safepoint::{
     Attached, Doing, Interrupt, Session, SessionId, SessionManager, ThreadId, ThreadModel,
 };
@@ -20,11 +20,14 @@ pub(crate) struct Log {
     pub(crate) ran: AtomicUsize,
     pub(crate) order: Mutex<Vec<SessionId>>,
     pub(crate) stuck: AtomicUsize,
+    /// Who has been asked whether it is an emergency, each time.
+    pub(crate) asked: Mutex<Vec<SessionId>>,
     pub(crate) release: Receiver<()>,
 }
 
 /// Answers each line with itself, and obeys a few words.
 pub(crate) struct Echo {
+    id: SessionId,
     socket: TcpStream,
     buffer: Vec<u8>,
     log: Arc<Log>,
@@ -134,6 +137,7 @@ impl Client for Echo {
     }
 
     fn emergency(&mut self) -> bool {
+        locked(&self.log.asked).push(self.id);
         self.says(b"help")
     }
 }
@@ -167,6 +171,7 @@ impl House {
             ran: AtomicUsize::new(0),
             order: Mutex::default(),
             stuck: AtomicUsize::new(0),
+            asked: Mutex::default(),
             release: wait,
         });
         let pool = Pool::start(manager.clone(), config).unwrap();
@@ -181,8 +186,8 @@ impl House {
         let ours = self.listener.accept().unwrap().0;
         ours.set_nonblocking(true).unwrap();
         let session = self.manager.open(of("ann")).unwrap();
-        let log = self.log.clone();
-        (socket, session, Echo { socket: ours, buffer: Vec::new(), log })
+        let (id, log) = (session.id(), self.log.clone());
+        (socket, session, Echo { id, socket: ours, buffer: Vec::new(), log })
     }
 
     pub(crate) fn connect(&self) -> Peer {
@@ -206,6 +211,22 @@ impl House {
         peer.say(&format!("{command}\n"));
         eventually("it runs", || self.log.stuck.load(Ordering::SeqCst) > stuck);
         peer
+    }
+
+    /// Lets one of those go that are stuck.
+    pub(crate) fn let_one_go(&self) {
+        self.release.send_timeout((), LONG).expect("one is stuck");
+    }
+
+    /// How many times it has been asked whether it is an emergency.
+    pub(crate) fn asked(&self, id: SessionId) -> usize {
+        locked(&self.log.asked).iter().filter(|asked| **asked == id).count()
+    }
+
+    /// How its only group is doing.
+    pub(crate) fn status(&self) -> GroupStatus {
+        let [status] = <[_; 1]>::try_from(self.pool.status()).expect("one group");
+        status
     }
 
     pub(crate) fn doing(&self, id: SessionId) -> Option<Doing> {

@@ -2,9 +2,16 @@
 #![cfg(target_os = "linux")]
 
 mod callbacks;
+mod calm;
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
+mod groups;
 mod house;
+mod lanes;
+mod odd;
+mod panics;
+mod queued;
 
 use common::{LONG, eventually, kill_now, locked};
 use house::{House, Peer};
@@ -188,7 +195,7 @@ fn a_panic_ends_its_session_and_nothing_else() {
             .manager
             .terminate(peer.id, common::kill(safepoint::When::AfterStatement))
             .unwrap();
-        house.release.send(()).unwrap();
+        house.let_one_go();
         assert_eq!(receipt.wait(LONG).unwrap().how, HowEnded::Panicked);
         assert_eq!(house.told(peer.id), 1);
         assert!(locked(&house.log.ends).contains(&(peer.id, End::Panicked)));
@@ -214,7 +221,7 @@ fn a_worker_outlives_who_waits_for_a_receipt() {
         let mut receipt = house.manager.terminate(peer.id, after_it).unwrap();
         let waker = Arc::new(Panics).into();
         assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
-        house.release.send(()).unwrap();
+        house.let_one_go();
         bystander.ask("still here");
         assert!(receipt.poll().is_some());
     }
@@ -235,7 +242,7 @@ fn a_receipt_may_stop_the_pool_that_completes_it() {
     let mut receipt = house.manager.cancel(peer.id, whatever).unwrap();
     let waker = Arc::new(Stops(house.clone())).into();
     assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
-    house.release.send(()).unwrap();
+    house.let_one_go();
     assert_eq!(peer.hear(), "forgets");
     peer.hears_fatal_and_nothing_after();
 }

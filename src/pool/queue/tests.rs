@@ -98,9 +98,10 @@ fn stalled(queue: &Queue<Nobody>) -> Watch {
     Watch { taken: queue.jobs.lock().taken, since: now() - STALL, ..Watch::new() }
 }
 
-/// What the listener does next, as it has to go on here.
+/// What the listener does next, as it has to go on here: nobody else listens.
 #[track_caller]
 fn look(queue: &Queue<Nobody>, watch: &mut Watch) -> (Duration, Call) {
+    assert_eq!(queue.counts().idle, 0, "it would go to sleep");
     match queue.watch(watch) {
         Look::Poll(limit, call) => (limit, call),
         Look::Stop => panic!("it goes on"),
@@ -111,6 +112,12 @@ fn look(queue: &Queue<Nobody>, watch: &mut Watch) -> (Duration, Call) {
 #[track_caller]
 fn soon<T>(receiver: &Receiver<T>) -> T {
     receiver.recv_timeout(LONG).expect("the other thread waits for ever")
+}
+
+/// Lets another thread get to where it waits. No test depends on it: if it has not got there, the
+/// test shows less.
+fn pause() {
+    sleep(5 * STALL);
 }
 
 /// Waits for a condition that another thread brings about.

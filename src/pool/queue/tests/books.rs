@@ -88,11 +88,11 @@ fn a_worker_that_puts_back_calls_another_only_for_the_others() {
     assert_eq!(again(), Call::Nobody, "there is no other place");
 }
 
-/// A worker that comes back finds its place taken. It is a spare until there is one, and is called
-/// before anyone is started.
-#[test]
-fn spares_are_called_before_others_are_started() {
-    let queue = Arc::new(running(2, 2));
+/// Two workers have started in the places of two that blocked and are back. Those are spares, and
+/// whether they get a place comes by the channels.
+fn with_spares(most: usize) -> (Arc<Queue<Nobody>>, [Receiver<bool>; 2]) {
+    let mut queue = running(2, most);
+    queue.patience = 2 * LONG;
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
     for _ in 0..2 {
         someone_waits(&queue);
@@ -101,18 +101,29 @@ fn spares_are_called_before_others_are_started() {
         assert_eq!(runs(queue.next(None)).1, Call::Nobody);
     }
     assert_eq!(books(&queue), (two, 4));
-    let mut spares = Vec::new();
     for spare in 1..=2 {
         queue.take_place();
         assert_eq!(books(&queue), (Counts { active: 3, spare: spare - 1, ..two }, 4));
         assert!(matches!(queue.next(None), Turn::Spare(Call::Nobody)));
         assert_eq!(books(&queue), (Counts { spare, ..two }, 4));
-        let queue = queue.clone();
-        spares.push(on_a_thread(move || queue.wait_as_spare()));
     }
-    // Two places come free at once, one more than there are who wait.
+    let queue = Arc::new(queue);
+    let spares = std::array::from_fn(|_| {
+        let queue = queue.clone();
+        on_a_thread(move || queue.wait_as_spare())
+    });
+    pause();
+    (queue, spares)
+}
+
+/// A worker that comes back finds its place taken. It is a spare until there is one, and is called
+/// before anyone is started.
+#[test]
+fn spares_are_called_before_others_are_started() {
+    let (queue, spares) = with_spares(2);
+    let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
     assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
-    assert_eq!(queue.leave_place(), Call::Nobody);
+    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
     assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody, "a spare is called");
     assert_eq!(books(&queue), (Counts { active: 1, spare: 1, queued: 1, ..two }, 4));
     assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody);
@@ -126,6 +137,17 @@ fn spares_are_called_before_others_are_started() {
     assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
     assert_eq!(push(&queue, Priority::InOrder).1, Call::Start(1));
     assert_eq!(books(&queue), (Counts { workers: 5, starting: 1, queued: 1, ..two }, 5));
+}
+
+/// Two places are added at once, and both spares come.
+#[test]
+fn growth_calls_every_spare_that_has_a_place() {
+    let (queue, spares) = with_spares(4);
+    (0..2).for_each(|_| someone_waits(&queue));
+    assert_eq!(look(&queue, &mut stalled(&queue)).1, Call::Nobody, "nobody is started");
+    let four = Counts { places: 4, active: 4, workers: 4, queued: 2, ..Counts::default() };
+    assert_eq!(books(&queue), (four, 4));
+    assert!(spares.iter().all(soon));
 }
 
 /// Of two free places one goes to the spare, and one to someone new.
@@ -337,7 +359,9 @@ fn with_room_for_none_it_is_always_full() {
 /// Whatever a thread does as the end comes, it goes, and at the end there is nobody.
 #[test]
 fn at_the_end_every_thread_goes_and_nobody_waits() {
-    let queue = Arc::new(running(4, 8));
+    let mut queue = running(4, 8);
+    queue.patience = 2 * LONG;
+    let queue = Arc::new(queue);
     queue.thread_starts();
     assert!(queue.wants_lane(9));
     // One blocks, with another in its place, and one is a spare; one is called and does not know.
@@ -357,6 +381,7 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
         let queue = queue.clone();
         on_a_thread(move || queue.wait_as_spare())
     });
+    pause();
     eventually("the spare that was called has come", || queue.jobs.lock().called == 0);
     // The other is called, and one more is on its way.
     let mut watch = stalled(&queue);
@@ -369,7 +394,8 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
     assert!(queue.push_back(Seat::empty(), Priority::First).is_err());
     assert_eq!((queue.counts().queued, queue.is_full()), (0, false), "all are told to go");
     assert!(matches!(queue.watch(&mut watch), Look::Stop));
-    assert!(queue.pop_for_lane().is_none());
+    let lane = queue.clone();
+    assert!(soon(&on_a_thread(move || lane.pop_for_lane())).is_none());
     assert!(!queue.wants_lane(9));
     assert!(spares.iter().all(soon), "both have been called");
     assert_eq!(queue.leave_place(), Call::Nobody, "nobody is started");
@@ -396,23 +422,15 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
     queue.wait_for_threads(Some(now() + LONG));
 }
 
-/// An idle worker and a spare that nobody calls go as well.
+/// Idle workers, and spares that nobody calls, go as well.
 #[test]
 fn at_the_end_those_who_wait_go() {
-    let queue = Arc::new(running(1, 1));
-    someone_waits(&queue);
-    assert_eq!(queue.leave_place(), Call::Start(1));
-    queue.worker_started(true);
-    runs_someone(queue.next(None));
-    queue.take_place();
-    assert!(matches!(queue.next(None), Turn::Spare(Call::Nobody)));
-    assert_eq!(waits(queue.next(None)), None);
-    let spare = {
-        let queue = queue.clone();
-        on_a_thread(move || queue.wait_as_spare())
-    };
+    let (queue, spares) = with_spares(2);
+    (0..2).for_each(|_| assert_eq!(waits(queue.next(None)), None));
     queue.close();
-    assert!(!soon(&spare), "its patience is over");
-    assert!(matches!(queue.next(Some(Waited::Woken)), Turn::Stop));
-    assert_eq!(books(&queue), (Counts { places: 1, ..Counts::default() }, 2));
+    assert!(!spares.iter().any(soon), "nobody has a place for them");
+    for waited in [Waited::Woken, Waited::InVain] {
+        assert!(matches!(queue.next(Some(waited)), Turn::Stop));
+    }
+    assert_eq!(books(&queue), (Counts { places: 2, ..Counts::default() }, 4));
 }

@@ -13,33 +13,31 @@ fn due(queue: &Queue<Nobody>, count: usize) -> Vec<Arc<Seat<Nobody>>> {
 /// The one that a lane looks at next, as it has to here.
 #[track_caller]
 fn looks_at(queue: &Queue<Nobody>, seat: &Arc<Seat<Nobody>>) -> Job<Nobody> {
-    let job = queue.pop_for_lane().expect("there is one to look at");
+    let job = lane_looks(queue).expect("there is one to look at");
     assert!(Arc::ptr_eq(&job.seat, seat), "it is another's turn");
+    job
+}
+
+/// Makes a lane look. It gives up where there is nobody to look at, as if it were not the only one.
+fn lane_looks(queue: &Queue<Nobody>) -> Option<Job<Nobody>> {
+    assert_eq!(queue.patience, Duration::ZERO);
+    queue.jobs.lock().idle_lanes += 1;
+    let job = queue.pop_for_lane();
+    queue.jobs.lock().idle_lanes -= 1;
     job
 }
 
 /// One with its only worker stuck, and a lane.
 fn with_a_lane() -> Queue<Nobody> {
-    let queue = running(1, 1);
+    let mut queue = running(1, 1);
+    queue.patience = Duration::ZERO;
     assert!(queue.wants_lane(9));
     queue
 }
 
-/// Nobody is left for a lane to look at: one that is not the only one gives up.
-fn assert_nothing_to_look_at(queue: &mut Queue<Nobody>) {
-    let lanes = queue.counts().lanes;
-    queue.patience = Duration::ZERO;
-    queue.jobs.lock().idle_lanes += 1;
-    assert!(queue.pop_for_lane().is_none());
-    let mut jobs = queue.jobs.lock();
-    jobs.idle_lanes -= 1;
-    assert_eq!((jobs.counts.lanes, jobs.idle_lanes), (lanes - 1, 0));
-    jobs.counts.lanes = lanes;
-}
-
 #[test]
 fn the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order() {
-    let mut queue = with_a_lane();
+    let queue = with_a_lane();
     let seats = due(&queue, 4);
     let other = push(&queue, Priority::InOrder).0;
     for (at, seat) in seats.iter().enumerate() {
@@ -50,7 +48,8 @@ fn the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order() {
         }
     }
     assert_eq!(queue.counts().queued, 4);
-    assert_nothing_to_look_at(&mut queue);
+    assert!(lane_looks(&queue).is_none(), "it has looked at all of them");
+    assert_eq!(queue.counts().lanes, 0, "one that has nothing to do goes");
     let order: Vec<_> = (0..4).map(|_| runs(queue.next(None)).0).collect();
     let expected = [&seats[0], &seats[1], &seats[3], &other];
     assert!(order.iter().zip(expected).all(|(one, other)| Arc::ptr_eq(one, other)));
@@ -87,8 +86,8 @@ fn the_lane_lets_the_workers_have_them_first() {
 /// What the lane leaves is there for whoever can take it.
 #[test]
 fn what_the_lane_puts_back_calls_a_worker() {
-    let queue = idle(1, 1);
-    assert!(queue.wants_lane(9));
+    let mut queue = idle(1, 1);
+    queue.patience = Duration::ZERO;
     let seats = due(&queue, 1);
     let job = looks_at(&queue, &seats[0]);
     assert_eq!(queue.push_back_from_lane(job), Call::Idle);
@@ -103,9 +102,7 @@ fn what_the_lane_puts_back_calls_a_worker() {
 /// that one lies.
 #[test]
 fn the_listener_calls_a_lane_for_one_whose_time_has_come() {
-    let mut queue = with_a_lane();
-    queue.patience = Duration::ZERO;
-    let queue = Arc::new(queue);
+    let queue = Arc::new(with_a_lane());
     let lane = queue.clone();
     let job = on_a_thread(move || lane.pop_for_lane());
     eventually("the lane waits", || queue.jobs.lock().idle_lanes == 1);

@@ -3,9 +3,9 @@
 use super::*;
 
 /// A listener that sleeps, since idle workers listen. The channel says when it is to listen again.
-fn sleeping(queue: &Arc<Queue<Nobody>>) -> Receiver<Duration> {
+fn sleeping(queue: &Arc<Queue<Nobody>>) -> Receiver<bool> {
     let listener = queue.clone();
-    let wakes = on_a_thread(move || look(&listener, &mut Watch::new()).0);
+    let wakes = on_a_thread(move || matches!(listener.watch(&mut Watch::new()), Look::Poll(..)));
     eventually("the listener sleeps", || queue.jobs.lock().listener_sleeps);
     assert!(wakes.try_recv().is_err());
     wakes
@@ -41,8 +41,7 @@ fn who_leaves_nobody_listening_calls_the_listener() {
         let wakes = sleeping(&queue);
         goes(&queue);
         assert!(!queue.jobs.lock().listener_sleeps, "{way}");
-        let woken = wakes.recv_timeout(LONG);
-        assert!(woken.is_ok(), "{way}, and the listener sleeps on");
+        assert_eq!(wakes.recv_timeout(LONG), Ok(true), "{way}, and the listener sleeps on");
     }
 }
 
@@ -57,7 +56,7 @@ fn while_another_listens_the_listener_sleeps_on() {
     assert!(queue.jobs.lock().listener_sleeps);
     assert!(wakes.try_recv().is_err());
     (0..2).for_each(|_| queue.takes_ready());
-    soon(&wakes);
+    assert!(soon(&wakes));
 }
 
 /// Someone takes something, and is back before the listener has looked.
@@ -79,7 +78,7 @@ fn a_listener_that_was_called_in_vain_goes_back_to_sleep() {
         assert!(now() >= before + (CALM - 1) * TICK);
     }
     queue.takes_ready();
-    soon(&wakes);
+    assert!(soon(&wakes));
 }
 
 /// Until it is calm the listener looks by itself every now and then.
