@@ -19,12 +19,15 @@ mod pool;
 mod sessions;
 #[path = "table/steps.rs"]
 mod steps;
+#[path = "table/targets.rs"]
+mod targets;
 
 /// All of them.
 pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
     let parts = [
         core::MUTATIONS,
         steps::MUTATIONS,
+        targets::MUTATIONS,
         sessions::MUTATIONS,
         pool::MUTATIONS,
         limits::MUTATIONS,

@@ -4,7 +4,9 @@
 mod common;
 
 use common::{immediate, killed, model};
-use safepoint_under_loom::{Description, SessionManager, ThreadModel};
+use safepoint_under_loom::{
+    Author, Cancel, Description, Found, SessionId, SessionManager, Target, ThreadId, ThreadModel,
+};
 
 /// openGauss, hole 2: "die" is a flag of the thread, and its next session dies.
 #[test]
@@ -60,4 +62,141 @@ fn kill_against_reuse() {
         assert!(receipt.poll().is_some(), "it has ended, so the receipt is complete");
     }
     successor.due().expect("the successor in the same place");
+}
+
+/// Tells whatever the target names, and says where that was found, if it was accepted.
+type Tell = fn(&SessionManager, Target) -> Option<Found>;
+
+fn terminate(manager: &SessionManager, target: Target) -> Option<Found> {
+    manager.terminate(target, immediate()).ok().map(|receipt| receipt.found())
+}
+
+fn cancel(manager: &SessionManager, target: Target) -> Option<Found> {
+    let request = Cancel::running(Author::system());
+    manager.cancel(target, request).ok().map(|receipt| receipt.found())
+}
+
+type Names = fn(ThreadId, SessionId) -> Target;
+
+fn its_thread(thread: ThreadId, _: SessionId) -> Target {
+    Target::AttachedTo(thread)
+}
+
+/// Whoever names the thread on which it saw a session hits it there or not at all, and not on the
+/// thread to which it has gone. Its second statement is queued in between, and so all that is found
+/// after the first thread has let go of it has that number.
+fn told_by_thread_against_move(names: Names, tell: Tell) {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
+    let mut session = manager.open(Description::default()).unwrap();
+    let target = names(one.id(), session.id());
+    let mut attached = session.attach(&one).unwrap();
+    let first = attached.begin().unwrap();
+    let number = first.statement();
+    let killer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || tell(&manager, target))
+    };
+    drop(first);
+    drop(attached);
+    session.queue().unwrap();
+    let mut attached = session.attach(&two).unwrap();
+    let second = attached.begin();
+    let found = killer.join().unwrap();
+    if let Some(statement) = found.and_then(|found| found.statement) {
+        assert_eq!(statement, number, "hit on another thread than the one that was named");
+    }
+    drop(second);
+}
+
+#[test]
+fn killed_by_thread_after_it_has_moved() {
+    let scene = || told_by_thread_against_move(its_thread, terminate);
+    model("killed_by_thread_after_it_has_moved", true, scene);
+}
+
+#[test]
+fn killed_by_thread_and_id_after_it_has_moved() {
+    let scene = || told_by_thread_against_move(Target::Pair, terminate);
+    model("killed_by_thread_and_id_after_it_has_moved", true, scene);
+}
+
+#[test]
+fn cancelled_by_thread_after_it_has_moved() {
+    let scene = || told_by_thread_against_move(its_thread, cancel);
+    model("cancelled_by_thread_after_it_has_moved", true, scene);
+}
+
+#[test]
+fn cancelled_by_thread_and_id_after_it_has_moved() {
+    let scene = || told_by_thread_against_move(Target::Pair, cancel);
+    model("cancelled_by_thread_and_id_after_it_has_moved", true, scene);
+}
+
+/// The same where the first thread has gone, and the second has come since: it has not the place of
+/// the first as long as someone may name that.
+fn told_by_thread_against_its_successor(names: Names, tell: Tell) {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let one = manager.register_worker("one").unwrap();
+    let mut session = manager.open(Description::default()).unwrap();
+    let target = names(one.id(), session.id());
+    let mut attached = session.attach(&one).unwrap();
+    let first = attached.begin().unwrap();
+    let number = first.statement();
+    let killer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || tell(&manager, target))
+    };
+    drop(first);
+    drop(attached);
+    drop(one);
+    session.queue().unwrap();
+    let two = manager.register_worker("two").unwrap();
+    let mut attached = session.attach(&two).unwrap();
+    let second = attached.begin();
+    let found = killer.join().unwrap();
+    if let Some(statement) = found.and_then(|found| found.statement) {
+        assert_eq!(statement, number, "hit on another thread than the one that was named");
+    }
+    drop(second);
+}
+
+#[test]
+fn killed_by_a_thread_whose_place_is_another_s() {
+    let scene = || told_by_thread_against_its_successor(its_thread, terminate);
+    model("killed_by_a_thread_whose_place_is_another_s", true, scene);
+}
+
+#[test]
+fn cancelled_by_a_thread_whose_place_is_another_s() {
+    let scene = || told_by_thread_against_its_successor(Target::Pair, cancel);
+    model("cancelled_by_a_thread_whose_place_is_another_s", true, scene);
+}
+
+/// Where each session has a thread of its own, that is named only while it runs the session.
+fn told_by_own_thread_against_detach(tell: Tell) {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let thread = session.own_thread().unwrap();
+    let target = Target::AttachedTo(thread.id());
+    let mut attached = session.attach(&thread).unwrap();
+    let first = attached.begin().unwrap();
+    let number = first.statement();
+    let killer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || tell(&manager, target))
+    };
+    drop(first);
+    drop(attached);
+    session.queue().unwrap();
+    let found = killer.join().unwrap();
+    if let Some(statement) = found.and_then(|found| found.statement) {
+        assert_eq!(statement, number, "hit after it had left its thread");
+    }
+}
+
+#[test]
+fn killed_by_its_own_thread_after_it_has_left_it() {
+    let scene = || told_by_own_thread_against_detach(terminate);
+    model("killed_by_its_own_thread_after_it_has_left_it", false, scene);
 }

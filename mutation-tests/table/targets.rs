@@ -1,0 +1,125 @@
+//! Mistakes in whom a request hits that names a thread.
+
+use super::*;
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "AttachedToNotTied",
+        about: "A request for whatever is attached to a thread hits that session wherever it is by then.",
+        edits: &[Edit {
+            file: "aim.rs",
+            within: "fn only",
+            find: "Ok(thread.slot())",
+            replace: "Ok(thread.slot().filter(|_| !matches!(self.target, Target::AttachedTo(_))))",
+        }],
+        loom: &[
+            "no_bystander_is_hit::killed_by_thread_after_it_has_moved",
+            "no_bystander_is_hit::cancelled_by_thread_after_it_has_moved",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PairNotTied",
+        about: "A request for a session on a thread hits it wherever it is by then.",
+        edits: &[Edit {
+            file: "aim.rs",
+            within: "fn only",
+            find: "Ok(thread.slot())",
+            replace: "Ok(thread.slot().filter(|_| !matches!(self.target, Target::Pair(..))))",
+        }],
+        loom: &[
+            "no_bystander_is_hit::killed_by_thread_and_id_after_it_has_moved",
+            "no_bystander_is_hit::cancelled_by_thread_and_id_after_it_has_moved",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "OwnThreadNotTied",
+        about: "A request for the session of a thread of its own hits it while nobody runs it.",
+        edits: &[Edit {
+            file: "aim.rs",
+            within: "fn only",
+            find: "Ok(Some(Slot::OWN))",
+            replace: "Ok(None)",
+        }],
+        loom: &["no_bystander_is_hit::killed_by_its_own_thread_after_it_has_left_it"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TerminateNotTied",
+        about: "The step that tells a session to end does not ask whether it is on the thread that was named.",
+        edits: &[Edit {
+            file: "word.rs",
+            within: "pub(crate) fn terminate(",
+            find: "only.is_some() && self.slot() != only",
+            replace: "false",
+        }],
+        loom: &[
+            "no_bystander_is_hit::killed_by_thread_after_it_has_moved",
+            "no_bystander_is_hit::killed_by_thread_and_id_after_it_has_moved",
+            "no_bystander_is_hit::killed_by_its_own_thread_after_it_has_left_it",
+        ],
+        shuttle: &[],
+        tests: &["lib::word::tests::every_reachable_word_does_what_the_model_does"],
+    },
+    Mutation {
+        name: "CancelNotTied",
+        about: "The step that tells a statement to end does not ask whether its session is on the thread that was named.",
+        edits: &[Edit {
+            file: "word.rs",
+            within: "pub(crate) fn cancel(",
+            find: "only.is_some() && self.slot() != only",
+            replace: "false",
+        }],
+        loom: &[
+            "no_bystander_is_hit::cancelled_by_thread_after_it_has_moved",
+            "no_bystander_is_hit::cancelled_by_thread_and_id_after_it_has_moved",
+        ],
+        shuttle: &[],
+        tests: &["lib::word::tests::every_reachable_word_does_what_the_model_does"],
+    },
+    Mutation {
+        name: "PlaceFreeWithItsThread",
+        about: "The place of a thread that has gone is given to another while someone still names the first.",
+        edits: &[
+            Edit {
+                file: "thread.rs",
+                within: "impl Drop for Thread ",
+                find: "threads.remove(record.number());",
+                replace: "threads.remove(record.number());
+                    if let Some(slot) = record.slot {
+                        record.slots.give_back(slot);
+                    }",
+            },
+            Edit {
+                file: "thread.rs",
+                within: "impl Drop for ThreadRecord",
+                find: "self.slots.give_back(slot);",
+                replace: "",
+            },
+        ],
+        loom: &[
+            "no_bystander_is_hit::killed_by_a_thread_whose_place_is_another_s",
+            "no_bystander_is_hit::cancelled_by_a_thread_whose_place_is_another_s",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LastThreadNotAsked",
+        about: "Whoever names a thread hits a session that was forgotten in the same place.",
+        edits: &[Edit {
+            file: "aim.rs",
+            within: "fn only",
+            find: "!self.record.was_last_on(thread.id())",
+            replace: "false",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["forgotten::who_names_another_thread_does_not_hit_it"],
+    },
+];
