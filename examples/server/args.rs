@@ -33,7 +33,9 @@ usage: server [OPTION]...
                             given several times
   --hide-sessions           show users only the sessions that they may end
   --transcript              play the reference page's example against this server, and stop
-  --test-functions          add safepoint_test_panic() and safepoint_test_stall(milliseconds)
+  --test-functions          add safepoint_test_panic(), safepoint_test_stall(milliseconds), and
+                            safepoint_test_stall(), which says on the standard error that it was
+                            called and goes on until someone calls safepoint_test_release()
   -h, --help                say this
 ";
 

@@ -2,6 +2,7 @@
 
 use crate::activity;
 use crate::shared::Shared;
+use crate::test_functions;
 use crate::types::PgType;
 use crate::wire::Fields;
 use rusqlite::functions::{Context, FunctionFlags};
@@ -153,27 +154,19 @@ pub(crate) fn define(
         Ok(why.map(|why| why.to_string()))
     })?;
     if shared.test_functions {
-        define.function("safepoint_test_panic", 0, |_, _| -> rusqlite::Result<Option<i64>> {
-            panic!("safepoint_test_panic() was called")
-        })?;
-        // What an engine does that knows nothing of sessions: nobody can end this.
-        define.function("safepoint_test_stall", 1, |call, _| -> rusqlite::Result<Option<i64>> {
-            let Number::Int(milliseconds) = number(call, 0)? else { return Ok(None) };
-            std::thread::sleep(Duration::from_millis(milliseconds.try_into().unwrap_or(0)));
-            Ok(Some(1))
-        })?;
+        test_functions::define(&define, shared)?;
     }
     Ok(())
 }
 
-struct Define<'a> {
+pub(crate) struct Define<'a> {
     connection: &'a Connection,
     left: &'a Arc<Left>,
 }
 
 impl Define<'_> {
     /// A panic in `call` is kept for the session's own thread, to go on there.
-    fn function<T: ToSql + 'static>(
+    pub(crate) fn function<T: ToSql + 'static>(
         &self,
         name: &'static str,
         arguments: i32,
@@ -190,14 +183,14 @@ impl Define<'_> {
     }
 }
 
-enum Number {
+pub(crate) enum Number {
     Null,
     Int(i64),
     Real(f64),
 }
 
 /// Numbers also come as text, as openGauss's own statement passes them.
-fn number(call: &Context<'_>, at: usize) -> rusqlite::Result<Number> {
+pub(crate) fn number(call: &Context<'_>, at: usize) -> rusqlite::Result<Number> {
     let text = match call.get_raw(at) {
         ValueRef::Null => return Ok(Number::Null),
         ValueRef::Integer(n) => return Ok(Number::Int(n)),

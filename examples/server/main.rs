@@ -26,6 +26,7 @@ mod shared;
 mod split;
 mod sqlite_error;
 mod stream;
+mod test_functions;
 mod transcript;
 mod types;
 mod wire;

@@ -5,6 +5,7 @@ use crate::args::Args;
 use crate::checkpointer::Checkpointer;
 use crate::engine::Engines;
 use crate::keys::{CancelKeys, Found};
+use crate::test_functions::Stalls;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::SecretKey;
 use safepoint::{Author, Cancel, Roles, SessionManager, ThreadModel};
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     /// How long a client may take to say who it is.
     pub(crate) authentication_timeout: Duration,
     pub(crate) test_functions: bool,
+    pub(crate) stalls: Stalls,
     /// Whoever accepts connections owns the pool; its connections own this.
     pub(crate) pool: OnceLock<Weak<Pool>>,
 }
@@ -59,6 +61,7 @@ impl Shared {
             admins: args.admins.clone(),
             authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
+            stalls: Stalls::default(),
             pool: OnceLock::new(),
         })
     }

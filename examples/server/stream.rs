@@ -208,6 +208,7 @@ mod tests {
     fn a_kill_during_an_answer_leaves_the_connection_to_be_told() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let stream = Stream::new(listener.accept().unwrap().0, false).unwrap();
         let manager = SessionManager::new(ThreadModel::PerSession);
         let mut session = manager.open(Description::default()).unwrap();
