@@ -2,13 +2,14 @@
 
 mod server_common;
 
-use server_common::{DEADLINE, ENDLESS, Example, TOLD, Wire, is_installed, run};
+use server_common::{DEADLINE, ENDLESS, Example, PROGRAM, TOLD, Wire, is_installed, run_within};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
 
 struct Connected {
@@ -20,7 +21,8 @@ struct Connected {
 async fn connect(server: &Example, user: &str) -> Connected {
     let port = server.address.rsplit_once(':').expect("a port").1;
     let config = format!("host=127.0.0.1 port={port} user={user}");
-    let (client, connection) = tokio_postgres::connect(&config, NoTls).await.expect("it listens");
+    let connected = in_time("it is greeted", tokio_postgres::connect(&config, NoTls)).await;
+    let (client, connection) = connected.expect("it listens");
     Connected { client, connection: tokio::spawn(connection) }
 }
 
@@ -30,7 +32,7 @@ fn db_error(error: &Error) -> &DbError {
 
 impl Connected {
     async fn rows(&self, query: &str) -> Vec<Vec<String>> {
-        let messages = self.client.simple_query(query).await.expect("it runs");
+        let messages = in_time(query, self.client.simple_query(query)).await.expect("it runs");
         let row = |message| match message {
             SimpleQueryMessage::Row(row) => {
                 Some((0..row.len()).map(|at| row.get(at).unwrap_or_default().into()).collect())
@@ -150,7 +152,7 @@ async fn a_cancelled_statement_leaves_its_session_as_it_was() {
         let cancel = connected.client.cancel_token();
         let running = runs(connected, query).await;
         admin.session(state, query).await;
-        cancel.cancel_query(NoTls).await.expect("it is heard");
+        in_time("a cancel", cancel.cancel_query(NoTls)).await.expect("it is heard");
         let (again, error) = in_time("it is cancelled", running).await.expect("no panic");
         assert_eq!(db_error(&error).code(), &SqlState::QUERY_CANCELED);
         assert_eq!(db_error(&error).severity(), "ERROR");
@@ -196,12 +198,14 @@ async fn what_is_refused_is_said() {
         (immediate("x"), "42704"),
         ("select * from nowhere".into(), "42P01"),
     ] {
-        let error = bob.client.simple_query(&query).await.expect_err("it is refused");
+        let refused = in_time(&query, bob.client.simple_query(&query)).await;
+        let error = refused.expect_err("it is refused");
         assert_eq!(db_error(&error).code().code(), code, "{query}: {error:?}");
     }
     // Who kills itself sees no row.
     let own = admin.session("running", "show sessions").await;
-    let error = admin.client.simple_query(&immediate(&own)).await.expect_err("it has ended");
+    let ended = in_time("its own end", admin.client.simple_query(&immediate(&own))).await;
+    let error = ended.expect_err("it has ended");
     assert_eq!(db_error(&error).code(), &SqlState::ADMIN_SHUTDOWN);
     assert_eq!(ann.rows("select 2").await, [["2"]]);
 }
@@ -253,24 +257,29 @@ async fn prepared_statements_are_cancelled_and_killed() {
     let server = Example::start("async_server");
     let admin = connect(&server, "omm").await;
     let ann = connect(&server, "ann").await;
-    let sum = ann.client.prepare("select $1::int8 + 1, $2 || '!'").await.expect("it is prepared");
+    let sum = in_time("prepare", ann.client.prepare("select $1::int8 + 1, $2 || '!'")).await;
+    let sum = sum.expect("it is prepared");
     for x in [41_i64, 1] {
-        let row = ann.client.query_one(&sum, &[&x, &"hey"]).await.expect("it runs");
+        let values: [&(dyn ToSql + Sync); 2] = [&x, &"hey"];
+        let row = in_time("the sum", ann.client.query_one(&sum, &values)).await.expect("it runs");
         assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1)), (x + 1, "hey!"));
     }
     let long = format!("{ENDLESS} where $1");
     let cancel = ann.client.cancel_token();
-    let (ran, ()) = tokio::join!(ann.client.query(&long, &[&"1"]), async {
+    let values: [&(dyn ToSql + Sync); 1] = [&"1"];
+    let (ran, ()) = tokio::join!(in_time("its end", ann.client.query(&long, &values)), async {
         admin.session("running", &long).await;
-        cancel.cancel_query(NoTls).await.expect("it is heard");
+        in_time("a cancel", cancel.cancel_query(NoTls)).await.expect("it is heard");
     });
     assert_eq!(db_error(&ran.expect_err("it is cancelled")).code(), &SqlState::QUERY_CANCELED);
-    let error = ann.client.query("select * from nowhere", &[]).await.expect_err("there is none");
+    let nowhere = in_time("nowhere", ann.client.query("select * from nowhere", &[])).await;
+    let error = nowhere.expect_err("there is none");
     assert_eq!(db_error(&error).code(), &SqlState::UNDEFINED_TABLE);
-    let (ran, ()) = tokio::join!(ann.client.query(&long, &[&"1"]), async {
+    let values: [&(dyn ToSql + Sync); 1] = [&"1"];
+    let (ran, ()) = tokio::join!(in_time("its end", ann.client.query(&long, &values)), async {
         let id = admin.session("running", &long).await;
         let kill = format!("alter system kill session '0, {id}' immediate");
-        let row = admin.client.query_one(&kill, &[]).await.expect("it is accepted");
+        let row = in_time(&kill, admin.client.query_one(&kill, &[])).await.expect("it is accepted");
         assert!(row.get::<_, bool>(0));
     });
     assert_eq!(db_error(&ran.expect_err("it is killed")).code(), &SqlState::ADMIN_SHUTDOWN);
@@ -284,19 +293,22 @@ async fn a_portal_is_fetched_bit_by_bit() {
     let mut ann = connect(&server, "ann").await;
     ann.rows("create table t(x int, y text)").await;
     for x in 0..5_i64 {
-        let put = ann.client.execute("insert into t values ($1::int8, $2)", &[&x, &"y"]).await;
-        assert_eq!(put.expect("it is put"), 1);
+        let values: [&(dyn ToSql + Sync); 2] = [&x, &"y"];
+        let put = ann.client.execute("insert into t values ($1::int8, $2)", &values);
+        assert_eq!(in_time("insert", put).await.expect("it is put"), 1);
     }
-    let transaction = ann.client.transaction().await.expect("it begins");
-    let portal = transaction.bind("select x from t order by x", &[]).await.expect("a portal");
+    let transaction = in_time("begin", ann.client.transaction()).await.expect("it begins");
+    let portal = in_time("bind", transaction.bind("select x from t order by x", &[])).await;
+    let portal = portal.expect("a portal");
     let mut found = Vec::new();
     for wanted in [2, 2, 1, 0] {
-        let rows = transaction.query_portal(&portal, 2).await.expect("it goes on");
+        let rows = in_time("fetch", transaction.query_portal(&portal, 2)).await;
+        let rows = rows.expect("it goes on");
         assert_eq!(rows.len(), wanted);
         found.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
     }
     assert_eq!(found, [0, 1, 2, 3, 4]);
-    transaction.commit().await.expect("it is committed");
+    in_time("commit", transaction.commit()).await.expect("it is committed");
 }
 
 #[tokio::test]
@@ -320,7 +332,7 @@ async fn pgbench_in_each_of_its_ways() {
         let mut command = Command::new("pgbench");
         command.args(["-h", "127.0.0.1", "-p", port, "-U", "ann", "-n", "-M", way]);
         command.args(["-c", "6", "-j", "2", "-t", "25", "-f"]).arg(script.path());
-        let ran = run(command.arg("postgres").env("LC_ALL", "C"));
+        let ran = run_within(PROGRAM, command.arg("postgres").env("LC_ALL", "C"));
         assert_eq!(ran.code, Some(0), "{way}: {}{}", ran.out, ran.err);
         assert!(ran.out.contains("actually processed: 150/150"), "{way}: {}{}", ran.out, ran.err);
         assert_eq!(admin.rows("select sum(balance) from account").await, [[total]]);

@@ -3,6 +3,7 @@
 Arguments: the port, and whether the server has a thread pool ("on" or "off").
 """
 
+import faulthandler
 import sys
 import threading
 import time
@@ -14,9 +15,14 @@ import psycopg2.extras
 PORT, MODEL = int(sys.argv[1]), sys.argv[2]
 LIMIT = 30  # seconds
 
+# A statement that is never answered: this says where that was, and ends it all.
+faulthandler.dump_traceback_later(8 * LIMIT, exit=True)
+
 
 def connect(user="ann", **more):
-    return psycopg2.connect(host="127.0.0.1", port=PORT, user=user, dbname="postgres", **more)
+    return psycopg2.connect(
+        host="127.0.0.1", port=PORT, user=user, dbname="postgres", connect_timeout=LIMIT, **more
+    )
 
 
 def value(connection, sql, arguments=None):
@@ -29,13 +35,17 @@ def pair(session):
     return f"{0 if MODEL == 'on' else session}, {session}"
 
 
-def until_runs(admin, session, part):
-    """Waits until that session runs a statement with this in it."""
+def until(admin, session, state):
+    """Waits until this is so of that session."""
     deadline = time.monotonic() + LIMIT
-    sql = "select count(*) from pg_stat_activity where sessionid = %s and state = 'active' and query like %s"
-    while value(admin, sql, (session, f"%{part}%")) != 1:
-        assert time.monotonic() < deadline, f"{session} does not run {part}"
+    sql = f"select count(*) from pg_stat_activity where sessionid = {session} and {state}"
+    while value(admin, sql) != 1:
+        assert time.monotonic() < deadline, f"not {state}: {session}"
         time.sleep(0.005)
+
+
+WAITS = "waiting = 'interruptible'"
+RUNS = "state = 'active' and query like '%endless%'"
 
 
 def in_background(connection, sql):
@@ -135,7 +145,7 @@ def killed():
     victim = connect()
     session = value(victim, "select pg_current_sessid()")
     join = in_background(victim, "select pg_sleep(3600)")
-    until_runs(admin, session, "pg_sleep")
+    until(admin, session, WAITS)
     assert value(admin, f"alter system kill session '{pair(session)}' immediate") is True
     assert any(notice.startswith("NOTICE:") for notice in admin.notices), admin.notices
     outcome = join()
@@ -172,10 +182,10 @@ def cancelled():
     connection = connect()
     session = value(connection, "select pg_current_sessid()")
     connection.rollback()
-    endless = "with recursive c(x) as (select 1 union all select x+1 from c) select count(*) from c"
-    for sql in ("select pg_sleep(3600)", endless):
+    endless = "with recursive c(x) as (select 1 union all select x+1 from c) select count(*) as endless from c"
+    for sql, state in (("select pg_sleep(3600)", WAITS), (endless, RUNS)):
         join = in_background(connection, sql)
-        until_runs(admin, session, sql)
+        until(admin, session, state)
         connection.cancel()
         outcome = join()
         assert isinstance(outcome, psycopg2.errors.QueryCanceled), repr(outcome)

@@ -358,7 +358,7 @@ fn round(pool: bool, seed: u64) {
                where client_addr is not null and sessionid = pg_current_sessid()";
     settles(&mut observer, own, "1");
 
-    let status = server.stop(LIMIT).expect("a shutdown in time");
+    let status = server.stop();
     assert!(status.success(), "{status}");
     let last = observer.answer().expect("last words");
     assert_eq!((last.ready, last.state()), (None, Some("57P01")), "{last:?}");

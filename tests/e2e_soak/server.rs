@@ -1,20 +1,21 @@
 //! The example server as a child process.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 #[path = "../server_common/binary.rs"]
 mod binary;
+#[allow(dead_code, reason = "it needs a part of this")]
+#[path = "../server_common/child.rs"]
+mod child;
 
 use binary::binary;
-
-const POLL: Duration = Duration::from_millis(10);
+use child::{Said, run, wait_for};
 
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    output: Said,
 }
 
 impl Server {
@@ -27,32 +28,26 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("the example server starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("it was piped");
-        BufReader::new(stdout).read_line(&mut line).expect("its first line");
-        let address = line.trim_end().parse().expect("its address");
-        Server { child, address }
+        let output = Said::on(child.stdout.take().expect("it was piped"));
+        // From here on it is killed where something goes wrong.
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let mut server = Server { child, address: nowhere, output };
+        let line = server.output.first_line();
+        server.address = line.parse().unwrap_or_else(|_| panic!("no address: {line:?}"));
+        server
     }
 
     /// Asks it to shut down, and waits for that.
-    pub(crate) fn stop(mut self, limit: Duration) -> Option<ExitStatus> {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(told.is_ok_and(|status| status.success()), "kill -TERM");
-        let start = Instant::now();
-        while start.elapsed() < limit {
-            if let Some(status) = self.child.try_wait().expect("our own child") {
-                return Some(status);
-            }
-            std::thread::sleep(POLL);
-        }
-        None
+        let told = run(Command::new("kill").args(["-TERM", &pid]));
+        assert_eq!(told.code, Some(0), "kill -TERM: {}", told.err);
+        wait_for(&mut self.child)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        child::kill(&mut self.child);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as stuck.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ pub(crate) struct Wire {
 impl Wire {
     /// Connects, and says who it is.
     pub(crate) fn open(server: SocketAddr, user: &str) -> io::Result<Wire> {
-        let socket = TcpStream::connect(server)?;
+        let socket = TcpStream::connect_timeout(&server, LIMIT)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(LIMIT))?;
         socket.set_write_timeout(Some(LIMIT))?;
@@ -91,7 +91,12 @@ impl Wire {
     /// Reads up to ReadyForQuery, or to the end of the connection, which is no error.
     pub(crate) fn answer(&mut self) -> io::Result<Answer> {
         let mut answer = Answer::default();
+        let start = Instant::now();
         while answer.ready.is_none() {
+            // Each message has its time, and here all of them have.
+            if start.elapsed() > LIMIT {
+                return Err(ErrorKind::TimedOut.into());
+            }
             let Some((kind, body)) = self.message()? else { break };
             match kind {
                 b'D' => answer.rows.push(row(&body)),
@@ -141,8 +146,9 @@ impl Wire {
 
 /// Sends a cancel request, and waits until the server has dealt with it.
 pub(crate) fn cancel(server: SocketAddr, key: Key) -> io::Result<()> {
-    let mut socket = TcpStream::connect(server)?;
+    let mut socket = TcpStream::connect_timeout(&server, LIMIT)?;
     socket.set_read_timeout(Some(LIMIT))?;
+    socket.set_write_timeout(Some(LIMIT))?;
     let head = [16_u32.to_be_bytes(), CANCEL_REQUEST.to_be_bytes()];
     socket.write_all(&[head[0], head[1], key.pid, key.secret].concat())?;
     let answered = socket.read(&mut [0])?;

@@ -1,8 +1,13 @@
 //! Where the examples are.
 
+use super::child::run_within;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
+
+/// A build may have to wait for another one.
+const BUILD: Duration = Duration::from_secs(900);
 
 /// The example server, built from the sources as they are now: `cargo test` itself builds
 /// nothing of an example but its own tests.
@@ -21,8 +26,8 @@ pub(crate) fn built(example: &str) -> PathBuf {
     if target.ends_with("release") {
         cargo.arg("--release");
     }
-    let built = cargo.status().expect("cargo runs");
-    assert!(built.success(), "the example {example} can't be built");
+    let built = run_within(BUILD, &mut cargo);
+    assert_eq!(built.code, Some(0), "the example {example} can't be built: {}", built.err);
     let program =
         target.join("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
     assert!(program.exists(), "{} is missing after its build", program.display());

@@ -1,7 +1,6 @@
 //! An example that serves.
 
-use super::built;
-use std::io::{BufRead, BufReader};
+use super::{Said, built, child, wait_for};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -10,40 +9,53 @@ pub(crate) struct Example {
     child: Child,
     /// Where it listens.
     pub(crate) address: String,
+    output: Said,
     /// Where it has its temporary files, which it can't remove where it is killed.
     _folder: TempDir,
 }
 
 impl Drop for Example {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        child::kill(&mut self.child);
     }
 }
 
 impl Example {
     /// Asks it to end, as Ctrl-C does, and waits for that.
+    #[track_caller]
     pub(crate) fn stop(&mut self) -> Option<i32> {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &id]).status().expect("kill");
-        assert!(sent.success());
-        let mut code = None;
-        super::wait_until("it has ended", || {
-            code = self.child.try_wait().expect("its status");
-            code.is_some()
-        });
-        code.and_then(|code| code.code())
+        let sent = child::run(Command::new("kill").args(["-INT", &id]));
+        assert_eq!(sent.code, Some(0), "kill -INT: {}", sent.err);
+        wait_for(&mut self.child).code()
     }
 
+    #[track_caller]
     pub(crate) fn start(example: &str) -> Example {
         let mut command = Command::new(built(example));
         let folder = TempDir::new().expect("a temporary folder");
         command.arg("127.0.0.1:0").env("TMPDIR", folder.path()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("starts");
-        let mut line = String::new();
-        let output = child.stdout.as_mut().expect("its output");
-        BufReader::new(output).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening on ").expect("an address").to_string();
-        Example { child, address, _folder: folder }
+        let output = Said::on(child.stdout.take().expect("its output"));
+        // From here on it is killed where something goes wrong.
+        let mut started = Example { child, address: String::new(), output, _folder: folder };
+        let line = started.output.first_line();
+        let address = line.trim().strip_prefix("listening on ");
+        started.address = address.unwrap_or_else(|| panic!("no address: {line:?}")).to_string();
+        started
+    }
+
+    /// Whether none of its threads has anything to do that it can do: each waits for something,
+    /// and not for a processor. A pool's listener does not count: it looks every few milliseconds
+    /// how the others are doing.
+    pub(crate) fn sleeps(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        tasks.expect("its threads").all(|task| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            // One that has ended meanwhile does not run.
+            let Ok(stat) = stat else { return true };
+            let (name, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+            name.ends_with("(listener") || fields.starts_with('S')
+        })
     }
 }

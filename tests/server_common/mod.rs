@@ -5,25 +5,26 @@
 #![allow(dead_code, unused_imports)]
 
 mod binary;
+mod child;
 mod example;
 #[cfg(unix)]
 pub(crate) mod psql;
+mod seen;
 mod wire;
 
 pub(crate) use binary::{binary, built};
+pub(crate) use child::{DEADLINE, PROGRAM, Ran, Said, join, run, run_within, wait_for, wait_until};
 pub(crate) use example::Example;
+pub(crate) use seen::{
+    Seen, look, until_answer, until_gone, until_runs, until_state, until_value, until_waits,
+    until_waits_at, until_waits_for_lock,
+};
 pub(crate) use wire::{Answer, Fields, Message, Wire, cancel, cstr, message};
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
-
-/// Longer than anything here takes on a slow machine; to wait so long is to have failed.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The values of `--thread-pool`.
 pub(crate) const MODELS: [&str; 2] = ["on", "off"];
@@ -35,12 +36,15 @@ pub(crate) const ENDLESS: &str =
 pub(crate) const TOLD: &str = "terminating connection due to administrator command";
 pub(crate) const CANCELLED: &str = "canceling statement due to user request";
 
+/// A statement that nobody can end, until [`Server::release`].
+pub(crate) const STALL: &str = "select safepoint_test_stall()";
+
 /// The server as a child process. It is killed when this is dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    said: Arc<Mutex<String>>,
-    listener: Option<JoinHandle<()>>,
+    output: Said,
+    errors: Said,
     /// Where it has its temporary files, which it can't remove where it is killed.
     _folder: TempDir,
 }
@@ -48,17 +52,20 @@ pub(crate) struct Server {
 impl Server {
     /// In one of [`MODELS`], with further options. A test that says how many workers there are
     /// means that there are no more, unless it says that as well.
+    #[track_caller]
     pub(crate) fn start(model: &str, options: &[&str]) -> Server {
         Server::start_by(Command::new(binary()), model, options)
     }
 
     /// The same after a few words of shell, such as `ulimit -n 64`.
+    #[track_caller]
     pub(crate) fn start_after(shell: &str, model: &str, options: &[&str]) -> Server {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{shell} && exec \"$0\" \"$@\"")]).arg(binary());
         Server::start_by(command, model, options)
     }
 
+    #[track_caller]
     fn start_by(mut command: Command, model: &str, options: &[&str]) -> Server {
         let workers = options.windows(2).find(|pair| pair[0] == "--workers");
         let limit = workers.map(|pair| ["--max-workers", pair[1]]);
@@ -73,24 +80,14 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");
-        let said = Arc::new(Mutex::new(String::new()));
-        let (heard, errors) = (said.clone(), child.stderr.take().expect("its standard error"));
-        let listener = std::thread::spawn(move || {
-            for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                let mut heard = heard.lock().expect("nobody panics with it");
-                heard.push_str(&line);
-                heard.push('\n');
-            }
-        });
-        let mut line = String::new();
-        let output = child.stdout.as_mut().expect("its standard output");
-        BufReader::new(output).read_line(&mut line).expect("its first line");
-        let address = line.trim_end().parse();
-        let Ok(address) = address else {
-            let _ = child.kill();
-            panic!("the server's first line is {line:?}; {:?}", said.lock());
-        };
-        Server { child, address, said, listener: Some(listener), _folder: folder }
+        let output = Said::on(child.stdout.take().expect("its standard output"));
+        let errors = Said::on(child.stderr.take().expect("its standard error"));
+        // From here on it is killed where something goes wrong.
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let mut server = Server { child, address: nowhere, output, errors, _folder: folder };
+        let line = server.output.first_line();
+        server.address = line.parse().unwrap_or_else(|_| panic!("its first line is {line:?}"));
+        server
     }
 
     pub(crate) fn port(&self) -> String {
@@ -107,18 +104,44 @@ impl Server {
     }
 
     /// Sends it a signal such as `TERM`.
+    #[track_caller]
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(sent.expect("kill runs").success(), "kill -s {name}");
+        let sent = run(Command::new("kill").args(["-s", name, &id]));
+        assert_eq!(sent.code, Some(0), "kill -s {name}: {}", sent.err);
     }
 
+    /// Waits for its end. After that it has said all that it says.
+    #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        wait_for(&mut self.child)
+        let status = wait_for(&mut self.child);
+        self.errors.all();
+        status
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("its state").is_none()
+    }
+
+    /// Waits until it has said so on its standard error.
+    #[track_caller]
+    pub(crate) fn until_says(&self, what: &str) {
+        wait_until(&format!("the server says {what:?}"), || self.said().contains(what));
+    }
+
+    /// Waits until that session is within the function of [`STALL`], whatever its statement did
+    /// before.
+    #[track_caller]
+    pub(crate) fn until_stalls(&self, session: i64) {
+        self.until_says(&format!("session {session} has called safepoint_test_stall()\n"));
+    }
+
+    /// Ends all stalls that there are, and returns how many. The other function makes it a
+    /// statement for the emergency lane, as there may be no worker left.
+    #[track_caller]
+    pub(crate) fn release(&self, admin: &mut Wire) -> usize {
+        let release = "select safepoint_test_release() from (select pg_backend_pid())";
+        admin.ok(release).value().parse().expect("a number")
     }
 
     /// The processor time it has used, in ticks of the system's clock (a hundredth of a second).
@@ -130,89 +153,44 @@ impl Server {
         field(11).unwrap_or(0) + field(12).unwrap_or(0)
     }
 
+    /// For how long its threads have waited for a processor that others had, all together.
+    pub(crate) fn starved(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let waited = tasks.expect("its threads").map(|task| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("schedstat")));
+            let stat = stat.unwrap_or_default();
+            stat.split(' ').nth(1).and_then(|waited| waited.parse().ok()).unwrap_or(0)
+        });
+        Duration::from_nanos(waited.sum())
+    }
+
     /// What it has said on its standard error so far.
     pub(crate) fn said(&self) -> String {
-        self.said.lock().expect("nobody panics with it").clone()
+        self.errors.so_far()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
-        }
+        child::kill(&mut self.child);
         if std::thread::panicking() {
-            eprintln!("the server's standard error:\n{}", self.said());
+            eprintln!("the server's standard error:\n{}", self.errors.all());
         }
     }
-}
-
-fn wait_for(child: &mut Child) -> ExitStatus {
-    let mut status = None;
-    wait_until("the process ends", || {
-        status = child.try_wait().expect("its state");
-        status.is_some()
-    });
-    status.expect("it has ended")
-}
-
-/// Looks again and again until it is so.
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// What a command left.
-pub(crate) struct Ran {
-    pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-/// Runs a command to its end, within [`DEADLINE`].
-pub(crate) fn run(command: &mut Command) -> Ran {
-    fn all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = pipe.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let out = all(child.stdout.take().expect("its output"));
-    let err = all(child.stderr.take().expect("its errors"));
-    let deadline = Instant::now() + DEADLINE;
-    let code = loop {
-        if let Some(status) = child.try_wait().expect("its state") {
-            break status.code();
-        }
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{command:?} did not end; {:?} {:?}", out.join(), err.join());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    Ran { code, out: out.join().expect("read"), err: err.join().expect("read") }
 }
 
 /// Whether a client is there to test with. Where it is not, this says so, and is a failure in CI.
 pub(crate) fn is_installed(test: &str, program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output();
-    found.is_ok_and(|output| output.status.success()) || skipped(test, program)
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).spawn();
+    found.is_ok_and(|mut found| wait_for(&mut found).success()) || skipped(test, program)
 }
 
 /// A Python that has psycopg2.
 pub(crate) fn python_with_psycopg2(test: &str) -> Option<&'static str> {
     let has = |python: &&str| {
-        let output = Command::new(python).args(["-c", "import psycopg2"]).output();
-        output.is_ok_and(|output| output.status.success())
+        let mut command = Command::new(python);
+        let found = command.args(["-c", "import psycopg2"]).stderr(Stdio::null()).spawn();
+        found.is_ok_and(|mut found| wait_for(&mut found).success())
     };
     let python = ["python3", "/usr/bin/python3"].into_iter().find(has);
     if python.is_none() {
@@ -227,65 +205,6 @@ fn skipped(test: &str, what: &str) -> bool {
     // Past the test harness, which keeps what a test that passes has printed.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{said}\n").as_bytes());
     false
-}
-
-/// One session as `pg_stat_activity` shows it.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) pid: i64,
-    pub(crate) session: i64,
-    pub(crate) state: String,
-    pub(crate) query: String,
-    pub(crate) query_id: i64,
-}
-
-/// Looks at one session through another. `None` where it is gone.
-pub(crate) fn look(through: &mut Wire, session: i64) -> Option<Seen> {
-    let answer = through.ok(&format!(
-        "select pid, sessionid, state, query, query_id from pg_stat_activity \
-         where sessionid = {session}"
-    ));
-    let row = answer.rows.first()?;
-    let text = |at: usize| row[at].clone().unwrap_or_default();
-    Some(Seen {
-        pid: text(0).parse().expect("a pid"),
-        session: text(1).parse().expect("a session id"),
-        state: text(2),
-        query: text(3),
-        query_id: text(4).parse().expect("a query id"),
-    })
-}
-
-/// Waits until that session runs a statement with this in it.
-pub(crate) fn until_runs(through: &mut Wire, session: i64, part: &str) -> Seen {
-    let mut seen = None;
-    wait_until(&format!("session {session} runs {part}"), || {
-        seen = look(through, session);
-        seen.as_ref().is_some_and(|seen| {
-            seen.state == "active" && seen.pid != 0 && seen.query.contains(part)
-        })
-    });
-    seen.expect("it was seen")
-}
-
-/// It is in a wait that an interrupt ends, not just about to be.
-pub(crate) fn until_waits(admin: &mut Wire, session: i64) {
-    let waiting = format!("select waiting from pg_stat_activity where sessionid = {session}");
-    wait_until("it waits", || admin.ok(&waiting).value() == "interruptible");
-}
-
-/// Waits until that session runs nothing.
-pub(crate) fn until_state(through: &mut Wire, session: i64, state: &str) -> Seen {
-    let mut seen = None;
-    wait_until(&format!("session {session} is {state}"), || {
-        seen = look(through, session);
-        seen.as_ref().is_some_and(|seen| seen.state == state)
-    });
-    seen.expect("it was seen")
-}
-
-pub(crate) fn until_gone(through: &mut Wire, session: i64) {
-    wait_until(&format!("session {session} is gone"), || look(through, session).is_none());
 }
 
 /// A pair for KILL SESSION that is right in both models, wherever the session is.

@@ -4,6 +4,11 @@ use super::DEADLINE;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How long all that belongs to one answer may take: each message has its own deadline, and an
+/// answer without end has many.
+const WHOLE: Duration = DEADLINE.saturating_mul(4);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -115,18 +120,25 @@ pub(crate) struct Wire {
 impl Wire {
     /// A connection that has said nothing yet.
     pub(crate) fn open(address: SocketAddr) -> Wire {
-        let socket = TcpStream::connect(address).expect("the server accepts connections");
+        let socket = TcpStream::connect_timeout(&address, DEADLINE);
+        let socket = socket.expect("the server accepts connections");
         socket.set_nodelay(true).expect("no delay");
-        socket.set_read_timeout(Some(DEADLINE)).expect("a deadline");
-        socket.set_write_timeout(Some(DEADLINE)).expect("a deadline");
-        Wire {
+        let wire = Wire {
             socket,
             buffer: Vec::new(),
             pid: 0,
             key: Vec::new(),
             address,
             parameters: BTreeMap::new(),
-        }
+        };
+        wire.patience(DEADLINE);
+        wire
+    }
+
+    /// How long it waits for a message, or to be rid of one, in place of [`DEADLINE`].
+    pub(crate) fn patience(&self, limit: Duration) {
+        self.socket.set_read_timeout(Some(limit)).expect("a deadline");
+        self.socket.set_write_timeout(Some(limit)).expect("a deadline");
     }
 
     pub(crate) fn connect(address: SocketAddr, user: &str) -> Wire {
@@ -215,26 +227,33 @@ impl Wire {
         }
     }
 
+    /// All up to a message of which this is so, or to the end of the connection.
+    #[track_caller]
+    fn take(&mut self, what: &str, is_last: impl Fn(u8) -> bool) -> Answer {
+        let mut answer = Answer::default();
+        let deadline = Instant::now() + WHOLE;
+        while let Some(Message { kind, body }) = self.next() {
+            take(&mut answer, Message { kind, body });
+            if is_last(kind) {
+                break;
+            }
+            let count = answer.kinds.len();
+            assert!(Instant::now() < deadline, "{count} messages came, and not {what}");
+        }
+        answer
+    }
+
     /// All up to the next ReadyForQuery or the end of the connection.
     #[track_caller]
     pub(crate) fn finish(&mut self) -> Answer {
-        let mut answer = Answer::default();
-        while let Some(message) = self.next() {
-            if take(&mut answer, message) {
-                break;
-            }
-        }
-        answer
+        self.take("ReadyForQuery", |kind| kind == b'Z')
     }
 
     /// All up to the first message of that kind.
     #[track_caller]
     pub(crate) fn until(&mut self, kind: char) -> Answer {
-        let mut answer = Answer::default();
-        while !answer.kinds.ends_with(kind) {
-            let message = self.next().unwrap_or_else(|| panic!("no {kind} came: {answer:?}"));
-            take(&mut answer, message);
-        }
+        let answer = self.take(&format!("{kind}"), |other| char::from(other) == kind);
+        assert!(answer.kinds.ends_with(kind), "no {kind} came: {answer:?}");
         answer
     }
 
@@ -265,10 +284,7 @@ impl Wire {
     /// Waits for the end of the connection; what came before it.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> Answer {
-        let mut answer = Answer::default();
-        while let Some(message) = self.next() {
-            take(&mut answer, message);
-        }
+        let mut answer = self.take("the end of the connection", |_| false);
         answer.status = None;
         answer
     }
@@ -290,7 +306,8 @@ impl Wire {
         cancel(self.address, self.pid, &self.key);
     }
 
-    /// Whether nothing has come that was not read.
+    /// Whether nothing has come that was not read. What is on its way shows a moment later, so
+    /// this says something of what would be here by now.
     pub(crate) fn is_silent(&self) -> bool {
         self.socket.set_nonblocking(true).expect("a socket");
         let silent = self.socket.peek(&mut [0]);
@@ -361,8 +378,7 @@ pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind], &length[..], body].concat()
 }
 
-/// `true` at a ReadyForQuery.
-fn take(answer: &mut Answer, Message { kind, body }: Message) -> bool {
+fn take(answer: &mut Answer, Message { kind, body }: Message) {
     answer.kinds.push(kind.into());
     match kind {
         b'T' => answer.columns = columns(&body),
@@ -381,7 +397,6 @@ fn take(answer: &mut Answer, Message { kind, body }: Message) -> bool {
         b'Z' => answer.status = Some(body[0].into()),
         _ => {}
     }
-    kind == b'Z'
 }
 
 fn columns(mut body: &[u8]) -> Vec<(String, u32)> {

@@ -1,10 +1,23 @@
 //! Each scenario against the example server, small.
 
-use std::io::{BufRead, BufReader};
+#[allow(dead_code, reason = "these tests need a part of it")]
+#[path = "../../../tests/server_common/child.rs"]
+mod child;
+
+use child::{Ran, Said, run_within};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-struct Server(Child, String);
+/// More than a build takes that has to wait for another, and more than a scenario takes: each of
+/// its answers has its own limit.
+const LIMIT: Duration = Duration::from_secs(900);
+
+struct Server {
+    child: Child,
+    output: Said,
+    address: String,
+}
 
 impl Server {
     fn start(options: &[&str]) -> Server {
@@ -14,17 +27,17 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");
-        let mut address = String::new();
-        let output = child.stdout.take().expect("its output");
-        BufReader::new(output).read_line(&mut address).expect("its address");
-        Server(child, address.trim_end().to_owned())
+        let output = Said::on(child.stdout.take().expect("its output"));
+        // From here on it is killed where something goes wrong.
+        let mut server = Server { child, output, address: String::new() };
+        server.address = server.output.first_line();
+        server
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        child::kill(&mut self.child);
     }
 }
 
@@ -37,46 +50,45 @@ fn server() -> PathBuf {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    assert!(build.status().expect("cargo runs").success());
+    let built = run_within(LIMIT, &mut build);
+    assert_eq!(built.code, Some(0), "{}", built.err);
     let load = Path::new(env!("CARGO_BIN_EXE_load"));
     load.parent().expect("a folder").join("examples").join("server")
 }
 
-fn load(server: &Server, scenario: &str, options: &[&str]) -> String {
-    let ran = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args([scenario, "--address", &server.1, "--idle", "10", "--busy", "2"])
-        .args(["--seconds", "1", "--timeout", "30"])
-        .args(options)
-        .output()
-        .expect("load runs");
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{scenario}: {said}{errors}");
-    said
+fn load(scenario: &str, address: &str, options: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    command.args([scenario, "--address", address, "--seconds", "1"]).args(options);
+    run_within(LIMIT, &mut command)
+}
+
+/// What a scenario says that comes to its end.
+fn said(server: &Server, scenario: &str, options: &[&str]) -> String {
+    let few = ["--idle", "10", "--busy", "2", "--timeout", "30"];
+    let ran = load(scenario, &server.address, &[&few[..], options].concat());
+    assert_eq!(ran.code, Some(0), "{scenario}: {}{}", ran.out, ran.err);
+    ran.out
 }
 
 #[test]
 fn every_scenario_in_both_thread_models() {
     for model in ["on", "off"] {
         let server = Server::start(&["--thread-pool", model]);
-        assert!(load(&server, "throughput", &[]).contains("select 1, 2 clients"));
+        assert!(said(&server, "throughput", &[]).contains("select 1, 2 clients"));
         for scenario in ["kill-one-by-one", "kill-all"] {
-            let said = load(&server, scenario, &[]);
+            let said = said(&server, scenario, &[]);
             for told in ["told: 10 × FATAL 57P01", "told: 2 × FATAL 57P01"] {
                 assert!(said.contains(told), "{scenario}: {said}");
             }
         }
         let stall = ["--stall-statement", "select safepoint_test_stall(500)"];
-        assert!(load(&server, "stall", &stall).contains("during a stall"));
+        assert!(said(&server, "stall", &stall).contains("during a stall"));
     }
 }
 
 #[test]
 fn a_server_that_is_not_there_is_an_error() {
-    let ran = Command::new(env!("CARGO_BIN_EXE_load"))
-        .args(["throughput", "--address", "127.0.0.1:1", "--idle", "1", "--seconds", "1"])
-        .output()
-        .expect("load runs");
-    assert!(!ran.status.success());
-    assert!(!ran.stderr.is_empty());
+    let ran = load("throughput", "127.0.0.1:1", &["--idle", "1"]);
+    assert_ne!(ran.code, Some(0));
+    assert!(!ran.err.is_empty());
 }
