@@ -6,13 +6,15 @@
 mod server_common;
 
 use server_common::psql::Psql;
-use server_common::{DEADLINE, Server, is_installed};
+use server_common::{DEADLINE, Said, Server, is_installed, wait_for};
 use std::collections::HashMap;
-use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/incident.md");
+
+/// Where the server's standard error goes.
+const LOG: &str = "server.log";
 
 /// How long what is written anew has to stay the same, before it is believed.
 const SETTLED: Duration = Duration::from_millis(1500);
@@ -97,7 +99,7 @@ struct Scene {
     people: HashMap<String, Psql>,
     /// What has been typed and is not answered.
     pending: HashMap<String, String>,
-    shells: HashMap<String, Child>,
+    shells: HashMap<String, (Child, Said)>,
     writes: bool,
 }
 
@@ -109,7 +111,7 @@ impl Scene {
     fn shell(&mut self, step: &Step) -> String {
         let words: Vec<_> = step.typed.split_whitespace().collect();
         match words.as_slice() {
-            ["cargo", "run", "--release", "--example", "server", "--", options @ ..] => {
+            ["cargo", "run", "--release", "--example", "server", "--", options @ .., "2>", LOG] => {
                 self.server = Some(Server::start("on", options));
             }
             [application, "psql", "-U", user] => {
@@ -117,13 +119,17 @@ impl Scene {
                 let psql = Psql::start(self.server(), user, application);
                 self.people.insert(user.to_string(), psql);
             }
+            ["grep", word, LOG] => {
+                // Where it is not there yet, this is how it is waited for.
+                self.server().until_says(word);
+                let log = self.server().said();
+                let found = log.lines().filter(|line| line.contains(word));
+                return found.collect::<Vec<_>>().join("\n");
+            }
             _ if self.shells.contains_key(&step.typed) => {
-                let mut child = self.shells.remove(&step.typed).expect("it is there");
-                let mut said = String::new();
-                let mut output = child.stdout.take().expect("its output");
-                output.read_to_string(&mut said).expect("text");
-                child.wait().expect("it ends");
-                return said;
+                let (mut child, said) = self.shells.remove(&step.typed).expect("it is there");
+                wait_for(&mut child);
+                return said.all();
             }
             _ => {
                 let child = Command::new("sh")
@@ -135,7 +141,9 @@ impl Scene {
                     .stdin(Stdio::null())
                     .stdout(Stdio::piped())
                     .spawn();
-                self.shells.insert(step.typed.clone(), child.expect("a shell"));
+                let mut child = child.expect("a shell");
+                let output = Said::on(child.stdout.take().expect("its output"));
+                self.shells.insert(step.typed.clone(), (child, output));
             }
         }
         String::new()
@@ -149,7 +157,9 @@ impl Scene {
             return psql.answer();
         }
         let looks = step.typed.starts_with("select")
-            && !["pg_terminate", "pg_cancel", "stall"].iter().any(|does| step.typed.contains(does));
+            && !["pg_terminate", "pg_cancel", "safepoint_test"]
+                .iter()
+                .any(|does| step.typed.contains(does));
         let mut start = Instant::now();
         psql.start_line(&step.typed);
         if self.writes {
