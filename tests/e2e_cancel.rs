@@ -3,9 +3,9 @@
 mod server_common;
 
 use server_common::{
-    CANCELLED, ENDLESS, MODELS, Server, until_runs, until_state, until_waits, wait_until,
+    CANCELLED, ENDLESS, MODELS, Server, pair, until_runs, until_state, until_waits,
+    until_waits_for_lock,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn each_model(options: &[&str], test: impl Fn(&Server)) {
     for model in MODELS {
@@ -25,7 +25,11 @@ fn what_runs_is_cancelled_and_the_session_goes_on() {
         let session = client.session();
         for statement in [ENDLESS, "select pg_sleep(3600)", "update t set v = 3"] {
             client.start(statement);
-            until_runs(&mut admin, session, statement);
+            match statement {
+                ENDLESS => until_runs(&mut admin, session, statement),
+                "update t set v = 3" => until_waits_for_lock(&mut admin, session),
+                _ => until_waits(&mut admin, session),
+            };
             client.cancel();
             let answer = client.finish();
             answer.error().expect("ERROR", "57014", CANCELLED);
@@ -61,7 +65,7 @@ fn a_cancelled_statement_fails_its_transaction() {
         client.ok("begin");
         client.ok("insert into t values (1)");
         client.start("select pg_sleep(3600)");
-        until_runs(&mut admin, session, "pg_sleep");
+        until_waits(&mut admin, session);
         client.cancel();
         assert_eq!(client.finish().status, Some('E'));
         client.fails("select 1").expect("ERROR", "25P02", "current transaction is aborted");
@@ -139,12 +143,13 @@ const ENDLESS_BUT: &str = "with recursive c(x) as (select 1 union all select x+1
 
 #[test]
 fn a_wrong_key_is_ignored() {
-    each_model(&["--workers", "2"], |server| {
+    for model in MODELS {
+        let server = Server::start(model, &["--workers", "2"]);
         let (mut admin, mut client, other) =
             (server.admin(), server.user("ann"), server.user("ann"));
         let session = client.session();
         client.start("select pg_sleep(3600)");
-        until_runs(&mut admin, session, "pg_sleep");
+        until_waits(&mut admin, session);
         let mut flipped = client.key.clone();
         flipped[0] ^= 1;
         let longer = [client.key.as_slice(), &[0; 4]].concat();
@@ -161,10 +166,18 @@ fn a_wrong_key_is_ignored() {
         ] {
             server_common::cancel(client.address, pid, &key);
         }
-        assert_eq!(until_runs(&mut admin, session, "pg_sleep").session, session);
+        // None of them has ended it: this one does.
+        let pair = pair(model, session);
+        assert_eq!(admin.ok(&format!("select pg_cancel_session({pair}, 'at last')")).value(), "t");
+        let answer = client.finish();
+        answer.error().expect("ERROR", "57014", CANCELLED);
+        assert!(answer.error().detail().ends_with("at last"), "{answer:?}");
+        // And the right key works.
+        client.start("select pg_sleep(3600)");
+        until_waits(&mut admin, session);
         client.cancel();
         client.finish().error().expect("ERROR", "57014", CANCELLED);
-    });
+    }
 }
 
 #[test]
@@ -228,19 +241,16 @@ fn many_cancels_at_once() {
         client.start(ENDLESS);
         until_runs(&mut admin, session, ENDLESS);
         let (address, pid, key) = (client.address, client.pid, client.key.clone());
-        let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..50 {
                         server_common::cancel(address, pid, &key);
                     }
-                    stop.store(true, Ordering::Relaxed);
                 });
             }
             client.finish().error().expect("ERROR", "57014", CANCELLED);
         });
-        wait_until("one of them is done", || stop.load(Ordering::Relaxed));
         assert_eq!(client.session(), session);
     });
 }

@@ -4,7 +4,7 @@ mod server_common;
 
 use server_common::{
     ENDLESS, MODELS, Server, Wire, cstr, kill, kill_now, look, message, until_gone, until_runs,
-    until_state,
+    until_waits_at,
 };
 use std::io::Read;
 
@@ -87,8 +87,8 @@ fn a_slow_reader_ends_at_once_if_it_has_to() {
         victim.bind("", "", &[], &[]);
         victim.execute("", 1000);
         victim.sync();
-        until_state(&mut admin, session, "active");
         victim.until('D');
+        until_waits_at(&mut admin, session, "stream.rs");
         admin.ok(&kill(model, session));
         server.user("bob").ok("select 1");
         admin.ok(&kill_now(model, session));

@@ -4,7 +4,7 @@ mod server_common;
 
 use server_common::{
     ENDLESS, MODELS, Server, TOLD, Wire, kill, kill_now, look, pair, until_gone, until_runs,
-    until_state, until_waits, wait_until,
+    until_state, until_value, until_waits, until_waits_at, until_waits_for_lock, wait_until,
 };
 
 /// To be ended with a bracket: rows without end, or with a limit.
@@ -89,7 +89,7 @@ fn without_immediate_a_running_statement_finishes_and_delivers_its_rows() {
         holder.ok("begin");
         holder.ok("update stock set left_over = 9 where id = 1");
         victim.start("update stock set left_over = left_over - 1 where id = 1 returning left_over");
-        until_runs(&mut admin, session, "returning");
+        until_waits_for_lock(&mut admin, session);
         accepted(&mut admin, &kill(model, session), "it ends when the statement does");
         // It runs on, for as long as it takes.
         for _ in 0..20 {
@@ -112,9 +112,8 @@ fn without_immediate_a_slow_reader_gets_all_its_rows() {
         let (mut admin, mut victim) = (server.admin(), server.user("ann"));
         let session = victim.session();
         // More than the sockets hold: the statement waits for its client to read.
-        victim
-            .start(&format!("{NUMBERS} limit {ROWS}) select x, hex(zeroblob(200)) from c -- slow"));
-        until_runs(&mut admin, session, "-- slow");
+        victim.start(&format!("{NUMBERS} limit {ROWS}) select x, hex(zeroblob(200)) from c"));
+        until_waits_at(&mut admin, session, "stream.rs");
         accepted(&mut admin, &kill(model, session), "it ends when the statement does");
         let answer = victim.finish();
         assert_eq!((answer.rows.len(), answer.status), (ROWS, Some('I')));
@@ -127,8 +126,8 @@ fn immediate_ends_a_statement_whose_client_does_not_read() {
     each_model(|model, server| {
         let (mut admin, mut victim) = (server.admin(), server.user("ann"));
         let session = victim.session();
-        victim.start(&format!("{NUMBERS}) select x, hex(zeroblob(200)) from c -- unread"));
-        until_runs(&mut admin, session, "-- unread");
+        victim.start(&format!("{NUMBERS}) select x, hex(zeroblob(200)) from c"));
+        until_waits_at(&mut admin, session, "stream.rs");
         accepted(&mut admin, &kill_now(model, session), &session.to_string());
         until_gone(&mut admin, session);
         // What was on its way may still come, and then the end.
@@ -146,18 +145,18 @@ fn immediate_ends_whatever_runs() {
         for (sql, found) in [
             (ENDLESS, "running statement"),
             ("select pg_sleep(3600)", "waiting in statement"),
-            ("update stock set left_over = 0 where id = 2", " in statement"),
-            ("insert into stock select 5, 1", " in statement"),
+            // A wait for a lock is a wait between many tries.
+            ("update stock set left_over = 0 where id = 2", "statement"),
+            ("insert into stock select 5, 1", "statement"),
         ] {
             let mut victim = server.user("ann");
             let session = victim.session();
             victim.start(sql);
-            let seen = until_runs(&mut admin, session, sql);
-            if found.starts_with("waiting") {
-                until_waits(&mut admin, session);
-            }
-            // A wait for a lock is a wait between many tries.
-            let found = if found == " in statement" { "statement" } else { found };
+            let seen = match found {
+                "running statement" => until_runs(&mut admin, session, sql),
+                "waiting in statement" => until_waits(&mut admin, session),
+                _ => until_waits_for_lock(&mut admin, session),
+            };
             let answer = admin.ok(&kill_now(model, session));
             let notice = answer.notice();
             notice.expect("NOTICE", "00000", found);
@@ -181,7 +180,6 @@ fn immediate_ends_the_extended_protocol_s_statements_too() {
         victim.bind("", "", &[(0, Some(b"3600"))], &[]);
         victim.execute("", 0);
         victim.sync();
-        until_runs(&mut admin, session, "pg_sleep");
         until_waits(&mut admin, session);
         accepted(&mut admin, &kill_now(model, session), "waiting in statement");
         let answer = victim.rest();
@@ -199,7 +197,16 @@ fn immediate_ends_a_load_whose_client_has_stopped() {
         victim.start("copy stock from stdin");
         victim.until('G');
         victim.send(b'd', b"7\t70\n");
-        until_runs(&mut admin, session, "copy");
+        // It has the row, and thereby the lock, and waits for the next.
+        let mut other = server.user("bob");
+        other.ok("set lock_timeout = 50");
+        wait_until("the row is loaded", || {
+            let answer = other.query("update stock set left_over = 20 where id = 2");
+            let refused = !answer.errors.is_empty();
+            assert!(!refused || answer.error().code() == "55P03", "{answer:?}");
+            refused
+        });
+        until_waits_at(&mut admin, session, "stream.rs");
         accepted(&mut admin, &kill_now(model, session), "statement");
         victim.expect_killed();
         until_gone(&mut admin, session);
@@ -279,7 +286,7 @@ fn the_stronger_kill_wins() {
         let pair = pair(model, session);
         victim.ok("begin");
         victim.start("select pg_sleep(3600)");
-        until_runs(&mut admin, session, "pg_sleep");
+        until_waits(&mut admin, session);
         admin.ok(&format!("alter system disconnect session '{pair}' post_transaction"));
         accepted(&mut admin, &kill(model, session), "; it ends when the statement does");
         // A weaker one takes nothing back.
@@ -302,7 +309,7 @@ fn a_cancel_that_comes_after_a_deferred_kill_ends_both() {
         let (mut admin, mut victim) = (server.admin(), server.user("ann"));
         let session = victim.session();
         victim.start("select pg_sleep(3600)");
-        until_runs(&mut admin, session, "pg_sleep");
+        until_waits(&mut admin, session);
         admin.ok(&kill(model, session));
         victim.cancel();
         let answer = victim.finish();
@@ -346,6 +353,6 @@ fn many_idle_victims_are_all_told() {
             victim.expect_killed();
         });
         let count = "select count(*) from pg_stat_activity where usename = 'ann'";
-        wait_until("all are gone", || admin.ok(count).value() == "0");
+        until_value(&mut admin, count, "0");
     });
 }

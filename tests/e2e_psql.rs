@@ -6,7 +6,7 @@ mod server_common;
 
 use server_common::psql::Psql;
 use server_common::{CANCELLED, ENDLESS, MODELS, Server, TOLD, binary, is_installed};
-use server_common::{run, until_gone, until_runs};
+use server_common::{run, until_gone, until_runs, until_waits};
 use std::process::Command;
 
 #[test]
@@ -97,7 +97,10 @@ fn control_c_ends_the_statement_and_not_the_session() {
         let session = psql.session();
         for statement in ["select pg_sleep(3600)", ENDLESS] {
             psql.start_line(&format!("{statement};"));
-            until_runs(&mut watch, session, statement);
+            match statement {
+                ENDLESS => until_runs(&mut watch, session, statement),
+                _ => until_waits(&mut watch, session),
+            };
             psql.control_c();
             let answer = psql.answer();
             assert!(answer.contains(&format!("ERROR:  {CANCELLED}\n")), "{answer}");

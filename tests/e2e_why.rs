@@ -2,7 +2,7 @@
 
 mod server_common;
 
-use server_common::{MODELS, Server, kill_now, until_gone, until_runs};
+use server_common::{MODELS, STALL, Server, kill_now, until_gone};
 
 #[test]
 fn a_killed_session_that_does_not_look_says_why_it_lives() {
@@ -11,8 +11,8 @@ fn a_killed_session_that_does_not_look_says_why_it_lives() {
         let mut admin = server.admin();
         let mut victim = server.user("ann");
         let session = victim.session();
-        victim.start("select safepoint_test_stall(3000)");
-        until_runs(&mut admin, session, "stall");
+        victim.start(STALL);
+        server.until_stalls(session);
         admin.ok(&kill_now(model, session));
 
         // It is listed, with what it has been told, and by whom.
@@ -23,6 +23,7 @@ fn a_killed_session_that_does_not_look_says_why_it_lives() {
         let why = admin.ok(&format!("select pg_why_not_yet({session})"));
         assert!(why.value().contains("no safe point"), "{why:?}");
         assert!(victim.is_silent());
+        assert_eq!(server.release(&mut admin), 1);
         victim.expect_killed();
         until_gone(&mut admin, session);
         assert_eq!(admin.ok(&format!("select pg_why_not_yet({session})")).value(), "NULL");

@@ -2,10 +2,12 @@
 
 mod server_common;
 
-use server_common::{Example, built, run};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use server_common::{DEADLINE, Example, built, join, run, wait_until};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[test]
@@ -40,9 +42,14 @@ fn the_readme_s_transcript() {
     assert!(plain(pool).contains(&plain(shown)), "{pool}");
 }
 
+fn address(server: &Example) -> SocketAddr {
+    server.address.parse().expect("an address")
+}
+
 fn client(server: &Example) -> Client {
-    let socket = TcpStream::connect(&server.address).expect("it listens");
-    socket.set_read_timeout(Some(server_common::DEADLINE)).expect("a limit");
+    let socket = TcpStream::connect_timeout(&address(server), DEADLINE).expect("it listens");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a limit");
+    socket.set_write_timeout(Some(DEADLINE)).expect("a limit");
     Client(BufReader::new(socket))
 }
 
@@ -71,12 +78,16 @@ fn those_that_serve() {
             assert!(client.hear().starts_with("ERROR: expected"), "{example}");
         }
         busy.say("count");
-        let mut id_of = |what: &str| loop {
-            killer.say("who");
-            let rows = [(); 3].map(|()| killer.hear());
-            if let Some(row) = rows.iter().find(|row| row.ends_with(what)) {
-                break row.split(' ').next().expect("an id").to_string();
-            }
+        let mut id_of = |what: &str| {
+            let mut id = None;
+            wait_until(what, || {
+                killer.say("who");
+                let rows = [(); 3].map(|()| killer.hear());
+                let row = rows.iter().find(|row| row.ends_with(what));
+                id = row.map(|row| row.split(' ').next().expect("an id").to_string());
+                id.is_some()
+            });
+            id.expect("it is there")
         };
         let (counts, waits) = (id_of("running: count"), id_of(": kill nobody"));
         for (id, mut victim) in [(counts, busy), (waits, idle)] {
@@ -100,9 +111,7 @@ fn a_pool_that_stops_tells_its_clients() {
         assert!(client.hear().starts_with("ERROR: expected"));
     }
     busy.say("count");
-    server_common::wait_until("it counts", || {
-        others(&server).iter().any(|row| row.ends_with("running: count"))
-    });
+    wait_until("it counts", || others(&server).iter().any(|row| row.ends_with("running: count")));
     assert_eq!(server.stop(), Some(0));
     for mut client in [idle, busy] {
         let told = "FATAL: terminating connection due to administrator command";
@@ -124,11 +133,11 @@ async fn a_connection_that_is_reset_ends_no_other() {
     for example in ["thread_per_session", "worker_pool"] {
         let server = Example::start(example);
         let mut other = here(&server);
-        let address = server.address.parse().expect("an address");
         for _ in 0..20 {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
             socket.set_zero_linger().expect("an option");
-            drop(socket.connect(address).await.expect("it listens"));
+            let connected = tokio::time::timeout(DEADLINE, socket.connect(address(&server))).await;
+            drop(connected.expect("it accepts in time").expect("it listens"));
         }
         other.say("kill nobody");
         assert!(other.hear().starts_with("ERROR: expected"), "{example}");
@@ -141,18 +150,19 @@ fn a_newcomer_does_not_hurry_a_drain() {
     let mut server = Example::start("worker_pool");
     let mut busy = client(&server);
     busy.say("count");
-    server_common::wait_until("it counts", || {
-        others(&server).iter().any(|row| row.ends_with("running: count"))
-    });
-    let address = server.address.parse().expect("an address");
+    wait_until("it counts", || others(&server).iter().any(|row| row.ends_with("running: count")));
+    let (address, ended) = (address(&server), Arc::new(AtomicBool::new(false)));
+    let stop = ended.clone();
     let newcomers = std::thread::spawn(move || {
         let patience = Duration::from_millis(100);
-        server_common::wait_until("it listens no more", || {
-            TcpStream::connect_timeout(&address, patience).is_err()
+        wait_until("the server ends", || {
+            let _ = TcpStream::connect_timeout(&address, patience);
+            stop.load(Ordering::Relaxed)
         });
     });
     assert_eq!(server.stop(), Some(0));
-    newcomers.join().expect("they have tried");
+    ended.store(true, Ordering::Relaxed);
+    join("the newcomers stop", newcomers);
     let told = "FATAL: terminating connection due to administrator command";
     assert_eq!((&*busy.hear(), &*busy.hear()), (told, ""));
 }
@@ -161,7 +171,7 @@ fn a_newcomer_does_not_hurry_a_drain() {
 fn who_does_not_read_is_killed() {
     let server = Example::start("thread_per_session");
     let slow = client(&server);
-    fill(&slow);
+    fill(&server, &slow);
     let mut killer = client(&server);
     killer.say("who");
     let rows = [(); 2].map(|()| killer.hear());
@@ -169,7 +179,7 @@ fn who_does_not_read_is_killed() {
     let id = row.split(' ').next().expect("an id");
     killer.say(&format!("kill {id}"));
     assert!(killer.hear().starts_with("session"));
-    server_common::wait_until("it is gone", || others(&server).len() == 1);
+    wait_until("it is gone", || others(&server).len() == 1);
 }
 
 /// Who sends no end of line is told before it has taken much.
@@ -195,9 +205,9 @@ fn others(server: &Example) -> Vec<String> {
 fn slow_clients_keep_no_other_waiting() {
     let server = Example::start("worker_pool");
     let slow = [(); 12].map(|()| client(&server));
-    slow.iter().for_each(fill);
+    slow.iter().for_each(|slow| fill(&server, slow));
     assert_eq!(others(&server).len(), slow.len());
-    server_common::wait_until("all have been killed", || {
+    wait_until("all have been killed", || {
         let others = others(&server);
         for row in &others {
             let mut killer = client(&server);
@@ -208,15 +218,22 @@ fn slow_clients_keep_no_other_waiting() {
     });
 }
 
-/// Sends commands until the server takes no more, as nobody reads its answers.
-fn fill(slow: &Client) {
+/// Sends commands until the server waits for its client to read the answers: it takes no more of
+/// them, and none of its threads has anything else to do.
+fn fill(server: &Example, slow: &Client) {
     let line = [&[b'x'; 50_000][..], b"\n"].concat();
     let mut socket = slow.0.get_ref();
     socket.set_nonblocking(true).expect("a socket");
-    let mut refusals = 0;
-    server_common::wait_until("the server takes no more of its commands", || {
-        let refused = socket.write(&line).is_err();
-        refusals = if refused { refusals + 1 } else { 0 };
-        refusals == 10
+    let (mut sent, mut times) = (0, 0);
+    wait_until("the server waits for its client", || {
+        match socket.write(&line[sent..]) {
+            Ok(length) => {
+                (sent, times) = ((sent + length) % line.len(), 0);
+                return false;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+        times = if server.sleeps() { times + 1 } else { 0 };
+        times == 3
     });
 }
