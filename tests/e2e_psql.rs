@@ -62,6 +62,7 @@ fn another_session_is_killed() {
     }
     for model in MODELS {
         let server = Server::start(model, &["--workers", "2"]);
+        let mut watch = server.admin();
         let mut admin = Psql::start(&server, "omm", "gsql");
         let mut victim = Psql::start(&server, "ann", "report");
         let session = victim.session();
@@ -71,6 +72,8 @@ fn another_session_is_killed() {
         assert!(answer.starts_with(&format!("NOTICE:  session {session} was ")), "{answer}");
         let row = " pg_terminate_session \n----------------------\n t\n(1 row)\n";
         assert!(answer.contains(row), "{answer}");
+
+        until_gone(&mut watch, session);
 
         // It learns of it with its next statement, and comes back by itself.
         let told = victim.line("select 1;");

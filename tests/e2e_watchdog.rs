@@ -136,7 +136,7 @@ fn heavy_statements_are_not_reported() {
 }
 
 fn in_list(length: usize) -> String {
-    format!("select 1 in ({})", vec!["1"; length].join(","))
+    format!("select 1 in ({}1)", "1,".repeat(length - 1))
 }
 
 fn copy(client: &mut Wire, line: &[u8]) -> Answer {

@@ -53,6 +53,20 @@ fn client(server: &Example) -> Client {
     Client(BufReader::new(socket))
 }
 
+/// With as little room for what is on its way as there can be. Its socket does not block.
+fn narrow_client(server: &Example) -> Client {
+    let connect = async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("an option");
+        socket.set_send_buffer_size(4096).expect("an option");
+        let connected = tokio::time::timeout(DEADLINE, socket.connect(address(server))).await;
+        connected.expect("it accepts in time").expect("it listens").into_std()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let socket = runtime.expect("a runtime").block_on(connect).expect("a socket");
+    Client(BufReader::new(socket))
+}
+
 struct Client(BufReader<TcpStream>);
 
 impl Client {
@@ -170,7 +184,7 @@ fn a_newcomer_does_not_hurry_a_drain() {
 #[test]
 fn who_does_not_read_is_killed() {
     let server = Example::start("thread_per_session");
-    let slow = client(&server);
+    let slow = narrow_client(&server);
     fill(&server, &slow);
     let mut killer = client(&server);
     killer.say("who");
@@ -204,7 +218,7 @@ fn others(server: &Example) -> Vec<String> {
 #[test]
 fn slow_clients_keep_no_other_waiting() {
     let server = Example::start("worker_pool");
-    let slow = [(); 12].map(|()| client(&server));
+    let slow = [(); 12].map(|()| narrow_client(&server));
     slow.iter().for_each(|slow| fill(&server, slow));
     assert_eq!(others(&server).len(), slow.len());
     wait_until("all have been killed", || {
@@ -223,7 +237,6 @@ fn slow_clients_keep_no_other_waiting() {
 fn fill(server: &Example, slow: &Client) {
     let line = [&[b'x'; 50_000][..], b"\n"].concat();
     let mut socket = slow.0.get_ref();
-    socket.set_nonblocking(true).expect("a socket");
     let (mut sent, mut times) = (0, 0);
     wait_until("the server waits for its client", || {
         match socket.write(&line[sent..]) {
