@@ -17,6 +17,8 @@ mod limits;
 mod pool;
 #[path = "table/sessions.rs"]
 mod sessions;
+#[path = "table/shutdown.rs"]
+mod shutdown;
 #[path = "table/steps.rs"]
 mod steps;
 #[path = "table/targets.rs"]
@@ -28,6 +30,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         core::MUTATIONS,
         steps::MUTATIONS,
         targets::MUTATIONS,
+        shutdown::MUTATIONS,
         sessions::MUTATIONS,
         pool::MUTATIONS,
         limits::MUTATIONS,

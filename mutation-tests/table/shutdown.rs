@@ -1,0 +1,88 @@
+//! Mistakes in the end of all sessions.
+
+use super::*;
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "ListsBeforeItCloses",
+        about: "A shutdown lists the sessions, and then closes the manager.",
+        edits: &[Edit {
+            file: "manager.rs",
+            within: "pub fn shut_down",
+            find: "self.close(); self.sessions().filter_map(|row| self.tell(row.session, request)).collect()",
+            replace: "let rows: Vec<_> = self.sessions().collect();
+                self.close();
+                rows.into_iter().filter_map(|row| self.tell(row.session, request)).collect()",
+        }],
+        loom: &[
+            "a_shutdown_tells_everyone::who_comes_as_all_are_told_to_end",
+            "a_shutdown_tells_everyone::who_comes_as_all_are_drained",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TellsBeforeItCloses",
+        about: "A shutdown tells the sessions, and then closes the manager.",
+        edits: &[Edit {
+            file: "manager.rs",
+            within: "pub fn shut_down",
+            find: "self.close(); self.sessions().filter_map(|row| self.tell(row.session, request)).collect()",
+            replace: "let told = self.sessions().filter_map(|row| self.tell(row.session, request)).collect();
+                self.close();
+                told",
+        }],
+        loom: &[
+            "a_shutdown_tells_everyone::who_comes_as_all_are_told_to_end",
+            "a_shutdown_tells_everyone::who_comes_as_all_are_drained",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ClosesTheFirstShard",
+        about: "A manager that closes leaves all shards but one open.",
+        edits: &[Edit {
+            file: "registry.rs",
+            within: "pub(crate) fn close",
+            find: "for shard in &self.shards { shard.lock().closed = true; }",
+            replace: "self.shards[0].lock().closed = true;",
+        }],
+        loom: &[
+            "a_shutdown_tells_everyone::who_comes_as_all_are_told_to_end",
+            "a_shutdown_tells_everyone::who_comes_as_the_manager_closes",
+            "a_shutdown_tells_everyone::who_comes_as_all_are_drained",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ClosedAskedBefore",
+        about: "Whether the manager is closed is asked before the lock under which a session is added.",
+        edits: &[
+            Edit {
+                file: "registry.rs",
+                within: "fn insert_into",
+                find: "self.shards[index].lock()",
+                replace: "if self.shards[index].lock().closed {
+                        return Err(OpenError::Closed);
+                    }
+                    self.shards[index].lock()",
+            },
+            Edit {
+                file: "registry.rs",
+                within: "fn insert_into",
+                find: "if shard.closed { return Err(OpenError::Closed); }",
+                replace: "",
+            },
+        ],
+        loom: &[
+            "a_shutdown_tells_everyone::who_comes_as_all_are_told_to_end",
+            "a_shutdown_tells_everyone::who_comes_as_the_manager_closes",
+            "a_shutdown_tells_everyone::who_comes_as_all_are_drained",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+];
