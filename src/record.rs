@@ -326,6 +326,10 @@ impl Record {
             self.command_comes();
             self.word.step(Snapshot::detach_queued)
         } else {
+            // A command that is void was one all the same, and idleness begins here.
+            if self.word.load().queued() {
+                self.command_goes();
+            }
             self.word.step(Snapshot::detach)
         };
         self.watch(step.after);
@@ -354,6 +358,7 @@ impl Record {
     pub(crate) fn void_queued(&self) {
         // The runner alone clears this bit while it runs, so a look is enough to know it.
         if self.word.load().queued() {
+            self.command_goes();
             let step = self.step(Snapshot::void_queued);
             self.watch(step.after);
             self.statement_left(step).complete();

@@ -224,7 +224,7 @@ impl Record {
         }
     }
 
-    /// Before the step that ends a statement.
+    /// Before the step that ends a statement, or makes a queued command void.
     #[inline]
     pub(super) fn command_goes(&self) {
         if let Some(timing) = self.timing()
@@ -254,7 +254,8 @@ impl Record {
         let step = {
             let _slow = self.slow.lock();
             timing.transaction_since.store(timing.timer.now(), Ordering::Relaxed);
-            if !self.look().in_statement() {
+            let word = self.look();
+            if !word.in_statement() && !word.queued() {
                 timing.stamp();
             }
             self.step(step)

@@ -1,0 +1,501 @@
+//! Limits in combination: set, changed and lifted at each point of what they limit, several at
+//! once, with graces, against a plain model of what they promise.
+//!
+//! One thread, on a clock that the test sets: loom lends the clock, and explores nothing here. Each
+//! sequence of steps comes from a number, which a failure names.
+
+use safepoint_under_loom::{
+    Attached, Author, Cancel, Description, Event, InterruptKind, Limits, Reason, Session,
+    SessionId, SessionManager, Terminate, Thread, ThreadModel, When, set_clock,
+};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How many sequences, and how many steps each has.
+const SEQUENCES: u64 = 20_000;
+const STEPS: u32 = 16;
+
+/// One tick of the test's clock: nothing that the machine does takes as long.
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn limits_in_combination() {
+    for number in 0..SEQUENCES {
+        // Nothing may panic within a model that has sessions.
+        let wrong = Arc::<Mutex<Option<String>>>::default();
+        let found = wrong.clone();
+        let mut model = loom::model::Builder::new();
+        model.max_branches = 100_000;
+        model.check(move || *found.lock().unwrap() = Run::new(number).from_the_start());
+        if let Some(wrong) = wrong.lock().unwrap().take() {
+            panic!("sequence {number}: {wrong}");
+        }
+    }
+}
+
+/// What limits promise, said plainly. Times are in ticks.
+#[derive(Debug, Default)]
+struct Promised {
+    now: u64,
+    limits: Limits,
+    /// Since when times are noted: since the first limit or grace.
+    noted_since: Option<u64>,
+    /// Since when the session has a command, queued or running.
+    busy_since: Option<u64>,
+    queued: bool,
+    in_transaction: bool,
+    /// When that changed last.
+    transaction_since: u64,
+    idle_since: u64,
+    /// For what the present command was told to end.
+    cancel: Option<(Reason, Option<String>)>,
+    /// The waits for locks that the statement is in, the outermost first, and since when; `None`
+    /// for one that began without a limit.
+    lock_waits: Vec<Option<u64>>,
+    told: Option<(When, Reason, Option<String>)>,
+    /// When a deferred termination becomes immediate, and by whom.
+    grace: Option<(u64, String)>,
+    hit: Vec<Reason>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum RunsOut {
+    Limit(Reason),
+    Grace,
+}
+
+impl Promised {
+    fn runs(&self) -> bool {
+        self.busy_since.is_some() && !self.queued
+    }
+
+    fn is_limited_in_idleness(&self) -> bool {
+        self.limits.idle.is_some() || self.limits.idle_in_transaction.is_some()
+    }
+
+    fn due(&self) -> bool {
+        match self.told {
+            None => false,
+            Some((When::Immediate, ..)) => true,
+            Some((When::AfterStatement, ..)) => !self.runs(),
+            Some((When::AfterTransaction, ..)) => !self.runs() && !self.in_transaction,
+        }
+    }
+
+    /// What runs out first, if nothing changes.
+    fn next(&self) -> Option<(u64, RunsOut)> {
+        if matches!(self.told, Some((When::Immediate, ..))) {
+            return None;
+        }
+        let noted = self.noted_since.unwrap_or(0);
+        let mut all = Vec::new();
+        let mut limit = |reason, since: u64, length: Option<Duration>| {
+            let ticks = length.map(|length| length.as_secs() / HOUR.as_secs());
+            // What began before times were noted counts from then. A wait for a lock says itself
+            // when it began.
+            let since = if reason == Reason::LockTimeout { since } else { since.max(noted) };
+            all.extend(ticks.map(|ticks| (since + ticks, RunsOut::Limit(reason))));
+        };
+        let Limits { statement, transaction, lock_wait, idle, idle_in_transaction } = self.limits;
+        match self.busy_since {
+            Some(since) => {
+                if self.cancel.is_none() {
+                    if let Some(Some(since)) = self.lock_waits.last() {
+                        limit(Reason::LockTimeout, *since, lock_wait);
+                    }
+                    limit(Reason::StatementTimeout, since, statement);
+                }
+                if self.in_transaction {
+                    limit(Reason::TransactionTimeout, self.transaction_since, transaction);
+                } else if self.runs() {
+                    // A statement outside of transactions is one, from its own beginning or from
+                    // the end of the last that it closed.
+                    let since = since.max(self.transaction_since);
+                    limit(Reason::TransactionTimeout, since, transaction);
+                }
+            }
+            None if self.in_transaction => {
+                limit(Reason::TransactionTimeout, self.transaction_since, transaction);
+                limit(Reason::IdleInTransactionTimeout, self.idle_since, idle_in_transaction);
+            }
+            None => limit(Reason::IdleSessionTimeout, self.idle_since, idle),
+        }
+        if let (Some(_), Some((at, _))) = (&self.told, &self.grace) {
+            all.push((*at, RunsOut::Grace));
+        }
+        // Of two at the same time, the one that was considered first.
+        all.into_iter().min_by_key(|(at, _)| *at)
+    }
+
+    /// The timer looks.
+    fn run_out(&mut self) {
+        while let Some((at, what)) = self.next() {
+            if at > self.now {
+                return;
+            }
+            match what {
+                RunsOut::Grace => {
+                    let (_, by) = self.grace.take().unwrap();
+                    self.told = Some((When::Immediate, Reason::AdministratorCommand, Some(by)));
+                }
+                RunsOut::Limit(reason @ (Reason::LockTimeout | Reason::StatementTimeout)) => {
+                    self.cancel = Some((reason, None));
+                    self.hit.push(reason);
+                }
+                RunsOut::Limit(reason) => {
+                    self.told = Some((When::Immediate, reason, None));
+                    self.hit.push(reason);
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, limits: Limits) {
+        if limits == self.limits {
+            return;
+        }
+        self.noted_since.get_or_insert(self.now);
+        let was_limited = self.is_limited_in_idleness();
+        self.limits = limits;
+        if !was_limited && self.is_limited_in_idleness() && self.busy_since.is_none() {
+            // Nobody has noted when this idleness began.
+            self.idle_since = self.now;
+        }
+    }
+
+    fn tell(&mut self, when: When, grace: Option<u64>, by: &str) {
+        let before = self.told.as_ref().map(|(when, ..)| *when);
+        if before < Some(when) {
+            self.told = Some((when, Reason::AdministratorCommand, Some(by.into())));
+        }
+        if let Some(grace) = grace.filter(|_| when != When::Immediate) {
+            self.noted_since.get_or_insert(self.now);
+            let at = self.now + grace;
+            if self.grace.as_ref().is_none_or(|(other, _)| at < *other) {
+                self.grace = Some((at, by.into()));
+            }
+        }
+    }
+
+    fn comes(&mut self, queued: bool) {
+        self.busy_since.get_or_insert(self.now);
+        self.queued = queued;
+    }
+
+    fn goes(&mut self) {
+        if self.busy_since.take().is_some() {
+            self.idle_since = self.now;
+        }
+        self.queued = false;
+        self.cancel = None;
+    }
+
+    fn transaction(&mut self, open: bool) {
+        if self.in_transaction != open {
+            self.in_transaction = open;
+            self.transaction_since = self.now;
+            if self.busy_since.is_none() {
+                self.idle_since = self.now;
+            }
+        }
+    }
+}
+
+/// One sequence, and what it has come to.
+struct Run {
+    seed: u64,
+    left: u32,
+    model: ThreadModel,
+    manager: SessionManager,
+    id: Option<SessionId>,
+    promised: Promised,
+    hit: Arc<Mutex<Vec<Reason>>>,
+    /// When the clock was at 0, or a moment before.
+    start: Instant,
+    trace: Vec<String>,
+    /// The first thing that was not as promised.
+    wrong: Option<String>,
+}
+
+impl Run {
+    fn new(number: u64) -> Run {
+        set_clock(Duration::ZERO);
+        // Before the library first asks for the time.
+        static START: OnceLock<Instant> = OnceLock::new();
+        let start = *START.get_or_init(Instant::now);
+        let hit = Arc::<Mutex<Vec<Reason>>>::default();
+        let audit = {
+            let hit = hit.clone();
+            move |event: &Event<'_>| {
+                if let Event::LimitHit { reason, .. } = event {
+                    hit.lock().unwrap().push(*reason);
+                }
+            }
+        };
+        let model = [ThreadModel::PerSession, ThreadModel::Pool][number as usize % 2];
+        Run {
+            // Any numbers that differ.
+            seed: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            left: STEPS,
+            model,
+            manager: SessionManager::builder(model).audit(audit).build(),
+            id: None,
+            promised: Promised::default(),
+            hit,
+            start,
+            trace: Vec::new(),
+            wrong: None,
+        }
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed >> 33) % below
+    }
+
+    fn from_the_start(mut self) -> Option<String> {
+        let mut session = self.manager.open(Description::default()).unwrap();
+        self.id = Some(session.id());
+        let thread = match self.model {
+            ThreadModel::Pool => self.manager.register_worker("worker").unwrap(),
+            ThreadModel::PerSession => session.own_thread().unwrap(),
+        };
+        self.detached(&mut session, &thread);
+        drop(session);
+        self.is_to_be(self.manager.timed(), 0, "sessions that the timer is to look at");
+        self.manager.limits_run_out(HOUR * 1000);
+        let hit = self.hit.lock().unwrap().clone();
+        self.is_to_be(hit, self.promised.hit.clone(), "hit");
+        self.wrong
+    }
+
+    fn is_to_be<T: std::fmt::Debug + PartialEq>(&mut self, found: T, promised: T, what: &str) {
+        if found != promised && self.wrong.is_none() {
+            self.wrong = Some(format!(
+                "{what}: {found:?} instead of {promised:?}, after {:#?}\n{:#?}",
+                self.trace, self.promised
+            ));
+        }
+    }
+
+    fn step(&mut self, what: String) {
+        self.trace.push(format!("{}: {what}", self.promised.now));
+    }
+
+    /// Whether there is a next step.
+    fn goes_on(&mut self) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left > 0 && !self.promised.due() && self.wrong.is_none()
+    }
+
+    /// Compares the session with what is promised. The timer looks before that, or is late.
+    fn compare(&mut self, limits: Limits) {
+        if self.random(3) > 0 {
+            for _ in 0..3 {
+                self.manager.limits_run_out(HOUR * self.promised.now as u32);
+            }
+            self.promised.run_out();
+        }
+        self.is_to_be(limits, self.promised.limits, "limits");
+        let hit = self.hit.lock().unwrap().clone();
+        self.is_to_be(hit, self.promised.hit.clone(), "hit");
+        let pending = self.manager.session(self.id.unwrap()).unwrap().interrupt;
+        let pending = pending.map(|pending| {
+            let by = pending.request.author.user.as_deref().map(String::from);
+            (pending.kind, pending.when, pending.request.reason, by)
+        });
+        let Promised { told, cancel, .. } = &self.promised;
+        let terminate = told.clone().map(|(when, reason, by)| {
+            (InterruptKind::Terminate, Some(when), reason, by)
+        });
+        let cancel =
+            || cancel.clone().map(|(reason, by)| (InterruptKind::Cancel, None, reason, by));
+        let promised = terminate.or_else(cancel);
+        self.is_to_be(pending, promised, "told");
+    }
+
+    // Steps that can be taken in each state.
+
+    /// One of `own` steps, or one that is the same everywhere, which it takes.
+    fn pick(&mut self, own: u64, set: &dyn Fn(Limits), get: &dyn Fn() -> Limits) -> Option<u64> {
+        match self.random(own + 6) {
+            0 | 1 => {
+                self.promised.now += 1 + self.random(2);
+                self.step("time passes".into());
+                set_clock(HOUR * self.promised.now as u32);
+            }
+            2 | 3 => {
+                let limits = self.other_limits();
+                self.step(format!("{limits:?}"));
+                set(limits);
+                self.promised.set(limits);
+            }
+            4 if self.random(2) == 0 => self.cancel(),
+            4 | 5 => {
+                if self.random(2) == 0 {
+                    self.terminate();
+                }
+            }
+            own => return Some(own - 6),
+        }
+        self.compare(get());
+        None
+    }
+
+    fn other_limits(&mut self) -> Limits {
+        let mut limits = self.promised.limits;
+        for _ in 0..=self.random(2) {
+            let length = match self.random(8) {
+                0 | 1 => None,
+                2 if self.random(4) == 0 => Some(0),
+                length => Some(length),
+            };
+            let length = length.map(|hours| HOUR * hours as u32);
+            match self.random(12) {
+                0 | 1 => limits.statement = length,
+                2 | 3 => limits.transaction = length,
+                4 | 5 => limits.lock_wait = length,
+                6 | 7 => limits.idle = length,
+                8 | 9 => limits.idle_in_transaction = length,
+                10 => limits = Limits::default(),
+                // The same again.
+                _ => {}
+            }
+        }
+        limits
+    }
+
+    fn cancel(&mut self) {
+        self.step("cancel".into());
+        let author = Author { user: Some("root".into()), ..Author::system() };
+        let named = self.manager.session(self.id.unwrap()).unwrap().statement;
+        let cancel = named.map_or(Cancel::running(author.clone()), |statement| {
+            Cancel::statement(statement, author)
+        });
+        let accepted = self.manager.cancel(self.id.unwrap(), cancel).is_ok();
+        self.is_to_be(accepted, self.promised.busy_since.is_some(), "cancel accepted");
+        if accepted {
+            self.promised.cancel.get_or_insert((Reason::UserRequest, Some("root".into())));
+        }
+    }
+
+    fn terminate(&mut self) {
+        let when = [When::AfterTransaction, When::AfterStatement, When::Immediate]
+            [self.random(8) as usize / 3];
+        let by = format!("killer {}", self.left);
+        let author = Author { user: Some((*by).into()), ..Author::system() };
+        let mut request = Terminate::new(when, author);
+        let grace = (self.random(3) > 0).then(|| self.random(8));
+        if let Some(grace) = grace {
+            request = request.grace(HOUR * grace as u32);
+        }
+        if self.random(4) == 0 {
+            self.step(format!("shut down {when:?}, grace {grace:?}"));
+            self.is_to_be(self.manager.shut_down(&request).len(), 1, "told by a shutdown");
+        } else {
+            self.step(format!("terminate {when:?}, grace {grace:?}"));
+            let accepted = self.manager.terminate(self.id.unwrap(), request).is_ok();
+            self.is_to_be(accepted, true, "terminate accepted");
+        }
+        self.promised.tell(when, grace, &by);
+    }
+
+    fn detached(&mut self, session: &mut Session, thread: &Thread) {
+        while self.goes_on() {
+            let set = |limits| session.set_limits(limits).unwrap();
+            match self.pick(3, &set, &|| session.limits()) {
+                None => continue,
+                Some(0) => {
+                    self.step("queue".into());
+                    session.queue().unwrap();
+                    self.promised.comes(true);
+                }
+                Some(_) => {
+                    self.step("attach".into());
+                    let attached = session.attach(thread).unwrap();
+                    self.attached(attached);
+                }
+            }
+            self.compare(session.limits());
+        }
+        self.is_to_be(session.due().is_err(), self.promised.due(), "due");
+    }
+
+    fn attached(&mut self, mut attached: Attached<'_>) {
+        while self.goes_on() {
+            let set = |limits| attached.set_limits(limits).unwrap();
+            match self.pick(8, &set, &|| attached.limits()) {
+                None => continue,
+                Some(0) => {
+                    self.step("detach".into());
+                    let _ = attached.detach();
+                    return self.promised.goes();
+                }
+                Some(1) => {
+                    self.step("detach queued".into());
+                    let _ = attached.detach_queued();
+                    return self.promised.comes(true);
+                }
+                Some(2) => {
+                    self.step("void".into());
+                    attached.void_queued();
+                    self.promised.goes();
+                }
+                Some(3 | 4) => self.transaction(&attached),
+                Some(_) => {
+                    self.step("begin".into());
+                    let begun = attached.begin();
+                    self.promised.comes(false);
+                    match begun {
+                        Ok(statement) => {
+                            self.running(&statement);
+                            self.step("finish".into());
+                            let _ = statement.finish();
+                        }
+                        Err(interrupt) => self.is_to_be(interrupt.is_terminate(), false, "ends"),
+                    }
+                    self.promised.goes();
+                }
+            }
+            self.compare(attached.limits());
+        }
+        // As it is dropped.
+        self.promised.goes();
+    }
+
+    fn transaction(&mut self, attached: &Attached<'_>) {
+        let open = self.random(3) > 0;
+        self.step(format!("transaction {open}"));
+        attached.set_transaction(open);
+        self.promised.transaction(open);
+    }
+
+    fn running(&mut self, statement: &Attached<'_>) {
+        self.compare(statement.limits());
+        while self.goes_on() {
+            let set = |limits| statement.set_limits(limits).unwrap();
+            match self.pick(7, &set, &|| statement.limits()) {
+                None => continue,
+                Some(0 | 1) => return,
+                Some(2 | 3) => self.transaction(statement),
+                Some(_) => {
+                    // It may have begun a while ago.
+                    let since = self.promised.now.saturating_sub(self.random(3));
+                    self.step(format!("wait for a lock since {since}"));
+                    let limited = self.promised.limits.lock_wait.is_some();
+                    let outer = self.promised.lock_waits.clone();
+                    // One without a limit leaves the outer one's.
+                    let counts = if limited { Some(since) } else { outer.last().copied().flatten() };
+                    self.promised.lock_waits.push(counts);
+                    let since = self.start + HOUR * since as u32;
+                    statement.lock_wait(since, || self.running(statement));
+                    self.step("has the lock".into());
+                    self.promised.lock_waits = outer;
+                }
+            }
+            self.compare(statement.limits());
+        }
+    }
+}
