@@ -216,3 +216,33 @@ mod thread {
         }
     }
 }
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use crate::{Description, Limits, SessionManager, ThreadModel};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// Whether it sleeps for good, or until a time that is far away.
+    #[test]
+    fn the_timers_thread_ends_with_its_manager() {
+        let long = Some(Duration::from_secs(3600));
+        for length in [Some(Duration::ZERO), long] {
+            let manager = SessionManager::new(ThreadModel::PerSession);
+            let session = manager.open(Description::default()).unwrap();
+            session.set_limits(Limits { idle: length, ..Limits::default() }).unwrap();
+            let timer = manager.0.home.timers.timer.clone();
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while timer.entries.lock().wakes_at == 0 {
+                assert!(Instant::now() < deadline, "the timer does not come to rest");
+                std::thread::yield_now();
+            }
+            drop((session, manager));
+            // The thread has one as well.
+            while Arc::strong_count(&timer) > 1 {
+                assert!(Instant::now() < deadline, "the timer's thread goes on");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}

@@ -3,12 +3,13 @@
 
 mod common;
 
-use common::{Desk, LONG, MODELS, Stage, admin, eventually, kill, locked, of};
+use common::{Desk, LONG, MODELS, Stage, admin, each_model, eventually, kill, locked, of};
 use safepoint::{
     Event, HowEnded, Interrupt, Limits, Reason, SessionManager, Statement, Terminate, ThreadModel,
     When,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -326,6 +327,51 @@ fn ambient_limits_are_those_of_the_session_s_own_manager() {
     }
 }
 
+/// It needs no timer, and a session that is told to end at once is not given one.
+#[test]
+fn an_immediate_termination_has_no_grace() {
+    for model in MODELS {
+        let Stage { manager, session, id, .. } = Stage::new(model);
+        manager.terminate(id, graceful(When::Immediate)).unwrap();
+        assert_eq!(manager.shut_down(&graceful(When::Immediate)).len(), 1);
+        assert!(manager.threads().iter().all(|thread| &*thread.name != "timer"));
+        drop(session);
+    }
+}
+
+#[test]
+fn a_limit_too_long_for_the_clock_is_none() {
+    /// 2^64 nanoseconds: one that wraps is over at once.
+    const WRAPS: Duration = Duration::new(18_446_744_073, 709_551_616);
+    let longest = Duration::from_nanos(u64::MAX - 1);
+    let all = |length| Limits {
+        statement: length,
+        transaction: length,
+        lock_wait: length,
+        idle: length,
+        idle_in_transaction: length,
+    };
+    for (length, kept) in [
+        (longest, Some(longest)),
+        (Duration::from_nanos(u64::MAX), None),
+        (WRAPS, None),
+        (Duration::MAX, None),
+    ] {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            session.set_limits(all(Some(length))).unwrap();
+            assert_eq!(session.limits(), all(kept));
+            let mut attached = session.attach(&thread).unwrap();
+            attached.sleep(SHORT).unwrap();
+            attached.set_transaction(true);
+            attached.sleep(SHORT).unwrap();
+            let statement = attached.begin().unwrap();
+            let request = kill(When::AfterTransaction).grace(length);
+            manager.terminate(id, request).unwrap();
+            statement.lock_wait(Instant::now(), || statement.sleep(SHORT)).unwrap();
+        });
+    }
+}
+
 fn graceful(when: When) -> Terminate {
     kill(when).grace(SHORT)
 }
@@ -350,26 +396,31 @@ fn a_grace_turns_a_deferred_kill_into_an_immediate_one() {
     }
 }
 
-/// However long the audit takes that hears of it.
+/// However long the audit takes that hears of it, and whether one is told or all are.
 #[test]
 fn a_grace_counts_from_the_request() {
     for model in MODELS {
         let over = Arc::new(std::sync::Mutex::new(None));
-        let seen = over.clone();
+        // What an audit panics of is lost, so it says what it has found.
+        let found = Arc::new(AtomicUsize::new(0));
+        let (seen, finds) = (over.clone(), found.clone());
         let audit = move |event: &Event<'_>| {
             if let Event::Requested { session, .. } = event {
                 let manager: SessionManager = locked(&seen).clone().unwrap();
                 let told = || manager.session(*session).unwrap().told;
                 eventually("its grace is over", || told() == Some(When::Immediate));
+                finds.fetch_add(1, Ordering::SeqCst);
             }
         };
         let manager = SessionManager::builder(model).audit(audit).build();
         *locked(&over) = Some(manager.clone());
         let session = manager.open(of("ann")).unwrap();
         manager.terminate(session.id(), graceful(When::AfterTransaction)).unwrap();
+        assert_eq!(found.load(Ordering::SeqCst), 1);
         session.close();
         let session = manager.open(of("ann")).unwrap();
         assert_eq!(manager.shut_down(&graceful(When::AfterTransaction)).len(), 1);
+        assert_eq!(found.load(Ordering::SeqCst), 2);
         drop(session);
         *locked(&over) = None;
     }

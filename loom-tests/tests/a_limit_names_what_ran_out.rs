@@ -5,9 +5,11 @@ mod common;
 
 use common::model;
 use safepoint_under_loom::{
-    Author, Description, HowEnded, Limits, Reason, SessionManager, Terminate, ThreadModel, When,
-    set_clock,
+    Author, Description, Event, HowEnded, Limits, Reason, SessionManager, Terminate, ThreadModel,
+    When, set_clock,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const TEN: Duration = Duration::from_secs(10);
@@ -47,10 +49,19 @@ fn limit_against_finish() {
     model("limit_against_finish", true, limit_against_finish_scene);
 }
 
-/// The limit is lifted, as the timer looks and finds that it has run out.
+/// The limit is lifted, as the timer looks and finds that it has run out. The audit hears of it
+/// where it was hit nevertheless.
 fn limit_against_lift_scene() {
     set_clock(Duration::ZERO);
-    let manager = SessionManager::new(ThreadModel::PerSession);
+    let hits = Arc::new(AtomicUsize::new(0));
+    let audit = {
+        let hits = hits.clone();
+        move |event: &Event<'_>| {
+            let hit = matches!(event, Event::LimitHit { .. });
+            hits.fetch_add(usize::from(hit), Ordering::Relaxed);
+        }
+    };
+    let manager = SessionManager::builder(ThreadModel::PerSession).audit(audit).build();
     let mut session = manager.open(Description::default()).unwrap();
     session.set_limits(limits(Some(TEN))).unwrap();
     let thread = session.own_thread().unwrap();
@@ -66,6 +77,7 @@ fn limit_against_lift_scene() {
     if !told {
         statement.check().expect("it has no limit any more");
     }
+    assert_eq!(hits.load(Ordering::Relaxed), usize::from(told), "what is said to be hit was");
 }
 
 #[test]

@@ -4,8 +4,11 @@
 //! One thread, on a clock that the test sets: loom lends the clock, and explores nothing here. Each
 //! sequence of steps comes from a number, which a failure names.
 
+mod common;
+
+use common::sequences;
 use safepoint_under_loom::{
-    Attached, Author, Cancel, Description, Event, InterruptKind, Limits, Reason, Session,
+    Attached, Author, Cancel, Description, Event, InterruptKind, Limits, Reason, Request, Session,
     SessionId, SessionManager, Terminate, Thread, ThreadModel, When, set_clock,
 };
 use std::sync::{Arc, Mutex, OnceLock};
@@ -20,17 +23,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
 fn limits_in_combination() {
-    for number in 0..SEQUENCES {
-        // Nothing may panic within a model that has sessions.
-        let wrong = Arc::<Mutex<Option<String>>>::default();
-        let found = wrong.clone();
-        let mut model = loom::model::Builder::new();
-        model.max_branches = 100_000;
-        model.check(move || *found.lock().unwrap() = Run::new(number).from_the_start());
-        if let Some(wrong) = wrong.lock().unwrap().take() {
-            panic!("sequence {number}: {wrong}");
-        }
-    }
+    sequences("limits_in_combination", SEQUENCES, |number| Run::new(number).from_the_start());
 }
 
 /// What limits promise, said plainly. Times are in ticks.
@@ -303,13 +296,16 @@ impl Run {
         self.is_to_be(hit, self.promised.hit.clone(), "hit");
         let pending = self.manager.session(self.id.unwrap()).unwrap().interrupt;
         let pending = pending.map(|pending| {
-            let by = pending.request.author.user.as_deref().map(String::from);
+            let Request { author, text, .. } = &*pending.request;
+            // A limit has run out by itself.
+            let alone = *author == Author::system() && text.is_none();
+            let by = (!alone).then(|| author.user.as_deref().unwrap_or("nobody").to_string());
             (pending.kind, pending.when, pending.request.reason, by)
         });
         let Promised { told, cancel, .. } = &self.promised;
-        let terminate = told.clone().map(|(when, reason, by)| {
-            (InterruptKind::Terminate, Some(when), reason, by)
-        });
+        let terminate = told
+            .clone()
+            .map(|(when, reason, by)| (InterruptKind::Terminate, Some(when), reason, by));
         let cancel =
             || cancel.clone().map(|(reason, by)| (InterruptKind::Cancel, None, reason, by));
         let promised = terminate.or_else(cancel);
@@ -487,7 +483,8 @@ impl Run {
                     let limited = self.promised.limits.lock_wait.is_some();
                     let outer = self.promised.lock_waits.clone();
                     // One without a limit leaves the outer one's.
-                    let counts = if limited { Some(since) } else { outer.last().copied().flatten() };
+                    let counts =
+                        if limited { Some(since) } else { outer.last().copied().flatten() };
                     self.promised.lock_waits.push(counts);
                     let since = self.start + HOUR * since as u32;
                     statement.lock_wait(since, || self.running(statement));

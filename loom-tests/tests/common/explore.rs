@@ -5,6 +5,7 @@ use super::Mutation;
 use std::cell::Cell;
 use std::fmt::Write;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 /// How many times a model may preempt a thread where it can't afford to try everything.
 const PREEMPTIONS: usize = 3;
@@ -21,14 +22,39 @@ const MUTATION: &str = "SAFEPOINT_MUTATION";
 /// unwound.
 #[allow(unreachable_pub, reason = "each model's program has its own copy")]
 pub fn model(test: &str, bounded: bool, scene: fn()) {
+    let how = if bounded { "bounded" } else { "all" };
+    with_mistakes(test, how, |mistaken| explore(bounded || mistaken, scene));
+}
+
+/// The same for a scene of one thread that is run in many forms, each by its number: it says what
+/// is wrong, as a model that has sessions can't be unwound.
+#[allow(unreachable_pub, reason = "each model's program has its own copy")]
+pub fn sequences(test: &str, count: u64, scene: fn(u64) -> Option<String>) {
+    let run = |_| {
+        for number in 0..count {
+            WAYS.set(number as usize + 1);
+            let wrong = Arc::<Mutex<Option<String>>>::default();
+            let found = wrong.clone();
+            let mut model = loom::model::Builder::new();
+            // It has one way, and that may be long.
+            model.max_branches = 100_000;
+            model.check(move || *found.lock().expect("nobody panics with it") = scene(number));
+            if let Some(wrong) = wrong.lock().expect("nobody panics with it").take() {
+                panic!("sequence {number}: {wrong}");
+            }
+        }
+    };
+    with_mistakes(test, "sequences", run);
+}
+
+fn with_mistakes(test: &str, how: &str, run: impl Fn(bool)) {
     if let Ok(wanted) = std::env::var(MUTATION) {
         report_the_way();
         let mutation = Mutation::named(&wanted).expect("a mistake of the table");
-        return mutation.during(|| explore(true, scene));
+        return mutation.during(|| run(true));
     }
-    explore(bounded, scene);
-    let mut row = format!("| {} | {test} | {}", promise(), WAYS.get());
-    row += if bounded { ", bounded |" } else { ", all |" };
+    run(false);
+    let mut row = format!("| {} | {test} | {}, {how} |", promise(), WAYS.get());
     let full_name = format!("{}::{test}", promise());
     for mutation in Mutation::of_model(&full_name).map(|mutation| format!("{mutation:?}")) {
         let child = Command::new(std::env::current_exe().expect("the test's own program"))

@@ -4,7 +4,8 @@
 
 mod explore;
 
-pub use explore::model;
+#[allow(unused_imports, reason = "no program uses both")]
+pub use explore::{model, sequences};
 
 use loom::sync::{Arc, Mutex};
 use safepoint_under_loom::mutation::Mutation;
