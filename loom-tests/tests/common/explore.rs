@@ -28,7 +28,7 @@ pub fn model(test: &str, bounded: bool, scene: fn()) {
 
 /// The same for a scene of one thread that is run in many forms, each by its number: it says what
 /// is wrong, as a model that has sessions can't be unwound.
-#[allow(unreachable_pub, reason = "each model's program has its own copy")]
+#[allow(dead_code, unreachable_pub, reason = "each model's program has its own copy")]
 pub fn sequences(test: &str, count: u64, scene: fn(u64) -> Option<String>) {
     let run = |_| {
         for number in 0..count {
