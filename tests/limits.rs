@@ -1,15 +1,12 @@
 //! Limits: each of them in both thread models, while they change, and late ones against the next
-//! statement; and the grace of a deferred termination.
+//! statement. `limits_in_combination` of `loom-tests` has all that can come together; here it is the
+//! timer's own thread that looks.
 
 mod common;
 
-use common::{Desk, LONG, MODELS, Stage, admin, each_model, eventually, kill, locked, of};
-use safepoint::{
-    Event, HowEnded, Interrupt, Limits, Reason, SessionManager, Statement, Terminate, ThreadModel,
-    When,
-};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use common::{Desk, LONG, MODELS, Stage, each_model, eventually, kill, locked, supervised};
+use safepoint::{Interrupt, Limits, Reason, SessionManager, Statement, ThreadModel, When};
+use std::task::Wake;
 use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -32,13 +29,6 @@ fn assert_statement_timeout(interrupt: &Interrupt) {
     assert_ran_out(interrupt, Reason::StatementTimeout, "ERROR", "57014", text);
 }
 
-#[track_caller]
-fn assert_grace_over(interrupt: &Interrupt) {
-    assert!(interrupt.is_terminate());
-    assert_eq!(interrupt.request().author, admin("root"));
-    assert_eq!(interrupt.request().text.as_deref(), Some("because"));
-}
-
 /// Safe points, until one reports something.
 #[track_caller]
 fn run_on(statement: &Statement<'_>) -> Interrupt {
@@ -52,419 +42,311 @@ fn run_on(statement: &Statement<'_>) -> Interrupt {
 
 #[test]
 fn a_statement_is_cancelled_and_the_session_lives_on() {
-    for model in MODELS {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        session.set_limits(statement(SHORT)).unwrap();
-        let mut attached = session.attach(&thread).unwrap();
-        for _ in 0..3 {
-            let before = Instant::now();
-            let waits = attached.begin().unwrap();
-            assert_statement_timeout(&waits.sleep(LONG).unwrap_err());
-            assert!(before.elapsed() >= SHORT, "early");
-            waits.finish().unwrap();
-            let before = Instant::now();
-            let runs = attached.begin().unwrap();
-            assert_statement_timeout(&run_on(&runs));
-            assert!(before.elapsed() >= SHORT, "early");
-            runs.finish().unwrap();
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            session.set_limits(statement(SHORT)).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            for _ in 0..3 {
+                let before = Instant::now();
+                let waits = attached.begin().unwrap();
+                assert_statement_timeout(&waits.sleep(LONG).unwrap_err());
+                assert!(before.elapsed() >= SHORT, "early");
+                waits.finish().unwrap();
+                let before = Instant::now();
+                let runs = attached.begin().unwrap();
+                assert_statement_timeout(&run_on(&runs));
+                assert!(before.elapsed() >= SHORT, "early");
+                runs.finish().unwrap();
+            }
+            attached.set_limits(Limits::default()).unwrap();
+            let next = attached.begin().unwrap();
+            next.sleep(SHORT * 2).unwrap();
+            next.finish().unwrap();
         }
-        attached.set_limits(Limits::default()).unwrap();
-        let next = attached.begin().unwrap();
-        next.sleep(SHORT * 2).unwrap();
-        next.finish().unwrap();
-    }
+    });
 }
 
 #[test]
 fn limits_change_while_a_statement_runs() {
-    for model in MODELS {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        let mut attached = session.attach(&thread).unwrap();
-        let runs = attached.begin().unwrap();
-        for limits in [statement(LONG), statement(SHORT)] {
-            runs.set_limits(limits).unwrap();
-            assert_eq!(runs.limits(), limits);
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let runs = attached.begin().unwrap();
+            for limits in [statement(LONG), statement(SHORT)] {
+                runs.set_limits(limits).unwrap();
+                assert_eq!(runs.limits(), limits);
+            }
+            assert_statement_timeout(&runs.sleep(LONG).unwrap_err());
+            runs.finish().unwrap();
         }
-        assert_statement_timeout(&runs.sleep(LONG).unwrap_err());
-        runs.finish().unwrap();
-        let longer = attached.begin().unwrap();
-        longer.set_limits(statement(LONG)).unwrap();
-        longer.sleep(SHORT * 2).unwrap();
-        longer.finish().unwrap();
-    }
+    });
 }
 
 /// Statements that end about when their time does, in turns with some that have all the time.
 #[test]
 fn a_late_timer_does_not_hit_the_next_statement() {
-    for model in MODELS {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        session.set_limits(statement(Duration::from_millis(1))).unwrap();
-        let mut attached = session.attach(&thread).unwrap();
-        let mut hits = 0;
-        for round in 0..1000 {
-            let begun = Instant::now();
-            let short = attached.begin().unwrap();
-            while begun.elapsed() < Duration::from_micros(900 + round % 200) {
-                if short.check().is_err() {
-                    hits += 1;
-                    break;
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            session.set_limits(statement(Duration::from_millis(1))).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let mut hits = 0;
+            for round in 0..1000 {
+                let begun = Instant::now();
+                let short = attached.begin().unwrap();
+                while begun.elapsed() < Duration::from_micros(900 + round % 200) {
+                    if short.check().is_err() {
+                        hits += 1;
+                        break;
+                    }
                 }
+                // What it has by now is its own.
+                drop(short);
+                let begun = Instant::now();
+                let next = attached.begin().unwrap();
+                if let Err(interrupt) = next.check() {
+                    assert_statement_timeout(&interrupt);
+                    assert!(begun.elapsed() >= Duration::from_millis(1), "hit by another's limit");
+                }
+                next.set_limits(statement(LONG)).unwrap();
+                drop(next);
+                let free = attached.begin().unwrap();
+                free.check().expect("a statement with all the time it needs");
+                drop(free);
+                attached.set_limits(statement(Duration::from_millis(1))).unwrap();
             }
-            // What it has by now is its own.
-            drop(short);
-            let begun = Instant::now();
-            let next = attached.begin().unwrap();
-            if let Err(interrupt) = next.check() {
-                assert_statement_timeout(&interrupt);
-                assert!(begun.elapsed() >= Duration::from_millis(1), "hit by another's limit");
-            }
-            next.set_limits(statement(LONG)).unwrap();
-            drop(next);
-            let free = attached.begin().unwrap();
-            free.check().expect("a statement with all the time it needs");
-            drop(free);
-            attached.set_limits(statement(Duration::from_millis(1))).unwrap();
+            eprintln!("{model:?}: {hits} of 1000 limits found their statement running");
         }
-        eprintln!("{model:?}: {hits} of 1000 limits found their statement running");
-    }
+    });
 }
 
 #[test]
 fn the_time_in_the_queue_counts() {
-    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::Pool);
-    session.set_limits(statement(SHORT)).unwrap();
-    let queued = session.queue().unwrap();
-    // Its time runs out before a thread has it.
-    let over = Instant::now() + SHORT;
-    eventually("its time has run out", || Instant::now() > over);
-    let mut attached = session.attach(&thread).unwrap();
-    // The timer may be late.
-    match attached.begin() {
-        Ok(runs) => {
-            assert_eq!(runs.statement(), queued);
-            assert_statement_timeout(&run_on(&runs));
+    supervised(|| {
+        let Stage { mut session, thread, .. } = Stage::new(ThreadModel::Pool);
+        session.set_limits(statement(SHORT)).unwrap();
+        let queued = session.queue().unwrap();
+        // Its time runs out before a thread has it.
+        let over = Instant::now() + SHORT;
+        eventually("its time has run out", || Instant::now() > over);
+        let mut attached = session.attach(&thread).unwrap();
+        // The timer may be late.
+        match attached.begin() {
+            Ok(runs) => {
+                assert_eq!(runs.statement(), queued);
+                assert_statement_timeout(&run_on(&runs));
+            }
+            Err(interrupt) => assert_statement_timeout(&interrupt),
         }
-        Err(interrupt) => assert_statement_timeout(&interrupt),
-    }
+    });
 }
 
 #[test]
 fn a_wait_for_a_lock_has_its_own_limit() {
-    for model in MODELS {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        let limits = Limits { lock_wait: Some(SHORT), ..statement(LONG) };
-        session.set_limits(limits).unwrap();
-        let mut attached = session.attach(&thread).unwrap();
-        let waits = attached.begin().unwrap();
-        waits.sleep(SHORT * 2).expect("this is no wait for a lock");
-        waits.lock_wait(Instant::now(), || ());
-        waits.sleep(SHORT * 2).expect("that wait is over");
-        let ended = waits.lock_wait(Instant::now(), || waits.sleep(LONG)).unwrap_err();
-        let text = "canceling statement due to lock timeout";
-        assert_ran_out(&ended, Reason::LockTimeout, "ERROR", "55P03", text);
-        waits.finish().unwrap();
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let lock_wait = |length| Limits { lock_wait: Some(length), ..statement(LONG) };
+            session.set_limits(lock_wait(LONG)).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let waits = attached.begin().unwrap();
+            waits.lock_wait(Instant::now(), || ());
+            waits.set_limits(lock_wait(SHORT)).unwrap();
+            waits.sleep(SHORT * 2).expect("this is no wait for a lock, and that one is over");
+            let ended = waits.lock_wait(Instant::now(), || waits.sleep(LONG)).unwrap_err();
+            let text = "canceling statement due to lock timeout";
+            assert_ran_out(&ended, Reason::LockTimeout, "ERROR", "55P03", text);
+            waits.finish().unwrap();
 
-        // In pieces, by code that was handed no session.
-        let waits = attached.begin().unwrap();
-        let since = Instant::now();
-        let piece = || safepoint::lock_wait(since, || safepoint::sleep(SHORT / 10));
-        let mut ended = Ok(());
-        eventually("the pieces are too long together", || {
-            ended = piece();
-            ended.is_err()
-        });
-        assert!(since.elapsed() >= SHORT, "early");
-        assert_eq!(ended.unwrap_err().request().reason, Reason::LockTimeout);
-        waits.finish().unwrap();
-        attached.begin().unwrap().sleep(SHORT * 2).expect("the next statement");
-    }
-}
-
-/// A wait for a lock within another, after which the outer one's time is over.
-#[test]
-fn the_limit_of_an_outer_wait_for_a_lock_holds_after_an_inner_one() {
-    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
-    let limit = Duration::from_secs(4);
-    session.set_limits(Limits { lock_wait: Some(limit), ..Limits::default() }).unwrap();
-    let mut attached = session.attach(&thread).unwrap();
-    let statement = attached.begin().unwrap();
-    // Nothing began before there were limits.
-    std::thread::sleep(limit);
-    let began = Instant::now();
-    let outer = began.checked_sub(limit - SHORT).unwrap();
-    let told = statement.lock_wait(outer, || {
-        statement.lock_wait(began, || statement.sleep(SHORT * 2)).unwrap();
-        statement.sleep(LONG)
+            // In pieces, by code that was handed no session.
+            let waits = attached.begin().unwrap();
+            let since = Instant::now();
+            let piece = || safepoint::lock_wait(since, || safepoint::sleep(SHORT / 10));
+            let mut ended = Ok(());
+            eventually("the pieces are too long together", || {
+                ended = piece();
+                ended.is_err()
+            });
+            assert!(since.elapsed() >= SHORT, "early");
+            assert_eq!(ended.unwrap_err().request().reason, Reason::LockTimeout);
+            waits.finish().unwrap();
+            attached.begin().unwrap().sleep(SHORT * 2).expect("the next statement");
+        }
     });
-    assert_eq!(told.unwrap_err().request().reason, Reason::LockTimeout);
-    assert!(began.elapsed() < limit / 2, "it counted from the inner one");
 }
 
 #[test]
 fn an_idle_session_ends() {
-    for model in MODELS {
-        for (in_transaction, reason, code, text) in [
-            (
-                false,
-                Reason::IdleSessionTimeout,
-                "57P05",
-                "terminating connection due to idle-session timeout",
-            ),
-            (
-                true,
-                Reason::IdleInTransactionTimeout,
-                "25P03",
-                "terminating connection due to idle-in-transaction timeout",
-            ),
-        ] {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
-            let mut attached = session.attach(&thread).unwrap();
-            let limits = if in_transaction {
-                Limits { idle_in_transaction: Some(SHORT), ..Limits::default() }
-            } else {
-                Limits { idle: Some(SHORT), ..Limits::default() }
-            };
-            attached.set_limits(limits).unwrap();
-            let busy = attached.begin().unwrap();
-            busy.set_transaction(!in_transaction);
-            busy.sleep(SHORT * 2).expect("it is not idle");
-            drop(busy);
-            attached.sleep(SHORT * 2).expect("it is idle in the other way");
-            let busy = attached.begin().unwrap();
-            busy.set_transaction(in_transaction);
-            drop(busy);
-            attached.detach().unwrap();
-            let desk = Desk::leave(session);
-            eventually("it has ended", || manager.session(id).is_none());
-            assert_ran_out(&locked(&desk.told)[0], reason, "FATAL", code, text);
+    supervised(|| {
+        for model in MODELS {
+            for (in_transaction, reason, code, text) in [
+                (
+                    false,
+                    Reason::IdleSessionTimeout,
+                    "57P05",
+                    "terminating connection due to idle-session timeout",
+                ),
+                (
+                    true,
+                    Reason::IdleInTransactionTimeout,
+                    "25P03",
+                    "terminating connection due to idle-in-transaction timeout",
+                ),
+            ] {
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let mut attached = session.attach(&thread).unwrap();
+                let limits = if in_transaction {
+                    Limits { idle_in_transaction: Some(SHORT), ..Limits::default() }
+                } else {
+                    Limits { idle: Some(SHORT), ..Limits::default() }
+                };
+                let busy = attached.begin().unwrap();
+                busy.set_limits(limits).unwrap();
+                busy.set_transaction(!in_transaction);
+                busy.sleep(SHORT * 2).expect("it is not idle");
+                drop(busy);
+                attached.sleep(SHORT * 2).expect("it is idle in the other way");
+                let busy = attached.begin().unwrap();
+                busy.set_transaction(in_transaction);
+                drop(busy);
+                // It may be over by the time at which there is someone to be woken.
+                drop(attached);
+                let desk = Desk::leave(session);
+                desk.clone().wake();
+                eventually("it has ended", || manager.session(id).is_none());
+                assert_ran_out(&locked(&desk.told)[0], reason, "FATAL", code, text);
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn a_session_that_turns_busy_in_time_is_not_idle() {
-    for model in MODELS {
-        let Stage { mut session, thread, .. } = Stage::new(model);
-        session.set_limits(Limits { idle: Some(SHORT * 5), ..Limits::default() }).unwrap();
-        let mut idle_since = Instant::now();
-        for _ in 0..4 {
-            let mut attached = session.attach(&thread).unwrap();
-            match attached.begin() {
-                Ok(statement) => {
-                    statement.sleep(SHORT * 6).expect("it is busy");
-                    idle_since = Instant::now();
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let mut idle_since = Instant::now();
+            session.set_limits(Limits { idle: Some(SHORT * 5), ..Limits::default() }).unwrap();
+            for _ in 0..4 {
+                let mut attached = session.attach(&thread).unwrap();
+                match attached.begin() {
+                    Ok(statement) => {
+                        statement.sleep(SHORT * 6).expect("it is busy");
+                        idle_since = Instant::now();
+                    }
+                    // The machine was busy elsewhere.
+                    Err(_) => {
+                        assert!(idle_since.elapsed() >= SHORT * 5, "it was not idle for so long");
+                        return;
+                    }
                 }
-                // The machine was busy elsewhere.
-                Err(_) => {
-                    assert!(idle_since.elapsed() >= SHORT * 5, "it was not idle for so long");
-                    return;
-                }
+                drop(attached);
             }
-            drop(attached);
         }
-    }
+    });
 }
 
 #[test]
 fn a_transaction_ends_with_its_session() {
-    for model in MODELS {
-        for open in [true, false] {
-            let Stage { mut session, thread, .. } = Stage::new(model);
-            let limits = Limits { transaction: Some(SHORT), ..Limits::default() };
-            session.set_limits(limits).unwrap();
-            let mut attached = session.attach(&thread).unwrap();
-            attached.set_transaction(true);
-            attached.set_transaction(false);
-            attached.sleep(SHORT * 2).expect("that transaction is over");
-            let begun = Instant::now();
-            let statement = attached.begin().unwrap();
-            statement.set_transaction(open);
-            let interrupt = statement.sleep(LONG).unwrap_err();
-            assert!(begun.elapsed() >= SHORT, "early");
-            let text = "terminating connection due to transaction timeout";
-            assert_ran_out(&interrupt, Reason::TransactionTimeout, "FATAL", "25P04", text);
+    supervised(|| {
+        for model in MODELS {
+            for open in [true, false] {
+                let Stage { mut session, thread, .. } = Stage::new(model);
+                let limits = |length| Limits { transaction: Some(length), ..Limits::default() };
+                session.set_limits(limits(LONG)).unwrap();
+                let mut attached = session.attach(&thread).unwrap();
+                attached.set_transaction(true);
+                attached.set_transaction(false);
+                attached.set_limits(limits(SHORT)).unwrap();
+                attached.sleep(SHORT * 2).expect("that transaction is over");
+                let begun = Instant::now();
+                let statement = attached.begin().unwrap();
+                statement.set_transaction(open);
+                let interrupt = statement.sleep(LONG).unwrap_err();
+                assert!(begun.elapsed() >= SHORT, "early");
+                let text = "terminating connection due to transaction timeout";
+                assert_ran_out(&interrupt, Reason::TransactionTimeout, "FATAL", "25P04", text);
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn the_timer_is_a_thread_in_the_background_that_starts_with_the_first_limit() {
-    let manager = SessionManager::new(ThreadModel::Pool);
-    let timers = |manager: &SessionManager| {
-        manager.threads().iter().filter(|thread| &*thread.name == "timer").count()
-    };
-    let sessions = [(); 2].map(|()| manager.open(common::of("ann")).unwrap());
-    sessions[0].set_limits(Limits::default()).unwrap();
-    assert_eq!(timers(&manager), 0);
-    for session in &sessions {
-        session.set_limits(statement(LONG)).unwrap();
-        assert_eq!(timers(&manager), 1);
-    }
-    assert!(!manager.threads()[0].runs_sessions);
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let timers = |manager: &SessionManager| {
+            manager.threads().iter().filter(|thread| &*thread.name == "timer").count()
+        };
+        let sessions = [(); 2].map(|()| manager.open(common::of("ann")).unwrap());
+        sessions[0].set_limits(Limits::default()).unwrap();
+        assert_eq!(timers(&manager), 0);
+        for session in &sessions {
+            session.set_limits(statement(LONG)).unwrap();
+            assert_eq!(timers(&manager), 1);
+        }
+        assert!(!manager.threads()[0].runs_sessions);
+    });
 }
 
 /// Code that was handed no session starts the timer of the manager that the session is of, however
 /// many managers there are.
 #[test]
 fn ambient_limits_are_those_of_the_session_s_own_manager() {
-    let has_timer =
-        |stage: &Stage| stage.manager.threads().iter().any(|thread| &*thread.name == "timer");
-    for model in MODELS {
-        let mut stages = [(); 3].map(|()| Stage::new(model));
-        // One that has gone is no longer among those.
-        drop(SessionManager::new(model));
-        for at in 0..stages.len() {
-            let Stage { session, thread, .. } = &mut stages[at];
-            let mut attached = session.attach(thread).unwrap();
-            safepoint::set_limits(statement(SHORT)).unwrap();
-            assert_statement_timeout(&run_on(&attached.begin().unwrap()));
-            drop(attached);
-            let timers: Vec<_> = stages.iter().map(has_timer).collect();
-            assert_eq!(timers.iter().filter(|has| **has).count(), at + 1);
-            assert!(timers[at], "it is the session's own that has one");
+    supervised(|| {
+        let has_timer =
+            |stage: &Stage| stage.manager.threads().iter().any(|thread| &*thread.name == "timer");
+        for model in MODELS {
+            let mut stages = [(); 3].map(|()| Stage::new(model));
+            // One that has gone is no longer among those.
+            drop(SessionManager::new(model));
+            for at in 0..stages.len() {
+                let Stage { session, thread, .. } = &mut stages[at];
+                let mut attached = session.attach(thread).unwrap();
+                safepoint::set_limits(statement(SHORT)).unwrap();
+                assert_statement_timeout(&run_on(&attached.begin().unwrap()));
+                drop(attached);
+                let timers: Vec<_> = stages.iter().map(has_timer).collect();
+                assert_eq!(timers.iter().filter(|has| **has).count(), at + 1);
+                assert!(timers[at], "it is the session's own that has one");
+            }
         }
-    }
-}
-
-/// It needs no timer, and a session that is told to end at once is not given one.
-#[test]
-fn an_immediate_termination_has_no_grace() {
-    for model in MODELS {
-        let Stage { manager, session, id, .. } = Stage::new(model);
-        manager.terminate(id, graceful(When::Immediate)).unwrap();
-        assert_eq!(manager.shut_down(&graceful(When::Immediate)).len(), 1);
-        assert!(manager.threads().iter().all(|thread| &*thread.name != "timer"));
-        drop(session);
-    }
+    });
 }
 
 #[test]
 fn a_limit_too_long_for_the_clock_is_none() {
-    /// 2^64 nanoseconds: one that wraps is over at once.
-    const WRAPS: Duration = Duration::new(18_446_744_073, 709_551_616);
-    let longest = Duration::from_nanos(u64::MAX - 1);
-    let all = |length| Limits {
-        statement: length,
-        transaction: length,
-        lock_wait: length,
-        idle: length,
-        idle_in_transaction: length,
-    };
-    for (length, kept) in [
-        (longest, Some(longest)),
-        (Duration::from_nanos(u64::MAX), None),
-        (WRAPS, None),
-        (Duration::MAX, None),
-    ] {
-        each_model(|Stage { manager, mut session, thread, id }| {
-            session.set_limits(all(Some(length))).unwrap();
-            assert_eq!(session.limits(), all(kept));
-            let mut attached = session.attach(&thread).unwrap();
-            attached.sleep(SHORT).unwrap();
-            attached.set_transaction(true);
-            attached.sleep(SHORT).unwrap();
-            let statement = attached.begin().unwrap();
-            let request = kill(When::AfterTransaction).grace(length);
-            manager.terminate(id, request).unwrap();
-            statement.lock_wait(Instant::now(), || statement.sleep(SHORT)).unwrap();
-        });
-    }
-}
-
-fn graceful(when: When) -> Terminate {
-    kill(when).grace(SHORT)
-}
-
-#[test]
-fn a_grace_turns_a_deferred_kill_into_an_immediate_one() {
-    for model in MODELS {
-        for when in [When::AfterStatement, When::AfterTransaction] {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
-            let mut attached = session.attach(&thread).unwrap();
-            let statement = attached.begin().unwrap();
-            let asked = Instant::now();
-            let receipt = manager.terminate(id, graceful(when)).unwrap();
-            assert_eq!(manager.session(id).unwrap().told, Some(when));
-            assert_grace_over(&statement.sleep(LONG).unwrap_err());
-            assert!(asked.elapsed() >= SHORT, "early");
-            drop(statement);
-            drop(attached);
-            session.close();
-            assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
-        }
-    }
-}
-
-/// However long the audit takes that hears of it, and whether one is told or all are.
-#[test]
-fn a_grace_counts_from_the_request() {
-    for model in MODELS {
-        let over = Arc::new(std::sync::Mutex::new(None));
-        // What an audit panics of is lost, so it says what it has found.
-        let found = Arc::new(AtomicUsize::new(0));
-        let (seen, finds) = (over.clone(), found.clone());
-        let audit = move |event: &Event<'_>| {
-            if let Event::Requested { session, .. } = event {
-                let manager: SessionManager = locked(&seen).clone().unwrap();
-                let told = || manager.session(*session).unwrap().told;
-                eventually("its grace is over", || told() == Some(When::Immediate));
-                finds.fetch_add(1, Ordering::SeqCst);
-            }
+    supervised(|| {
+        /// 2^64 nanoseconds: one that wraps is over at once.
+        const WRAPS: Duration = Duration::new(18_446_744_073, 709_551_616);
+        let longest = Duration::from_nanos(u64::MAX - 1);
+        let all = |length| Limits {
+            statement: length,
+            transaction: length,
+            lock_wait: length,
+            idle: length,
+            idle_in_transaction: length,
         };
-        let manager = SessionManager::builder(model).audit(audit).build();
-        *locked(&over) = Some(manager.clone());
-        let session = manager.open(of("ann")).unwrap();
-        manager.terminate(session.id(), graceful(When::AfterTransaction)).unwrap();
-        assert_eq!(found.load(Ordering::SeqCst), 1);
-        session.close();
-        let session = manager.open(of("ann")).unwrap();
-        assert_eq!(manager.shut_down(&graceful(When::AfterTransaction)).len(), 1);
-        assert_eq!(found.load(Ordering::SeqCst), 2);
-        drop(session);
-        *locked(&over) = None;
-    }
-}
-
-#[test]
-fn a_grace_ends_an_idle_transaction() {
-    for model in MODELS {
-        let Stage { manager, session, id, .. } = Stage::new(model);
-        let mut session = session;
-        let thread = common::thread_for(&manager, &session);
-        let attached = session.attach(&thread).unwrap();
-        attached.set_transaction(true);
-        attached.detach().unwrap();
-        let desk: Arc<Desk> = Desk::leave(session);
-        manager.terminate(id, graceful(When::AfterTransaction)).unwrap();
-        eventually("it has ended", || manager.session(id).is_none());
-        assert_grace_over(&locked(&desk.told)[0]);
-    }
-}
-
-/// However long that took.
-#[test]
-fn idleness_counts_from_the_end_of_the_statement() {
-    let idle = Duration::from_secs(2);
-    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
-    session.set_limits(Limits { idle: Some(idle), ..Limits::default() }).unwrap();
-    let mut attached = session.attach(&thread).unwrap();
-    let statement = attached.begin().unwrap();
-    statement.sleep(idle + idle / 10).unwrap();
-    statement.finish().unwrap();
-    attached.sleep(idle / 40).unwrap();
-    let interrupt = attached.sleep(LONG).unwrap_err();
-    assert_eq!(interrupt.request().reason, Reason::IdleSessionTimeout);
-}
-
-/// The weaker request adds nothing now, and is the stronger one once its grace is over.
-#[test]
-fn a_grace_runs_out_under_another_request() {
-    let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
-    let mut attached = session.attach(&thread).unwrap();
-    let statement = attached.begin().unwrap();
-    let other = Terminate::new(When::AfterStatement, admin("other"));
-    manager.terminate(id, other).unwrap();
-    manager.terminate(id, graceful(When::AfterTransaction)).unwrap();
-    assert_grace_over(&statement.sleep(LONG).unwrap_err());
+        for (length, kept) in [
+            (longest, Some(longest)),
+            (Duration::from_nanos(u64::MAX), None),
+            (WRAPS, None),
+            (Duration::MAX, None),
+        ] {
+            each_model(|Stage { manager, mut session, thread, id }| {
+                session.set_limits(all(Some(length))).unwrap();
+                assert_eq!(session.limits(), all(kept));
+                let mut attached = session.attach(&thread).unwrap();
+                attached.sleep(SHORT).unwrap();
+                attached.set_transaction(true);
+                attached.sleep(SHORT).unwrap();
+                let statement = attached.begin().unwrap();
+                let request = kill(When::AfterTransaction).grace(length);
+                manager.terminate(id, request).unwrap();
+                statement.lock_wait(Instant::now(), || statement.sleep(SHORT)).unwrap();
+            });
+        }
+    });
 }
