@@ -184,8 +184,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "record/limits.rs",
                 within: "fn transaction_step",
-                find: "if !self.look().in_statement() { timing.stamp(); } self.step(step)",
-                replace: "if !self.look().in_statement() { timing.stamp(); } self.step(|word| { crate::mutation::tear(); step(word) })",
+                find: "if !word.in_statement() && !word.queued() { timing.stamp(); } self.step(step)",
+                replace: "if !word.in_statement() && !word.queued() { timing.stamp(); } self.step(|word| { crate::mutation::tear(); step(word) })",
             },
             TORN,
         ],
