@@ -23,6 +23,8 @@ mod shutdown;
 mod steps;
 #[path = "table/targets.rs"]
 mod targets;
+#[path = "table/wakers.rs"]
+mod wakers;
 
 /// All of them.
 pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
@@ -31,6 +33,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         steps::MUTATIONS,
         targets::MUTATIONS,
         shutdown::MUTATIONS,
+        wakers::MUTATIONS,
         sessions::MUTATIONS,
         pool::MUTATIONS,
         limits::MUTATIONS,

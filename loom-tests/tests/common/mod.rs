@@ -12,9 +12,10 @@ use safepoint_under_loom::mutation::Mutation;
 use safepoint_under_loom::{
     Author, Ended, HowEnded, Receipt, Session, SessionId, SessionManager, Terminate, When,
 };
+use std::pin::Pin;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 pub fn immediate() -> Terminate {
     Terminate::new(When::Immediate, Author::system())
@@ -79,4 +80,20 @@ pub fn killer(
 ) -> loom::thread::JoinHandle<Option<Receipt<Ended>>> {
     let manager = manager.clone();
     loom::thread::spawn(move || manager.terminate(id, immediate()).ok())
+}
+
+/// A future that is polled twice each time, first with a waker that nobody listens to: only the
+/// one that was left last is to be woken.
+pub struct TwoWakers<F>(pub F);
+
+impl<F: Future + Unpin> Future for TwoWakers<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let mut nobody = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.0).poll(&mut nobody) {
+            Poll::Ready(output) => Poll::Ready(output),
+            Poll::Pending => Pin::new(&mut self.0).poll(context),
+        }
+    }
 }

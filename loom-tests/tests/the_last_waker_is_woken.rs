@@ -1,0 +1,114 @@
+//! Promises 4 and 7: whoever waits is woken by the waker that it left last. A runtime may give a
+//! future another one with each poll.
+
+mod common;
+
+use common::{TwoWakers, immediate, killed, killer, model};
+use loom::future::block_on;
+use safepoint_under_loom::{Description, EndedBy, RunError, SessionManager, Sweep, ThreadModel};
+use std::future::pending;
+use std::task::Waker;
+
+// A waiter that is not woken is a deadlock, and loom reports it.
+
+fn end_against_receipt() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let session = manager.open(Description::default()).unwrap();
+    let receipt = manager.terminate(session.id(), immediate()).unwrap();
+    let ender = loom::thread::spawn(move || session.close());
+    let ended = block_on(TwoWakers(receipt));
+    assert_eq!(ender.join().unwrap(), ended);
+}
+
+#[test]
+fn a_receipt_that_is_polled_again() {
+    model("a_receipt_that_is_polled_again", false, end_against_receipt);
+}
+
+fn ends_against_sweep() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let sessions = [(); 2].map(|()| manager.open(Description::default()).unwrap());
+    let swept = manager.terminate_where(|_| true, immediate(), Sweep::new());
+    assert_eq!(swept.count(), 2);
+    let enders = sessions.map(|session| loom::thread::spawn(move || session.close()));
+    let mut swept = Some(swept);
+    block_on(TwoWakers(swept.as_mut().unwrap()));
+    assert!(swept.unwrap().receipts.iter().all(|receipt| receipt.poll().is_some()), "all of them");
+    for ender in enders {
+        ender.join().unwrap();
+    }
+}
+
+#[test]
+fn a_sweep_that_is_polled_again() {
+    model("a_sweep_that_is_polled_again", true, ends_against_sweep);
+}
+
+fn kill_against_interrupted() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let killer = killer(&manager, session.id());
+    assert!(block_on(TwoWakers(session.interrupted())).is_terminate());
+    session.close();
+    assert!(killed(&killer.join().unwrap().unwrap()));
+}
+
+#[test]
+fn an_idle_task_that_is_polled_again() {
+    model("an_idle_task_that_is_polled_again", false, kill_against_interrupted);
+}
+
+fn kill_against_run() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let killer = killer(&manager, session.id());
+    let ran = block_on(TwoWakers(Box::pin(session.run(pending::<()>()))));
+    assert!(matches!(ran, Err(RunError::Interrupted(interrupt)) if interrupt.is_terminate()));
+    session.close();
+    assert!(killer.join().unwrap().is_none_or(|receipt| killed(&receipt)));
+}
+
+#[test]
+fn a_task_that_is_polled_again() {
+    model("a_task_that_is_polled_again", true, kill_against_run);
+}
+
+/// A thread sleeps, and then sleeps again in another way.
+fn kill_against_two_sleeps() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let killer = killer(&manager, session.id());
+    let thread = session.own_thread().unwrap();
+    let attached = session.attach(&thread).unwrap();
+    let first = attached.wait(EndedBy::AnyInterrupt, Waker::noop(), || ());
+    if first.is_ok() {
+        attached.block_on(pending::<()>()).expect_err("it is told");
+    }
+    drop(attached);
+    session.close();
+    assert!(killer.join().unwrap().is_none_or(|receipt| killed(&receipt)));
+}
+
+#[test]
+fn a_thread_that_sleeps_again() {
+    model("a_thread_that_sleeps_again", true, kill_against_two_sleeps);
+}
+
+/// Two wait for one end. Where one of them waits no more, the other is woken all the same.
+fn end_against_two_receipts() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let session = manager.open(Description::default()).unwrap();
+    let [given_up, kept] = [(); 2].map(|()| manager.terminate(session.id(), immediate()).unwrap());
+    let mut context = std::task::Context::from_waker(Waker::noop());
+    let mut given_up = Box::pin(given_up);
+    assert!(given_up.as_mut().poll(&mut context).is_pending());
+    let waiter = loom::thread::spawn(move || block_on(TwoWakers(kept)));
+    drop(given_up);
+    let ended = session.close();
+    assert_eq!(waiter.join().unwrap(), ended);
+}
+
+#[test]
+fn one_of_two_waits_no_more() {
+    model("one_of_two_waits_no_more", false, end_against_two_receipts);
+}
