@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Looks for tests that fail by chance: runs each test program many times, half of the rounds alone
+# and half while both cores are kept busy by two endless loops; every other one of those at
+# `nice -n 19`, so that it gets a small part of the machine. Prints each failure, with its seed and
+# its output, and at the end a line for each program. Fails where one has failed.
+#
+#   scripts/flakes.sh                    4 rounds of every test program of the workspace
+#   scripts/flakes.sh 60                 60 rounds
+#   scripts/flakes.sh 200 e2e_why pool   200 rounds of these programs; `lib` is the library's unit tests
+#   scripts/flakes.sh 60 -loom -shuttle  60 rounds of all but the programs of packages named so
+#
+# FILTER=text runs the tests whose names contain that text. A program that has not ended after
+# LIMIT seconds (600) is stopped, and has failed. The outputs of failures stay in target/flakes.
+#
+# The soaks are given another seed each round, SOAK_SEED. What the models and scenes do does not
+# depend on the load of the machine, so for them a few rounds are enough.
+set -euo pipefail
+source "$(dirname "$0")/usage.sh"
+cd "$(dirname "$0")/.."
+
+rounds=4
+wanted=() unwanted=()
+for argument in "$@"; do
+  case $argument in
+    *[!0-9]*) case $argument in -*) unwanted+=("${argument#-}") ;; *) wanted+=("$argument") ;; esac ;;
+    *) rounds=$argument ;;
+  esac
+done
+[ "$rounds" -ge 1 ] || refuse 'expected at least one round'
+
+# The package's folder, the program's name, and the program. The README's test command builds the
+# same ones.
+programs() {
+  cargo test --workspace --no-run --message-format=json |
+    grep '"profile":{[^}]*"test":true' |
+    sed -n 's/.*"manifest_path":"\([^"]*\)\/Cargo.toml","target":{"kind":\["\([^"]*\)"\].*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*/\1\t\2\t\3\t\4/p' |
+    while IFS=$'\t' read -r folder kind name program; do
+      [ "$kind" != lib ] || [ "$folder" != "$PWD" ] || name=lib
+      printf '%s\t%s\t%s\n' "$folder" "$name" "$program"
+    done
+}
+
+chosen() {
+  local name=$1 package=$2 word
+  for word in "${unwanted[@]}"; do
+    [[ $package != "$word"* && $name != "$word" ]] || return 1
+  done
+  [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $name "* ]]
+}
+
+list=()
+while IFS= read -r line; do
+  IFS=$'\t' read -r folder name program <<<"$line"
+  ! chosen "$name" "$(basename "$folder")" || list+=("$line")
+done < <(programs)
+[ ${#list[@]} -gt 0 ] || refuse "no test program is called ${wanted[*]:-anything}"
+
+busy=()
+rest() {
+  [ ${#busy[@]} -eq 0 ] || kill "${busy[@]}" 2>/dev/null || true
+  busy=()
+}
+trap rest EXIT
+keep_busy() {
+  local core
+  for core in 1 2; do
+    (while :; do :; done) &
+    busy+=($!)
+  done
+}
+
+out=target/flakes
+rm -rf "$out"
+mkdir -p "$out"
+declare -A ran failed longest total
+
+# One round of one program: how (alone, busy or nice), which round.
+round() {
+  local line=$1 how=$2 number=$3 folder name program begun took log status=0
+  IFS=$'\t' read -r folder name program <<<"$line"
+  log=$PWD/$out/$name.$number.$how
+  local run=(timeout --kill-after=5 "${LIMIT:-600}" "$program" ${FILTER:+"$FILTER"})
+  [ "$how" != nice ] || run=(nice -n 19 "${run[@]}")
+  begun=$(date +%s%N)
+  (cd "$folder" && SOAK_SEED=$number CARGO_MANIFEST_DIR=$folder "${run[@]}") >"$log" 2>&1 || status=$?
+  took=$((($(date +%s%N) - begun) / 1000000))
+  ran[$name]=$((${ran[$name]:-0} + 1))
+  total[$name]=$((${total[$name]:-0} + took))
+  [ "$took" -le "${longest[$name]:-0}" ] || longest[$name]=$took
+  if [ "$status" -eq 0 ]; then
+    rm "$log"
+  else
+    failed[$name]=$((${failed[$name]:-0} + 1))
+    echo "flakes.sh: $name failed ($status) in round $number, $how, SOAK_SEED=$number, after $took ms:"
+    cat "$log"
+  fi
+}
+
+half=$(((rounds + 1) / 2))
+for ((number = 1; number <= half; number++)); do
+  for line in "${list[@]}"; do round "$line" alone "$number"; done
+done
+[ "$rounds" -le "$half" ] || keep_busy
+for ((number = half + 1; number <= rounds; number++)); do
+  how=busy
+  [ $(((number - half) % 2)) -eq 1 ] || how=nice
+  for line in "${list[@]}"; do round "$line" "$how" "$number"; done
+done
+rest
+
+failures=0
+printf '%-32s %6s %6s %12s %12s\n' program rounds failed 'mean (ms)' 'longest (ms)'
+for line in "${list[@]}"; do
+  IFS=$'\t' read -r folder name program <<<"$line"
+  [ -n "${ran[$name]:-}" ] || continue
+  failures=$((failures + ${failed[$name]:-0}))
+  printf '%-32s %6s %6s %12s %12s\n' "$name" "${ran[$name]}" "${failed[$name]:-0}" \
+    $((total[$name] / ran[$name])) "${longest[$name]:-0}"
+  unset "ran[$name]"
+done
+echo "$failures failures"
+[ "$failures" -eq 0 ]
