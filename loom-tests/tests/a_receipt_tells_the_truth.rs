@@ -36,8 +36,8 @@ fn wait_against_end() {
     match waiter.join().unwrap() {
         Some(waited) => {
             assert_eq!(waited, ended);
-            let said = matches!(ended.how, HowEnded::Killed(_));
-            assert_eq!(said, seen, "killed is who has seen it");
+            // It was due, whether the holder saw it or not.
+            assert!(matches!(ended.how, HowEnded::Killed(_)), "it was accepted");
         }
         None => assert!(!seen, "refused, and yet it was seen"),
     }
