@@ -13,6 +13,8 @@ use super::format::{Edit, Mutation};
 mod core;
 #[path = "table/limits.rs"]
 mod limits;
+#[path = "table/orderings.rs"]
+mod orderings;
 #[path = "table/pool.rs"]
 mod pool;
 #[path = "table/sessions.rs"]
@@ -33,6 +35,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         steps::MUTATIONS,
         targets::MUTATIONS,
         shutdown::MUTATIONS,
+        orderings::MUTATIONS,
         wakers::MUTATIONS,
         sessions::MUTATIONS,
         pool::MUTATIONS,

@@ -47,7 +47,7 @@ pub(crate) struct Record {
     id: SessionId,
     word: Word,
     /// The thread it was last attached to, written before the step that attaches. Release,
-    /// pairs with the acquire in `thread_in` and in `was_last_on`.
+    /// pairs with the acquire in `last_thread` and in `thread_in`.
     thread: AtomicU64,
     hold: AtomicU32,
     /// Written by the holder or the runner alone, one of whom there is at a time, and so without a
@@ -151,9 +151,11 @@ impl Record {
         attached && bell == u32::from(bell::mine())
     }
 
-    /// Whether it was last attached to that thread, or is so now.
+    /// Whether it was last attached to that thread, or is so now. Relaxed: it only tells that thread
+    /// from one that had the same place before. Whoever asks keeps the thread's place, and the step
+    /// that follows looks whether the session is in that; if so, no thread has come between.
     pub(crate) fn was_last_on(&self, thread: ThreadId) -> bool {
-        self.thread.load(Ordering::Acquire) == thread.get()
+        self.thread.load(Ordering::Relaxed) == thread.get()
     }
 
     pub(crate) fn author(&self) -> Author {

@@ -30,7 +30,8 @@
 //! Orderings: each read-modify-write is `AcqRel`. The acquire half pairs with the release half
 //! of whichever step wrote the value it read, so whoever sees a step also sees what its author
 //! did before it: a killer that sees `ASLEEP` sees the waker left before it, a holder that sees
-//! `TERMINATE` needs the record's lock to learn more and gets it after the killer. The one
+//! `TERMINATE` needs the record's lock to learn more and gets it after the killer. A look acquires
+//! as well, and so does whoever is refused: they see what came before what they are told. The one
 //! relaxed load is the safe point's: it decides nothing but whether to take the cold path,
 //! which starts with the record's lock and an acquiring load.
 

@@ -128,7 +128,7 @@ fn kill_against_a_rung_bell() {
 /// A kill that comes as the session goes to another thread rings there, or is seen there.
 #[test]
 fn the_bell_of_another_thread() {
-    model("the_bell_of_another_thread", false, kill_against_another_bell);
+    model("the_bell_of_another_thread", true, kill_against_another_bell);
 }
 
 fn kill_against_another_bell() {
@@ -144,6 +144,31 @@ fn kill_against_another_bell() {
     .join()
     .unwrap();
     let attached = session.attach(&two).unwrap();
+    let first = safepoint_under_loom::check();
+    killer.join().unwrap().expect("it was there");
+    assert!(first.is_err() || safepoint_under_loom::check().is_err(), "the kill was missed");
+    drop(attached);
+}
+
+/// The same where the session's own threads are two of the system's: its word is the same on both.
+#[test]
+fn the_bell_of_the_same_place() {
+    model("the_bell_of_the_same_place", true, kill_against_the_same_word);
+}
+
+fn kill_against_the_same_word() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let killer = killer(&manager, session.id());
+    let mut session = loom::thread::spawn(move || {
+        let thread = session.own_thread().unwrap();
+        drop(session.attach(&thread).unwrap());
+        session
+    })
+    .join()
+    .unwrap();
+    let thread = session.own_thread().unwrap();
+    let attached = session.attach(&thread).unwrap();
     let first = safepoint_under_loom::check();
     killer.join().unwrap().expect("it was there");
     assert!(first.is_err() || safepoint_under_loom::check().is_err(), "the kill was missed");

@@ -4,7 +4,10 @@
 mod common;
 
 use common::model;
-use safepoint_under_loom::{Description, Session, SessionManager, ThreadModel};
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use safepoint_under_loom::{
+    Description, Session, SessionManager, ThreadModel, set_near, set_session_shards,
+};
 
 fn manager(max: usize, reserved: usize) -> SessionManager {
     let builder = SessionManager::builder(ThreadModel::PerSession);
@@ -55,4 +58,74 @@ fn is_admitted(session: &mut Session) -> bool {
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
     attached.admit().is_ok()
+}
+
+/// Two end at once, and both places are there again.
+#[test]
+fn two_give_their_places_back() {
+    model("two_give_their_places_back", false, end_against_end);
+}
+
+fn end_against_end() {
+    let manager = manager(2, 1);
+    let [mut mine, mut other] = [(); 2].map(|()| manager.open(Description::default()).unwrap());
+    // One of them is admitted, and gives that back as well.
+    assert!(is_admitted(&mut mine) && !is_admitted(&mut other));
+    let other = loom::thread::spawn(move || drop(other));
+    drop(mine);
+    other.join().unwrap();
+    let [mut first, _second] =
+        [(); 2].map(|()| manager.open(Description::default()).expect("the place came back"));
+    assert!(is_admitted(&mut first), "the place came back");
+    manager.open(Description::default()).expect_err("no more than that");
+}
+
+loom::lazy_static! {
+    /// What a session leaves behind. Relaxed: the order is for the library to see to.
+    static ref LEFT: AtomicUsize = AtomicUsize::new(0);
+}
+
+/// Whoever has the place of one that has ended comes after that. They meet in no shard's lock.
+#[test]
+fn a_place_is_taken_before_it_is_left() {
+    model("a_place_is_taken_before_it_is_left", false, open_against_end);
+}
+
+fn open_against_end() {
+    set_session_shards(2);
+    let manager = manager(1, 0);
+    let session = manager.open(Description::default()).unwrap();
+    let next = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            set_near(1);
+            let opened = manager.open(Description::default());
+            assert!(opened.is_err() || LEFT.load(Ordering::Relaxed) == 1, "before the other's end");
+        })
+    };
+    LEFT.store(1, Ordering::Relaxed);
+    session.close();
+    next.join().unwrap();
+}
+
+/// The same for an admission.
+#[test]
+fn an_admission_before_its_place_is_left() {
+    model("an_admission_before_its_place_is_left", false, admission_against_end);
+}
+
+fn admission_against_end() {
+    set_session_shards(2);
+    let manager = manager(2, 1);
+    let mut first = manager.open(Description::default()).unwrap();
+    assert!(is_admitted(&mut first));
+    set_near(1);
+    let mut next = manager.open(Description::default()).unwrap();
+    let next = loom::thread::spawn(move || {
+        let admitted = is_admitted(&mut next);
+        assert!(!admitted || LEFT.load(Ordering::Relaxed) == 1, "before the other's end");
+    });
+    LEFT.store(1, Ordering::Relaxed);
+    first.close();
+    next.join().unwrap();
 }

@@ -1,0 +1,143 @@
+//! What a row shows of a session belongs together, whatever the session does meanwhile; and whoever
+//! is refused sees what the reason of that has left behind.
+
+mod common;
+
+use common::{immediate, model};
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use safepoint_under_loom::{
+    Author, Cancel, Description, Refused, SessionManager, SessionRow, ThreadModel,
+};
+
+/// A session goes from thread to thread, and back, with one statement on each.
+fn look_against_moves() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
+    let threads = [one.id(), two.id(), one.id()];
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let looker = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.session(id).unwrap())
+    };
+    for worker in [&one, &two, &one] {
+        let mut attached = session.attach(worker).unwrap();
+        drop(attached.begin().unwrap());
+    }
+    let row = looker.join().unwrap();
+    if let (Some(statement), Some(thread)) = (row.statement, row.thread) {
+        assert_eq!(thread, threads[statement.get() as usize - 1]);
+    }
+}
+
+#[test]
+fn a_row_has_the_thread_of_another_statement() {
+    model("a_row_has_the_thread_of_another_statement", true, look_against_moves);
+}
+
+/// The same where the second thread has the place of the first, which has gone.
+fn look_against_a_place_taken_again() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let looker = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.session(id).unwrap())
+    };
+    let threads = ["one", "two"].map(|name| {
+        let worker = manager.register_worker(name).unwrap();
+        let mut attached = session.attach(&worker).unwrap();
+        drop(attached.begin().unwrap());
+        worker.id()
+    });
+    let row = looker.join().unwrap();
+    if let (Some(statement), Some(thread)) = (row.statement, row.thread) {
+        assert_eq!(thread, threads[statement.get() as usize - 1]);
+    }
+}
+
+#[test]
+fn a_row_has_the_thread_that_has_the_place_now() {
+    model("a_row_has_the_thread_that_has_the_place_now", true, look_against_a_place_taken_again);
+}
+
+/// A statement that has just begun is not taken for the one before it.
+fn look_against_next_statement() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let looker = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.session(id).unwrap())
+    };
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    for text in ["1", "2"] {
+        attached.begin().unwrap().with_text(text).finish().unwrap();
+    }
+    let SessionRow { statement, text, statement_start, .. } = looker.join().unwrap();
+    if let Some(statement) = statement {
+        assert!(text.is_empty() || text == statement.get().to_string(), "{statement} is {text:?}");
+        assert_eq!(statement_start.is_some(), !text.is_empty());
+    }
+}
+
+#[test]
+fn a_row_has_the_text_of_another_statement() {
+    model("a_row_has_the_text_of_another_statement", false, look_against_next_statement);
+}
+
+loom::lazy_static! {
+    /// What a session leaves behind. Relaxed: the order is for the library to see to.
+    static ref LEFT: AtomicUsize = AtomicUsize::new(0);
+}
+
+/// Whoever is told that a statement is over sees what it has done.
+fn refusal_against_finish() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    let request = Cancel::statement(statement.statement(), Author::system());
+    let canceller = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            let refused = manager.cancel(id, request).err();
+            assert!(refused.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{refused:?}");
+        })
+    };
+    LEFT.store(1, Ordering::Relaxed);
+    statement.finish().unwrap();
+    canceller.join().unwrap();
+}
+
+#[test]
+fn a_statement_is_over_before_it_is_done() {
+    model("a_statement_is_over_before_it_is_done", false, refusal_against_finish);
+}
+
+/// Whoever is told that a session has ended sees what it has done.
+fn refusal_against_end() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let killer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            let refused = manager.terminate(id, immediate()).err();
+            assert!(refused.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{refused:?}");
+            refused
+        })
+    };
+    LEFT.store(1, Ordering::Relaxed);
+    session.close();
+    let refused = killer.join().unwrap();
+    assert!(matches!(refused, None | Some(Refused::AlreadyEnded(_) | Refused::NoSuchSession(_))));
+}
+
+#[test]
+fn a_session_has_ended_before_it_is_done() {
+    model("a_session_has_ended_before_it_is_done", false, refusal_against_end);
+}

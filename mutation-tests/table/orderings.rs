@@ -1,0 +1,194 @@
+//! Each memory ordering, weakened by itself, and what else keeps what is said together.
+
+use super::*;
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "LoadRelaxed",
+        about: "A look at the word orders nothing.",
+        edits: &[Edit {
+            file: "word.rs",
+            within: "pub(crate) fn load",
+            find: "self.0.load(Ordering::Acquire)",
+            replace: "self.0.load(Ordering::Relaxed)",
+        }],
+        loom: &["what_is_said_belongs_together::a_row_has_the_thread_of_another_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "FirstLookRelaxed",
+        about: "The look with which a step begins orders nothing, and so whoever is refused by it is not ordered.",
+        edits: &[Edit {
+            file: "word.rs",
+            within: "fn try_step",
+            find: "self.0.load(Ordering::Acquire)",
+            replace: "self.0.load(Ordering::Relaxed)",
+        }],
+        loom: &[
+            "what_is_said_belongs_together::a_statement_is_over_before_it_is_done",
+            "what_is_said_belongs_together::a_session_has_ended_before_it_is_done",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "RefusalRelaxed",
+        about: "Whoever is refused once another step has come first is not ordered.",
+        edits: &[Edit {
+            file: "word.rs",
+            within: "fn try_step",
+            find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
+            replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Relaxed)",
+        }],
+        loom: &[
+            "what_is_said_belongs_together::a_statement_is_over_before_it_is_done",
+            "what_is_said_belongs_together::a_session_has_ended_before_it_is_done",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "StepAcquiresOnly",
+        about: "Whoever sees a step does not see what came before it.",
+        edits: &[Edit {
+            file: "word.rs",
+            within: "fn try_step",
+            find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
+            replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Acquire, Ordering::Acquire)",
+        }],
+        loom: &[
+            "a_receipt_tells_the_truth::found_where_it_never_was",
+            "no_kill_is_lost::the_bell_of_another_thread",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "StepReleasesOnly",
+        about: "Whoever takes a step does not see what came before the last one.",
+        edits: &[Edit {
+            file: "word.rs",
+            within: "fn try_step",
+            find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
+            replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Release, Ordering::Acquire)",
+        }],
+        loom: &["no_kill_is_lost::the_bell_of_the_same_place"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ThreadStoredRelaxed",
+        about: "Whoever reads the number of the thread that a session goes to does not see that it has left the last.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn go_on",
+            find: "self.thread.store(thread.get(), Ordering::Release)",
+            replace: "self.thread.store(thread.get(), Ordering::Relaxed)",
+        }],
+        loom: &[
+            "what_is_said_belongs_together::a_row_has_the_thread_of_another_statement",
+            "what_is_said_belongs_together::a_row_has_the_thread_that_has_the_place_now",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LastThreadRelaxed",
+        about: "The number of the last thread, read before the word, orders nothing.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn last_thread",
+            find: "self.thread.load(Ordering::Acquire)",
+            replace: "self.thread.load(Ordering::Relaxed)",
+        }],
+        loom: &["what_is_said_belongs_together::a_row_has_the_thread_that_has_the_place_now"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ThreadAfterRelaxed",
+        about: "The number of the thread, read after the word, orders nothing.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn thread_in",
+            find: "self.thread.load(Ordering::Acquire)",
+            replace: "self.thread.load(Ordering::Relaxed)",
+        }],
+        loom: &["what_is_said_belongs_together::a_row_has_the_thread_of_another_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PlaceTakenRelaxed",
+        about: "Whoever takes a place does not see the end of who had it.",
+        edits: &[Edit {
+            file: "places.rs",
+            within: "fn step",
+            find: "self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, next)",
+            replace: "self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)",
+        }],
+        loom: &[
+            "no_place_is_taken_twice::a_place_is_taken_before_it_is_left",
+            "no_place_is_taken_twice::an_admission_before_its_place_is_left",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PlaceGivenBackRelaxed",
+        about: "Whoever gives a place back does not hand on what came before.",
+        edits: &[Edit {
+            file: "places.rs",
+            within: "fn give_back",
+            find: "self.taken.fetch_sub(given, Ordering::Release);",
+            replace: "self.taken.fetch_sub(given, Ordering::Relaxed);",
+        }],
+        loom: &[
+            "no_place_is_taken_twice::a_place_is_taken_before_it_is_left",
+            "no_place_is_taken_twice::an_admission_before_its_place_is_left",
+        ],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PlaceGivenBackInTwoSteps",
+        about: "A place is given back by a load and a store.",
+        edits: &[Edit {
+            file: "places.rs",
+            within: "fn give_back",
+            find: "self.taken.fetch_sub(given, Ordering::Release);",
+            replace: "self.taken.store(self.taken.load(Ordering::Acquire) - given, Ordering::Release);",
+        }],
+        loom: &["no_place_is_taken_twice::two_give_their_places_back"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TextOfAnyStatement",
+        about: "A row has the text that was kept last, whatever runs.",
+        edits: &[Edit {
+            file: "activity.rs",
+            within: "impl SessionRow => fn of",
+            find: "!word.in_statement() || of == word.statement()",
+            replace: "true",
+        }],
+        loom: &["what_is_said_belongs_together::a_row_has_the_text_of_another_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LastThreadReadAfter",
+        about: "The number of the last thread is read once, after the word.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn look_with_thread",
+            find: "let before = self.last_thread(); let word = self.look(); (word, self.thread_in(word, before))",
+            replace: "let word = self.look(); (word, self.thread_in(word, self.last_thread()))",
+        }],
+        loom: &["what_is_said_belongs_together::a_row_has_the_thread_that_has_the_place_now"],
+        shuttle: &[],
+        tests: &[],
+    },
+];
