@@ -13,6 +13,8 @@ use super::format::{Edit, Mutation};
 mod core;
 #[path = "table/limits.rs"]
 mod limits;
+#[path = "table/numbers.rs"]
+mod numbers;
 #[path = "table/orderings.rs"]
 mod orderings;
 #[path = "table/pool.rs"]
@@ -36,6 +38,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         targets::MUTATIONS,
         shutdown::MUTATIONS,
         orderings::MUTATIONS,
+        numbers::MUTATIONS,
         wakers::MUTATIONS,
         sessions::MUTATIONS,
         pool::MUTATIONS,
