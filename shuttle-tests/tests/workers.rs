@@ -5,7 +5,7 @@
 mod common;
 
 use common::explore;
-use safepoint_under_shuttle::pool::{Client, Config, Descriptor, End, Next, Pool};
+use safepoint_under_shuttle::pool::{Client, Config, Descriptor, End, GroupStatus, Next, Pool};
 use safepoint_under_shuttle::{
     Attached, Author, Description, HowEnded, Interrupt, Session, SessionId, SessionManager,
     Terminate, ThreadModel, When,
@@ -16,6 +16,7 @@ use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A place where so many have to be at the same time.
@@ -53,6 +54,8 @@ struct Server {
     commands: Receiver<Command>,
     answers: Sender<Option<End>>,
     descriptor: Arc<Descriptor>,
+    /// Whether it was called though nothing had arrived.
+    called_for_nothing: Arc<AtomicBool>,
 }
 
 impl AsFd for Server {
@@ -63,7 +66,9 @@ impl AsFd for Server {
 
 impl Client for Server {
     fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
-        self.descriptor.drained();
+        if !self.descriptor.drained() {
+            self.called_for_nothing.store(true, Ordering::Relaxed);
+        }
         loop {
             match self.commands.try_recv() {
                 Ok(command) => {
@@ -94,6 +99,7 @@ struct Peer {
     commands: Option<Sender<Command>>,
     answers: Receiver<Option<End>>,
     descriptor: Arc<Descriptor>,
+    called_for_nothing: Arc<AtomicBool>,
 }
 
 impl Peer {
@@ -103,9 +109,15 @@ impl Peer {
         let descriptor = Descriptor::new().unwrap();
         let (commands, received) = channel();
         let (answers, answered) = channel();
-        let server = Server { commands: received, answers, descriptor: descriptor.clone() };
+        let called_for_nothing = Arc::new(AtomicBool::new(false));
+        let server = Server {
+            commands: received,
+            answers,
+            descriptor: descriptor.clone(),
+            called_for_nothing: called_for_nothing.clone(),
+        };
         pool.serve(session, server).unwrap();
-        Peer { id, commands: Some(commands), answers: answered, descriptor }
+        Peer { id, commands: Some(commands), answers: answered, descriptor, called_for_nothing }
     }
 
     fn send(&self, command: Command) {
@@ -206,6 +218,98 @@ fn claim_of_a_victim_that_turns_ready() {
         let said: Vec<_> = std::iter::from_fn(|| victim.answers.recv().ok()).collect();
         assert!(matches!(said.last(), Some(Some(End::Interrupted(_)))));
         assert!(said.len() <= 2 && said.iter().filter(|end| end.is_some()).count() == 1);
+        shut_down(&manager, pool);
+    });
+}
+
+/// An event that is on its way as its session ends is not that of the session which has its place
+/// from then on.
+#[test]
+fn an_event_on_its_way_finds_no_successor() {
+    explore("an_event_on_its_way_finds_no_successor", 2000, || {
+        let (manager, pool, mut peers) = house(Config::new(2), 1);
+        let victim = peers.remove(0);
+        let target = victim.id;
+        let arrives = thread::spawn(move || {
+            victim.descriptor.turn_readable();
+            victim
+        });
+        let request = Terminate::new(When::Immediate, Author::system());
+        let mut receipt = manager.terminate(target, request).unwrap();
+        receipt.wait(Duration::MAX).unwrap();
+        let successor = Peer::connect(&manager, &pool);
+        (0..thread_rng().gen_range(0..20)).for_each(|_| thread::yield_now());
+        successor.send(Command::Work);
+        successor.answered();
+        drop(arrives.join().unwrap());
+        shut_down(&manager, pool);
+        assert!(!successor.called_for_nothing.load(Ordering::Relaxed), "nothing has arrived");
+    });
+}
+
+/// Until it holds; for ever where it does not, which shuttle notices.
+fn until(pool: &Pool<Server>, holds: impl Fn(&GroupStatus) -> bool) {
+    while !holds(&pool.status()[0]) {
+        thread::yield_now();
+    }
+}
+
+/// However kills meet those that are on their way into the queue or out of it, each who waits is
+/// counted once, and who is gone is not.
+#[test]
+fn kills_against_the_count_of_those_who_wait() {
+    explore("kills_against_the_count_of_those_who_wait", 2000, || {
+        let (manager, pool, mut peers) = house(Config::new(1), 3);
+        let stuck = peers.pop().unwrap();
+        let meeting = Meeting::of(2);
+        // Both victims turn ready as the worker goes from idle to stuck, and are killed meanwhile.
+        let killers: Vec<_> = peers
+            .iter()
+            .map(|peer| {
+                let (manager, target) = (manager.clone(), peer.id);
+                thread::spawn(move || {
+                    let request = Terminate::new(When::Immediate, Author::system());
+                    let mut receipt = manager.terminate(target, request).unwrap();
+                    receipt.wait(Duration::MAX).unwrap();
+                })
+            })
+            .collect();
+        peers[0].send(Command::Work);
+        stuck.send(Command::Meet(meeting.clone()));
+        peers[1].send(Command::Work);
+        killers.into_iter().for_each(|killer| killer.join().unwrap());
+        while manager.session(stuck.id).unwrap().thread.is_none() {
+            thread::yield_now();
+        }
+        let waiting: Vec<_> = (0..3).map(|_| Peer::connect(&manager, &pool)).collect();
+        for (before, peer) in waiting.iter().enumerate() {
+            peer.send(Command::Work);
+            until(&pool, |status| status.queued > before);
+            assert_eq!(pool.status()[0].queued, before + 1);
+        }
+        meeting.attend();
+        stuck.answered();
+        waiting.iter().for_each(Peer::answered);
+        until(&pool, |status| status.queued == 0);
+        shut_down(&manager, pool);
+    });
+}
+
+/// Workers come and go, with the pool at rest between, and whoever is stuck has someone listen for
+/// the rest.
+#[test]
+fn growth_after_a_rest() {
+    explore("growth_after_a_rest", 2000, || {
+        let (manager, pool, peers) = house(Config::new(1).max_workers(2), 2);
+        for _ in 0..3 {
+            // The worker is idle for long enough for the listener to sleep, or not.
+            (0..thread_rng().gen_range(0..40)).for_each(|_| thread::yield_now());
+            let meeting = Meeting::of(2);
+            let elsewhere = thread_rng().gen_range(0..2) == 0;
+            let meet = if elsewhere { Command::MeetElsewhere } else { Command::Meet };
+            peers.iter().for_each(|peer| peer.send(meet(meeting.clone())));
+            peers.iter().for_each(Peer::answered);
+        }
         shut_down(&manager, pool);
     });
 }

@@ -95,9 +95,9 @@ impl Descriptor {
         self.source.tell();
     }
 
-    /// All has been read, as far as is known before it is looked at.
-    pub fn drained(&self) {
-        self.source.0.lock().unwrap().readable = false;
+    /// All has been read, as far as is known before it is looked at. Whether there was anything.
+    pub fn drained(&self) -> bool {
+        std::mem::take(&mut self.source.0.lock().unwrap().readable)
     }
 }
 
