@@ -398,3 +398,6 @@ impl From<OpenError> for io::Error {
         io::Error::other(error)
     }
 }
+
+#[cfg(all(test, not(safepoint_shuttle)))]
+mod tests;

@@ -99,3 +99,6 @@ impl Poller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,8 +101,8 @@ impl<C: Client> Seat<C> {
 
     /// One that nobody sits in.
     #[cfg(all(test, not(safepoint_shuttle)))]
-    pub(super) fn empty() -> Arc<Seat<C>> {
-        Arc::new(Seat { state: Mutex::new(State::Gone), token: 0, group: Weak::new() })
+    pub(super) fn empty(token: u64) -> Seat<C> {
+        Seat { state: Mutex::new(State::Gone), token, group: Weak::new() }
     }
 
     pub(super) fn token(&self) -> u64 {

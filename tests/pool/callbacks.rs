@@ -1,11 +1,11 @@
 //! Clients whose own code does what it should not: it panics, and again as it is dropped, or kills
 //! its own session where the pool asks it something.
 
-use crate::common::{LONG, eventually, kill_now, of};
+use crate::common::{LONG, eventually, kill_now, of, supervised};
 use crate::odd::{Odd, pool, serves, stick};
 use safepoint::pool::{Client, Config, End, Next, Pool, ServeError};
 use safepoint::{Attached, HowEnded, Interrupt, Session, SessionManager, ThreadModel};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -21,118 +21,126 @@ impl Drop for Bomb {
 
 #[test]
 fn what_a_panic_carries_may_panic_as_it_is_dropped() {
-    let (manager, pool) = pool();
-    let (mut client, session, mut peer) = Odd::new(&manager);
-    client.runs = Box::new(|_| std::panic::panic_any(Bomb));
-    pool.serve(session, client).unwrap();
-    peer.write_all(b"x").unwrap();
-    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "its connection is closed");
-    serves(&manager, &pool);
+    supervised(|| {
+        let (manager, pool) = pool();
+        let (mut client, session, mut peer) = Odd::new(&manager);
+        client.runs = Box::new(|_| std::panic::panic_any(Bomb));
+        pool.serve(session, client).unwrap();
+        peer.write_all(b"x").unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "its connection is closed");
+        serves(&manager, &pool);
+    });
 }
 
 #[test]
 fn a_farewell_that_panics_and_a_client_that_panics_as_it_is_dropped() {
-    let (manager, pool) = pool();
-    let (mut client, session, _peer) = Odd::new(&manager);
-    client.farewell = Box::new(|_| panic!("on purpose"));
-    client.dropped = Box::new(|_| panic!("on purpose"));
-    let id = session.id();
-    pool.serve(session, client).unwrap();
-    let mut receipt = manager.terminate(id, kill_now()).unwrap();
-    assert!(matches!(receipt.wait(LONG).unwrap().how, HowEnded::Killed(_)));
-    serves(&manager, &pool);
+    supervised(|| {
+        let (manager, pool) = pool();
+        let (mut client, session, _peer) = Odd::new(&manager);
+        client.farewell = Box::new(|_| panic!("on purpose"));
+        client.dropped = Box::new(|_| panic!("on purpose"));
+        let id = session.id();
+        pool.serve(session, client).unwrap();
+        let mut receipt = manager.terminate(id, kill_now()).unwrap();
+        assert!(matches!(receipt.wait(LONG).unwrap().how, HowEnded::Killed(_)));
+        serves(&manager, &pool);
+    });
 }
 
 #[test]
 fn a_client_may_kill_its_own_session_where_it_is_asked_how_urgent_it_is() {
-    for next in [Next::Wait, Next::Again] {
-        let (manager, pool) = pool();
-        // With the worker busy the listener asks, otherwise the worker where there is more to do.
-        let stuck = (next == Next::Wait).then(|| stick(&manager, &pool));
-        let (mut client, session, mut peer) = Odd::new(&manager);
-        let id = session.id();
-        client.runs = Box::new(move |_| Ok(next));
-        client.priority = Box::new(move |manager| {
-            let _ = manager.terminate(id, kill_now());
-        });
-        pool.serve(session, client).unwrap();
-        peer.write_all(b"x").unwrap();
-        eventually("it has ended", || manager.session(id).is_none());
-        drop(stuck);
-        serves(&manager, &pool);
-    }
+    supervised(|| {
+        for next in [Next::Wait, Next::Again] {
+            let (manager, pool) = pool();
+            // With the worker busy the listener asks, otherwise the worker where there is more to do.
+            let stuck = (next == Next::Wait).then(|| stick(&manager, &pool));
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let id = session.id();
+            client.runs = Box::new(move |_| Ok(next));
+            client.priority = Box::new(move |manager| {
+                let _ = manager.terminate(id, kill_now());
+            });
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            eventually("it has ended", || manager.session(id).is_none());
+            drop(stuck);
+            serves(&manager, &pool);
+        }
+    });
 }
 
 #[test]
 fn an_emergency_may_shut_everything_down() {
-    let (manager, pool) = pool();
-    let stuck = stick(&manager, &pool);
-    let (mut client, session, mut peer) = Odd::new(&manager);
-    client.emergency = Box::new(|manager| drop(manager.shut_down(&kill_now())));
-    let id = session.id();
-    pool.serve(session, client).unwrap();
-    peer.write_all(b"x").unwrap();
-    eventually("it has ended", || manager.session(id).is_none());
-    drop(stuck);
-    eventually("all have ended", || manager.is_empty());
+    supervised(|| {
+        let (manager, pool) = pool();
+        let stuck = stick(&manager, &pool);
+        let (mut client, session, mut peer) = Odd::new(&manager);
+        client.emergency = Box::new(|manager| drop(manager.shut_down(&kill_now())));
+        let id = session.id();
+        pool.serve(session, client).unwrap();
+        peer.write_all(b"x").unwrap();
+        eventually("it has ended", || manager.session(id).is_none());
+        drop(stuck);
+        eventually("all have ended", || manager.is_empty());
+    });
 }
 
 /// Its descriptor is watched for another session, which goes on.
 #[test]
 fn a_connection_that_is_refused_leaves_the_first_alone() {
-    struct Shared(Arc<UnixStream>);
-    impl AsFd for Shared {
-        fn as_fd(&self) -> BorrowedFd<'_> {
-            self.0.as_fd()
+    supervised(|| {
+        struct Shared(Arc<UnixStream>);
+        impl AsFd for Shared {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.0.as_fd()
+            }
         }
-    }
-    impl Client for Shared {
-        fn ready(&mut self, _: &mut Attached<'_>) -> Result<Next, Interrupt> {
-            let mut byte = [0];
-            let there = (&*self.0).read_exact(&mut byte).is_ok();
-            Ok(if there && (&*self.0).write_all(&byte).is_ok() { Next::Wait } else { Next::Close })
+        impl Client for Shared {
+            fn ready(&mut self, _: &mut Attached<'_>) -> Result<Next, Interrupt> {
+                let mut byte = [0];
+                let there = (&*self.0).read_exact(&mut byte).is_ok();
+                Ok(if there && (&*self.0).write_all(&byte).is_ok() {
+                    Next::Wait
+                } else {
+                    Next::Close
+                })
+            }
+            fn end(&mut self, _: &Session, _: End) {}
         }
-        fn end(&mut self, _: &Session, _: End) {}
-    }
-    let manager = SessionManager::new(ThreadModel::Pool);
-    let pool = Pool::start(manager.clone(), &Config::new(1)).unwrap();
-    let (socket, mut peer) = UnixStream::pair().unwrap();
-    socket.set_nonblocking(true).unwrap();
-    peer.set_read_timeout(Some(LONG)).unwrap();
-    let socket = Arc::new(socket);
-    pool.serve(manager.open(of("ann")).unwrap(), Shared(socket.clone())).unwrap();
-    let refused = pool.serve(manager.open(of("bob")).unwrap(), Shared(socket));
-    assert!(matches!(refused, Err(ServeError::Io(_))));
-    eventually("the second has ended", || manager.len() == 1);
-    peer.write_all(b"x").unwrap();
-    peer.read_exact(&mut [0]).expect("the first is served");
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let pool = Pool::start(manager.clone(), &Config::new(1)).unwrap();
+        let (socket, mut peer) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        peer.set_read_timeout(Some(LONG)).unwrap();
+        let socket = Arc::new(socket);
+        pool.serve(manager.open(of("ann")).unwrap(), Shared(socket.clone())).unwrap();
+        let refused = pool.serve(manager.open(of("bob")).unwrap(), Shared(socket));
+        assert!(matches!(refused, Err(ServeError::Io(_))));
+        eventually("the second has ended", || manager.len() == 1);
+        peer.write_all(b"x").unwrap();
+        peer.read_exact(&mut [0]).expect("the first is served");
+    });
 }
 
 #[test]
 fn a_client_may_kill_its_own_session_where_it_is_asked_for_its_socket() {
-    let (manager, pool) = pool();
-    let (mut client, session, mut peer) = Odd::new(&manager);
-    let (id, asks) = (session.id(), Arc::new(AtomicBool::new(false)));
-    let runs = asks.clone();
-    client.runs = Box::new(move |_| {
-        runs.store(true, Ordering::SeqCst);
-        Ok(Next::Wait)
+    supervised(|| {
+        let (manager, pool) = pool();
+        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (id, asks) = (session.id(), Arc::new(AtomicBool::new(false)));
+        let runs = asks.clone();
+        client.runs = Box::new(move |_| {
+            runs.store(true, Ordering::SeqCst);
+            Ok(Next::Wait)
+        });
+        client.as_fd = Box::new(move |manager| {
+            if asks.load(Ordering::SeqCst) {
+                let _ = manager.terminate(id, kill_now());
+            }
+        });
+        pool.serve(session, client).unwrap();
+        peer.write_all(b"x").unwrap();
+        eventually("it has ended", || manager.session(id).is_none());
+        serves(&manager, &pool);
     });
-    client.as_fd = Box::new(move |manager| {
-        if asks.load(Ordering::SeqCst) {
-            let _ = manager.terminate(id, kill_now());
-        }
-    });
-    pool.serve(session, client).unwrap();
-    peer.write_all(b"x").unwrap();
-    eventually("it has ended", || manager.session(id).is_none());
-    serves(&manager, &pool);
-}
-
-#[test]
-fn a_pool_wants_a_manager_that_was_made_for_one() {
-    let manager = SessionManager::new(ThreadModel::PerSession);
-    let refused = Pool::<Odd>::start(manager.clone(), &Config::new(1)).map(drop).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
-    assert!(manager.threads().is_empty());
 }

@@ -1,7 +1,7 @@
 //! A pool that has had nothing to do for long has its listener asleep, and needs all of it again as
 //! its workers are stuck.
 
-use crate::common::eventually;
+use crate::common::{eventually, supervised};
 use crate::house::House;
 use safepoint::Doing;
 use safepoint::pool::Config;
@@ -16,82 +16,94 @@ fn calm() {
 
 #[test]
 fn a_calm_pool_adds_workers_where_all_are_stuck() {
-    let house = House::with(&Config::new(2).max_workers(4));
-    calm();
-    let mut peer = house.connect();
-    let _stuck = house.stick_all(2);
-    peer.ask("served by a third");
-    calm();
-    let _more = house.stick_another("stuck");
-    peer.ask("served by a fourth");
+    supervised(|| {
+        let house = House::with(&Config::new(2).max_workers(4));
+        calm();
+        let mut peer = house.connect();
+        let _stuck = house.stick_all(2);
+        peer.ask("served by a third");
+        calm();
+        let _more = house.stick_another("stuck");
+        peer.ask("served by a fourth");
+    });
 }
 
 /// One after the other, with the pool calm between: while one is idle the listener sleeps on.
 #[test]
 fn a_pool_that_calms_down_with_some_stuck_adds_workers_for_the_rest() {
-    let house = House::with(&Config::new(2).max_workers(3));
-    let mut peer = house.connect();
-    let _first = house.stick_another("stuck");
-    peer.ask("served by the second");
-    calm();
-    let _second = house.stick_another("stuck");
-    peer.ask("served by a third");
+    supervised(|| {
+        let house = House::with(&Config::new(2).max_workers(3));
+        let mut peer = house.connect();
+        let _first = house.stick_another("stuck");
+        peer.ask("served by the second");
+        calm();
+        let _second = house.stick_another("stuck");
+        peer.ask("served by a third");
+    });
 }
 
 #[test]
 fn a_calm_pool_serves_in_the_lane() {
-    let house = House::new(1);
-    let mut peer = house.connect();
-    peer.ask("hello");
-    calm();
-    let _stuck = house.stick_all(1);
-    peer.ask("help");
-    house.connect().ask("help");
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        peer.ask("hello");
+        calm();
+        let _stuck = house.stick_all(1);
+        peer.ask("help");
+        house.connect().ask("help");
+    });
 }
 
 /// What waits is queued, and can be seen and ended there.
 #[test]
 fn a_calm_pool_queues_those_who_wait() {
-    let house = House::new(1);
-    let mut peer = house.connect();
-    calm();
-    let _stuck = house.stick_all(1);
-    peer.say("waits\n");
-    eventually("it is queued", || house.doing(peer.id) == Some(Doing::Queued));
-    assert_eq!(house.status().queued, 1);
-    drop(house.release);
-    assert_eq!(peer.hear(), "waits");
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        calm();
+        let _stuck = house.stick_all(1);
+        peer.say("waits\n");
+        eventually("it is queued", || house.doing(peer.id) == Some(Doing::Queued));
+        assert_eq!(house.status().queued, 1);
+        drop(house.release);
+        assert_eq!(peer.hear(), "waits");
+    });
 }
 
 #[test]
 fn a_calm_pool_gives_the_place_of_one_that_blocks_away() {
-    let house = House::new(1);
-    let mut peer = house.connect();
-    for before in 0..2 {
-        calm();
-        let blocked = house.connect();
-        blocked.say("elsewhere\n");
-        eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == before + 1);
-        peer.ask("served meanwhile");
-    }
-    drop(house.release);
-    peer.ask("and after");
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        for before in 0..2 {
+            calm();
+            let blocked = house.connect();
+            blocked.say("elsewhere\n");
+            eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == before + 1);
+            peer.ask("served meanwhile");
+        }
+        drop(house.release);
+        peer.ask("and after");
+    });
 }
 
 /// Those that come back to their places, and go again, leave a pool that works.
 #[test]
 fn a_pool_that_is_calm_after_a_burst_does_all_of_it_again() {
-    let house = House::with(&Config::new(1).max_workers(3));
-    let mut peer = house.connect();
-    for _ in 0..2 {
-        let before = house.log.stuck.load(Ordering::SeqCst);
-        let mut stuck: Vec<_> = (0..3).map(|_| house.connect()).collect();
-        stuck.iter().for_each(|peer| peer.say("stuck\n"));
-        eventually("all are stuck", || house.log.stuck.load(Ordering::SeqCst) == before + 3);
-        peer.ask("help");
-        (0..3).for_each(|_| house.let_one_go());
-        stuck.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
-        peer.ask("all is well");
-        calm();
-    }
+    supervised(|| {
+        let house = House::with(&Config::new(1).max_workers(3));
+        let mut peer = house.connect();
+        for _ in 0..2 {
+            let before = house.log.stuck.load(Ordering::SeqCst);
+            let mut stuck: Vec<_> = (0..3).map(|_| house.connect()).collect();
+            stuck.iter().for_each(|peer| peer.say("stuck\n"));
+            eventually("all are stuck", || house.log.stuck.load(Ordering::SeqCst) == before + 3);
+            peer.ask("help");
+            (0..3).for_each(|_| house.let_one_go());
+            stuck.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+            peer.ask("all is well");
+            calm();
+        }
+    });
 }

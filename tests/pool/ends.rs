@@ -1,7 +1,7 @@
 //! The order of an end: the client is told, its connection is closed, and only then does a receipt
 //! say that the session has ended. In each way to die.
 
-use crate::common::{eventually, kill, kill_now, locked, of};
+use crate::common::{eventually, kill, kill_now, locked, of, supervised};
 use crate::odd::{Odd, is_closed, pool, stick};
 use crossbeam_channel::Sender;
 use safepoint::pool::{End, Next, Pool, Priority};
@@ -165,145 +165,165 @@ fn by_its_killer((how, end): &(HowEnded, End)) -> bool {
 
 #[test]
 fn an_idle_session_is_ended_by_its_killer() {
-    let scene = Scene::new(Then::Commits);
-    let receipt = scene.manager.terminate(scene.id, kill_now()).unwrap();
-    assert!(receipt.poll().is_some());
-    assert!(by_its_killer(&scene.has_ended(Some(0))));
+    supervised(|| {
+        let scene = Scene::new(Then::Commits);
+        let receipt = scene.manager.terminate(scene.id, kill_now()).unwrap();
+        assert!(receipt.poll().is_some());
+        assert!(by_its_killer(&scene.has_ended(Some(0))));
+    });
 }
 
 #[test]
 fn a_queued_session_is_ended_by_its_killer() {
-    let mut scene = Scene::new(Then::Commits);
-    let stuck = stick(&scene.manager, scene.pool());
-    scene.goes_on();
-    scene.is_seen_to("wait", |row| row.doing == Doing::Queued);
-    let receipt = scene.manager.terminate(scene.id, kill_now()).unwrap();
-    assert!(receipt.poll().is_some());
-    assert!(by_its_killer(&scene.has_ended(Some(1))));
-    drop(stuck);
+    supervised(|| {
+        let mut scene = Scene::new(Then::Commits);
+        let stuck = stick(&scene.manager, scene.pool());
+        scene.goes_on();
+        scene.is_seen_to("wait", |row| row.doing == Doing::Queued);
+        let receipt = scene.manager.terminate(scene.id, kill_now()).unwrap();
+        assert!(receipt.poll().is_some());
+        assert!(by_its_killer(&scene.has_ended(Some(1))));
+        drop(stuck);
+    });
 }
 
 /// As it leaves its thread, or at a safe point.
 #[test]
 fn a_session_that_runs_is_ended_by_its_worker() {
-    for then in [Then::Commits, Then::Checks] {
-        let mut scene = Scene::runs(then);
-        if then == Then::Checks {
-            scene.manager.terminate(scene.id, kill_now()).unwrap();
+    supervised(|| {
+        for then in [Then::Commits, Then::Checks] {
+            let mut scene = Scene::runs(then);
+            if then == Then::Checks {
+                scene.manager.terminate(scene.id, kill_now()).unwrap();
+            }
+            drop(scene.release.take());
+            assert!(by_its_killer(&scene.has_ended(Some(0))), "{then:?}");
         }
-        drop(scene.release.take());
-        assert!(by_its_killer(&scene.has_ended(Some(0))), "{then:?}");
-    }
+    });
 }
 
 #[test]
 fn a_session_in_the_lane_is_ended_there() {
-    let mut scene = Scene::with(Then::Commits, true);
-    let stuck = stick(&scene.manager, scene.pool());
-    scene.goes_on();
-    scene.is_seen_to("run in the lane", |row| row.thread.is_some());
-    drop(scene.release.take());
-    assert!(by_its_killer(&scene.has_ended(Some(1))));
-    drop(stuck);
+    supervised(|| {
+        let mut scene = Scene::with(Then::Commits, true);
+        let stuck = stick(&scene.manager, scene.pool());
+        scene.goes_on();
+        scene.is_seen_to("run in the lane", |row| row.thread.is_some());
+        drop(scene.release.take());
+        assert!(by_its_killer(&scene.has_ended(Some(1))));
+        drop(stuck);
+    });
 }
 
 #[test]
 fn a_session_whose_client_panics_is_ended_by_its_worker() {
-    let mut scene = Scene::runs(Then::Panics);
-    drop(scene.release.take());
-    assert_eq!(scene.has_ended(Some(0)), (HowEnded::Panicked, End::Panicked));
+    supervised(|| {
+        let mut scene = Scene::runs(Then::Panics);
+        drop(scene.release.take());
+        assert_eq!(scene.has_ended(Some(0)), (HowEnded::Panicked, End::Panicked));
+    });
 }
 
 #[test]
 fn a_session_whose_client_is_done_is_ended_by_its_worker() {
-    let mut scene = Scene::runs(Then::Closes);
-    drop(scene.release.take());
-    assert_eq!(scene.has_ended(Some(0)), (HowEnded::Closed, End::Closed));
-    // It hangs up while it is idle.
-    let scene = Scene::new(Then::Commits);
-    scene.peer.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(scene.has_ended(Some(0)), (HowEnded::Closed, End::Closed));
+    supervised(|| {
+        let mut scene = Scene::runs(Then::Closes);
+        drop(scene.release.take());
+        assert_eq!(scene.has_ended(Some(0)), (HowEnded::Closed, End::Closed));
+        // It hangs up while it is idle.
+        let scene = Scene::new(Then::Commits);
+        scene.peer.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(scene.has_ended(Some(0)), (HowEnded::Closed, End::Closed));
+    });
 }
 
 #[test]
 fn a_dropped_pool_closes_what_is_idle_or_waits_in_the_same_order() {
-    for waits in [false, true] {
-        let mut scene = Scene::new(Then::Commits);
-        let stuck = waits.then(|| stick(&scene.manager, scene.pool()));
-        if waits {
-            scene.goes_on();
-            scene.is_seen_to("wait", |row| row.doing == Doing::Queued);
+    supervised(|| {
+        for waits in [false, true] {
+            let mut scene = Scene::new(Then::Commits);
+            let stuck = waits.then(|| stick(&scene.manager, scene.pool()));
+            if waits {
+                scene.goes_on();
+                scene.is_seen_to("wait", |row| row.doing == Doing::Queued);
+            }
+            drop(scene.pool.take());
+            assert_eq!(scene.has_ended(None), (HowEnded::Closed, End::Closed));
+            drop(stuck);
         }
-        drop(scene.pool.take());
-        assert_eq!(scene.has_ended(None), (HowEnded::Closed, End::Closed));
-        drop(stuck);
-    }
+    });
 }
 
 /// It is told of the request that ends it, though no worker runs it any more.
 #[test]
 fn a_worker_that_comes_back_to_a_pool_that_is_gone_ends_its_session() {
-    for then in [Then::Commits, Then::Panics, Then::Closes] {
-        let mut scene = Scene::runs(then);
-        drop(scene.pool.take());
-        drop(scene.release.take());
-        let manager = scene.manager.clone();
-        let ended = scene.has_ended(None);
-        match then {
-            Then::Commits => assert!(by_its_killer(&ended), "{ended:?}"),
-            Then::Panics => assert_eq!(ended, (HowEnded::Panicked, End::Panicked)),
-            _ => assert_eq!(ended, (HowEnded::Closed, End::Closed)),
+    supervised(|| {
+        for then in [Then::Commits, Then::Panics, Then::Closes] {
+            let mut scene = Scene::runs(then);
+            drop(scene.pool.take());
+            drop(scene.release.take());
+            let manager = scene.manager.clone();
+            let ended = scene.has_ended(None);
+            match then {
+                Then::Commits => assert!(by_its_killer(&ended), "{ended:?}"),
+                Then::Panics => assert_eq!(ended, (HowEnded::Panicked, End::Panicked)),
+                _ => assert_eq!(ended, (HowEnded::Closed, End::Closed)),
+            }
+            eventually("no thread is left", || manager.threads().is_empty());
         }
-        eventually("no thread is left", || manager.threads().is_empty());
-    }
+    });
 }
 
 /// A session that was told to end before the pool has it is told of that, though the pool has ended
 /// as well.
 #[test]
 fn one_that_comes_after_the_end_is_told_what_it_was_told() {
-    for told in [true, false] {
-        let (manager, pool) = pool();
-        let (client, session, peer) = Odd::new(&manager);
-        let others = SessionManager::new(ThreadModel::Pool);
-        let session = match told {
-            true => session,
-            // Not of this pool's manager: nobody tells it.
-            false => {
-                drop(session);
-                others.open(of("ann")).unwrap()
-            }
-        };
-        let drained = pool.shut_down(&kill_now(), Duration::ZERO, Duration::ZERO);
-        assert_eq!(drained.left, usize::from(told));
-        let ends = client.ends.clone();
-        pool.serve(session, client).unwrap();
-        assert!(is_closed(&peer) && manager.is_empty() && others.is_empty());
-        let ends = locked(&ends).clone();
-        let told_so = matches!(ends[..], [End::Interrupted(_)]);
-        assert!(if told { told_so } else { ends == [End::Closed] }, "{ends:?}");
-    }
+    supervised(|| {
+        for told in [true, false] {
+            let (manager, pool) = pool();
+            let (client, session, peer) = Odd::new(&manager);
+            let others = SessionManager::new(ThreadModel::Pool);
+            let session = match told {
+                true => session,
+                // Not of this pool's manager: nobody tells it.
+                false => {
+                    drop(session);
+                    others.open(of("ann")).unwrap()
+                }
+            };
+            let drained = pool.shut_down(&kill_now(), Duration::ZERO, Duration::ZERO);
+            assert_eq!(drained.left, usize::from(told));
+            let ends = client.ends.clone();
+            pool.serve(session, client).unwrap();
+            assert!(is_closed(&peer) && manager.is_empty() && others.is_empty());
+            let ends = locked(&ends).clone();
+            let told_so = matches!(ends[..], [End::Interrupted(_)]);
+            assert!(if told { told_so } else { ends == [End::Closed] }, "{ends:?}");
+        }
+    });
 }
 
 /// A killer that runs a session of its own ends another on its thread: what that one's client runs
 /// there has nothing to do with the killer's session.
 #[test]
 fn a_farewell_does_not_run_in_the_killers_session() {
-    let (manager, pool) = pool();
-    let (mut client, session, _peer) = Odd::new(&manager);
-    let victim = session.id();
-    let at_a_safe_point = Arc::new(Mutex::new(Vec::new()));
-    let (told, dropped) = (at_a_safe_point.clone(), at_a_safe_point.clone());
-    client.farewell = Box::new(move |_| locked(&told).push(safepoint::check()));
-    client.dropped = Box::new(move |_| locked(&dropped).push(safepoint::check()));
-    pool.serve(session, client).unwrap();
+    supervised(|| {
+        let (manager, pool) = pool();
+        let (mut client, session, _peer) = Odd::new(&manager);
+        let victim = session.id();
+        let at_a_safe_point = Arc::new(Mutex::new(Vec::new()));
+        let (told, dropped) = (at_a_safe_point.clone(), at_a_safe_point.clone());
+        client.farewell = Box::new(move |_| locked(&told).push(safepoint::check()));
+        client.dropped = Box::new(move |_| locked(&dropped).push(safepoint::check()));
+        pool.serve(session, client).unwrap();
 
-    let mut killer = manager.open(of("root")).unwrap();
-    let thread = manager.register_worker("killer").unwrap();
-    let attached = killer.attach(&thread).unwrap();
-    manager.terminate(attached.id(), kill_now()).unwrap();
-    manager.terminate(victim, kill_now()).unwrap();
-    assert_eq!(*locked(&at_a_safe_point), [Ok(()), Ok(())]);
-    assert!(safepoint::check().is_err(), "it is the killer's turn");
-    drop(attached);
+        let mut killer = manager.open(of("root")).unwrap();
+        let thread = manager.register_worker("killer").unwrap();
+        let attached = killer.attach(&thread).unwrap();
+        manager.terminate(attached.id(), kill_now()).unwrap();
+        manager.terminate(victim, kill_now()).unwrap();
+        assert_eq!(*locked(&at_a_safe_point), [Ok(()), Ok(())]);
+        assert!(safepoint::check().is_err(), "it is the killer's turn");
+        drop(attached);
+    });
 }

@@ -12,8 +12,9 @@ mod lanes;
 mod odd;
 mod panics;
 mod queued;
+mod starts;
 
-use common::{LONG, eventually, kill_now, locked};
+use common::{LONG, eventually, kill_now, locked, scope, supervised};
 use house::{House, Peer};
 use safepoint::pool::{Config, End, FIRST_IN_A_ROW};
 use safepoint::{Cancel, Doing, HowEnded, SessionId};
@@ -29,352 +30,395 @@ use std::time::Duration;
 
 #[test]
 fn idle_sessions_hold_no_worker() {
-    let house = House::new(2);
-    let mut peer = house.connect();
-    let never_spoke = house.connect();
-    peer.ask("hello");
-    eventually("it is idle", || house.doing(peer.id) == Some(Doing::Idle));
-    for id in [peer.id, never_spoke.id] {
-        let row = house.manager.session(id).unwrap();
-        assert_eq!((row.thread, row.statement), (None, None));
-    }
-    assert!(house.manager.threads().iter().all(|row| row.session.is_none()));
+    supervised(|| {
+        let house = House::new(2);
+        let mut peer = house.connect();
+        let never_spoke = house.connect();
+        peer.ask("hello");
+        eventually("it is idle", || house.doing(peer.id) == Some(Doing::Idle));
+        for id in [peer.id, never_spoke.id] {
+            let row = house.manager.session(id).unwrap();
+            assert_eq!((row.thread, row.statement), (None, None));
+        }
+        assert!(house.manager.threads().iter().all(|row| row.session.is_none()));
+    });
 }
 
 #[test]
 fn a_hundred_clients_share_four_workers() {
-    let house = House::new(4);
-    let mut peers: Vec<_> = (0..100).map(|_| house.connect()).collect();
-    for round in 0..5 {
-        peers.iter().for_each(|peer| peer.say(&format!("{round}\n")));
-        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), round.to_string()));
-    }
-    assert!((1..=4).contains(&locked(&house.log.threads).len()));
-    assert_eq!(house.log.ran.load(Ordering::SeqCst), 500);
+    supervised(|| {
+        let house = House::new(4);
+        let mut peers: Vec<_> = (0..100).map(|_| house.connect()).collect();
+        for round in 0..5 {
+            peers.iter().for_each(|peer| peer.say(&format!("{round}\n")));
+            peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), round.to_string()));
+        }
+        assert!((1..=4).contains(&locked(&house.log.threads).len()));
+        assert_eq!(house.log.ran.load(Ordering::SeqCst), 500);
+    });
 }
 
 #[test]
 fn an_idle_victim_is_told_with_every_worker_stuck() {
-    let house = House::new(2);
-    let mut victim = house.connect();
-    victim.ask("hello");
-    eventually("it is idle", || house.doing(victim.id) == Some(Doing::Idle));
-    let stuck = house.stick_all(2);
-    let receipt = house.manager.terminate(victim.id, kill_now()).unwrap();
-    assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
-    victim.hears_fatal_and_nothing_after();
-    // The stuck ones are told as well, and end once they can.
-    let mut receipt = house.manager.terminate(stuck[0].id, kill_now()).unwrap();
-    assert_eq!(receipt.found().doing, Doing::Running);
-    assert_eq!(receipt.wait(Duration::from_millis(1)), None);
-    drop(house.release);
-    assert!(receipt.wait(LONG).is_some());
+    supervised(|| {
+        let house = House::new(2);
+        let mut victim = house.connect();
+        victim.ask("hello");
+        eventually("it is idle", || house.doing(victim.id) == Some(Doing::Idle));
+        let stuck = house.stick_all(2);
+        let receipt = house.manager.terminate(victim.id, kill_now()).unwrap();
+        assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
+        victim.hears_fatal_and_nothing_after();
+        // The stuck ones are told as well, and end once they can.
+        let mut receipt = house.manager.terminate(stuck[0].id, kill_now()).unwrap();
+        assert_eq!(receipt.found().doing, Doing::Running);
+        assert_eq!(receipt.wait(Duration::from_millis(1)), None);
+        drop(house.release);
+        assert!(receipt.wait(LONG).is_some());
+    });
 }
 
 #[test]
 fn a_queued_victims_command_never_runs() {
-    let house = House::new(1);
-    let victim = house.connect();
-    let _stuck = house.stick_all(1);
-    victim.say("never\n");
-    eventually("it is queued", || house.doing(victim.id) == Some(Doing::Queued));
-    let ran = house.log.ran.load(Ordering::SeqCst);
-    let receipt = house.manager.terminate(victim.id, kill_now()).unwrap();
-    assert_eq!(receipt.found().doing, Doing::Queued);
-    assert!(receipt.poll().is_some());
-    victim.hears_fatal_and_nothing_after();
-    let mut other = house.connect();
-    drop(house.release);
-    other.ask("after");
-    assert_eq!(house.log.ran.load(Ordering::SeqCst), ran + 1);
+    supervised(|| {
+        let house = House::new(1);
+        let victim = house.connect();
+        let _stuck = house.stick_all(1);
+        victim.say("never\n");
+        eventually("it is queued", || house.doing(victim.id) == Some(Doing::Queued));
+        let ran = house.log.ran.load(Ordering::SeqCst);
+        let receipt = house.manager.terminate(victim.id, kill_now()).unwrap();
+        assert_eq!(receipt.found().doing, Doing::Queued);
+        assert!(receipt.poll().is_some());
+        victim.hears_fatal_and_nothing_after();
+        let mut other = house.connect();
+        drop(house.release);
+        other.ask("after");
+        assert_eq!(house.log.ran.load(Ordering::SeqCst), ran + 1);
+    });
 }
 
 #[test]
 fn the_emergency_lane_serves_with_the_only_worker_stuck() {
-    let house = House::new(1);
-    let mut before = house.connect();
-    let _stuck = house.stick_all(1);
-    let waits = house.connect();
-    waits.say("ordinary\n");
-    let mut after = house.connect();
-    for _ in 0..3 {
-        before.ask("help");
-        after.ask("help");
-    }
-    assert_eq!(house.doing(waits.id), Some(Doing::Queued), "the lane is not for everyone");
+    supervised(|| {
+        let house = House::new(1);
+        let mut before = house.connect();
+        let _stuck = house.stick_all(1);
+        let waits = house.connect();
+        waits.say("ordinary\n");
+        let mut after = house.connect();
+        for _ in 0..3 {
+            before.ask("help");
+            after.ask("help");
+        }
+        assert_eq!(house.doing(waits.id), Some(Doing::Queued), "the lane is not for everyone");
+    });
 }
 
 #[test]
 fn workers_are_added_where_all_are_stuck_and_no_more_than_the_maximum() {
-    let house = House::with(&Config::new(2).max_workers(3));
-    let mut peer = house.connect();
-    let mut stuck = house.stick_all(2);
-    peer.ask("served by a third");
-    stuck.push(house.connect());
-    stuck[2].say("stuck\n");
-    eventually("it has the third", || house.log.stuck.load(Ordering::SeqCst) == 3);
-    peer.say("waits\n");
-    eventually("it waits", || house.doing(peer.id) == Some(Doing::Queued));
-    let [status] = <[_; 1]>::try_from(house.pool.status()).unwrap();
-    assert_eq!((status.places, status.workers, status.idle, status.queued), (3, 3, 0, 1));
-    assert_eq!((status.sessions, status.running), (4, 3));
-    let coupled = status.threads.iter().filter_map(|thread| thread.session);
-    assert_eq!(coupled.collect::<HashSet<_>>(), stuck.iter().map(|peer| peer.id).collect());
-    drop(house.release);
-    assert_eq!(peer.hear(), "waits");
+    supervised(|| {
+        let house = House::with(&Config::new(2).max_workers(3));
+        let mut peer = house.connect();
+        let mut stuck = house.stick_all(2);
+        peer.ask("served by a third");
+        stuck.push(house.connect());
+        stuck[2].say("stuck\n");
+        eventually("it has the third", || house.log.stuck.load(Ordering::SeqCst) == 3);
+        peer.say("waits\n");
+        eventually("it waits", || house.doing(peer.id) == Some(Doing::Queued));
+        let [status] = <[_; 1]>::try_from(house.pool.status()).unwrap();
+        assert_eq!((status.places, status.workers, status.idle, status.queued), (3, 3, 0, 1));
+        assert_eq!((status.sessions, status.running), (4, 3));
+        let coupled = status.threads.iter().filter_map(|thread| thread.session);
+        assert_eq!(coupled.collect::<HashSet<_>>(), stuck.iter().map(|peer| peer.id).collect());
+        drop(house.release);
+        assert_eq!(peer.hear(), "waits");
+    });
 }
 
 #[test]
 fn code_that_says_that_it_blocks_gives_its_place_away() {
-    let house = House::new(1);
-    let mut peer = house.connect();
-    let blocked: Vec<_> = (0..3).map(|_| house.connect()).collect();
-    for (before, blocked) in blocked.iter().enumerate() {
-        blocked.say("elsewhere\n");
-        eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == before + 1);
-        peer.ask("served meanwhile");
-    }
-    drop(house.release);
-    for mut blocked in blocked {
-        assert_eq!(blocked.hear(), "elsewhere");
-    }
-    // However many there are now, the place is one.
-    let running = house.pool.status()[0].places;
-    assert_eq!(running, 1);
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        let blocked: Vec<_> = (0..3).map(|_| house.connect()).collect();
+        for (before, blocked) in blocked.iter().enumerate() {
+            blocked.say("elsewhere\n");
+            eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == before + 1);
+            peer.ask("served meanwhile");
+        }
+        drop(house.release);
+        for mut blocked in blocked {
+            assert_eq!(blocked.hear(), "elsewhere");
+        }
+        // However many there are now, the place is one.
+        let running = house.pool.status()[0].places;
+        assert_eq!(running, 1);
+    });
 }
 
 #[test]
 fn those_who_go_first_do_not_starve_the_others() {
-    let house = House::new(1);
-    let _stuck = house.stick_all(1);
-    let mut other = house.connect();
-    other.say("in order\n");
-    let first: Vec<_> = (0..3 * FIRST_IN_A_ROW).map(|_| house.connect()).collect();
-    first.iter().for_each(|peer| peer.say("soon\n"));
-    let queued = |peer: &Peer| house.doing(peer.id) == Some(Doing::Queued);
-    eventually("all wait", || queued(&other) && first.iter().all(queued));
-    drop(house.release);
-    assert_eq!(other.hear(), "in order");
-    first.into_iter().for_each(|mut peer| assert_eq!(peer.hear(), "soon"));
-    let order = locked(&house.log.order);
-    // The stuck one was before them all.
-    let before = order.iter().position(|id| *id == other.id).unwrap() - 1;
-    assert_eq!(before, FIRST_IN_A_ROW);
+    supervised(|| {
+        let house = House::new(1);
+        let _stuck = house.stick_all(1);
+        let mut other = house.connect();
+        other.say("in order\n");
+        let first: Vec<_> = (0..3 * FIRST_IN_A_ROW).map(|_| house.connect()).collect();
+        first.iter().for_each(|peer| peer.say("soon\n"));
+        let queued = |peer: &Peer| house.doing(peer.id) == Some(Doing::Queued);
+        eventually("all wait", || queued(&other) && first.iter().all(queued));
+        drop(house.release);
+        assert_eq!(other.hear(), "in order");
+        first.into_iter().for_each(|mut peer| assert_eq!(peer.hear(), "soon"));
+        let order = locked(&house.log.order);
+        // The stuck one was before them all.
+        let before = order.iter().position(|id| *id == other.id).unwrap() - 1;
+        assert_eq!(before, FIRST_IN_A_ROW);
+    });
 }
 
 /// Else whoever has much to say, such as an administrator who kills a thousand, is shut out.
 #[test]
 fn an_emergency_that_goes_on_stays_in_the_lane() {
-    let house = House::new(1);
-    let mut peer = house.connect();
-    let _stuck = house.stick_all(1);
-    for _ in 0..3 {
-        peer.say("help again\n");
-        assert_eq!(peer.hear(), "help after all");
-    }
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        let _stuck = house.stick_all(1);
+        for _ in 0..3 {
+            peer.say("help again\n");
+            assert_eq!(peer.hear(), "help after all");
+        }
+    });
 }
 
 #[test]
 fn every_emergency_is_served_though_they_come_at_once() {
-    for _ in 0..20 {
-        let house = House::new(1);
-        let mut peers = [house.connect(), house.connect()];
-        // One gets the worker and keeps it, and nothing more turns ready to wake the lane.
-        peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
-        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
-    }
+    supervised(|| {
+        for _ in 0..20 {
+            let house = House::new(1);
+            let mut peers = [house.connect(), house.connect()];
+            // One gets the worker and keeps it, and nothing more turns ready to wake the lane.
+            peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
+            peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
+        }
+    });
 }
 
 #[test]
 fn a_panic_ends_its_session_and_nothing_else() {
-    let house = House::new(1);
-    let mut bystander = house.connect();
-    for _ in 0..3 {
-        let peer = house.stick_another("panic");
-        let mut receipt = house
-            .manager
-            .terminate(peer.id, common::kill(safepoint::When::AfterStatement))
-            .unwrap();
-        house.let_one_go();
-        assert_eq!(receipt.wait(LONG).unwrap().how, HowEnded::Panicked);
-        assert_eq!(house.told(peer.id), 1);
-        assert!(locked(&house.log.ends).contains(&(peer.id, End::Panicked)));
-        assert!(house.manager.session(peer.id).is_none());
-        bystander.ask("still here");
-    }
+    supervised(|| {
+        let house = House::new(1);
+        let mut bystander = house.connect();
+        for _ in 0..3 {
+            let peer = house.stick_another("panic");
+            let mut receipt = house
+                .manager
+                .terminate(peer.id, common::kill(safepoint::When::AfterStatement))
+                .unwrap();
+            house.let_one_go();
+            assert_eq!(receipt.wait(LONG).unwrap().how, HowEnded::Panicked);
+            assert_eq!(house.told(peer.id), 1);
+            assert!(locked(&house.log.ends).contains(&(peer.id, End::Panicked)));
+            assert!(house.manager.session(peer.id).is_none());
+            bystander.ask("still here");
+        }
+    });
 }
 
 /// A worker completes the receipts of those whom it ends.
 #[test]
 fn a_worker_outlives_who_waits_for_a_receipt() {
-    struct Panics;
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            panic!("on purpose");
+    supervised(|| {
+        struct Panics;
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("on purpose");
+            }
         }
-    }
-    let house = House::new(1);
-    let mut bystander = house.connect();
-    for _ in 0..3 {
-        let peer = house.stick_another("stuck");
-        let after_it = common::kill(safepoint::When::AfterStatement);
-        let mut receipt = house.manager.terminate(peer.id, after_it).unwrap();
-        let waker = Arc::new(Panics).into();
-        assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
-        house.let_one_go();
-        bystander.ask("still here");
-        assert!(receipt.poll().is_some());
-    }
+        let house = House::new(1);
+        let mut bystander = house.connect();
+        for _ in 0..3 {
+            let peer = house.stick_another("stuck");
+            let after_it = common::kill(safepoint::When::AfterStatement);
+            let mut receipt = house.manager.terminate(peer.id, after_it).unwrap();
+            let waker = Arc::new(Panics).into();
+            assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
+            house.let_one_go();
+            bystander.ask("still here");
+            assert!(receipt.poll().is_some());
+        }
+    });
 }
 
 /// Whoever is woken by a worker runs on it with no lock held, and may even stop the pool.
 #[test]
 fn a_receipt_may_stop_the_pool_that_completes_it() {
-    struct Stops(Arc<House>);
-    impl Wake for Stops {
-        fn wake(self: Arc<Self>) {
-            self.0.pool.shut_down(&kill_now(), Duration::ZERO, Duration::ZERO);
+    supervised(|| {
+        struct Stops(Arc<House>);
+        impl Wake for Stops {
+            fn wake(self: Arc<Self>) {
+                self.0.pool.shut_down(&kill_now(), Duration::ZERO, Duration::ZERO);
+            }
         }
-    }
-    let house = Arc::new(House::new(1));
-    let mut peer = house.stick_another("forgets");
-    let whatever = Cancel::running(common::admin("root"));
-    let mut receipt = house.manager.cancel(peer.id, whatever).unwrap();
-    let waker = Arc::new(Stops(house.clone())).into();
-    assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
-    house.let_one_go();
-    assert_eq!(peer.hear(), "forgets");
-    peer.hears_fatal_and_nothing_after();
+        let house = Arc::new(House::new(1));
+        let mut peer = house.stick_another("forgets");
+        let whatever = Cancel::running(common::admin("root"));
+        let mut receipt = house.manager.cancel(peer.id, whatever).unwrap();
+        let waker = Arc::new(Stops(house.clone())).into();
+        assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
+        house.let_one_go();
+        assert_eq!(peer.hear(), "forgets");
+        peer.hears_fatal_and_nothing_after();
+    });
 }
 
 #[test]
 fn one_that_always_has_more_starves_nobody() {
-    let house = House::new(1);
-    let hog = house.connect();
-    hog.say("rounds\n");
-    let mut peer = house.connect();
-    for _ in 0..20 {
-        peer.ask("me too");
-    }
-    let mut receipt = house.manager.terminate(hog.id, kill_now()).unwrap();
-    assert!(matches!(receipt.wait(LONG).unwrap().how, HowEnded::Killed(_)));
-    hog.hears_fatal_and_nothing_after();
+    supervised(|| {
+        let house = House::new(1);
+        let hog = house.connect();
+        hog.say("rounds\n");
+        let mut peer = house.connect();
+        for _ in 0..20 {
+            peer.ask("me too");
+        }
+        let mut receipt = house.manager.terminate(hog.id, kill_now()).unwrap();
+        assert!(matches!(receipt.wait(LONG).unwrap().how, HowEnded::Killed(_)));
+        hog.hears_fatal_and_nothing_after();
+    });
 }
 
 #[test]
 fn shutting_down_tells_everyone() {
-    for limit in [LONG, Duration::MAX] {
-        let house = House::new(2);
-        let (manager, log) = (house.manager.clone(), house.log.clone());
-        let mut peers: Vec<_> = (0..20).map(|_| house.connect()).collect();
-        peers.iter_mut().take(10).for_each(|peer| peer.ask("hello"));
-        let drained = house.pool.shut_down(&kill_now(), Duration::ZERO, limit);
-        assert_eq!((drained.sessions, drained.left), (20, 0));
-        assert!(manager.is_empty());
-        assert_eq!(locked(&log.ends).len(), 20);
-        peers.into_iter().for_each(Peer::hears_fatal_and_nothing_after);
-    }
+    supervised(|| {
+        for limit in [LONG, Duration::MAX] {
+            let house = House::new(2);
+            let (manager, log) = (house.manager.clone(), house.log.clone());
+            let mut peers: Vec<_> = (0..20).map(|_| house.connect()).collect();
+            peers.iter_mut().take(10).for_each(|peer| peer.ask("hello"));
+            let drained = house.pool.shut_down(&kill_now(), Duration::ZERO, limit);
+            assert_eq!((drained.sessions, drained.left), (20, 0));
+            assert!(manager.is_empty());
+            assert_eq!(locked(&log.ends).len(), 20);
+            peers.into_iter().for_each(Peer::hears_fatal_and_nothing_after);
+        }
+    });
 }
 
 #[test]
 fn a_shut_down_that_runs_out_of_time_says_so() {
-    let house = House::new(1);
-    let _stuck = house.stick_all(1);
-    let drained = house.pool.shut_down(&kill_now(), Duration::ZERO, Duration::from_millis(1));
-    assert_eq!((drained.sessions, drained.left), (1, 1));
-    assert_eq!(house.manager.len(), 1);
-    drop(house.release);
-    eventually("the stuck one has ended", || house.manager.is_empty());
+    supervised(|| {
+        let house = House::new(1);
+        let _stuck = house.stick_all(1);
+        let drained = house.pool.shut_down(&kill_now(), Duration::ZERO, Duration::from_millis(1));
+        assert_eq!((drained.sessions, drained.left), (1, 1));
+        assert_eq!(house.manager.len(), 1);
+        drop(house.release);
+        eventually("the stuck one has ended", || house.manager.is_empty());
+    });
 }
 
 #[test]
 fn a_dropped_pool_leaks_nothing() {
-    let house = House::new(3);
-    let mut peers: Vec<_> = (0..30).map(|_| house.connect()).collect();
-    peers.iter_mut().take(20).for_each(|peer| peer.ask("hello"));
-    let weak = Arc::downgrade(&house.log);
-    let House { manager, pool, log, release, .. } = house;
-    drop(pool);
-    eventually("all sessions have closed", || manager.is_empty());
-    assert_eq!(locked(&log.ends).len(), 30);
-    assert!(locked(&log.ends).iter().all(|(_, why)| *why == End::Closed));
-    drop((log, release));
-    eventually("no client is left", || weak.upgrade().is_none());
-    eventually("no thread is left", || manager.threads().is_empty());
+    supervised(|| {
+        let house = House::new(3);
+        let mut peers: Vec<_> = (0..30).map(|_| house.connect()).collect();
+        peers.iter_mut().take(20).for_each(|peer| peer.ask("hello"));
+        let weak = Arc::downgrade(&house.log);
+        let House { manager, pool, log, release, .. } = house;
+        drop(pool);
+        eventually("all sessions have closed", || manager.is_empty());
+        assert_eq!(locked(&log.ends).len(), 30);
+        assert!(locked(&log.ends).iter().all(|(_, why)| *why == End::Closed));
+        drop((log, release));
+        eventually("no client is left", || weak.upgrade().is_none());
+        eventually("no thread is left", || manager.threads().is_empty());
+    });
 }
 
 #[test]
 fn peers_that_vanish() {
-    let house = House::new(2);
-    let mut ids = Vec::new();
-    for n in 0..60 {
-        let peer = house.connect();
-        ids.push(peer.id);
-        match n % 3 {
-            0 => {}
-            1 => peer.say("half a li"),
-            _ => {
-                peer.say("one\ntwo\n");
-                peer.socket.shutdown(Shutdown::Both).unwrap();
+    supervised(|| {
+        let house = House::new(2);
+        let mut ids = Vec::new();
+        for n in 0..60 {
+            let peer = house.connect();
+            ids.push(peer.id);
+            match n % 3 {
+                0 => {}
+                1 => peer.say("half a li"),
+                _ => {
+                    peer.say("one\ntwo\n");
+                    peer.socket.shutdown(Shutdown::Both).unwrap();
+                }
             }
         }
-    }
-    eventually("all have ended", || house.manager.is_empty());
-    assert!(ids.into_iter().all(|id| house.told(id) == 1));
+        eventually("all have ended", || house.manager.is_empty());
+        assert!(ids.into_iter().all(|id| house.told(id) == 1));
+    });
 }
 
 #[test]
 fn lines_in_many_tiny_writes() {
-    let house = House::new(2);
-    let mut peers: Vec<_> = (0..8).map(|_| house.connect()).collect();
-    for round in 0..10 {
-        let line = format!("a line in pieces {round}");
-        for byte in format!("{line}\n").bytes() {
-            peers.iter().for_each(|peer| peer.say(std::str::from_utf8(&[byte]).unwrap()));
+    supervised(|| {
+        let house = House::new(2);
+        let mut peers: Vec<_> = (0..8).map(|_| house.connect()).collect();
+        for round in 0..10 {
+            let line = format!("a line in pieces {round}");
+            for byte in format!("{line}\n").bytes() {
+                peers.iter().for_each(|peer| peer.say(std::str::from_utf8(&[byte]).unwrap()));
+            }
+            peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), line));
         }
-        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), line));
-    }
+    });
 }
 
 #[test]
 fn a_session_told_to_end_before_it_is_served_is_told_at_once() {
-    let house = House::new(1);
-    let (socket, session, client) = house.connected();
-    let receipt = house.manager.terminate(session.id(), kill_now()).unwrap();
-    let (id, lines) = (session.id(), BufReader::new(socket.try_clone().unwrap()));
-    house.pool.serve(session, client).unwrap();
-    assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
-    Peer { id, socket, lines }.hears_fatal_and_nothing_after();
-    house.connect().ask("the next is served");
+    supervised(|| {
+        let house = House::new(1);
+        let (socket, session, client) = house.connected();
+        let receipt = house.manager.terminate(session.id(), kill_now()).unwrap();
+        let (id, lines) = (session.id(), BufReader::new(socket.try_clone().unwrap()));
+        house.pool.serve(session, client).unwrap();
+        assert!(matches!(receipt.poll().unwrap().how, HowEnded::Killed(_)));
+        Peer { id, socket, lines }.hears_fatal_and_nothing_after();
+        house.connect().ask("the next is served");
+    });
 }
 
 #[test]
 fn a_kill_races_with_readiness_and_the_victim_is_told_once() {
-    const RACES: usize = 2_000;
-    let house = House::new(2);
-    let (victims, targets) = crossbeam_channel::bounded::<SessionId>(0);
-    let (receipts, killed) = crossbeam_channel::bounded(0);
-    std::thread::scope(|scope| {
-        let manager = &house.manager;
-        scope.spawn(move || {
-            for id in targets {
-                receipts.send(manager.terminate(id, kill_now())).unwrap();
+    supervised(|| {
+        const RACES: usize = 2_000;
+        let house = House::new(2);
+        let (victims, targets) = crossbeam_channel::bounded::<SessionId>(0);
+        let (receipts, killed) = crossbeam_channel::bounded(0);
+        scope(|scope| {
+            let manager = &house.manager;
+            scope.spawn(move || {
+                for id in targets {
+                    // The test may have failed by now.
+                    let _ = receipts.send_timeout(manager.terminate(id, kill_now()), LONG);
+                }
+            });
+            for _ in 0..RACES {
+                let (mut socket, session, client) = house.connected();
+                let id = session.id();
+                house.pool.serve(session, client).unwrap();
+                victims.send_timeout(id, LONG).unwrap();
+                // It may have been closed by now.
+                let _ = socket.write_all(b"hello\n");
+                let mut receipt = killed.recv_timeout(LONG).expect("the kill returns").unwrap();
+                let ended = receipt.wait(LONG).expect("the kill was lost");
+                assert!(matches!(ended.how, HowEnded::Killed(_)), "{ended:?}");
+                assert_eq!(house.told(id), 1);
             }
+            drop(victims);
         });
-        for _ in 0..RACES {
-            let (mut socket, session, client) = house.connected();
-            let id = session.id();
-            house.pool.serve(session, client).unwrap();
-            victims.send(id).unwrap();
-            // It may have been closed by now.
-            let _ = socket.write_all(b"hello\n");
-            let mut receipt = killed.recv().unwrap().unwrap();
-            let ended = receipt.wait(LONG).expect("the kill was lost");
-            assert!(matches!(ended.how, HowEnded::Killed(_)), "{ended:?}");
-            assert_eq!(house.told(id), 1);
-        }
-        drop(victims);
+        assert!(house.manager.is_empty());
+        house.connect().ask("all is well");
     });
-    assert!(house.manager.is_empty());
-    house.connect().ask("all is well");
 }

@@ -1,7 +1,7 @@
 //! A panic in each place where the pool runs a client's code, ten in a row. After it the pool's books
 //! are what they were, and all of it works.
 
-use crate::common::{LONG, eventually, kill, kill_now, locked};
+use crate::common::{LONG, eventually, kill, kill_now, locked, supervised};
 use crate::odd::{Odd, is_closed, pool, serves, stick};
 use crate::queued::assert_queues_exactly;
 use safepoint::pool::{End, Next, Pool, Priority, ServeError};
@@ -77,261 +77,283 @@ fn ten(ends: impl Fn(&[End]) -> bool, prepare: impl Fn(&mut Odd)) {
 
 #[test]
 fn in_what_it_runs() {
-    let panicked = |ends: &[End]| ends == [End::Panicked];
-    ten(panicked, |client| client.runs = Box::new(|_| panic!("on purpose")));
-    ten(panicked, |client| {
-        client.runs = Box::new(|attached| {
-            let _statement = attached.begin()?;
-            panic!("on purpose")
+    supervised(|| {
+        let panicked = |ends: &[End]| ends == [End::Panicked];
+        ten(panicked, |client| client.runs = Box::new(|_| panic!("on purpose")));
+        ten(panicked, |client| {
+            client.runs = Box::new(|attached| {
+                let _statement = attached.begin()?;
+                panic!("on purpose")
+            });
         });
     });
 }
 
 #[test]
 fn in_its_farewell_and_its_destructor() {
-    let closed = |ends: &[End]| ends == [End::Closed];
-    ten(closed, |client| {
-        client.runs = Box::new(|_| Ok(Next::Close));
-        client.farewell = Box::new(|_| panic!("on purpose"));
-    });
-    ten(closed, |client| {
-        client.runs = Box::new(|_| Ok(Next::Close));
-        client.dropped = Box::new(|_| panic!("on purpose"));
-    });
-    // The destructor may see that nothing unwinds by then.
-    let unwinding = Arc::new(AtomicUsize::new(0));
-    ten(
-        |ends| ends == [End::Panicked],
-        |client| {
-            client.runs = Box::new(|_| panic!("on purpose"));
+    supervised(|| {
+        let closed = |ends: &[End]| ends == [End::Closed];
+        ten(closed, |client| {
+            client.runs = Box::new(|_| Ok(Next::Close));
             client.farewell = Box::new(|_| panic!("on purpose"));
-            let unwinding = unwinding.clone();
-            client.dropped = Box::new(move |_| {
-                unwinding.fetch_add(usize::from(panicking()), Ordering::SeqCst);
-            });
-        },
-    );
-    assert_eq!(unwinding.load(Ordering::SeqCst), 0);
+        });
+        ten(closed, |client| {
+            client.runs = Box::new(|_| Ok(Next::Close));
+            client.dropped = Box::new(|_| panic!("on purpose"));
+        });
+        // The destructor may see that nothing unwinds by then.
+        let unwinding = Arc::new(AtomicUsize::new(0));
+        ten(
+            |ends| ends == [End::Panicked],
+            |client| {
+                client.runs = Box::new(|_| panic!("on purpose"));
+                client.farewell = Box::new(|_| panic!("on purpose"));
+                let unwinding = unwinding.clone();
+                client.dropped = Box::new(move |_| {
+                    unwinding.fetch_add(usize::from(panicking()), Ordering::SeqCst);
+                });
+            },
+        );
+        assert_eq!(unwinding.load(Ordering::SeqCst), 0);
+    });
 }
 
 /// The worker asks for it as it goes off the thread, and can't watch it any more.
 #[test]
 fn as_it_is_asked_for_its_socket_by_a_worker() {
-    let closed = |ends: &[End]| ends == [End::Closed];
-    ten(closed, |client| {
-        let calls = Cell::new(0);
-        let calls = std::sync::Mutex::new(calls);
-        client.as_fd = Box::new(move |_| {
-            let calls = locked(&calls);
-            calls.set(calls.get() + 1);
-            assert_eq!(calls.get(), 1, "on purpose");
+    supervised(|| {
+        let closed = |ends: &[End]| ends == [End::Closed];
+        ten(closed, |client| {
+            let calls = Cell::new(0);
+            let calls = std::sync::Mutex::new(calls);
+            client.as_fd = Box::new(move |_| {
+                let calls = locked(&calls);
+                calls.set(calls.get() + 1);
+                assert_eq!(calls.get(), 1, "on purpose");
+            });
         });
     });
 }
 
 #[test]
 fn as_it_is_asked_for_its_socket_by_the_pool() {
-    let (manager, pool) = pool();
-    for _ in 0..10 {
-        let (mut client, session, peer) = Odd::new(&manager);
-        client.as_fd = Box::new(|_| panic!("on purpose"));
-        let (id, ends) = (session.id(), client.ends.clone());
-        assert!(matches!(pool.serve(session, client), Err(ServeError::Io(_))));
-        assert!(manager.session(id).is_none() && is_closed(&peer));
-        assert_eq!(*locked(&ends), [End::Closed]);
-    }
-    assert_all_is_right(&manager, &pool);
+    supervised(|| {
+        let (manager, pool) = pool();
+        for _ in 0..10 {
+            let (mut client, session, peer) = Odd::new(&manager);
+            client.as_fd = Box::new(|_| panic!("on purpose"));
+            let (id, ends) = (session.id(), client.ends.clone());
+            assert!(matches!(pool.serve(session, client), Err(ServeError::Io(_))));
+            assert!(manager.session(id).is_none() && is_closed(&peer));
+            assert_eq!(*locked(&ends), [End::Closed]);
+        }
+        assert_all_is_right(&manager, &pool);
+    });
 }
 
 /// The worker asks where it has more to run; it takes its turn.
 #[test]
 fn as_it_is_asked_how_urgent_it_is_by_a_worker() {
-    ten(
-        |ends| ends == [End::Closed],
-        |client| {
-            let mut turns = 0;
-            client.runs = Box::new(move |_| {
-                turns += 1;
-                Ok(if turns < 3 { Next::Again } else { Next::Close })
-            });
-            client.priority = Box::new(|_| panic!("on purpose"));
-        },
-    );
+    supervised(|| {
+        ten(
+            |ends| ends == [End::Closed],
+            |client| {
+                let mut turns = 0;
+                client.runs = Box::new(move |_| {
+                    turns += 1;
+                    Ok(if turns < 3 { Next::Again } else { Next::Close })
+                });
+                client.priority = Box::new(|_| panic!("on purpose"));
+            },
+        );
+    });
 }
 
 /// The listener asks on the way into the queue; it takes its turn, which is that of those who do
 /// not go first: the lane does not even ask.
 #[test]
 fn as_it_is_asked_how_urgent_it_is_by_the_listener() {
-    let (manager, pool) = pool();
-    let asked = Arc::new(AtomicUsize::new(0));
-    for _ in 0..10 {
-        let stuck = stick(&manager, &pool);
-        let (mut client, session, mut peer) = Odd::new(&manager);
-        client.priority = Box::new(|_| panic!("on purpose"));
-        let asks = asked.clone();
-        client.emergency = Box::new(move |_| {
-            asks.fetch_add(1, Ordering::SeqCst);
-        });
-        pool.serve(session, client).unwrap();
-        peer.write_all(b"x").unwrap();
-        eventually("it waits", || pool.status()[0].queued == 1);
-        let (mut help, session, mut help_peer) = Odd::new(&manager);
-        help.is_emergency = true;
-        pool.serve(session, help).unwrap();
-        help_peer.write_all(b"x").unwrap();
-        help_peer.read_exact(&mut [0]).expect("the lane serves");
-        drop(stuck);
-        peer.read_exact(&mut [0]).expect("it is served");
-        drop((peer, help_peer));
-        eventually("all have hung up", || manager.is_empty());
-    }
-    assert_eq!(asked.load(Ordering::SeqCst), 0);
-    assert_all_is_right(&manager, &pool);
+    supervised(|| {
+        let (manager, pool) = pool();
+        let asked = Arc::new(AtomicUsize::new(0));
+        for _ in 0..10 {
+            let stuck = stick(&manager, &pool);
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            client.priority = Box::new(|_| panic!("on purpose"));
+            let asks = asked.clone();
+            client.emergency = Box::new(move |_| {
+                asks.fetch_add(1, Ordering::SeqCst);
+            });
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            eventually("it waits", || pool.status()[0].queued == 1);
+            let (mut help, session, mut help_peer) = Odd::new(&manager);
+            help.is_emergency = true;
+            pool.serve(session, help).unwrap();
+            help_peer.write_all(b"x").unwrap();
+            help_peer.read_exact(&mut [0]).expect("the lane serves");
+            drop(stuck);
+            peer.read_exact(&mut [0]).expect("it is served");
+            drop((peer, help_peer));
+            eventually("all have hung up", || manager.is_empty());
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        assert_all_is_right(&manager, &pool);
+    });
 }
 
 /// It is no emergency then, and waits for a worker.
 #[test]
 fn as_it_is_asked_whether_it_is_an_emergency() {
-    let (manager, pool) = pool();
-    for _ in 0..10 {
-        let stuck = stick(&manager, &pool);
-        let (mut client, session, mut peer) = Odd::new(&manager);
-        let (asks, asked) = channel();
-        client.emergency = Box::new(move |_| {
-            asks.send(()).unwrap();
-            panic!("on purpose")
-        });
-        client.is_emergency = true;
-        let id = session.id();
-        pool.serve(session, client).unwrap();
-        peer.write_all(b"x").unwrap();
-        asked.recv_timeout(LONG).expect("it is asked");
-        eventually("it waits again", || pool.status()[0].queued == 1);
-        assert_eq!(manager.session(id).unwrap().thread, None);
-        drop(stuck);
-        peer.read_exact(&mut [0]).expect("it is served");
-        assert!(asked.try_recv().is_err(), "once is enough");
-        drop(peer);
-        eventually("all have hung up", || manager.is_empty());
-    }
-    assert_all_is_right(&manager, &pool);
+    supervised(|| {
+        let (manager, pool) = pool();
+        for _ in 0..10 {
+            let stuck = stick(&manager, &pool);
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (asks, asked) = channel();
+            client.emergency = Box::new(move |_| {
+                asks.send(()).unwrap();
+                panic!("on purpose")
+            });
+            client.is_emergency = true;
+            let id = session.id();
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            asked.recv_timeout(LONG).expect("it is asked");
+            eventually("it waits again", || pool.status()[0].queued == 1);
+            assert_eq!(manager.session(id).unwrap().thread, None);
+            drop(stuck);
+            peer.read_exact(&mut [0]).expect("it is served");
+            assert!(asked.try_recv().is_err(), "once is enough");
+            drop(peer);
+            eventually("all have hung up", || manager.is_empty());
+        }
+        assert_all_is_right(&manager, &pool);
+    });
 }
 
 /// What a session keeps for itself is dropped by the worker that ends it.
 #[test]
 fn as_what_it_keeps_is_dropped() {
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("on purpose");
+    supervised(|| {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
         }
-    }
-    session_local! {
-        static KEPT: Bomb = Bomb;
-    }
-    ten(
-        |ends| ends == [End::Closed],
-        |client| {
-            client.runs = Box::new(|_| {
-                SessionLocal::with(&KEPT, |_| ());
-                Ok(Next::Close)
-            });
-        },
-    );
+        session_local! {
+            static KEPT: Bomb = Bomb;
+        }
+        ten(
+            |ends| ends == [End::Closed],
+            |client| {
+                client.runs = Box::new(|_| {
+                    SessionLocal::with(&KEPT, |_| ());
+                    Ok(Next::Close)
+                });
+            },
+        );
+    });
 }
 
 /// Whoever waits for a receipt is woken by the worker, or by the killer, that completes it.
 #[test]
 fn in_a_waker_of_a_receipt() {
-    struct Panics(AtomicUsize);
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            panic!("on purpose");
+    supervised(|| {
+        struct Panics(AtomicUsize);
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                panic!("on purpose");
+            }
         }
-    }
-    let (manager, pool) = pool();
-    let panics = Arc::new(Panics(AtomicUsize::new(0)));
-    for round in 1..=10 {
-        let (mut client, session, mut peer) = Odd::new(&manager);
-        let (release, wait) = crossbeam_channel::bounded::<()>(0);
-        client.goes = Priority::InOrder;
-        client.runs = Box::new(move |attached| {
-            let _ = wait.recv();
-            attached.check()?;
-            Ok(Next::Wait)
-        });
-        let id = session.id();
-        pool.serve(session, client).unwrap();
-        peer.write_all(b"x").unwrap();
-        eventually("it runs", || manager.session(id).unwrap().thread.is_some());
-        let mut receipt = manager.terminate(id, kill(When::AfterStatement)).unwrap();
-        let waker = panics.clone().into();
-        assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
-        drop(release);
-        eventually("it is woken", || panics.0.load(Ordering::SeqCst) == round);
-        assert!(matches!(receipt.poll().expect("it has ended").how, HowEnded::Killed(_)));
-    }
-    assert_all_is_right(&manager, &pool);
+        let (manager, pool) = pool();
+        let panics = Arc::new(Panics(AtomicUsize::new(0)));
+        for round in 1..=10 {
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (release, wait) = crossbeam_channel::bounded::<()>(0);
+            client.goes = Priority::InOrder;
+            client.runs = Box::new(move |attached| {
+                let _ = wait.recv();
+                attached.check()?;
+                Ok(Next::Wait)
+            });
+            let id = session.id();
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            eventually("it runs", || manager.session(id).unwrap().thread.is_some());
+            let mut receipt = manager.terminate(id, kill(When::AfterStatement)).unwrap();
+            let waker = panics.clone().into();
+            assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(release);
+            eventually("it is woken", || panics.0.load(Ordering::SeqCst) == round);
+            assert!(matches!(receipt.poll().expect("it has ended").how, HowEnded::Killed(_)));
+        }
+        assert_all_is_right(&manager, &pool);
+    });
 }
 
 /// The killer ends it on its own thread, and its panics do not reach that.
 #[test]
 fn as_its_killer_ends_it() {
-    let (manager, pool) = pool();
-    for queued in [false, true] {
-        for _ in 0..10 {
-            let stuck = queued.then(|| stick(&manager, &pool));
-            let (mut client, session, mut peer) = Odd::new(&manager);
-            client.goes = Priority::InOrder;
-            client.farewell = Box::new(|_| panic!("on purpose"));
-            client.dropped = Box::new(|_| panic!("on purpose"));
-            let id = session.id();
-            pool.serve(session, client).unwrap();
-            if queued {
-                peer.write_all(b"x").unwrap();
-                eventually("it waits", || pool.status()[0].queued == 1);
+    supervised(|| {
+        let (manager, pool) = pool();
+        for queued in [false, true] {
+            for _ in 0..10 {
+                let stuck = queued.then(|| stick(&manager, &pool));
+                let (mut client, session, mut peer) = Odd::new(&manager);
+                client.goes = Priority::InOrder;
+                client.farewell = Box::new(|_| panic!("on purpose"));
+                client.dropped = Box::new(|_| panic!("on purpose"));
+                let id = session.id();
+                pool.serve(session, client).unwrap();
+                if queued {
+                    peer.write_all(b"x").unwrap();
+                    eventually("it waits", || pool.status()[0].queued == 1);
+                }
+                let receipt = manager.terminate(id, kill_now()).unwrap();
+                assert!(matches!(receipt.poll().expect("it has ended").how, HowEnded::Killed(_)));
+                assert!(is_closed(&peer));
+                assert_eq!(pool.status()[0].queued, 0);
+                drop((stuck, peer));
+                eventually("all have ended", || manager.is_empty());
             }
-            let receipt = manager.terminate(id, kill_now()).unwrap();
-            assert!(matches!(receipt.poll().expect("it has ended").how, HowEnded::Killed(_)));
-            assert!(is_closed(&peer));
-            assert_eq!(pool.status()[0].queued, 0);
-            drop((stuck, peer));
-            eventually("all have ended", || manager.is_empty());
         }
-    }
-    assert_all_is_right(&manager, &pool);
+        assert_all_is_right(&manager, &pool);
+    });
 }
 
 /// A panic that unwinds through code that blocks takes its worker's place back.
 #[test]
 fn in_code_that_blocks() {
-    ten(
-        |ends| ends == [End::Panicked],
-        |client| {
-            client.runs = Box::new(|_| blocking(|| panic!("on purpose")));
-        },
-    );
-    // In one within another, of which only the outer has left a place; with a session and without.
-    ten(
-        |ends| ends == [End::Panicked],
-        |client| {
-            client.runs = Box::new(|attached| {
-                attached.blocking(|| blocking(|| panic!("on purpose")));
-                Ok(Next::Wait)
-            });
-        },
-    );
-    ten(
-        |ends| ends == [End::Closed],
-        |client| {
-            client.runs = Box::new(|attached| {
-                let inner = || std::panic::catch_unwind(|| blocking(|| panic!("on purpose")));
-                assert!(attached.blocking(inner).is_err());
-                assert!(inner().is_err());
-                Ok(Next::Close)
-            });
-        },
-    );
+    supervised(|| {
+        ten(
+            |ends| ends == [End::Panicked],
+            |client| {
+                client.runs = Box::new(|_| blocking(|| panic!("on purpose")));
+            },
+        );
+        // In one within another, of which only the outer has left a place; with a session and without.
+        ten(
+            |ends| ends == [End::Panicked],
+            |client| {
+                client.runs = Box::new(|attached| {
+                    attached.blocking(|| blocking(|| panic!("on purpose")));
+                    Ok(Next::Wait)
+                });
+            },
+        );
+        ten(
+            |ends| ends == [End::Closed],
+            |client| {
+                client.runs = Box::new(|attached| {
+                    let inner = || std::panic::catch_unwind(|| blocking(|| panic!("on purpose")));
+                    assert!(attached.blocking(inner).is_err());
+                    assert!(inner().is_err());
+                    Ok(Next::Close)
+                });
+            },
+        );
+    });
 }

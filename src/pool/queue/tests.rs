@@ -6,33 +6,12 @@ mod listener;
 mod order;
 
 use super::*;
-use crate::attached::Attached;
-use crate::interrupt::Interrupt;
-use crate::pool::{End, Next};
-use crate::session::Session;
-use std::os::fd::{AsFd, BorrowedFd};
+use crate::pool::tests::Nobody;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{sleep, spawn};
 
 /// Longer than any step takes; reaching it is a failure.
 const LONG: Duration = Duration::from_secs(30);
-
-/// Who is never there.
-struct Nobody;
-
-impl AsFd for Nobody {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        unreachable!("it is in no seat")
-    }
-}
-
-impl Client for Nobody {
-    fn ready(&mut self, _: &mut Attached<'_>) -> Result<Next, Interrupt> {
-        unreachable!("it is in no seat")
-    }
-
-    fn end(&mut self, _: &Session, _: End) {}
-}
 
 /// A queue with its first workers, which have started and run something. Two may wait for them.
 fn running(least: usize, most: usize) -> Queue<Nobody> {
@@ -49,8 +28,12 @@ fn idle(least: usize, most: usize) -> Queue<Nobody> {
     queue
 }
 
+fn seat() -> Arc<Seat<Nobody>> {
+    Arc::new(Seat::empty(0))
+}
+
 fn push(queue: &Queue<Nobody>, priority: Priority) -> (Arc<Seat<Nobody>>, Call) {
-    let seat = Seat::empty();
+    let seat = seat();
     let call = queue.push(seat.clone(), priority).expect("it is open");
     (seat, call)
 }

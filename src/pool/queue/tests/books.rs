@@ -76,13 +76,13 @@ fn one_worker_is_called_for_each_who_waits() {
 fn a_worker_that_puts_back_calls_another_only_for_the_others() {
     let queue = idle(2, 2);
     queue.takes_ready();
-    let again = || queue.push_back(Seat::empty(), Priority::InOrder).expect("it is open");
+    let again = || queue.push_back(seat(), Priority::InOrder).expect("it is open");
     assert_eq!(again(), Call::Nobody);
     assert_eq!(again(), Call::Idle);
     assert_eq!(queue.counts().queued, 2);
     let queue = running(2, 2);
     assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
-    let again = || queue.push_back(Seat::empty(), Priority::First).expect("it is open");
+    let again = || queue.push_back(seat(), Priority::First).expect("it is open");
     assert_eq!(again(), Call::Nobody);
     assert_eq!(again(), Call::Start(1));
     assert_eq!(again(), Call::Nobody, "there is no other place");
@@ -390,8 +390,8 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
     assert!(!queue.is_closed());
     queue.close();
     assert!(queue.is_closed());
-    assert!(queue.push(Seat::empty(), Priority::First).is_err());
-    assert!(queue.push_back(Seat::empty(), Priority::First).is_err());
+    assert!(queue.push(seat(), Priority::First).is_err());
+    assert!(queue.push_back(seat(), Priority::First).is_err());
     assert_eq!((queue.counts().queued, queue.is_full()), (0, false), "all are told to go");
     assert!(matches!(queue.watch(&mut watch), Look::Stop));
     let lane = queue.clone();

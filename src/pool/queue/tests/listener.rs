@@ -192,7 +192,7 @@ fn a_free_place_is_filled_before_one_is_added() {
     assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
     let mut watch = Watch::new();
     assert_eq!(look(&queue, &mut watch).1, Call::Nobody, "nobody waits");
-    (0..3).for_each(|_| queue.jobs.lock().put(Seat::empty(), Priority::InOrder));
+    (0..3).for_each(|_| queue.jobs.lock().put(seat(), Priority::InOrder));
     watch.since -= STALL;
     assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
     let counts = queue.counts();

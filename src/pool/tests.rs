@@ -1,0 +1,56 @@
+//! What the pool's unit tests share, and those of its seats.
+
+use super::*;
+use crate::attached::Attached;
+use crate::interrupt::Interrupt;
+use crate::session::Session;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Who is never there.
+pub(super) struct Nobody;
+
+impl AsFd for Nobody {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        unreachable!("it is in no seat")
+    }
+}
+
+impl Client for Nobody {
+    fn ready(&mut self, _: &mut Attached<'_>) -> Result<Next, Interrupt> {
+        unreachable!("it is in no seat")
+    }
+
+    fn end(&mut self, _: &Session, _: End) {}
+}
+
+/// A seat has a place in its group, which is free for another once it is forgotten, and a token, which
+/// no other has.
+#[test]
+fn the_next_in_a_place_has_another_token() {
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let pool = Pool::<Nobody>::start(manager, &Config::new(1)).unwrap();
+    let group = &pool.groups[0];
+    let mut gone: Vec<Arc<Seat<Nobody>>> = Vec::new();
+    for _ in 0..3 {
+        let seats: [_; 2] = std::array::from_fn(|_| group.new_seat(Seat::empty));
+        assert_eq!(group.sessions(), 2);
+        for seat in &seats {
+            let found = group.seat(seat.token()).expect("it is there");
+            assert!(Arc::ptr_eq(&found, seat));
+        }
+        // Whoever had one of the two places has nothing to do with those who have them now.
+        for old in &gone {
+            assert!(seats.iter().any(|seat| place_of(seat.token()) == place_of(old.token())));
+            assert!(seats.iter().all(|seat| seat.token() != old.token()));
+            assert!(group.seat(old.token()).is_none());
+            assert!(group.forget(old).is_none());
+        }
+        assert_eq!(group.sessions(), 2);
+        for seat in seats {
+            assert!(Arc::ptr_eq(&group.forget(&seat).expect("it was there"), &seat));
+            assert!(group.seat(seat.token()).is_none());
+            gone.push(seat);
+        }
+        assert_eq!(group.sessions(), 0);
+    }
+}
