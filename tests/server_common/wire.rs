@@ -165,7 +165,9 @@ impl Wire {
     /// Reads up to the first ReadyForQuery.
     #[track_caller]
     pub(crate) fn greeted(&mut self) {
+        let deadline = Instant::now() + WHOLE;
         loop {
+            assert!(Instant::now() < deadline, "a greeting without end");
             let Message { kind, body } = self.next().expect("a greeting");
             match kind {
                 b'K' => {
