@@ -170,7 +170,7 @@ fn without_descriptors_clients_are_told_and_the_others_go_on() {
         let mut admin = server.admin();
         admin.ok("create table t (v integer)");
         let (mut clients, mut refused) = (Vec::new(), 0);
-        for _ in 0..100 {
+        for _ in 0..80 {
             match come(server.address, "ann") {
                 Ok(wire) => clients.push(wire),
                 Err(fields) => {
@@ -179,7 +179,7 @@ fn without_descriptors_clients_are_told_and_the_others_go_on() {
                 }
             }
         }
-        assert!(refused >= 36 && clients.len() >= 20, "{refused} and {}", clients.len());
+        assert!(refused >= 16 && clients.len() >= 20, "{refused} and {}", clients.len());
         // One after the other is told, which takes its time, but nothing spins meanwhile.
         let (before, since) = (server.processor_time(), Instant::now());
         let mut silent: Vec<_> = (0..3).map(|_| Wire::open(server.address)).collect();

@@ -57,7 +57,7 @@ fn a_hundred_sessions_on_four_workers() {
                         let sql = if (round + at) % 2 == 0 {
                             "select 1"
                         } else {
-                            "select pg_sleep(0.05)"
+                            "select pg_sleep(0.02)"
                         };
                         client.start(sql);
                     }
