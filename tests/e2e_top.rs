@@ -3,10 +3,94 @@
 mod server_common;
 
 use rexpect::session::{PtySession, spawn_command};
-use server_common::{MODELS, Server, Wire, built};
+use server_common::{DEADLINE, MODELS, Server, Wire, built};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-const DEADLINE_MS: u64 = 30_000;
+/// Room for all that is said of a kill.
+const SIZE: (usize, usize) = (40, 240);
+
+/// The view in a terminal of that size, and what can be seen there: only what has changed is drawn,
+/// which need not be a word.
+struct Top {
+    pty: PtySession,
+    cells: Vec<Vec<u8>>,
+    at: (usize, usize),
+    /// As much as has come of a sequence that moves the cursor, or does something else.
+    sequence: String,
+}
+
+impl Top {
+    fn start(server: &Server) -> Top {
+        // A new terminal has no size.
+        let (rows, columns) = SIZE;
+        let size = format!("stty rows {rows} cols {columns} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &size]).arg(built("top"));
+        command.args(["--address", &server.address.to_string(), "--user", "omm"]);
+        command.env("TERM", "xterm");
+        let limit = DEADLINE.as_millis().try_into().expect("short enough");
+        let pty = spawn_command(command, Some(limit)).expect("it starts");
+        let cells = vec![vec![b' '; columns]; rows];
+        Top { pty, cells, at: (0, 0), sequence: String::new() }
+    }
+
+    /// Each byte comes as a character.
+    fn take(&mut self, byte: char) {
+        match byte {
+            '\x1b' => self.sequence = "\x1b".into(),
+            _ if !self.sequence.is_empty() => {
+                self.sequence.push(byte);
+                let begins = self.sequence == "\x1b[";
+                if !begins && byte.is_ascii_alphabetic() {
+                    let sequence = std::mem::take(&mut self.sequence);
+                    if let Some(place) = sequence[2..].strip_suffix('H') {
+                        let (row, column) = place.split_once(';').unwrap_or(("1", "1"));
+                        let number = |text: &str| text.parse::<usize>().expect("a number") - 1;
+                        self.at = (number(row), number(column));
+                    }
+                }
+            }
+            // The rest of a character that has its place already.
+            '\u{80}'..='\u{bf}' => {}
+            _ if !byte.is_control() => {
+                let (row, column) = self.at;
+                let cell = self.cells.get_mut(row).and_then(|row| row.get_mut(column));
+                *cell.expect("within the terminal") = u8::try_from(byte).unwrap_or(b'?');
+                self.at.1 += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits until this can be read somewhere.
+    #[track_caller]
+    fn shows(&mut self, text: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            while let Some(byte) = self.pty.try_read() {
+                self.take(byte);
+            }
+            let lines = self.cells.iter().map(|line| String::from_utf8_lossy(line));
+            let screen = lines.map(|line| format!("{}\n", line.trim_end())).collect::<String>();
+            if screen.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{text} is not to be seen:\n{screen}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.pty.send(keys).expect("a terminal");
+        self.pty.flush().expect("a terminal");
+    }
+
+    fn quit(mut self) {
+        self.press("q");
+        self.pty.exp_eof().expect("it ends");
+    }
+}
 
 #[test]
 fn an_operator_finds_a_session_and_ends_it() {
@@ -16,43 +100,27 @@ fn an_operator_finds_a_session_and_ends_it() {
         let mut victim = Wire::connect_as(server.address, &parameters);
         victim.start(server_common::ENDLESS);
 
-        let mut top = start_top(&server);
-        top.exp_string("runaway").expect("it is listed");
+        let mut top = Top::start(&server);
+        top.shows("runaway");
         // Filtered, the victim is the one that is chosen.
-        top.send("/runaway\r").expect("a terminal");
-        top.flush().expect("a terminal");
-        // Only what changes is drawn, so no more than a word is in one piece.
-        top.exp_string("(Esc").expect("the filter");
-        top.send("K").expect("a terminal");
-        top.flush().expect("a terminal");
+        top.press("/runaway\r");
+        top.shows("filter: runaway (Esc ends it)");
+        top.press("K");
         victim.expect_killed();
-        top.exp_string("after").expect("it is followed to its end");
-        top.send("q").expect("a terminal");
-        top.flush().expect("a terminal");
-        top.exp_eof().expect("it ends");
+        top.shows("gone, seen after");
+        top.quit();
     }
 }
 
 #[test]
 fn a_lost_connection_is_said_to_be_one() {
     let server = Server::start("on", &[]);
-    let mut top = start_top(&server);
-    top.exp_string("(you)").expect("it is listed");
+    let mut top = Top::start(&server);
+    top.shows("(you)");
     let mut admin = server.admin();
     let own = "select sessionid from pg_stat_activity where application_name = 'top'";
     let session = admin.ok(own).value().parse().expect("a session id");
     admin.ok(&server_common::kill_now("on", session));
-    top.exp_string("lost").expect("it is said");
-    top.send("q").expect("a terminal");
-    top.flush().expect("a terminal");
-    top.exp_eof().expect("it ends");
-}
-
-fn start_top(server: &Server) -> PtySession {
-    // A new terminal has no size.
-    let mut command = Command::new("sh");
-    command.args(["-c", "stty rows 40 cols 160 && exec \"$0\" \"$@\""]).arg(built("top"));
-    command.args(["--address", &server.address.to_string(), "--user", "omm"]);
-    command.env("TERM", "xterm");
-    spawn_command(command, Some(DEADLINE_MS)).expect("it starts")
+    top.shows("the connection is lost");
+    top.quit();
 }
