@@ -99,7 +99,10 @@ macro_rules! id {
             /// # Errors
             /// [`InvalidId`] for anything but a decimal number in range.
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                text.parse().ok().and_then(Self::from_raw).ok_or(InvalidId)
+                // `parse` takes a sign.
+                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+                let number = text.parse().ok().filter(|_| digits);
+                number.and_then(Self::from_raw).ok_or(InvalidId)
             }
         }
 
@@ -217,9 +220,36 @@ mod tests {
 
     #[test]
     fn ids_refuse_what_no_bigint_holds() {
-        assert_eq!(SessionId::try_from(0), Err(InvalidId));
-        assert_eq!(SessionId::try_from(1 << 63), Err(InvalidId));
-        assert_eq!("-1".parse::<ThreadId>(), Err(InvalidId));
-        assert_eq!(SessionId::try_from(i64::MAX as u64).map(SessionId::get), Ok(i64::MAX as u64));
+        let largest = i64::MAX as u64;
+        for raw in [0, 1 << 63, (1 << 63) + 1, u64::MAX] {
+            assert_eq!(SessionId::try_from(raw), Err(InvalidId));
+            assert_eq!(ThreadId::try_from(raw), Err(InvalidId));
+        }
+        for raw in [1, 2, largest - 1, largest] {
+            assert_eq!(SessionId::try_from(raw).map(SessionId::get), Ok(raw));
+            assert_eq!(ThreadId::try_from(raw).map(ThreadId::get), Ok(raw));
+        }
+    }
+
+    #[test]
+    fn ids_are_read_from_digits_alone() {
+        let wrong = "| |0|00|-0|-1|+0|+1| 1|1 |1\n|1.0|1e1|0x1|1_0|1,0|1\0|\u{661}|\u{ff11}\
+            |9223372036854775808|18446744073709551615|18446744073709551616|18446744073709551617";
+        for text in wrong.split('|') {
+            assert_eq!(text.parse::<SessionId>(), Err(InvalidId), "{text:?}");
+            assert_eq!(text.parse::<ThreadId>(), Err(InvalidId), "{text:?}");
+        }
+        for (text, raw) in [
+            ("1", 1),
+            ("01", 1),
+            ("000000000000000000000000000001", 1),
+            ("9223372036854775807", i64::MAX as u64),
+        ] {
+            assert_eq!(text.parse().map(SessionId::get), Ok(raw));
+            assert_eq!(text.parse().map(ThreadId::get), Ok(raw));
+            let id = SessionId::try_from(raw).unwrap();
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert_eq!(InvalidId.to_string(), "an id is a whole number from 1 to 9223372036854775807");
     }
 }

@@ -97,8 +97,8 @@ fn is_blank(char: char) -> bool {
 
 enum Token<'a> {
     Word(&'a str),
-    /// What stands between single quotes. A doubled quote ends it for our purpose: no string
-    /// with a quote in it is two numbers.
+    /// What stands between the quotes of a string constant, as it stands there. No string with a
+    /// quote or a backslash in it is two numbers, so none has to be read as what it means.
     Text(&'a str),
     Other(char),
     Unterminated,
@@ -126,10 +126,9 @@ impl<'a> Tokens<'a> {
     fn next(&mut self) -> Token<'a> {
         self.skip_blanks();
         let Some(first) = self.0.chars().next() else { return Token::End };
-        if first == '\'' {
-            let Some(end) = self.0[1..].find('\'') else { return Token::Unterminated };
-            let text = &self.0[1..=end];
-            self.0 = &self.0[end + 2..];
+        if let Some(quoted) = quoted(self.0) {
+            let Some((text, rest)) = quoted else { return Token::Unterminated };
+            self.0 = rest;
             return Token::Text(text);
         }
         let is_word = |char: char| char.is_alphanumeric() || char == '_' || char == '$';
@@ -142,6 +141,39 @@ impl<'a> Tokens<'a> {
         self.0 = &self.0[end..];
         token
     }
+}
+
+/// What stands between the quotes of a string constant that starts here, and what follows it:
+/// `'…'`, `E'…'`, `U&'…'` or `$tag$…$tag$`. `None` if none starts here; within that, if it does not
+/// end.
+fn quoted(text: &str) -> Option<Option<(&str, &str)>> {
+    let starts = |prefix: &str| {
+        let (start, rest) = text.split_at_checked(prefix.len())?;
+        if start.eq_ignore_ascii_case(prefix) { Some(rest) } else { None }
+    };
+    if let Some(rest) = starts("$") {
+        let (tag, rest) = rest.split_once('$')?;
+        let is_tag = tag.chars().all(|char| char.is_alphanumeric() || char == '_');
+        let quote = &text[..tag.len() + 2];
+        return (is_tag && !tag.starts_with(|char: char| char.is_ascii_digit()))
+            .then(|| rest.split_once(quote));
+    }
+    let (rest, escapes) = starts("'")
+        .or_else(|| starts("U&'"))
+        .map(|rest| (rest, false))
+        .or_else(|| starts("E'").map(|rest| (rest, true)))?;
+    let bytes = rest.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            // A doubled quote is one that is part of the string.
+            b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 2,
+            b'\'' => return Some(Some((&rest[..at], &rest[at + 1..]))),
+            b'\\' if escapes => at += 2,
+            _ => at += 1,
+        }
+    }
+    Some(None)
 }
 
 /// Where a comment that starts here ends; comments nest. `None` if it doesn't.
