@@ -109,9 +109,8 @@ pub enum WhyNotYet {
         /// It has passed none for so long at least. Zero where that is not known: a deferred
         /// request has fallen due, and nobody noted when.
         at_least: Duration,
-        /// The last one that was noted. One is noted when someone [probes](crate::Probe), when
-        /// it reports an interrupt, and no other time; so there may have been later ones before
-        /// the request fell due.
+        /// The last one that was noted. One is noted when it answers a [probe](crate::Probe), and
+        /// no other time; so there may have been later ones before the request fell due.
         last: Option<Spot>,
     },
     /// A hold-off is in force: the outermost one.

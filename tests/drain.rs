@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    ENDLESS, LONG, MODELS, Raises, Scope, eventually, joined, kill, of, scope, supervised,
-    thread_for, until,
+    Desk, ENDLESS, LONG, MODELS, Raises, Scope, eventually, joined, kill, locked, of, scope,
+    supervised, thread_for, until,
 };
 use safepoint::{
     Drained, Interrupt, OpenError, Session, SessionManager, Terminate, Thread, ThreadModel, When,
@@ -131,5 +131,58 @@ fn the_session_that_asks_is_not_waited_for() {
             assert_eq!(drained, Drained { sessions: 1, left: 1, ..Drained::default() });
             statement.finish().expect_err("it is told as well");
         }
+    });
+}
+
+/// Whoever has not looked by the end of the grace is told, and not only the first of them; and has
+/// the limit from there on, however short the grace was.
+#[test]
+fn all_who_do_not_are_cut_short() {
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::new(model);
+            let drained = scope(|scope| {
+                for _ in 0..3 {
+                    let mut session = manager.open(of("ann")).unwrap();
+                    let (id, thread) = (session.id(), thread_for(&manager, &session));
+                    scope.spawn(move || {
+                        let mut attached = session.attach(&thread).unwrap();
+                        let statement = attached.begin().unwrap();
+                        statement.sleep(ENDLESS).unwrap_err();
+                        // It takes a while to roll back.
+                        std::thread::sleep(Duration::from_millis(20));
+                    });
+                    eventually("it sleeps", || manager.session(id).unwrap().waiting);
+                }
+                let idle = manager.open(of("bob")).unwrap();
+                let desk = Desk::leave(idle);
+                let request = kill(When::AfterStatement);
+                let drained =
+                    until("all have ended", || manager.drain(&request, Duration::ZERO, ENDLESS));
+                assert_eq!(locked(&desk.told).len(), 1);
+                drained
+            });
+            let expected = Drained { sessions: 4, in_grace: 1, cut_short: 3, left: 0 };
+            assert_eq!(drained, expected);
+            assert!(manager.is_empty());
+        }
+    });
+}
+
+/// The limit is that of all together.
+#[test]
+fn those_who_never_look_are_not_waited_for_one_by_one() {
+    supervised(|| {
+        const MANY: usize = 2000;
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let sessions: Vec<_> = (0..MANY).map(|_| manager.open(of("ann")).unwrap()).collect();
+        let limit = Duration::from_millis(20);
+        for (grace, limit) in [(Duration::ZERO, limit), (limit, Duration::ZERO)] {
+            let drained = until("the limit is over", || {
+                manager.drain(&kill(When::AfterTransaction), grace, limit)
+            });
+            assert_eq!(drained, Drained { sessions: MANY, left: MANY, ..Drained::default() });
+        }
+        drop(sessions);
     });
 }

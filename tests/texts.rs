@@ -2,10 +2,12 @@
 
 mod common;
 
-use common::{MODELS, Stage, kill_now, supervised};
+use common::{MODELS, Stage, kill, kill_now, supervised};
 use safepoint::{
-    AttachError, Doing, OpenError, Refused, SessionManager, StatementId, Thread, ThreadModel,
+    AttachError, Author, Doing, OpenError, Probe, Progress, Refused, SessionManager, Stalled,
+    StatementId, Terminate, Thread, ThreadModel, Watchdog, When, WhyNotYet,
 };
+use std::time::Duration;
 
 #[test]
 fn each_refusal_says_who_and_why() {
@@ -124,5 +126,124 @@ fn debug_output_names_the_session() {
             let word = format!("{session:?}");
             assert!(word.contains("in-transaction") && word.contains("Immediate"), "{word}");
         }
+    });
+}
+
+/// What is said of a session that has not ended, and of one that looks at nothing.
+#[test]
+fn reasons_are_sentences() {
+    supervised(|| {
+        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let here = |spot: safepoint::Spot| format!("{}:{}:", file!(), spot.at.line());
+        let deferred = manager.terminate(id, kill(When::AfterTransaction)).unwrap();
+        let say = || deferred.why_not_yet().unwrap().to_string();
+        assert_eq!(say(), "its holder has not ended it yet");
+        session.queue().unwrap();
+        assert_eq!(say(), "queued for a worker");
+        let attached = session.attach(&thread).unwrap();
+        attached.set_transaction(true);
+        assert_eq!(say(), "it may finish its transaction");
+        let text = WhyNotYet::NotDue { when: When::AfterStatement }.to_string();
+        assert_eq!(text, "it may finish its statement");
+        assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+        attached.check().unwrap();
+        attached.set_transaction(false);
+        let last = manager.session(id).unwrap().safe_point.unwrap();
+        let text = say();
+        assert!(
+            text.starts_with("no safe point for at least 0 ms, the last one known at "),
+            "{text}"
+        );
+        assert!(text.contains(&here(last)), "{text}");
+        let held = attached.hold_off("commit");
+        let spot = manager.session(id).unwrap().hold_off.unwrap().spot;
+        assert!(say().starts_with(&format!("held off by commit at {}", here(spot))), "{}", say());
+        drop(held);
+        let line = line!() + 1;
+        let text = attached.blocking(say);
+        assert!(
+            text.starts_with(&format!(
+                "in a wait that can't be interrupted, at {}:{line}:",
+                file!()
+            )),
+            "{text}"
+        );
+        for (progress, said) in [
+            (None, ""),
+            (Some(Progress { done: 3, total: None }), ", 3 rolled back"),
+            (Some(Progress { done: 3, total: Some(10) }), ", 3 of 10 rolled back"),
+        ] {
+            let line = line!() + 1;
+            let text = attached.unwinding(|rollback| {
+                progress.into_iter().for_each(|progress| rollback.progress(progress));
+                say()
+            });
+            let start = format!("unwinding since the safe point at {}:{line}:", file!());
+            assert!(text.starts_with(&start) && text.ends_with(said), "{text}");
+            assert_eq!(text.contains("rolled back"), progress.is_some(), "{text}");
+        }
+    });
+}
+
+#[test]
+fn requests_that_are_pending_name_who_asked() {
+    supervised(|| {
+        for (when, name) in [
+            (When::Immediate, "terminate (immediate)"),
+            (When::AfterStatement, "terminate (after statement)"),
+            (When::AfterTransaction, "terminate (after transaction)"),
+        ] {
+            let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
+            let nobody = Author::system();
+            let by_session = Author { session: Some(id), ..nobody.clone() };
+            let by_both = Author { user: Some("root".into()), ..by_session.clone() };
+            for (author, by) in [
+                (nobody, String::new()),
+                (by_session, format!(" by session {id}")),
+                (by_both, " by root".to_string()),
+            ] {
+                let session = manager.open(common::of("ann")).unwrap();
+                manager.terminate(session.id(), Terminate::new(when, author)).unwrap();
+                let pending = manager.session(session.id()).unwrap().interrupt.unwrap();
+                assert_eq!(pending.to_string(), format!("{name}{by}"));
+            }
+            drop(session);
+        }
+    });
+}
+
+#[test]
+fn a_stall_is_told_in_one_line() {
+    supervised(|| {
+        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap().with_text("select endless");
+        let stall = || {
+            let (report, reports) = std::sync::mpsc::channel();
+            let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
+                let _ = report.send(stalled);
+            });
+            let stalled = reports.recv_timeout(common::LONG).unwrap();
+            drop(watchdog);
+            stalled
+        };
+        let start = |stalled: &Stalled| {
+            let ms = stalled.at_least.as_millis();
+            format!("session {id} passed no safe point for {ms} ms")
+        };
+        let stalled = stall();
+        assert_eq!(stalled.to_string(), start(&stalled) + ": select endless");
+        assert!(matches!(manager.probe(id), Some(Probe::Unanswered { .. })));
+        statement.check().unwrap();
+        let _held = statement.hold_off("commit");
+        let stalled = statement.blocking(stall);
+        let expected = format!(
+            "{}, the last one known at {}, held off by commit at {}, in a wait at {}: select endless",
+            start(&stalled),
+            stalled.last.unwrap().at,
+            stalled.hold_off.unwrap().spot.at,
+            stalled.wait.unwrap().at,
+        );
+        assert_eq!(stalled.to_string(), expected);
     });
 }

@@ -105,6 +105,25 @@ fn each_stretch_counts_from_its_own_beginning() {
     });
 }
 
+/// Whoever asked first.
+#[test]
+fn a_stretch_counts_from_the_first_probe() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let long = Duration::from_millis(30);
+            let _attached = session.attach(&thread).unwrap();
+            let asked = || manager.probe(id).unwrap();
+            assert!(matches!(asked(), Probe::Asked { .. }));
+            eventually(
+                "that was long",
+                || matches!(asked(), Probe::Unanswered { since, .. } if since > long),
+            );
+            let (_watchdog, reports) = watch(&manager, NONE);
+            assert!(next(&reports).at_least > long);
+        });
+    });
+}
+
 /// The same as the session is probed by hand.
 #[test]
 fn an_answer_forgets_the_time_of_the_probe() {

@@ -1,0 +1,12 @@
+//! What the features `serde`, `tracing` and `metrics` add.
+
+#![cfg(any(feature = "serde", feature = "tracing", feature = "metrics"))]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(feature = "metrics")]
+mod measured;
+#[cfg(feature = "serde")]
+mod serialized;
+#[cfg(feature = "tracing")]
+mod traced;
