@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 mod supervised;
 
 #[allow(unused_imports, reason = "no test file uses all of it")]
-pub(crate) use supervised::{Scope, joined, scope, supervised, until};
+pub(crate) use supervised::{Scope, is_supervised, joined, scope, supervised, until};
 
 pub(crate) const MODELS: [ThreadModel; 2] = [ThreadModel::Pool, ThreadModel::PerSession];
 pub(crate) const WHENS: [When; 3] = [When::AfterTransaction, When::AfterStatement, When::Immediate];

@@ -90,6 +90,11 @@ pub(crate) fn supervised(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Whether the calling thread may announce its waits.
+pub(crate) fn is_supervised() -> bool {
+    Waits::mine().is_some()
+}
+
 /// Runs code that waits and has no deadline of its own, in a [supervised] test.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, wait: impl FnOnce() -> T) -> T {
