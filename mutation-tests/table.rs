@@ -9,6 +9,8 @@
 
 use super::format::{Edit, Mutation};
 
+#[path = "table/audit.rs"]
+mod audit;
 #[path = "table/core.rs"]
 mod core;
 #[path = "table/limits.rs"]
@@ -43,6 +45,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         sessions::MUTATIONS,
         pool::MUTATIONS,
         limits::MUTATIONS,
+        audit::MUTATIONS,
     ];
     parts.into_iter().flatten()
 }

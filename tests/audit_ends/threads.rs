@@ -48,6 +48,15 @@ impl Wake for Told {
     }
 }
 
+/// Lets the audit go on, also where the test panics.
+struct LetsGo<'a>(&'a Sender<()>);
+
+impl Drop for LetsGo<'_> {
+    fn drop(&mut self) {
+        self.0.send(()).unwrap();
+    }
+}
+
 impl Held {
     /// While the audit hears of what `ends` brings about nobody else is told; after that all are.
     fn is_first<T: Clone + Send>(&self, receipts: [Receipt<T>; 2], ends: impl FnOnce() + Send) {
@@ -64,9 +73,10 @@ impl Held {
             });
             let ends = scope.spawn(ends);
             self.hears.recv_timeout(LONG).expect("the audit hears of the end");
+            let lets_go = LetsGo(&self.lets_go);
             assert!(polled.poll().is_none(), "the audit is still to hear of it");
             assert!(locked(&told.at).is_empty());
-            self.lets_go.send(()).unwrap();
+            drop(lets_go);
             assert_eq!(joined("who waits is told", waits), before + 1);
             joined("it is over", ends);
             assert!(polled.poll().is_some());
