@@ -78,33 +78,27 @@ pub struct ThreadRow {
 
 impl SessionRow {
     pub(crate) fn of(record: &Record, own_threads: bool) -> SessionRow {
-        let (word, thread) = record.look_with_thread();
-        let thread = if own_threads { Some(record.id().own_thread()) } else { thread };
-        // A statement that has just begun must not be taken for the one before it.
-        let fits = |of| !word.in_statement() || of == word.statement();
+        let before = record.last_thread();
         let noted = record.noted();
-        let attached = noted.as_ref().filter(|_| word.slot().is_some() || word.suspended());
-        let (hold_off, wait) = (attached.and_then(Noted::hold_off), attached.and_then(Noted::wait));
-        let safe_point = noted.as_ref().and_then(Noted::last_safe_point);
-        let interrupt = record.pending(word);
-        let description = record.description();
-        record.about(|about| {
+        let mut row = record.at_one_moment(|word, interrupt, description, about| {
+            // A statement that has just begun must not be taken for the one before it.
+            let fits = |of| !word.in_statement() || of == word.statement();
             let opened = about.opened.time().unwrap_or(UNIX_EPOCH);
             let activity = about.activity();
             let described = activity.filter(|activity| fits(activity.of));
             let transaction = activity.and_then(|activity| activity.transaction.time());
             SessionRow {
                 session: record.id(),
-                thread,
+                thread: None,
                 description,
                 doing: Doing::of(word),
                 waiting: word.asleep(),
                 statement: word.statement(),
                 told: word.terminate_asked(),
                 interrupt,
-                hold_off,
-                wait,
-                safe_point,
+                hold_off: None,
+                wait: None,
+                safe_point: None,
                 opened,
                 transaction_start: transaction.filter(|_| word.in_transaction()),
                 statement_start: described.and_then(|activity| activity.statement.time()),
@@ -112,7 +106,17 @@ impl SessionRow {
                 text: described.map(|activity| activity.text.clone()).unwrap_or_default(),
                 word,
             }
-        })
+        });
+        let word = row.word;
+        row.thread = match own_threads {
+            true => Some(record.id().own_thread()),
+            false => record.thread_in(word, before),
+        };
+        let attached = noted.as_ref().filter(|_| word.slot().is_some() || word.suspended());
+        row.hold_off = attached.and_then(Noted::hold_off);
+        row.wait = attached.and_then(Noted::wait);
+        row.safe_point = noted.as_ref().and_then(Noted::last_safe_point);
+        row
     }
 }
 

@@ -384,7 +384,7 @@ impl SessionManager {
     #[must_use]
     pub fn why_not_yet(&self, id: SessionId) -> Option<WhyNotYet> {
         let record = self.0.home.sessions.get(id.get())?;
-        record.why_not_yet(record.pending(record.look())?.kind)
+        record.why_not_yet(record.pending()?.kind)
     }
 
     /// One session's row.

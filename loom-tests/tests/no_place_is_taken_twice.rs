@@ -3,11 +3,12 @@
 
 mod common;
 
-use common::model;
+use common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::{
     Description, Session, SessionManager, ThreadModel, set_near, set_session_shards,
 };
+use std::time::Duration;
 
 fn manager(max: usize, reserved: usize) -> SessionManager {
     let builder = SessionManager::builder(ThreadModel::PerSession);
@@ -101,9 +102,31 @@ fn open_against_end() {
             set_near(1);
             let opened = manager.open(Description::default());
             assert!(opened.is_err() || LEFT.load(Ordering::Relaxed) == 1, "before the other's end");
+            assert!(manager.len() <= 1, "more are listed than there are places");
         })
     };
     LEFT.store(1, Ordering::Relaxed);
+    session.close();
+    next.join().unwrap();
+}
+
+/// Whoever learns from a receipt that a session has ended finds its place free.
+#[test]
+fn a_place_is_free_once_its_session_has_ended() {
+    model("a_place_is_free_once_its_session_has_ended", false, open_against_receipt);
+}
+
+fn open_against_receipt() {
+    let manager = manager(1, 0);
+    let session = manager.open(Description::default()).unwrap();
+    let mut receipt = manager.terminate(session.id(), immediate()).unwrap();
+    let next = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            assert!(receipt.wait(Duration::from_secs(1)).is_some());
+            manager.open(Description::default()).expect("the place came back");
+        })
+    };
     session.close();
     next.join().unwrap();
 }

@@ -6,10 +6,10 @@ mod common;
 use common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::{
-    Author, Cancel, Description, Refused, SessionManager, SessionRow, ThreadModel,
+    Author, Cancel, Description, Refused, SessionManager, SessionRow, Terminate, ThreadModel, When,
 };
 
-/// A session goes from thread to thread, and back, with one statement on each.
+/// A session goes from thread to thread, and back, each time with a command that was queued before.
 fn look_against_moves() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
@@ -21,8 +21,8 @@ fn look_against_moves() {
         loom::thread::spawn(move || manager.session(id).unwrap())
     };
     for worker in [&one, &two, &one] {
-        let mut attached = session.attach(worker).unwrap();
-        drop(attached.begin().unwrap());
+        session.queue().unwrap();
+        drop(session.attach(worker).unwrap());
     }
     let row = looker.join().unwrap();
     if let (Some(statement), Some(thread)) = (row.statement, row.thread) {
@@ -85,6 +85,34 @@ fn look_against_next_statement() {
 #[test]
 fn a_row_has_the_text_of_another_statement() {
     model("a_row_has_the_text_of_another_statement", false, look_against_next_statement);
+}
+
+/// What a session has been told, by whom, and for when: a weak request, and then a strong one.
+fn look_against_requests() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    let requests = [When::AfterTransaction, When::Immediate];
+    let killer = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            for when in requests {
+                let request = Terminate::new(when, Author::system()).text(format!("{when:?}"));
+                manager.terminate(id, request).unwrap();
+            }
+        })
+    };
+    let SessionRow { told, interrupt, .. } = manager.session(id).unwrap();
+    assert_eq!(interrupt.as_ref().and_then(|interrupt| interrupt.when), told);
+    if let (Some(when), Some(interrupt)) = (told, interrupt) {
+        assert_eq!(interrupt.request.text.as_deref(), Some(&*format!("{when:?}")));
+    }
+    killer.join().unwrap();
+}
+
+#[test]
+fn a_row_has_the_author_of_another_request() {
+    model("a_row_has_the_author_of_another_request", false, look_against_requests);
 }
 
 loom::lazy_static! {

@@ -84,8 +84,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "record.rs",
             within: "fn go_on",
-            find: "self.thread.store(thread.get(), Ordering::Release)",
-            replace: "self.thread.store(thread.get(), Ordering::Relaxed)",
+            find: "self.thread.store(thread.get(), Ordering::Release);",
+            replace: "self.thread.store(thread.get(), Ordering::Relaxed);",
         }],
         loom: &[
             "what_is_said_belongs_together::a_row_has_the_thread_of_another_statement",
@@ -182,12 +182,125 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LastThreadReadAfter",
         about: "The number of the last thread is read once, after the word.",
         edits: &[Edit {
-            file: "record.rs",
-            within: "fn look_with_thread",
-            find: "let before = self.last_thread(); let word = self.look(); (word, self.thread_in(word, before))",
-            replace: "let word = self.look(); (word, self.thread_in(word, self.last_thread()))",
+            file: "activity.rs",
+            within: "impl SessionRow => fn of",
+            find: "record.thread_in(word, before)",
+            replace: "record.thread_in(word, record.last_thread())",
         }],
         loom: &["what_is_said_belongs_together::a_row_has_the_thread_that_has_the_place_now"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ToldReadFirst",
+        about: "A row is made of the word as it was before what was told is looked at.",
+        edits: &[Edit {
+            file: "record/why.rs",
+            within: "fn at_one_moment",
+            find: "let slow = self.slow.lock(); let word = self.look(); look(word, slow.told(word), slow.about.description(self.has(ADMIN)), &slow.about)",
+            replace: "let word = self.look(); let slow = self.slow.lock(); look(word, slow.told(word), slow.about.description(self.has(ADMIN)), &slow.about)",
+        }],
+        loom: &["what_is_said_belongs_together::a_row_has_the_author_of_another_request"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "ThreadAfterAttach",
+        about: "The number of the thread that a session goes to is written after the step that attaches it.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn go_on",
+                find: "self.thread.store(thread.get(), Ordering::Release);",
+                replace: "",
+            },
+            Edit {
+                file: "record.rs",
+                within: "pub(crate) fn attach",
+                find: "self.go_on(slot, thread, bell)",
+                replace: "let step = self.go_on(slot, thread, bell);
+                    self.thread.store(thread.get(), Ordering::Release);
+                    step",
+            },
+        ],
+        loom: &["what_is_said_belongs_together::a_row_has_the_thread_of_another_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "BellAfterAttach",
+        about: "Which bell to ring is written after the step that attaches a session.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn go_on",
+                find: "self.flags.store(flags | u32::from(bell) << BELL_SHIFT, Ordering::Relaxed);",
+                replace: "let _ = flags;",
+            },
+            Edit {
+                file: "record.rs",
+                within: "pub(crate) fn attach",
+                find: "self.go_on(slot, thread, bell)",
+                replace: "let step = self.go_on(slot, thread, bell);
+                    let flags = self.flags.load(Ordering::Relaxed) & ((1 << BELL_SHIFT) - 1);
+                    self.flags.store(flags | u32::from(bell) << BELL_SHIFT, Ordering::Relaxed);
+                    step",
+            },
+        ],
+        loom: &["no_kill_is_lost::the_bell_of_another_thread", "no_kill_is_lost::the_bell_of_the_same_place"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PlaceFreeAfterReceipts",
+        about: "A session that ends completes its receipts, and then gives its place back.",
+        edits: &[
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "if let Some(places) = &self.ties.home.places {
+                    self.record.give_place_back(places);
+                }",
+                replace: "",
+            },
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "self.record.completed(step)",
+                replace: "let ended = self.record.completed(step);
+                    if let Some(places) = &self.ties.home.places {
+                        self.record.give_place_back(places);
+                    }
+                    ended",
+            },
+        ],
+        loom: &["no_place_is_taken_twice::a_place_is_free_once_its_session_has_ended"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PlaceFreeWhileListed",
+        about: "A session that ends gives its place back, and then leaves the list.",
+        edits: &[
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "self.ties.home.sessions.remove(self.record.number());",
+                replace: "",
+            },
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "if let Some(places) = &self.ties.home.places {
+                    self.record.give_place_back(places);
+                }",
+                replace: "if let Some(places) = &self.ties.home.places {
+                        self.record.give_place_back(places);
+                    }
+                    self.ties.home.sessions.remove(self.record.number());",
+            },
+        ],
+        loom: &["no_place_is_taken_twice::a_place_is_taken_before_it_is_left"],
         shuttle: &[],
         tests: &[],
     },

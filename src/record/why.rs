@@ -6,8 +6,9 @@
 //! the lock, finds the time of the very probe that waits. Going to sleep or off the thread, and
 //! waking, clears it without the lock: the next probe then finds it clear, and begins anew.
 
-use super::Record;
 use super::told::Slow;
+use super::{ADMIN, Record};
+use crate::about::{About, Description};
 use crate::interrupt::{InterruptKind, When};
 use crate::sync::{Ordering, now};
 use crate::why::{Moment, Noted, PendingInterrupt, Place, Spot, Stretch, WhyNotYet, Within};
@@ -182,21 +183,35 @@ impl Record {
         })
     }
 
-    /// What it has been told and has not obeyed yet: of two, the termination.
-    pub(crate) fn pending(&self, word: Snapshot) -> Option<PendingInterrupt> {
-        if word.terminate_asked().is_none() && !word.cancelled() {
-            return None;
-        }
+    /// What it has been told and has not obeyed yet.
+    pub(crate) fn pending(&self) -> Option<PendingInterrupt> {
+        self.slow.lock().told(self.look())
+    }
+
+    /// What it does, what it has been told and has not obeyed yet, and what is known about it, as
+    /// of one moment: whoever tells it, or changes what is known, does so under the lock that is held
+    /// here.
+    pub(crate) fn at_one_moment<T>(
+        &self,
+        look: impl FnOnce(Snapshot, Option<PendingInterrupt>, Description, &About) -> T,
+    ) -> T {
         let slow = self.slow.lock();
-        let word = self.word.load();
-        let either = slow
-            .pending(InterruptKind::Terminate, word)
-            .or_else(|| slow.pending(InterruptKind::Cancel, word));
-        either.map(|(pending, _)| pending)
+        let word = self.look();
+        look(word, slow.told(word), slow.about.description(self.has(ADMIN)), &slow.about)
     }
 }
 
 impl Slow {
+    /// Of two, the termination.
+    fn told(&self, word: Snapshot) -> Option<PendingInterrupt> {
+        let kind = match word.terminate_asked() {
+            Some(_) => InterruptKind::Terminate,
+            None if word.cancelled() => InterruptKind::Cancel,
+            None => return None,
+        };
+        self.pending(kind, word).map(|(pending, _)| pending)
+    }
+
     fn pending(&self, kind: InterruptKind, word: Snapshot) -> Option<(PendingInterrupt, Moment)> {
         let (when, request, asked, seen) = match kind {
             InterruptKind::Terminate => {
