@@ -6,23 +6,32 @@
 use rusqlite::{Connection, OpenFlags};
 use safepoint::SessionManager;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many pages lie in the log before they are moved: as many as SQLite itself would have.
 const PAGES: i32 = 1000;
 
 /// How many there are before those who write have to wait for it: they would be ahead of it for
-/// ever. Their wait is one for a lock, and has safe points.
+/// ever. Their waits, for it to come and for the lock that it has then, have safe points.
 const TOO_MANY: i32 = 16 * PAGES;
 
 /// How long it keeps them waiting for those who read.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long they wait for it to come, where the machine has no time for it, and how often they look.
+const THEIR_PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(5));
+
 /// Calls the thread, which ends with the last of these.
 #[derive(Clone)]
-pub(crate) struct Checkpointer(SyncSender<()>);
+pub(crate) struct Checkpointer {
+    wake: SyncSender<()>,
+    /// How often it has moved what there was. Relaxed: the database has its own locks.
+    rounds: Arc<AtomicU64>,
+}
 
 impl Checkpointer {
     pub(crate) fn start(manager: &SessionManager, database: &Path) -> Result<Checkpointer, String> {
@@ -31,6 +40,8 @@ impl Checkpointer {
         connection.busy_timeout(PATIENCE).map_err(|e| e.to_string())?;
         let registered = manager.register_background("checkpointer").map_err(|e| e.to_string())?;
         let (wake, woken) = sync_channel(1);
+        let rounds = Arc::<AtomicU64>::default();
+        let done = rounds.clone();
         let work = move || {
             let _registered = registered;
             while let Ok(()) = woken.recv() {
@@ -40,21 +51,63 @@ impl Checkpointer {
                 if pages.is_ok_and(|pages| pages >= TOO_MANY) {
                     let _ = connection.execute_batch("PRAGMA wal_checkpoint(RESTART)");
                 }
+                done.fetch_add(1, Ordering::Relaxed);
             }
         };
         Builder::new().name("checkpointer".into()).spawn(work).map_err(|e| e.to_string())?;
-        Ok(Checkpointer(wake))
+        Ok(Checkpointer { wake, rounds })
     }
 
-    /// So many pages lie in the log, after a commit.
+    /// So many pages lie in the log, after a commit that has given its lock back.
     pub(crate) fn committed(&self, pages: i32) {
-        if pages >= PAGES {
-            match self.0.try_send(()) {
-                // It has been called already, and looks at all that there is.
-                Ok(()) | Err(TrySendError::Full(())) => {}
-                // Its thread has panicked, or could not be started: the log grows.
-                Err(TrySendError::Disconnected(())) => {}
-            }
+        if pages < PAGES {
+            return;
         }
+        let rounds = self.rounds.load(Ordering::Relaxed);
+        match self.wake.try_send(()) {
+            // It has been called already, and looks at all that there is.
+            Ok(()) | Err(TrySendError::Full(())) => {}
+            // Its thread has panicked, or could not be started: the log grows.
+            Err(TrySendError::Disconnected(())) => return,
+        }
+        // Who writes on and on would have the lock whenever it looks.
+        let (patience, pause) = THEIR_PATIENCE;
+        let until = Instant::now() + patience;
+        while pages >= TOO_MANY
+            && self.rounds.load(Ordering::Relaxed) == rounds
+            && Instant::now() < until
+            && safepoint::blocking(|| safepoint::sleep(pause)).is_ok()
+        {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    /// On a busy machine it may never find the lock free, and the log would have no bound.
+    #[test]
+    fn whoever_is_far_ahead_of_it_waits_for_it() {
+        let (wake, woken) = sync_channel(1);
+        let checkpointer = Checkpointer { wake, rounds: Arc::default() };
+        checkpointer.committed(PAGES - 1);
+        assert!(woken.try_recv().is_err());
+        checkpointer.committed(TOO_MANY - 1);
+        assert!(woken.try_recv().is_ok(), "called, and not waited for");
+        let (writer, (done, is_done)) = (checkpointer.clone(), channel());
+        let writes = std::thread::spawn(move || {
+            writer.committed(TOO_MANY);
+            done.send(()).unwrap();
+        });
+        let limit = Duration::from_secs(30);
+        woken.recv_timeout(limit).expect("it is called");
+        assert!(is_done.recv_timeout(20 * THEIR_PATIENCE.1).is_err(), "it waits");
+        checkpointer.rounds.fetch_add(1, Ordering::Relaxed);
+        is_done.recv_timeout(limit).expect("it goes on");
+        writes.join().unwrap();
+        // There is nobody to wait for.
+        drop(woken);
+        checkpointer.committed(TOO_MANY);
     }
 }
