@@ -3,7 +3,9 @@
 mod common;
 
 use common::{immediate, model};
-use safepoint_under_loom::{Author, Description, SessionManager, SessionRow, Sweep, ThreadModel};
+use safepoint_under_loom::{
+    Author, Cancel, Description, SessionManager, SessionRow, Sweep, ThreadModel,
+};
 
 fn all(_: &SessionRow) -> bool {
     true
@@ -64,4 +66,33 @@ fn rows_against_next() {
         Err(_) => true,
     };
     assert_eq!(sweeper.join().unwrap() == 1, told || attached.check().is_err());
+}
+
+/// A sweep of statements names each of them: the next one in the same session is not hit.
+#[test]
+fn cancel_sweep_against_next_statement() {
+    let name = "cancel_sweep_against_next_statement";
+    model(name, false, cancel_where_against_next);
+}
+
+fn cancel_where_against_next() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap().with_text("slow");
+    let sweeper = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            let request = Cancel::running(Author::system());
+            manager.cancel_where(|row| row.text == "slow", request, Sweep::new())
+        })
+    };
+    statement.finish().unwrap();
+    let next = attached.begin().unwrap().with_text("quick");
+    next.check().expect("no other statement is hit for the first one's sake");
+    let swept = sweeper.join().unwrap();
+    next.check().expect("no other statement is hit for the first one's sake");
+    assert!(swept.receipts.iter().all(|receipt| receipt.poll().is_some()), "it is over");
+    assert!(swept.count() + swept.moved_on <= 1);
 }

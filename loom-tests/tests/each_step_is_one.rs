@@ -151,8 +151,9 @@ fn cancel_against_void_queued() {
 fn cancel_against_begin() {
     let scene = || {
         let (manager, mut session) = one();
+        let id = session.id();
         let number = session.queue().unwrap();
-        let canceller = canceller(&manager, session.id(), number);
+        let canceller = canceller(&manager, id, number);
         let thread = session.own_thread().unwrap();
         let mut attached = session.attach(&thread).unwrap();
         match attached.begin() {
@@ -167,6 +168,7 @@ fn cancel_against_begin() {
                 assert!(!interrupt.is_terminate());
                 let receipt = canceller.join().unwrap().expect("it has seen that");
                 assert!(receipt.poll().expect("it is over").cancelled);
+                assert_eq!(manager.session(id).unwrap().statement, None);
             }
         }
     };

@@ -842,4 +842,43 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["lib::word::tests::every_reachable_word_does_what_the_model_does"],
     },
+    Mutation {
+        name: "OwnStepDoesNotRing",
+        about: "A step of the session's own after which something is due does not ring.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn step",
+            find: "if step.after.attention() { self.ring(step.after); }",
+            replace: "",
+        }],
+        loom: &["no_kill_is_lost::the_bell_of_what_falls_due_later"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "BellStaysSilent",
+        about: "A safe point that was rung, and has something to report, leaves its bell silent.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn check_rung",
+            find: "bell::ring_mine();",
+            replace: "",
+        }],
+        loom: &["no_kill_is_lost::the_bell_of_another_thread", "no_kill_is_lost::the_bell_is_silenced_as_the_kill_rings"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "BegunAndCancelledRunsOn",
+        about: "A statement that was cancelled while it was queued begins, says so, and is not over.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn begun_with",
+            find: "self.check_at(at).inspect_err(|_| self.finish())",
+            replace: "self.check_at(at)",
+        }],
+        loom: &["each_step_is_one::cancel_against_begin"],
+        shuttle: &[],
+        tests: &[],
+    },
 ];

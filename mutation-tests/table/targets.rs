@@ -122,4 +122,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["forgotten::who_names_another_thread_does_not_hit_it"],
     },
+    Mutation {
+        name: "SweepCancelsWhateverRuns",
+        about: "A sweep of statements cancels whatever runs by then.",
+        edits: &[Edit {
+            file: "sweep.rs",
+            within: "pub fn cancel_where",
+            find: "request.clone().naming(statement)",
+            replace: "let _ = statement; request.clone()",
+        }],
+        loom: &["a_sweep_hits_what_it_saw::cancel_sweep_against_next_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
 ];
