@@ -2,7 +2,7 @@
 
 mod server_common;
 
-use server_common::{DEADLINE, ENDLESS, Example, PROGRAM, TOLD, Wire, is_installed, run_within};
+use server_common::{DEADLINE, ENDLESS, Example, TOLD, Wire, is_installed, run};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
@@ -332,7 +332,7 @@ async fn pgbench_in_each_of_its_ways() {
         let mut command = Command::new("pgbench");
         command.args(["-h", "127.0.0.1", "-p", port, "-U", "ann", "-n", "-M", way]);
         command.args(["-c", "6", "-j", "2", "-t", "25", "-f"]).arg(script.path());
-        let ran = run_within(PROGRAM, command.arg("postgres").env("LC_ALL", "C"));
+        let ran = run(command.arg("postgres").env("LC_ALL", "C"));
         assert_eq!(ran.code, Some(0), "{way}: {}{}", ran.out, ran.err);
         assert!(ran.out.contains("actually processed: 150/150"), "{way}: {}{}", ran.out, ran.err);
         assert_eq!(admin.rows("select sum(balance) from account").await, [[total]]);

@@ -2,14 +2,14 @@
 
 mod server_common;
 
-use server_common::{MODELS, PROGRAM, Ran, Server, is_installed, python_with_psycopg2, run_within};
+use server_common::{MODELS, Ran, Server, is_installed, python_with_psycopg2, run};
 use std::path::Path;
 use std::process::Command;
 
 fn pgbench(server: &Server, options: &[&str]) -> Ran {
     let mut command = Command::new("pgbench");
     command.args(["-h", "127.0.0.1", "-p", &server.port(), "-U", "ann"]).args(options);
-    let ran = run_within(PROGRAM, command.arg("postgres").env("LC_ALL", "C"));
+    let ran = run(command.arg("postgres").env("LC_ALL", "C"));
     assert_eq!(ran.code, Some(0), "pgbench {options:?}: {}{}", ran.out, ran.err);
     ran
 }
@@ -57,7 +57,7 @@ fn psycopg2() {
     for model in MODELS {
         let server = Server::start(model, &["--workers", "2"]);
         let mut command = Command::new(python);
-        let ran = run_within(PROGRAM, command.arg(&script).args([&server.port(), model]));
+        let ran = run(command.arg(&script).args([&server.port(), model]));
         assert_eq!(ran.code, Some(0), "{model}: {}{}", ran.out, ran.err);
         for check in ["everyday", "loading", "killed", "cancelled"] {
             assert!(ran.out.contains(&format!("{check} ok")), "{}", ran.out);

@@ -160,7 +160,7 @@ fn a_newcomer_is_turned_away_where_too_many_wait() {
 #[test]
 fn a_transaction_is_left_to_finish_as_the_server_ends() {
     for model in server_common::MODELS {
-        let mut server = Server::start(model, &["--grace", "30"]);
+        let mut server = Server::start(model, &["--grace", "600"]);
         let mut admin = server.admin();
         admin.ok("create table t (v integer)");
         let (mut idle, mut busy) = (server.user("ann"), server.user("bob"));

@@ -6,7 +6,7 @@
 mod server_common;
 
 use server_common::psql::Psql;
-use server_common::{DEADLINE, Said, Server, is_installed, wait_for};
+use server_common::{PROGRAM, Said, Server, is_installed, wait_within};
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -128,7 +128,7 @@ impl Scene {
             }
             _ if self.shells.contains_key(&step.typed) => {
                 let (mut child, said) = self.shells.remove(&step.typed).expect("it is there");
-                wait_for(&mut child);
+                wait_within(PROGRAM, &mut child);
                 return said.all();
             }
             _ => {
@@ -190,7 +190,7 @@ impl Scene {
         }
         let mut shown = psql.answer();
         // Where something has to happen first, this is how it is waited for.
-        while looks && essence(&shown) != essence(&step.shown) && start.elapsed() < DEADLINE {
+        while looks && essence(&shown) != essence(&step.shown) && start.elapsed() < PROGRAM {
             std::thread::sleep(Duration::from_millis(20));
             shown = psql.line(&step.typed);
         }

@@ -5,7 +5,7 @@ mod server_common;
 
 use server_common::{
     ENDLESS, Fields, MODELS, Server, Wire, is_installed, kill_now, run, until_gone, until_runs,
-    wait_until,
+    until_value, wait_until,
 };
 use std::io::Read;
 use std::net::SocketAddr;
@@ -192,12 +192,15 @@ fn without_descriptors_clients_are_told_and_the_others_go_on() {
             u128::from(used) * 40 < time.as_millis(),
             "{used} hundredths of a second in {time:?}"
         );
-        // Who leaves makes room.
+        // Who leaves makes room: for another's connection, and for what its statement opens.
+        let count = "select count(*) from pg_stat_activity where usename = 'ann'";
         clients.truncate(clients.len() - 20);
+        until_value(&mut admin, count, &clients.len().to_string());
         let mut newcomer = come_in(server.address, "bob");
         newcomer.ok("select count(*) from t");
         admin.ok("insert into t values (1)");
         drop(clients);
+        until_value(&mut admin, count, "0");
         let mut many: Vec<_> = (0..10).map(|_| come_in(server.address, "bob")).collect();
         many.iter_mut().for_each(|wire| drop(wire.ok("select count(*) from t")));
     }

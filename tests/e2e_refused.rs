@@ -301,7 +301,7 @@ fn functions_terminate() {
                     admin.ok(&format!("select {call}({})", pair(model, session)))
                 }
                 "pg_terminate_backend" => admin.ok(&format!("select {call}({pid})")),
-                _ => admin.ok(&format!("select pg_terminate_backend({pid}, 30000)")),
+                _ => admin.ok(&format!("select pg_terminate_backend({pid}, 300000)")),
             };
             assert_eq!(answer.value(), "t");
             assert!(answer.notices.is_empty(), "{answer:?}");

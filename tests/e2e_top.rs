@@ -3,7 +3,7 @@
 mod server_common;
 
 use rexpect::session::{PtySession, spawn_command};
-use server_common::{DEADLINE, MODELS, Server, Wire, built};
+use server_common::{MODELS, PROGRAM, Server, Wire, built};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl Top {
         command.args(["-c", &size]).arg(built("top"));
         command.args(["--address", &server.address.to_string(), "--user", "omm"]);
         command.env("TERM", "xterm");
-        let limit = DEADLINE.as_millis().try_into().expect("short enough");
+        let limit = PROGRAM.as_millis().try_into().expect("short enough");
         let pty = spawn_command(command, Some(limit)).expect("it starts");
         let cells = vec![vec![b' '; columns]; rows];
         Top { pty, cells, at: (0, 0), sequence: String::new() }
@@ -66,7 +66,7 @@ impl Top {
     /// Waits until this can be read somewhere.
     #[track_caller]
     fn shows(&mut self, text: &str) {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + PROGRAM;
         loop {
             while let Some(byte) = self.pty.try_read() {
                 self.take(byte);

@@ -67,7 +67,7 @@ type Run = fn(&mut Wire) -> Answer;
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// For each of them, on a machine that has better things to do.
-const PATIENCE: Duration = DEADLINE.saturating_mul(10);
+const PATIENCE: Duration = DEADLINE.saturating_mul(3);
 
 /// Runs it, and sees that nothing is said of it. A report is no fault of the server's if it was kept
 /// from the processor for as long as that is about.

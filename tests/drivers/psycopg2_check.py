@@ -13,10 +13,10 @@ import psycopg2.errors
 import psycopg2.extras
 
 PORT, MODEL = int(sys.argv[1]), sys.argv[2]
-LIMIT = 30  # seconds
+LIMIT = 120  # seconds
 
 # A statement that is never answered: this says where that was, and ends it all.
-faulthandler.dump_traceback_later(8 * LIMIT, exit=True)
+faulthandler.dump_traceback_later(4 * LIMIT, exit=True)
 
 
 def connect(user="ann", **more):

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before it counts as stuck.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 const PROTOCOL_3_0: u32 = 3 << 16;
 const CANCEL_REQUEST: u32 = 80_877_102;

@@ -13,7 +13,9 @@ mod seen;
 mod wire;
 
 pub(crate) use binary::{binary, built};
-pub(crate) use child::{DEADLINE, PROGRAM, Ran, Said, join, run, run_within, wait_for, wait_until};
+pub(crate) use child::{
+    DEADLINE, PROGRAM, Ran, Said, join, run, run_within, wait_for, wait_until, wait_within,
+};
 pub(crate) use example::Example;
 pub(crate) use seen::{
     Seen, look, until_answer, until_gone, until_runs, until_state, until_value, until_waits,
@@ -181,22 +183,23 @@ impl Drop for Server {
 
 /// Whether a client is there to test with. Where it is not, this says so, and is a failure in CI.
 pub(crate) fn is_installed(test: &str, program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).spawn();
-    found.is_ok_and(|mut found| wait_for(&mut found).success()) || skipped(test, program)
+    runs(Command::new(program).arg("--version")) || skipped(test, program)
 }
 
 /// A Python that has psycopg2.
 pub(crate) fn python_with_psycopg2(test: &str) -> Option<&'static str> {
-    let has = |python: &&str| {
-        let mut command = Command::new(python);
-        let found = command.args(["-c", "import psycopg2"]).stderr(Stdio::null()).spawn();
-        found.is_ok_and(|mut found| wait_for(&mut found).success())
-    };
+    let has = |python: &&str| runs(Command::new(python).args(["-c", "import psycopg2"]));
     let python = ["python3", "/usr/bin/python3"].into_iter().find(has);
     if python.is_none() {
         skipped(test, "psycopg2 (or python3)");
     }
     python
+}
+
+/// Whether there is such a program, and it is content.
+fn runs(command: &mut Command) -> bool {
+    let there = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    there.is_ok_and(|mut child| wait_within(PROGRAM, &mut child).success())
 }
 
 fn skipped(test: &str, what: &str) -> bool {

@@ -1,6 +1,6 @@
 //! The real `psql`, on a terminal.
 
-use super::{DEADLINE, Server};
+use super::{PROGRAM, Server};
 use rexpect::session::{PtySession, spawn_command};
 use std::process::Command;
 
@@ -17,7 +17,8 @@ impl Psql {
         command.args(["-X", "-n", "-P", "pager=off", "-v", &format!("PROMPT1={PROMPT}")]);
         command.args(["-h", "127.0.0.1", "-p", &server.port(), "-U", user, "-d", "postgres"]);
         command.env("PGAPPNAME", application).env("TERM", "dumb").env("LC_ALL", "C");
-        let limit = DEADLINE.as_millis().try_into().expect("short enough");
+        // It has to start first, and what it is asked may take a while.
+        let limit = PROGRAM.as_millis().try_into().expect("short enough");
         let mut psql = Psql(spawn_command(command, Some(limit)).expect("psql starts"));
         psql.answer();
         psql

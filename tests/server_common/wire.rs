@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// How long all that belongs to one answer may take: each message has its own deadline, and an
 /// answer without end has many.
-const WHOLE: Duration = DEADLINE.saturating_mul(4);
+const WHOLE: Duration = DEADLINE.saturating_mul(3);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {

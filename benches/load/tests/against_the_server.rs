@@ -64,7 +64,7 @@ fn load(scenario: &str, address: &str, options: &[&str]) -> Ran {
 
 /// What a scenario says that comes to its end.
 fn said(server: &Server, scenario: &str, options: &[&str]) -> String {
-    let few = ["--idle", "10", "--busy", "2", "--timeout", "30"];
+    let few = ["--idle", "10", "--busy", "2", "--timeout", "120"];
     let ran = load(scenario, &server.address, &[&few[..], options].concat());
     assert_eq!(ran.code, Some(0), "{scenario}: {}{}", ran.out, ran.err);
     ran.out
