@@ -6,6 +6,7 @@ mod common;
 use common::{immediate, killed, model};
 use safepoint_under_loom::{
     Author, Cancel, Description, Found, SessionId, SessionManager, Target, ThreadId, ThreadModel,
+    current_session,
 };
 
 /// openGauss, hole 2: "die" is a flag of the thread, and its next session dies.
@@ -199,4 +200,30 @@ fn told_by_own_thread_against_detach(tell: Tell) {
 fn killed_by_its_own_thread_after_it_has_left_it() {
     let scene = || told_by_own_thread_against_detach(terminate);
     model("killed_by_its_own_thread_after_it_has_left_it", false, scene);
+}
+
+/// A thread on which an attachment was forgotten does not take the session for its own once that has
+/// left it, not even as it goes to another.
+#[test]
+fn a_forgotten_attachment_comes_back() {
+    model("a_forgotten_attachment_comes_back", false, ambient_code_against_attach);
+}
+
+fn ambient_code_against_attach() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let thread = session.own_thread().unwrap();
+    std::mem::forget(session.attach(&thread).unwrap());
+    let (left, leaves) = loom::sync::mpsc::channel();
+    let other = loom::thread::spawn(move || {
+        // Whoever asks has the session in hand: the attachment is over.
+        session.due().unwrap();
+        left.send(()).unwrap();
+        let thread = session.own_thread().unwrap();
+        let attached = session.attach(&thread).unwrap();
+        assert_eq!(current_session(), Some(attached.id()));
+    });
+    leaves.recv().unwrap();
+    assert_eq!(current_session(), None, "it runs elsewhere, or nowhere");
+    other.join().unwrap();
 }

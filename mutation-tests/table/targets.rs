@@ -135,4 +135,21 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &[],
     },
+    Mutation {
+        name: "BellLookedAtFirst",
+        about: "Whether a session runs on this thread is asked of its bell, and then of its word.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn runs_here",
+            find: "let attached = self.look().slot().is_some();
+                let bell = self.flags.load(Ordering::Relaxed) >> BELL_SHIFT;
+                attached && bell == u32::from(bell::mine())",
+            replace: "let bell = self.flags.load(Ordering::Relaxed) >> BELL_SHIFT;
+                let attached = self.look().slot().is_some();
+                attached && bell == u32::from(bell::mine())",
+        }],
+        loom: &["no_bystander_is_hit::a_forgotten_attachment_comes_back"],
+        shuttle: &[],
+        tests: &[],
+    },
 ];
