@@ -5,7 +5,9 @@
 mod common;
 
 use common::explore;
-use safepoint_under_shuttle::pool::{Client, Config, Descriptor, End, GroupStatus, Next, Pool};
+use safepoint_under_shuttle::pool::{
+    Client, Config, Descriptor, End, GroupStatus, Next, Pool, Priority,
+};
 use safepoint_under_shuttle::{
     Attached, Author, Description, HowEnded, Interrupt, Session, SessionId, SessionManager,
     Terminate, ThreadModel, When,
@@ -56,6 +58,8 @@ struct Server {
     descriptor: Arc<Descriptor>,
     /// Whether it was called though nothing had arrived.
     called_for_nothing: Arc<AtomicBool>,
+    /// Those that go first are no emergency.
+    priority: Priority,
 }
 
 impl AsFd for Server {
@@ -92,6 +96,15 @@ impl Client for Server {
     fn end(&mut self, _: &Session, why: End) {
         let _ = self.answers.send(Some(why));
     }
+
+    fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    fn emergency(&mut self) -> bool {
+        (0..thread_rng().gen_range(0..20)).for_each(|_| thread::yield_now());
+        false
+    }
 }
 
 struct Peer {
@@ -104,6 +117,10 @@ struct Peer {
 
 impl Peer {
     fn connect(manager: &SessionManager, pool: &Pool<Server>) -> Peer {
+        Peer::with(manager, pool, Priority::InOrder)
+    }
+
+    fn with(manager: &SessionManager, pool: &Pool<Server>, priority: Priority) -> Peer {
         let session = manager.open(Description::default()).unwrap();
         let id = session.id();
         let descriptor = Descriptor::new().unwrap();
@@ -115,6 +132,7 @@ impl Peer {
             answers,
             descriptor: descriptor.clone(),
             called_for_nothing: called_for_nothing.clone(),
+            priority,
         };
         pool.serve(session, server).unwrap();
         Peer { id, commands: Some(commands), answers: answered, descriptor, called_for_nothing }
@@ -309,6 +327,28 @@ fn growth_after_a_rest() {
             let meet = if elsewhere { Command::MeetElsewhere } else { Command::Meet };
             peers.iter().for_each(|peer| peer.send(meet(meeting.clone())));
             peers.iter().for_each(Peer::answered);
+        }
+        shut_down(&manager, pool);
+    });
+}
+
+/// The worker comes back, and is idle, as the lane looks at one that is no emergency: the call for
+/// the worker may be heard by the listener, which still polls.
+#[test]
+fn what_the_lane_leaves_against_an_idle_worker() {
+    explore("what_the_lane_leaves_against_an_idle_worker", 2000, || {
+        let (manager, pool, mut peers) = house(Config::new(1), 1);
+        let stuck = peers.remove(0);
+        let first = Peer::with(&manager, &pool, Priority::First);
+        for _ in 0..2 {
+            let meeting = Meeting::of(2);
+            stuck.send(Command::Meet(meeting.clone()));
+            first.send(Command::Work);
+            // The lane looks at it meanwhile, or not.
+            (0..thread_rng().gen_range(0..100)).for_each(|_| thread::yield_now());
+            meeting.attend();
+            stuck.answered();
+            first.answered();
         }
         shut_down(&manager, pool);
     });

@@ -64,8 +64,8 @@ fn a_calm_pool_queues_those_who_wait() {
         calm();
         let _stuck = house.stick_all(1);
         peer.say("waits\n");
-        eventually("it is queued", || house.doing(peer.id) == Some(Doing::Queued));
-        assert_eq!(house.status().queued, 1);
+        eventually("it is queued", || house.status().queued == 1);
+        assert_eq!(house.doing(peer.id), Some(Doing::Queued));
         drop(house.release);
         assert_eq!(peer.hear(), "waits");
     });

@@ -106,6 +106,7 @@ fn the_emergency_lane_serves_with_the_only_worker_stuck() {
         let _stuck = house.stick_all(1);
         let waits = house.connect();
         waits.say("ordinary\n");
+        eventually("it waits", || house.status().queued == 1);
         let mut after = house.connect();
         for _ in 0..3 {
             before.ask("help");
@@ -126,8 +127,9 @@ fn workers_are_added_where_all_are_stuck_and_no_more_than_the_maximum() {
         stuck[2].say("stuck\n");
         eventually("it has the third", || house.log.stuck.load(Ordering::SeqCst) == 3);
         peer.say("waits\n");
-        eventually("it waits", || house.doing(peer.id) == Some(Doing::Queued));
-        let [status] = <[_; 1]>::try_from(house.pool.status()).unwrap();
+        eventually("it waits", || house.status().queued == 1);
+        assert_eq!(house.doing(peer.id), Some(Doing::Queued));
+        let status = house.status();
         assert_eq!((status.places, status.workers, status.idle, status.queued), (3, 3, 0, 1));
         assert_eq!((status.sessions, status.running), (4, 3));
         let coupled = status.threads.iter().filter_map(|thread| thread.session);
@@ -167,8 +169,7 @@ fn those_who_go_first_do_not_starve_the_others() {
         other.say("in order\n");
         let first: Vec<_> = (0..3 * FIRST_IN_A_ROW).map(|_| house.connect()).collect();
         first.iter().for_each(|peer| peer.say("soon\n"));
-        let queued = |peer: &Peer| house.doing(peer.id) == Some(Doing::Queued);
-        eventually("all wait", || queued(&other) && first.iter().all(queued));
+        eventually("all wait", || house.status().queued == 1 + first.len());
         drop(house.release);
         assert_eq!(other.hear(), "in order");
         first.into_iter().for_each(|mut peer| assert_eq!(peer.hear(), "soon"));

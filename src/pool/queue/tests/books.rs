@@ -253,7 +253,9 @@ fn a_spare_whose_patience_has_run_out_counts_no_longer() {
     queue.take_place();
     assert!(matches!(queue.next(None), Turn::Spare(_)));
     queue.patience = Duration::from_millis(1);
-    assert!(!queue.wait_as_spare());
+    let queue = Arc::new(queue);
+    let spare = queue.clone();
+    assert!(!soon(&on_a_thread(move || spare.wait_as_spare())));
     let one = Counts { places: 1, active: 1, workers: 1, ..Counts::default() };
     assert_eq!(books(&queue), (one, 2), "its thread has not ended");
     // The place that comes free next is for someone new.
@@ -407,19 +409,22 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
     let left = Counts { places: queue.counts().places, ..Counts::default() };
     assert_eq!(books(&queue), (left, 10));
 
-    let waiter = {
+    let waiter = |limit: Option<Duration>| {
         let queue = queue.clone();
-        on_a_thread(move || queue.wait_for_threads(None))
+        on_a_thread(move || {
+            let before = now();
+            queue.wait_for_threads(limit.map(|limit| before + limit));
+            now() - before
+        })
     };
+    let for_all = waiter(None);
     for ended in 0..10 {
-        assert!(waiter.try_recv().is_err(), "only {ended} have ended");
-        let before = now();
-        queue.wait_for_threads(Some(before + STALL));
-        assert!(now() >= before + STALL, "it waits for as long as it may");
+        assert!(for_all.try_recv().is_err(), "only {ended} have ended");
+        assert!(soon(&waiter(Some(STALL))) >= STALL, "it waits for as long as it may");
         queue.thread_ends();
     }
-    soon(&waiter);
-    queue.wait_for_threads(Some(now() + LONG));
+    soon(&for_all);
+    soon(&waiter(Some(2 * LONG)));
 }
 
 /// Idle workers, and spares that nobody calls, go as well.

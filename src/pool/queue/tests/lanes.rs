@@ -179,7 +179,9 @@ fn lanes_that_have_nothing_to_do_for_long_go_but_for_one() {
 
 #[test]
 fn at_the_end_all_lanes_go() {
-    let queue = Arc::new(running(1, 1));
+    let mut queue = running(1, 1);
+    queue.patience = 2 * LONG;
+    let queue = Arc::new(queue);
     let jobs = lanes(&queue, 3);
     eventually("they wait", || queue.jobs.lock().idle_lanes == 3);
     queue.close();
