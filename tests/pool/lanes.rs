@@ -5,7 +5,7 @@ use crate::house::House;
 use crate::odd::{Odd, pool, serves, stick};
 use safepoint::Doing;
 use safepoint::pool::{Config, MAX_LANES};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
@@ -102,6 +102,34 @@ fn what_the_lane_puts_back_is_run_by_an_idle_worker() {
         drop(house.release);
         assert_eq!(peer.hear(), "later");
         drop(stuck);
+    });
+}
+
+/// The worker is idle by the time at which the lane leaves one to it.
+#[test]
+fn what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        for _ in 0..3 {
+            let stuck = stick(&manager, &pool);
+            let (asks, asked) = channel();
+            let (answer, answered) = channel::<()>();
+            let answered = Mutex::new(answered);
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            client.emergency = Box::new(move |_| {
+                asks.send(()).unwrap();
+                let _ = answered.lock().unwrap().recv();
+            });
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            asked.recv_timeout(LONG).expect("it is asked");
+            drop(stuck);
+            eventually("the worker is idle", || pool.status()[0].idle == 1);
+            drop(answer);
+            peer.read_exact(&mut [0]).expect("it is served");
+            drop(peer);
+            eventually("all have hung up", || manager.is_empty());
+        }
     });
 }
 
