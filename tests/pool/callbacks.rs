@@ -1,15 +1,20 @@
 //! Clients whose own code does what it should not: it panics, and again as it is dropped, or kills
 //! its own session where the pool asks it something.
 
-use crate::common::{LONG, eventually, kill_now, of, supervised};
+use crate::common::{LONG, admin, eventually, kill_now, locked, of, supervised};
 use crate::odd::{Odd, pool, serves, stick};
-use safepoint::pool::{Client, Config, End, Next, Pool, ServeError};
-use safepoint::{Attached, HowEnded, Interrupt, Session, SessionManager, ThreadModel};
+use safepoint::pool::{Client, Config, End, Next, Pool, Priority, ServeError};
+use safepoint::{
+    Attached, Cancel, HowEnded, Interrupt, Session, SessionId, SessionManager, ThreadModel,
+};
+use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake};
 
 struct Bomb;
 
@@ -142,5 +147,49 @@ fn a_client_may_kill_its_own_session_where_it_is_asked_for_its_socket() {
         peer.write_all(b"x").unwrap();
         eventually("it has ended", || manager.session(id).is_none());
         serves(&manager, &pool);
+    });
+}
+
+/// A command is cancelled while it waits for a worker, and turns out to be none: nothing begins. The
+/// cancel is over as its session goes off the thread, and whoever waits for that is told with no
+/// lock held: it may end the session.
+#[test]
+fn a_cancel_of_what_was_no_command_is_over_as_the_session_leaves_its_thread() {
+    struct Kills(SessionManager, SessionId, AtomicBool);
+    impl Wake for Kills {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.terminate(self.1, kill_now());
+            self.2.store(true, Ordering::SeqCst);
+        }
+    }
+    supervised(|| {
+        for told_meanwhile in [false, true] {
+            let (manager, pool) = pool();
+            let stuck = stick(&manager, &pool);
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (id, ends, its) = (session.id(), client.ends.clone(), manager.clone());
+            client.goes = Priority::InOrder;
+            client.runs = Box::new(move |_| {
+                if told_meanwhile {
+                    its.terminate(id, kill_now()).unwrap();
+                }
+                Ok(Next::Wait)
+            });
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            eventually("it waits", || pool.status()[0].queued == 1);
+            let command = manager.session(id).unwrap().statement.expect("it has a number");
+            let mut receipt =
+                manager.cancel(id, Cancel::statement(command, admin("root"))).unwrap();
+            let kills = Arc::new(Kills(manager.clone(), id, AtomicBool::new(false)));
+            let waker = kills.clone().into();
+            assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(stuck);
+            eventually("the cancel is over", || kills.2.load(Ordering::SeqCst));
+            assert!(!receipt.poll().expect("it is complete").cancelled);
+            eventually("it has ended", || manager.session(id).is_none());
+            assert!(matches!(locked(&ends)[..], [End::Interrupted(_)]));
+            serves(&manager, &pool);
+        }
     });
 }

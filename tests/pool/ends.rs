@@ -69,6 +69,8 @@ enum Then {
     Closes,
     Panics,
     Checks,
+    /// Has more to run.
+    Again,
 }
 
 impl Scene {
@@ -94,6 +96,7 @@ impl Scene {
                 Then::Closes => return Ok(Next::Close),
                 Then::Panics => panic!("on purpose"),
                 Then::Checks => attached.check()?,
+                Then::Again => return Ok(Next::Again),
             }
             Ok(Next::Wait)
         });
@@ -258,7 +261,7 @@ fn a_dropped_pool_closes_what_is_idle_or_waits_in_the_same_order() {
 #[test]
 fn a_worker_that_comes_back_to_a_pool_that_is_gone_ends_its_session() {
     supervised(|| {
-        for then in [Then::Commits, Then::Panics, Then::Closes] {
+        for then in [Then::Commits, Then::Panics, Then::Closes, Then::Again] {
             let mut scene = Scene::runs(then);
             drop(scene.pool.take());
             drop(scene.release.take());

@@ -159,6 +159,28 @@ fn a_burst_brings_the_maximum_of_workers_and_no_more() {
     });
 }
 
+/// One that has more to run goes back into the queue as whoever waits there.
+#[test]
+fn one_that_has_more_to_run_is_killed_in_the_queue() {
+    supervised(|| {
+        let house = House::new(1);
+        let hog = house.connect();
+        hog.say("rounds\n");
+        let _stuck = house.stick_another("stuck");
+        eventually("it waits for its next turn", || house.status().queued == 1);
+        let mut receipt = house.manager.terminate(hog.id, kill_now()).unwrap();
+        assert_eq!(receipt.found().doing, Doing::Queued);
+        assert!(receipt.wait(LONG).is_some());
+        assert_eq!(house.status().queued, 0);
+        hog.hears_fatal_and_nothing_after();
+        let peers: Vec<_> = (0..2).map(|_| house.connect()).collect();
+        for (before, peer) in peers.iter().enumerate() {
+            peer.say("hello\n");
+            eventually("it counts", || house.status().queued == before + 1);
+        }
+    });
+}
+
 /// The lane comes by those who are gone as well.
 #[test]
 fn the_lane_takes_the_gone_from_the_queue() {

@@ -3,11 +3,11 @@
 use crate::common::{LONG, eventually, kill_now, locked, of, supervised};
 use crate::house::House;
 use crate::odd::{Odd, serves};
-use safepoint::pool::{Config, MAX_LANES, Next, Pool, ThreadPoolAttr};
-use safepoint::{SessionManager, Thread, ThreadModel};
+use safepoint::pool::{Config, MAX_LANES, Next, Pool, Priority, ThreadPoolAttr};
+use safepoint::{SessionManager, Thread, ThreadModel, blocking};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -216,6 +216,52 @@ fn what_each_thread_runs_is_shown() {
             let status = pool.status().remove(0);
             (status.workers, status.places, status.idle) == (2, 1, 2)
         });
+    });
+}
+
+/// Whoever was added goes after ten seconds with nothing to do: workers, spares and lanes. The pool
+/// is what it was, and grows again.
+#[test]
+fn threads_that_were_added_go_again() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let pool = Pool::start(manager.clone(), &Config::new(1).max_workers(3)).unwrap();
+        let books = || {
+            let status = pool.status().remove(0);
+            let lanes = status.threads.iter().filter(|thread| thread.lane).count();
+            (status.workers, status.places, status.idle, lanes)
+        };
+        for round in 0..2 {
+            let (release, wait) = crossbeam_channel::bounded::<()>(0);
+            let runs = Arc::new(AtomicUsize::new(0));
+            let mut peers = Vec::new();
+            // Three that block elsewhere, three that take all places, and two in the lane.
+            for number in 0..8 {
+                let (mut client, session, mut peer) = Odd::new(&manager);
+                let (wait, begun) = (wait.clone(), runs.clone());
+                client.goes = if number < 6 { Priority::InOrder } else { Priority::First };
+                client.is_emergency = true;
+                client.runs = Box::new(move |_| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    let blocks = || wait.recv().unwrap_err();
+                    let _gone = if number < 3 { blocking(blocks) } else { blocks() };
+                    Ok(Next::Wait)
+                });
+                pool.serve(session, client).unwrap();
+                peer.write_all(b"x").unwrap();
+                eventually("it runs", || runs.load(Ordering::SeqCst) > number);
+                peers.push(peer);
+            }
+            // Beside the two lanes that are busy one is free.
+            assert_eq!(books(), (6, 3, 0, 3), "round {round}");
+            drop(release);
+            peers.iter_mut().for_each(|peer| peer.read_exact(&mut [0]).expect("it goes on"));
+            if round == 0 {
+                eventually("those that were added have gone", || books() == (1, 1, 1, 1));
+                eventually("all have ended", || threads(&manager) == 3);
+                serves(&manager, &pool);
+            }
+        }
     });
 }
 
