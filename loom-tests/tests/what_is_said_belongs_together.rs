@@ -9,18 +9,19 @@ use safepoint_under_loom::{
     Author, Cancel, Description, Refused, SessionManager, SessionRow, Terminate, ThreadModel, When,
 };
 
-/// A session goes from thread to thread, and back, each time with a command that was queued before.
+/// A session goes from thread to thread, back, and back again, each time with a command that was
+/// queued before.
 fn look_against_moves() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
-    let threads = [one.id(), two.id(), one.id()];
+    let threads = [one.id(), two.id(), one.id(), two.id()];
     let mut session = manager.open(Description::default()).unwrap();
     let id = session.id();
     let looker = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.session(id).unwrap())
     };
-    for worker in [&one, &two, &one] {
+    for worker in [&one, &two, &one, &two] {
         session.queue().unwrap();
         drop(session.attach(worker).unwrap());
     }

@@ -205,6 +205,32 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         tests: &[],
     },
     Mutation {
+        name: "ThreadNotReadAgain",
+        about: "The number of the thread is not read once more after the last look.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn thread_in",
+            find: "self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread",
+            replace: "self.look().slot() == Some(slot)",
+        }],
+        loom: &["what_is_said_belongs_together::a_row_has_the_thread_of_another_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PlaceNotLookedAtAgain",
+        about: "Whether the session is still in its place is not asked once more.",
+        edits: &[Edit {
+            file: "record.rs",
+            within: "fn thread_in",
+            find: "self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread",
+            replace: "self.thread.load(Ordering::Relaxed) == thread",
+        }],
+        loom: &["what_is_said_belongs_together::a_row_has_the_thread_of_another_statement"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
         name: "ThreadAfterAttach",
         about: "The number of the thread that a session goes to is written after the step that attaches it.",
         edits: &[
