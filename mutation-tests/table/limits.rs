@@ -4,4 +4,19 @@ use super::*;
 
 #[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
 pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "QueuedIsUntimed",
+        about: "A command that waits for a thread has no limit before it begins.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "impl Timing => fn next",
+                find: "runs || word.queued()",
+                replace: "runs",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["limits::the_time_in_the_queue_counts"],
+    },
 ];
