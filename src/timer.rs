@@ -220,14 +220,16 @@ mod thread {
 #[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
 mod tests {
     use crate::{Description, Limits, SessionManager, ThreadModel};
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    /// Whether it sleeps for good, or until a time that is far away.
+    /// Whether it sleeps for good, or until a time that is far away; and whether its manager goes by
+    /// a panic or not.
     #[test]
     fn the_timers_thread_ends_with_its_manager() {
         let long = Some(Duration::from_secs(3600));
-        for length in [Some(Duration::ZERO), long] {
+        for (length, by_a_panic) in [(Some(Duration::ZERO), false), (long, false), (long, true)] {
             let manager = SessionManager::new(ThreadModel::PerSession);
             let session = manager.open(Description::default()).unwrap();
             session.set_limits(Limits { idle: length, ..Limits::default() }).unwrap();
@@ -237,7 +239,13 @@ mod tests {
                 assert!(Instant::now() < deadline, "the timer does not come to rest");
                 std::thread::yield_now();
             }
-            drop((session, manager));
+            let both = AssertUnwindSafe((session, manager));
+            let _ = catch_unwind(move || {
+                let _both = both;
+                if by_a_panic {
+                    resume_unwind(Box::new("on purpose"));
+                }
+            });
             // The thread has one as well.
             while Arc::strong_count(&timer) > 1 {
                 assert!(Instant::now() < deadline, "the timer's thread goes on");
