@@ -31,6 +31,8 @@ mod steps;
 mod targets;
 #[path = "table/wakers.rs"]
 mod wakers;
+#[path = "table/watch.rs"]
+mod watch;
 
 /// All of them.
 pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
@@ -45,6 +47,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         sessions::MUTATIONS,
         pool::MUTATIONS,
         limits::MUTATIONS,
+        watch::MUTATIONS,
         audit::MUTATIONS,
     ];
     parts.into_iter().flatten()
