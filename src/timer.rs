@@ -219,26 +219,70 @@ mod thread {
 
 #[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
 mod tests {
+    use super::NEVER;
     use crate::{Description, Limits, SessionManager, ThreadModel};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
+    fn idle(length: Duration) -> Limits {
+        Limits { idle: Some(length), ..Limits::default() }
+    }
+
+    /// Waits until the timer sleeps, and returns until when.
+    fn asleep(manager: &SessionManager) -> u64 {
+        let timer = &manager.0.home.timers.timer;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let wakes_at = timer.entries.lock().wakes_at;
+            if wakes_at != 0 {
+                return wakes_at;
+            }
+            assert!(Instant::now() < deadline, "the timer does not come to rest");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether it sleeps for good, or until a time that is far away.
+    #[test]
+    fn a_timer_that_sleeps_is_called_for_what_is_due_earlier() {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let ends = |length| {
+            let session = manager.open(Description::default()).unwrap();
+            session.set_limits(idle(length)).unwrap();
+            session
+        };
+        let ends_now = || {
+            let session = ends(Duration::ZERO);
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while session.due().is_ok() {
+                assert!(Instant::now() < deadline, "nobody has called the timer");
+                std::thread::yield_now();
+            }
+        };
+        ends_now();
+        assert_eq!(asleep(&manager), NEVER);
+        ends_now();
+        let later = ends(Duration::from_secs(3600));
+        // It is awake once more, and comes to rest after that.
+        ends_now();
+        assert_ne!(asleep(&manager), NEVER);
+        ends_now();
+        later.due().unwrap();
+    }
+
     /// Whether it sleeps for good, or until a time that is far away; and whether its manager goes by
     /// a panic or not.
     #[test]
     fn the_timers_thread_ends_with_its_manager() {
-        let long = Some(Duration::from_secs(3600));
-        for (length, by_a_panic) in [(Some(Duration::ZERO), false), (long, false), (long, true)] {
+        let long = Duration::from_secs(3600);
+        for (length, by_a_panic) in [(Duration::ZERO, false), (long, false), (long, true)] {
             let manager = SessionManager::new(ThreadModel::PerSession);
             let session = manager.open(Description::default()).unwrap();
-            session.set_limits(Limits { idle: length, ..Limits::default() }).unwrap();
+            session.set_limits(idle(length)).unwrap();
             let timer = manager.0.home.timers.timer.clone();
+            asleep(&manager);
             let deadline = Instant::now() + Duration::from_secs(30);
-            while timer.entries.lock().wakes_at == 0 {
-                assert!(Instant::now() < deadline, "the timer does not come to rest");
-                std::thread::yield_now();
-            }
             let both = AssertUnwindSafe((session, manager));
             let _ = catch_unwind(move || {
                 let _both = both;

@@ -4,8 +4,9 @@ mod common;
 
 use common::{MODELS, Stage, kill, kill_now, supervised};
 use safepoint::{
-    AttachError, Author, Doing, OpenError, Probe, Progress, Refused, SessionManager, Stalled,
-    StatementId, Terminate, Thread, ThreadModel, Watchdog, When, WhyNotYet,
+    AttachError, Author, Doing, OpenError, Probe, Progress, Reason, Refused, Request,
+    SessionManager, Stalled, StatementId, Terminate, Thread, ThreadModel, Watchdog, When,
+    WhyNotYet,
 };
 use std::time::Duration;
 
@@ -245,5 +246,82 @@ fn a_stall_is_told_in_one_line() {
             stalled.wait.unwrap().at,
         );
         assert_eq!(stalled.to_string(), expected);
+    });
+}
+
+/// Who asked, from where, and what they had to say, as far as each is known.
+#[test]
+fn details_name_whoever_can_be_named() {
+    supervised(|| {
+        let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
+        let other = manager.open(common::of("bob")).unwrap();
+        let by = other.id();
+        let from = |author: &Author| Author { address: Some("10.0.0.7".into()), ..author.clone() };
+        let nobody = Author::system();
+        let named = Author { user: Some("root".into()), ..nobody.clone() };
+        let in_session = Author { session: Some(by), ..nobody.clone() };
+        let both = Author { session: Some(by), ..named.clone() };
+        let own = Author { session: Some(id), ..named.clone() };
+        for (author, who) in [
+            (&nobody, None),
+            (&from(&nobody), None),
+            (&named, Some("user \"root\"".to_string())),
+            (&from(&named), Some("user \"root\" from 10.0.0.7".to_string())),
+            (&in_session, Some(format!("session {by}"))),
+            (&from(&in_session), Some(format!("session {by} from 10.0.0.7"))),
+            (&both, Some(format!("user \"root\" in session {by}"))),
+            (&from(&both), Some(format!("user \"root\" in session {by} from 10.0.0.7"))),
+            (&own, None),
+        ] {
+            for text in [None, Some("It blocks a vacuum.")] {
+                let victim = manager.open(common::of("ann")).unwrap();
+                let own_id = if author.session == Some(id) { id } else { victim.id() };
+                let request = Terminate::new(When::Immediate, author.clone());
+                let request = match text {
+                    Some(text) => request.text(text),
+                    None => request,
+                };
+                manager.terminate(victim.id(), request).unwrap();
+                let interrupt = victim.due().unwrap_err();
+                let at = interrupt.request().at;
+                let detail = interrupt.detail(own_id);
+                let since = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+                // The time is looked at elsewhere.
+                let second = format!(":{:02} UTC.", since % 60);
+                match (&who, text) {
+                    (None, text) => assert_eq!(detail.as_deref(), text),
+                    (Some(who), text) => {
+                        let detail = detail.unwrap();
+                        assert!(
+                            detail.starts_with(&format!("Requested by {who} at 2")),
+                            "{detail}"
+                        );
+                        let end = text.map_or(second.clone(), |text| format!("{second} {text}"));
+                        assert!(detail.ends_with(&end), "{detail}");
+                    }
+                }
+            }
+        }
+        drop(session);
+    });
+}
+
+#[test]
+fn requests_are_equal_where_they_say_the_same() {
+    supervised(|| {
+        let author = Author { user: Some("root".into()), ..Author::system() };
+        let one = Request::new(author.clone(), Reason::UserRequest, Some("because".into()));
+        std::thread::sleep(Duration::from_millis(1));
+        let same = Request::new(author.clone(), Reason::UserRequest, Some("because".into()));
+        assert_ne!(one.at, same.at);
+        assert_eq!(one, same);
+        for other in [
+            Request::new(Author::system(), Reason::UserRequest, Some("because".into())),
+            Request::new(author.clone(), Reason::StatementTimeout, Some("because".into())),
+            Request::new(author.clone(), Reason::UserRequest, Some("why not".into())),
+            Request::new(author, Reason::UserRequest, None),
+        ] {
+            assert_ne!(one, other);
+        }
     });
 }

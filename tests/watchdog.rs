@@ -141,6 +141,8 @@ fn an_answer_forgets_the_time_of_the_probe() {
                 };
                 assert!(since() <= before.elapsed());
                 eventually("that was long", || since() > Duration::from_millis(30));
+                let (first, second) = (since(), since());
+                assert!(first <= second, "{first:?}, then {second:?}");
                 attached.check().unwrap();
             }
         });

@@ -5,8 +5,8 @@ mod common;
 
 use common::{LONG, Stage, admin, each_model, eventually, kill, kill_now, locked, supervised};
 use safepoint::{
-    Cancel, Description, EndedBy, Probe, Progress, STATEMENT_TEXT_BYTES, When, WhyNotYet,
-    session_local,
+    Cancel, Description, EndedBy, Probe, Progress, STATEMENT_TEXT_BYTES, SessionManager,
+    ThreadModel, When, WhyNotYet, session_local,
 };
 use std::cell::RefCell;
 use std::panic::Location;
@@ -40,6 +40,24 @@ fn when_a_session_was_opened() {
         assert!(*range.start() <= row.opened + Duration::from_millis(100));
         assert!(row.opened <= *range.end());
         assert_eq!(row.changed, row.opened);
+    });
+}
+
+#[test]
+fn when_a_thread_was_registered() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let (worker, range) = timed(|| manager.register_worker("worker").unwrap());
+        let (background, later) = timed(|| manager.register_background("writer").unwrap());
+        let rows = manager.threads();
+        let shown: Vec<_> = rows
+            .iter()
+            .map(|row| (row.thread, &*row.name, row.runs_sessions, row.session))
+            .collect();
+        let expected =
+            [(worker.id(), "worker", true, None), (background.id(), "writer", false, None)];
+        assert_eq!(shown, expected);
+        assert!(range.contains(&rows[0].since) && later.contains(&rows[1].since));
     });
 }
 
@@ -300,6 +318,14 @@ fn which_safe_point() {
 fn why_not_yet_in_each_state() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
+            let number = session.queue().unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let named = Cancel::statement(number, admin("root"));
+            let cancelled = manager.cancel(id, named).unwrap();
+            assert_eq!(cancelled.why_not_yet(), Some(WhyNotYet::Queued), "it has not begun");
+            assert!(!attached.begin().unwrap_err().is_terminate());
+            assert_eq!(cancelled.why_not_yet(), None);
+            drop(attached);
             session.queue().unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let terminated = manager.terminate(id, kill(When::AfterStatement)).unwrap();

@@ -147,7 +147,9 @@ fn stalls_and_limits() {
             attached.check().unwrap_err();
         });
         let figures = figures.lock().unwrap();
-        assert!(figures["safepoint_stalls_total"].iter().all(|by| *by == 1.0));
+        for name in ["safepoint_stalls_total", "safepoint_limits_hit_total"] {
+            assert!(figures[name].iter().all(|by| *by == 1.0), "{name}");
+        }
     });
 }
 
