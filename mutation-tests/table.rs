@@ -13,6 +13,8 @@ use super::format::{Edit, Mutation};
 mod audit;
 #[path = "table/core.rs"]
 mod core;
+#[path = "table/grammar.rs"]
+mod grammar;
 #[path = "table/limits.rs"]
 mod limits;
 #[path = "table/numbers.rs"]
@@ -29,6 +31,12 @@ mod shutdown;
 mod steps;
 #[path = "table/targets.rs"]
 mod targets;
+#[path = "table/telemetry.rs"]
+mod telemetry;
+#[path = "table/timing.rs"]
+mod timing;
+#[path = "table/unwind.rs"]
+mod unwind;
 #[path = "table/wakers.rs"]
 mod wakers;
 #[path = "table/watch.rs"]
@@ -48,6 +56,10 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         pool::MUTATIONS,
         limits::MUTATIONS,
         watch::MUTATIONS,
+        telemetry::MUTATIONS,
+        grammar::MUTATIONS,
+        timing::MUTATIONS,
+        unwind::MUTATIONS,
         audit::MUTATIONS,
     ];
     parts.into_iter().flatten()

@@ -325,6 +325,13 @@ fn the_thread_of_another_managers_session_is_refused() {
             let attached = ours.attach(&theirs.own_thread().unwrap()).map(drop);
             assert_eq!(attached, Err(AttachError::OtherSessionsThread));
         }
+        // Their workers have the same places, too.
+        let manager = SessionManager::builder(ThreadModel::Pool).first_serial(1).build();
+        let worker = manager.register_worker("worker").unwrap();
+        for model in MODELS {
+            let attached = open(model).attach(&worker).map(drop);
+            assert_eq!(attached, Err(AttachError::OtherSessionsThread));
+        }
     });
 }
 

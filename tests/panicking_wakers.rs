@@ -199,3 +199,36 @@ fn a_receipt_that_is_dropped_takes_its_waker_along() {
         });
     });
 }
+
+/// What a panic carries may panic as well, as it is dropped, and so may what that carries.
+#[test]
+fn so_may_what_a_panic_carries() {
+    struct Layers(u32);
+    impl Drop for Layers {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                std::panic::panic_any(Layers(self.0 - 1));
+            }
+        }
+    }
+    struct Panics(u32);
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::panic_any(Layers(self.0));
+        }
+    }
+    supervised(|| {
+        for layers in 0..4 {
+            each_model(|Stage { manager, session, id, .. }| {
+                session.set_detached_waker(Some(Waker::from(Arc::new(Panics(layers)))));
+                let mut receipt = manager.terminate(id, kill_now()).unwrap();
+                let (woken, counts) = Count::waker();
+                let mut other = manager.terminate(id, kill_now()).unwrap();
+                waits(&mut receipt, &Waker::from(Arc::new(Panics(layers))));
+                waits(&mut other, &counts);
+                session.close();
+                assert_eq!(woken.get(), 1);
+            });
+        }
+    });
+}

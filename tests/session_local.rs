@@ -424,3 +424,53 @@ fn a_session_local_in_a_thread_locals_destructor() {
         }
     });
 }
+
+/// The closure is the last to hold it, and another session is on the thread by then.
+#[test]
+fn a_session_local_that_outlives_its_session_is_dropped_with_none_attached() {
+    supervised(|| {
+        let Stage { manager, mut session, thread, .. } = Stage::new(ThreadModel::Pool);
+        let mut other = manager.open(of("bob")).unwrap();
+        let attached = session.attach(&thread).unwrap();
+        let told = three_values(&attached, "made second");
+        drop(attached);
+        // A guard that is forgotten leaves its session on the thread.
+        std::mem::forget(session.attach(&thread).unwrap());
+        let mut on_the_thread = None;
+        ONE.with(|_| {
+            drop(session);
+            on_the_thread = Some(other.attach(&thread).unwrap());
+            assert_eq!(told.try_iter().count(), 2, "the others went with their session");
+        });
+        assert_eq!(dropped_here(&told), ["made second"]);
+        let attached = on_the_thread.unwrap();
+        assert_eq!(current_session(), Some(attached.id()));
+    });
+}
+
+/// Whoever ends a session may have another attached, which has nothing to do with that.
+#[test]
+fn session_locals_are_dropped_with_no_other_session_attached() {
+    supervised(|| {
+        for model in MODELS {
+            for by_drop in [false, true] {
+                let Stage { manager, mut session, thread, .. } = Stage::new(model);
+                let attached = session.attach(&thread).unwrap();
+                let told = three_values(&attached, "made second");
+                drop(attached);
+                let mut other = manager.open(of("bob")).unwrap();
+                let thread = thread_for(&manager, &other);
+                let attached = other.attach(&thread).unwrap();
+                NUMBER.set(1);
+                if by_drop {
+                    drop(session);
+                } else {
+                    session.close();
+                }
+                assert_eq!(dropped_here(&told), NEWEST_FIRST);
+                assert_eq!(current_session(), Some(attached.id()));
+                assert_eq!(NUMBER.get(), 1);
+            }
+        }
+    });
+}

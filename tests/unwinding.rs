@@ -4,8 +4,8 @@
 mod common;
 
 use common::{
-    Count, LONG, MODELS, Stage, admin, each_model, eventually, kill_now, locked, of, scope,
-    supervised, thread_for,
+    Count, ENDLESS, LONG, MODELS, Stage, admin, each_model, eventually, kill_now, locked, of,
+    scope, supervised, thread_for, until,
 };
 use safepoint::{
     Cancel, Description, EndedBy, Event, HowEnded, Limits, OpenError, Reason, SessionManager,
@@ -147,7 +147,13 @@ fn an_attached() {
                 let thread = own.as_ref().unwrap_or(&worker);
                 let attached = session.attach(thread).unwrap();
                 attached.set_transaction(true);
+                drop(attached);
+                let queued = session.queue().unwrap();
+                let attached = session.attach(thread).unwrap();
+                let cancel = Cancel::statement(queued, admin("root"));
+                let receipt = manager.cancel(attached.id(), cancel).unwrap();
                 unwound(attached);
+                assert!(!receipt.poll().unwrap().cancelled, "its command has not begun");
                 assert_eq!(safepoint::current_session(), None);
                 assert!(manager.threads().iter().all(|row| row.session.is_none()));
                 let row = manager.session(session.id()).unwrap();
@@ -251,7 +257,7 @@ fn a_hold_off_that_unwinds_elsewhere_wakes_the_session() {
                     manager.terminate(id, kill_now()).unwrap();
                     unwound(held);
                 });
-                attached.sleep(LONG).expect_err("it is woken");
+                until("it is woken", || attached.sleep(ENDLESS)).expect_err("it is told");
             });
         });
     });

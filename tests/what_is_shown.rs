@@ -5,7 +5,7 @@ mod common;
 
 use common::{LONG, Stage, admin, each_model, eventually, kill, kill_now, locked, supervised};
 use safepoint::{
-    Cancel, Description, EndedBy, Probe, Progress, STATEMENT_TEXT_BYTES, SessionManager,
+    Author, Cancel, Description, EndedBy, Probe, Progress, STATEMENT_TEXT_BYTES, SessionManager,
     ThreadModel, When, WhyNotYet, session_local,
 };
 use std::cell::RefCell;
@@ -149,7 +149,7 @@ fn how_much_of_a_text() {
 #[test]
 fn who_it_is() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Stage { manager, mut session, thread, id }| {
             let all = Description {
                 user: "bob".into(),
                 admin: true,
@@ -165,6 +165,15 @@ fn who_it_is() {
             session.describe(|about| about.admin = false);
             let changed = Description { admin: false, ..all };
             assert_eq!(manager.session(id).unwrap().description, changed);
+            // As the author of a request it is the same.
+            for (admin, client) in [(false, "10.0.0.9"), (true, "10.0.0.9"), (false, "")] {
+                session.describe(|about| (about.admin, about.client) = (admin, client.into()));
+                let address = Some(client.into()).filter(|_| !client.is_empty());
+                let author = Author { session: Some(id), user: Some("bob".into()), admin, address };
+                let attached = session.attach(&thread).unwrap();
+                assert_eq!(attached.author(), author);
+                assert_eq!(safepoint::current_author(), Some(author));
+            }
         });
     });
 }
@@ -207,6 +216,28 @@ fn which_of_several_stretches() {
             attached.check().unwrap();
             drop(held);
             attached.check().unwrap_err();
+        });
+    });
+}
+
+/// Only a wait that not every interrupt ends is shown as one: a cancel is for a statement.
+#[test]
+fn which_waits() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let row = || manager.session(id).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            for by in [EndedBy::AnyInterrupt, EndedBy::TerminateOnly] {
+                let between = attached.wait(by, Waker::noop(), row).unwrap();
+                assert!(between.waiting && between.wait.is_none());
+                let statement = attached.begin().unwrap();
+                let (within, line) = (statement.wait(by, Waker::noop(), row), line!());
+                let within = within.unwrap();
+                assert!(within.waiting);
+                let expected = (by == EndedBy::TerminateOnly).then_some(line);
+                assert_eq!(within.wait.map(|spot| spot.at.line()), expected);
+                drop(statement);
+            }
         });
     });
 }

@@ -154,4 +154,364 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["watchdog::who_has_nothing_to_run_or_can_be_woken_is_left_alone"],
     },
+    Mutation {
+        name: "ReasonFromAnOldProbe",
+        about: "How long a session has passed no safe point counts from a probe that it has answered.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn why_not_yet",
+                find: "noted.asked.filter(|_| word.probed())",
+                replace: "noted.asked",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::for_how_long_at_least"],
+    },
+    Mutation {
+        name: "ReasonForgetsItsProbe",
+        about: "How long a session has passed no safe point does not count from a probe that it has not answered.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn why_not_yet",
+                find: "noted.asked.filter(|_| word.probed())",
+                replace: "noted.asked.filter(|_| false)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::for_how_long_at_least"],
+    },
+    Mutation {
+        name: "QueuedThoughAttached",
+        about: "A session that has its thread is said to wait for one.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn why_not_yet",
+                find: "(word.slot().is_none() || kind == InterruptKind::Cancel)",
+                replace: "true",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::why_not_yet_in_each_state"],
+    },
+    Mutation {
+        name: "QueuedCancelRuns",
+        about: "A cancelled command that has not begun is said to run.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn why_not_yet",
+                find: "(word.slot().is_none() || kind == InterruptKind::Cancel)",
+                replace: "word.slot().is_none()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::why_not_yet_in_each_state"],
+    },
+    Mutation {
+        name: "WaitsThoughWoken",
+        about: "A session in a wait that the request ends is said to be in one that it does not.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn why_not_yet",
+                find: "noted.wait().filter(|_| uninterruptible)",
+                replace: "noted.wait()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::why_not_yet_in_each_state"],
+    },
+    Mutation {
+        name: "DeafToATermination",
+        about: "A wait that only a termination ends is said not to be ended by one.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn why_not_yet",
+                find: "word.deaf() && kind == InterruptKind::Cancel",
+                replace: "word.deaf()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::why_not_yet_in_each_state"],
+    },
+    Mutation {
+        name: "MayFinishThoughEnded",
+        about: "A session that has ended is said to finish its transaction.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn why_not_yet",
+                find: "word.ended()",
+                replace: "false",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::why_not_yet_as_it_ends"],
+    },
+    Mutation {
+        name: "InterruptNotedAsSafePoint",
+        about: "A safe point that answers nobody is noted where it reports an interrupt.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn answer_probe",
+                find: "self.word.load().probed()",
+                replace: "true",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::which_safe_point", "features::measured::gaps"],
+    },
+    Mutation {
+        name: "AskedForgetsTheLast",
+        about: "Whoever asks first is not told of the last safe point.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "fn probe",
+                find: "Probe::Asked { last }",
+                replace: "Probe::Asked { last: None }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::for_how_long_at_least"],
+    },
+    Mutation {
+        name: "AskedJustNow",
+        about: "A request is shown as if it had been made just now.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "impl Slow => fn pending",
+                find: "asked.time",
+                replace: "SystemTime::now()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::since_when"],
+    },
+    Mutation {
+        name: "SeenJustNow",
+        about: "A request is shown as if it had been seen just now.",
+        edits: &[
+            Edit {
+                file: "record/why.rs",
+                within: "impl Slow => fn pending",
+                find: "moment.time",
+                replace: "SystemTime::now()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::since_when"],
+    },
+    Mutation {
+        name: "InnermostWait",
+        about: "Of several waits the innermost is shown.",
+        edits: &[
+            Edit {
+                file: "why.rs",
+                within: "fn wait",
+                find: "self.stretches.iter().find(is_wait)",
+                replace: "self.stretches.iter().rfind(is_wait)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::which_of_several_stretches"],
+    },
+    Mutation {
+        name: "ProgressOfTheFirst",
+        about: "The progress of an inner rollback is said to be the outer one's.",
+        edits: &[
+            Edit {
+                file: "why.rs",
+                within: "fn progress",
+                find: "stretch.number == self.number",
+                replace: "true",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::which_of_several_stretches"],
+    },
+    Mutation {
+        name: "LastStretchLeft",
+        about: "The end of a stretch ends the last that has begun.",
+        edits: &[
+            Edit {
+                file: "why.rs",
+                within: "fn leave",
+                find: "self.stretches.retain(|other| other.number != number);",
+                replace: "self.stretches.pop();",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["why_not_yet::held_off"],
+    },
+    Mutation {
+        name: "StalledNamesNoHoldOff",
+        about: "The text of a stall does not name its hold-off.",
+        edits: &[
+            Edit {
+                file: "why.rs",
+                within: "impl fmt::Display for Stalled",
+                find: "&self.hold_off",
+                replace: "&None::<HeldOff>",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["texts::a_stall_is_told_in_one_line"],
+    },
+    Mutation {
+        name: "ProgressWithoutTotal",
+        about: "The text of a progress does not say how much there is to do.",
+        edits: &[
+            Edit {
+                file: "why.rs",
+                within: "impl fmt::Display for Progress",
+                find: "write!(f, \"{} of {total}\", self.done)",
+                replace: "write!(f, \"{}\", self.done)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["texts::reasons_are_sentences"],
+    },
+    Mutation {
+        name: "PendingByNoSession",
+        about: "The text of a request does not name the session that has no user.",
+        edits: &[
+            Edit {
+                file: "why.rs",
+                within: "impl fmt::Display for PendingInterrupt",
+                find: "write!(f, \" by session {session}\")",
+                replace: "Ok(())",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["texts::requests_that_are_pending_name_who_asked"],
+    },
+    Mutation {
+        name: "DetailWithoutSession",
+        about: "A detail does not name the session that has no user.",
+        edits: &[
+            Edit {
+                file: "interrupt.rs",
+                within: "fn detail",
+                find: "Some(format!(\"session {session}\"))",
+                replace: "None",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["texts::details_name_whoever_can_be_named"],
+    },
+    Mutation {
+        name: "DrainCutsTheFirst",
+        about: "After the grace the first that has not ended is told, and nobody else.",
+        edits: &[
+            Edit {
+                file: "drain.rs",
+                within: "fn drain",
+                find: "let _ = self.tell(receipt.session(), &request.clone().at(When::Immediate));",
+                replace: "let _ = self.tell(receipt.session(), &request.clone().at(When::Immediate)); break;",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["drain::all_who_do_not_are_cut_short"],
+    },
+    Mutation {
+        name: "DrainLimitIsItsGrace",
+        about: "Those who are cut short have as long as the grace.",
+        edits: &[
+            Edit {
+                file: "drain.rs",
+                within: "fn drain",
+                find: "wait(&mut receipts, limit)",
+                replace: "wait(&mut receipts, grace)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["drain::all_who_do_not_are_cut_short"],
+    },
+    Mutation {
+        name: "DrainOneByOne",
+        about: "Each of those who have not ended is waited for as long as the limit.",
+        edits: &[
+            Edit {
+                file: "drain.rs",
+                within: "fn drain",
+                find: "deadline.map(|deadline| deadline.saturating_duration_since(now()))",
+                replace: "Some(limit)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["drain::those_who_never_look_are_not_waited_for_one_by_one"],
+    },
+    Mutation {
+        name: "TextOfTheLast",
+        about: "A statement that says nothing of itself is shown with the text of the one before it.",
+        edits: &[
+            Edit {
+                file: "activity.rs",
+                within: "impl SessionRow",
+                find: "!word.in_statement() || of == word.statement()",
+                replace: "true",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::when_a_statement_began_and_what_it_was"],
+    },
+    Mutation {
+        name: "RowOfAThreadSinceEver",
+        about: "A registered thread is shown since ever.",
+        edits: &[
+            Edit {
+                file: "activity.rs",
+                within: "impl ThreadRow",
+                find: "record.since",
+                replace: "UNIX_EPOCH",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::when_a_thread_was_registered"],
+    },
+    Mutation {
+        name: "TextCutByTheByte",
+        about: "A text that is too long is kept to the end of the character that is cut.",
+        edits: &[
+            Edit {
+                file: "about.rs",
+                within: "fn statement_begins",
+                find: "end -= 1;",
+                replace: "end += 1;",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::how_much_of_a_text"],
+    },
 ];

@@ -226,7 +226,24 @@ mod tests {
         for text in ["", "  ", "16", "16,", "16, 2", "16,2,", " 16 , 2 , ( NoBind ) ", ",", ",,"] {
             assert_eq!(parsed(text), default, "{text:?}");
         }
-        assert_eq!(parsed("0,0"), ThreadPoolAttr { thread_num: 0, group_num: 0, ..default });
+        assert_eq!(
+            parsed("0,0"),
+            ThreadPoolAttr { thread_num: 0, group_num: 0, ..default.clone() }
+        );
+        for (text, threads) in [
+            ("+5", 5),
+            ("-0", 0),
+            ("+0", 0),
+            ("007", 7),
+            ("0000000000000000000000000000004096", 4096),
+        ] {
+            assert_eq!(parsed(text), ThreadPoolAttr { thread_num: threads, ..default.clone() });
+        }
+        let signs = parsed("\t+1\n,\r+0 , (\tNODEBIND\n: 0 - 0 )");
+        assert_eq!(
+            signs,
+            ThreadPoolAttr { thread_num: 1, group_num: 0, binding: Binding::Nodes(vec![0]) }
+        );
         let most = parsed("4096, 64, (AllBind)");
         assert_eq!((most.thread_num, most.group_num), (4096, 64));
         assert_eq!(most.binding, Binding::All);
@@ -239,6 +256,10 @@ mod tests {
         assert_eq!(binding("( CPUBIND : 5 , 3 - 0 ,1,)"), Binding::Cpus(vec![0, 1, 2, 3, 5]));
         assert_eq!(binding("(nodebind: 1, 0)"), Binding::Nodes(vec![0, 1]));
         assert_eq!(binding("(numabind:1023)"), Binding::Numa(vec![1023]));
+        let all: Vec<_> = (0..=MAX_NUMBER).collect();
+        for list in ["0-1023", "1023-0", "0 - 511, 512 - 1023", "0-1023,,7,", "1-1022,1023,0"] {
+            assert_eq!(binding(&format!("(cpubind:{list})")), Binding::Cpus(all.clone()), "{list}");
+        }
         assert_eq!(parsed("1,1,(cpubind: 5,0-3)").to_string(), "1, 1, (cpubind: 0-3,5)");
     }
 
@@ -268,6 +289,42 @@ mod tests {
             ("16, 2, (cpubind: 1024)", "The cpubind attribute 1024 is out of valid range"),
             ("16, 2, (nodebind: 0-9999)", "The nodebind attribute 9999 is out of valid range"),
             ("16, 2, (nobind), 1", "Use '(' ')' to indicate cpu bind info."),
+            ("--1", "Current thread num: invalid input syntax for integer: \"--1\""),
+            ("+-1", "invalid input syntax for integer: \"+-1\""),
+            ("-", "invalid input syntax for integer: \"-\""),
+            ("+", "invalid input syntax for integer: \"+\""),
+            ("1, +", "Current group num: invalid input syntax for integer: \"+\""),
+            ("1.0", "invalid input syntax for integer: \"1.0\""),
+            ("0x10", "invalid input syntax for integer: \"0x10\""),
+            ("1_0", "invalid input syntax for integer: \"1_0\""),
+            ("1\0", "invalid input syntax for integer: \"1\0\""),
+            ("\u{661}", "invalid input syntax for integer: \"\u{661}\""),
+            ("+4097", "Current thread num +4097 is out of range [0, 4096]."),
+            ("9223372036854775808", "is out of range [0, 4096]."),
+            ("-9223372036854775809", "is out of range [0, 4096]."),
+            // What fits again if it wraps.
+            ("18446744073709551617", "is out of range [0, 4096]."),
+            ("4294967297", "is out of range [0, 4096]."),
+            ("1, 18446744073709551617", "is out of range [0, 64]."),
+            ("1, -1", "Current group num -1 is out of range [0, 64]."),
+            ("16, 2, ((nobind))", "are valid attribute."),
+            ("16, 2, (nobind)(nobind)", "are valid attribute."),
+            ("16, 2, )nobind(", "Use '(' ')' to indicate cpu bind info."),
+            ("16, 2, [nobind]", "Use '(' ')' to indicate cpu bind info."),
+            ("16, 2, (no bind)", "are valid attribute."),
+            ("16, 2, (:)", "are valid attribute."),
+            ("16, 2, (allbind:)", "Can not parse attribute "),
+            ("16, 2, (cpubind1)", "are valid attribute."),
+            ("16, 2, (cpubind 1)", "are valid attribute."),
+            ("16, 2, (cpubind: 1: 2)", "Can not parse attribute 1: 2"),
+            ("16, 2, (cpubind: +1)", "Can not parse attribute +1"),
+            ("16, 2, (cpubind: 1-2-3)", "Can not parse attribute 1-2-3"),
+            ("16, 2, (cpubind: 1--2)", "Can not parse attribute 1--2"),
+            ("16, 2, (cpubind: -)", "Can not parse attribute -"),
+            ("16, 2, (cpubind: \u{661})", "Can not parse attribute \u{661}"),
+            ("16, 2, (cpubind: 1\0)", "Can not parse attribute 1\0"),
+            ("16, 2, (cpubind: 18446744073709551616)", "is out of valid range [0, 1023]"),
+            ("16, 2, (cpubind: 1024-0)", "The cpubind attribute 1024 is out of valid range"),
         ] {
             let error = text.parse::<ThreadPoolAttr>().expect_err(text);
             assert_eq!(error.to_string(), "Invalid attribute for thread pool.");

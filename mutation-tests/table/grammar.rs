@@ -1,0 +1,502 @@
+//! Mistakes in the SQL face, and in the setting of the pool.
+
+use super::*;
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "SignedZero",
+        about: "'-0, 1' is taken for two numbers.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn number",
+                find: "text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)",
+                replace: "text.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok())",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::malformed_ids"],
+    },
+    Mutation {
+        name: "PlusTaken",
+        about: "'+1, 1' is taken for two numbers.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn number",
+                find: "text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)",
+                replace: "text.parse().ok().filter(|n| *n <= i64::MAX as u64)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::malformed_ids"],
+    },
+    Mutation {
+        name: "TooLargeTaken",
+        about: "2^63 is taken for a number.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn number",
+                find: "text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)",
+                replace: "text.parse().ok().filter(|_| digits)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::malformed_ids"],
+    },
+    Mutation {
+        name: "LargestRefused",
+        about: "2^63 - 1 is no number.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn number",
+                find: "text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)",
+                replace: "text.parse().ok().filter(|n| digits && *n < i64::MAX as u64)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::numbers_up_to_what_a_bigint_holds"],
+    },
+    Mutation {
+        name: "OtherBlanksInIds",
+        about: "What other alphabets have for blanks is one around a number.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn ids",
+                find: "part.trim_matches(is_blank)",
+                replace: "part.trim()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::malformed_ids"],
+    },
+    Mutation {
+        name: "SessionZero",
+        about: "Session 0 is session 1.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn ids",
+                find: "SessionId::from_raw(session)",
+                replace: "SessionId::from_raw(session.max(1))",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::malformed_ids"],
+    },
+    Mutation {
+        name: "NoVerticalTab",
+        about: "A vertical tab is no blank.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn is_blank",
+                find: "matches!(char, ' ' | '\\t' | '\\n' | '\\r' | '\\x0b' | '\\x0c')",
+                replace: "matches!(char, ' ' | '\\t' | '\\n' | '\\r' | '\\x0c')",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::blanks_comments_and_case"],
+    },
+    Mutation {
+        name: "NulIsBlank",
+        about: "A NUL is a blank.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn is_blank",
+                find: "matches!(char, ' ' | '\\t' | '\\n' | '\\r' | '\\x0b' | '\\x0c')",
+                replace: "matches!(char, ' ' | '\\t' | '\\n' | '\\r' | '\\x0b' | '\\x0c' | '\\0')",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::malformed_ids"],
+    },
+    Mutation {
+        name: "OtherBlanks",
+        about: "What other alphabets have for blanks is one.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn is_blank",
+                find: "matches!(char, ' ' | '\\t' | '\\n' | '\\r' | '\\x0b' | '\\x0c')",
+                replace: "char.is_whitespace()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::other_statements_are_not_ours"],
+    },
+    Mutation {
+        name: "KeywordsOfOtherAlphabets",
+        about: "A Kelvin sign is a k.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "pub fn parse",
+                find: "word.eq_ignore_ascii_case(\"KILL\")",
+                replace: "word.to_lowercase() == \"kill\"",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::other_statements_are_not_ours"],
+    },
+    Mutation {
+        name: "TwoSemicolons",
+        about: "Several semicolons may end a statement.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn command",
+                find: "if matches!(last, Token::Other(';')) { rest.next() } else { last }",
+                replace: "if matches!(last, Token::Other(';')) { let mut next = rest.next(); while matches!(next, Token::Other(';')) { next = rest.next(); } next } else { last }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::syntax_errors_name_the_place"],
+    },
+    Mutation {
+        name: "NoCarriageReturn",
+        about: "A carriage return does not end a comment.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn skip_blanks",
+                find: "self.0.find(['\\n', '\\r'])",
+                replace: "self.0.find('\\n')",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::blanks_comments_and_case"],
+    },
+    Mutation {
+        name: "CommentsDoNotNest",
+        about: "A comment within a comment ends it.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn comment_end",
+                find: "depth += 1;",
+                replace: "depth = 1;",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::blanks_comments_and_case"],
+    },
+    Mutation {
+        name: "OpenCommentIsBlank",
+        about: "A comment that does not end is the end of the statement.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn skip_blanks",
+                find: "let Some(end) = comment_end(self.0) else { return }; self.0 = &self.0[end..];",
+                replace: "self.0 = &self.0[comment_end(self.0).unwrap_or(self.0.len())..];",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::syntax_errors_name_the_place"],
+    },
+    Mutation {
+        name: "DoubledQuoteEnds",
+        about: "A quote that is doubled ends its string.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn quoted",
+                find: "bytes.get(at + 1) == Some(&b'\\'')",
+                replace: "false",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::strings_of_each_kind"],
+    },
+    Mutation {
+        name: "TagIsADigit",
+        about: "A number may be the tag of a string between dollars.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn quoted",
+                find: "!tag.starts_with(|char: char| char.is_ascii_digit())",
+                replace: "true",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::strings_of_each_kind"],
+    },
+    Mutation {
+        name: "LongWordRepeated",
+        about: "An error repeats all of what was sent.",
+        edits: &[
+            Edit {
+                file: "sql/grammar.rs",
+                within: "fn unexpected",
+                find: "text.chars().take(REPEATED_CHARS).collect()",
+                replace: "text.to_string()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::sql::grammar::tests::a_long_word_is_cut_short"],
+    },
+    Mutation {
+        name: "SignedId",
+        about: "An id may have a sign.",
+        edits: &[
+            Edit {
+                file: "id.rs",
+                within: "fn from_str",
+                find: "text.parse().ok().filter(|_| digits)",
+                replace: "text.parse().ok()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::id::tests::ids_are_read_from_digits_alone"],
+    },
+    Mutation {
+        name: "NegativeSession",
+        about: "A session's number may have a sign.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn numbers",
+                find: "u64::try_from(session).ok().and_then(|n| SessionId::try_from(n).ok())",
+                replace: "SessionId::try_from(session.unsigned_abs()).ok()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::numbers_that_are_no_ids"],
+    },
+    Mutation {
+        name: "NegativeThread",
+        about: "A thread's number may have a sign.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn numbers",
+                find: "u64::try_from(thread)",
+                replace: "Ok::<u64, std::num::TryFromIntError>(thread.unsigned_abs())",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::numbers_that_are_no_ids"],
+    },
+    Mutation {
+        name: "AnyThreadWillDo",
+        about: "The thread's number is not checked.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn resolve",
+                find: "manager.could_run(id, session)",
+                replace: "true",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::in_a_pool_the_session_s_number_decides"],
+    },
+    Mutation {
+        name: "OneNumberTwiceIsASession",
+        about: "In a pool one number twice names a session.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn resolve",
+                find: "thread == session.get()",
+                replace: "false",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::one_number_twice_is_whoever_runs_on_that_thread"],
+    },
+    Mutation {
+        name: "FunctionWaits",
+        about: "The function ends a session after its statement.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "pub fn terminate_session",
+                find: "When::Immediate",
+                replace: "When::AfterStatement",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::what_the_functions_ask_for"],
+    },
+    Mutation {
+        name: "FunctionForgetsItsText",
+        about: "What the author of a termination has to say is not passed on.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn terminate(",
+                find: "request.text(text)",
+                replace: "request",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::what_the_functions_ask_for"],
+    },
+    Mutation {
+        name: "CancelForgetsItsText",
+        about: "What the author of a cancel has to say is not passed on.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "pub fn cancel_session",
+                find: "cancel.text(text)",
+                replace: "cancel",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::what_the_functions_ask_for"],
+    },
+    Mutation {
+        name: "WorkerIsNoSession",
+        about: "A worker's number, where a session's belongs, is that of a background thread.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn known_thread",
+                find: "row.runs_sessions",
+                replace: "false",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::in_a_pool_the_session_s_number_decides"],
+    },
+    Mutation {
+        name: "CancelKnowsNoThread",
+        about: "A cancel does not say whose number it was given.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "pub fn cancel_session",
+                find: "known_thread(manager, refused)",
+                replace: "refused.into()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::in_a_pool_the_session_s_number_decides"],
+    },
+    Mutation {
+        name: "NoticeOfTheWeaker",
+        about: "A notice says when a weaker request would have ended the session.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn notice",
+                find: "found.already.map_or(when, |told| told.max(when))",
+                replace: "when",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::a_notice_in_each_state"],
+    },
+    Mutation {
+        name: "NoticeNeverAgain",
+        about: "A notice does not say that the session had been told before.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn notice",
+                find: "found.already >= Some(when)",
+                replace: "found.already > Some(when)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::a_notice_in_each_state"],
+    },
+    Mutation {
+        name: "NoticeOfNoEnd",
+        about: "A notice does not say that the session has ended.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn notice",
+                find: "receipt.poll().is_some()",
+                replace: "false",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::a_notice_in_each_state"],
+    },
+    Mutation {
+        name: "NoticeOfNoWait",
+        about: "A notice takes a statement that waits for none.",
+        edits: &[
+            Edit {
+                file: "sql.rs",
+                within: "fn notice",
+                find: "matches!(found.doing, Doing::Running | Doing::Waiting)",
+                replace: "matches!(found.doing, Doing::Running)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["sql_commands::a_notice_in_each_state"],
+    },
+    Mutation {
+        name: "AnyManagersWorker",
+        about: "A worker of any manager runs a session.",
+        edits: &[
+            Edit {
+                file: "thread.rs",
+                within: "fn is_of",
+                find: "Arc::ptr_eq(&self.slots, slots)",
+                replace: "true",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["kill_targets::the_thread_of_another_managers_session_is_refused"],
+    },
+    Mutation {
+        name: "SignIsCutOff",
+        about: "All signs of a number are cut off before it is looked at.",
+        edits: &[
+            Edit {
+                file: "pool/attr.rs",
+                within: "fn number",
+                find: "text.strip_prefix(['-', '+']).unwrap_or(text)",
+                replace: "text.trim_start_matches(['-', '+'])",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::pool::attr::tests::what_is_wrong_is_said"],
+    },
+];

@@ -1,0 +1,682 @@
+//! Mistakes in limits, graces and the timer.
+
+use super::*;
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "TransactionFromItsStatement",
+        about: "A statement outside of transactions counts from its own beginning, though it has closed a transaction since.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_began",
+                find: "changed.max(self.since.load(Ordering::Relaxed))",
+                replace: "self.since.load(Ordering::Relaxed)",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "IdlenessInTransactionUnlimited",
+        about: "A limit on idleness in transactions is not taken for one on idleness.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn limits_idleness",
+                find: "self.idle_in_transaction.load(Ordering::Relaxed) != NEVER",
+                replace: "false",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "CancelledRunsOutAgain",
+        about: "A statement that was told to end has its limits all the same.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn next",
+                find: "busy && !word.cancelled()",
+                replace: "busy",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LockWaitUnlimited",
+        about: "Waits for locks have no limit.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn next",
+                find: "consider( Limit::LockWait, self.lock_wait_since.load(Ordering::Relaxed), &self.lock_wait, );",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "StatementIsNoTransaction",
+        about: "A statement outside of transactions has no limit on transactions.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn next",
+                find: "open || runs",
+                replace: "open",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "IdleInNoTransaction",
+        about: "Every idle session is idle in a transaction.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn next",
+                find: "!busy && open",
+                replace: "!busy",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "GraceNotConsidered",
+        about: "The timer does not look at graces.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn next",
+                find: "told.is_some()",
+                replace: "false",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitsReadWrong",
+        about: "The limit on idleness is read back as that on idleness in transactions.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn limits",
+                find: "length(&timing.idle)",
+                replace: "length(&timing.idle_in_transaction)",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitsSetWrong",
+        about: "The limit on idleness is set to that on idleness in transactions.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "(&timing.idle, limits.idle)",
+                replace: "(&timing.idle, limits.idle_in_transaction)",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "OldIdlenessCounts",
+        about: "A limit set on an idleness that nobody has noted counts from long ago.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "!was_limited && !word.in_statement() && !word.queued()",
+                replace: "false",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "IdlenessBeginsWithEachLimit",
+        about: "Each change of limits has the idleness begin anew.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "!was_limited && !word.in_statement() && !word.queued()",
+                replace: "!word.in_statement() && !word.queued()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "StatementBeginsWithItsLimit",
+        about: "The first limit on idleness has the statement that runs begin anew.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "!was_limited && !word.in_statement() && !word.queued()",
+                replace: "!was_limited && !word.queued()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "QueuedBeginsWithItsLimit",
+        about: "The first limit on idleness has the command that is queued begin anew.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "!was_limited && !word.in_statement() && !word.queued()",
+                replace: "!was_limited && !word.in_statement()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitsUnarmed",
+        about: "The timer does not hear of limits that are set.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "self.arm(timing);",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "QueueTimeLost",
+        about: "A command that was queued begins anew as it begins.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn command_comes",
+                find: "!self.look().queued()",
+                replace: "true",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "IdlenessNotNoted",
+        about: "When a statement ended is not noted.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn command_goes",
+                find: "timing.stamp();",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "PeriodsNotWatched",
+        about: "The timer does not hear of what begins.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn watch",
+                find: "self.arm(timing);",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TransactionNotNoted",
+        about: "When a transaction began is not noted.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "timing.transaction_since.store(timing.timer.now(), Ordering::Relaxed);",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TransactionLeavesIdleness",
+        about: "The idleness after the end of a transaction counts from before it.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "if !word.in_statement() && !word.queued() { timing.stamp(); } self.step(step)",
+                replace: "self.step(step)",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "QueuedBeginsWithATransaction",
+        about: "A command that is queued begins anew as a transaction is opened.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "if !word.in_statement() && !word.queued() { timing.stamp(); } self.step(step)",
+                replace: "if !word.in_statement() { timing.stamp(); } self.step(step)",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TransactionNotWatched",
+        about: "The timer does not hear of a transaction that begins.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "self.watch(step.after);",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LockWaitFromNow",
+        about: "A wait for a lock counts from its last piece.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn lock_wait_begins",
+                find: "timing.timer.at(since)",
+                replace: "timing.timer.now()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LockWaitNotWatched",
+        about: "The timer does not hear of a wait for a lock.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn lock_wait_begins",
+                find: "self.watch(self.look());",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "UnlimitedLockWaitNoted",
+        about: "A wait for a lock that began without a limit has one that is set later.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn lock_wait_begins",
+                find: "timing.lock_wait.load(Ordering::Relaxed) == NEVER",
+                replace: "false",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "OuterLockWaitForgotten",
+        about: "The end of an inner wait for a lock ends the outer one.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn lock_wait_ends",
+                find: "self.swap_lock_wait(timing, outer);",
+                replace: "self.swap_lock_wait(timing, NEVER);",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LockWaitNeverEnds",
+        about: "A wait for a lock goes on for the limit when the lock is there.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn lock_wait_ends",
+                find: "self.swap_lock_wait(timing, outer);",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LaterGraceReplaces",
+        about: "A later, longer grace replaces a shorter one.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn escalate",
+                find: "at < timing.grace.load(Ordering::Relaxed)",
+                replace: "true",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "FirstGraceStays",
+        about: "A shorter grace does not replace a longer one.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn escalate",
+                find: "at < timing.grace.load(Ordering::Relaxed)",
+                replace: "timing.grace.load(Ordering::Relaxed) == NEVER",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "GraceKeepsFirstAuthor",
+        about: "The first whose request had a grace is the author of what another's shorter grace comes to.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn escalate",
+                find: "*escalation = Some(by);",
+                replace: "escalation.get_or_insert(by);",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "GraceUnarmed",
+        about: "The timer does not hear of a grace.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn escalate",
+                find: "self.arm(timing);",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "EndedStaysArmed",
+        about: "A session that has ended stays with the timer.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn disarm",
+                find: "timing.timer.disarm(self.id.get(), &timing.armed);",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "NotArmedAfterAHit",
+        about: "What runs out after a limit that was hit is not looked at.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn limits_run_out",
+                find: "self.enforce(timing, due, word);",
+                replace: "self.enforce(timing, due, word); return;",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "NotDueYet",
+        about: "The timer does not ask whether the time has come.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn limits_run_out",
+                find: "due.at <= now",
+                replace: "true",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitHitUnsaid",
+        about: "The audit does not hear of a limit.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn hit",
+                find: "self.emit(&Event::LimitHit { session: self.id, reason });",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitHitSaidInVain",
+        about: "The audit hears of a limit that has hit nothing.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn hit",
+                find: "accepted.is_ok()",
+                replace: "true",
+            },
+        ],
+        loom: &["a_limit_names_what_ran_out::limit_against_lift"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "GraceForgottenByShutdown",
+        about: "A shutdown forgets its grace.",
+        edits: &[
+            Edit {
+                file: "manager.rs",
+                within: "fn tell",
+                find: "grace.filter(|_| when != When::Immediate)",
+                replace: "None",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &["graces::a_grace_counts_from_the_request"],
+    },
+    Mutation {
+        name: "ImmediateHasGrace",
+        about: "A termination that is immediate anyway needs a timer for its grace.",
+        edits: &[
+            Edit {
+                file: "manager.rs",
+                within: "fn terminate_as_seen",
+                find: "grace.filter(|_| when != When::Immediate)",
+                replace: "grace",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["graces::an_immediate_termination_has_no_grace"],
+    },
+    Mutation {
+        name: "VoidIsIdle",
+        about: "A command that was queued and is void was none, and its time in the queue was idleness.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn void_queued",
+                find: "self.command_goes();",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "DetachedVoidIsIdle",
+        about: "A command that was queued, and is void as its session is detached, was none.",
+        edits: &[
+            Edit {
+                file: "record.rs",
+                within: "fn detach",
+                find: "self.word.load().queued()",
+                replace: "false",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TooLongWraps",
+        about: "A limit that is too long for the clock is what is left of it.",
+        edits: &[
+            Edit {
+                file: "timer.rs",
+                within: "fn nanos",
+                find: "u64::try_from(length.as_nanos()).unwrap_or(NEVER)",
+                replace: "length.as_nanos() as u64",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["limits::a_limit_too_long_for_the_clock_is_none"],
+    },
+    Mutation {
+        name: "ArmedTwice",
+        about: "A session that is armed anew keeps the entry that it had.",
+        edits: &[
+            Edit {
+                file: "timer.rs",
+                within: "fn arm",
+                find: "entries.forget(session, armed);",
+                replace: "",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TimerNotCalled",
+        about: "The timer that sleeps does not hear of what is due earlier.",
+        edits: &[
+            Edit {
+                file: "timer.rs",
+                within: "fn arm",
+                find: "self.unparker.unpark();",
+                replace: "",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::timer::tests::a_timer_that_sleeps_is_called_for_what_is_due_earlier"],
+    },
+    Mutation {
+        name: "TimerCalledFromRestAlone",
+        about: "The timer that sleeps until a time does not hear of what is due earlier.",
+        edits: &[
+            Edit {
+                file: "timer.rs",
+                within: "fn arm",
+                find: "at < entries.wakes_at",
+                replace: "entries.wakes_at == NEVER",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::timer::tests::a_timer_that_sleeps_is_called_for_what_is_due_earlier"],
+    },
+    Mutation {
+        name: "TimerOutlivesItsManager",
+        about: "The timer's thread does not ask whether its manager is gone.",
+        edits: &[
+            Edit {
+                file: "timer.rs",
+                within: "fn take",
+                find: "entries.closed",
+                replace: "false",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::timer::tests::the_timers_thread_ends_with_its_manager"],
+    },
+    Mutation {
+        name: "TimerNotToldOfItsEnd",
+        about: "The timer that sleeps does not hear of the end of its manager.",
+        edits: &[
+            Edit {
+                file: "timer.rs",
+                within: "impl Drop for Timers",
+                find: "self.timer.unparker.unpark();",
+                replace: "",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::timer::tests::the_timers_thread_ends_with_its_manager"],
+    },
+];

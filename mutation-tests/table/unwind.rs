@@ -1,0 +1,352 @@
+//! Mistakes in what is given back where a panic unwinds.
+
+use super::*;
+
+#[rustfmt::skip] // So that each mistake is added, and moved, by lines of its own.
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "SessionStays",
+        about: "A session that a panic drops does not end.",
+        edits: &[
+            Edit {
+                file: "session.rs",
+                within: "impl Drop for Session",
+                find: "!self.record.look().ended()",
+                replace: "!self.record.look().ended() && !std::thread::panicking()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_session"],
+    },
+    Mutation {
+        name: "PlaceStays",
+        about: "The place of a session that a panic drops is not given back.",
+        edits: &[
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "if let Some(places) = &self.ties.home.places { self.record.give_place_back(places); }",
+                replace: "if !std::thread::panicking() { if let Some(places) = &self.ties.home.places { self.record.give_place_back(places); } }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_session"],
+    },
+    Mutation {
+        name: "RecordStays",
+        about: "A session that a panic drops stays in the registry.",
+        edits: &[
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "self.ties.home.sessions.remove(self.record.number());",
+                replace: "if !std::thread::panicking() { self.ties.home.sessions.remove(self.record.number()); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_session"],
+    },
+    Mutation {
+        name: "ValuesStay",
+        about: "The values of a session that a panic drops are dropped after its receipts.",
+        edits: &[
+            Edit {
+                file: "session.rs",
+                within: "fn end",
+                find: "self.drop_values();",
+                replace: "if !std::thread::panicking() { self.drop_values(); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_session"],
+    },
+    Mutation {
+        name: "ThreadStays",
+        about: "A registered thread that a panic drops stays registered.",
+        edits: &[
+            Edit {
+                file: "thread.rs",
+                within: "impl Drop for Thread ",
+                find: "threads.remove(record.number());",
+                replace: "if !std::thread::panicking() { threads.remove(record.number()); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_registered_thread"],
+    },
+    Mutation {
+        name: "SlotStays",
+        about: "The place of a thread that a panic drops is not given back.",
+        edits: &[
+            Edit {
+                file: "thread.rs",
+                within: "impl Drop for ThreadRecord",
+                find: "self.slots.give_back(slot);",
+                replace: "if !std::thread::panicking() { self.slots.give_back(slot); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_registered_thread"],
+    },
+    Mutation {
+        name: "ThreadRunsOn",
+        about: "A thread is said to run the session that a panic has detached.",
+        edits: &[
+            Edit {
+                file: "attached.rs",
+                within: "fn leave_thread",
+                find: "shared.run(self.outer);",
+                replace: "if !std::thread::panicking() { shared.run(self.outer); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::an_attached"],
+    },
+    Mutation {
+        name: "StatementStays",
+        about: "A statement that a panic drops is not over.",
+        edits: &[
+            Edit {
+                file: "attached.rs",
+                within: "impl Drop for Statement",
+                find: "self.leave();",
+                replace: "if !std::thread::panicking() { self.leave(); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_statement"],
+    },
+    Mutation {
+        name: "HoldOffStays",
+        about: "A hold-off that a panic drops goes on.",
+        edits: &[
+            Edit {
+                file: "hold.rs",
+                within: "impl Drop for HoldOff",
+                find: "record.release(self.number)",
+                replace: "!std::thread::panicking() && record.release(self.number)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_hold_off"],
+    },
+    Mutation {
+        name: "HoldOffWakesNobody",
+        about: "A hold-off that a panic drops wakes nobody.",
+        edits: &[
+            Edit {
+                file: "hold.rs",
+                within: "impl Drop for HoldOff",
+                find: "record.rouse();",
+                replace: "if !std::thread::panicking() { record.rouse(); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_hold_off_that_unwinds_elsewhere_wakes_the_session"],
+    },
+    Mutation {
+        name: "StretchStays",
+        about: "A stretch of code that a panic ends goes on.",
+        edits: &[
+            Edit {
+                file: "why.rs",
+                within: "impl Drop for Within",
+                find: "self.notes.change(|noted| noted.leave(self.number));",
+                replace: "if !std::thread::panicking() { self.notes.change(|noted| noted.leave(self.number)); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_rollback"],
+    },
+    Mutation {
+        name: "LockWaitStays",
+        about: "A wait for a lock that a panic ends goes on.",
+        edits: &[
+            Edit {
+                file: "timeout.rs",
+                within: "impl Drop for Ends",
+                find: "self.0.lock_wait_ends(self.1);",
+                replace: "if !std::thread::panicking() { self.0.lock_wait_ends(self.1); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_wait_for_a_lock"],
+    },
+    Mutation {
+        name: "WakerStays",
+        about: "A receipt that a panic drops leaves its waker.",
+        edits: &[
+            Edit {
+                file: "kill.rs",
+                within: "impl<T> Drop for Receipt<T>",
+                find: "self.ticket.leave(place);",
+                replace: "if !std::thread::panicking() { self.ticket.leave(place); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_receipt"],
+    },
+    Mutation {
+        name: "InterruptedStays",
+        about: "What waits for an interrupt, and a panic drops, leaves its waker.",
+        edits: &[
+            Edit {
+                file: "task.rs",
+                within: "impl Drop for Interrupted<'_>",
+                find: "self.session.set_detached_waker(None);",
+                replace: "if !std::thread::panicking() { self.session.set_detached_waker(None); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_run_and_what_waits_for_an_interrupt"],
+    },
+    Mutation {
+        name: "RunStays",
+        about: "The statement of a task that a panic drops is not over.",
+        edits: &[
+            Edit {
+                file: "task.rs",
+                within: "impl<F> PinnedDrop for Run<'_, F>",
+                find: "this.give_up();",
+                replace: "if !std::thread::panicking() { this.give_up(); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_run_and_what_waits_for_an_interrupt"],
+    },
+    Mutation {
+        name: "HiddenStays",
+        about: "A session is hidden for good from what panics without it.",
+        edits: &[
+            Edit {
+                file: "current.rs",
+                within: "fn hidden",
+                find: "session.runs_here()",
+                replace: "session.runs_here() && !std::thread::panicking()",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::a_destructor_from_which_the_session_is_hidden"],
+    },
+    Mutation {
+        name: "SleepsOn",
+        about: "A session whose wait has panicked is said to wait.",
+        edits: &[
+            Edit {
+                file: "wait.rs",
+                within: "impl Drop for Awake<'_>",
+                find: "self.0.wake_up();",
+                replace: "if !std::thread::panicking() { self.0.wake_up(); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::code_that_blocks_and_waits_of_all_kinds"],
+    },
+    Mutation {
+        name: "TimerStays",
+        about: "The timer of a manager that a panic drops goes on.",
+        edits: &[
+            Edit {
+                file: "timer.rs",
+                within: "impl Drop for Timers",
+                find: "self.timer.unparker.unpark();",
+                replace: "if !std::thread::panicking() { self.timer.unparker.unpark(); }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::timer::tests::the_timers_thread_ends_with_its_manager"],
+    },
+    Mutation {
+        name: "ValuesSeeAnother",
+        about: "A session-local value is dropped while another session is attached.",
+        edits: &[
+            Edit {
+                file: "session.rs",
+                within: "fn drop_values",
+                find: "current::hidden(|| values.drop_all());",
+                replace: "values.drop_all();",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["session_local::session_locals_are_dropped_with_no_other_session_attached"],
+    },
+    Mutation {
+        name: "LastValueSeesAnother",
+        about: "A session-local value that outlives its session is dropped while another is attached.",
+        edits: &[
+            Edit {
+                file: "local.rs",
+                within: "fn try_with",
+                find: "hidden(|| drop(last));",
+                replace: "drop(last);",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["session_local::a_session_local_that_outlives_its_session_is_dropped_with_none_attached"],
+    },
+    Mutation {
+        name: "PanicsCargoSpreads",
+        about: "What a panic carries, and panics as it is dropped, goes further.",
+        edits: &[
+            Edit {
+                file: "contain.rs",
+                within: "fn contain",
+                find: "catch_unwind(AssertUnwindSafe(|| drop(panic)))",
+                replace: "{ drop(panic); Ok::<(), Box<dyn std::any::Any + Send>>(()) }",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["panicking_wakers::so_may_what_a_panic_carries"],
+    },
+    Mutation {
+        name: "DroppedLeavesItsCancel",
+        about: "A cancel of a command that has not begun is never over where its session is dropped from its thread.",
+        edits: &[
+            Edit {
+                file: "attached.rs",
+                within: "impl Drop for Attached",
+                find: "self.record.statement_left(step).complete();",
+                replace: "let _ = self.record.statement_left(step);",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["unwinding::an_attached"],
+    },
+    Mutation {
+        name: "WaitsBetweenStatements",
+        about: "A wait between statements, which a cancel can't mean, is shown as one that a cancel does not end.",
+        edits: &[
+            Edit {
+                file: "wait.rs",
+                within: "fn asleep",
+                find: "deaf && record.look().in_statement()",
+                replace: "deaf",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::which_waits"],
+    },
+];
