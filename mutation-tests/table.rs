@@ -11,6 +11,8 @@ use super::format::{Edit, Mutation};
 
 #[path = "table/audit.rs"]
 mod audit;
+#[path = "table/bulk.rs"]
+mod bulk;
 #[path = "table/core.rs"]
 mod core;
 #[path = "table/grammar.rs"]
@@ -61,6 +63,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         timing::MUTATIONS,
         unwind::MUTATIONS,
         audit::MUTATIONS,
+        bulk::MUTATIONS,
     ];
     parts.into_iter().flatten()
 }

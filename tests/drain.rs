@@ -186,3 +186,30 @@ fn those_who_never_look_are_not_waited_for_one_by_one() {
         drop(sessions);
     });
 }
+
+/// Each is counted once, as what it was: ended at once, cut short, or the one that asks.
+#[test]
+fn a_session_that_asks_while_others_end_at_once_and_are_cut_short() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, session, thread) = opened(model);
+            let _idle = Desk::leave(manager.open(of("bob")).unwrap());
+            let own = manager.open(of("root")).unwrap();
+            let (id, never) = (session.id(), AtomicBool::new(false));
+            let drained = scope(|scope| {
+                let runs = busy(scope, session, thread, &never);
+                eventually("it runs", || manager.session(id).unwrap().statement.is_some());
+                let never = Raises(&never);
+                let request = Terminate::new(When::AfterStatement, own.author());
+                let drained = manager.drain(&request, Duration::from_millis(20), LONG);
+                drop(never);
+                let told = joined("it has ended", runs).expect_err("it is cut short");
+                assert_eq!(told.request().author, own.author());
+                drained
+            });
+            let expected = Drained { sessions: 3, in_grace: 1, cut_short: 1, left: 1 };
+            assert_eq!(drained, expected);
+            own.due().expect_err("it is told as well");
+        }
+    });
+}
