@@ -4,7 +4,8 @@ mod common;
 
 use common::{immediate, model};
 use safepoint_under_loom::{
-    Author, Description, HowEnded, SessionManager, Terminate, ThreadModel, When,
+    Author, Cancel, Description, Found, HowEnded, SessionId, SessionManager, Terminate,
+    ThreadModel, When,
 };
 use std::time::Duration;
 
@@ -76,10 +77,28 @@ fn kill_against_move() {
 /// The same where the second thread has the place of the first, which has gone.
 #[test]
 fn found_on_a_thread_of_the_same_place() {
-    model("found_on_a_thread_of_the_same_place", true, kill_against_a_place_taken_again);
+    let scene = || {
+        told_against_a_place_taken_again(|manager, id| {
+            // As above.
+            let later = Terminate::new(When::AfterTransaction, Author::system());
+            manager.terminate(id, later).ok().map(|receipt| receipt.found())
+        });
+    };
+    model("found_on_a_thread_of_the_same_place", true, scene);
 }
 
-fn kill_against_a_place_taken_again() {
+#[test]
+fn cancelled_on_a_thread_of_the_same_place() {
+    let scene = || {
+        told_against_a_place_taken_again(|manager, id| {
+            let request = Cancel::running(Author::system());
+            manager.cancel(id, request).ok().map(|receipt| receipt.found())
+        });
+    };
+    model("cancelled_on_a_thread_of_the_same_place", true, scene);
+}
+
+fn told_against_a_place_taken_again(tell: fn(&SessionManager, SessionId) -> Option<Found>) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(Description::default()).unwrap();
     let id = session.id();
@@ -87,9 +106,7 @@ fn kill_against_a_place_taken_again() {
     session.attach(&other).unwrap().set_transaction(true);
     let killer = {
         let manager = manager.clone();
-        // As above.
-        let later = Terminate::new(When::AfterTransaction, Author::system());
-        loom::thread::spawn(move || manager.terminate(id, later).unwrap())
+        loom::thread::spawn(move || tell(&manager, id))
     };
     let threads = ["one", "two"].map(|name| {
         let worker = manager.register_worker(name).unwrap();
@@ -98,8 +115,9 @@ fn kill_against_a_place_taken_again() {
         drop(attached.begin());
         worker.id()
     });
-    let found = killer.join().unwrap().found();
-    if let (Some(statement), Some(thread)) = (found.statement, found.thread) {
+    if let Some(found) = killer.join().unwrap()
+        && let (Some(statement), Some(thread)) = (found.statement, found.thread)
+    {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
 }

@@ -4,8 +4,11 @@ mod common;
 
 use common::{killed, killer, model};
 use loom::future::block_on;
-use safepoint_under_loom::{Author, Cancel, Description, RunError, SessionManager, ThreadModel};
+use safepoint_under_loom::{
+    Author, Cancel, Description, RunError, SessionManager, Terminate, ThreadModel, When,
+};
 use std::future;
+use std::task::Waker;
 
 /// MariaDB retries its wake-up for two seconds; openGauss checks once a second.
 fn kill_against_sleep() {
@@ -108,4 +111,30 @@ fn kill_against_idle_task() {
 #[test]
 fn lost_wake_up_of_an_idle_task() {
     model("lost_wake_up_of_an_idle_task", false, kill_against_idle_task);
+}
+
+/// A session that was woken for a weak request, and had no choice but to go on, sleeps in its
+/// transaction: a stronger one wakes it again.
+fn stronger_kill_against_sleep() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(Description::default()).unwrap();
+    let id = session.id();
+    session.set_detached_waker(Some(Waker::noop().clone()));
+    let weak = Terminate::new(When::AfterTransaction, Author::system());
+    manager.terminate(id, weak).unwrap();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let held = safepoint_under_loom::hold_off("a test");
+    attached.set_transaction(true);
+    let statement = attached.begin().expect("it is held off");
+    drop(held);
+    statement.check().expect("the transaction is open");
+    let killer = killer(&manager, id);
+    statement.block_on(future::pending::<()>()).unwrap_err();
+    killer.join().unwrap().expect("it is alive");
+}
+
+#[test]
+fn lost_wake_up_of_the_stronger() {
+    model("lost_wake_up_of_the_stronger", false, stronger_kill_against_sleep);
 }

@@ -231,6 +231,32 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         tests: &[],
     },
     Mutation {
+        name: "KillersThreadAfterStep",
+        about: "A killer reads the number of its target's thread after its step.",
+        edits: &[Edit {
+            file: "record/told.rs",
+            within: "fn terminate_by",
+            find: "Ok(self.accepted(step.before, thread, ticket))",
+            replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), ticket))",
+        }],
+        loom: &["a_receipt_tells_the_truth::found_on_a_thread_of_the_same_place"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "CancellersThreadAfterStep",
+        about: "A canceller reads the number of its target's thread after its step.",
+        edits: &[Edit {
+            file: "record/told.rs",
+            within: "fn cancel_by",
+            find: "Ok(self.accepted(step.before, thread, ticket))",
+            replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), ticket))",
+        }],
+        loom: &["a_receipt_tells_the_truth::cancelled_on_a_thread_of_the_same_place"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
         name: "ThreadAfterAttach",
         about: "The number of the thread that a session goes to is written after the step that attaches it.",
         edits: &[

@@ -288,4 +288,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             "wakers::tasks::a_task_in_a_hold_off",
         ],
     },
+    Mutation {
+        name: "StrongerWakesNobody",
+        about: "A request that is stronger than the last wakes nobody who has been woken for that.",
+        edits: &[Edit {
+            file: "record/told.rs",
+            within: "fn terminate_by",
+            find: "told.unwoken |= adds;",
+            replace: "",
+        }],
+        loom: &["no_sleeper_sleeps_on::lost_wake_up_of_the_stronger"],
+        shuttle: &[],
+        tests: &[],
+    },
 ];
