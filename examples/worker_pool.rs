@@ -127,7 +127,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::thread::spawn(move || {
         signals.forever().next();
         let request = Terminate::new(When::AfterStatement, Author::system()).text("shutting down");
-        let (grace, limit) = (Duration::from_secs(1), Duration::from_secs(10));
+        let (grace, limit) = (Duration::from_secs(1), Duration::from_secs(60));
         let drained = stopped.shut_down(&request, grace, limit);
         std::process::exit(i32::from(drained.left > 0));
     });
