@@ -158,10 +158,10 @@ fn a_transaction_runs_out_of_time_idle_or_not() {
 
         // One after the other, for longer than the limit: each has its own time. On a machine that
         // is busy enough one may run into the limit all the same.
-        let short = "begin; commit; select pg_sleep(0.1);".repeat(6);
+        let short = "begin; commit; select pg_sleep(0.2);".repeat(6);
         let mut client = server.user("ann");
         wait_until("short transactions are not too slow for their limit", || {
-            let answer = client.query(&format!("set transaction_timeout = 400; {short}"));
+            let answer = client.query(&format!("set transaction_timeout = 1000; {short}"));
             if answer.status.is_none() {
                 answer.error().expect("FATAL", "25P04", text);
                 client = server.user("ann");
