@@ -13,7 +13,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A place of a file, and what each mistake writes there.
-type Places = BTreeMap<(usize, usize), Vec<(&'static str, &'static str)>>;
+type Places = BTreeMap<(usize, usize), Mistakes>;
+
+/// The names of mistakes, and what each writes.
+type Mistakes = Vec<(&'static str, &'static str)>;
 
 /// Writes the sources with all mistakes built in to `$OUT_DIR/src`, their root as `root.rs` for an
 /// `include!`, and the module `mutation` as `$OUT_DIR/mutation.rs`. `change` is asked for each file
@@ -102,19 +105,36 @@ fn without_inner_attributes(text: &str) -> String {
 
 /// The text with each mistake behind its switch.
 fn with_switches(file: &str, text: &str, places: &Places) -> String {
-    let (mut changed, mut done) = (String::new(), 0);
-    for ((start, end), mistakes) in places {
+    // The outer of two places that begin together comes first.
+    let mut places: Vec<_> =
+        places.iter().map(|((start, end), wrong)| (*start..*end, wrong)).collect();
+    places.sort_by_key(|(place, _)| (place.start, std::cmp::Reverse(place.end)));
+    within(file, text, 0..text.len(), &places)
+}
+
+/// What stands at `part`, with the switches of the places in it, and of those in these.
+fn within(
+    file: &str,
+    text: &str,
+    part: Range<usize>,
+    places: &[(Range<usize>, &Mistakes)],
+) -> String {
+    let (mut changed, mut done, mut places) = (String::new(), part.start, places);
+    while let Some(((place, mistakes), rest)) = places.split_first() {
+        let inner = rest.iter().take_while(|(other, _)| other.start < place.end).count();
+        let (inner, after) = rest.split_at(inner);
+        let fits = |(other, _): &(Range<usize>, &Mistakes)| other.end <= place.end;
         let names = || mistakes.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        assert!(*start >= done, "{file}: the place of {} overlaps that of another", names());
-        let right = &text[*start..*end];
-        let statement = right.ends_with([';', '}']);
-        changed += &text[done..*start];
+        assert!(inner.iter().all(fits), "{file}: a place overlaps that of {}", names());
+        let right = within(file, text, place.clone(), inner);
+        let statement = text[place.clone()].ends_with([';', '}']);
+        changed += &text[done..place.start];
         if !statement {
             changed.push('(');
         }
         // Several may write the same there.
         let mut written: Vec<&str> = Vec::new();
-        for (_, wrong) in mistakes {
+        for (_, wrong) in *mistakes {
             if written.contains(wrong) {
                 continue;
             }
@@ -128,9 +148,9 @@ fn with_switches(file: &str, text: &str, places: &Places) -> String {
         if !statement {
             changed.push(')');
         }
-        done = *end;
+        (done, places) = (place.end, after);
     }
-    changed + &text[done..]
+    changed + &text[done..part.end]
 }
 
 /// Where the edit's place is.

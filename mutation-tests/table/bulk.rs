@@ -328,19 +328,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         tests: &["sweep::a_rate_is_kept_and_nobody_is_told_before_their_turn"],
     },
     Mutation {
-        name: "SweepCancelsWhateverRuns",
-        about: "A sweep's cancel is not tied to the statement of the row.",
-        edits: &[Edit {
-            file: "sweep.rs",
-            within: "pub fn cancel_where",
-            find: "self.cancel(row.session, request.clone().naming(statement))",
-            replace: "{ let _ = request.clone().naming(statement); self.cancel(row.session, request.clone()) }",
-        }],
-        loom: &[],
-        shuttle: &[],
-        tests: &["sweep_pauses::a_cancel_hits_no_other_statement"],
-    },
-    Mutation {
         name: "UserByPrefix",
         about: "All sessions of a user are those of users whose names begin alike.",
         edits: &[Edit {

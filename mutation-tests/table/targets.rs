@@ -133,7 +133,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &["a_sweep_hits_what_it_saw::cancel_sweep_against_next_statement"],
         shuttle: &[],
-        tests: &[],
+        tests: &["sweep_pauses::a_cancel_hits_no_other_statement"],
     },
     Mutation {
         name: "BellLookedAtFirst",
