@@ -4,7 +4,7 @@ use crate::common::{LONG, eventually, kill_now, supervised};
 use crate::house::House;
 use crate::odd::{Odd, pool, serves, stick};
 use safepoint::Doing;
-use safepoint::pool::{Config, MAX_LANES};
+use safepoint::pool::{Config, End, MAX_LANES, Next};
 use std::io::{Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -158,7 +158,7 @@ fn one_that_the_lane_looks_at_as_the_pool_stops_is_closed() {
             assert!(manager.session(id).is_some());
             drop(answer);
             eventually("it is closed", || manager.session(id).is_none());
-            assert_eq!(*ends.lock().unwrap(), [safepoint::pool::End::Closed]);
+            assert_eq!(*ends.lock().unwrap(), [End::Closed]);
             drop(stuck);
             eventually("all are", || manager.is_empty());
             eventually("no thread is left", || manager.threads().is_empty());
@@ -183,6 +183,32 @@ fn one_that_is_killed_as_the_lane_looks_at_it_is_gone_from_the_queue() {
             assert_eq!(ends.lock().unwrap().len(), 1);
         }
         crate::queued::assert_queues_exactly(&manager, &pool, 3);
+        drop(stuck);
+        serves(&manager, &pool);
+    });
+}
+
+/// An emergency that is killed before its thread has it does not begin.
+#[test]
+fn an_emergency_that_is_killed_before_it_begins_does_not_begin() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        let stuck = stick(&manager, &pool);
+        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (id, ends) = (session.id(), client.ends.clone());
+        let (runs, ran) = channel();
+        client.is_emergency = true;
+        client.emergency =
+            Box::new(move |manager| drop(manager.terminate(id, kill_now()).unwrap()));
+        client.runs = Box::new(move |_| {
+            runs.send(()).unwrap();
+            Ok(Next::Wait)
+        });
+        pool.serve(session, client).unwrap();
+        peer.write_all(b"x").unwrap();
+        eventually("it has ended", || manager.session(id).is_none());
+        assert!(matches!(ends.lock().unwrap()[..], [End::Interrupted(_)]));
+        assert!(ran.try_recv().is_err());
         drop(stuck);
         serves(&manager, &pool);
     });
