@@ -268,6 +268,8 @@ mod tests {
         for (text, said) in [
             ("4097", "Current thread num 4097 is out of range [0, 4096]."),
             ("-1", "Current thread num -1 is out of range [0, 4096]."),
+            ("--1", "invalid input syntax for integer: \"--1\""),
+            ("-", "invalid input syntax for integer: \"-\""),
             ("99999999999999999999", "is out of range [0, 4096]."),
             ("1, 65", "Current group num 65 is out of range [0, 64]."),
             ("many", "invalid input syntax for integer: \"many\""),

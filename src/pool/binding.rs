@@ -323,6 +323,23 @@ mod tests {
     }
 
     #[test]
+    fn what_workers_take_in_turn_is_what_threads_are_bound_to() {
+        for (text, turns) in [("8, 2, (allbind)", 4), ("8, 2, (numabind: 0-7)", 1)] {
+            let layout = laid_out(text, &ALL).unwrap();
+            for group in 0..2 {
+                let sets = layout.turns_of_group(group);
+                assert_eq!(sets.len(), turns, "{text}");
+                for thread in 0..6 {
+                    let expected = layout.cpus_of_thread(group, thread).unwrap();
+                    assert_eq!(sets[thread % turns], expected, "{text}");
+                }
+            }
+            assert!(layout.turns_of_group(2).is_empty());
+        }
+        assert!(laid_out("8, 2", &ALL).unwrap().turns_of_group(0).is_empty());
+    }
+
+    #[test]
     fn a_thread_is_bound_to_what_its_layout_says() {
         let run = || {
             let allowed = allowed_cpus().unwrap();
@@ -337,6 +354,16 @@ mod tests {
             assert_eq!(all.layout().unwrap().cpus_of_group(0), Some(vec![last]));
         };
         // The others of this program stay where they are.
+        std::thread::spawn(run).join().unwrap();
+        // To all of several.
+        let run = || {
+            let allowed = allowed_cpus().unwrap();
+            let all: Vec<_> = allowed.iter().map(usize::to_string).collect();
+            let attr = format!("1, 0, (numabind: {})", all.join(","));
+            let layout = attr.parse::<ThreadPoolAttr>().unwrap().layout().unwrap();
+            layout.bind_this_thread(0, 0).unwrap();
+            assert_eq!(Some(allowed_cpus().unwrap()), layout.cpus_of_group(0));
+        };
         std::thread::spawn(run).join().unwrap();
     }
 }
