@@ -25,6 +25,12 @@ mod numbers;
 mod orderings;
 #[path = "table/pool.rs"]
 mod pool;
+#[path = "table/pool_listening.rs"]
+mod pool_listening;
+#[path = "table/pool_outside.rs"]
+mod pool_outside;
+#[path = "table/pool_queue.rs"]
+mod pool_queue;
 #[path = "table/sessions.rs"]
 mod sessions;
 #[path = "table/shutdown.rs"]
@@ -56,6 +62,9 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         wakers::MUTATIONS,
         sessions::MUTATIONS,
         pool::MUTATIONS,
+        pool_queue::MUTATIONS,
+        pool_listening::MUTATIONS,
+        pool_outside::MUTATIONS,
         limits::MUTATIONS,
         watch::MUTATIONS,
         telemetry::MUTATIONS,
