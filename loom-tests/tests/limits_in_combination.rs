@@ -23,7 +23,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
 fn limits_in_combination() {
-    sequences("limits_in_combination", SEQUENCES, |number| Run::new(number).to_the_end());
+    sequences("limits_in_combination", SEQUENCES, |number| Run::new(number).run_all());
 }
 
 /// What limits promise, said plainly. Times are in ticks.
@@ -248,7 +248,7 @@ impl Run {
         (self.seed >> 33) % below
     }
 
-    fn to_the_end(mut self) -> Option<String> {
+    fn run_all(mut self) -> Option<String> {
         let mut session = self.manager.open(Description::default()).unwrap();
         self.id = Some(session.id());
         let thread = match self.model {
