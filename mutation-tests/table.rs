@@ -45,6 +45,8 @@ mod telemetry;
 mod timing;
 #[path = "table/unwind.rs"]
 mod unwind;
+#[path = "table/waits.rs"]
+mod waits;
 #[path = "table/wakers.rs"]
 mod wakers;
 #[path = "table/watch.rs"]
@@ -73,6 +75,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         unwind::MUTATIONS,
         audit::MUTATIONS,
         bulk::MUTATIONS,
+        waits::MUTATIONS,
     ];
     parts.into_iter().flatten()
 }

@@ -93,4 +93,16 @@ mod tests {
         places.give_back(true);
         assert_eq!(places.taken.load(Ordering::Relaxed), 0);
     }
+
+    #[test]
+    fn a_bound_that_does_not_fit_is_not_cut_off() {
+        for more in [0, 1] {
+            let places = Places::new((1 << 32) + more, (1 << 32) + more);
+            for _ in 0..3 {
+                places.take().unwrap();
+                assert_eq!(places.admit(true), Ok(()));
+                assert_eq!(places.admit(false), Err(OpenError::Full));
+            }
+        }
+    }
 }

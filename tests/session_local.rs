@@ -7,7 +7,7 @@ use common::{
     until,
 };
 use safepoint::{
-    Attached, NoSession, Session, SessionId, SessionManager, ThreadModel, current_session,
+    Attached, NoSession, Session, SessionId, SessionManager, Target, ThreadModel, current_session,
     session_local,
 };
 use std::cell::{Cell, RefCell};
@@ -472,5 +472,40 @@ fn session_locals_are_dropped_with_no_other_session_attached() {
                 assert_eq!(NUMBER.get(), 1);
             }
         }
+    });
+}
+
+/// A destructor may run another session on the thread. What ran there before runs there again.
+#[test]
+fn a_session_that_was_hidden_is_found_by_its_thread_again() {
+    struct Runs(Option<(SessionManager, Session)>);
+    impl Drop for Runs {
+        fn drop(&mut self) {
+            let Some((manager, mut session)) = self.0.take() else { return };
+            let thread = WORKER.get().unwrap();
+            let attached = session.attach(thread).unwrap();
+            assert_eq!(manager.threads()[0].session, Some(attached.id()));
+        }
+    }
+    thread_local! {
+        static WORKER: Cell<Option<&'static safepoint::Thread>> = const { Cell::new(None) };
+    }
+    session_local! {
+        static RUNS: RefCell<Runs> = RefCell::new(Runs(None));
+    }
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let worker: &'static _ = Box::leak(Box::new(manager.register_worker("worker").unwrap()));
+        WORKER.set(Some(worker));
+        let [mut outer, mut victim, inner] = [(); 3].map(|()| manager.open(of("ann")).unwrap());
+        let attached = victim.attach(worker).unwrap();
+        RUNS.with_borrow_mut(|runs| runs.0 = Some((manager.clone(), inner)));
+        drop(attached);
+        let attached = outer.attach(worker).unwrap();
+        drop(victim);
+        assert_eq!(manager.threads()[0].session, Some(attached.id()));
+        let receipt = manager.terminate(Target::AttachedTo(worker.id()), kill_now()).unwrap();
+        assert_eq!(receipt.session(), attached.id());
+        attached.check().unwrap_err();
     });
 }

@@ -6,7 +6,7 @@ use common::{
     Count, ENDLESS, LONG, MODELS, Raises, Stage, admin, assert_cancelled, assert_told, each_model,
     ended_by_both, eventually, joined, kill, kill_now, locked, outcome, scope, supervised, until,
 };
-use safepoint::{Cancel, EndedBy, HowEnded, When};
+use safepoint::{Cancel, EndedBy, HowEnded, Probe, When};
 use std::future::{pending, poll_fn, ready};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -144,142 +144,6 @@ fn recv() {
     });
 }
 
-/// A socket whose peer reads nothing, and which takes no more.
-#[cfg(target_os = "linux")]
-fn full() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let theirs = listener.accept().unwrap().0;
-    ours.set_nonblocking(true).unwrap();
-    while ours.write(&[7; 65_536]).is_ok() {}
-    (ours, theirs)
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn wait_readable_and_wait_writable() {
-    supervised(|| {
-        let (mut ours, mut theirs) = full();
-        ended_by_both(|statement| statement.wait_writable(EndedBy::AnyInterrupt, &ours));
-        ended_by_both(|statement| statement.wait_readable(EndedBy::AnyInterrupt, &ours));
-        for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
-            let attached = session.attach(&thread).unwrap();
-            let done = AtomicBool::new(false);
-            theirs.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-            scope(|scope| {
-                // The interrupts did no harm to it, either way.
-                scope.spawn(|| {
-                    theirs.write_all(&[1]).unwrap();
-                    while !done.load(Ordering::SeqCst) {
-                        let _ = theirs.read(&mut [0; 65_536]);
-                    }
-                });
-                let done = Raises(&done);
-                let readable = || attached.wait_readable(EndedBy::AnyInterrupt, &ours);
-                until("there is a byte", readable).unwrap().unwrap();
-                assert_eq!(ours.read(&mut [0; 2]).unwrap(), 1);
-                let writable = || attached.wait_writable(EndedBy::TerminateOnly, &ours);
-                until("there is room", writable).unwrap().unwrap();
-                drop(done);
-                assert!(ours.write(&[7]).is_ok());
-            });
-            while ours.write(&[7; 65_536]).is_ok() {}
-        }
-        drop(theirs);
-        let Stage { mut session, thread, .. } = Stage::new(MODELS[0]);
-        let attached = session.attach(&thread).unwrap();
-        let readable = || attached.wait_readable(EndedBy::AnyInterrupt, &ours);
-        until("its peer has gone", readable).unwrap().unwrap();
-        assert!(!matches!(ours.read(&mut [0; 2]), Ok(1..)), "the peer has gone");
-    });
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_slow_client_is_not_cut_by_a_cancel_and_holds_no_kill_up() {
-    supervised(|| {
-        for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
-            let (ours, _theirs) = full();
-            let mut attached = session.attach(&thread).unwrap();
-            let statement = attached.begin().unwrap();
-            scope(|scope| {
-                scope.spawn(|| {
-                    eventually("it waits", || manager.session(id).unwrap().waiting);
-                    for _ in 0..3 {
-                        manager.cancel(id, Cancel::running(admin("root"))).unwrap();
-                    }
-                    assert!(manager.session(id).unwrap().waiting);
-                    manager.terminate(id, kill_now()).unwrap();
-                });
-                let writable = || statement.wait_writable(EndedBy::TerminateOnly, &ours);
-                assert_told(&until("its killer ends it", writable).unwrap_err());
-            });
-        }
-    });
-}
-
-/// Wakers of earlier waits may still come.
-#[cfg(target_os = "linux")]
-#[test]
-fn no_byte_is_missed_and_no_kill_while_cancels_fly() {
-    supervised(|| {
-        const BYTES: usize = 2_000;
-        for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let mut ours = listener.accept().unwrap().0;
-            ours.set_nonblocking(true).unwrap();
-            let over = AtomicBool::new(false);
-            scope(|scope| {
-                scope.spawn(|| {
-                    while !over.load(Ordering::SeqCst) {
-                        let _ = manager.cancel(id, Cancel::running(admin("root")));
-                    }
-                    manager.terminate(id, kill_now()).unwrap();
-                });
-                scope.spawn(move || {
-                    (0..BYTES).for_each(|_| theirs.write_all(&[1]).unwrap());
-                    // Open until it is read.
-                    while matches!(theirs.read(&mut [0]), Ok(1..)) {}
-                });
-                let over = Raises(&over);
-                let mut attached = session.attach(&thread).unwrap();
-                let mut read = 0;
-                until("all bytes are read", || {
-                    while read < BYTES {
-                        let statement = attached.begin().unwrap();
-                        if statement.wait_readable(EndedBy::AnyInterrupt, &ours).is_ok()
-                            && let Ok(length) = ours.read(&mut [0; 3])
-                        {
-                            read += length;
-                        }
-                    }
-                });
-                drop(over);
-                let told = until("its killer ends it", || {
-                    loop {
-                        match attached.begin() {
-                            Ok(statement) => {
-                                let ended = statement.wait_readable(EndedBy::AnyInterrupt, &ours);
-                                let interrupt = ended.unwrap_err();
-                                if interrupt.is_terminate() {
-                                    break interrupt;
-                                }
-                            }
-                            Err(interrupt) => break interrupt,
-                        }
-                    }
-                });
-                assert_told(&told);
-                drop(ours);
-            });
-        }
-    });
-}
-
 #[test]
 fn recv_loses_no_message_when_it_is_interrupted() {
     supervised(|| {
@@ -320,6 +184,28 @@ fn recv_loses_no_message_when_it_is_interrupted() {
                 assert!(interrupted > 0);
             });
         }
+    });
+}
+
+/// A safe point first: what is there to be received stays there.
+#[test]
+fn recv_with_an_interrupt_and_a_message() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let (sender, receiver) = crossbeam_channel::bounded(1);
+            sender.send(3).unwrap();
+            manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+            let received = until("it does not wait", || statement.recv(&receiver));
+            assert_cancelled(&received.unwrap_err());
+            assert_eq!(receiver.len(), 1);
+            drop(sender);
+            statement.finish().unwrap();
+            let receive = || until("it does not wait", || attached.recv(&receiver));
+            assert_eq!(receive(), Ok(Ok(3)));
+            assert!(receive().unwrap().is_err());
+        });
     });
 }
 
@@ -686,6 +572,28 @@ fn a_future_that_is_ready_as_an_interrupt_wakes_it_has_its_output_returned() {
                 });
                 assert_cancelled(&statement.check().unwrap_err());
             }
+        });
+    });
+}
+
+/// A session whose wait was refused, as an interrupt was due before it, is not shown as one that waits,
+/// and answers a probe.
+#[test]
+fn a_wait_that_was_refused_leaves_nobody_asleep() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+            for by in [EndedBy::AnyInterrupt, EndedBy::TerminateOnly] {
+                let refused = statement.wait(by, Waker::noop(), || ());
+                assert_eq!(refused.is_err(), by == EndedBy::AnyInterrupt);
+                assert!(!manager.session(id).unwrap().waiting);
+                assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+                statement.check().unwrap_err();
+            }
+            statement.sleep(ENDLESS).unwrap_err();
+            assert!(!manager.session(id).unwrap().waiting);
         });
     });
 }

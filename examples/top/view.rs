@@ -25,14 +25,18 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     frame.render_widget(head_line(app), head);
     let lines = app.lines();
     let rows = lines.iter().map(|line| session_row(line, line.session == app.look.own));
-    let table = Table::new(rows, SESSION_WIDTHS)
+    let pids = lines.iter().map(|line| line.pid);
+    let ids = lines.iter().map(|line| line.session);
+    let widths = [id_width(pids), id_width(ids)].into_iter().chain(OTHER_WIDTHS);
+    let table = Table::new(rows, widths)
         .header(header(&["PID", "SESSION", "USER", "APPLICATION", "STATE", "TIME", "QUERY"]))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::default().with_selected(app.position());
     frame.render_stateful_widget(table, sessions, &mut state);
 
     let rows = app.look.threads.iter().map(thread_row);
-    let table = Table::new(rows, [ID_WIDTH, Constraint::Length(24), Constraint::Min(8)])
+    let pids = id_width(app.look.threads.iter().map(|line| line.pid));
+    let table = Table::new(rows, [pids, Constraint::Length(24), Constraint::Min(8)])
         .header(header(&["THREAD", "NAME", "RUNS"]));
     frame.render_widget(table, under);
 
@@ -41,12 +45,13 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     frame.render_widget(foot_line(app), foot);
 }
 
-/// An id has up to 19 digits.
-const ID_WIDTH: Constraint = Constraint::Length(19);
+/// An id has up to 19 digits. Where all are shorter, there is more room for what follows them.
+fn id_width(ids: impl Iterator<Item = i64>) -> Constraint {
+    let digits = ids.map(|id| id.to_string().len()).max().unwrap_or_default();
+    Constraint::Length(digits.max("SESSION".len()) as u16)
+}
 
-const SESSION_WIDTHS: [Constraint; 7] = [
-    ID_WIDTH,
-    ID_WIDTH,
+const OTHER_WIDTHS: [Constraint; 5] = [
     Constraint::Length(10),
     Constraint::Length(14),
     Constraint::Length(20),

@@ -499,4 +499,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["lib::pool::attr::tests::what_is_wrong_is_said"],
     },
+    Mutation {
+        name: "BoundIsCutOff",
+        about: "A bound on sessions that does not fit is what is left of it.",
+        edits: &[
+            Edit {
+                file: "places.rs",
+                within: "fn new",
+                find: "u64::from(u32::try_from(number).unwrap_or(u32::MAX))",
+                replace: "u64::from(number as u32)",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::places::tests::a_bound_that_does_not_fit_is_not_cut_off"],
+    },
 ];

@@ -349,4 +349,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["what_is_shown::which_waits"],
     },
+    Mutation {
+        name: "HiddenIsNotFoundAgain",
+        about: "A thread that has run another session meanwhile is said to run none.",
+        edits: &[
+            Edit {
+                file: "attached.rs",
+                within: "fn leave_thread",
+                find: "shared.run(self.outer);",
+                replace: "shared.run(0);",
+            },
+        ],
+        loom: &[],
+        shuttle: &[],
+        tests: &["session_local::a_session_that_was_hidden_is_found_by_its_thread_again"],
+    },
 ];
