@@ -120,3 +120,40 @@ fn where_nothing_is_hidden_a_refusal_says_so() {
         }
     });
 }
+
+/// Whoever may end a session sees it, whatever the policy says of seeing; and so does its author its
+/// own. Who may do neither sees nothing, and is told that there is nothing.
+#[test]
+fn who_may_end_one_sees_it() {
+    struct Blind;
+    impl Policy for Blind {
+        fn permits(&self, author: &Author, target: &Description) -> bool {
+            author.user.as_deref() == Some("killer") && &*target.user != "ann"
+        }
+        fn shows(&self, author: &Author, target: &Description) -> bool {
+            author.user.as_deref() == Some("viewer") && &*target.user == "ann"
+        }
+    }
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model).policy(Blind).build();
+            let [ann, bob] = ["ann", "bob"].map(|name| manager.open(of(name)).unwrap());
+            let seen = |author: &Author| -> Vec<_> {
+                let mut seen: Vec<_> =
+                    manager.sessions_shown_to(author).map(|row| row.session).collect();
+                seen.sort();
+                seen
+            };
+            assert_eq!(seen(&user("killer")), [bob.id()]);
+            assert_eq!(seen(&user("viewer")), [ann.id()]);
+            assert_eq!(seen(&user("nobody")), []);
+            assert_eq!(seen(&ann.author()), [ann.id()]);
+            let asked = |name| {
+                let request = Terminate::new(When::AfterTransaction, user(name));
+                manager.terminate(ann.id(), request).unwrap_err()
+            };
+            assert_eq!(asked("viewer"), Refused::NotPermitted(ann.id()));
+            assert_eq!(asked("nobody"), Refused::NoSuchSession(ann.id()));
+        }
+    });
+}

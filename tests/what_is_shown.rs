@@ -445,3 +445,18 @@ fn why_not_yet_as_it_ends() {
         });
     });
 }
+
+/// A session that no thread runs has its own thread's id where each has one, and none in a pool: in the
+/// list as in the look at one.
+#[test]
+fn the_thread_of_a_session_that_nobody_runs() {
+    supervised(|| {
+        each_model(|Stage { manager, session, id, .. }| {
+            let own = session.own_thread().map(|thread| thread.id());
+            assert_eq!(own.is_some(), manager.model() == ThreadModel::PerSession);
+            assert_eq!(manager.session(id).unwrap().thread, own);
+            let listed: Vec<_> = manager.sessions().map(|row| row.thread).collect();
+            assert_eq!(listed, [own]);
+        });
+    });
+}

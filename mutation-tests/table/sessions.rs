@@ -134,4 +134,30 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["limits::ambient_limits_are_those_of_the_session_s_own_manager"],
     },
+    Mutation {
+        name: "ListedThreadOfTheOtherModel",
+        about: "The list of sessions shows the threads as the look at one does in the other model.",
+        edits: &[Edit {
+            file: "activity.rs",
+            within: "impl Iterator for Sessions => fn next",
+            find: "self.home.model == ThreadModel::PerSession",
+            replace: "self.home.model != ThreadModel::PerSession",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["what_is_shown::the_thread_of_a_session_that_nobody_runs"],
+    },
+    Mutation {
+        name: "ShownOnlyWhereBothSayIt",
+        about: "Who may end a session does not see it unless the policy shows it as well.",
+        edits: &[Edit {
+            file: "aim.rs",
+            within: "fn shows",
+            find: "self.0.policy.permits(author, description) || self.0.policy.shows(author, description)",
+            replace: "self.0.policy.permits(author, description) && self.0.policy.shows(author, description)",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["policy::who_may_end_one_sees_it"],
+    },
 ];
