@@ -131,7 +131,7 @@ class Source:
                 parts.append(("", f"if crate::mutant::is({mutant['number']}) \n"))
                 parts.append((mutant["number"], wrong))
                 parts.append(("", "\nelse "))
-            return parts + own(start, end)[:0] + body_of(start, end) + [("", "\n}")]
+            return parts + body_of(start, end) + [("", "\n}")]
 
         def body_of(start, end):
             # Its own braces are outside of what is looked for.
