@@ -9,8 +9,9 @@
 #   scripts/flakes.sh 200 e2e_why pool   200 rounds of these programs; `lib` is the library's unit tests
 #   scripts/flakes.sh 60 -loom -shuttle  60 rounds of all but the programs of packages named so
 #
-# FILTER=text runs the tests whose names contain that text. A program that has not ended after
-# LIMIT seconds (600) is stopped, and has failed. The outputs of failures stay in target/flakes.
+# AT_ONCE=4 runs four programs at a time, so that "alone" is beside three others. FILTER=text runs
+# the tests whose names contain that text. A program that has not ended after LIMIT seconds (600) is
+# stopped, and has failed. The outputs of failures stay in target/flakes.
 #
 # The soaks are given another seed each round, SOAK_SEED. What the models and scenes do does not
 # depend on the load of the machine, so for them a few rounds are enough.
@@ -72,7 +73,7 @@ keep_busy() {
 out=target/flakes
 rm -rf "$out"
 mkdir -p "$out"
-declare -A ran failed longest total
+: >"$out/rounds"
 
 # One round of one program: how (alone, busy or nice), which round.
 round() {
@@ -84,39 +85,57 @@ round() {
   begun=$(date +%s%N)
   (cd "$folder" && SOAK_SEED=$number CARGO_MANIFEST_DIR=$folder "${run[@]}") >"$log" 2>&1 || status=$?
   took=$((($(date +%s%N) - begun) / 1000000))
-  ran[$name]=$((${ran[$name]:-0} + 1))
-  total[$name]=$((${total[$name]:-0} + took))
-  [ "$took" -le "${longest[$name]:-0}" ] || longest[$name]=$took
+  printf '%s\t%s\t%s\n' "$name" "$status" "$took" >>"$out/rounds"
   if [ "$status" -eq 0 ]; then
     rm "$log"
   else
-    failed[$name]=$((${failed[$name]:-0} + 1))
     echo "flakes.sh: $name failed ($status) in round $number, $how, SOAK_SEED=$number, after $took ms:"
     cat "$log"
   fi
 }
 
+running=0
+start_round() {
+  if [ "$running" -eq "${AT_ONCE:-1}" ]; then
+    wait -n -p ended "${rounds_running[@]}"
+    unset "rounds_running[$ended]"
+    running=$((running - 1))
+  fi
+  round "$@" &
+  rounds_running[$!]=$!
+  running=$((running + 1))
+}
+all_rounds() {
+  [ "$running" -eq 0 ] || wait "${rounds_running[@]}"
+  rounds_running=()
+  running=0
+}
+declare -a rounds_running=()
+
 half=$(((rounds + 1) / 2))
 for ((number = 1; number <= half; number++)); do
-  for line in "${list[@]}"; do round "$line" alone "$number"; done
+  for line in "${list[@]}"; do start_round "$line" alone "$number"; done
 done
+all_rounds
 [ "$rounds" -le "$half" ] || keep_busy
 for ((number = half + 1; number <= rounds; number++)); do
   how=busy
   [ $(((number - half) % 2)) -eq 1 ] || how=nice
-  for line in "${list[@]}"; do round "$line" "$how" "$number"; done
+  for line in "${list[@]}"; do start_round "$line" "$how" "$number"; done
 done
+all_rounds
 rest
 
-failures=0
 printf '%-32s %6s %6s %12s %12s\n' program rounds failed 'mean (ms)' 'longest (ms)'
-for line in "${list[@]}"; do
-  IFS=$'\t' read -r folder name program <<<"$line"
-  [ -n "${ran[$name]:-}" ] || continue
-  failures=$((failures + ${failed[$name]:-0}))
-  printf '%-32s %6s %6s %12s %12s\n' "$name" "${ran[$name]}" "${failed[$name]:-0}" \
-    $((total[$name] / ran[$name])) "${longest[$name]:-0}"
-  unset "ran[$name]"
-done
-echo "$failures failures"
-[ "$failures" -eq 0 ]
+awk -F'\t' '
+  !($1 in ran) { names[++count] = $1 }
+  { ran[$1]++; total[$1] += $3; if ($2 != 0) { failed[$1]++; failures++ } }
+  $3 > longest[$1] { longest[$1] = $3 }
+  END {
+    for (at = 1; at <= count; at++) {
+      name = names[at]
+      printf "%-32s %6d %6d %12d %12d\n", name, ran[name], failed[name], total[name] / ran[name], longest[name]
+    }
+    printf "%d failures\n", failures
+    exit failures > 0
+  }' "$out/rounds"

@@ -75,3 +75,18 @@ impl Home {
         Ok(Thread::new(Kind::Registered { record, threads: self.threads.clone() }))
     }
 }
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::{SessionManager, ThreadModel};
+
+    #[test]
+    fn the_list_forgets_managers_that_are_gone() {
+        // Other tests run meanwhile, and have a few of their own.
+        for _ in 0..1_000 {
+            drop(SessionManager::new(ThreadModel::Pool));
+        }
+        assert!(HOMES.lock().len() < 500);
+    }
+}

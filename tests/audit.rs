@@ -215,6 +215,7 @@ fn the_audit_hears_of_a_limit() {
             let statement = attached.begin().unwrap();
             let interrupt = until("its time runs out", || statement.sleep(ENDLESS)).unwrap_err();
             assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
+            assert_eq!(interrupt.to_string(), interrupt.message());
             drop(statement);
             assert_eq!(
                 take(&heard),

@@ -116,6 +116,9 @@ fn the_thread_where_it_was_forgotten_serves_others() {
         std::mem::forget(session.attach(&thread).unwrap());
         session.close();
         let mut other = manager.open(of("bob")).unwrap();
-        other.attach(&thread).unwrap().check().unwrap();
+        let id = other.id();
+        let attached = other.attach(&thread).unwrap();
+        assert_eq!(safepoint::current_session(), Some(id));
+        attached.check().unwrap();
     });
 }

@@ -15,7 +15,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::calm::a_calm_pool_gives_the_place_of_one_that_blocks_away"],
+        tests: &["pool::calm::one_that_blocks_gives_its_place_to_what_is_queued"],
     },
     Mutation {
         name: "BackUncounted",

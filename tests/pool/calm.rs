@@ -88,6 +88,22 @@ fn a_calm_pool_gives_the_place_of_one_that_blocks_away() {
     });
 }
 
+/// The one that blocks calls another to its place, as there is work.
+#[test]
+fn one_that_blocks_gives_its_place_to_what_is_queued() {
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        let _blocked = house.stick_another("then elsewhere");
+        peer.say("served meanwhile\n");
+        eventually("it is queued", || house.status().queued == 1);
+        house.let_one_go();
+        assert_eq!(peer.hear(), "served meanwhile");
+        drop(house.release);
+        peer.ask("and after");
+    });
+}
+
 /// Those that come back to their places, and go again, leave a pool that works.
 #[test]
 fn a_pool_that_is_calm_after_a_burst_does_all_of_it_again() {

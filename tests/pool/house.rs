@@ -72,8 +72,11 @@ impl Echo {
 
     pub(crate) fn obey(&mut self, line: &str) {
         match line {
-            "elsewhere" => {
+            "elsewhere" | "then elsewhere" => {
                 self.log.stuck.fetch_add(1, Ordering::SeqCst);
+                if line == "then elsewhere" {
+                    let _ = self.log.release.recv();
+                }
                 let log = self.log.clone();
                 safepoint::blocking(|| log.release.recv()).unwrap_err();
             }
