@@ -231,6 +231,17 @@ mod tests {
         assert!(!registry.was_given_out(earlier.pack().get()), "it was another run's");
     }
 
+    #[test]
+    fn a_batch_has_no_more_records_than_it_may() {
+        let registry = Registry::new(0, 1, FIRST);
+        for _ in 0..=RECORDS {
+            registry.insert(0, Arc::new(Numbers(0))).unwrap();
+        }
+        let (mut cursor, mut batch) = (Cursor::default(), Vec::new());
+        assert!(registry.next_batch(&mut cursor, &mut batch));
+        assert_eq!(batch.len(), RECORDS);
+    }
+
     /// A number finds its own record and takes that out, and no number that is like it does: the
     /// serials are as large as a field of 16 or 32 bits, and the last there is.
     #[test]

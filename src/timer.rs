@@ -79,6 +79,12 @@ impl Timer {
         self.at(now())
     }
 
+    /// What [`at`](Self::at) was asked for.
+    #[cfg(not(safepoint_loom))]
+    fn instant(&self, at: u64) -> Instant {
+        self.start + Duration::from_nanos(at)
+    }
+
     /// Puts a session's entry where it belongs: for when `next` says, which is asked once
     /// `armed` says "never". Whoever sees what `next` does sees that, too.
     pub(crate) fn arm(&self, session: u64, armed: &AtomicU64, next: impl FnOnce() -> Option<u64>) {
@@ -203,7 +209,7 @@ mod thread {
         while let Some(taken) = timer.take(timer.now(), &mut due) {
             match taken {
                 Err(NEVER) => parker.park(),
-                Err(at) => parker.park_deadline(timer.start + Duration::from_nanos(at)),
+                Err(at) => parker.park_deadline(timer.instant(at)),
                 Ok(()) => {
                     let Some(home) = home.upgrade() else { return };
                     for record in due.drain(..).filter_map(|session| home.sessions.get(session)) {
@@ -219,7 +225,7 @@ mod thread {
 
 #[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
 mod tests {
-    use super::NEVER;
+    use super::{NEVER, Timers};
     use crate::{Description, Limits, SessionManager, ThreadModel};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::Arc;
@@ -241,6 +247,13 @@ mod tests {
             assert!(Instant::now() < deadline, "the timer does not come to rest");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn the_timer_sleeps_until_what_its_clock_says() {
+        let timer = Timers::new().timer.clone();
+        let later = timer.start + Duration::from_secs(5);
+        assert_eq!(timer.instant(timer.at(later)), later);
     }
 
     /// Whether it sleeps for good, or until a time that is far away.
@@ -272,29 +285,35 @@ mod tests {
     }
 
     /// Whether it sleeps for good, or until a time that is far away; and whether its manager goes by
-    /// a panic or not.
+    /// a panic or not. Many times, as one that was called a moment ago looks once more by itself.
     #[test]
     fn the_timers_thread_ends_with_its_manager() {
         let long = Duration::from_secs(3600);
         for (length, by_a_panic) in [(Duration::ZERO, false), (long, false), (long, true)] {
-            let manager = SessionManager::new(ThreadModel::PerSession);
-            let session = manager.open(Description::default()).unwrap();
-            session.set_limits(idle(length)).unwrap();
-            let timer = manager.0.home.timers.timer.clone();
-            asleep(&manager);
-            let deadline = Instant::now() + Duration::from_secs(30);
-            let both = AssertUnwindSafe((session, manager));
-            let _ = catch_unwind(move || {
-                let _both = both;
-                if by_a_panic {
-                    resume_unwind(Box::new("on purpose"));
-                }
-            });
-            // The thread has one as well.
-            while Arc::strong_count(&timer) > 1 {
-                assert!(Instant::now() < deadline, "the timer's thread goes on");
-                std::thread::sleep(Duration::from_millis(1));
+            for _ in 0..20 {
+                ends_with_its_manager(length, by_a_panic);
             }
+        }
+    }
+
+    fn ends_with_its_manager(length: Duration, by_a_panic: bool) {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let session = manager.open(Description::default()).unwrap();
+        session.set_limits(idle(length)).unwrap();
+        let timer = manager.0.home.timers.timer.clone();
+        asleep(&manager);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let both = AssertUnwindSafe((session, manager));
+        let _ = catch_unwind(move || {
+            let _both = both;
+            if by_a_panic {
+                resume_unwind(Box::new("on purpose"));
+            }
+        });
+        // The thread has one as well.
+        while Arc::strong_count(&timer) > 1 {
+            assert!(Instant::now() < deadline, "the timer's thread goes on");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

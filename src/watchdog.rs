@@ -44,7 +44,7 @@ impl Watchdog {
         let registered = manager.register_background("watchdog").map_err(io::Error::other)?;
         let manager = manager.clone();
         let (stop, stopped) = bounded(0);
-        let pause = (limit / 2).max(LEAST_PAUSE);
+        let pause = pause(limit);
         let thread = Builder::new().name("watchdog".into()).spawn(move || {
             let _registered = registered;
             let mut reported = HashSet::new();
@@ -68,6 +68,11 @@ impl Drop for Watchdog {
             let _ = thread.join();
         }
     }
+}
+
+/// Twice in each limit.
+fn pause(limit: Duration) -> Duration {
+    (limit / 2).max(LEAST_PAUSE)
 }
 
 /// Probes everyone. `reported` has those whose present stretch has been reported.
@@ -129,4 +134,15 @@ pub fn assert_responsive<T>(
     let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
     assert!(found.is_empty(), "{}", found.join("\n"));
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_looks_twice_in_each_limit() {
+        assert_eq!(pause(Duration::from_secs(2)), Duration::from_secs(1));
+        assert_eq!(pause(Duration::ZERO), LEAST_PAUSE);
+    }
 }

@@ -56,8 +56,10 @@ fn no_safe_point_since_a_deferred_one_fell_due() {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
+            assert_eq!(manager.why_not_yet(id), None);
             let receipt = manager.terminate(id, kill(When::AfterStatement)).unwrap();
             let not_due = WhyNotYet::NotDue { when: When::AfterStatement };
+            assert_eq!(manager.why_not_yet(id), Some(not_due));
             assert_eq!(receipt.why_not_yet(), Some(not_due));
             assert_eq!(not_due.to_string(), "it may finish its statement");
             drop(statement);

@@ -244,6 +244,31 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_numbers_are_in_range() {
+        let attr = ThreadPoolAttr {
+            thread_num: MAX_THREADS,
+            group_num: MAX_GROUPS,
+            ..ThreadPoolAttr::default()
+        };
+        attr.layout_on(&two_nodes(), &ALL).unwrap();
+    }
+
+    #[test]
+    fn the_cpus_that_may_be_used_are_those_that_the_system_names() {
+        let status = read_to_string("/proc/thread-self/status").unwrap();
+        let named = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let named = numbers("Cpus_allowed_list", named.unwrap().trim()).unwrap();
+        assert_eq!(allowed_cpus().unwrap(), named);
+    }
+
+    #[test]
+    fn the_nodes_are_those_that_the_system_names() {
+        let known = read_to_string(format!("{NODES}/online")).is_ok();
+        let found = nodes(&[]);
+        assert_eq!(found.iter().any(|node| !node.cpus.is_empty()), known);
+    }
+
+    #[test]
     fn threads_are_dealt_to_the_groups() {
         for (text, expected) in [
             ("16, 2", &[8, 8][..]),

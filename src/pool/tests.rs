@@ -23,6 +23,23 @@ impl Client for Nobody {
     fn end(&mut self, _: &Session, _: End) {}
 }
 
+#[test]
+fn a_client_that_says_nothing_of_it_is_served_in_order_and_not_in_the_lane() {
+    assert_eq!(Nobody.priority(), Priority::InOrder);
+    assert!(!Nobody.emergency());
+}
+
+#[test]
+fn what_was_not_served_is_an_error_with_its_cause() {
+    use std::error::Error;
+    let overloaded = ServeError::Overloaded(());
+    assert_eq!(overloaded.to_string(), "too many sessions wait for a worker already");
+    assert!(overloaded.source().is_none());
+    let failed = ServeError::<()>::Io(io::Error::other("no epoll"));
+    assert_eq!(failed.to_string(), "the connection can't be watched: no epoll");
+    assert_eq!(failed.source().expect("its cause").to_string(), "no epoll");
+}
+
 /// A seat has a place in its group, which is free for another once it is forgotten, and a token, which
 /// no other has.
 #[test]
