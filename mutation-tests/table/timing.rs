@@ -679,4 +679,184 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["lib::timer::tests::the_timers_thread_ends_with_its_manager"],
     },
+    Mutation {
+        name: "BothIdlenessesLimited",
+        about: "The beginning of an idleness is noted only where both kinds are limited.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn limits_idleness",
+                find: "self.idle.load(Ordering::Relaxed) != NEVER || self.idle_in_transaction.load(Ordering::Relaxed) != NEVER",
+                replace: "self.idle.load(Ordering::Relaxed) != NEVER && self.idle_in_transaction.load(Ordering::Relaxed) != NEVER",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "IdleInTransactionUnnoted",
+        about: "The beginning of an idleness is noted where that in a transaction has no limit.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn limits_idleness",
+                find: "self.idle_in_transaction.load(Ordering::Relaxed) != NEVER",
+                replace: "self.idle_in_transaction.load(Ordering::Relaxed) == NEVER",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LimitedAnewRestartsIdleness",
+        about: "An idleness that had a limit counts from where that was changed.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "!was_limited && !word.in_statement() && !word.queued()",
+                replace: "!word.in_statement() && !word.queued()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "FirstLimitRestartsTheStatement",
+        about: "A statement counts from where its session got its first limit.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "!was_limited && !word.in_statement() && !word.queued()",
+                replace: "!was_limited && !word.queued()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "FirstLimitRestartsTheQueued",
+        about: "A queued command counts from where its session got its first limit.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "!was_limited && !word.in_statement() && !word.queued()",
+                replace: "!was_limited && !word.in_statement()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "FirstLimitUnnoted",
+        about: "An idleness that had no limit counts from the last statement's beginning.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn set_limits",
+                find: "!was_limited && !word.in_statement() && !word.queued()",
+                replace: "false",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TransactionRestartsTheStatement",
+        about: "A statement counts from where it opened a transaction.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "!word.in_statement() && !word.queued()",
+                replace: "!word.queued()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TransactionRestartsTheQueued",
+        about: "A queued command counts from where a transaction was opened.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "!word.in_statement() && !word.queued()",
+                replace: "!word.in_statement()",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TransactionKeepsIdleness",
+        about: "The idleness in a transaction counts from before that was opened.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn transaction_step",
+                find: "!word.in_statement() && !word.queued()",
+                replace: "false",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TieIsTheLater",
+        about: "Of two limits that run out at once the later of the list is named.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn next",
+                find: "if at < first.at { first = Due { at, limit, since }; }",
+                replace: "if at <= first.at && at != NEVER { first = Due { at, limit, since }; }",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "TieIsTheGrace",
+        about: "A grace that runs out with a limit at once hides that.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn next",
+                find: "if at < first.at { first = Due { at, limit: Limit::Grace, since: at }; }",
+                replace: "if at <= first.at && at != NEVER { first = Due { at, limit: Limit::Grace, since: at }; }",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "LaterAuthorOfTheSameGrace",
+        about: "Of two graces that end at once the later counts.",
+        edits: &[
+            Edit {
+                file: "record/limits.rs",
+                within: "fn escalate",
+                find: "at < timing.grace.load(Ordering::Relaxed)",
+                replace: "at <= timing.grace.load(Ordering::Relaxed)",
+            },
+        ],
+        loom: &["limits_in_combination::limits_in_combination"],
+        shuttle: &[],
+        tests: &[],
+    },
 ];

@@ -218,8 +218,4 @@ impl<C: Client> Wake for Seat<C> {
     fn wake(self: Arc<Self>) {
         self.end_if_due();
     }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.end_if_due();
-    }
 }
