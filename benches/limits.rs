@@ -1,7 +1,8 @@
 //! Limits: how late the timer is, what a million sessions with limits cost while nothing is due,
 //! and what a limit adds to a statement. `cargo bench --bench limits`
 
-use safepoint::{Description, Limits, Session, SessionManager, ThreadModel};
+use safepoint::session::Timeouts;
+use safepoint::{ClientInfo, Session, SessionManager, ThreadModel};
 use std::fs::read_to_string;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -20,8 +21,8 @@ fn processor_time() -> u64 {
     fields.map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
 }
 
-fn about() -> Description {
-    Description { user: "ann".into(), ..Description::default() }
+fn about() -> ClientInfo {
+    ClientInfo { user: "ann".into(), ..ClientInfo::default() }
 }
 
 fn main() {
@@ -29,13 +30,13 @@ fn main() {
     idle();
     for limits in [
         None,
-        Some(Limits { statement: Some(Duration::from_secs(3600)), ..Limits::default() }),
-        Some(Limits {
+        Some(Timeouts { statement: Some(Duration::from_secs(3600)), ..Timeouts::default() }),
+        Some(Timeouts {
             statement: Some(Duration::from_secs(3600)),
             idle: Some(Duration::from_secs(3600)),
-            ..Limits::default()
+            ..Timeouts::default()
         }),
-        Some(Limits { statement: Some(Duration::from_millis(50)), ..Limits::default() }),
+        Some(Timeouts { statement: Some(Duration::from_millis(50)), ..Timeouts::default() }),
     ] {
         statements(limits);
     }
@@ -50,8 +51,8 @@ fn lateness() {
     let mut late: Vec<_> = (0..TIMERS)
         .map(|round| {
             let limit = Duration::from_micros(1000 + 37 * (round as u64 % 100));
-            let limits = Limits { statement: Some(limit), ..Limits::default() };
-            attached.set_limits(limits).expect("a timer");
+            let limits = Timeouts { statement: Some(limit), ..Timeouts::default() };
+            attached.set_timeouts(limits).expect("a timer");
             let begun = Instant::now();
             let statement = attached.begin().expect("nothing is due");
             statement.sleep(Duration::from_secs(60)).expect_err("its time runs out");
@@ -71,10 +72,10 @@ fn lateness() {
 fn idle() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let hour = Some(Duration::from_secs(3600));
-    let limits = Limits {
+    let limits = Timeouts {
         statement: hour,
         transaction: hour,
-        lock_wait: hour,
+        lock: hour,
         idle: hour,
         idle_in_transaction: hour,
     };
@@ -82,7 +83,7 @@ fn idle() {
     let sessions: Vec<Session> = (0..SESSIONS)
         .map(|_| {
             let session = manager.open(about()).expect("room");
-            session.set_limits(limits).expect("a timer");
+            session.set_timeouts(limits).expect("a timer");
             session
         })
         .collect();
@@ -94,11 +95,11 @@ fn idle() {
     drop(sessions);
 }
 
-fn statements(limits: Option<Limits>) {
+fn statements(limits: Option<Timeouts>) {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(about()).expect("room");
     if let Some(limits) = limits {
-        session.set_limits(limits).expect("a timer");
+        session.set_timeouts(limits).expect("a timer");
     }
     let thread = session.own_thread().expect("no pool");
     let mut attached = session.attach(&thread).expect("its own thread");
@@ -107,7 +108,7 @@ fn statements(limits: Option<Limits>) {
         let begun = Instant::now();
         for _ in 0..STATEMENTS / 5 {
             let statement = attached.begin().expect("nothing is due");
-            black_box(statement.statement());
+            black_box(statement.statement_id());
             statement.finish().expect("nothing is due");
         }
         best = best.min(begun.elapsed());
@@ -115,7 +116,7 @@ fn statements(limits: Option<Limits>) {
     let each = best / (STATEMENTS / 5);
     let what = match limits {
         None => "no limits".to_string(),
-        Some(Limits { statement, idle, .. }) => format!("statement {statement:?}, idle {idle:?}"),
+        Some(Timeouts { statement, idle, .. }) => format!("statement {statement:?}, idle {idle:?}"),
     };
     println!("begin and finish, {what}: {each:?}");
 }

@@ -1,7 +1,7 @@
 //! An engine that knows nothing of sessions, made to end when it is told to: one ambient safe point
 //! in its innermost loop, and its waits by `safepoint::sleep`. `cargo run --example existing_engine`
 
-use safepoint::{Author, Cancel, Description, Interrupt, SessionManager, ThreadModel};
+use safepoint::{Cancel, ClientInfo, Interrupt, Requester, SessionManager, ThreadModel};
 use std::time::Duration;
 
 /// The engine. Nothing of it takes a session.
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("without a session: {:?} pairs", table.pairs(10)?);
 
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description { user: "ann".into(), ..Default::default() })?;
+    let mut session = manager.open(ClientInfo { user: "ann".into(), ..Default::default() })?;
     let id = session.id();
     let runner = std::thread::spawn(move || -> Result<u64, Interrupt> {
         let thread = session.own_thread().expect("one thread per session");
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(all)
     });
     // Until it runs; a cancel that comes too early is refused, not lost.
-    let cancel = || manager.cancel(id, Cancel::running(Author::system()).text("too slow"));
+    let cancel = || manager.cancel(id, Cancel::running(Requester::system()).comment("too slow"));
     let mut receipt = loop {
         match cancel() {
             Ok(receipt) => break receipt,
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         std::thread::sleep(Duration::from_millis(1));
     };
-    assert!(receipt.wait(Duration::from_secs(60)).is_some_and(|over| over.cancelled));
+    assert!(receipt.wait_timeout(Duration::from_secs(60)).is_some_and(|over| over.cancelled));
     println!("with one: {}", runner.join().expect("no panic").expect_err("it was cancelled"));
     Ok(())
 }

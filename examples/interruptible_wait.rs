@@ -3,9 +3,11 @@
 //! `cargo run --example interruptible_wait`
 
 use crossbeam_channel::{bounded, select};
+use safepoint::session::WaitMode;
+use safepoint::view::SessionState;
 use safepoint::{
-    Attached, Author, Description, Doing, EndedBy, Interrupt, SessionManager, Terminate,
-    ThreadModel, When,
+    Attached, ClientInfo, Interrupt, Requester, SessionManager, Terminate, TerminateMode,
+    ThreadModel,
 };
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Wake, Waker};
@@ -23,7 +25,7 @@ fn either(session: &Attached<'_>) -> Result<&'static str, Interrupt> {
     let (_news, newses) = bounded::<&str>(0);
     let (signal, signalled) = bounded(1);
     let waker = Waker::from(Arc::new(Signal(signal)));
-    let got = session.wait(EndedBy::AnyInterrupt, &waker, || {
+    let got = session.wait(WaitMode::Interruptible, &waker, || {
         select! {
             recv(works) -> work => work.ok(),
             recv(newses) -> news => news.ok(),
@@ -54,7 +56,7 @@ fn condition(session: &Attached<'_>) -> Result<(), Interrupt> {
     }
     let lock = Arc::new(Lock::default());
     let waker = Waker::from(Arc::new(Nudge(lock.clone())));
-    session.wait(EndedBy::AnyInterrupt, &waker, || {
+    session.wait(WaitMode::Interruptible, &waker, || {
         let state = lock.state.lock().expect("nobody panics");
         let waits = |state: &mut (bool, bool)| !state.0 && !state.1;
         drop(lock.changed.wait_while(state, waits));
@@ -69,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let waits: [(&str, Wait); 2] =
         [("select!", |session| either(session).map(drop)), ("a condition variable", condition)];
     for (name, wait) in waits {
-        let mut session = manager.open(Description::default())?;
+        let mut session = manager.open(ClientInfo::default())?;
         let id = session.id();
         let runner = std::thread::spawn(move || {
             let thread = session.own_thread().expect("one thread per session");
@@ -78,15 +80,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             wait(&statement)
         });
         // Before, in or after the wait: it makes no difference. This is for the story.
-        while manager.session(id).is_some_and(|row| row.doing != Doing::Waiting) {
+        while manager.session_info(id).is_some_and(|row| row.state != SessionState::Waiting) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let kill = Terminate::new(When::Immediate, Author::system()).text("enough");
+        let kill = Terminate::new(TerminateMode::Immediate, Requester::system()).comment("enough");
         let mut receipt = manager.terminate(id, kill)?;
-        let found = receipt.found();
-        assert!(receipt.wait(Duration::from_secs(60)).is_some());
+        let found = receipt.target();
+        assert!(receipt.wait_timeout(Duration::from_secs(60)).is_some());
         let interrupt = runner.join().expect("no panic").expect_err("it was told to end");
-        println!("{name}: was {}, and ended with: {interrupt}", found.doing);
+        println!("{name}: was {}, and ended with: {interrupt}", found.state);
     }
     Ok(())
 }

@@ -1,17 +1,18 @@
 //! Limits in time, changed while the session runs. `cargo run --example limits`
 
-use safepoint::{Attached, Description, Limits, SessionManager, ThreadModel};
+use safepoint::session::Timeouts;
+use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
 use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description { user: "ann".into(), ..Default::default() })?;
+    let mut session = manager.open(ClientInfo { user: "ann".into(), ..Default::default() })?;
     let thread = session.own_thread().ok_or("a pool")?;
     let mut attached = session.attach(&thread)?;
 
     let set = |attached: &Attached<'_>, milliseconds: u64| {
         let statement = Some(Duration::from_millis(milliseconds));
-        attached.set_limits(Limits { statement, ..attached.limits() })
+        attached.set_timeouts(Timeouts { statement, ..attached.timeouts() })
     };
     for milliseconds in [10, 50] {
         set(&attached, milliseconds)?;
@@ -24,7 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // A limit on idleness ends the session, whoever holds it.
-    attached.set_limits(Limits { idle: Some(Duration::from_millis(10)), ..Limits::default() })?;
+    attached
+        .set_timeouts(Timeouts { idle: Some(Duration::from_millis(10)), ..Timeouts::default() })?;
     let waits = attached.sleep(Duration::from_secs(3600)).expect_err("a limit");
     println!("idle: {waits} ({})", waits.sqlstate());
     Ok(())

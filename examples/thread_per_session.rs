@@ -1,9 +1,10 @@
 //! One thread for each connection: `cargo run --example thread_per_session`, then from two
 //! terminals `nc 127.0.0.1 5434`. A line is a command: `who`, `count`, `kill ID`, `bye`.
 
+use safepoint::session::WaitMode;
 use safepoint::{
-    Attached, Author, Description, EndedBy, Interrupt, Session, SessionId, SessionManager,
-    Terminate, Thread, ThreadModel, When,
+    Attached, ClientInfo, Interrupt, Requester, Session, SessionId, SessionManager, Terminate,
+    TerminateMode, Thread, ThreadModel,
 };
 use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -42,7 +43,7 @@ fn main() -> Result<()> {
 fn take_in(manager: &SessionManager, socket: TcpStream) -> Result<()> {
     let manager = manager.clone();
     let client = socket.peer_addr()?.to_string().into();
-    let about = Description { user: "ann".into(), client, ..Description::default() };
+    let about = ClientInfo { user: "ann".into(), address: client, ..ClientInfo::default() };
     let session = manager.open(about).map_err(Error::other)?;
     let thread = session.own_thread().expect("each session has one");
     Builder::new().spawn(move || serve(&manager, session, &thread, &socket)).map(drop)
@@ -67,7 +68,7 @@ fn talk(
     let (stop_reading, stop_all) = (stop(Shutdown::Read)?, stop(Shutdown::Both)?);
     let mut lines = BufReader::new(socket.try_clone()?).lines();
     loop {
-        let read = session.wait(EndedBy::AnyInterrupt, &stop_reading, || lines.next());
+        let read = session.wait(WaitMode::Interruptible, &stop_reading, || lines.next());
         let line = match read.and_then(|line| session.check().map(|()| line)) {
             Ok(line) => line.transpose()?,
             Err(interrupt) => return Ok(Err(interrupt)),
@@ -80,7 +81,7 @@ fn talk(
         };
         // Who does not read is not told.
         let write = || writeln!(socket, "{answer}");
-        let written = session.wait(EndedBy::TerminateOnly, &stop_all, write);
+        let written = session.wait(WaitMode::Killable, &stop_all, write);
         match written.and_then(|written| session.check().map(|()| written)) {
             Ok(written) => written?,
             Err(interrupt) => return Ok(Err(interrupt)),
@@ -96,8 +97,9 @@ fn run(
     let statement = session.begin()?.with_text(line);
     Ok(match line.split_once(' ').unwrap_or((line, "")) {
         ("who", _) => {
-            let row =
-                |row: safepoint::SessionRow| format!("{} {}: {}", row.session, row.doing, row.text);
+            let row = |row: safepoint::view::SessionInfo| {
+                format!("{} {}: {}", row.id, row.state, row.statement_text)
+            };
             manager.sessions().map(row).collect::<Vec<_>>().join("\n")
         }
         ("count", _) => loop {
@@ -105,9 +107,9 @@ fn run(
         },
         ("kill", id) => match id.parse::<u64>().ok().and_then(|id| SessionId::try_from(id).ok()) {
             Some(id) => {
-                let author = Author { admin: true, ..statement.author() };
-                match manager.terminate(id, Terminate::new(When::Immediate, author)) {
-                    Ok(receipt) => format!("session {id} was {}", receipt.found().doing),
+                let author = Requester { admin: true, ..statement.requester() };
+                match manager.terminate(id, Terminate::new(TerminateMode::Immediate, author)) {
+                    Ok(receipt) => format!("session {id} was {}", receipt.target().state),
                     Err(refused) => format!("ERROR: {refused}"),
                 }
             }

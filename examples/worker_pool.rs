@@ -3,10 +3,13 @@
 //! count leave no worker; `kill` still works for those that wait, and a third worker comes. Ctrl-C
 //! tells all of them before the server ends.
 
-use safepoint::pool::{Client, Config, End, Next, Pool};
+use safepoint::manager::DrainOptions;
+use safepoint::pool;
+use safepoint::pool::{Action, CloseReason, Pool, PoolBuilder};
+use safepoint::session::WaitMode;
 use safepoint::{
-    Attached, Author, Description, EndedBy, Interrupt, Session, SessionId, SessionManager,
-    Terminate, ThreadModel, When,
+    Attached, ClientInfo, Interrupt, Requester, Session, SessionId, SessionManager, Terminate,
+    TerminateMode, ThreadModel,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -32,38 +35,38 @@ impl AsFd for Connection {
     }
 }
 
-impl Client for Connection {
-    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+impl pool::Connection for Connection {
+    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         let mut bytes = [0; 1024];
         match self.socket.read(&mut bytes) {
-            Ok(0) => return Ok(Next::Close),
+            Ok(0) => return Ok(Action::Close),
             Ok(length) => self.buffer.extend_from_slice(&bytes[..length]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
-            Err(_) => return Ok(Next::Close),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Action::WaitReadable),
+            Err(_) => return Ok(Action::Close),
         }
         while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<_> = self.buffer.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
             let answer = match self.run(session, line.trim()) {
-                Ok(None) => return Ok(Next::Close),
+                Ok(None) => return Ok(Action::Close),
                 Ok(Some(answer)) => answer,
                 Err(interrupt) if interrupt.is_terminate() => return Err(interrupt),
                 Err(interrupt) => format!("ERROR: {interrupt}"),
             };
             if self.write(session, format!("{answer}\n").as_bytes())?.is_err() {
-                return Ok(Next::Close);
+                return Ok(Action::Close);
             }
         }
         if self.buffer.len() > MAX_LINE {
             let _ = self.write(session, b"FATAL: the line is too long\n")?;
-            return Ok(Next::Close);
+            return Ok(Action::Close);
         }
-        Ok(Next::Wait)
+        Ok(Action::WaitReadable)
     }
 
     /// Also on the killer's thread, for a session that no worker runs.
-    fn end(&mut self, _session: &Session, why: End) {
-        if let End::Interrupted(interrupt) = why {
+    fn on_close(&mut self, _session: &Session, why: CloseReason) {
+        if let CloseReason::Interrupted(interrupt) = why {
             // What nobody has read would reset the connection, and take the last words along.
             let _ = self.socket.read(&mut [0; 65_536]);
             let _ = writeln!(self.socket, "FATAL: {interrupt}");
@@ -77,8 +80,8 @@ impl Connection {
         Ok(Some(match line.split_once(' ').unwrap_or((line, "")) {
             ("bye", _) => return Ok(None),
             ("who", _) => {
-                let row = |row: safepoint::SessionRow| {
-                    format!("{} {}: {}", row.session, row.doing, row.text)
+                let row = |row: safepoint::view::SessionInfo| {
+                    format!("{} {}: {}", row.id, row.state, row.statement_text)
                 };
                 self.manager.sessions().map(row).collect::<Vec<_>>().join("\n")
             }
@@ -88,10 +91,10 @@ impl Connection {
             ("kill", id) => {
                 match id.parse::<u64>().ok().and_then(|id| SessionId::try_from(id).ok()) {
                     Some(id) => {
-                        let author = Author { admin: true, ..statement.author() };
-                        let kill = Terminate::new(When::Immediate, author);
+                        let author = Requester { admin: true, ..statement.requester() };
+                        let kill = Terminate::new(TerminateMode::Immediate, author);
                         match self.manager.terminate(id, kill) {
-                            Ok(receipt) => format!("session {id} was {}", receipt.found().doing),
+                            Ok(receipt) => format!("session {id} was {}", receipt.target().state),
                             Err(refused) => format!("ERROR: {refused}"),
                         }
                     }
@@ -108,8 +111,8 @@ impl Connection {
             match (&self.socket).write(rest) {
                 Ok(written) => rest = &rest[written..],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let wait = || session.wait_writable(EndedBy::TerminateOnly, &self.socket);
-                    if let Err(error) = session.blocking(wait)? {
+                    let wait = || session.wait_writable(WaitMode::Killable, &self.socket);
+                    if let Err(error) = session.block_in_place(wait)? {
                         return Ok(Err(error));
                     }
                 }
@@ -122,14 +125,16 @@ impl Connection {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let pool = Arc::new(Pool::start(manager.clone(), &Config::new(2).max_workers(8))?);
+    let pool = Arc::new(PoolBuilder::new(2).max_workers(8).start(manager.clone())?);
     let (stopped, mut signals) = (pool.clone(), Signals::new([SIGINT, SIGTERM])?);
     std::thread::spawn(move || {
         signals.forever().next();
-        let request = Terminate::new(When::AfterStatement, Author::system()).text("shutting down");
+        let request = Terminate::new(TerminateMode::AfterStatement, Requester::system())
+            .comment("shutting down");
         let (grace, limit) = (Duration::from_secs(1), Duration::from_secs(60));
-        let drained = stopped.shut_down(&request, grace, limit);
-        std::process::exit(i32::from(drained.left > 0));
+        let drained =
+            stopped.shutdown(DrainOptions::new(request.clone()).grace(grace).timeout(limit));
+        std::process::exit(i32::from(drained.remaining > 0));
     });
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5435".into());
     let listener = TcpListener::bind(&address).map_err(|error| format!("{address}: {error}"))?;
@@ -153,7 +158,7 @@ fn take_in(
 ) -> Result<(), Box<dyn std::error::Error>> {
     socket.set_nonblocking(true)?;
     let client = socket.peer_addr()?.to_string().into();
-    let about = Description { user: "ann".into(), client, ..Description::default() };
+    let about = ClientInfo { user: "ann".into(), address: client, ..ClientInfo::default() };
     let session = manager.open(about).inspect_err(|refused| {
         let _ = writeln!(socket, "FATAL: {refused}");
     })?;

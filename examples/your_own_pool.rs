@@ -3,9 +3,10 @@
 //! `cargo run --example your_own_pool`
 
 use crossbeam_channel::{Sender, unbounded};
+use safepoint::view::SessionState;
 use safepoint::{
-    Attached, Author, Description, Doing, Interrupt, Session, SessionManager, Terminate,
-    ThreadModel, When,
+    Attached, ClientInfo, Interrupt, Requester, Session, SessionManager, Terminate, TerminateMode,
+    ThreadModel,
 };
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
@@ -42,7 +43,7 @@ impl Seat {
 
     fn end_if_due(&self) {
         let mut seat = self.session.lock().expect("nobody panics");
-        let Some(Err(interrupt)) = seat.as_ref().map(Session::due) else { return };
+        let Some(Err(interrupt)) = seat.as_ref().map(Session::check) else { return };
         let session = seat.take();
         drop(seat);
         let _ = self.client.send(format!("FATAL: {interrupt}"));
@@ -92,10 +93,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             }))
         })
-        .collect::<Result<_, safepoint::OpenError>>()?;
+        .collect::<Result<_, safepoint::manager::OpenError>>()?;
 
     for (user, job) in [("ann", sum as Job), ("bob", endless)] {
-        let session = manager.open(Description { user: user.into(), ..Default::default() })?;
+        let session = manager.open(ClientInfo { user: user.into(), ..Default::default() })?;
         let (id, (client, told)) = (session.id(), unbounded());
         let seat = Arc::new(Seat { session: Mutex::default(), client });
         session.set_detached_waker(Some(Waker::from(seat.clone())));
@@ -105,13 +106,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("ann's job: {}", told.recv_timeout(Duration::from_secs(60))?);
         }
         // Idle, queued or running: it makes no difference. This is for the story.
-        while user == "bob" && manager.session(id).is_some_and(|row| row.doing != Doing::Running) {
+        while user == "bob"
+            && manager.session_info(id).is_some_and(|row| row.state != SessionState::Running)
+        {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let kill = Terminate::new(When::Immediate, Author::system()).text("enough");
+        let kill = Terminate::new(TerminateMode::Immediate, Requester::system()).comment("enough");
         let mut receipt = manager.terminate(id, kill)?;
-        assert!(receipt.wait(Duration::from_secs(60)).is_some());
-        println!("{user}'s session was {}: {}", receipt.found().doing, told.try_recv()?);
+        assert!(receipt.wait_timeout(Duration::from_secs(60)).is_some());
+        println!("{user}'s session was {}: {}", receipt.target().state, told.try_recv()?);
     }
 
     drop(submit);

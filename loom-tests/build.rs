@@ -1,11 +1,11 @@
-//! Sets the cfg that swaps `sync.rs` over to loom, and makes the copy of the library's sources that
+//! Sets the cfg that swaps `sync/mod.rs` over to loom, and makes the copy of the library's sources that
 //! has the mistakes of `mutation-tests/table.rs` built in.
 
 #[path = "../mutation-tests/apply.rs"]
 mod apply;
 
 // What a model sees of statements whose numbers are used up: nobody can begin so many.
-const USE_UP_WORD: &str = "impl Word {
+const USE_UP_WORD: &str = "impl State {
     pub(crate) fn use_up_statements(&self) {
         self.step(|word| word.with_statement(LAST_STATEMENT));
     }
@@ -26,14 +26,14 @@ fn main() {
     println!("cargo:rustc-cfg=safepoint_loom");
     apply::apply(|file, text| {
         // The word's own models are part of its module, as the word is nobody else's to see.
-        let models = concat!(env!("CARGO_MANIFEST_DIR"), "/word_models.rs");
+        let models = concat!(env!("CARGO_MANIFEST_DIR"), "/state_models.rs");
         match file {
-            "word.rs" => {
+            "core/state.rs" => {
                 let models = format!("#[cfg(test)]\n#[path = {models:?}]\nmod models;");
                 format!("{text}\n{USE_UP_WORD}\n{models}\n")
             }
-            "record.rs" => format!("{text}\n{USE_UP_RECORD}\n"),
-            "session.rs" => format!("{text}\n{USE_UP_SESSION}\n"),
+            "core/record/mod.rs" => format!("{text}\n{USE_UP_RECORD}\n"),
+            "session/session.rs" => format!("{text}\n{USE_UP_SESSION}\n"),
             _ => text,
         }
     });

@@ -49,8 +49,17 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
         }
     }
 
+    // What an earlier version of the sources left here.
+    let sources = files(&root.join("src"));
+    if out.join("src").is_dir() {
+        for old in files(&out.join("src")) {
+            if !sources.contains(&old) && old != Path::new("root.rs") {
+                fs::remove_file(out.join("src").join(old)).expect("an old copy goes");
+            }
+        }
+    }
     let none = Places::new();
-    for file in files(&root.join("src")) {
+    for file in sources {
         let name = file.to_str().expect("a name in UTF-8").to_owned();
         let text = fs::read_to_string(root.join("src").join(&file)).expect("a source file");
         let text = with_switches(&name, &text, places.get(name.as_str()).unwrap_or(&none));

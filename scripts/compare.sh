@@ -24,7 +24,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 ulimit -n "$(ulimit -Hn)"
-cargo build --quiet --release --example server
+cargo build --quiet --release -p safepoint-demo --bin server
 cargo build --quiet --release -p load
 release=${CARGO_TARGET_DIR:-target}/release
 
@@ -146,7 +146,7 @@ safepoint() {
   local label=$1 address
   shift
   : >"$work/address"
-  "$release/examples/server" --listen 127.0.0.1:0 "$@" >"$work/address" 2>"$work/log" &
+  "$release/demo/src" --listen 127.0.0.1:0 "$@" >"$work/address" 2>"$work/log" &
   server_pid=$!
   wait_for "$work/log" test -s "$work/address"
   address=$(head -n 1 "$work/address")

@@ -6,7 +6,7 @@
 #
 #   scripts/flakes.sh                    4 rounds of every test program of the workspace
 #   scripts/flakes.sh 60                 60 rounds
-#   scripts/flakes.sh 200 e2e_why pool   200 rounds of these programs; `lib` is the library's unit tests
+#   scripts/flakes.sh 200 e2e it         200 rounds of these programs; `lib` is the library's unit tests
 #   scripts/flakes.sh 60 -loom -shuttle  60 rounds of all but the programs of packages named so
 #
 # AT_ONCE=4 runs four programs at a time, so that "alone" is beside three others. FILTER=text runs

@@ -71,7 +71,7 @@ run() {
   export TSAN_OPTIONS="exitcode=0 log_path=$target/reports/tsan suppressions=$PWD/scripts/tsan.supp"
   export ASAN_OPTIONS="log_path=$target/reports/asan"
   export SOAK_ROUNDS=${SOAK_ROUNDS:-1}
-  cargo "+$nightly" test -q --no-fail-fast -p safepoint --lib --tests --example server \
+  cargo "+$nightly" test -q --no-fail-fast -p safepoint -p safepoint-demo --lib --tests \
     -- "${not_here[@]}" || failed=1
   if [ "$sanitizer" = thread ]; then
     races_in_src "$target"/reports/* || failed=1

@@ -1,4 +1,4 @@
-//! Sets the cfg that swaps `sync.rs` over to shuttle, and makes the copy of the library's sources
+//! Sets the cfg that swaps `sync/mod.rs` over to shuttle, and makes the copy of the library's sources
 //! that has the mistakes of `mutation-tests/table.rs` built in.
 
 #[path = "../mutation-tests/apply.rs"]

@@ -1,110 +1,201 @@
-// The README's links, where they lead from here: whoever defines one first, defines it.
-//! [guide]: crate::guide
-//! [Operating]: crate::guide::operating
-//! [limitations]: crate::guide::limitations
-//! [benchmarks]: https://docs.rs/crate/safepoint/latest/source/BENCHMARKS.md
-//! [contention]: https://docs.rs/crate/safepoint/latest/source/docs/contention.md
-//! [MIT]: https://docs.rs/crate/safepoint/latest/source/LICENSE-MIT
-//! [Apache-2.0]: https://docs.rs/crate/safepoint/latest/source/LICENSE-APACHE
+//! A session manager for servers: cancel statements and terminate sessions at safe points, with a
+//! thread for each session, a thread pool, or async tasks.
 //!
-#![doc = include_str!("../README.md")]
+//! A [`Session`] is one client's logical connection. A thread that runs it [attaches](Session::attach)
+//! it, and calls [`check`](Attached::check) often: that is a *safe point*, and returns an [`Interrupt`]
+//! if the session must end, or its statement. Any thread may request that from the [`SessionManager`], and
+//! gets a [`Receipt`] for the outcome.
+//!
+//! ```
+//! use safepoint::{ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel};
+//!
+//! let manager = SessionManager::new(ThreadModel::PerSession);
+//! let mut session = manager.open(ClientInfo::default())?;
+//! let thread = session.own_thread().expect("each session has a thread of its own");
+//! let attached = session.attach(&thread)?;
+//! attached.check()?;
+//!
+//! let request = Terminate::new(TerminateMode::Immediate, Requester::system());
+//! let receipt = manager.terminate(attached.id(), request)?;
+//! assert_eq!(attached.check().unwrap_err().sqlstate(), "57P01");
+//! assert!(receipt.try_get().is_none(), "the session has not ended yet");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where things are
+//!
+//! - [`current`]: the same functions for code that was handed no session.
+//! - [`session`], [`manager`], [`request`]: arguments and results of the types at the root.
+//! - [`view`], [`diagnose`]: rows of sessions, and reasons why a session has not ended yet.
+//! - [`policy`], [`audit`]: permissions and events.
+//! - [`local`]: one value for each session; see [`session_local!`].
+//! - [`pool`](https://docs.rs/safepoint/latest/x86_64-unknown-linux-gnu/safepoint/pool/index.html): a thread
+//!   pool, on Linux. `task`: async tasks, with the feature `async`. [`sql`]: the SQL commands.
+//! - [`guide`](https://docs.rs/safepoint/latest/safepoint/guide/index.html): where safe points belong, how to
+//!   make a blocking call interruptible, how to port a server; operating; limitations.
+//!
+//! # Platforms
+//!
+//! The pool, and waits for sockets, are available on Linux only; everything else on any platform.
+//!
 //! # Features
 //!
-//! None is on by default.
+//! All features are off by default.
 //!
-//! - `async`: sessions as tasks of whatever runtime there is: `Session::run`,
+//! - `async`: sessions as tasks of any async runtime: `Session::run`,
 //!   `Session::interrupted`.
-//! - `serde`: `Serialize` for ids (as numbers), rows, requests, refusals and outcomes.
-//! - `tracing`: an event with the target `safepoint` for each [`Event`]; who, whom and why are
+//! - `serde`: `Serialize` for ids (as numbers), rows, requests, errors and outcomes.
+//! - `tracing`: an event with the target `safepoint` for each [`Event`](crate::audit::Event); who, whom and why are
 //!   fields of it. Sessions that open and requests that are seen are on the level `DEBUG`,
-//!   requests for which the permission is missing and sessions that a [`Watchdog`] reports on
+//!   requests for which the permission is missing and sessions that a [`Watchdog`](crate::diagnose::Watchdog) reports on
 //!   `WARN`, all else on `INFO`.
 //! - `metrics`: the counters `safepoint_sessions_opened_total`, `safepoint_sessions_ended_total`
-//!   (by `how`), `safepoint_kills_total` (by `kind` and `outcome`: accepted, seen, or why it was
-//!   refused), `safepoint_limits_hit_total` and `safepoint_stalls_total`; the histograms `safepoint_kill_to_end_seconds`
-//!   (by `kind`) and `safepoint_gap_seconds`, how long a session that was probed took to its next
-//!   safe point (a [`Watchdog`] probes all that run); and the gauges that
-//!   `SessionManager::record_sessions` and `Pool::record_queues` set: `safepoint_sessions` (by
+//!   (by `reason`), `safepoint_kills_total` (by `kind` and `outcome`: accepted, observed, or why it was
+//!   refused), `safepoint_timeouts_total` and `safepoint_stalls_total`; the histograms `safepoint_kill_to_end_seconds`
+//!   (by `kind`) and `safepoint_safe_point_gap_seconds`, how long a session that was probed took to its next
+//!   safe point (a [`Watchdog`](crate::diagnose::Watchdog) probes all that run); and the gauges that
+//!   `SessionManager::record_metrics` and `Pool::record_metrics` set: `safepoint_sessions` (by
 //!   `state`), `safepoint_queue_length` and `safepoint_workers` (by `group`).
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(safepoint_loom, safepoint_shuttle))))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod about;
-mod activity;
-mod aim;
-mod ambient;
-mod attached;
-mod audit;
-mod bell;
-mod blocking;
-mod contain;
-mod current;
-mod drain;
+mod core;
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
 pub mod guide;
-mod hold;
-mod home;
-mod id;
-mod interrupt;
-mod kill;
-mod local;
-mod manager;
-mod outcome;
-mod places;
-mod policy;
+pub mod manager;
+mod observe;
 #[cfg(all(target_os = "linux", not(safepoint_loom)))]
 pub mod pool;
-mod record;
-mod registry;
-mod session;
+pub mod session;
 pub mod sql;
-mod stamp;
-mod sweep;
 mod sync;
-#[cfg(feature = "async")]
-mod task;
-#[cfg(any(feature = "tracing", feature = "metrics"))]
-mod telemetry;
-mod thread;
-mod timeout;
-mod timer;
-mod values;
-mod wait;
-#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-mod watchdog;
-mod why;
-mod word;
+mod types;
 
-pub use about::{Description, STATEMENT_TEXT_BYTES};
-pub use activity::{SessionRow, Sessions, ThreadRow};
-pub use ambient::{
-    block_on, block_on_for, check, current_author, current_session, current_thread, describe,
-    set_transaction, sleep,
-};
-pub use attached::{Attached, Statement};
-pub use audit::{Audit, Event};
-pub use blocking::blocking;
-pub use drain::Drained;
-pub use hold::{HoldOff, Unwinding, hold_off};
-pub use id::{InvalidId, SessionId, StatementId, ThreadId};
-pub use interrupt::{Author, Interrupt, InterruptKind, Reason, Request, When};
-pub use kill::{Doing, Found, Receipt, Refused, Target};
-pub use local::{NoSession, SessionLocal};
-pub use manager::{Cancel, SessionManager, SessionManagerBuilder, Terminate};
-pub use outcome::{Ended, HowEnded, StatementOver};
-pub use policy::{Policy, Roles, SameUserOrAdmin};
-pub use record::Probe;
-pub use registry::OpenError;
-pub use session::{AttachError, Session};
-pub use sweep::{Sweep, Swept};
+#[doc(inline)]
+pub use crate::manager::manager::SessionManager;
+#[doc(inline)]
+pub use crate::session::ambient::check;
+#[doc(inline)]
+pub use crate::session::attached::{Attached, Statement};
+#[doc(inline)]
+pub use crate::session::receipt::Receipt;
+#[doc(inline)]
+pub use crate::session::session::Session;
+#[doc(inline)]
+pub use crate::session::thread::Thread;
 #[cfg(safepoint_loom)]
-pub use sync::{set_clock, set_near, set_session_shards, unwinding};
+pub use crate::sync::{set_clock, set_near, set_session_shards, unwinding};
+#[doc(inline)]
+pub use crate::types::client_info::ClientInfo;
+#[doc(inline)]
+pub use crate::types::id::SessionId;
+#[doc(inline)]
+pub use crate::types::interrupt::Interrupt;
+#[doc(inline)]
+pub use crate::types::model::ThreadModel;
+#[doc(inline)]
+pub use crate::types::request::{Cancel, Requester, Terminate, TerminateMode};
+
+/// Functions for code that was handed no session: they act on the session that is attached to the
+/// calling thread.
+pub mod current {
+    pub use crate::session::ambient::{
+        block_on, block_on_timeout, check, requester, session_id, set_in_transaction, sleep,
+        thread_id, update_client_info,
+    };
+    pub use crate::session::block_in_place::block_in_place;
+    pub use crate::session::hold_off::hold_off;
+    pub use crate::session::timeouts::{set_timeouts, timeouts, with_lock_timeout};
+}
+
+/// Ids of sessions, threads and statements.
+pub mod id {
+    pub use crate::types::id::{InvalidIdError, StatementId, ThreadId};
+}
+
+/// Requests to end a session or a statement, their targets, errors and outcomes.
+pub mod request {
+    pub use crate::types::error::RequestError;
+    pub use crate::types::interrupt::InterruptKind;
+    pub use crate::types::outcome::{EndReason, SessionEnd, StatementEnd};
+    pub use crate::types::reason::InterruptReason;
+    pub use crate::types::request::{Request, Target};
+    pub use crate::types::state::TargetSnapshot;
+}
+
+/// Rows of sessions and threads, for an activity view.
+pub mod view {
+    pub use crate::core::metadata::STATEMENT_TEXT_BYTES;
+    pub use crate::manager::info::{SessionInfo, Sessions, ThreadInfo};
+    pub use crate::types::state::SessionState;
+}
+
+/// Reasons why a session has not ended yet, and sessions without safe points.
+pub mod diagnose {
+    #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+    pub use crate::manager::watchdog::{Watchdog, assert_responsive};
+    pub use crate::types::location::CallSite;
+    pub use crate::types::pending::{
+        ActiveHoldOff, PendingInterrupt, PendingReason, ProbeResult, Progress, StalledSession,
+    };
+}
+
+/// Policies: permissions of requesters.
+pub mod policy {
+    pub use crate::manager::policy::{Policy, Roles, SameUserOrAdmin};
+}
+
+/// Events and the audit.
+pub mod audit {
+    pub use crate::observe::event::{Audit, Event};
+}
+
+/// Session-local values.
+pub mod local {
+    pub use crate::session::local::{NoSessionError, SessionLocal};
+}
+
+/// Sessions as tasks of an async runtime. A session is attached for the length of each poll.
+///
+/// ```
+/// use safepoint::Session;
+/// use safepoint::task::RunError;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt, Result};
+/// use tokio::net::TcpStream;
+///
+/// pub async fn serve(mut session: Session, mut socket: TcpStream) -> Result<()> {
+///     let mut line = [0; 1024];
+///     loop {
+///         let length = tokio::select! {
+///             length = socket.read(&mut line) => length?,
+///             told = session.interrupted() => {
+///                 return socket.write_all(format!("FATAL: {told}\n").as_bytes()).await;
+///             }
+///         };
+///         if length == 0 {
+///             return Ok(());
+///         }
+///         let work = async { String::from_utf8_lossy(&line[..length]).to_uppercase() };
+///         let answer = match session.run(work).with_text("to uppercase").await {
+///             Ok(answer) => answer,
+///             Err(RunError::Interrupted(told)) if !told.is_terminate() => format!("ERROR: {told}\n"),
+///             Err(told) => return socket.write_all(format!("FATAL: {told}\n").as_bytes()).await,
+///         };
+///         tokio::select! {
+///             written = socket.write_all(answer.as_bytes()) => written?,
+///             // Whoever does not read can't be told.
+///             _ = session.interrupted() => return Ok(()),
+///         }
+///     }
+/// }
+/// ```
 #[cfg(feature = "async")]
-pub use task::{Interrupted, Run, RunError};
-pub use thread::{Thread, ThreadModel};
-pub use timeout::{Limits, current_limits, lock_wait, set_limits};
-pub use wait::EndedBy;
-#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-pub use watchdog::{Watchdog, assert_responsive};
-pub use why::{HeldOff, PendingInterrupt, Progress, Spot, Stalled, WhyNotYet};
+pub mod task {
+    pub use crate::session::task::{Interrupted, Run, RunError};
+}
+
+/// The README's examples, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -6,10 +6,13 @@
 
 #![cfg(unix)]
 
-use safepoint::pool::{Client, Config, End, Next, Pool, Priority};
+use safepoint::id::StatementId;
+use safepoint::manager::DrainOptions;
+use safepoint::pool::{Action, CloseReason, Connection, PoolBuilder, Priority};
+use safepoint::request::{EndReason, SessionEnd, StatementEnd};
 use safepoint::{
-    Attached, Author, Cancel, Description, Ended, HowEnded, Interrupt, Receipt, Session, SessionId,
-    SessionManager, Statement, StatementId, StatementOver, Terminate, ThreadModel, When,
+    Attached, Cancel, ClientInfo, Interrupt, Receipt, Requester, Session, SessionId,
+    SessionManager, Statement, Terminate, TerminateMode, ThreadModel,
 };
 use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read, Write};
@@ -88,7 +91,7 @@ impl Busy {
             }
             begun => begun?.with_text("soak"),
         };
-        self.books.last.lock().unwrap().insert(self.id, statement.statement().get());
+        self.books.last.lock().unwrap().insert(self.id, statement.statement_id().get());
         let result = self.run(&statement, command);
         if let Err(interrupt) = &result {
             self.judge(&statement, interrupt);
@@ -106,7 +109,7 @@ impl Busy {
             0..=3 => (0..2000).try_for_each(|_| statement.check()),
             4 => statement.sleep(Duration::from_micros(300)),
             5 => {
-                statement.set_transaction(!statement.in_transaction());
+                statement.set_in_transaction(!statement.in_transaction());
                 statement.check()
             }
             6 => {
@@ -122,7 +125,7 @@ impl Busy {
 
     /// A command that was cancelled while it was queued has a number that none has begun with.
     fn judge_in_queue(&self, interrupt: &Interrupt) {
-        let meant = interrupt.request().text.as_deref().unwrap_or("nobody");
+        let meant = interrupt.request().comment.as_deref().unwrap_or("nobody");
         let number = meant.strip_prefix(&format!("{}/", self.id));
         let number = number.and_then(|number| number.parse::<u64>().ok());
         let last = self.books.last.lock().unwrap().get(&self.id).copied();
@@ -134,11 +137,11 @@ impl Busy {
 
     /// Every request carries in its text whom it was meant for.
     fn judge(&self, statement: &Statement<'_>, interrupt: &Interrupt) {
-        let meant = interrupt.request().text.as_deref().unwrap_or("nobody");
+        let meant = interrupt.request().comment.as_deref().unwrap_or("nobody");
         let expected = if interrupt.is_terminate() {
             format!("{}", self.id)
         } else {
-            format!("{}/{}", self.id, statement.statement())
+            format!("{}/{}", self.id, statement.statement_id())
         };
         if meant != expected {
             self.books.wrong(format!("{expected} was hit by a request for {meant}"));
@@ -146,30 +149,32 @@ impl Busy {
     }
 }
 
-impl Client for Busy {
-    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+impl Connection for Busy {
+    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         for _ in 0..4 {
             let mut command = [0];
             match self.socket.read(&mut command) {
-                Ok(0) => return Ok(Next::Close),
+                Ok(0) => return Ok(Action::Close),
                 Ok(_) => self.command(session, command[0])?,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
-                Err(_) => return Ok(Next::Close),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(Action::WaitReadable);
+                }
+                Err(_) => return Ok(Action::Close),
             }
             if self.socket.write_all(b".").is_err() {
-                return Ok(Next::Close);
+                return Ok(Action::Close);
             }
         }
-        Ok(Next::Again)
+        Ok(Action::Yield)
     }
 
-    fn end(&mut self, session: &Session, why: End) {
+    fn on_close(&mut self, session: &Session, why: CloseReason) {
         assert_eq!(session.id(), self.id);
         self.books.ended.fetch_add(1, Ordering::Relaxed);
         match why {
-            End::Interrupted(interrupt) => {
+            CloseReason::Interrupted(interrupt) => {
                 let _ = self.socket.write_all(b"K");
-                let meant = interrupt.request().text.as_deref().unwrap_or("nobody").to_string();
+                let meant = interrupt.request().comment.as_deref().unwrap_or("nobody").to_string();
                 if meant == SHUTDOWN {
                     // Its client has left, and that was not noticed yet.
                     return;
@@ -182,7 +187,7 @@ impl Client for Busy {
                     self.books.wrong(format!("{} was told twice", self.id));
                 }
             }
-            End::Panicked => {
+            CloseReason::Panicked => {
                 self.books.panicked.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}
@@ -190,13 +195,13 @@ impl Client for Busy {
     }
 
     fn priority(&self) -> Priority {
-        if self.id.get().is_multiple_of(16) { Priority::First } else { Priority::InOrder }
+        if self.id.get().is_multiple_of(16) { Priority::High } else { Priority::Normal }
     }
 }
 
 struct Requests {
-    kills: Vec<Receipt<Ended>>,
-    cancels: Vec<Receipt<StatementOver>>,
+    kills: Vec<Receipt<SessionEnd>>,
+    cancels: Vec<Receipt<StatementEnd>>,
 }
 
 fn kill_at_random(
@@ -210,15 +215,15 @@ fn kill_at_random(
         let id = ids[random.next(ids.len())];
         if random.next(40) == 0 {
             let when = match random.next(3) {
-                0 => When::Immediate,
-                1 => When::AfterStatement,
-                _ => When::AfterTransaction,
+                0 => TerminateMode::Immediate,
+                1 => TerminateMode::AfterStatement,
+                _ => TerminateMode::AfterTransaction,
             };
-            let request = Terminate::new(when, Author::system()).text(id.to_string());
+            let request = Terminate::new(when, Requester::system()).comment(id.to_string());
             requests.kills.extend(manager.terminate(id, request));
         } else {
             // The one that runs, or one that is over or still to come.
-            let running = manager.session(id).and_then(|row| row.statement);
+            let running = manager.session_info(id).and_then(|row| row.statement_id);
             let statement = match running.filter(|_| random.next(3) > 0) {
                 Some(running) => running,
                 None => {
@@ -226,8 +231,8 @@ fn kill_at_random(
                     StatementId::from(last + random.next(3) as u64)
                 }
             };
-            let cancel = Cancel::statement(statement, Author::system());
-            let cancel = cancel.text(format!("{id}/{statement}"));
+            let cancel = Cancel::statement(statement, Requester::system());
+            let cancel = cancel.comment(format!("{id}/{statement}"));
             requests.cancels.extend(manager.cancel(id, cancel));
         }
         if random.next(8) == 0 {
@@ -279,7 +284,7 @@ fn drive(
 /// Whoever waits for a receipt is woken, and does not find out by itself.
 fn outcome<T: Clone>(receipt: &mut Receipt<T>) -> T {
     let began = Instant::now();
-    let outcome = receipt.wait(LIMIT).expect("every receipt completes");
+    let outcome = receipt.wait_timeout(LIMIT).expect("every receipt completes");
     assert!(began.elapsed() < LIMIT, "nobody woke who waits for the end of {}", receipt.session());
     outcome
 }
@@ -288,14 +293,14 @@ fn round(seed: u64) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let books = Arc::new(Books::default());
     let alive = Arc::new(());
-    let pool = Pool::start(manager.clone(), &Config::new(WORKERS)).unwrap();
+    let pool = PoolBuilder::new(WORKERS).start(manager.clone()).unwrap();
     let mut ids = Vec::new();
     let mut drivers: Vec<Vec<_>> = (0..DRIVERS).map(|_| Vec::new()).collect();
     for at in 0..SESSIONS {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_read_timeout(Some(LIMIT)).unwrap();
-        let session = manager.open(Description::default()).unwrap();
+        let session = manager.open(ClientInfo::default()).unwrap();
         let id = session.id();
         ids.push(id);
         let (books, alive) = (books.clone(), alive.clone());
@@ -335,10 +340,10 @@ fn round(seed: u64) {
     for mut receipt in kills {
         accepted += 1;
         let ended = outcome(&mut receipt);
-        if let HowEnded::Killed(request) = ended.how {
+        if let EndReason::Terminated(request) = ended.reason {
             killed += 1;
             let id = receipt.session();
-            assert_eq!(request.text.as_deref(), Some(&*id.to_string()));
+            assert_eq!(request.comment.as_deref(), Some(&*id.to_string()));
             assert!(books.told.lock().unwrap().contains_key(&id), "killed, and not told");
         }
     }
@@ -347,8 +352,8 @@ fn round(seed: u64) {
         let over = outcome(&mut receipt);
         voids += usize::from(!over.cancelled);
     }
-    let shutdown = Terminate::new(When::Immediate, Author::system()).text(SHUTDOWN);
-    assert_eq!(pool.shut_down(&shutdown, Duration::ZERO, LIMIT).left, 0);
+    let shutdown = Terminate::new(TerminateMode::Immediate, Requester::system()).comment(SHUTDOWN);
+    assert_eq!(pool.shutdown(DrainOptions::new(shutdown.clone()).timeout(LIMIT)).remaining, 0);
 
     let wrong = std::mem::take(&mut *books.wrong.lock().unwrap());
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");

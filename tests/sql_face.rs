@@ -1,8 +1,9 @@
 //! The SQL face on arbitrary text: the body of the fuzz target `sql_face`, and its corpus,
 //! replayed.
 
-use safepoint::When;
-use safepoint::sql::{self, Command};
+use safepoint::TerminateMode;
+use safepoint::sql;
+use safepoint::sql::Command;
 
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -26,9 +27,9 @@ pub fn run(data: &[u8]) {
 
 fn print(command: Command) -> String {
     let (verb, when) = match command.when {
-        When::AfterStatement => ("KILL", ""),
-        When::Immediate => ("KILL", " IMMEDIATE"),
-        When::AfterTransaction => ("DISCONNECT", " POST_TRANSACTION"),
+        TerminateMode::AfterStatement => ("KILL", ""),
+        TerminateMode::Immediate => ("KILL", " IMMEDIATE"),
+        TerminateMode::AfterTransaction => ("DISCONNECT", " POST_TRANSACTION"),
     };
     format!("ALTER SYSTEM {verb} SESSION '{}, {}'{when}", command.thread, command.session)
 }

@@ -1,11 +1,11 @@
 //! What it checks, and the test that replays the corpus, stand in
-//! `examples/server/fuzz_messages.rs`.
+//! `demo/src/fuzz_messages.rs`.
 
 #![no_main]
 #![allow(dead_code, unused_imports)]
 
 /// The server's modules, found where they would be if this were its crate.
-#[path = "../../examples/server"]
+#[path = "../../demo/src"]
 mod server {
     pub(crate) mod compat;
     pub(crate) mod fuzz_messages;

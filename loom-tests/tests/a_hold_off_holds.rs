@@ -5,7 +5,8 @@ mod common;
 
 use common::{immediate, killer, model};
 use loom::future::block_on;
-use safepoint_under_loom::{Description, RunError, SessionManager, ThreadModel};
+use safepoint_under_loom::task::RunError;
+use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 use std::future::{pending, poll_fn};
 use std::task::Poll;
 
@@ -16,7 +17,7 @@ fn a_kill_gets_into_a_hold_off() {
 
 fn kill_against_hold() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let killer = {
         let manager = manager.clone();
@@ -47,7 +48,7 @@ fn kill_against_hold() {
 /// A task keeps its hold-off while it waits, off its thread.
 fn kill_against_a_held_task() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let killer = {
         let manager = manager.clone();
@@ -56,7 +57,7 @@ fn kill_against_a_held_task() {
     let (mut held_off, mut finished) = (false, false);
     let ran = block_on(session.run(async {
         held_off = true;
-        let held = safepoint_under_loom::hold_off("a test");
+        let held = safepoint_under_loom::current::hold_off("a test");
         let mut polled = false;
         poll_fn(|context| {
             if std::mem::replace(&mut polled, true) {
@@ -85,11 +86,11 @@ fn a_kill_gets_into_a_held_task() {
 /// What holds a task off may end on another thread, while the task waits.
 fn release_against_suspension() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let mut other = None;
     let ran = block_on(session.run(async {
-        let held = safepoint_under_loom::hold_off("a test");
+        let held = safepoint_under_loom::current::hold_off("a test");
         manager.terminate(id, immediate()).unwrap();
         other = Some(loom::thread::spawn(move || drop(held)));
         pending::<()>().await;
@@ -101,11 +102,11 @@ fn release_against_suspension() {
 /// So may what holds a thread off that sleeps.
 fn release_against_sleep() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
-    let held = safepoint_under_loom::hold_off("a test");
+    let held = safepoint_under_loom::current::hold_off("a test");
     let other = loom::thread::spawn(move || drop(held));
     // A sleeper that is not woken is a deadlock, and loom reports it.
     attached.block_on(pending::<()>()).expect_err("the first safe point after");

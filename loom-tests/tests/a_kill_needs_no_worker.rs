@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Seat, immediate, killed, killer, model};
-use safepoint_under_loom::{Description, SessionManager, ThreadModel};
+use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 /// openGauss: with every worker busy, a detached victim waits for one.
 #[test]
@@ -13,7 +13,7 @@ fn no_worker_free_so_no_kill() {
 
 fn two_killers_and_no_worker() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let seat = Seat::new(session);
     let other = killer(&manager, id);

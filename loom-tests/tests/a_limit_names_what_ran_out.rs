@@ -4,9 +4,11 @@
 mod common;
 
 use common::model;
+use safepoint_under_loom::audit::Event;
+use safepoint_under_loom::request::{EndReason, InterruptReason};
+use safepoint_under_loom::session::Timeouts;
 use safepoint_under_loom::{
-    Author, Description, Event, HowEnded, Limits, Reason, SessionManager, Terminate, ThreadModel,
-    When, set_clock,
+    ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel, set_clock,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,25 +16,25 @@ use std::time::Duration;
 
 const TEN: Duration = Duration::from_secs(10);
 
-fn limits(statement: Option<Duration>) -> Limits {
-    Limits { statement, ..Limits::default() }
+fn limits(statement: Option<Duration>) -> Timeouts {
+    Timeouts { statement, ..Timeouts::default() }
 }
 
 /// The first statement's time has run out as the timer looks; the second's has not.
 fn limit_against_finish_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
-    session.set_limits(limits(Some(TEN))).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    session.set_timeouts(limits(Some(TEN))).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let first = attached.begin().unwrap();
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.limits_run_out(TEN))
+        loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
     if let Err(interrupt) = first.check() {
-        assert_eq!(interrupt.request().reason, Reason::StatementTimeout);
+        assert_eq!(interrupt.request().reason, InterruptReason::StatementTimeout);
     }
     first.finish().unwrap();
     set_clock(TEN);
@@ -57,21 +59,21 @@ fn limit_against_lift_scene() {
     let audit = {
         let hits = hits.clone();
         move |event: &Event<'_>| {
-            let hit = matches!(event, Event::LimitHit { .. });
+            let hit = matches!(event, Event::TimeoutExpired { .. });
             hits.fetch_add(usize::from(hit), Ordering::Relaxed);
         }
     };
     let manager = SessionManager::builder(ThreadModel::PerSession).audit(audit).build();
-    let mut session = manager.open(Description::default()).unwrap();
-    session.set_limits(limits(Some(TEN))).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    session.set_timeouts(limits(Some(TEN))).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap();
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.limits_run_out(TEN))
+        loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
-    statement.set_limits(Limits::default()).unwrap();
+    statement.set_timeouts(Timeouts::default()).unwrap();
     let told = statement.check().is_err();
     timer.join().unwrap();
     if !told {
@@ -89,19 +91,19 @@ fn limit_against_lift() {
 fn idleness_against_the_next_transaction_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
-    let limits = Limits { idle_in_transaction: Some(TEN), ..Limits::default() };
-    session.set_limits(limits).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let limits = Timeouts { idle_in_transaction: Some(TEN), ..Timeouts::default() };
+    session.set_timeouts(limits).unwrap();
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
-    attached.set_transaction(true);
+    attached.set_in_transaction(true);
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.limits_run_out(TEN))
+        loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
-    attached.set_transaction(false);
+    attached.set_in_transaction(false);
     set_clock(TEN);
-    attached.set_transaction(true);
+    attached.set_in_transaction(true);
     let told = attached.check().is_err();
     timer.join().unwrap();
     if !told {
@@ -119,22 +121,22 @@ fn idleness_against_the_next_transaction() {
 fn begin_against_disarm_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
-    session.set_limits(limits(Some(TEN))).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    session.set_timeouts(limits(Some(TEN))).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     attached.begin().unwrap().finish().unwrap();
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.limits_run_out(TEN))
+        loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
     set_clock(TEN);
     let second = attached.begin().unwrap();
     timer.join().unwrap();
     assert_eq!(manager.timed(), 1, "the timer has forgotten it");
-    manager.limits_run_out(TEN * 2);
+    manager.expire_timeouts(TEN * 2);
     let interrupt = second.check().expect_err("its time has run out");
-    assert_eq!(interrupt.request().reason, Reason::StatementTimeout);
+    assert_eq!(interrupt.request().reason, InterruptReason::StatementTimeout);
 }
 
 #[test]
@@ -146,26 +148,27 @@ fn begin_against_disarm() {
 fn escalation_against_end_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     // What the record needs for this is made here: loom knows nothing of `OnceLock`.
-    session.set_limits(limits(Some(TEN * 9))).unwrap();
+    session.set_timeouts(limits(Some(TEN * 9))).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap();
     let killer = {
         let manager = manager.clone();
-        let request = Terminate::new(When::AfterStatement, Author::system()).text("mine");
+        let request =
+            Terminate::new(TerminateMode::AfterStatement, Requester::system()).comment("mine");
         loom::thread::spawn(move || {
             let receipt = manager.terminate(id, request.grace(TEN)).ok();
-            manager.limits_run_out(TEN);
+            manager.expire_timeouts(TEN);
             receipt
         })
     };
     loom::thread::yield_now();
     let seen = statement.check();
     if let Err(interrupt) = &seen {
-        assert_eq!(interrupt.request().text.as_deref(), Some("mine"));
+        assert_eq!(interrupt.request().comment.as_deref(), Some("mine"));
     }
     drop(statement);
     drop(attached);
@@ -173,8 +176,8 @@ fn escalation_against_end_scene() {
     let receipt = killer.join().unwrap();
     assert!(seen.is_ok() || receipt.is_some());
     if let Some(receipt) = receipt {
-        match receipt.poll().expect("it has ended").how {
-            HowEnded::Killed(request) => assert_eq!(request.text.as_deref(), Some("mine")),
+        match receipt.try_get().expect("it has ended").reason {
+            EndReason::Terminated(request) => assert_eq!(request.comment.as_deref(), Some("mine")),
             how => assert!(seen.is_ok(), "it saw the request, and yet: {how:?}"),
         }
     }
@@ -190,13 +193,13 @@ fn escalation_against_end() {
 fn grace_against_end_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     // As above.
-    session.set_limits(limits(Some(TEN * 9))).unwrap();
+    session.set_timeouts(limits(Some(TEN * 9))).unwrap();
     let id = session.id();
     let killer = {
         let manager = manager.clone();
-        let request = Terminate::new(When::AfterStatement, Author::system()).grace(TEN);
+        let request = Terminate::new(TerminateMode::AfterStatement, Requester::system()).grace(TEN);
         loom::thread::spawn(move || manager.terminate(id, request).is_ok())
     };
     loom::thread::yield_now();

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{immediate, model};
-use safepoint_under_loom::{Description, HowEnded, SessionManager, ThreadModel, unwinding};
+use safepoint_under_loom::request::EndReason;
+use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel, unwinding};
 
 #[test]
 fn a_panic_is_survived_by_its_session() {
@@ -14,8 +15,8 @@ fn a_panic_is_survived_by_its_session() {
 fn kill_against_panic() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let worker = manager.register_worker("worker").unwrap();
-    let mut session = manager.open(Description::default()).unwrap();
-    let mut next = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let mut next = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let killer = {
         let manager = manager.clone();
@@ -23,14 +24,14 @@ fn kill_against_panic() {
     };
     let attached = session.attach(&worker).unwrap();
     unwinding(|| drop(attached));
-    let interrupt = session.due().expect_err("it can't go on");
+    let interrupt = session.check().expect_err("it can't go on");
     assert!(interrupt.is_terminate());
-    assert_eq!(session.close().how, HowEnded::Panicked);
+    assert_eq!(session.close().reason, EndReason::Panicked);
 
     let attached = next.attach(&worker).expect("the worker lives on");
     attached.check().expect("the next session");
     drop(attached);
     if let Some(receipt) = killer.join().unwrap() {
-        assert_eq!(receipt.poll().expect("receipts complete").how, HowEnded::Panicked);
+        assert_eq!(receipt.try_get().expect("receipts complete").reason, EndReason::Panicked);
     }
 }

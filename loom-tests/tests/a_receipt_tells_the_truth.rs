@@ -3,9 +3,9 @@
 mod common;
 
 use common::{immediate, model};
+use safepoint_under_loom::request::{EndReason, TargetSnapshot};
 use safepoint_under_loom::{
-    Author, Cancel, Description, Found, HowEnded, SessionId, SessionManager, Terminate,
-    ThreadModel, When,
+    Cancel, ClientInfo, Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
 };
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ fn ok_although_nothing_happened() {
 
 fn wait_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let waiter = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
             let mut receipt = manager.terminate(id, immediate()).ok()?;
             // Time does not pass in a model: a waiter that is not woken is a deadlock.
-            let ended = receipt.wait(Duration::from_secs(1));
-            assert!(manager.session(id).is_none(), "said to have ended, and still there");
+            let ended = receipt.wait_timeout(Duration::from_secs(1));
+            assert!(manager.session_info(id).is_none(), "said to have ended, and still there");
             ended
         })
     };
@@ -38,7 +38,7 @@ fn wait_against_end() {
         Some(waited) => {
             assert_eq!(waited, ended);
             // It was due, whether the holder saw it or not.
-            assert!(matches!(ended.how, HowEnded::Killed(_)), "it was accepted");
+            assert!(matches!(ended.reason, EndReason::Terminated(_)), "it was accepted");
         }
         None => assert!(!seen, "refused, and yet it was seen"),
     }
@@ -54,13 +54,13 @@ fn kill_against_move() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let workers = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
     let threads = [workers[0].id(), workers[1].id()];
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    session.attach(&workers[0]).unwrap().set_transaction(true);
+    session.attach(&workers[0]).unwrap().set_in_transaction(true);
     let killer = {
         let manager = manager.clone();
         // Not due before the transaction ends, so nothing holds the session up.
-        let later = Terminate::new(When::AfterTransaction, Author::system());
+        let later = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
         loom::thread::spawn(move || manager.terminate(id, later).unwrap())
     };
     for worker in &workers {
@@ -68,8 +68,8 @@ fn kill_against_move() {
         // Its statement says which attachment was found.
         drop(attached.begin());
     }
-    let found = killer.join().unwrap().found();
-    if let (Some(statement), Some(thread)) = (found.statement, found.thread) {
+    let found = killer.join().unwrap().target();
+    if let (Some(statement), Some(thread)) = (found.statement_id, found.thread_id) {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
 }
@@ -80,8 +80,8 @@ fn found_on_a_thread_of_the_same_place() {
     let scene = || {
         told_against_a_place_taken_again(|manager, id| {
             // As above.
-            let later = Terminate::new(When::AfterTransaction, Author::system());
-            manager.terminate(id, later).ok().map(|receipt| receipt.found())
+            let later = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
+            manager.terminate(id, later).ok().map(|receipt| receipt.target())
         });
     };
     model("found_on_a_thread_of_the_same_place", true, scene);
@@ -91,19 +91,21 @@ fn found_on_a_thread_of_the_same_place() {
 fn cancelled_on_a_thread_of_the_same_place() {
     let scene = || {
         told_against_a_place_taken_again(|manager, id| {
-            let request = Cancel::running(Author::system());
-            manager.cancel(id, request).ok().map(|receipt| receipt.found())
+            let request = Cancel::running(Requester::system());
+            manager.cancel(id, request).ok().map(|receipt| receipt.target())
         });
     };
     model("cancelled_on_a_thread_of_the_same_place", true, scene);
 }
 
-fn told_against_a_place_taken_again(tell: fn(&SessionManager, SessionId) -> Option<Found>) {
+fn told_against_a_place_taken_again(
+    tell: fn(&SessionManager, SessionId) -> Option<TargetSnapshot>,
+) {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let other = manager.register_worker("other").unwrap();
-    session.attach(&other).unwrap().set_transaction(true);
+    session.attach(&other).unwrap().set_in_transaction(true);
     let killer = {
         let manager = manager.clone();
         loom::thread::spawn(move || tell(&manager, id))
@@ -116,7 +118,7 @@ fn told_against_a_place_taken_again(tell: fn(&SessionManager, SessionId) -> Opti
         worker.id()
     });
     if let Some(found) = killer.join().unwrap()
-        && let (Some(statement), Some(thread)) = (found.statement, found.thread)
+        && let (Some(statement), Some(thread)) = (found.statement_id, found.thread_id)
     {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
@@ -130,10 +132,10 @@ fn a_shutdown_forgets_who_is_about_to_leave() {
 
 fn shutdown_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let leaver = loom::thread::spawn(move || session.close());
-    for mut receipt in manager.shut_down(&immediate()) {
-        assert!(receipt.wait(Duration::from_secs(1)).is_some());
+    for mut receipt in manager.shutdown(immediate()) {
+        assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
     }
     assert!(manager.is_empty(), "shut down, and someone is there");
     leaver.join().unwrap();

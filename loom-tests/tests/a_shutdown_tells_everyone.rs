@@ -4,8 +4,10 @@
 mod common;
 
 use common::{immediate, model};
+use safepoint_under_loom::manager::DrainOptions;
+use safepoint_under_loom::manager::OpenError;
 use safepoint_under_loom::{
-    Author, Description, OpenError, Session, SessionManager, Terminate, ThreadModel, When,
+    ClientInfo, Requester, Session, SessionManager, Terminate, TerminateMode, ThreadModel,
     set_near, set_session_shards,
 };
 use std::future::pending;
@@ -23,7 +25,7 @@ fn opener(manager: &SessionManager, shard: usize) -> loom::thread::JoinHandle<Op
     let manager = manager.clone();
     loom::thread::spawn(move || {
         set_near(shard);
-        let opened = manager.open(Description::default());
+        let opened = manager.open(ClientInfo::default());
         assert!(opened.as_ref().is_ok() || opened.as_ref().is_err_and(|e| *e == OpenError::Closed));
         opened.ok()
     })
@@ -32,17 +34,17 @@ fn opener(manager: &SessionManager, shard: usize) -> loom::thread::JoinHandle<Op
 fn shut_down_against_open() {
     let manager = manager();
     let openers = [0, 1].map(|shard| opener(&manager, shard));
-    let receipts = manager.shut_down(&immediate());
+    let receipts = manager.shutdown(immediate());
     let opened: Vec<_> = openers.into_iter().filter_map(|opener| opener.join().unwrap()).collect();
     assert_eq!(receipts.len(), opened.len(), "one that came meanwhile was not told");
     for session in opened {
-        session.due().expect_err("one that came meanwhile was not told");
+        session.check().expect_err("one that came meanwhile was not told");
     }
-    assert!(receipts.iter().all(|receipt| receipt.poll().is_some()));
+    assert!(receipts.iter().all(|receipt| receipt.try_get().is_some()));
     assert!(manager.is_empty());
     for shard in [0, 1] {
         set_near(shard);
-        assert_eq!(manager.open(Description::default()).unwrap_err(), OpenError::Closed);
+        assert_eq!(manager.open(ClientInfo::default()).unwrap_err(), OpenError::Closed);
     }
 }
 
@@ -56,7 +58,7 @@ fn close_against_open() {
     let manager = manager();
     let openers = [0, 1].map(|shard| opener(&manager, shard));
     manager.close();
-    let seen: Vec<_> = manager.sessions().map(|row| row.session).collect();
+    let seen: Vec<_> = manager.sessions().map(|row| row.id).collect();
     let opened = openers.into_iter().filter_map(|opener| opener.join().unwrap());
     let opened: Vec<_> = opened.collect();
     assert!(opened.iter().all(|session| seen.contains(&session.id())), "one came after that");
@@ -75,7 +77,7 @@ fn drain_against_open() {
         let manager = manager.clone();
         loom::thread::spawn(move || {
             set_near(1);
-            let Ok(mut session) = manager.open(Description::default()) else { return 0 };
+            let Ok(mut session) = manager.open(ClientInfo::default()) else { return 0 };
             let thread = session.own_thread().unwrap();
             let attached = session.attach(&thread).unwrap();
             // A session that nobody tells is a deadlock, and loom reports it.
@@ -83,10 +85,10 @@ fn drain_against_open() {
             1
         })
     };
-    let request = Terminate::new(When::AfterStatement, Author::system());
-    let drained = manager.drain(&request, LONG, LONG);
+    let request = Terminate::new(TerminateMode::AfterStatement, Requester::system());
+    let drained = manager.drain(DrainOptions::new(request.clone()).grace(LONG).timeout(LONG));
     let opened = opener.join().unwrap();
-    assert_eq!((drained.sessions, drained.in_grace, drained.left), (opened, opened, 0));
+    assert_eq!((drained.sessions, drained.graceful, drained.remaining), (opened, opened, 0));
     assert!(manager.is_empty());
 }
 

@@ -3,11 +3,11 @@
 mod common;
 
 use common::{immediate, model};
-use safepoint_under_loom::{
-    Author, Cancel, Description, SessionManager, SessionRow, Sweep, ThreadModel,
-};
+use safepoint_under_loom::manager::BulkOptions;
+use safepoint_under_loom::view::SessionInfo;
+use safepoint_under_loom::{Cancel, ClientInfo, Requester, SessionManager, ThreadModel};
 
-fn all(_: &SessionRow) -> bool {
+fn all(_: &SessionInfo) -> bool {
     true
 }
 
@@ -19,22 +19,22 @@ fn dry_run_against_close() {
 
 fn rows_against_close() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let first = manager.open(Description::default()).unwrap();
+    let first = manager.open(ClientInfo::default()).unwrap();
     let id = first.id();
-    let rows = manager.dry_run(all, &Author::system(), Sweep::new());
+    let rows = manager.dry_run(all, &Requester::system(), BulkOptions::new());
     let sweeper = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.terminate_rows(&rows, immediate(), Sweep::new()))
+        loom::thread::spawn(move || manager.terminate_rows(&rows, immediate(), BulkOptions::new()))
     };
     drop(first);
-    let successor = manager.open(Description::default()).unwrap();
+    let successor = manager.open(ClientInfo::default()).unwrap();
     let swept = sweeper.join().unwrap();
-    assert_eq!(swept.count() + swept.gone, 1);
+    assert_eq!(swept.accepted() + swept.already_ended, 1);
     for receipt in &swept.receipts {
         assert_eq!(receipt.session(), id);
-        assert!(receipt.poll().is_some(), "it has ended, so the receipt is complete");
+        assert!(receipt.try_get().is_some(), "it has ended, so the receipt is complete");
     }
-    successor.due().expect("the successor in the same place");
+    successor.check().expect("the successor in the same place");
 }
 
 /// Tied to its row, a request does not hit a session that runs another statement by now.
@@ -46,16 +46,20 @@ fn sweep_against_next_statement() {
 
 fn rows_against_next() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap().with_text("slow");
-    let rows = manager.dry_run(|row| row.text == "slow", &Author::system(), Sweep::new());
+    let rows = manager.dry_run(
+        |row| row.statement_text == "slow",
+        &Requester::system(),
+        BulkOptions::new(),
+    );
     assert_eq!(rows.len(), 1);
     let sweeper = {
         let manager = manager.clone();
-        let sweep = Sweep::new().same_statement();
-        loom::thread::spawn(move || manager.terminate_rows(&rows, immediate(), sweep).count())
+        let sweep = BulkOptions::new().only_if_unchanged();
+        loom::thread::spawn(move || manager.terminate_rows(&rows, immediate(), sweep).accepted())
     };
     let told = statement.finish().is_err();
     let told = match attached.begin() {
@@ -77,15 +81,15 @@ fn cancel_sweep_against_next_statement() {
 
 fn cancel_where_against_next() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap().with_text("slow");
     let sweeper = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            let request = Cancel::running(Author::system());
-            manager.cancel_where(|row| row.text == "slow", request, Sweep::new())
+            let request = Cancel::running(Requester::system());
+            manager.cancel_where(|row| row.statement_text == "slow", request, BulkOptions::new())
         })
     };
     statement.finish().unwrap();
@@ -93,6 +97,6 @@ fn cancel_where_against_next() {
     next.check().expect("no other statement is hit for the first one's sake");
     let swept = sweeper.join().unwrap();
     next.check().expect("no other statement is hit for the first one's sake");
-    assert!(swept.receipts.iter().all(|receipt| receipt.poll().is_some()), "it is over");
-    assert!(swept.count() + swept.moved_on <= 1);
+    assert!(swept.receipts.iter().all(|receipt| receipt.try_get().is_some()), "it is over");
+    assert!(swept.accepted() + swept.changed <= 1);
 }

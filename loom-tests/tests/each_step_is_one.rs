@@ -5,10 +5,13 @@
 mod common;
 
 use common::{Seat, immediate, killer, model};
+use safepoint_under_loom::diagnose::ProbeResult;
+use safepoint_under_loom::id::StatementId;
+use safepoint_under_loom::request::StatementEnd;
+use safepoint_under_loom::session::{Timeouts, WaitMode};
 use safepoint_under_loom::{
-    Attached, Author, Cancel, Description, EndedBy, Limits, Probe, Receipt, Session, SessionId,
-    SessionManager, StatementId, StatementOver, Terminate, ThreadModel, When, session_local,
-    set_clock,
+    Attached, Cancel, ClientInfo, Receipt, Requester, Session, SessionId, SessionManager,
+    Terminate, TerminateMode, ThreadModel, session_local, set_clock,
 };
 use std::cell::Cell;
 use std::task::Waker;
@@ -18,7 +21,7 @@ const TEN: Duration = Duration::from_secs(10);
 
 fn one() -> (SessionManager, Session) {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     (manager, session)
 }
 
@@ -42,8 +45,8 @@ fn kill_against_begin() {
 fn kill_against_transaction() {
     let scene = || {
         kill_against(|attached| {
-            attached.set_transaction(true);
-            attached.set_transaction(false);
+            attached.set_in_transaction(true);
+            attached.set_in_transaction(false);
         });
     };
     model("kill_against_transaction", false, scene);
@@ -54,7 +57,7 @@ fn kill_against_transaction() {
 fn kill_against_a_short_sleep() {
     let scene = || {
         kill_against(|attached| {
-            let _ = attached.wait(EndedBy::AnyInterrupt, Waker::noop(), || ());
+            let _ = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
         });
     };
     model("kill_against_a_short_sleep", false, scene);
@@ -81,8 +84,8 @@ fn kill_against_limits() {
     let scene = || {
         set_clock(Duration::ZERO);
         kill_against(|attached| {
-            let limits = Limits { idle: Some(TEN), ..Limits::default() };
-            attached.set_limits(limits).unwrap();
+            let limits = Timeouts { idle: Some(TEN), ..Timeouts::default() };
+            attached.set_timeouts(limits).unwrap();
         });
     };
     model("kill_against_limits", false, scene);
@@ -94,9 +97,9 @@ fn kill_against_queue() {
     let scene = || {
         let (manager, session) = one();
         let killer = killer(&manager, session.id());
-        session.queue();
+        session.reserve_statement();
         killer.join().unwrap().expect("it is alive");
-        session.due().expect_err("the kill was lost");
+        session.check().expect_err("the kill was lost");
     };
     model("kill_against_queue", false, scene);
 }
@@ -105,11 +108,11 @@ fn kill_against_queue() {
 fn kill_against_void_queued() {
     let scene = || {
         let (manager, mut session) = one();
-        session.queue().unwrap();
+        session.reserve_statement().unwrap();
         let killer = killer(&manager, session.id());
         let thread = session.own_thread().unwrap();
         let attached = session.attach(&thread).unwrap();
-        attached.void_queued();
+        attached.discard_reserved();
         killer.join().unwrap().expect("it is alive");
         attached.check().expect_err("the kill was lost");
     };
@@ -121,9 +124,9 @@ fn canceller(
     manager: &SessionManager,
     id: SessionId,
     number: StatementId,
-) -> loom::thread::JoinHandle<Option<Receipt<StatementOver>>> {
+) -> loom::thread::JoinHandle<Option<Receipt<StatementEnd>>> {
     let manager = manager.clone();
-    let request = Cancel::statement(number, Author::system());
+    let request = Cancel::statement(number, Requester::system());
     loom::thread::spawn(move || manager.cancel(id, request).ok())
 }
 
@@ -132,13 +135,13 @@ fn canceller(
 fn cancel_against_void_queued() {
     let scene = || {
         let (manager, mut session) = one();
-        let number = session.queue().unwrap();
+        let number = session.reserve_statement().unwrap();
         let canceller = canceller(&manager, session.id(), number);
         let thread = session.own_thread().unwrap();
         let attached = session.attach(&thread).unwrap();
-        attached.void_queued();
+        attached.discard_reserved();
         if let Some(receipt) = canceller.join().unwrap() {
-            let over = receipt.poll().expect("it is over, so the receipt is complete");
+            let over = receipt.try_get().expect("it is over, so the receipt is complete");
             assert!(!over.cancelled, "nothing has run");
         }
         attached.check().expect("nothing is to end any more");
@@ -152,23 +155,23 @@ fn cancel_against_begin() {
     let scene = || {
         let (manager, mut session) = one();
         let id = session.id();
-        let number = session.queue().unwrap();
+        let number = session.reserve_statement().unwrap();
         let canceller = canceller(&manager, id, number);
         let thread = session.own_thread().unwrap();
         let mut attached = session.attach(&thread).unwrap();
         match attached.begin() {
             Ok(statement) => {
                 let receipt = canceller.join().unwrap().expect("it runs, or is about to");
-                assert_eq!(statement.statement(), number);
+                assert_eq!(statement.statement_id(), number);
                 statement.check().expect_err("the cancel was lost");
                 statement.finish().unwrap();
-                assert!(receipt.poll().expect("it is over").cancelled);
+                assert!(receipt.try_get().expect("it is over").cancelled);
             }
             Err(interrupt) => {
                 assert!(!interrupt.is_terminate());
                 let receipt = canceller.join().unwrap().expect("it has seen that");
-                assert!(receipt.poll().expect("it is over").cancelled);
-                assert_eq!(manager.session(id).unwrap().statement, None);
+                assert!(receipt.try_get().expect("it is over").cancelled);
+                assert_eq!(manager.session_info(id).unwrap().statement_id, None);
             }
         }
     };
@@ -180,11 +183,11 @@ fn cancel_against_begin() {
 fn cancel_against_end() {
     let scene = || {
         let (manager, session) = one();
-        let number = session.queue().unwrap();
+        let number = session.reserve_statement().unwrap();
         let canceller = canceller(&manager, session.id(), number);
         session.close();
         if let Some(receipt) = canceller.join().unwrap() {
-            let over = receipt.poll().expect("it is over, so the receipt is complete");
+            let over = receipt.try_get().expect("it is over, so the receipt is complete");
             assert!(!over.cancelled, "it has never begun");
         }
     };
@@ -192,15 +195,22 @@ fn cancel_against_end() {
 }
 
 /// Asks on a thread of its own for the next safe point.
-fn prober(manager: &SessionManager, id: SessionId) -> loom::thread::JoinHandle<Option<Probe>> {
+fn prober(
+    manager: &SessionManager,
+    id: SessionId,
+) -> loom::thread::JoinHandle<Option<ProbeResult>> {
     let manager = manager.clone();
     loom::thread::spawn(move || manager.probe(id))
 }
 
 /// Whoever was promised an answer gets one from the next safe point.
-fn is_answered(manager: &SessionManager, id: SessionId, probed: Option<Probe>) {
-    assert_eq!(probed, Some(Probe::Asked { last: None }), "its thread has it all the while");
-    assert!(manager.session(id).unwrap().safe_point.is_some(), "the probe was lost");
+fn is_answered(manager: &SessionManager, id: SessionId, probed: Option<ProbeResult>) {
+    assert_eq!(
+        probed,
+        Some(ProbeResult::Requested { last_safe_point: None }),
+        "its thread has it all the while"
+    );
+    assert!(manager.session_info(id).unwrap().last_safe_point.is_some(), "the probe was lost");
 }
 
 /// A watcher asks as the session is told to end.
@@ -228,11 +238,11 @@ fn probe_against_transaction() {
         set_clock(Duration::ZERO);
         let (manager, mut session) = one();
         let id = session.id();
-        session.set_limits(Limits { statement: Some(TEN), ..Limits::default() }).unwrap();
+        session.set_timeouts(Timeouts { statement: Some(TEN), ..Timeouts::default() }).unwrap();
         let thread = session.own_thread().unwrap();
         let attached = session.attach(&thread).unwrap();
         let prober = prober(&manager, id);
-        attached.set_transaction(true);
+        attached.set_in_transaction(true);
         let probed = prober.join().unwrap();
         attached.check().expect("nothing is due");
         is_answered(&manager, id, probed);
@@ -264,17 +274,17 @@ fn timer_against_detach(ends: impl FnOnce(&SessionManager, &Session), open: bool
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::Pool);
     let worker = manager.register_worker("worker").unwrap();
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     // What the record needs for this is made here: loom knows nothing of `OnceLock`.
-    session.set_limits(Limits { statement: Some(TEN * 9), ..Limits::default() }).unwrap();
-    session.attach(&worker).unwrap().set_transaction(open);
+    session.set_timeouts(Timeouts { statement: Some(TEN * 9), ..Timeouts::default() }).unwrap();
+    session.attach(&worker).unwrap().set_in_transaction(open);
     ends(&manager, &session);
     let seat = Seat::new(session);
     let mut session = seat.take().unwrap();
     let attached = session.attach(&worker).unwrap();
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.limits_run_out(TEN))
+        loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
     let mut place = seat.session.lock().unwrap();
     let due = attached.detach();
@@ -294,7 +304,8 @@ fn timer_against_detach(ends: impl FnOnce(&SessionManager, &Session), open: bool
 fn grace_against_detach() {
     let scene = || {
         let ends = |manager: &SessionManager, session: &Session| {
-            let later = Terminate::new(When::AfterTransaction, Author::system()).grace(TEN);
+            let later =
+                Terminate::new(TerminateMode::AfterTransaction, Requester::system()).grace(TEN);
             manager.terminate(session.id(), later).unwrap();
         };
         timer_against_detach(ends, true);
@@ -306,7 +317,7 @@ fn grace_against_detach() {
 fn idleness_against_detach() {
     let scene = || {
         let ends = |_: &SessionManager, session: &Session| {
-            session.set_limits(Limits { idle: Some(TEN), ..Limits::default() }).unwrap();
+            session.set_timeouts(Timeouts { idle: Some(TEN), ..Timeouts::default() }).unwrap();
         };
         timer_against_detach(ends, false);
     };

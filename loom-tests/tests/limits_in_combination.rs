@@ -7,9 +7,12 @@
 mod common;
 
 use common::sequences;
+use safepoint_under_loom::audit::Event;
+use safepoint_under_loom::request::{InterruptKind, InterruptReason, Request};
+use safepoint_under_loom::session::Timeouts;
 use safepoint_under_loom::{
-    Attached, Author, Cancel, Description, Event, InterruptKind, Limits, Reason, Request, Session,
-    SessionId, SessionManager, Terminate, Thread, ThreadModel, When, set_clock,
+    Attached, Cancel, ClientInfo, Requester, Session, SessionId, SessionManager, Terminate,
+    TerminateMode, Thread, ThreadModel, set_clock,
 };
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -30,7 +33,7 @@ fn limits_in_combination() {
 #[derive(Debug, Default)]
 struct Promised {
     now: u64,
-    limits: Limits,
+    limits: Timeouts,
     /// Since when times are noted: since the first limit or grace.
     noted_since: Option<u64>,
     /// Since when the session has a command, queued or running.
@@ -41,19 +44,19 @@ struct Promised {
     transaction_since: u64,
     idle_since: u64,
     /// For what the present command was told to end.
-    cancel: Option<(Reason, Option<String>)>,
+    cancel: Option<(InterruptReason, Option<String>)>,
     /// The waits for locks that the statement is in, the outermost first, and since when; `None`
     /// for one that began without a limit.
     lock_waits: Vec<Option<u64>>,
-    told: Option<(When, Reason, Option<String>)>,
+    told: Option<(TerminateMode, InterruptReason, Option<String>)>,
     /// When a deferred termination becomes immediate, and by whom.
     grace: Option<(u64, String)>,
-    hit: Vec<Reason>,
+    hit: Vec<InterruptReason>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum RunsOut {
-    Limit(Reason),
+    Limit(InterruptReason),
     Grace,
 }
 
@@ -69,15 +72,15 @@ impl Promised {
     fn due(&self) -> bool {
         match self.told {
             None => false,
-            Some((When::Immediate, ..)) => true,
-            Some((When::AfterStatement, ..)) => !self.runs(),
-            Some((When::AfterTransaction, ..)) => !self.runs() && !self.in_transaction,
+            Some((TerminateMode::Immediate, ..)) => true,
+            Some((TerminateMode::AfterStatement, ..)) => !self.runs(),
+            Some((TerminateMode::AfterTransaction, ..)) => !self.runs() && !self.in_transaction,
         }
     }
 
     /// What runs out first, if nothing changes.
     fn next(&self) -> Option<(u64, RunsOut)> {
-        if matches!(self.told, Some((When::Immediate, ..))) {
+        if matches!(self.told, Some((TerminateMode::Immediate, ..))) {
             return None;
         }
         let noted = self.noted_since.unwrap_or(0);
@@ -86,32 +89,38 @@ impl Promised {
             let ticks = length.map(|length| length.as_secs() / HOUR.as_secs());
             // What began before times were noted counts from then. A wait for a lock says itself
             // when it began.
-            let since = if reason == Reason::LockTimeout { since } else { since.max(noted) };
+            let since =
+                if reason == InterruptReason::LockTimeout { since } else { since.max(noted) };
             all.extend(ticks.map(|ticks| (since + ticks, RunsOut::Limit(reason))));
         };
-        let Limits { statement, transaction, lock_wait, idle, idle_in_transaction } = self.limits;
+        let Timeouts { statement, transaction, lock: lock_wait, idle, idle_in_transaction } =
+            self.limits;
         match self.busy_since {
             Some(since) => {
                 if self.cancel.is_none() {
                     if let Some(Some(since)) = self.lock_waits.last() {
-                        limit(Reason::LockTimeout, *since, lock_wait);
+                        limit(InterruptReason::LockTimeout, *since, lock_wait);
                     }
-                    limit(Reason::StatementTimeout, since, statement);
+                    limit(InterruptReason::StatementTimeout, since, statement);
                 }
                 if self.in_transaction {
-                    limit(Reason::TransactionTimeout, self.transaction_since, transaction);
+                    limit(InterruptReason::TransactionTimeout, self.transaction_since, transaction);
                 } else if self.runs() {
                     // A statement outside of transactions is one, from its own beginning or from
                     // the end of the last that it closed.
                     let since = since.max(self.transaction_since);
-                    limit(Reason::TransactionTimeout, since, transaction);
+                    limit(InterruptReason::TransactionTimeout, since, transaction);
                 }
             }
             None if self.in_transaction => {
-                limit(Reason::TransactionTimeout, self.transaction_since, transaction);
-                limit(Reason::IdleInTransactionTimeout, self.idle_since, idle_in_transaction);
+                limit(InterruptReason::TransactionTimeout, self.transaction_since, transaction);
+                limit(
+                    InterruptReason::IdleInTransactionTimeout,
+                    self.idle_since,
+                    idle_in_transaction,
+                );
             }
-            None => limit(Reason::IdleSessionTimeout, self.idle_since, idle),
+            None => limit(InterruptReason::IdleSessionTimeout, self.idle_since, idle),
         }
         if let (Some(_), Some((at, _))) = (&self.told, &self.grace) {
             all.push((*at, RunsOut::Grace));
@@ -129,21 +138,27 @@ impl Promised {
             match what {
                 RunsOut::Grace => {
                     let (_, by) = self.grace.take().unwrap();
-                    self.told = Some((When::Immediate, Reason::AdministratorCommand, Some(by)));
+                    self.told = Some((
+                        TerminateMode::Immediate,
+                        InterruptReason::AdministratorCommand,
+                        Some(by),
+                    ));
                 }
-                RunsOut::Limit(reason @ (Reason::LockTimeout | Reason::StatementTimeout)) => {
+                RunsOut::Limit(
+                    reason @ (InterruptReason::LockTimeout | InterruptReason::StatementTimeout),
+                ) => {
                     self.cancel = Some((reason, None));
                     self.hit.push(reason);
                 }
                 RunsOut::Limit(reason) => {
-                    self.told = Some((When::Immediate, reason, None));
+                    self.told = Some((TerminateMode::Immediate, reason, None));
                     self.hit.push(reason);
                 }
             }
         }
     }
 
-    fn set(&mut self, limits: Limits) {
+    fn set(&mut self, limits: Timeouts) {
         if limits == self.limits {
             return;
         }
@@ -156,12 +171,12 @@ impl Promised {
         }
     }
 
-    fn tell(&mut self, when: When, grace: Option<u64>, by: &str) {
+    fn tell(&mut self, when: TerminateMode, grace: Option<u64>, by: &str) {
         let before = self.told.as_ref().map(|(when, ..)| *when);
         if before < Some(when) {
-            self.told = Some((when, Reason::AdministratorCommand, Some(by.into())));
+            self.told = Some((when, InterruptReason::AdministratorCommand, Some(by.into())));
         }
-        if let Some(grace) = grace.filter(|_| when != When::Immediate) {
+        if let Some(grace) = grace.filter(|_| when != TerminateMode::Immediate) {
             self.noted_since.get_or_insert(self.now);
             let at = self.now + grace;
             if self.grace.as_ref().is_none_or(|(other, _)| at < *other) {
@@ -202,7 +217,7 @@ struct Run {
     manager: SessionManager,
     id: Option<SessionId>,
     promised: Promised,
-    hit: Arc<Mutex<Vec<Reason>>>,
+    hit: Arc<Mutex<Vec<InterruptReason>>>,
     /// When the clock was at 0, or a moment before.
     start: Instant,
     trace: Vec<String>,
@@ -216,11 +231,11 @@ impl Run {
         // Before the library first asks for the time.
         static START: OnceLock<Instant> = OnceLock::new();
         let start = *START.get_or_init(Instant::now);
-        let hit = Arc::<Mutex<Vec<Reason>>>::default();
+        let hit = Arc::<Mutex<Vec<InterruptReason>>>::default();
         let audit = {
             let hit = hit.clone();
             move |event: &Event<'_>| {
-                if let Event::LimitHit { reason, .. } = event {
+                if let Event::TimeoutExpired { reason, .. } = event {
                     hit.lock().unwrap().push(*reason);
                 }
             }
@@ -249,7 +264,7 @@ impl Run {
     }
 
     fn run_all(mut self) -> Option<String> {
-        let mut session = self.manager.open(Description::default()).unwrap();
+        let mut session = self.manager.open(ClientInfo::default()).unwrap();
         self.id = Some(session.id());
         let thread = match self.model {
             ThreadModel::Pool => self.manager.register_worker("worker").unwrap(),
@@ -258,7 +273,7 @@ impl Run {
         self.detached(&mut session, &thread);
         drop(session);
         self.is_to_be(self.manager.timed(), 0, "sessions that the timer is to look at");
-        self.manager.limits_run_out(HOUR * 1000);
+        self.manager.expire_timeouts(HOUR * 1000);
         let hit = self.hit.lock().unwrap().clone();
         self.is_to_be(hit, self.promised.hit.clone(), "hit");
         self.wrong
@@ -284,23 +299,23 @@ impl Run {
     }
 
     /// Compares the session with what is promised. The timer looks before that, or is late.
-    fn compare(&mut self, limits: Limits) {
+    fn compare(&mut self, limits: Timeouts) {
         if self.random(3) > 0 {
             for _ in 0..3 {
-                self.manager.limits_run_out(HOUR * self.promised.now as u32);
+                self.manager.expire_timeouts(HOUR * self.promised.now as u32);
             }
             self.promised.run_out();
         }
         self.is_to_be(limits, self.promised.limits, "limits");
         let hit = self.hit.lock().unwrap().clone();
         self.is_to_be(hit, self.promised.hit.clone(), "hit");
-        let pending = self.manager.session(self.id.unwrap()).unwrap().interrupt;
+        let pending = self.manager.session_info(self.id.unwrap()).unwrap().pending;
         let pending = pending.map(|pending| {
-            let Request { author, text, .. } = &*pending.request;
+            let Request { requester: author, comment: text, .. } = &*pending.request;
             // A limit has run out by itself.
-            let alone = *author == Author::system() && text.is_none();
+            let alone = *author == Requester::system() && text.is_none();
             let by = (!alone).then(|| author.user.as_deref().unwrap_or("nobody").to_string());
-            (pending.kind, pending.when, pending.request.reason, by)
+            (pending.kind, pending.mode, pending.request.reason, by)
         });
         let Promised { told, cancel, .. } = &self.promised;
         let terminate = told
@@ -315,7 +330,12 @@ impl Run {
     // Steps that can be taken in each state.
 
     /// One of `own` steps, or one that is the same everywhere, which it takes.
-    fn pick(&mut self, own: u64, set: &dyn Fn(Limits), get: &dyn Fn() -> Limits) -> Option<u64> {
+    fn pick(
+        &mut self,
+        own: u64,
+        set: &dyn Fn(Timeouts),
+        get: &dyn Fn() -> Timeouts,
+    ) -> Option<u64> {
         match self.random(own + 6) {
             0 | 1 => {
                 self.promised.now += 1 + self.random(2);
@@ -340,7 +360,7 @@ impl Run {
         None
     }
 
-    fn other_limits(&mut self) -> Limits {
+    fn other_limits(&mut self) -> Timeouts {
         let mut limits = self.promised.limits;
         for _ in 0..=self.random(2) {
             let length = match self.random(8) {
@@ -352,10 +372,10 @@ impl Run {
             match self.random(12) {
                 0 | 1 => limits.statement = length,
                 2 | 3 => limits.transaction = length,
-                4 | 5 => limits.lock_wait = length,
+                4 | 5 => limits.lock = length,
                 6 | 7 => limits.idle = length,
                 8 | 9 => limits.idle_in_transaction = length,
-                10 => limits = Limits::default(),
+                10 => limits = Timeouts::default(),
                 // The same again.
                 _ => {}
             }
@@ -365,23 +385,26 @@ impl Run {
 
     fn cancel(&mut self) {
         self.step("cancel".into());
-        let author = Author { user: Some("root".into()), ..Author::system() };
-        let named = self.manager.session(self.id.unwrap()).unwrap().statement;
+        let author = Requester { user: Some("root".into()), ..Requester::system() };
+        let named = self.manager.session_info(self.id.unwrap()).unwrap().statement_id;
         let cancel = named.map_or(Cancel::running(author.clone()), |statement| {
             Cancel::statement(statement, author)
         });
         let accepted = self.manager.cancel(self.id.unwrap(), cancel).is_ok();
         self.is_to_be(accepted, self.promised.busy_since.is_some(), "cancel accepted");
         if accepted {
-            self.promised.cancel.get_or_insert((Reason::UserRequest, Some("root".into())));
+            self.promised.cancel.get_or_insert((InterruptReason::UserRequest, Some("root".into())));
         }
     }
 
     fn terminate(&mut self) {
-        let when = [When::AfterTransaction, When::AfterStatement, When::Immediate]
-            [self.random(8) as usize / 3];
+        let when = [
+            TerminateMode::AfterTransaction,
+            TerminateMode::AfterStatement,
+            TerminateMode::Immediate,
+        ][self.random(8) as usize / 3];
         let by = format!("killer {}", self.left);
-        let author = Author { user: Some((*by).into()), ..Author::system() };
+        let author = Requester { user: Some((*by).into()), ..Requester::system() };
         let mut request = Terminate::new(when, author);
         let grace = (self.random(3) > 0).then(|| self.random(8));
         if let Some(grace) = grace {
@@ -389,7 +412,7 @@ impl Run {
         }
         if self.random(4) == 0 {
             self.step(format!("shut down {when:?}, grace {grace:?}"));
-            self.is_to_be(self.manager.shut_down(&request).len(), 1, "told by a shutdown");
+            self.is_to_be(self.manager.shutdown(request.clone()).len(), 1, "told by a shutdown");
         } else {
             self.step(format!("terminate {when:?}, grace {grace:?}"));
             let accepted = self.manager.terminate(self.id.unwrap(), request).is_ok();
@@ -400,12 +423,12 @@ impl Run {
 
     fn detached(&mut self, session: &mut Session, thread: &Thread) {
         while self.goes_on() {
-            let set = |limits| session.set_limits(limits).unwrap();
-            match self.pick(3, &set, &|| session.limits()) {
+            let set = |limits| session.set_timeouts(limits).unwrap();
+            match self.pick(3, &set, &|| session.timeouts()) {
                 None => continue,
                 Some(0) => {
                     self.step("queue".into());
-                    session.queue().unwrap();
+                    session.reserve_statement().unwrap();
                     self.promised.comes(true);
                 }
                 Some(_) => {
@@ -414,15 +437,15 @@ impl Run {
                     self.attached(attached);
                 }
             }
-            self.compare(session.limits());
+            self.compare(session.timeouts());
         }
-        self.is_to_be(session.due().is_err(), self.promised.due(), "due");
+        self.is_to_be(session.check().is_err(), self.promised.due(), "due");
     }
 
     fn attached(&mut self, mut attached: Attached<'_>) {
         while self.goes_on() {
-            let set = |limits| attached.set_limits(limits).unwrap();
-            match self.pick(8, &set, &|| attached.limits()) {
+            let set = |limits| attached.set_timeouts(limits).unwrap();
+            match self.pick(8, &set, &|| attached.timeouts()) {
                 None => continue,
                 Some(0) => {
                     self.step("detach".into());
@@ -431,12 +454,12 @@ impl Run {
                 }
                 Some(1) => {
                     self.step("detach queued".into());
-                    let _ = attached.detach_queued();
+                    let _ = attached.detach_to_queue();
                     return self.promised.comes(true);
                 }
                 Some(2) => {
                     self.step("void".into());
-                    attached.void_queued();
+                    attached.discard_reserved();
                     self.promised.goes();
                 }
                 Some(3 | 4) => self.transaction(&attached),
@@ -455,7 +478,7 @@ impl Run {
                     self.promised.goes();
                 }
             }
-            self.compare(attached.limits());
+            self.compare(attached.timeouts());
         }
         // As it is dropped.
         self.promised.goes();
@@ -464,15 +487,15 @@ impl Run {
     fn transaction(&mut self, attached: &Attached<'_>) {
         let open = self.random(3) > 0;
         self.step(format!("transaction {open}"));
-        attached.set_transaction(open);
+        attached.set_in_transaction(open);
         self.promised.transaction(open);
     }
 
     fn running(&mut self, statement: &Attached<'_>) {
-        self.compare(statement.limits());
+        self.compare(statement.timeouts());
         while self.goes_on() {
-            let set = |limits| statement.set_limits(limits).unwrap();
-            match self.pick(7, &set, &|| statement.limits()) {
+            let set = |limits| statement.set_timeouts(limits).unwrap();
+            match self.pick(7, &set, &|| statement.timeouts()) {
                 None => continue,
                 Some(0 | 1) => return,
                 Some(2 | 3) => self.transaction(statement),
@@ -480,19 +503,19 @@ impl Run {
                     // It may have begun a while ago.
                     let since = self.promised.now.saturating_sub(self.random(3));
                     self.step(format!("wait for a lock since {since}"));
-                    let limited = self.promised.limits.lock_wait.is_some();
+                    let limited = self.promised.limits.lock.is_some();
                     let outer = self.promised.lock_waits.clone();
                     // One without a limit leaves the outer one's.
                     let counts =
                         if limited { Some(since) } else { outer.last().copied().flatten() };
                     self.promised.lock_waits.push(counts);
                     let since = self.start + HOUR * since as u32;
-                    statement.lock_wait(since, || self.running(statement));
+                    statement.with_lock_timeout(since, || self.running(statement));
                     self.step("has the lock".into());
                     self.promised.lock_waits = outer;
                 }
             }
-            self.compare(statement.limits());
+            self.compare(statement.timeouts());
         }
     }
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::model;
-use safepoint_under_loom::{Description, SessionManager, ThreadModel};
+use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 #[test]
 fn a_snapshot_misses_a_session() {
@@ -14,7 +14,7 @@ fn a_snapshot_misses_a_session() {
 
 fn look_against_open_and_close() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let open = || manager.open(Description::default()).unwrap();
+    let open = || manager.open(ClientInfo::default()).unwrap();
     // Two places make a batch here. One of them falls empty, one is filled again.
     let (first, second, third, last) = (open(), open(), open(), open());
     let there = [second.id(), last.id()];
@@ -23,10 +23,10 @@ fn look_against_open_and_close() {
         loom::thread::spawn(move || {
             drop(first);
             drop(third);
-            drop(manager.open(Description::default()).unwrap());
+            drop(manager.open(ClientInfo::default()).unwrap());
         })
     };
-    let seen: Vec<_> = manager.sessions().map(|row| row.session).collect();
+    let seen: Vec<_> = manager.sessions().map(|row| row.id).collect();
     for id in there {
         assert_eq!(seen.iter().filter(|seen| **seen == id).count(), 1, "exactly once");
     }

@@ -4,9 +4,10 @@
 mod common;
 
 use common::{immediate, killed, model};
+use safepoint_under_loom::id::ThreadId;
+use safepoint_under_loom::request::{Target, TargetSnapshot};
 use safepoint_under_loom::{
-    Author, Cancel, Description, Found, SessionId, SessionManager, Target, ThreadId, ThreadModel,
-    current_session,
+    Cancel, ClientInfo, Requester, SessionId, SessionManager, ThreadModel, current,
 };
 
 /// openGauss, hole 2: "die" is a flag of the thread, and its next session dies.
@@ -18,8 +19,8 @@ fn next_session_dies_instead() {
 fn kill_against_hand_over() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let worker = manager.register_worker("worker").unwrap();
-    let mut victim = manager.open(Description::default()).unwrap();
-    let mut bystander = manager.open(Description::default()).unwrap();
+    let mut victim = manager.open(ClientInfo::default()).unwrap();
+    let mut bystander = manager.open(ClientInfo::default()).unwrap();
     let (id, other) = (victim.id(), bystander.id());
     let attached = victim.attach(&worker).unwrap();
     let killer = {
@@ -33,9 +34,9 @@ fn kill_against_hand_over() {
 
     let receipt = killer.join().unwrap();
     assert_eq!(receipt.session(), id);
-    bystander.due().expect("the worker's next session");
-    assert!(told || victim.due().is_err(), "the victim is told");
-    assert!(manager.session(other).is_some());
+    bystander.check().expect("the worker's next session");
+    assert!(told || victim.check().is_err(), "the victim is told");
+    assert!(manager.session_info(other).is_some());
     victim.close();
     assert!(killed(&receipt));
 }
@@ -49,32 +50,32 @@ fn wrong_session_through_a_reused_id() {
 
 fn kill_against_reuse() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let first = manager.open(Description::default()).unwrap();
+    let first = manager.open(ClientInfo::default()).unwrap();
     let id = first.id();
     let killer = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.terminate(id, immediate()))
     };
     drop(first);
-    let successor = manager.open(Description::default()).unwrap();
+    let successor = manager.open(ClientInfo::default()).unwrap();
     assert_ne!(successor.id(), id);
     if let Ok(receipt) = killer.join().unwrap() {
         assert_eq!(receipt.session(), id);
-        assert!(receipt.poll().is_some(), "it has ended, so the receipt is complete");
+        assert!(receipt.try_get().is_some(), "it has ended, so the receipt is complete");
     }
-    successor.due().expect("the successor in the same place");
+    successor.check().expect("the successor in the same place");
 }
 
 /// Tells whatever the target names, and says where that was found, if it was accepted.
-type Tell = fn(&SessionManager, Target) -> Option<Found>;
+type Tell = fn(&SessionManager, Target) -> Option<TargetSnapshot>;
 
-fn terminate(manager: &SessionManager, target: Target) -> Option<Found> {
-    manager.terminate(target, immediate()).ok().map(|receipt| receipt.found())
+fn terminate(manager: &SessionManager, target: Target) -> Option<TargetSnapshot> {
+    manager.terminate(target, immediate()).ok().map(|receipt| receipt.target())
 }
 
-fn cancel(manager: &SessionManager, target: Target) -> Option<Found> {
-    let request = Cancel::running(Author::system());
-    manager.cancel(target, request).ok().map(|receipt| receipt.found())
+fn cancel(manager: &SessionManager, target: Target) -> Option<TargetSnapshot> {
+    let request = Cancel::running(Requester::system());
+    manager.cancel(target, request).ok().map(|receipt| receipt.target())
 }
 
 type Names = fn(ThreadId, SessionId) -> Target;
@@ -89,22 +90,22 @@ fn its_thread(thread: ThreadId, _: SessionId) -> Target {
 fn told_by_thread_against_move(names: Names, tell: Tell) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let target = names(one.id(), session.id());
     let mut attached = session.attach(&one).unwrap();
     let first = attached.begin().unwrap();
-    let number = first.statement();
+    let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
         loom::thread::spawn(move || tell(&manager, target))
     };
     drop(first);
     drop(attached);
-    session.queue().unwrap();
+    session.reserve_statement().unwrap();
     let mut attached = session.attach(&two).unwrap();
     let second = attached.begin();
     let found = killer.join().unwrap();
-    if let Some(statement) = found.and_then(|found| found.statement) {
+    if let Some(statement) = found.and_then(|found| found.statement_id) {
         assert_eq!(statement, number, "hit on another thread than the one that was named");
     }
     drop(second);
@@ -139,11 +140,11 @@ fn cancelled_by_thread_and_id_after_it_has_moved() {
 fn told_by_thread_against_its_successor(names: Names, tell: Tell) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let one = manager.register_worker("one").unwrap();
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let target = names(one.id(), session.id());
     let mut attached = session.attach(&one).unwrap();
     let first = attached.begin().unwrap();
-    let number = first.statement();
+    let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
         loom::thread::spawn(move || tell(&manager, target))
@@ -151,12 +152,12 @@ fn told_by_thread_against_its_successor(names: Names, tell: Tell) {
     drop(first);
     drop(attached);
     drop(one);
-    session.queue().unwrap();
+    session.reserve_statement().unwrap();
     let two = manager.register_worker("two").unwrap();
     let mut attached = session.attach(&two).unwrap();
     let second = attached.begin();
     let found = killer.join().unwrap();
-    if let Some(statement) = found.and_then(|found| found.statement) {
+    if let Some(statement) = found.and_then(|found| found.statement_id) {
         assert_eq!(statement, number, "hit on another thread than the one that was named");
     }
     drop(second);
@@ -177,21 +178,21 @@ fn cancelled_by_a_thread_whose_place_is_another_s() {
 /// Where each session has a thread of its own, that is named only while it runs the session.
 fn told_by_own_thread_against_detach(tell: Tell) {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
     let target = Target::AttachedTo(thread.id());
     let mut attached = session.attach(&thread).unwrap();
     let first = attached.begin().unwrap();
-    let number = first.statement();
+    let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
         loom::thread::spawn(move || tell(&manager, target))
     };
     drop(first);
     drop(attached);
-    session.queue().unwrap();
+    session.reserve_statement().unwrap();
     let found = killer.join().unwrap();
-    if let Some(statement) = found.and_then(|found| found.statement) {
+    if let Some(statement) = found.and_then(|found| found.statement_id) {
         assert_eq!(statement, number, "hit after it had left its thread");
     }
 }
@@ -211,19 +212,19 @@ fn a_forgotten_attachment_comes_back() {
 
 fn ambient_code_against_attach() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
     std::mem::forget(session.attach(&thread).unwrap());
     let (left, leaves) = loom::sync::mpsc::channel();
     let other = loom::thread::spawn(move || {
         // Whoever asks has the session in hand: the attachment is over.
-        session.due().unwrap();
+        session.check().unwrap();
         left.send(()).unwrap();
         let thread = session.own_thread().unwrap();
         let attached = session.attach(&thread).unwrap();
-        assert_eq!(current_session(), Some(attached.id()));
+        assert_eq!(current::session_id(), Some(attached.id()));
     });
     leaves.recv().unwrap();
-    assert_eq!(current_session(), None, "it runs elsewhere, or nowhere");
+    assert_eq!(current::session_id(), None, "it runs elsewhere, or nowhere");
     other.join().unwrap();
 }

@@ -5,13 +5,13 @@ mod common;
 use common::{Seat, killed, killer, model};
 use safepoint_under_loom::mutation::{Mutation, on};
 use safepoint_under_loom::{
-    Attached, Author, Description, Interrupt, Session, SessionManager, Terminate, Thread,
-    ThreadModel, When,
+    Attached, ClientInfo, Interrupt, Requester, Session, SessionManager, Terminate, TerminateMode,
+    Thread, ThreadModel,
 };
 
 fn pool() -> (SessionManager, Session, Thread) {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let worker = manager.register_worker("worker").unwrap();
     (manager, session, worker)
 }
@@ -26,7 +26,7 @@ fn kill_dropped_while_changing_threads() {
 /// The same where the session goes back to the queue, with a command that has not begun.
 #[test]
 fn kill_dropped_while_going_back_to_the_queue() {
-    let scene = || kill_against_detach(|attached| attached.detach_queued());
+    let scene = || kill_against_detach(|attached| attached.detach_to_queue());
     model("kill_dropped_while_going_back_to_the_queue", true, scene);
 }
 
@@ -113,7 +113,7 @@ fn the_bell_is_silenced_as_the_kill_rings() {
 
 fn kill_against_a_rung_bell() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
@@ -134,7 +134,7 @@ fn the_bell_of_another_thread() {
 
 fn kill_against_another_bell() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
     let workers = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
     let [one, two] = workers;
@@ -159,7 +159,7 @@ fn the_bell_of_the_same_place() {
 
 fn kill_against_the_same_word() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
     let mut session = loom::thread::spawn(move || {
         let thread = session.own_thread().unwrap();
@@ -184,7 +184,7 @@ fn the_bell_of_what_falls_due_later() {
 
 fn deferred_kill_against_finish() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
@@ -193,7 +193,7 @@ fn deferred_kill_against_finish() {
     safepoint_under_loom::check().expect("nothing is due");
     let killer = {
         let manager = manager.clone();
-        let later = Terminate::new(When::AfterStatement, Author::system());
+        let later = Terminate::new(TerminateMode::AfterStatement, Requester::system());
         loom::thread::spawn(move || manager.terminate(id, later).unwrap())
     };
     drop(statement);

@@ -4,24 +4,24 @@ mod common;
 
 use common::model;
 use loom::future::block_on;
-use safepoint_under_loom::{Author, Cancel, Description, SessionManager, ThreadModel};
+use safepoint_under_loom::{Cancel, ClientInfo, Requester, SessionManager, ThreadModel};
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, Waker};
 
 /// PostgreSQL's protocol names a connection, not a statement: the next one is hit.
 fn cancel_against_finish() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
 
     let first = attached.begin().unwrap();
-    let number = first.statement();
+    let number = first.statement_id();
     let cancellers = [(); 2].map(|()| {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            manager.cancel(id, Cancel::statement(number, Author::system())).ok()
+            manager.cancel(id, Cancel::statement(number, Requester::system())).ok()
         })
     });
     let seen = first.check().is_err();
@@ -34,7 +34,7 @@ fn cancel_against_finish() {
     let receipts: Vec<_> = cancellers.into_iter().filter_map(|c| c.join().unwrap()).collect();
     assert!(!seen || !receipts.is_empty(), "refused, and yet it was seen");
     for receipt in receipts {
-        let over = receipt.poll().expect("the statement is over, so the receipt is complete");
+        let over = receipt.try_get().expect("the statement is over, so the receipt is complete");
         assert!(over.cancelled || !seen, "the receipt says what the statement saw");
     }
 }
@@ -47,13 +47,13 @@ fn cancel_hits_next_statement() {
 /// A statement of a task goes from thread to thread, and the next begins on the last of them.
 fn cancel_against_a_task_that_moves() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let number = session.queue().unwrap();
+    let number = session.reserve_statement().unwrap();
     let canceller = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            manager.cancel(id, Cancel::statement(number, Author::system())).ok()
+            manager.cancel(id, Cancel::statement(number, Requester::system())).ok()
         })
     };
     let mut task = Box::pin(async move {
@@ -77,7 +77,7 @@ fn cancel_against_a_task_that_moves() {
         Poll::Pending => block_on(&mut task),
     };
     match canceller.join().unwrap() {
-        Some(receipt) => assert_eq!(receipt.poll().unwrap().cancelled, seen),
+        Some(receipt) => assert_eq!(receipt.try_get().unwrap().cancelled, seen),
         None => assert!(!seen, "refused, and yet it was seen"),
     }
 }

@@ -6,7 +6,7 @@ mod common;
 use common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::{
-    Description, Session, SessionManager, ThreadModel, set_near, set_session_shards,
+    ClientInfo, Session, SessionManager, ThreadModel, set_near, set_session_shards,
 };
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ fn open_against_open() {
     let manager = manager(1, 0);
     let other = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.open(Description::default()).ok())
+        loom::thread::spawn(move || manager.open(ClientInfo::default()).ok())
     };
-    let mine = manager.open(Description::default()).ok();
+    let mine = manager.open(ClientInfo::default()).ok();
     let other = other.join().unwrap();
     assert_eq!([&mine, &other].into_iter().flatten().count(), 1, "there is one place");
     drop((mine, other));
-    manager.open(Description::default()).expect("the place came back");
+    let _ = manager.open(ClientInfo::default()).expect("the place came back");
 }
 
 /// Of two that log in at once one gets the last place that is not reserved.
@@ -44,14 +44,14 @@ fn two_take_the_last_ordinary_place() {
 
 fn admission_against_admission() {
     let manager = manager(2, 1);
-    let [mut mine, mut other] = [(); 2].map(|()| manager.open(Description::default()).unwrap());
+    let [mut mine, mut other] = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
     let other = loom::thread::spawn(move || (is_admitted(&mut other), other));
     let admitted = is_admitted(&mut mine);
     let (other_admitted, other) = other.join().unwrap();
     assert!(admitted != other_admitted, "{admitted} and {other_admitted}");
     drop(other);
     drop(mine);
-    let mut next = manager.open(Description::default()).unwrap();
+    let mut next = manager.open(ClientInfo::default()).unwrap();
     assert!(is_admitted(&mut next), "the place came back");
 }
 
@@ -69,16 +69,16 @@ fn two_give_their_places_back() {
 
 fn end_against_end() {
     let manager = manager(2, 1);
-    let [mut mine, mut other] = [(); 2].map(|()| manager.open(Description::default()).unwrap());
+    let [mut mine, mut other] = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
     // One of them is admitted, and gives that back as well.
     assert!(is_admitted(&mut mine) && !is_admitted(&mut other));
     let other = loom::thread::spawn(move || drop(other));
     drop(mine);
     other.join().unwrap();
     let [mut first, _second] =
-        [(); 2].map(|()| manager.open(Description::default()).expect("the place came back"));
+        [(); 2].map(|()| manager.open(ClientInfo::default()).expect("the place came back"));
     assert!(is_admitted(&mut first), "the place came back");
-    manager.open(Description::default()).expect_err("no more than that");
+    manager.open(ClientInfo::default()).expect_err("no more than that");
 }
 
 loom::lazy_static! {
@@ -95,12 +95,12 @@ fn a_place_is_taken_before_it_is_left() {
 fn open_against_end() {
     set_session_shards(2);
     let manager = manager(1, 0);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let next = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
             set_near(1);
-            let opened = manager.open(Description::default());
+            let opened = manager.open(ClientInfo::default());
             assert!(opened.is_err() || LEFT.load(Ordering::Relaxed) == 1, "before the other's end");
             assert!(manager.len() <= 1, "more are listed than there are places");
         })
@@ -118,13 +118,13 @@ fn a_place_is_free_once_its_session_has_ended() {
 
 fn open_against_receipt() {
     let manager = manager(1, 0);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let mut receipt = manager.terminate(session.id(), immediate()).unwrap();
     let next = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            assert!(receipt.wait(Duration::from_secs(1)).is_some());
-            manager.open(Description::default()).expect("the place came back");
+            assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
+            let _ = manager.open(ClientInfo::default()).expect("the place came back");
         })
     };
     session.close();
@@ -140,10 +140,10 @@ fn an_admission_before_its_place_is_left() {
 fn admission_against_end() {
     set_session_shards(2);
     let manager = manager(2, 1);
-    let mut first = manager.open(Description::default()).unwrap();
+    let mut first = manager.open(ClientInfo::default()).unwrap();
     assert!(is_admitted(&mut first));
     set_near(1);
-    let mut next = manager.open(Description::default()).unwrap();
+    let mut next = manager.open(ClientInfo::default()).unwrap();
     let next = loom::thread::spawn(move || {
         let admitted = is_admitted(&mut next);
         assert!(!admitted || LEFT.load(Ordering::Relaxed) == 1, "before the other's end");

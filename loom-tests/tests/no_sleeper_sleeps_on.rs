@@ -4,8 +4,9 @@ mod common;
 
 use common::{killed, killer, model};
 use loom::future::block_on;
+use safepoint_under_loom::task::RunError;
 use safepoint_under_loom::{
-    Author, Cancel, Description, RunError, SessionManager, Terminate, ThreadModel, When,
+    Cancel, ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
 };
 use std::future;
 use std::task::Waker;
@@ -13,7 +14,7 @@ use std::task::Waker;
 /// MariaDB retries its wake-up for two seconds; openGauss checks once a second.
 fn kill_against_sleep() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let killers = [killer(&manager, id), killer(&manager, id)];
     let thread = session.own_thread().unwrap();
@@ -34,23 +35,23 @@ fn lost_wake_up() {
 
 fn cancel_against_sleep() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap();
-    let number = statement.statement();
+    let number = statement.statement_id();
     let canceller = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            manager.cancel(id, Cancel::statement(number, Author::system())).unwrap()
+            manager.cancel(id, Cancel::statement(number, Requester::system())).unwrap()
         })
     };
     let interrupt = statement.block_on(future::pending::<()>()).unwrap_err();
     assert!(!interrupt.is_terminate());
     statement.finish().unwrap();
     let receipt = canceller.join().unwrap();
-    assert!(receipt.poll().unwrap().cancelled);
+    assert!(receipt.try_get().unwrap().cancelled);
     attached.check().unwrap();
 }
 
@@ -62,7 +63,7 @@ fn lost_wake_up_of_a_cancel() {
 /// A task leaves its waker with every poll; a kill between the poll and that finds nobody to wake.
 fn kill_against_suspension() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
     let ran = block_on(session.run(future::pending::<()>()));
     assert!(matches!(ran, Err(RunError::Interrupted(interrupt)) if interrupt.is_terminate()));
@@ -78,18 +79,18 @@ fn lost_wake_up_of_a_task() {
 /// The same where the task goes on: its statement and the cancel of that go along.
 fn cancel_against_suspension() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let number = session.queue().unwrap();
+    let number = session.reserve_statement().unwrap();
     let canceller = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            manager.cancel(id, Cancel::statement(number, Author::system())).unwrap()
+            manager.cancel(id, Cancel::statement(number, Requester::system())).unwrap()
         })
     };
     let ran = block_on(session.run(future::pending::<()>()));
     assert!(matches!(ran, Err(RunError::Interrupted(interrupt)) if !interrupt.is_terminate()));
-    assert!(canceller.join().unwrap().poll().unwrap().cancelled);
+    assert!(canceller.join().unwrap().try_get().unwrap().cancelled);
     block_on(session.run(async {})).expect("the session goes on");
 }
 
@@ -101,7 +102,7 @@ fn lost_cancel_of_a_task() {
 /// Between its commands a task waits for the next, or to be told.
 fn kill_against_idle_task() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
     assert!(block_on(session.interrupted()).is_terminate());
     session.close();
@@ -117,15 +118,15 @@ fn lost_wake_up_of_an_idle_task() {
 /// transaction: a stronger one wakes it again.
 fn stronger_kill_against_sleep() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     session.set_detached_waker(Some(Waker::noop().clone()));
-    let weak = Terminate::new(When::AfterTransaction, Author::system());
+    let weak = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
     manager.terminate(id, weak).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
-    let held = safepoint_under_loom::hold_off("a test");
-    attached.set_transaction(true);
+    let held = safepoint_under_loom::current::hold_off("a test");
+    attached.set_in_transaction(true);
     let statement = attached.begin().expect("it is held off");
     drop(held);
     statement.check().expect("the transaction is open");

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{immediate, killed, killer, model};
-use safepoint_under_loom::{Description, Probe, SessionManager, ThreadModel};
+use safepoint_under_loom::diagnose::ProbeResult;
+use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 #[test]
 fn a_probe_sticks_or_strays() {
@@ -14,8 +15,8 @@ fn a_probe_sticks_or_strays() {
 fn probe_against_detach() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
-    let mut session = manager.open(Description::default()).unwrap();
-    let mut bystander = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let mut bystander = manager.open(ClientInfo::default()).unwrap();
     let (id, other) = (session.id(), bystander.id());
     let (running, runs) = loom::sync::mpsc::channel();
     let runner = loom::thread::spawn(move || {
@@ -31,13 +32,20 @@ fn probe_against_detach() {
     runs.recv().unwrap();
     let probed = manager.probe(id);
     let (mut session, _bystander) = runner.join().unwrap();
-    assert!(matches!(probed, Some(Probe::NotRunning | Probe::Asked { last: None })));
+    assert!(matches!(
+        probed,
+        Some(ProbeResult::NotRunning | ProbeResult::Requested { last_safe_point: None })
+    ));
 
-    assert_eq!(manager.probe(id), Some(Probe::NotRunning), "nobody runs it");
-    let spot = |id| manager.session(id).unwrap().safe_point;
+    assert_eq!(manager.probe(id), Some(ProbeResult::NotRunning), "nobody runs it");
+    let spot = |id| manager.session_info(id).unwrap().last_safe_point;
     assert_eq!(spot(other), None, "nobody asked that one");
     let attached = session.attach(&two).unwrap();
-    assert_eq!(manager.probe(id), Some(Probe::Asked { last: None }), "no probe was left");
+    assert_eq!(
+        manager.probe(id),
+        Some(ProbeResult::Requested { last_safe_point: None }),
+        "no probe was left"
+    );
     attached.check().unwrap();
     assert!(spot(id).is_some());
     drop(attached);
@@ -54,14 +62,14 @@ fn a_probe_s_answer_takes_a_kill_along() {
 
 fn answer_against_kill() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
-    assert_eq!(manager.probe(id), Some(Probe::Asked { last: None }));
+    assert_eq!(manager.probe(id), Some(ProbeResult::Requested { last_safe_point: None }));
     let killer = killer(&manager, id);
     let told = attached.check().is_err();
-    assert!(manager.session(id).unwrap().safe_point.is_some(), "it was answered");
+    assert!(manager.session_info(id).unwrap().last_safe_point.is_some(), "it was answered");
     let receipt = killer.join().unwrap().expect("it is alive");
     assert!(told || attached.check().is_err(), "the kill was lost");
     drop(attached);

@@ -6,9 +6,7 @@ mod common;
 use common::{Seat, immediate, model};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use safepoint_under_loom::{
-    Description, SessionManager, ThreadModel, current_session, session_local,
-};
+use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel, current, session_local};
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -17,7 +15,7 @@ struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        assert_eq!(current_session(), None, "nobody's code runs for another session");
+        assert_eq!(current::session_id(), None, "nobody's code runs for another session");
         assert!(COUNTED.try_with(|_| ()).is_err());
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -39,7 +37,7 @@ fn kill_against_kill() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let workers = ["victim's", "killer's"].map(|name| manager.register_worker(name).unwrap());
     let [victims, killers] = workers;
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let attached = session.attach(&victims).unwrap();
     COUNTED.with_borrow_mut(|value| *value = Some(Counted(drops.clone())));
@@ -50,17 +48,17 @@ fn kill_against_kill() {
         let (manager, drops) = (manager.clone(), drops.clone());
         loom::thread::spawn(move || {
             let Ok(mut receipt) = manager.terminate(id, immediate()) else { return };
-            assert!(receipt.wait(Duration::from_secs(1)).is_some());
+            assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
             assert_eq!(drops.load(Ordering::Relaxed), 1, "told, and its values are there");
         })
     };
-    let mut killer = manager.open(Description::default()).unwrap();
+    let mut killer = manager.open(ClientInfo::default()).unwrap();
     let attached = killer.attach(&killers).unwrap();
     if let Ok(mut receipt) = manager.terminate(id, immediate()) {
-        assert!(receipt.wait(Duration::from_secs(1)).is_some());
+        assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
         assert_eq!(drops.load(Ordering::Relaxed), 1, "told, and its values are there");
     }
-    assert_eq!(current_session(), Some(attached.id()), "the killer's session is back");
+    assert_eq!(current::session_id(), Some(attached.id()), "the killer's session is back");
     drop(attached);
     other.join().unwrap();
     assert_eq!(seat.told(), 1);
@@ -77,13 +75,13 @@ fn told_that_it_ended_while_it_clears_up() {
 fn kill_against_close() {
     let drops = Arc::new(AtomicUsize::new(0));
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let waiter = {
         let (manager, drops) = (manager.clone(), drops.clone());
         loom::thread::spawn(move || {
             let Ok(mut receipt) = manager.terminate(id, immediate()) else { return };
-            assert!(receipt.wait(Duration::from_secs(1)).is_some());
+            assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
             let dropped = drops.load(Ordering::Relaxed);
             assert!(dropped == MADE.load(Ordering::Relaxed), "told, and its values are there");
         })
@@ -134,7 +132,7 @@ fn a_value_is_made_as_its_session_ends() {
 
 fn first_use_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
     // What looks at a session lives on with whoever waits for it, and its values do not.
     let _receipt = manager.terminate(session.id(), immediate()).unwrap();

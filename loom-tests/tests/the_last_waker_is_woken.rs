@@ -5,7 +5,10 @@ mod common;
 
 use common::{TwoWakers, immediate, killed, killer, model};
 use loom::future::block_on;
-use safepoint_under_loom::{Description, EndedBy, RunError, SessionManager, Sweep, ThreadModel};
+use safepoint_under_loom::manager::BulkOptions;
+use safepoint_under_loom::session::WaitMode;
+use safepoint_under_loom::task::RunError;
+use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 use std::future::pending;
 use std::task::Waker;
 
@@ -13,7 +16,7 @@ use std::task::Waker;
 
 fn end_against_receipt() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let receipt = manager.terminate(session.id(), immediate()).unwrap();
     let ender = loom::thread::spawn(move || session.close());
     let ended = block_on(TwoWakers(receipt));
@@ -27,13 +30,16 @@ fn a_receipt_that_is_polled_again() {
 
 fn ends_against_sweep() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let sessions = [(); 2].map(|()| manager.open(Description::default()).unwrap());
-    let swept = manager.terminate_where(|_| true, immediate(), Sweep::new());
-    assert_eq!(swept.count(), 2);
+    let sessions = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
+    let swept = manager.terminate_where(|_| true, immediate(), BulkOptions::new());
+    assert_eq!(swept.accepted(), 2);
     let enders = sessions.map(|session| loom::thread::spawn(move || session.close()));
     let mut swept = Some(swept);
     block_on(TwoWakers(swept.as_mut().unwrap()));
-    assert!(swept.unwrap().receipts.iter().all(|receipt| receipt.poll().is_some()), "all of them");
+    assert!(
+        swept.unwrap().receipts.iter().all(|receipt| receipt.try_get().is_some()),
+        "all of them"
+    );
     for ender in enders {
         ender.join().unwrap();
     }
@@ -46,7 +52,7 @@ fn a_sweep_that_is_polled_again() {
 
 fn kill_against_interrupted() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
     assert!(block_on(TwoWakers(session.interrupted())).is_terminate());
     session.close();
@@ -60,7 +66,7 @@ fn an_idle_task_that_is_polled_again() {
 
 fn kill_against_run() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
     let ran = block_on(TwoWakers(Box::pin(session.run(pending::<()>()))));
     assert!(matches!(ran, Err(RunError::Interrupted(interrupt)) if interrupt.is_terminate()));
@@ -76,11 +82,11 @@ fn a_task_that_is_polled_again() {
 /// A thread sleeps, and then sleeps again in another way.
 fn kill_against_two_sleeps() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
-    let first = attached.wait(EndedBy::AnyInterrupt, Waker::noop(), || ());
+    let first = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
     if first.is_ok() {
         attached.block_on(pending::<()>()).expect_err("it is told");
     }
@@ -97,7 +103,7 @@ fn a_thread_that_sleeps_again() {
 /// Two wait for one end. Where one of them waits no more, the other is woken all the same.
 fn end_against_two_receipts() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let [given_up, kept] = [(); 2].map(|()| manager.terminate(session.id(), immediate()).unwrap());
     let mut context = std::task::Context::from_waker(Waker::noop());
     let mut given_up = Box::pin(given_up);

@@ -3,8 +3,9 @@
 mod common;
 
 use common::model;
+use safepoint_under_loom::request::EndReason;
 use safepoint_under_loom::{
-    Author, Description, HowEnded, SessionManager, Terminate, ThreadModel, When,
+    ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
 };
 
 /// TiDB: the first reason wins, so a later kill is hidden.
@@ -15,29 +16,31 @@ fn weaker_reason_hides_stronger() {
 
 fn strong_against_weak() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap();
-    let kill = |when, text: &str| Terminate::new(when, Author::system()).text(text);
+    let kill = |when, text: &str| Terminate::new(when, Requester::system()).comment(text);
     let weak = {
-        let (manager, kill) = (manager.clone(), kill(When::AfterStatement, "weak"));
+        let (manager, kill) = (manager.clone(), kill(TerminateMode::AfterStatement, "weak"));
         loom::thread::spawn(move || manager.terminate(id, kill).unwrap())
     };
-    let strong = manager.terminate(id, kill(When::Immediate, "strong")).unwrap();
+    let strong = manager.terminate(id, kill(TerminateMode::Immediate, "strong")).unwrap();
     let interrupt = statement.check().expect_err("the strong one is due");
-    assert_eq!(interrupt.request().text.as_deref(), Some("strong"));
+    assert_eq!(interrupt.request().comment.as_deref(), Some("strong"));
 
     let weak = weak.join().unwrap();
     let interrupt = statement.check().expect_err("it stays due");
-    assert_eq!(interrupt.request().text.as_deref(), Some("strong"));
+    assert_eq!(interrupt.request().comment.as_deref(), Some("strong"));
     drop(statement);
     drop(attached);
     session.close();
     for receipt in [weak, strong] {
-        match receipt.poll().expect("it has ended").how {
-            HowEnded::Killed(request) => assert_eq!(request.text.as_deref(), Some("strong")),
+        match receipt.try_get().expect("it has ended").reason {
+            EndReason::Terminated(request) => {
+                assert_eq!(request.comment.as_deref(), Some("strong"))
+            }
             other => panic!("{other:?}"),
         }
     }

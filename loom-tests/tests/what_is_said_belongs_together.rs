@@ -5,8 +5,10 @@ mod common;
 
 use common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
+use safepoint_under_loom::request::RequestError;
+use safepoint_under_loom::view::SessionInfo;
 use safepoint_under_loom::{
-    Author, Cancel, Description, Refused, SessionManager, SessionRow, Terminate, ThreadModel, When,
+    Cancel, ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
 };
 
 /// A session goes from thread to thread, back, and back again, each time with a command that was
@@ -15,18 +17,18 @@ fn look_against_moves() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
     let threads = [one.id(), two.id(), one.id(), two.id()];
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let looker = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.session(id).unwrap())
+        loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
     for worker in [&one, &two, &one, &two] {
-        session.queue().unwrap();
+        session.reserve_statement().unwrap();
         drop(session.attach(worker).unwrap());
     }
     let row = looker.join().unwrap();
-    if let (Some(statement), Some(thread)) = (row.statement, row.thread) {
+    if let (Some(statement), Some(thread)) = (row.statement_id, row.thread_id) {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
 }
@@ -39,11 +41,11 @@ fn a_row_has_the_thread_of_another_statement() {
 /// The same where the second thread has the place of the first, which has gone.
 fn look_against_a_place_taken_again() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let looker = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.session(id).unwrap())
+        loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
     let threads = ["one", "two"].map(|name| {
         let worker = manager.register_worker(name).unwrap();
@@ -52,7 +54,7 @@ fn look_against_a_place_taken_again() {
         worker.id()
     });
     let row = looker.join().unwrap();
-    if let (Some(statement), Some(thread)) = (row.statement, row.thread) {
+    if let (Some(statement), Some(thread)) = (row.statement_id, row.thread_id) {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
 }
@@ -65,18 +67,23 @@ fn a_row_has_the_thread_that_has_the_place_now() {
 /// A statement that has just begun is not taken for the one before it.
 fn look_against_next_statement() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let looker = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.session(id).unwrap())
+        loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     for text in ["1", "2"] {
         attached.begin().unwrap().with_text(text).finish().unwrap();
     }
-    let SessionRow { statement, text, statement_start, .. } = looker.join().unwrap();
+    let SessionInfo {
+        statement_id: statement,
+        statement_text: text,
+        statement_started_at: statement_start,
+        ..
+    } = looker.join().unwrap();
     if let Some(statement) = statement {
         assert!(text.is_empty() || text == statement.get().to_string(), "{statement} is {text:?}");
         assert_eq!(statement_start.is_some(), !text.is_empty());
@@ -91,22 +98,24 @@ fn a_row_has_the_text_of_another_statement() {
 /// What a session has been told, by whom, and for when: a weak request, and then a strong one.
 fn look_against_requests() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let requests = [When::AfterTransaction, When::Immediate];
+    let requests = [TerminateMode::AfterTransaction, TerminateMode::Immediate];
     let killer = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
             for when in requests {
-                let request = Terminate::new(when, Author::system()).text(format!("{when:?}"));
+                let request =
+                    Terminate::new(when, Requester::system()).comment(format!("{when:?}"));
                 manager.terminate(id, request).unwrap();
             }
         })
     };
-    let SessionRow { told, interrupt, .. } = manager.session(id).unwrap();
-    assert_eq!(interrupt.as_ref().and_then(|interrupt| interrupt.when), told);
+    let SessionInfo { pending_mode: told, pending: interrupt, .. } =
+        manager.session_info(id).unwrap();
+    assert_eq!(interrupt.as_ref().and_then(|interrupt| interrupt.mode), told);
     if let (Some(when), Some(interrupt)) = (told, interrupt) {
-        assert_eq!(interrupt.request.text.as_deref(), Some(&*format!("{when:?}")));
+        assert_eq!(interrupt.request.comment.as_deref(), Some(&*format!("{when:?}")));
     }
     killer.join().unwrap();
 }
@@ -124,12 +133,12 @@ loom::lazy_static! {
 /// Whoever is told that a statement is over sees what it has done.
 fn refusal_against_finish() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap();
-    let request = Cancel::statement(statement.statement(), Author::system());
+    let request = Cancel::statement(statement.statement_id(), Requester::system());
     let canceller = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
@@ -150,7 +159,7 @@ fn a_statement_is_over_before_it_is_done() {
 /// Whoever is told that a session has ended sees what it has done.
 fn refusal_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let session = manager.open(Description::default()).unwrap();
+    let session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let killer = {
         let manager = manager.clone();
@@ -163,7 +172,10 @@ fn refusal_against_end() {
     LEFT.store(1, Ordering::Relaxed);
     session.close();
     let refused = killer.join().unwrap();
-    assert!(matches!(refused, None | Some(Refused::AlreadyEnded(_) | Refused::NoSuchSession(_))));
+    assert!(matches!(
+        refused,
+        None | Some(RequestError::AlreadyEnded(_) | RequestError::NoSuchSession(_))
+    ));
 }
 
 #[test]

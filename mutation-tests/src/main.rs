@@ -85,7 +85,7 @@ fn unknown(mutation: &Mutation) -> Vec<String> {
         let (program, path) = split(test);
         let name = path.rsplit("::").next().unwrap_or(path);
         let file = match program {
-            "safepoint_under_loom" => format!("{root}/loom-tests/word_models.rs"),
+            "safepoint_under_loom" => format!("{root}/loom-tests/state_models.rs"),
             program => format!("{root}/{package}/tests/{program}.rs"),
         };
         std::fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("fn {name}()")))

@@ -9,8 +9,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A step loads and stores instead of one read-modify-write.",
         edits: &[
             Edit {
-                file: "word.rs",
-                within: "fn try_step",
+                file: "core/state.rs",
+                within: "fn try_transition",
                 find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
                 replace: "self.0.store(after.0, Ordering::Release); Ok::<u64, u64>(seen)",
             },
@@ -24,11 +24,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             "no_sleeper_sleeps_on::lost_wake_up",
             "no_sleeper_sleeps_on::lost_wake_up_of_a_task",
             "probe_against_detach::a_probe_s_answer_takes_a_kill_along",
-            "safepoint_under_loom::word::models::the_one_who_ends_it_is_the_runner_or_the_killer",
-            "safepoint_under_loom::word::models::a_whole_turn_keeps_a_kill",
-            "safepoint_under_loom::word::models::a_sleeper_looks_or_is_woken",
-            "safepoint_under_loom::word::models::a_cancel_is_of_one_statement",
-            "safepoint_under_loom::word::models::the_stronger_of_two_kills_stands",
+            "safepoint_under_loom::core::state::models::the_one_who_ends_it_is_the_runner_or_the_killer",
+            "safepoint_under_loom::core::state::models::a_whole_turn_keeps_a_kill",
+            "safepoint_under_loom::core::state::models::a_sleeper_looks_or_is_woken",
+            "safepoint_under_loom::core::state::models::a_cancel_is_of_one_statement",
+            "safepoint_under_loom::core::state::models::the_stronger_of_two_kills_stands",
         ],
         shuttle: &["the_pool::the_books_balance"],
         tests: &[],
@@ -38,8 +38,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Steps order nothing but themselves.",
         edits: &[
             Edit {
-                file: "word.rs",
-                within: "fn try_step",
+                file: "core/state.rs",
+                within: "fn try_transition",
                 find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
                 replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Relaxed, Ordering::Relaxed)",
             },
@@ -53,13 +53,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A cancel does not compare the statement's number.",
         edits: &[
             Edit {
-                file: "word.rs",
+                file: "core/state.rs",
                 within: "pub(crate) fn cancel(",
                 find: "number == 0 || number > self.number()",
                 replace: "!self.in_statement() && (number == 0 || number > self.number())",
             },
             Edit {
-                file: "word.rs",
+                file: "core/state.rs",
                 within: "pub(crate) fn cancel(",
                 find: "self.statement() == Some(id)",
                 replace: "self.in_statement() || self.statement() == Some(id)",
@@ -68,7 +68,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[
             "no_other_statement_is_hit::cancel_hits_next_statement",
             "no_other_statement_is_hit::cancel_follows_a_task",
-            "safepoint_under_loom::word::models::a_cancel_is_of_one_statement",
+            "safepoint_under_loom::core::state::models::a_cancel_is_of_one_statement",
         ],
         shuttle: &["the_pool::the_books_balance"],
         tests: &[],
@@ -78,8 +78,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: r#"The waker is left after the word says "asleep"."#,
         edits: &[
             Edit {
-                file: "record/asleep.rs",
-                within: "fn step_to_sleep",
+                file: "core/record/wait.rs",
+                within: "fn transition_to_wait",
                 find: "self.leave_waker(waker); self.step(step)",
                 replace: "let step = self.step(step); self.leave_waker(waker); step",
             },
@@ -97,13 +97,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The sleeper does not look at what the step to sleep returned.",
         edits: &[
             Edit {
-                file: "record/asleep.rs",
-                within: "fn fall_asleep",
-                find: "self.fell_asleep(step, deaf, at)",
+                file: "core/record/wait.rs",
+                within: "fn begin_wait",
+                find: "self.recheck_wait(step, killable, at)",
                 replace: "Ok(())",
             },
             Edit {
-                file: "record/asleep.rs",
+                file: "core/record/wait.rs",
                 within: "fn suspend",
                 find: "step.after.due() && !self.held()",
                 replace: "false",
@@ -122,14 +122,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A kill aims at whatever session is attached to the thread that its target was on.",
         edits: &[
             Edit {
-                file: "aim.rs",
+                file: "manager/resolve.rs",
                 within: "fn find",
-                find: "Ok(Aim { target, record, expected, names_author })",
-                replace: "let thread = record.look_with_thread().1;
+                find: "Ok(ResolvedTarget { target, record, expected, names_author })",
+                replace: "let thread = record.snapshot_with_thread().1;
                 let thread = thread.and_then(|thread| self.0.threads.get(thread.get()));
                 let session = thread.and_then(|thread| thread.session());
                 let record = session.and_then(get).unwrap_or(record);
-                Ok(Aim { target, record, expected, names_author })",
+                Ok(ResolvedTarget { target, record, expected, names_author })",
             },
         ],
         loom: &["no_bystander_is_hit::next_session_dies_instead"],
@@ -141,7 +141,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A number finds whatever stands in its place of the registry.",
         edits: &[
             Edit {
-                file: "registry.rs",
+                file: "core/registry.rs",
                 within: "fn get",
                 find: "(record.number() == number).then(|| record.clone())",
                 replace: "Some(record.clone())",
@@ -159,7 +159,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request that upgrades another leaves the other's author in place.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "fn terminate_by",
                 find: "if adds {
                     spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
@@ -177,7 +177,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The thread that a session was on is read without a second look.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn thread_in",
                 find: "still && thread == before",
                 replace: "true",
@@ -192,7 +192,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A place is taken for the thread that has it now.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn thread_in",
                 find: "still && thread == before",
                 replace: "still",
@@ -207,7 +207,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "What has run out is not asked again as it is enforced.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn enforce",
                 find: "timing.next(now) != Some(due)",
                 replace: "false",
@@ -225,7 +225,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A kill that finds another takes its receipt's place.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "fn terminate_by",
                 find: "told.ticket.clone()",
                 replace: "told.ticket = Arc::default(); told.ticket.clone()",
@@ -240,13 +240,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A killer wakes its target while it holds the record's lock.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "fn terminate_by",
-                find: "drop(slow); drop(spent);",
-                replace: "if let Some(waker) = slow.waker_of(self.word.load(), self.held()) {
-                    crate::contain::wake(waker);
+                find: "drop(guarded); drop(spent);",
+                replace: "if let Some(waker) = guarded.waker_of(self.word.load(), self.held()) {
+                    crate::session::current::wake_all(Some(waker).into());
                 }
-                drop(slow);
+                drop(guarded);
                 drop(spent);",
             },
         ],
@@ -259,7 +259,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Whoever waits on a receipt looks, and leaves its waker in a second step.",
         edits: &[
             Edit {
-                file: "outcome.rs",
+                file: "core/completion.rs",
                 within: "fn poll",
                 find: "self.0.lock()",
                 replace: "if let Some(value) = self.get() {
@@ -268,7 +268,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 self.0.lock()",
             },
             Edit {
-                file: "outcome.rs",
+                file: "core/completion.rs",
                 within: "fn poll",
                 find: "if let Some(value) = &state.value { return Poll::Ready(value.clone()); }",
                 replace: "",
@@ -283,11 +283,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that ends completes its receipts before its word says so.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "pub(crate) fn end",
                 find: "self.step(Snapshot::end)",
                 replace: "let now = self.word.load();
-                self.completed(Step { before: now, after: now.end() });
+                crate::session::current::wake_all(self.completed(Transition { before: now, after: now.end() }).1);
                 self.step(Snapshot::end)",
             },
         ],
@@ -300,7 +300,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A shutdown does not wait for those who have ended and are not out of the registry.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "fn ending",
                 find: "self.has(COMPLETED)",
                 replace: "true",
@@ -315,7 +315,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Nobody asks whether the session is held off.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn held",
                 find: "self.hold.load(Ordering::Relaxed) > 0",
                 replace: "false",
@@ -333,7 +333,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A panic leaves the session as it was.",
         edits: &[
             Edit {
-                file: "attached.rs",
+                file: "session/attached.rs",
                 within: "impl Drop for Attached",
                 find: "panicking() && !self.panicking",
                 replace: "false",
@@ -348,7 +348,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A look at the registry counts the records that it took along, not their places.",
         edits: &[
             Edit {
-                file: "registry.rs",
+                file: "core/registry.rs",
                 within: "fn next_batch",
                 find: "*cursor = if key == shard.keys_used {
                     Cursor { shard: cursor.shard + 1, key: 0 }
@@ -380,13 +380,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "pool/worker.rs",
                 within: "fn turn",
-                find: "attached.record.finish_forgotten();",
+                find: "complete(attached.record.end_leaked_statement());",
                 replace: "if again.is_none()
                     && let (Some(socket), Some(group)) = (socket, seat.group.upgrade())
                 {
                     arm(&group, socket, seat);
                 }
-                attached.record.finish_forgotten();",
+                complete(attached.record.end_leaked_statement());",
             },
         ],
         loom: &[],
@@ -398,10 +398,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A worker that has been called leaves what else there is to those who are idle.",
         edits: &[
             Edit {
-                file: "pool/queue.rs",
+                file: "pool/queue/mod.rs",
                 within: "",
-                find: "match jobs.len() > 0 && jobs.counts.idle > 0 { true => Call::Idle, false => Call::Nobody, }",
-                replace: "Call::Nobody",
+                find: "match jobs.len() > 0 && jobs.counts.idle > 0 { true => Wakeup::Idle, false => Wakeup::None, }",
+                replace: "Wakeup::None",
             },
         ],
         loom: &[],
@@ -413,13 +413,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A victim that is queued is left to whichever worker comes for it.",
         edits: &[
             Edit {
-                file: "pool/seat.rs",
-                within: "fn end_if_due",
-                find: "state.conn().and_then(|conn| conn.session.due_unsaid().err())",
-                replace: "if matches!(*state, State::Queued(_)) {
+                file: "pool/group/slot.rs",
+                within: "fn close_if_due",
+                find: "state.conn().and_then(|conn| conn.session.check_due_unreported().err())",
+                replace: "if matches!(*state, SlotState::Queued(_)) {
                     return;
                 }
-                state.conn().and_then(|conn| conn.session.due_unsaid().err())",
+                state.conn().and_then(|conn| conn.session.check_due_unreported().err())",
             },
         ],
         loom: &[],
@@ -446,7 +446,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A worker whose patience has run out does not ask whether it has been called.",
         edits: &[
             Edit {
-                file: "pool/queue.rs",
+                file: "pool/queue/mod.rs",
                 within: "fn wait_as_spare",
                 find: "jobs.called > 0",
                 replace: "jobs.called > 0 && !in_vain",
@@ -461,7 +461,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A place is looked for and taken in two steps.",
         edits: &[
             Edit {
-                file: "places.rs",
+                file: "core/admission.rs",
                 within: "fn step",
                 find: "self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, next)",
                 replace: "let seen = self.taken.load(Ordering::Acquire);
@@ -496,13 +496,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that ends drops its session-local values once its receipts are complete.",
         edits: &[
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
                 find: "self.drop_values();",
                 replace: "",
             },
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
                 find: "self.record.completed(step)",
                 replace: "let ended = self.record.completed(step);
@@ -522,9 +522,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A sweep does not ask whether its target still does what its row says.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "fn terminate_as_seen",
-                find: "!word.does_as(seen)",
+                find: "!word.same_activity(seen)",
                 replace: "false",
             },
         ],
@@ -537,7 +537,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session-local value is kept for a session that has ended.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn keep_value",
                 find: "self.step(|word| word).after.ended()",
                 replace: "self.step(|word| word); false",
@@ -552,13 +552,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement's limit, when it has run out, cancels whatever runs.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn enforce",
                 find: "now.cancel(named, None)",
                 replace: "now.cancel(None, None)",
             },
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn enforce",
                 find: "timing.next(now) != Some(due)",
                 replace: "false",
@@ -573,13 +573,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "When a statement began is noted after its word says that it runs.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
-                within: "fn command_comes",
+                file: "core/record/timeouts.rs",
+                within: "fn command_starts",
                 find: "timing.stamp();",
                 replace: "",
             },
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn watch",
                 find: "timing.next(word)",
                 replace: "if word.in_statement() {
@@ -597,7 +597,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer that forgets a session takes no step to ask what it does now.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn arm",
                 find: "self.step(|word| word).after",
                 replace: "self.look()",
@@ -612,7 +612,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer takes in sessions that have ended.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn next",
                 find: "word.ended()",
                 replace: "false",
@@ -627,12 +627,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A termination that becomes immediate after its grace has no author any more.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn enforce",
-                find: "self.terminate_by(request, Moment::now(), step)",
+                find: "self.terminate_by(request, Timestamp::now(), step)",
                 replace: "let mut request = request;
-                request.text = None;
-                self.terminate_by(request, Moment::now(), step)",
+                request.comment = None;
+                self.terminate_by(request, Timestamp::now(), step)",
             },
         ],
         loom: &["a_limit_names_what_ran_out::escalation_against_end"],
@@ -644,7 +644,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A task that goes off its thread is cleaned up as if its statement were over.",
         edits: &[
             Edit {
-                file: "word.rs",
+                file: "core/state.rs",
                 within: "fn suspend",
                 find: "SLOT | PROBE",
                 replace: "SLOT | PROBE | CANCEL",
@@ -662,9 +662,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A task that is polled again is attached as one that begins, and forgets its hold-offs.",
         edits: &[
             Edit {
-                file: "task.rs",
-                within: "impl<F: Future> Run<'_, F> => fn go_on",
-                find: "this.session.go_on(&thread)",
+                file: "session/task.rs",
+                within: "impl<F: Future> Run<'_, F> => fn resume",
+                find: "this.session.resume(&thread)",
                 replace: "this.session.attach(&thread)",
             },
         ],
@@ -677,13 +677,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A task that waits to be interrupted asks, and leaves its waker in a second step.",
         edits: &[
             Edit {
-                file: "task.rs",
+                file: "session/task.rs",
                 within: "impl Future for Interrupted<'_> => fn poll",
                 find: "record.set_detached_waker(Some(context.waker().clone()));",
                 replace: "",
             },
             Edit {
-                file: "task.rs",
+                file: "session/task.rs",
                 within: "impl Future for Interrupted<'_> => fn poll",
                 find: "record.due(self.at)",
                 replace: "let due = record.due(self.at);
@@ -700,14 +700,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A killer rings before it takes its step.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn try_step",
-                find: "self.word.try_step(next)",
-                replace: "self.ring(self.word.load()); self.word.try_step(next)",
+                file: "core/record/mod.rs",
+                within: "fn try_transition",
+                find: "self.word.try_transition(next)",
+                replace: "self.ring(self.word.load()); self.word.try_transition(next)",
             },
             Edit {
-                file: "record.rs",
-                within: "fn try_step",
+                file: "core/record/mod.rs",
+                within: "fn try_transition",
                 find: "if step.after.attention() { self.ring(step.after); }",
                 replace: "",
             },
@@ -724,17 +724,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A safe point that was rung looks, and silences its bell in a second step.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn check_rung",
-                find: "bell::silence_mine();",
+                file: "core/record/mod.rs",
+                within: "fn check_flagged",
+                find: "attention::clear_own();",
                 replace: "",
             },
             Edit {
-                file: "record.rs",
-                within: "fn check_rung",
+                file: "core/record/mod.rs",
+                within: "fn check_flagged",
                 find: "self.word.step(|word| word).after",
                 replace: "let now = self.word.step(|word| word).after;
-                bell::silence_mine();
+                attention::clear_own();
                 now",
             },
         ],
@@ -747,8 +747,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A safe point that was rung looks at the word without a step.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn check_rung",
+                file: "core/record/mod.rs",
+                within: "fn check_flagged",
                 find: "self.word.step(|word| word).after",
                 replace: "self.word.load()",
             },
@@ -762,8 +762,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A hold-off that ends elsewhere is over before its end takes a step to ask who sleeps.",
         edits: &[
             Edit {
-                file: "record/asleep.rs",
-                within: "fn rouse",
+                file: "core/record/wait.rs",
+                within: "fn take_wakers_after_hold_off",
                 find: "self.step(|word| word);",
                 replace: "",
             },
@@ -780,13 +780,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A sleeper that is held off does not say that it sleeps.",
         edits: &[
             Edit {
-                file: "wait.rs",
+                file: "session/wait/mod.rs",
                 within: "fn asleep",
-                find: "record.fall_asleep(waker, deaf, at)?;",
+                find: "record.begin_wait(waker, killable, at)?;",
                 replace: "if record.held() {
                     return Ok(sleep());
                 }
-                record.fall_asleep(waker, deaf, at)?;",
+                record.begin_wait(waker, killable, at)?;",
             },
         ],
         loom: &["a_hold_off_holds::a_thread_sleeps_on_when_its_hold_off_is_over"],
@@ -798,7 +798,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Going off its thread a session takes a probe along that no safe point has answered.",
         edits: &[
             Edit {
-                file: "word.rs",
+                file: "core/state.rs",
                 within: "fn detach",
                 find: "SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL | PROBE",
                 replace: "SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL",
@@ -820,7 +820,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "TaskSleepsWithoutRecheck",
         about: "A task that waits does not look at what its step to sleep returned.",
         edits: &[Edit {
-            file: "record/asleep.rs",
+            file: "core/record/wait.rs",
             within: "fn suspend",
             find: "step.after.due() && !self.held()",
             replace: "false",
@@ -833,20 +833,20 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FinishKeepsItsStatement",
         about: "The step that ends a statement leaves it running.",
         edits: &[Edit {
-            file: "word.rs",
+            file: "core/state.rs",
             within: "fn finish",
-            find: "self.without(IN_STATEMENT | CANCEL).settled()",
-            replace: "self.without(CANCEL).settled()",
+            find: "self.without(IN_STATEMENT | CANCEL).with_attention()",
+            replace: "self.without(CANCEL).with_attention()",
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::word::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
     },
     Mutation {
         name: "OwnStepDoesNotRing",
         about: "A step of the session's own after which something is due does not ring.",
         edits: &[Edit {
-            file: "record.rs",
+            file: "core/record/mod.rs",
             within: "fn step",
             find: "if step.after.attention() { self.ring(step.after); }",
             replace: "",
@@ -859,9 +859,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "BellStaysSilent",
         about: "A safe point that was rung, and has something to report, leaves its bell silent.",
         edits: &[Edit {
-            file: "record.rs",
-            within: "fn check_rung",
-            find: "bell::ring_mine();",
+            file: "core/record/mod.rs",
+            within: "fn check_flagged",
+            find: "attention::raise_own();",
             replace: "",
         }],
         loom: &["no_kill_is_lost::the_bell_of_another_thread", "no_kill_is_lost::the_bell_is_silenced_as_the_kill_rings"],
@@ -872,9 +872,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "BegunAndCancelledRunsOn",
         about: "A statement that was cancelled while it was queued begins, says so, and is not over.",
         edits: &[Edit {
-            file: "record.rs",
+            file: "core/record/mod.rs",
             within: "fn begun_with",
-            find: "self.check_at(at).inspect_err(|_| self.finish())",
+            find: "self.check_at(at).inspect_err(|_| complete(self.finish()))",
             replace: "self.check_at(at)",
         }],
         loom: &["each_step_is_one::cancel_against_begin"],

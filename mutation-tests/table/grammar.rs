@@ -145,7 +145,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "sql/grammar.rs",
-                within: "pub fn parse",
+                within: "pub fn parse(statement",
                 find: "word.eq_ignore_ascii_case(\"KILL\")",
                 replace: "word.to_lowercase() == \"kill\"",
             },
@@ -264,7 +264,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "An id may have a sign.",
         edits: &[
             Edit {
-                file: "id.rs",
+                file: "types/id.rs",
                 within: "fn from_str",
                 find: "text.parse().ok().filter(|_| digits)",
                 replace: "text.parse().ok()",
@@ -272,14 +272,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::id::tests::ids_are_read_from_digits_alone"],
+        tests: &["lib::types::id::tests::ids_are_read_from_digits_alone"],
     },
     Mutation {
         name: "NegativeSession",
         about: "A session's number may have a sign.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn numbers",
                 find: "u64::try_from(session).ok().and_then(|n| SessionId::try_from(n).ok())",
                 replace: "SessionId::try_from(session.unsigned_abs()).ok()",
@@ -287,14 +287,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::numbers_that_are_no_ids"],
+        tests: &["it::sql_commands::numbers_that_are_no_ids"],
     },
     Mutation {
         name: "NegativeThread",
         about: "A thread's number may have a sign.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn numbers",
                 find: "u64::try_from(thread)",
                 replace: "Ok::<u64, std::num::TryFromIntError>(thread.unsigned_abs())",
@@ -302,14 +302,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::numbers_that_are_no_ids"],
+        tests: &["it::sql_commands::numbers_that_are_no_ids"],
     },
     Mutation {
         name: "AnyThreadWillDo",
         about: "The thread's number is not checked.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn resolve",
                 find: "manager.could_run(id, session)",
                 replace: "true",
@@ -317,14 +317,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::in_a_pool_the_session_s_number_decides"],
+        tests: &["it::sql_commands::in_a_pool_the_session_s_number_decides"],
     },
     Mutation {
         name: "OneNumberTwiceIsASession",
         about: "In a pool one number twice names a session.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn resolve",
                 find: "thread == session.get()",
                 replace: "false",
@@ -332,74 +332,74 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::one_number_twice_is_whoever_runs_on_that_thread"],
+        tests: &["it::sql_commands::one_number_twice_is_whoever_runs_on_that_thread"],
     },
     Mutation {
         name: "FunctionWaits",
         about: "The function ends a session after its statement.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "pub fn terminate_session",
-                find: "When::Immediate",
-                replace: "When::AfterStatement",
+                find: "TerminateMode::Immediate",
+                replace: "TerminateMode::AfterStatement",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::what_the_functions_ask_for"],
+        tests: &["it::sql_commands::what_the_functions_ask_for"],
     },
     Mutation {
         name: "FunctionForgetsItsText",
         about: "What the author of a termination has to say is not passed on.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn terminate(",
-                find: "request.text(text)",
+                find: "request.comment(text)",
                 replace: "request",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::what_the_functions_ask_for"],
+        tests: &["it::sql_commands::what_the_functions_ask_for"],
     },
     Mutation {
         name: "CancelForgetsItsText",
         about: "What the author of a cancel has to say is not passed on.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "pub fn cancel_session",
-                find: "cancel.text(text)",
+                find: "cancel.comment(text)",
                 replace: "cancel",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::what_the_functions_ask_for"],
+        tests: &["it::sql_commands::what_the_functions_ask_for"],
     },
     Mutation {
         name: "WorkerIsNoSession",
         about: "A worker's number, where a session's belongs, is that of a background thread.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn known_thread",
-                find: "row.runs_sessions",
+                find: "row.is_worker",
                 replace: "false",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::in_a_pool_the_session_s_number_decides"],
+        tests: &["it::sql_commands::in_a_pool_the_session_s_number_decides"],
     },
     Mutation {
         name: "CancelKnowsNoThread",
         about: "A cancel does not say whose number it was given.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "pub fn cancel_session",
                 find: "known_thread(manager, refused)",
                 replace: "refused.into()",
@@ -407,74 +407,74 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::in_a_pool_the_session_s_number_decides"],
+        tests: &["it::sql_commands::in_a_pool_the_session_s_number_decides"],
     },
     Mutation {
         name: "NoticeOfTheWeaker",
         about: "A notice says when a weaker request would have ended the session.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn notice",
-                find: "found.already.map_or(when, |told| told.max(when))",
+                find: "found.pending_mode.map_or(when, |told| told.max(when))",
                 replace: "when",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::a_notice_in_each_state"],
+        tests: &["it::sql_commands::a_notice_in_each_state"],
     },
     Mutation {
         name: "NoticeNeverAgain",
         about: "A notice does not say that the session had been told before.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn notice",
-                find: "found.already >= Some(when)",
-                replace: "found.already > Some(when)",
+                find: "found.pending_mode >= Some(when)",
+                replace: "found.pending_mode > Some(when)",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::a_notice_in_each_state"],
+        tests: &["it::sql_commands::a_notice_in_each_state"],
     },
     Mutation {
         name: "NoticeOfNoEnd",
         about: "A notice does not say that the session has ended.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn notice",
-                find: "receipt.poll().is_some()",
+                find: "receipt.try_get().is_some()",
                 replace: "false",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::a_notice_in_each_state"],
+        tests: &["it::sql_commands::a_notice_in_each_state"],
     },
     Mutation {
         name: "NoticeOfNoWait",
         about: "A notice takes a statement that waits for none.",
         edits: &[
             Edit {
-                file: "sql.rs",
+                file: "sql/execute.rs",
                 within: "fn notice",
-                find: "matches!(found.doing, Doing::Running | Doing::Waiting)",
-                replace: "matches!(found.doing, Doing::Running)",
+                find: "matches!(found.state, SessionState::Running | SessionState::Waiting)",
+                replace: "matches!(found.state, SessionState::Running)",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["sql_commands::a_notice_in_each_state"],
+        tests: &["it::sql_commands::a_notice_in_each_state"],
     },
     Mutation {
         name: "AnyManagersWorker",
         about: "A worker of any manager runs a session.",
         edits: &[
             Edit {
-                file: "thread.rs",
+                file: "core/thread.rs",
                 within: "fn is_of",
                 find: "Arc::ptr_eq(&self.slots, slots)",
                 replace: "true",
@@ -482,7 +482,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["kill_targets::the_thread_of_another_managers_session_is_refused"],
+        tests: &["it::kill_targets::the_thread_of_another_managers_session_is_refused"],
     },
     Mutation {
         name: "SignIsCutOff",
@@ -504,7 +504,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A bound on sessions that does not fit is what is left of it.",
         edits: &[
             Edit {
-                file: "places.rs",
+                file: "core/admission.rs",
                 within: "fn new",
                 find: "u64::from(u32::try_from(number).unwrap_or(u32::MAX))",
                 replace: "u64::from(number as u32)",
@@ -512,6 +512,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::places::tests::a_bound_that_does_not_fit_is_not_cut_off"],
+        tests: &["lib::core::admission::tests::a_bound_that_does_not_fit_is_not_cut_off"],
     },
 ];

@@ -9,14 +9,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A command that waits for a thread has no limit before it begins.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
-                within: "impl Timing => fn next",
+                file: "core/record/timeouts.rs",
+                within: "impl TimeoutState => fn next",
                 find: "runs || word.queued()",
                 replace: "runs",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["limits::the_time_in_the_queue_counts"],
+        tests: &["it::timeouts::the_time_in_the_queue_counts"],
     },
 ];

@@ -8,7 +8,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LoadRelaxed",
         about: "A look at the word orders nothing.",
         edits: &[Edit {
-            file: "word.rs",
+            file: "core/state.rs",
             within: "pub(crate) fn load",
             find: "self.0.load(Ordering::Acquire)",
             replace: "self.0.load(Ordering::Relaxed)",
@@ -21,8 +21,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FirstLookRelaxed",
         about: "The look with which a step begins orders nothing, and so whoever is refused by it is not ordered.",
         edits: &[Edit {
-            file: "word.rs",
-            within: "fn try_step",
+            file: "core/state.rs",
+            within: "fn try_transition",
             find: "self.0.load(Ordering::Acquire)",
             replace: "self.0.load(Ordering::Relaxed)",
         }],
@@ -37,8 +37,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RefusalRelaxed",
         about: "Whoever is refused once another step has come first is not ordered.",
         edits: &[Edit {
-            file: "word.rs",
-            within: "fn try_step",
+            file: "core/state.rs",
+            within: "fn try_transition",
             find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
             replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Relaxed)",
         }],
@@ -53,8 +53,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StepAcquiresOnly",
         about: "Whoever sees a step does not see what came before it.",
         edits: &[Edit {
-            file: "word.rs",
-            within: "fn try_step",
+            file: "core/state.rs",
+            within: "fn try_transition",
             find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
             replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Acquire, Ordering::Acquire)",
         }],
@@ -69,8 +69,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StepReleasesOnly",
         about: "Whoever takes a step does not see what came before the last one.",
         edits: &[Edit {
-            file: "word.rs",
-            within: "fn try_step",
+            file: "core/state.rs",
+            within: "fn try_transition",
             find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
             replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Release, Ordering::Acquire)",
         }],
@@ -82,8 +82,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ThreadStoredRelaxed",
         about: "Whoever reads the number of the thread that a session goes to does not see that it has left the last.",
         edits: &[Edit {
-            file: "record.rs",
-            within: "fn go_on",
+            file: "core/record/mod.rs",
+            within: "fn resume",
             find: "self.thread.store(thread.get(), Ordering::Release);",
             replace: "self.thread.store(thread.get(), Ordering::Relaxed);",
         }],
@@ -98,7 +98,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LastThreadRelaxed",
         about: "The number of the last thread, read before the word, orders nothing.",
         edits: &[Edit {
-            file: "record.rs",
+            file: "core/record/mod.rs",
             within: "fn last_thread",
             find: "self.thread.load(Ordering::Acquire)",
             replace: "self.thread.load(Ordering::Relaxed)",
@@ -111,7 +111,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ThreadAfterRelaxed",
         about: "The number of the thread, read after the word, orders nothing.",
         edits: &[Edit {
-            file: "record.rs",
+            file: "core/record/mod.rs",
             within: "fn thread_in",
             find: "self.thread.load(Ordering::Acquire)",
             replace: "self.thread.load(Ordering::Relaxed)",
@@ -124,7 +124,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PlaceTakenRelaxed",
         about: "Whoever takes a place does not see the end of who had it.",
         edits: &[Edit {
-            file: "places.rs",
+            file: "core/admission.rs",
             within: "fn step",
             find: "self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, next)",
             replace: "self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)",
@@ -140,7 +140,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PlaceGivenBackRelaxed",
         about: "Whoever gives a place back does not hand on what came before.",
         edits: &[Edit {
-            file: "places.rs",
+            file: "core/admission.rs",
             within: "fn give_back",
             find: "self.taken.fetch_sub(given, Ordering::Release);",
             replace: "self.taken.fetch_sub(given, Ordering::Relaxed);",
@@ -156,7 +156,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PlaceGivenBackInTwoSteps",
         about: "A place is given back by a load and a store.",
         edits: &[Edit {
-            file: "places.rs",
+            file: "core/admission.rs",
             within: "fn give_back",
             find: "self.taken.fetch_sub(given, Ordering::Release);",
             replace: "self.taken.store(self.taken.load(Ordering::Acquire) - given, Ordering::Release);",
@@ -169,8 +169,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "TextOfAnyStatement",
         about: "A row has the text that was kept last, whatever runs.",
         edits: &[Edit {
-            file: "activity.rs",
-            within: "impl SessionRow => fn of",
+            file: "manager/info.rs",
+            within: "impl SessionInfo => fn of",
             find: "!word.in_statement() || of == word.statement()",
             replace: "true",
         }],
@@ -182,8 +182,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LastThreadReadAfter",
         about: "The number of the last thread is read once, after the word.",
         edits: &[Edit {
-            file: "activity.rs",
-            within: "impl SessionRow => fn of",
+            file: "manager/info.rs",
+            within: "impl SessionInfo => fn of",
             find: "record.thread_in(word, before)",
             replace: "record.thread_in(word, record.last_thread())",
         }],
@@ -195,10 +195,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ToldReadFirst",
         about: "A row is made of the word as it was before what was told is looked at.",
         edits: &[Edit {
-            file: "record/why.rs",
+            file: "core/record/diagnose.rs",
             within: "fn at_one_moment",
-            find: "let slow = self.slow.lock(); let word = self.look(); look(word, slow.told(word), slow.about.description(self.has(ADMIN)), &slow.about)",
-            replace: "let word = self.look(); let slow = self.slow.lock(); look(word, slow.told(word), slow.about.description(self.has(ADMIN)), &slow.about)",
+            find: "let guarded = self.guarded.lock(); let word = self.look(); look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)",
+            replace: "let word = self.look(); let guarded = self.guarded.lock(); look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)",
         }],
         loom: &["what_is_said_belongs_together::a_row_has_the_author_of_another_request"],
         shuttle: &[],
@@ -208,7 +208,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ThreadNotReadAgain",
         about: "The number of the thread is not read once more after the last look.",
         edits: &[Edit {
-            file: "record.rs",
+            file: "core/record/mod.rs",
             within: "fn thread_in",
             find: "self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread",
             replace: "self.look().slot() == Some(slot)",
@@ -221,7 +221,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PlaceNotLookedAtAgain",
         about: "Whether the session is still in its place is not asked once more.",
         edits: &[Edit {
-            file: "record.rs",
+            file: "core/record/mod.rs",
             within: "fn thread_in",
             find: "self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread",
             replace: "self.thread.load(Ordering::Relaxed) == thread",
@@ -234,7 +234,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "KillersThreadAfterStep",
         about: "A killer reads the number of its target's thread after its step.",
         edits: &[Edit {
-            file: "record/told.rs",
+            file: "core/record/request.rs",
             within: "fn terminate_by",
             find: "Ok(self.accepted(step.before, thread, ticket))",
             replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), ticket))",
@@ -247,7 +247,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CancellersThreadAfterStep",
         about: "A canceller reads the number of its target's thread after its step.",
         edits: &[Edit {
-            file: "record/told.rs",
+            file: "core/record/request.rs",
             within: "fn cancel_by",
             find: "Ok(self.accepted(step.before, thread, ticket))",
             replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), ticket))",
@@ -261,16 +261,16 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The number of the thread that a session goes to is written after the step that attaches it.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn go_on",
+                file: "core/record/mod.rs",
+                within: "fn resume",
                 find: "self.thread.store(thread.get(), Ordering::Release);",
                 replace: "",
             },
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "pub(crate) fn attach",
-                find: "self.go_on(slot, thread, bell)",
-                replace: "let step = self.go_on(slot, thread, bell);
+                find: "self.resume(slot, thread, bell)",
+                replace: "let step = self.resume(slot, thread, bell);
                     self.thread.store(thread.get(), Ordering::Release);
                     step",
             },
@@ -284,18 +284,18 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Which bell to ring is written after the step that attaches a session.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn go_on",
-                find: "self.flags.store(flags | u32::from(bell) << BELL_SHIFT, Ordering::Relaxed);",
+                file: "core/record/mod.rs",
+                within: "fn resume",
+                find: "self.flags.store(flags | u32::from(bell) << FLAG_SHIFT, Ordering::Relaxed);",
                 replace: "let _ = flags;",
             },
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "pub(crate) fn attach",
-                find: "self.go_on(slot, thread, bell)",
-                replace: "let step = self.go_on(slot, thread, bell);
-                    let flags = self.flags.load(Ordering::Relaxed) & ((1 << BELL_SHIFT) - 1);
-                    self.flags.store(flags | u32::from(bell) << BELL_SHIFT, Ordering::Relaxed);
+                find: "self.resume(slot, thread, bell)",
+                replace: "let step = self.resume(slot, thread, bell);
+                    let flags = self.flags.load(Ordering::Relaxed) & ((1 << FLAG_SHIFT) - 1);
+                    self.flags.store(flags | u32::from(bell) << FLAG_SHIFT, Ordering::Relaxed);
                     step",
             },
         ],
@@ -308,20 +308,20 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that ends completes its receipts, and then gives its place back.",
         edits: &[
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
-                find: "if let Some(places) = &self.ties.home.places {
-                    self.record.give_place_back(places);
+                find: "if let Some(places) = &self.owner.home.places {
+                    self.record.release_admission(places);
                 }",
                 replace: "",
             },
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
                 find: "self.record.completed(step)",
                 replace: "let ended = self.record.completed(step);
-                    if let Some(places) = &self.ties.home.places {
-                        self.record.give_place_back(places);
+                    if let Some(places) = &self.owner.home.places {
+                        self.record.release_admission(places);
                     }
                     ended",
             },
@@ -335,21 +335,21 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that ends gives its place back, and then leaves the list.",
         edits: &[
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
-                find: "self.ties.home.sessions.remove(self.record.number());",
+                find: "self.owner.home.sessions.remove(self.record.number());",
                 replace: "",
             },
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
-                find: "if let Some(places) = &self.ties.home.places {
-                    self.record.give_place_back(places);
+                find: "if let Some(places) = &self.owner.home.places {
+                    self.record.release_admission(places);
                 }",
-                replace: "if let Some(places) = &self.ties.home.places {
-                        self.record.give_place_back(places);
+                replace: "if let Some(places) = &self.owner.home.places {
+                        self.record.release_admission(places);
                     }
-                    self.ties.home.sessions.remove(self.record.number());",
+                    self.owner.home.sessions.remove(self.record.number());",
             },
         ],
         loom: &["no_place_is_taken_twice::a_place_is_taken_before_it_is_left"],

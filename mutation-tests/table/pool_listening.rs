@@ -8,7 +8,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerNotWoken",
         about: "The listener that is called sleeps on.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn call_listener",
             find: "self.for_listener.notify_one();",
             replace: "",
@@ -21,7 +21,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerCalledWithIdle",
         about: "The listener is called though a worker listens.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn call_listener",
             find: "jobs.counts.idle == 0 && jobs.listener_sleeps",
             replace: "jobs.listener_sleeps",
@@ -34,7 +34,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FlowsWithoutAPause",
         about: "A listener whose workers get things done looks without a pause.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "watch.flows && !jobs.closed",
             replace: "false",
@@ -47,9 +47,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NeverCalm",
         about: "The listener never sleeps.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "watch.calm < CALM",
+            find: "watch.calm < QUIET_TICKS",
             replace: "true",
         }],
         loom: &[],
@@ -60,7 +60,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SleepsUnsaid",
         about: "The listener does not say that it sleeps.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.listener_sleeps = true;",
             replace: "",
@@ -73,7 +73,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CalmTooSoon",
         about: "A listener that was called in vain sleeps at once.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "self.for_listener.wait(&mut jobs); watch.calm = 0;",
             replace: "self.for_listener.wait(&mut jobs);",
@@ -86,7 +86,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListensWithIdle",
         about: "The listener does not leave it to an idle worker to listen.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.counts.idle > 0 && !jobs.closed",
             replace: "false",
@@ -99,7 +99,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerOutlivesThePool",
         about: "A listener that sleeps does not ask whether the pool has been stopped.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.counts.idle > 0 && !jobs.closed",
             replace: "jobs.counts.idle > 0",
@@ -112,9 +112,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListensAfterTheEnd",
         about: "The listener goes on after the end.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "if jobs.closed { return Look::Stop; }",
+            find: "if jobs.closed { return ListenerStep::Stop; }",
             replace: "",
         }],
         loom: &[],
@@ -125,7 +125,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StallFromTheStart",
         about: "A stall is counted from the last growth, whatever the workers do.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "if moved { watch.since = now; }",
             replace: "",
@@ -138,7 +138,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "AlwaysMoves",
         about: "The listener takes what it has seen already for news.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "(watch.calm, watch.taken) = (0, jobs.taken);",
             replace: "watch.calm = 0;",
@@ -151,7 +151,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LaneNotCalled",
         about: "The listener does not look after the lane.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "self.call_lane(&jobs, now);",
             replace: "",
@@ -164,7 +164,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneMoreThanTheMost",
         about: "There is room for one place more than there may be.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "self.size.most - jobs.counts.places",
             replace: "self.size.most + 1 - jobs.counts.places",
@@ -177,7 +177,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneLessThanTheMost",
         about: "The last place that there may be is never added.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "self.size.most - jobs.counts.places",
             replace: "(self.size.most - jobs.counts.places).saturating_sub(1)",
@@ -190,9 +190,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StallsAtOnce",
         about: "Places are added without a stall.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "now.saturating_duration_since(watch.since) >= STALL",
+            find: "now.saturating_duration_since(watch.since) >= STALL_AFTER",
             replace: "true",
         }],
         loom: &[],
@@ -203,9 +203,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NeverStalls",
         about: "No places are added.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "now.saturating_duration_since(watch.since) >= STALL",
+            find: "now.saturating_duration_since(watch.since) >= STALL_AFTER",
             replace: "false",
         }],
         loom: &[],
@@ -216,10 +216,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FreePlaceNotFilled",
         about: "A free place is left free where the call for it was lost.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "self.call_worker(&mut jobs)",
-            replace: "Call::Nobody",
+            replace: "Wakeup::None",
         }],
         loom: &[],
         shuttle: &[],
@@ -229,7 +229,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsBeyondTheNeed",
         about: "More places are added than there are sessions.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.len().min(jobs.counts.places).min(room)",
             replace: "jobs.counts.places.min(room)",
@@ -242,7 +242,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsAtOnce",
         about: "All places are added at once.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.len().min(jobs.counts.places).min(room)",
             replace: "jobs.len().min(room)",
@@ -255,7 +255,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsBeyondTheMost",
         about: "More places are added than there may be.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.len().min(jobs.counts.places).min(room)",
             replace: "jobs.len().min(jobs.counts.places)",
@@ -268,7 +268,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsByOne",
         about: "Places are added one by one.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.len().min(jobs.counts.places).min(room)",
             replace: "room.min(1)",
@@ -281,7 +281,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsWithoutPlaces",
         about: "Workers are added, and no places.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.counts.places += more; watch.since = now;",
             replace: "watch.since = now;",
@@ -294,7 +294,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsAgainAtOnce",
         about: "A growth does not begin a new stall.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "jobs.counts.places += more; watch.since = now;",
             replace: "jobs.counts.places += more;",
@@ -307,7 +307,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FlowsWithAPlaceFree",
         about: "The listener does not wait though a place is free.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "moved && jobs.counts.active >= jobs.counts.places",
             replace: "moved",
@@ -320,7 +320,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FlowsUnmoved",
         about: "The listener does not wait though nothing moves.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "moved && jobs.counts.active >= jobs.counts.places",
             replace: "jobs.counts.active >= jobs.counts.places",
@@ -333,7 +333,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NeverFlows",
         about: "The listener waits though the workers get things done.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn watch",
             find: "moved && jobs.counts.active >= jobs.counts.places",
             replace: "false",
@@ -346,7 +346,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerKeepsTheCall",
         about: "The listener keeps a call to itself that an idle worker should have heard.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn passes_on",
             find: "(jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed",
             replace: "jobs.closed",
@@ -359,7 +359,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerPassesOnToNobody",
         about: "The listener passes a call on though no worker is idle.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn passes_on",
             find: "(jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed",
             replace: "jobs.len() > 0 || jobs.closed",
@@ -372,7 +372,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerKeepsTheEnd",
         about: "The listener keeps the call to stop to itself.",
         edits: &[Edit {
-            file: "pool/queue.rs",
+            file: "pool/queue/mod.rs",
             within: "fn passes_on",
             find: "(jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed",
             replace: "jobs.len() > 0 && jobs.counts.idle > 0",
@@ -413,8 +413,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first.iter().position(|job| !job.looked_at)",
-            replace: "jobs.first.front().filter(|job| !job.looked_at).map(|_| 0)",
+            find: "jobs.first.iter().position(|job| !job.lane_declined)",
+            replace: "jobs.first.front().filter(|job| !job.lane_declined).map(|_| 0)",
         }],
         loom: &[],
         shuttle: &[],
@@ -426,7 +426,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first.iter().position(|job| !job.looked_at)",
+            find: "jobs.first.iter().position(|job| !job.lane_declined)",
             replace: "(!jobs.first.is_empty()).then_some(0)",
         }],
         loom: &[],
@@ -439,8 +439,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first.iter().position(|job| !job.looked_at)",
-            replace: "jobs.first.iter().rposition(|job| !job.looked_at)",
+            find: "jobs.first.iter().position(|job| !job.lane_declined)",
+            replace: "jobs.first.iter().rposition(|job| !job.lane_declined)",
         }],
         loom: &[],
         shuttle: &[],
@@ -465,7 +465,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first[at].since + LANE_DELAY",
+            find: "jobs.first[at].since + EMERGENCY_DELAY",
             replace: "jobs.first[at].since",
         }],
         loom: &[],
@@ -564,8 +564,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "jobs.first.insert(at, Job { looked_at: true, ..job });",
-            replace: "let _ = at; jobs.first.push_back(Job { looked_at: true, ..job });",
+            find: "jobs.first.insert(at, Job { lane_declined: true, ..job });",
+            replace: "let _ = at; jobs.first.push_back(Job { lane_declined: true, ..job });",
         }],
         loom: &[],
         shuttle: &[],
@@ -577,8 +577,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "jobs.first.insert(at, Job { looked_at: true, ..job });",
-            replace: "let _ = at; jobs.first.push_front(Job { looked_at: true, ..job });",
+            find: "jobs.first.insert(at, Job { lane_declined: true, ..job });",
+            replace: "let _ = at; jobs.first.push_front(Job { lane_declined: true, ..job });",
         }],
         loom: &[],
         shuttle: &[],
@@ -590,8 +590,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "jobs.first.insert(at, Job { looked_at: true, ..job });",
-            replace: "let _ = at; jobs.in_order.push_front(job.seat);",
+            find: "jobs.first.insert(at, Job { lane_declined: true, ..job });",
+            replace: "let _ = at; jobs.in_order.push_front(job.entry);",
         }],
         loom: &[],
         shuttle: &[],
@@ -603,7 +603,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "jobs.first.insert(at, Job { looked_at: true, ..job });",
+            find: "jobs.first.insert(at, Job { lane_declined: true, ..job });",
             replace: "jobs.first.insert(at, job);",
         }],
         loom: &[],
@@ -617,7 +617,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
             find: "self.call_worker(&mut jobs)",
-            replace: "Call::Nobody",
+            replace: "Wakeup::None",
         }],
         loom: &[],
         shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
@@ -751,7 +751,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::lanes::two_emergencies_at_once_get_a_thread_each"],
+        tests: &["it::pool::lanes::two_emergencies_at_once_get_a_thread_each"],
     },
     Mutation {
         name: "LaneAnswersNobody",
@@ -764,7 +764,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
-        tests: &["pool::lanes::what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle"],
+        tests: &["it::pool::lanes::what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle"],
     },
     Mutation {
         name: "LaneLeavesAfterTheEnd",
@@ -777,7 +777,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::lanes::one_that_the_lane_looks_at_as_the_pool_stops_is_closed"],
+        tests: &["it::pool::lanes::one_that_the_lane_looks_at_as_the_pool_stops_is_closed"],
     },
     Mutation {
         name: "LaneLeavesTheGone",
@@ -785,12 +785,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/lane.rs",
             within: "fn serve",
-            find: "group.queue.one_was_gone()",
+            find: "group.queue.remove_stale()",
             replace: "()",
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::queued::the_lane_takes_the_gone_from_the_queue"],
+        tests: &["it::pool::queued::the_lane_takes_the_gone_from_the_queue"],
     },
     Mutation {
         name: "FailedLaneUnsaid",
@@ -803,7 +803,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::starts::a_lane_that_cannot_start_is_tried_again"],
+        tests: &["it::pool::starts::a_lane_that_cannot_start_is_tried_again"],
     },
     Mutation {
         name: "ListenerAnswersNobody",
@@ -816,7 +816,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::calm::a_calm_pool_adds_workers_where_all_are_stuck"],
+        tests: &["it::pool::calm::a_calm_pool_adds_workers_where_all_are_stuck"],
     },
     Mutation {
         name: "ListenerPollsForEver",
@@ -829,7 +829,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::calm::a_calm_pool_adds_workers_where_all_are_stuck"],
+        tests: &["it::pool::calm::a_calm_pool_adds_workers_where_all_are_stuck"],
     },
     Mutation {
         name: "ListenerQueuesNobody",
@@ -842,7 +842,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::calm::a_calm_pool_queues_those_who_wait"],
+        tests: &["it::pool::calm::a_calm_pool_queues_those_who_wait"],
     },
     Mutation {
         name: "ListenerHearsForItself",
@@ -868,6 +868,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["pool::groups::a_shutdown_ends_the_threads_of_all_groups"],
+        tests: &["it::pool::groups::a_shutdown_ends_the_threads_of_all_groups"],
     },
 ];

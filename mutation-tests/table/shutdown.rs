@@ -8,12 +8,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListsBeforeItCloses",
         about: "A shutdown lists the sessions, and then closes the manager.",
         edits: &[Edit {
-            file: "manager.rs",
-            within: "pub fn shut_down",
-            find: "self.close(); self.sessions().filter_map(|row| self.tell(row.session, request)).collect()",
+            file: "manager/manager.rs",
+            within: "pub fn shutdown",
+            find: "self.close(); self.sessions().filter_map(|row| self.tell(row.id, &request)).collect()",
             replace: "let rows: Vec<_> = self.sessions().collect();
                 self.close();
-                rows.into_iter().filter_map(|row| self.tell(row.session, request)).collect()",
+                rows.into_iter().filter_map(|row| self.tell(row.id, &request)).collect()",
         }],
         loom: &[
             "a_shutdown_tells_everyone::who_comes_as_all_are_told_to_end",
@@ -26,10 +26,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "TellsBeforeItCloses",
         about: "A shutdown tells the sessions, and then closes the manager.",
         edits: &[Edit {
-            file: "manager.rs",
-            within: "pub fn shut_down",
-            find: "self.close(); self.sessions().filter_map(|row| self.tell(row.session, request)).collect()",
-            replace: "let told = self.sessions().filter_map(|row| self.tell(row.session, request)).collect();
+            file: "manager/manager.rs",
+            within: "pub fn shutdown",
+            find: "self.close(); self.sessions().filter_map(|row| self.tell(row.id, &request)).collect()",
+            replace: "let told = self.sessions().filter_map(|row| self.tell(row.id, &request)).collect();
                 self.close();
                 told",
         }],
@@ -44,7 +44,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ClosesTheFirstShard",
         about: "A manager that closes leaves all shards but one open.",
         edits: &[Edit {
-            file: "registry.rs",
+            file: "core/registry.rs",
             within: "pub(crate) fn close",
             find: "for shard in &self.shards { shard.lock().closed = true; }",
             replace: "self.shards[0].lock().closed = true;",
@@ -62,7 +62,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Whether the manager is closed is asked before the lock under which a session is added.",
         edits: &[
             Edit {
-                file: "registry.rs",
+                file: "core/registry.rs",
                 within: "fn insert_into",
                 find: "self.shards[index].lock()",
                 replace: "if self.shards[index].lock().closed {
@@ -71,7 +71,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                     self.shards[index].lock()",
             },
             Edit {
-                file: "registry.rs",
+                file: "core/registry.rs",
                 within: "fn insert_into",
                 find: "if shard.closed { return Err(OpenError::Closed); }",
                 replace: "",

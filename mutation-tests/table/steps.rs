@@ -4,8 +4,8 @@ use super::*;
 
 /// A step that is torn loads the word, and stores what it has worked out.
 const TORN: Edit = Edit {
-    file: "word.rs",
-    within: "fn try_step",
+    file: "core/state.rs",
+    within: "fn try_transition",
     find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
     replace: "if crate::mutation::torn() {
         self.0.store(after.0, Ordering::Release);
@@ -22,8 +22,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that attaches a session is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn go_on",
+                file: "core/record/mod.rs",
+                within: "fn resume",
                 find: "word.attach(slot)",
                 replace: "if !word.suspended() { crate::mutation::tear(); } word.attach(slot)",
             },
@@ -38,8 +38,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that attaches a task that goes on is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn go_on",
+                file: "core/record/mod.rs",
+                within: "fn resume",
                 find: "word.attach(slot)",
                 replace: "if word.suspended() { crate::mutation::tear(); } word.attach(slot)",
             },
@@ -54,10 +54,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that takes a task off its thread is a load and a store.",
         edits: &[
             Edit {
-                file: "record/asleep.rs",
+                file: "core/record/wait.rs",
                 within: "fn suspend",
-                find: "self.step_to_sleep(waker, Snapshot::suspend)",
-                replace: "self.step_to_sleep(waker, |word| { crate::mutation::tear(); word.suspend() })",
+                find: "self.transition_to_wait(waker, Snapshot::suspend)",
+                replace: "self.transition_to_wait(waker, |word| { crate::mutation::tear(); word.suspend() })",
             },
             TORN,
         ],
@@ -70,7 +70,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that takes a session off its thread is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn detach",
                 find: "self.word.step(Snapshot::detach)",
                 replace: "self.word.step(|word| { crate::mutation::tear(); word.detach() })",
@@ -86,10 +86,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that takes a session off its thread and back to the queue is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn detach",
-                find: "self.word.step(Snapshot::detach_queued)",
-                replace: "self.word.step(|word| { crate::mutation::tear(); word.detach_queued() })",
+                find: "self.word.step(Snapshot::detach_to_queue)",
+                replace: "self.word.step(|word| { crate::mutation::tear(); word.detach_to_queue() })",
             },
             TORN,
         ],
@@ -102,7 +102,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that queues a command is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn queue",
                 find: "self.step(Snapshot::queue)",
                 replace: "self.step(|word| { crate::mutation::tear(); word.queue() })",
@@ -118,10 +118,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that gives up a queued command is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn void_queued",
-                find: "self.step(Snapshot::void_queued)",
-                replace: "self.step(|word| { crate::mutation::tear(); word.void_queued() })",
+                file: "core/record/mod.rs",
+                within: "fn discard_reserved",
+                find: "self.step(Snapshot::discard_reserved)",
+                replace: "self.step(|word| { crate::mutation::tear(); word.discard_reserved() })",
             },
             TORN,
         ],
@@ -134,7 +134,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that begins a statement is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn begin_at",
                 find: "word.begin(|| self.held())",
                 replace: "word.begin(|| self.held()).inspect(|_| crate::mutation::tear())",
@@ -150,7 +150,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that ends a statement is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "pub(crate) fn finish",
                 find: "self.step(Snapshot::finish)",
                 replace: "self.step(|word| { crate::mutation::tear(); word.finish() })",
@@ -166,7 +166,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that says whether a transaction is open is a load and a store.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn transaction_step",
                 find: "self.step(step); return;",
                 replace: "self.step(|word| { crate::mutation::tear(); step(word) }); return;",
@@ -182,7 +182,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that says whether a transaction is open, of a session with limits, is a load and a store.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn transaction_step",
                 find: "if !word.in_statement() && !word.queued() { timing.stamp(); } self.step(step)",
                 replace: "if !word.in_statement() && !word.queued() { timing.stamp(); } self.step(|word| { crate::mutation::tear(); step(word) })",
@@ -198,10 +198,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that goes to sleep is a load and a store.",
         edits: &[
             Edit {
-                file: "record/asleep.rs",
-                within: "fn fall_asleep",
-                find: "word.sleep(deaf)",
-                replace: "crate::mutation::tear(); word.sleep(deaf)",
+                file: "core/record/wait.rs",
+                within: "fn begin_wait",
+                find: "word.sleep(killable)",
+                replace: "crate::mutation::tear(); word.sleep(killable)",
             },
             TORN,
         ],
@@ -214,8 +214,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that wakes is a load and a store.",
         edits: &[
             Edit {
-                file: "record/asleep.rs",
-                within: "fn wake_up",
+                file: "core/record/wait.rs",
+                within: "fn end_wait",
                 find: "self.step(Snapshot::wake)",
                 replace: "self.step(|word| { crate::mutation::tear(); word.wake() })",
             },
@@ -230,7 +230,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that ends a session is a load and a store.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "pub(crate) fn end",
                 find: "self.step(Snapshot::end)",
                 replace: "self.step(|word| { crate::mutation::tear(); word.end() })",
@@ -246,7 +246,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that answers a probe is a load and a store.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn answer_probe",
                 find: "self.step(Snapshot::passed);",
                 replace: "self.step(|word| { crate::mutation::tear(); word.passed() });",
@@ -262,7 +262,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that probes a session is a load and a store.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "pub(crate) fn probe",
                 find: "word.probe(held)",
                 replace: "word.probe(held).inspect(|_| crate::mutation::tear())",
@@ -278,7 +278,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that tells a session to end is a load and a store.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "fn terminate_as_seen",
                 find: "word.terminate(when, only)",
                 replace: "word.terminate(when, only).inspect(|_| crate::mutation::tear())",
@@ -294,7 +294,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that tells a statement to end is a load and a store.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "pub(crate) fn cancel(",
                 find: "word.cancel(named, only)",
                 replace: "word.cancel(named, only).inspect(|_| crate::mutation::tear())",
@@ -310,7 +310,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that tells a statement to end whose limit has run out is a load and a store.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn enforce",
                 find: "now.cancel(named, None)",
                 replace: "now.cancel(named, None).inspect(|_| crate::mutation::tear())",
@@ -326,10 +326,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that tells a session to end whose limit has run out is a load and a store.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn enforce",
-                find: "still_due(now).and_then(|()| now.terminate(When::Immediate, None))",
-                replace: "still_due(now).and_then(|()| now.terminate(When::Immediate, None)).inspect(|_| crate::mutation::tear())",
+                find: "still_due(now).and_then(|()| now.terminate(TerminateMode::Immediate, None))",
+                replace: "still_due(now).and_then(|()| now.terminate(TerminateMode::Immediate, None)).inspect(|_| crate::mutation::tear())",
             },
             TORN,
         ],
@@ -342,10 +342,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that tells a session to end whose grace is over is a load and a store.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn enforce",
-                find: "|now: Snapshot| now.terminate(When::Immediate, None)",
-                replace: "|now: Snapshot| now.terminate(When::Immediate, None).inspect(|_| crate::mutation::tear())",
+                find: "|now: Snapshot| now.terminate(TerminateMode::Immediate, None)",
+                replace: "|now: Snapshot| now.terminate(TerminateMode::Immediate, None).inspect(|_| crate::mutation::tear())",
             },
             TORN,
         ],
@@ -358,10 +358,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that ends a session that cannot go on is a load and a store.",
         edits: &[
             Edit {
-                file: "record/told.rs",
+                file: "core/record/request.rs",
                 within: "fn fail",
-                find: "word.terminate(When::Immediate, None)",
-                replace: "word.terminate(When::Immediate, None).inspect(|_| crate::mutation::tear())",
+                find: "word.terminate(TerminateMode::Immediate, None)",
+                replace: "word.terminate(TerminateMode::Immediate, None).inspect(|_| crate::mutation::tear())",
             },
             TORN,
         ],
@@ -374,8 +374,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that asks who sleeps as a hold-off ends is a load and a store.",
         edits: &[
             Edit {
-                file: "record/asleep.rs",
-                within: "fn rouse",
+                file: "core/record/wait.rs",
+                within: "fn take_wakers_after_hold_off",
                 find: "self.step(|word| word);",
                 replace: "self.step(|word| { crate::mutation::tear(); word });",
             },
@@ -390,8 +390,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that looks, of a safe point that was rung, is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
-                within: "fn check_rung",
+                file: "core/record/mod.rs",
+                within: "fn check_flagged",
                 find: "self.word.step(|word| word).after",
                 replace: "self.word.step(|word| { crate::mutation::tear(); word }).after",
             },
@@ -406,7 +406,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that looks, of the timer, is a load and a store.",
         edits: &[
             Edit {
-                file: "record/limits.rs",
+                file: "core/record/timeouts.rs",
                 within: "fn arm",
                 find: "self.step(|word| word).after",
                 replace: "self.step(|word| { crate::mutation::tear(); word }).after",
@@ -422,7 +422,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that asks whether a session may keep a value is a load and a store.",
         edits: &[
             Edit {
-                file: "record.rs",
+                file: "core/record/mod.rs",
                 within: "fn keep_value",
                 find: "self.step(|word| word).after.ended()",
                 replace: "self.step(|word| { crate::mutation::tear(); word }).after.ended()",

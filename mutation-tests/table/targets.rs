@@ -8,7 +8,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "AttachedToNotTied",
         about: "A request for whatever is attached to a thread hits that session wherever it is by then.",
         edits: &[Edit {
-            file: "aim.rs",
+            file: "manager/resolve.rs",
             within: "fn only",
             find: "Ok(thread.slot())",
             replace: "Ok(thread.slot().filter(|_| !matches!(self.target, Target::AttachedTo(_))))",
@@ -24,7 +24,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PairNotTied",
         about: "A request for a session on a thread hits it wherever it is by then.",
         edits: &[Edit {
-            file: "aim.rs",
+            file: "manager/resolve.rs",
             within: "fn only",
             find: "Ok(thread.slot())",
             replace: "Ok(thread.slot().filter(|_| !matches!(self.target, Target::Pair(..))))",
@@ -40,7 +40,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OwnThreadNotTied",
         about: "A request for the session of a thread of its own hits it while nobody runs it.",
         edits: &[Edit {
-            file: "aim.rs",
+            file: "manager/resolve.rs",
             within: "fn only",
             find: "Ok(Some(Slot::OWN))",
             replace: "Ok(None)",
@@ -53,7 +53,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "TerminateNotTied",
         about: "The step that tells a session to end does not ask whether it is on the thread that was named.",
         edits: &[Edit {
-            file: "word.rs",
+            file: "core/state.rs",
             within: "pub(crate) fn terminate(",
             find: "only.is_some() && self.slot() != only",
             replace: "false",
@@ -64,13 +64,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             "no_bystander_is_hit::killed_by_its_own_thread_after_it_has_left_it",
         ],
         shuttle: &[],
-        tests: &["lib::word::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
     },
     Mutation {
         name: "CancelNotTied",
         about: "The step that tells a statement to end does not ask whether its session is on the thread that was named.",
         edits: &[Edit {
-            file: "word.rs",
+            file: "core/state.rs",
             within: "pub(crate) fn cancel(",
             find: "only.is_some() && self.slot() != only",
             replace: "false",
@@ -80,14 +80,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             "no_bystander_is_hit::cancelled_by_thread_and_id_after_it_has_moved",
         ],
         shuttle: &[],
-        tests: &["lib::word::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
     },
     Mutation {
         name: "PlaceFreeWithItsThread",
         about: "The place of a thread that has gone is given to another while someone still names the first.",
         edits: &[
             Edit {
-                file: "thread.rs",
+                file: "session/thread.rs",
                 within: "impl Drop for Thread ",
                 find: "threads.remove(record.number());",
                 replace: "threads.remove(record.number());
@@ -96,7 +96,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                     }",
             },
             Edit {
-                file: "thread.rs",
+                file: "core/thread.rs",
                 within: "impl Drop for ThreadRecord",
                 find: "self.slots.give_back(slot);",
                 replace: "",
@@ -113,40 +113,40 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LastThreadNotAsked",
         about: "Whoever names a thread hits a session that was forgotten in the same place.",
         edits: &[Edit {
-            file: "aim.rs",
+            file: "manager/resolve.rs",
             within: "fn only",
             find: "!self.record.was_last_on(thread.id())",
             replace: "false",
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["forgotten::who_names_another_thread_does_not_hit_it"],
+        tests: &["it::leaked::who_names_another_thread_does_not_hit_it"],
     },
     Mutation {
         name: "SweepCancelsWhateverRuns",
         about: "A sweep of statements cancels whatever runs by then.",
         edits: &[Edit {
-            file: "sweep.rs",
+            file: "manager/bulk.rs",
             within: "pub fn cancel_where",
             find: "request.clone().naming(statement)",
             replace: "let _ = statement; request.clone()",
         }],
         loom: &["a_sweep_hits_what_it_saw::cancel_sweep_against_next_statement"],
         shuttle: &[],
-        tests: &["sweep_pauses::a_cancel_hits_no_other_statement"],
+        tests: &["it::bulk_pauses::a_cancel_hits_no_other_statement"],
     },
     Mutation {
         name: "BellLookedAtFirst",
         about: "Whether a session runs on this thread is asked of its bell, and then of its word.",
         edits: &[Edit {
-            file: "record.rs",
+            file: "core/record/mod.rs",
             within: "fn runs_here",
             find: "let attached = self.look().slot().is_some();
-                let bell = self.flags.load(Ordering::Relaxed) >> BELL_SHIFT;
-                attached && bell == u32::from(bell::mine())",
-            replace: "let bell = self.flags.load(Ordering::Relaxed) >> BELL_SHIFT;
+                let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
+                attached && bell == u32::from(attention::own())",
+            replace: "let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
                 let attached = self.look().slot().is_some();
-                attached && bell == u32::from(bell::mine())",
+                attached && bell == u32::from(attention::own())",
         }],
         loom: &["no_bystander_is_hit::a_forgotten_attachment_comes_back"],
         shuttle: &[],

@@ -9,7 +9,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The user of a session that is opened is its database.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
                 find: "&*description.user",
                 replace: "&*description.database",
@@ -24,9 +24,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The address of a session that is opened is its application.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
-                find: "&*description.client",
+                find: "&*description.address",
                 replace: "&*description.application",
             },
         ],
@@ -39,9 +39,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "What the author had to say is not traced.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
-                find: "request.text.as_deref()",
+                find: "request.comment.as_deref()",
                 replace: "None::<&str>",
             },
         ],
@@ -54,10 +54,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The thread on which a request found its target is not traced.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
-                find: "found.thread.map(|thread| thread.get())",
-                replace: "found.thread.filter(|_| false).map(|thread| thread.get())",
+                find: "found.thread_id.map(|thread| thread.get())",
+                replace: "found.thread_id.filter(|_| false).map(|thread| thread.get())",
             },
         ],
         loom: &[],
@@ -69,7 +69,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The thread and the session of a refusal are taken for each other.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
                 find: "(Some(id.get()), Some(thread.get()))",
                 replace: "(Some(thread.get()), Some(id.get()))",
@@ -84,10 +84,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request that the policy refuses is no warning.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
-                find: "say!(warn, \"permission refused\");",
-                replace: "say!(info, \"permission refused\");",
+                find: "say!(warn, \"permission denied\");",
+                replace: "say!(info, \"permission denied\");",
             },
         ],
         loom: &[],
@@ -99,10 +99,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request that misses its target is a warning.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
-                find: "say!(info, \"request refused\");",
-                replace: "say!(warn, \"request refused\");",
+                find: "say!(info, \"request rejected\");",
+                replace: "say!(warn, \"request rejected\");",
             },
         ],
         loom: &[],
@@ -114,7 +114,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement is said to have been cancelled where it was not.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
                 find: "over.cancelled",
                 replace: "!over.cancelled",
@@ -129,7 +129,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The wait of a session that is stalled is not traced.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn trace",
                 find: "stalled.wait.map(tracing::field::display)",
                 replace: "stalled.wait.filter(|_| false).map(tracing::field::display)",
@@ -144,7 +144,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The address of an author is not traced.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/tracing.rs",
                 within: "fn from",
                 find: "author.address.as_deref()",
                 replace: "None",
@@ -159,7 +159,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A cancel is traced and counted as a termination.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "types/interrupt.rs",
                 within: "fn name",
                 find: "\"cancel\"",
                 replace: "\"terminate\"",
@@ -174,9 +174,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request that is seen is counted as one that is accepted.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/metrics.rs",
                 within: "fn count",
-                find: "kill(kind, \"seen\")",
+                find: "kill(kind, \"observed\")",
                 replace: "kill(kind, \"accepted\")",
             },
         ],
@@ -189,7 +189,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that a panic has ended is counted as closed.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/metrics.rs",
                 within: "fn count",
                 find: "\"panicked\"",
                 replace: "\"closed\"",
@@ -204,7 +204,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement that finished first is counted as cancelled.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/metrics.rs",
                 within: "fn count",
                 find: "over.cancelled",
                 replace: "true",
@@ -219,7 +219,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The time that a termination takes is counted as a cancel's.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/metrics.rs",
                 within: "fn count",
                 find: "has_ended(InterruptKind::Terminate, request);",
                 replace: "has_ended(InterruptKind::Cancel, request);",
@@ -234,10 +234,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Limits that are hit are not counted.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/metrics.rs",
                 within: "fn count",
-                find: "counter!(\"safepoint_limits_hit_total\").increment(1)",
-                replace: "counter!(\"safepoint_limits_hit_total\").increment(0)",
+                find: "counter!(\"safepoint_timeouts_total\").increment(1)",
+                replace: "counter!(\"safepoint_timeouts_total\").increment(0)",
             },
         ],
         loom: &[],
@@ -249,10 +249,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A gap is counted, and not its length.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/metrics.rs",
                 within: "fn gap",
-                find: "histogram!(\"safepoint_gap_seconds\").record(length);",
-                replace: "histogram!(\"safepoint_gap_seconds\").record(Duration::ZERO);",
+                find: "histogram!(\"safepoint_safe_point_gap_seconds\").record(length);",
+                replace: "histogram!(\"safepoint_safe_point_gap_seconds\").record(Duration::ZERO);",
             },
         ],
         loom: &[],
@@ -264,9 +264,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A kill is counted, and not how long it took.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/metrics.rs",
                 within: "fn has_ended",
-                find: "request.age()",
+                find: "request.elapsed()",
                 replace: "Duration::ZERO",
             },
         ],
@@ -279,9 +279,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request that the policy refuses is counted as one that found no session.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
+                file: "observe/metrics.rs",
                 within: "fn outcome",
-                find: "\"not permitted\"",
+                find: "\"permission denied\"",
                 replace: "\"no such session\"",
             },
         ],
@@ -294,8 +294,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Of the sessions in a state one is counted.",
         edits: &[
             Edit {
-                file: "telemetry.rs",
-                within: "fn record_sessions",
+                file: "manager/metrics.rs",
+                within: "fn record_metrics",
                 find: "counts[at] += 1;",
                 replace: "counts[at] = 1;",
             },

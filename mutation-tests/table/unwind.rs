@@ -9,7 +9,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that a panic drops does not end.",
         edits: &[
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "impl Drop for Session",
                 find: "!self.record.look().ended()",
                 replace: "!self.record.look().ended() && !std::thread::panicking()",
@@ -17,44 +17,44 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_session"],
+        tests: &["it::unwinding::a_session"],
     },
     Mutation {
         name: "PlaceStays",
         about: "The place of a session that a panic drops is not given back.",
         edits: &[
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
-                find: "if let Some(places) = &self.ties.home.places { self.record.give_place_back(places); }",
-                replace: "if !std::thread::panicking() { if let Some(places) = &self.ties.home.places { self.record.give_place_back(places); } }",
+                find: "if let Some(places) = &self.owner.home.places { self.record.release_admission(places); }",
+                replace: "if !std::thread::panicking() { if let Some(places) = &self.owner.home.places { self.record.release_admission(places); } }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_session"],
+        tests: &["it::unwinding::a_session"],
     },
     Mutation {
         name: "RecordStays",
         about: "A session that a panic drops stays in the registry.",
         edits: &[
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
-                find: "self.ties.home.sessions.remove(self.record.number());",
-                replace: "if !std::thread::panicking() { self.ties.home.sessions.remove(self.record.number()); }",
+                find: "self.owner.home.sessions.remove(self.record.number());",
+                replace: "if !std::thread::panicking() { self.owner.home.sessions.remove(self.record.number()); }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_session"],
+        tests: &["it::unwinding::a_session"],
     },
     Mutation {
         name: "ValuesStay",
         about: "The values of a session that a panic drops are dropped after its receipts.",
         edits: &[
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn end",
                 find: "self.drop_values();",
                 replace: "if !std::thread::panicking() { self.drop_values(); }",
@@ -62,14 +62,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_session"],
+        tests: &["it::unwinding::a_session"],
     },
     Mutation {
         name: "ThreadStays",
         about: "A registered thread that a panic drops stays registered.",
         edits: &[
             Edit {
-                file: "thread.rs",
+                file: "session/thread.rs",
                 within: "impl Drop for Thread ",
                 find: "threads.remove(record.number());",
                 replace: "if !std::thread::panicking() { threads.remove(record.number()); }",
@@ -77,14 +77,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_registered_thread"],
+        tests: &["it::unwinding::a_registered_thread"],
     },
     Mutation {
         name: "SlotStays",
         about: "The place of a thread that a panic drops is not given back.",
         edits: &[
             Edit {
-                file: "thread.rs",
+                file: "core/thread.rs",
                 within: "impl Drop for ThreadRecord",
                 find: "self.slots.give_back(slot);",
                 replace: "if !std::thread::panicking() { self.slots.give_back(slot); }",
@@ -92,14 +92,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_registered_thread"],
+        tests: &["it::unwinding::a_registered_thread"],
     },
     Mutation {
         name: "ThreadRunsOn",
         about: "A thread is said to run the session that a panic has detached.",
         edits: &[
             Edit {
-                file: "attached.rs",
+                file: "session/attached.rs",
                 within: "fn leave_thread",
                 find: "shared.run(self.outer);",
                 replace: "if !std::thread::panicking() { shared.run(self.outer); }",
@@ -107,14 +107,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::an_attached"],
+        tests: &["it::unwinding::an_attached"],
     },
     Mutation {
         name: "StatementStays",
         about: "A statement that a panic drops is not over.",
         edits: &[
             Edit {
-                file: "attached.rs",
+                file: "session/attached.rs",
                 within: "impl Drop for Statement",
                 find: "self.leave();",
                 replace: "if !std::thread::panicking() { self.leave(); }",
@@ -122,14 +122,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_statement"],
+        tests: &["it::unwinding::a_statement"],
     },
     Mutation {
         name: "HoldOffStays",
         about: "A hold-off that a panic drops goes on.",
         edits: &[
             Edit {
-                file: "hold.rs",
+                file: "session/hold_off.rs",
                 within: "impl Drop for HoldOff",
                 find: "record.release(self.number)",
                 replace: "!std::thread::panicking() && record.release(self.number)",
@@ -137,44 +137,44 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_hold_off"],
+        tests: &["it::unwinding::a_hold_off"],
     },
     Mutation {
         name: "HoldOffWakesNobody",
         about: "A hold-off that a panic drops wakes nobody.",
         edits: &[
             Edit {
-                file: "hold.rs",
+                file: "session/hold_off.rs",
                 within: "impl Drop for HoldOff",
-                find: "record.rouse();",
-                replace: "if !std::thread::panicking() { record.rouse(); }",
+                find: "wake_all(record.take_wakers_after_hold_off());",
+                replace: "if !std::thread::panicking() { wake_all(record.take_wakers_after_hold_off()); }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_hold_off_that_unwinds_elsewhere_wakes_the_session"],
+        tests: &["it::unwinding::a_hold_off_that_unwinds_elsewhere_wakes_the_session"],
     },
     Mutation {
         name: "StretchStays",
         about: "A stretch of code that a panic ends goes on.",
         edits: &[
             Edit {
-                file: "why.rs",
-                within: "impl Drop for Within",
+                file: "core/diagnostics.rs",
+                within: "impl Drop for SectionGuard",
                 find: "self.notes.change(|noted| noted.leave(self.number));",
                 replace: "if !std::thread::panicking() { self.notes.change(|noted| noted.leave(self.number)); }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_rollback"],
+        tests: &["it::unwinding::a_rollback"],
     },
     Mutation {
         name: "LockWaitStays",
         about: "A wait for a lock that a panic ends goes on.",
         edits: &[
             Edit {
-                file: "timeout.rs",
+                file: "session/timeouts.rs",
                 within: "impl Drop for Ends",
                 find: "self.0.lock_wait_ends(self.1);",
                 replace: "if !std::thread::panicking() { self.0.lock_wait_ends(self.1); }",
@@ -182,14 +182,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_wait_for_a_lock"],
+        tests: &["it::unwinding::a_wait_for_a_lock"],
     },
     Mutation {
         name: "WakerStays",
         about: "A receipt that a panic drops leaves its waker.",
         edits: &[
             Edit {
-                file: "kill.rs",
+                file: "session/receipt.rs",
                 within: "impl<T> Drop for Receipt<T>",
                 find: "self.ticket.leave(place);",
                 replace: "if !std::thread::panicking() { self.ticket.leave(place); }",
@@ -197,14 +197,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_receipt"],
+        tests: &["it::unwinding::a_receipt"],
     },
     Mutation {
         name: "InterruptedStays",
         about: "What waits for an interrupt, and a panic drops, leaves its waker.",
         edits: &[
             Edit {
-                file: "task.rs",
+                file: "session/task.rs",
                 within: "impl Drop for Interrupted<'_>",
                 find: "self.session.set_detached_waker(None);",
                 replace: "if !std::thread::panicking() { self.session.set_detached_waker(None); }",
@@ -212,14 +212,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_run_and_what_waits_for_an_interrupt"],
+        tests: &["it::unwinding::a_run_and_what_waits_for_an_interrupt"],
     },
     Mutation {
         name: "RunStays",
         about: "The statement of a task that a panic drops is not over.",
         edits: &[
             Edit {
-                file: "task.rs",
+                file: "session/task.rs",
                 within: "impl<F> PinnedDrop for Run<'_, F>",
                 find: "this.give_up();",
                 replace: "if !std::thread::panicking() { this.give_up(); }",
@@ -227,134 +227,134 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_run_and_what_waits_for_an_interrupt"],
+        tests: &["it::unwinding::a_run_and_what_waits_for_an_interrupt"],
     },
     Mutation {
         name: "HiddenStays",
         about: "A session is hidden for good from what panics without it.",
         edits: &[
             Edit {
-                file: "current.rs",
-                within: "fn hidden",
+                file: "session/current.rs",
+                within: "fn without_current",
                 find: "session.runs_here()",
                 replace: "session.runs_here() && !std::thread::panicking()",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_destructor_from_which_the_session_is_hidden"],
+        tests: &["it::unwinding::a_destructor_from_which_the_session_is_hidden"],
     },
     Mutation {
         name: "SleepsOn",
         about: "A session whose wait has panicked is said to wait.",
         edits: &[
             Edit {
-                file: "wait.rs",
+                file: "session/wait/mod.rs",
                 within: "impl Drop for Awake<'_>",
-                find: "self.0.wake_up();",
-                replace: "if !std::thread::panicking() { self.0.wake_up(); }",
+                find: "self.0.end_wait();",
+                replace: "if !std::thread::panicking() { self.0.end_wait(); }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::code_that_blocks_and_waits_of_all_kinds"],
+        tests: &["it::unwinding::code_that_blocks_and_waits_of_all_kinds"],
     },
     Mutation {
         name: "TimerStays",
         about: "The timer of a manager that a panic drops goes on.",
         edits: &[
             Edit {
-                file: "timer.rs",
-                within: "impl Drop for Timers",
+                file: "core/timer.rs",
+                within: "impl Drop for TimerOwner",
                 find: "self.timer.unparker.unpark();",
                 replace: "if !std::thread::panicking() { self.timer.unparker.unpark(); }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::timer::tests::the_timers_thread_ends_with_its_manager"],
+        tests: &["lib::core::timer::tests::the_timers_thread_ends_with_its_manager"],
     },
     Mutation {
         name: "ValuesSeeAnother",
         about: "A session-local value is dropped while another session is attached.",
         edits: &[
             Edit {
-                file: "session.rs",
+                file: "session/session.rs",
                 within: "fn drop_values",
-                find: "current::hidden(|| values.drop_all());",
+                find: "current::without_current(|| values.drop_all());",
                 replace: "values.drop_all();",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["session_local::session_locals_are_dropped_with_no_other_session_attached"],
+        tests: &["it::session_local::session_locals_are_dropped_with_no_other_session_attached"],
     },
     Mutation {
         name: "LastValueSeesAnother",
         about: "A session-local value that outlives its session is dropped while another is attached.",
         edits: &[
             Edit {
-                file: "local.rs",
+                file: "session/local.rs",
                 within: "fn try_with",
-                find: "hidden(|| drop(last));",
+                find: "without_current(|| drop(last));",
                 replace: "drop(last);",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["session_local::a_session_local_that_outlives_its_session_is_dropped_with_none_attached"],
+        tests: &["it::session_local::a_session_local_that_outlives_its_session_is_dropped_with_none_attached"],
     },
     Mutation {
         name: "PanicsCargoSpreads",
         about: "What a panic carries, and panics as it is dropped, goes further.",
         edits: &[
             Edit {
-                file: "contain.rs",
-                within: "fn contain",
+                file: "sync/catch.rs",
+                within: "fn catch_panic",
                 find: "catch_unwind(AssertUnwindSafe(|| drop(panic)))",
                 replace: "{ drop(panic); Ok::<(), Box<dyn std::any::Any + Send>>(()) }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["panicking_wakers::so_may_what_a_panic_carries"],
+        tests: &["it::panicking_wakers::so_may_what_a_panic_carries"],
     },
     Mutation {
         name: "DroppedLeavesItsCancel",
         about: "A cancel of a command that has not begun is never over where its session is dropped from its thread.",
         edits: &[
             Edit {
-                file: "attached.rs",
+                file: "session/attached.rs",
                 within: "impl Drop for Attached",
-                find: "self.record.statement_left(step).complete();",
-                replace: "let _ = self.record.statement_left(step);",
+                find: "complete(self.record.cancel_finished(step));",
+                replace: "let _ = self.record.cancel_finished(step);",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::an_attached"],
+        tests: &["it::unwinding::an_attached"],
     },
     Mutation {
         name: "WaitsBetweenStatements",
         about: "A wait between statements, which a cancel can't mean, is shown as one that a cancel does not end.",
         edits: &[
             Edit {
-                file: "wait.rs",
+                file: "session/wait/mod.rs",
                 within: "fn asleep",
-                find: "deaf && record.look().in_statement()",
-                replace: "deaf",
+                find: "killable && record.look().in_statement()",
+                replace: "killable",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::which_waits"],
+        tests: &["it::what_is_shown::which_waits"],
     },
     Mutation {
         name: "HiddenIsNotFoundAgain",
         about: "A thread that has run another session meanwhile is said to run none.",
         edits: &[
             Edit {
-                file: "attached.rs",
+                file: "session/attached.rs",
                 within: "fn leave_thread",
                 find: "shared.run(self.outer);",
                 replace: "shared.run(0);",
@@ -362,6 +362,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["session_local::a_session_that_was_hidden_is_found_by_its_thread_again"],
+        tests: &["it::session_local::a_session_that_was_hidden_is_found_by_its_thread_again"],
     },
 ];

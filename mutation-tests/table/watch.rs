@@ -9,37 +9,37 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A new stretch without safe points counts from the first time that anyone asked.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn probe",
-                find: "noted.asked = Some(Moment::now());",
-                replace: "noted.asked.get_or_insert_with(Moment::now);",
+                find: "noted.asked = Some(Timestamp::now());",
+                replace: "noted.asked.get_or_insert_with(Timestamp::now);",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["watchdog::each_stretch_counts_from_its_own_beginning", "watchdog::an_answer_forgets_the_time_of_the_probe"],
+        tests: &["it::watchdog::each_stretch_counts_from_its_own_beginning", "it::watchdog::an_answer_forgets_the_time_of_the_probe"],
     },
     Mutation {
         name: "StretchFromLastAsk",
         about: "A stretch counts from the last time that anyone asked.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn probe",
-                find: "Probe::Unanswered { since: asked.elapsed(), last }",
-                replace: "{ noted.asked = Some(Moment::now()); Probe::Unanswered { since: asked.elapsed(), last } }",
+                find: "ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last }",
+                replace: "{ noted.asked = Some(Timestamp::now()); ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last } }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["watchdog::an_answer_forgets_the_time_of_the_probe"],
+        tests: &["it::watchdog::an_answer_forgets_the_time_of_the_probe"],
     },
     Mutation {
         name: "StretchReportedAgain",
         about: "A stretch is reported at each look.",
         edits: &[
             Edit {
-                file: "watchdog.rs",
+                file: "manager/watchdog.rs",
                 within: "fn look",
                 find: "reported.contains(&record.id())",
                 replace: "false",
@@ -47,14 +47,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["watchdog::a_stretch_is_reported_once"],
+        tests: &["it::watchdog::a_stretch_is_reported_once"],
     },
     Mutation {
         name: "StretchReportedOnceEver",
         about: "A session is reported once, and never again.",
         edits: &[
             Edit {
-                file: "watchdog.rs",
+                file: "manager/watchdog.rs",
                 within: "fn look",
                 find: "*reported = still;",
                 replace: "reported.extend(still);",
@@ -62,14 +62,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["watchdog::each_stretch_counts_from_its_own_beginning"],
+        tests: &["it::watchdog::each_stretch_counts_from_its_own_beginning"],
     },
     Mutation {
         name: "WatchdogLimitUnasked",
         about: "A stretch is reported that is shorter than the limit.",
         edits: &[
             Edit {
-                file: "watchdog.rs",
+                file: "manager/watchdog.rs",
                 within: "fn look",
                 find: "since < limit",
                 replace: "false",
@@ -77,29 +77,29 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["watchdog::whoever_looks_is_left_alone"],
+        tests: &["it::watchdog::whoever_looks_is_left_alone"],
     },
     Mutation {
         name: "WatchdogDoesNotLookAgain",
         about: "The watchdog does not look once more as it is dropped.",
         edits: &[
             Edit {
-                file: "watchdog.rs",
+                file: "manager/watchdog.rs",
                 within: "fn start",
-                find: "// A stretch that has lasted for the limit by now is one all the same. look(&manager, limit, &mut reported, &mut report);",
+                find: "// A section that has lasted for the limit is reported before the watchdog stops. look(&manager, limit, &mut reported, &mut report);",
                 replace: "",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["watchdog::the_watchdog_looks_once_more_as_it_is_dropped"],
+        tests: &["it::watchdog::the_watchdog_looks_once_more_as_it_is_dropped"],
     },
     Mutation {
         name: "WatchdogRunsSessions",
         about: "The watchdog is registered as a thread that runs sessions.",
         edits: &[
             Edit {
-                file: "watchdog.rs",
+                file: "manager/watchdog.rs",
                 within: "fn start",
                 find: "manager.register_background(\"watchdog\")",
                 replace: "manager.register_worker(\"watchdog\")",
@@ -107,14 +107,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_watchdog"],
+        tests: &["it::unwinding::a_watchdog"],
     },
     Mutation {
         name: "WatchdogStaysWithAPanic",
         about: "A watchdog that is dropped by a panic goes on.",
         edits: &[
             Edit {
-                file: "watchdog.rs",
+                file: "manager/watchdog.rs",
                 within: "impl Drop for Watchdog",
                 find: "drop(self.stop.take());",
                 replace: "if std::thread::panicking() { std::mem::forget(self.stop.take()); self.thread = None; }",
@@ -122,14 +122,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["unwinding::a_watchdog"],
+        tests: &["it::unwinding::a_watchdog"],
     },
     Mutation {
         name: "HeldOffSleeperNotProbed",
         about: "A session that sleeps in a hold-off is not asked.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn probe",
                 find: "self.held()",
                 replace: "false",
@@ -137,14 +137,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["watchdog::whoever_runs_is_reported_with_what_it_says_of_itself"],
+        tests: &["it::watchdog::whoever_runs_is_reported_with_what_it_says_of_itself"],
     },
     Mutation {
         name: "SleeperProbed",
         about: "A session that an interrupt would wake is asked.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn probe",
                 find: "self.held()",
                 replace: "true",
@@ -152,14 +152,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["watchdog::who_has_nothing_to_run_or_can_be_woken_is_left_alone"],
+        tests: &["it::watchdog::who_has_nothing_to_run_or_can_be_woken_is_left_alone"],
     },
     Mutation {
         name: "ReasonFromAnOldProbe",
         about: "How long a session has passed no safe point counts from a probe that it has answered.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
                 find: "noted.asked.filter(|_| word.probed())",
                 replace: "noted.asked",
@@ -167,14 +167,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::for_how_long_at_least"],
+        tests: &["it::what_is_shown::for_how_long_at_least"],
     },
     Mutation {
         name: "ReasonForgetsItsProbe",
         about: "How long a session has passed no safe point does not count from a probe that it has not answered.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
                 find: "noted.asked.filter(|_| word.probed())",
                 replace: "noted.asked.filter(|_| false)",
@@ -182,14 +182,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::for_how_long_at_least"],
+        tests: &["it::what_is_shown::for_how_long_at_least"],
     },
     Mutation {
         name: "QueuedThoughAttached",
         about: "A session that has its thread is said to wait for one.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
                 find: "(word.slot().is_none() || kind == InterruptKind::Cancel)",
                 replace: "true",
@@ -197,14 +197,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::why_not_yet_in_each_state"],
+        tests: &["it::what_is_shown::why_not_yet_in_each_state"],
     },
     Mutation {
         name: "QueuedCancelRuns",
         about: "A cancelled command that has not begun is said to run.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
                 find: "(word.slot().is_none() || kind == InterruptKind::Cancel)",
                 replace: "word.slot().is_none()",
@@ -212,14 +212,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::why_not_yet_in_each_state"],
+        tests: &["it::what_is_shown::why_not_yet_in_each_state"],
     },
     Mutation {
         name: "WaitsThoughWoken",
         about: "A session in a wait that the request ends is said to be in one that it does not.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
                 find: "noted.wait().filter(|_| uninterruptible)",
                 replace: "noted.wait()",
@@ -227,29 +227,29 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::why_not_yet_in_each_state"],
+        tests: &["it::what_is_shown::why_not_yet_in_each_state"],
     },
     Mutation {
         name: "DeafToATermination",
         about: "A wait that only a termination ends is said not to be ended by one.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
-                find: "word.deaf() && kind == InterruptKind::Cancel",
-                replace: "word.deaf()",
+                find: "word.killable() && kind == InterruptKind::Cancel",
+                replace: "word.killable()",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::why_not_yet_in_each_state"],
+        tests: &["it::what_is_shown::why_not_yet_in_each_state"],
     },
     Mutation {
         name: "MayFinishThoughEnded",
         about: "A session that has ended is said to finish its transaction.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
                 find: "word.ended()",
                 replace: "false",
@@ -257,14 +257,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::why_not_yet_as_it_ends"],
+        tests: &["it::what_is_shown::why_not_yet_as_it_ends"],
     },
     Mutation {
         name: "InterruptNotedAsSafePoint",
         about: "A safe point that answers nobody is noted where it reports an interrupt.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn answer_probe",
                 find: "self.word.load().probed()",
                 replace: "true",
@@ -272,59 +272,59 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::which_safe_point", "features::measured::gaps"],
+        tests: &["it::what_is_shown::which_safe_point", "features::measured::gaps"],
     },
     Mutation {
         name: "AskedForgetsTheLast",
         about: "Whoever asks first is not told of the last safe point.",
         edits: &[
             Edit {
-                file: "record/why.rs",
+                file: "core/record/diagnose.rs",
                 within: "fn probe",
-                find: "Probe::Asked { last }",
-                replace: "Probe::Asked { last: None }",
+                find: "ProbeResult::Requested { last_safe_point: last }",
+                replace: "ProbeResult::Requested { last_safe_point: None }",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::for_how_long_at_least"],
+        tests: &["it::what_is_shown::for_how_long_at_least"],
     },
     Mutation {
         name: "AskedJustNow",
         about: "A request is shown as if it had been made just now.",
         edits: &[
             Edit {
-                file: "record/why.rs",
-                within: "impl Slow => fn pending",
+                file: "core/record/diagnose.rs",
+                within: "impl Guarded => fn pending",
                 find: "asked.time",
                 replace: "SystemTime::now()",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::since_when"],
+        tests: &["it::what_is_shown::since_when"],
     },
     Mutation {
         name: "SeenJustNow",
         about: "A request is shown as if it had been seen just now.",
         edits: &[
             Edit {
-                file: "record/why.rs",
-                within: "impl Slow => fn pending",
+                file: "core/record/diagnose.rs",
+                within: "impl Guarded => fn pending",
                 find: "moment.time",
                 replace: "SystemTime::now()",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::since_when"],
+        tests: &["it::what_is_shown::since_when"],
     },
     Mutation {
         name: "InnermostWait",
         about: "Of several waits the innermost is shown.",
         edits: &[
             Edit {
-                file: "why.rs",
+                file: "core/diagnostics.rs",
                 within: "fn wait",
                 find: "self.stretches.iter().find(is_wait)",
                 replace: "self.stretches.iter().rfind(is_wait)",
@@ -332,14 +332,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::which_of_several_stretches"],
+        tests: &["it::what_is_shown::which_of_several_stretches"],
     },
     Mutation {
         name: "ProgressOfTheFirst",
         about: "The progress of an inner rollback is said to be the outer one's.",
         edits: &[
             Edit {
-                file: "why.rs",
+                file: "core/diagnostics.rs",
                 within: "fn progress",
                 find: "stretch.number == self.number",
                 replace: "true",
@@ -347,14 +347,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::which_of_several_stretches"],
+        tests: &["it::what_is_shown::which_of_several_stretches"],
     },
     Mutation {
         name: "LastStretchLeft",
         about: "The end of a stretch ends the last that has begun.",
         edits: &[
             Edit {
-                file: "why.rs",
+                file: "core/diagnostics.rs",
                 within: "fn leave",
                 find: "self.stretches.retain(|other| other.number != number);",
                 replace: "self.stretches.pop();",
@@ -362,44 +362,44 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["why_not_yet::held_off"],
+        tests: &["it::pending_reason::held_off"],
     },
     Mutation {
         name: "StalledNamesNoHoldOff",
         about: "The text of a stall does not name its hold-off.",
         edits: &[
             Edit {
-                file: "why.rs",
-                within: "impl fmt::Display for Stalled",
+                file: "types/pending.rs",
+                within: "impl fmt::Display for StalledSession",
                 find: "&self.hold_off",
-                replace: "&None::<HeldOff>",
+                replace: "&None::<ActiveHoldOff>",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["texts::a_stall_is_told_in_one_line"],
+        tests: &["it::texts::a_stall_is_told_in_one_line"],
     },
     Mutation {
         name: "ProgressWithoutTotal",
         about: "The text of a progress does not say how much there is to do.",
         edits: &[
             Edit {
-                file: "why.rs",
+                file: "types/pending.rs",
                 within: "impl fmt::Display for Progress",
-                find: "write!(f, \"{} of {total}\", self.done)",
-                replace: "write!(f, \"{}\", self.done)",
+                find: "write!(f, \"{} of {total}\", self.completed)",
+                replace: "write!(f, \"{}\", self.completed)",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["texts::reasons_are_sentences"],
+        tests: &["it::texts::reasons_are_sentences"],
     },
     Mutation {
         name: "PendingByNoSession",
         about: "The text of a request does not name the session that has no user.",
         edits: &[
             Edit {
-                file: "why.rs",
+                file: "types/pending.rs",
                 within: "impl fmt::Display for PendingInterrupt",
                 find: "write!(f, \" by session {session}\")",
                 replace: "Ok(())",
@@ -407,14 +407,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["texts::requests_that_are_pending_name_who_asked"],
+        tests: &["it::texts::requests_that_are_pending_name_who_asked"],
     },
     Mutation {
         name: "DetailWithoutSession",
         about: "A detail does not name the session that has no user.",
         edits: &[
             Edit {
-                file: "interrupt.rs",
+                file: "types/interrupt.rs",
                 within: "fn detail",
                 find: "Some(format!(\"session {session}\"))",
                 replace: "None",
@@ -422,29 +422,29 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["texts::details_name_whoever_can_be_named"],
+        tests: &["it::texts::details_name_whoever_can_be_named"],
     },
     Mutation {
         name: "DrainCutsTheFirst",
         about: "After the grace the first that has not ended is told, and nobody else.",
         edits: &[
             Edit {
-                file: "drain.rs",
+                file: "manager/drain.rs",
                 within: "fn drain",
-                find: "let _ = self.tell(receipt.session(), &request.clone().at(When::Immediate));",
-                replace: "let _ = self.tell(receipt.session(), &request.clone().at(When::Immediate)); break;",
+                find: "let _ = self.tell(receipt.session(), &request.clone().mode(TerminateMode::Immediate));",
+                replace: "let _ = self.tell(receipt.session(), &request.clone().mode(TerminateMode::Immediate)); break;",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["drain::all_who_do_not_are_cut_short"],
+        tests: &["it::drain::all_who_do_not_are_cut_short"],
     },
     Mutation {
         name: "DrainLimitIsItsGrace",
         about: "Those who are cut short have as long as the grace.",
         edits: &[
             Edit {
-                file: "drain.rs",
+                file: "manager/drain.rs",
                 within: "fn drain",
                 find: "wait(&mut receipts, limit)",
                 replace: "wait(&mut receipts, grace)",
@@ -452,14 +452,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["drain::all_who_do_not_are_cut_short"],
+        tests: &["it::drain::all_who_do_not_are_cut_short"],
     },
     Mutation {
         name: "DrainOneByOne",
         about: "Each of those who have not ended is waited for as long as the limit.",
         edits: &[
             Edit {
-                file: "drain.rs",
+                file: "manager/drain.rs",
                 within: "fn drain",
                 find: "deadline.map(|deadline| deadline.saturating_duration_since(now()))",
                 replace: "Some(limit)",
@@ -467,44 +467,44 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["drain::those_who_never_look_are_not_waited_for_one_by_one"],
+        tests: &["it::drain::those_who_never_look_are_not_waited_for_one_by_one"],
     },
     Mutation {
         name: "TextOfTheLast",
         about: "A statement that says nothing of itself is shown with the text of the one before it.",
         edits: &[
             Edit {
-                file: "activity.rs",
-                within: "impl SessionRow",
+                file: "manager/info.rs",
+                within: "impl SessionInfo",
                 find: "!word.in_statement() || of == word.statement()",
                 replace: "true",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::when_a_statement_began_and_what_it_was"],
+        tests: &["it::what_is_shown::when_a_statement_began_and_what_it_was"],
     },
     Mutation {
         name: "RowOfAThreadSinceEver",
         about: "A registered thread is shown since ever.",
         edits: &[
             Edit {
-                file: "activity.rs",
-                within: "impl ThreadRow",
+                file: "manager/info.rs",
+                within: "impl ThreadInfo",
                 find: "record.since",
                 replace: "UNIX_EPOCH",
             },
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::when_a_thread_was_registered"],
+        tests: &["it::what_is_shown::when_a_thread_was_registered"],
     },
     Mutation {
         name: "TextCutByTheByte",
         about: "A text that is too long is kept to the end of the character that is cut.",
         edits: &[
             Edit {
-                file: "about.rs",
+                file: "core/metadata.rs",
                 within: "fn statement_begins",
                 find: "end -= 1;",
                 replace: "end += 1;",
@@ -512,6 +512,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["what_is_shown::how_much_of_a_text"],
+        tests: &["it::what_is_shown::how_much_of_a_text"],
     },
 ];

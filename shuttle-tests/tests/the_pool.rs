@@ -7,10 +7,16 @@
 mod common;
 
 use common::explore;
-use safepoint_under_shuttle::pool::{Client, Config, Descriptor, End, Next, Pool, Priority};
+use safepoint_under_shuttle::id::StatementId;
+use safepoint_under_shuttle::manager::DrainOptions;
+use safepoint_under_shuttle::pool::{
+    Action, CloseReason, Connection, Descriptor, Pool, PoolBuilder, Priority,
+};
+use safepoint_under_shuttle::request::{EndReason, SessionEnd, StatementEnd};
+use safepoint_under_shuttle::view::SessionState;
 use safepoint_under_shuttle::{
-    Attached, Author, Cancel, Description, Doing, Ended, HowEnded, Interrupt, Receipt, Session,
-    SessionId, SessionManager, Statement, StatementId, StatementOver, Terminate, ThreadModel, When,
+    Attached, Cancel, ClientInfo, Interrupt, Receipt, Requester, Session, SessionId,
+    SessionManager, Statement, Terminate, TerminateMode, ThreadModel,
 };
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::RwLock;
@@ -152,7 +158,7 @@ impl Server {
             }
             begun => begun?,
         };
-        let number = statement.statement();
+        let number = statement.statement_id();
         locked(&self.books.last).insert(self.id, number);
         match self.run(&statement, command) {
             Err(interrupt) if !interrupt.is_terminate() => self.cancelled(number, &interrupt),
@@ -181,7 +187,7 @@ impl Server {
             Command::Work => (0..4).try_for_each(|_| statement.check()),
             Command::Sleep => statement.sleep(Duration::from_secs(1)),
             Command::Transaction => {
-                statement.set_transaction(!statement.in_transaction());
+                statement.set_in_transaction(!statement.in_transaction());
                 statement.check()
             }
             Command::HoldOff => {
@@ -192,38 +198,38 @@ impl Server {
                 Ok(())
             }
             Command::Block => {
-                statement.blocking(thread::yield_now);
+                statement.block_in_place(thread::yield_now);
                 safepoint_under_shuttle::check()
             }
             Command::Forever => loop {
-                statement.park(None)?;
+                statement.park()?;
             },
         }
     }
 }
 
-impl Client for Server {
-    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+impl Connection for Server {
+    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         for _ in 0..2 {
             match self.commands.try_recv() {
                 Ok(command) => self.command(session, command)?,
                 Err(TryRecvError::Empty) => {
                     // More may arrive just now.
                     (0..below(8)).for_each(|_| thread::yield_now());
-                    return Ok(Next::Wait);
+                    return Ok(Action::WaitReadable);
                 }
-                Err(TryRecvError::Disconnected) => return Ok(Next::Close),
+                Err(TryRecvError::Disconnected) => return Ok(Action::Close),
             }
             // It may have gone; that is noticed at the next look.
             let _ = self.answers.send(Answer::Done);
         }
-        Ok(Next::Again)
+        Ok(Action::Yield)
     }
 
-    fn end(&mut self, session: &Session, why: End) {
+    fn on_close(&mut self, session: &Session, why: CloseReason) {
         assert_eq!(session.id(), self.id);
         assert!(locked(&self.books.ended).insert(self.id), "{} ended twice", self.id);
-        if let End::Interrupted(interrupt) = why {
+        if let CloseReason::Interrupted(interrupt) = why {
             assert!(interrupt.is_terminate(), "a cancel ends no session");
             let meant = text(&interrupt);
             assert!(
@@ -239,21 +245,21 @@ impl Client for Server {
     }
 
     fn priority(&self) -> Priority {
-        if self.id.get().is_multiple_of(4) { Priority::First } else { Priority::InOrder }
+        if self.id.get().is_multiple_of(4) { Priority::High } else { Priority::Normal }
     }
 
-    fn emergency(&mut self) -> bool {
+    fn is_emergency(&mut self) -> bool {
         below(2) == 0
     }
 }
 
 fn text(interrupt: &Interrupt) -> String {
-    interrupt.request().text.as_deref().expect("every request has one").to_string()
+    interrupt.request().comment.as_deref().expect("every request has one").to_string()
 }
 
 /// `None` once the manager is closed.
 fn connect(house: &House) -> Option<Peer> {
-    let session = house.manager.open(Description::default()).ok()?;
+    let session = house.manager.open(ClientInfo::default()).ok()?;
     let pool = house.pool.read().unwrap();
     let pool = pool.as_ref()?;
     let id = session.id();
@@ -320,15 +326,15 @@ fn drive(house: &House) {
 }
 
 struct Kill {
-    when: When,
+    when: TerminateMode,
     text: String,
-    receipt: Receipt<Ended>,
+    receipt: Receipt<SessionEnd>,
 }
 
 #[derive(Default)]
 struct Requests {
     kills: Vec<Kill>,
-    cancels: Vec<(StatementId, Receipt<StatementOver>)>,
+    cancels: Vec<(StatementId, Receipt<StatementEnd>)>,
 }
 
 fn kill(house: &House, killer: usize) -> Requests {
@@ -343,14 +349,18 @@ fn kill(house: &House, killer: usize) -> Requests {
         match below(8) {
             0 => look(house, &known),
             1..=3 => {
-                let when = [When::Immediate, When::AfterStatement, When::AfterTransaction];
+                let when = [
+                    TerminateMode::Immediate,
+                    TerminateMode::AfterStatement,
+                    TerminateMode::AfterTransaction,
+                ];
                 let when = when[below(3)];
                 let text = format!("{id} {killer}.{number}");
-                let request = Terminate::new(when, Author::system()).text(text.clone());
+                let request = Terminate::new(when, Requester::system()).comment(text.clone());
                 if let Ok(mut receipt) = house.manager.terminate(id, request) {
-                    if when == When::Immediate && below(2) == 0 {
-                        let ended = receipt.wait(Duration::MAX);
-                        assert!(ended.is_some() && house.manager.session(id).is_none());
+                    if when == TerminateMode::Immediate && below(2) == 0 {
+                        let ended = receipt.wait_timeout(Duration::MAX);
+                        assert!(ended.is_some() && house.manager.session_info(id).is_none());
                     }
                     requests.kills.push(Kill { when, text, receipt });
                 }
@@ -359,8 +369,8 @@ fn kill(house: &House, killer: usize) -> Requests {
                 // The one that runs, or one that is over or still to come.
                 let last = locked(&house.books.last).get(&id).map_or(1, |last| last.get());
                 let statement = StatementId::from(last + below(2) as u64);
-                let cancel = Cancel::statement(statement, Author::system());
-                let cancel = cancel.text(format!("{id}/{statement}"));
+                let cancel = Cancel::statement(statement, Requester::system());
+                let cancel = cancel.comment(format!("{id}/{statement}"));
                 let accepted = house.manager.cancel(id, cancel);
                 requests.cancels.extend(accepted.map(|receipt| (statement, receipt)));
             }
@@ -371,7 +381,7 @@ fn kill(house: &House, killer: usize) -> Requests {
 
 /// Who is open all the while is seen once.
 fn look(house: &House, opened: &[SessionId]) {
-    let rows: Vec<_> = house.manager.sessions().map(|row| row.session).collect();
+    let rows: Vec<_> = house.manager.sessions().map(|row| row.id).collect();
     let seen: BTreeSet<_> = rows.iter().copied().collect();
     assert_eq!(rows.len(), seen.len(), "seen twice");
     let ended = locked(&house.books.ended).clone();
@@ -381,8 +391,8 @@ fn look(house: &House, opened: &[SessionId]) {
 
 fn scene() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let config = Config::new(WORKERS).max_workers(WORKERS + below(3));
-    let pool = Pool::start(manager.clone(), &config).unwrap();
+    let config = PoolBuilder::new(WORKERS).max_workers(WORKERS + below(3));
+    let pool = config.start(manager.clone()).unwrap();
     let ending = Ending::any();
     let house = Arc::new(House {
         manager: manager.clone(),
@@ -408,16 +418,16 @@ fn scene() {
         drivers.drain(..).for_each(|driver| driver.join().unwrap());
     }
 
-    let shutdown = Terminate::new(When::Immediate, Author::system()).text(SHUTDOWN);
+    let shutdown = Terminate::new(TerminateMode::Immediate, Requester::system()).comment(SHUTDOWN);
     let mut receipts = Vec::new();
     if matches!(ending, Ending::Dropped) {
         let pool = house.pool.write().unwrap().take();
         drop(pool);
     } else {
-        receipts = manager.shut_down(&shutdown);
+        receipts = manager.shutdown(shutdown.clone());
         let pool = house.pool.write().unwrap().take().expect("taken once");
-        let drained = pool.shut_down(&shutdown, Duration::ZERO, Duration::MAX);
-        assert_eq!(drained.left, 0);
+        let drained = pool.shutdown(DrainOptions::new(shutdown.clone()));
+        assert_eq!(drained.remaining, 0);
         assert!(manager.is_empty(), "alive after the shutdown");
     }
     requests.extend(killers.into_iter().map(|killer| killer.join().unwrap()));
@@ -429,7 +439,7 @@ fn scene() {
         thread::yield_now();
     }
     for mut receipt in receipts {
-        receipt.wait(Duration::MAX).expect("every receipt completes");
+        receipt.wait_timeout(Duration::MAX).expect("every receipt completes");
     }
     audit(&house.books, requests);
 }
@@ -449,25 +459,25 @@ fn audit(books: &Books, requests: Vec<Requests>) {
     }
 
     let mut accepted = BTreeMap::new();
-    let mut terminated: Vec<(When, String, Receipt<Ended>)> = Vec::new();
+    let mut terminated: Vec<(TerminateMode, String, Receipt<SessionEnd>)> = Vec::new();
     for Requests { kills, cancels } in requests {
         for Kill { when, text, mut receipt } in kills {
-            let ended = receipt.wait(Duration::MAX).expect("every receipt completes");
+            let ended = receipt.wait_timeout(Duration::MAX).expect("every receipt completes");
             let told = told.get(&receipt.session());
-            match ended.how {
-                HowEnded::Killed(request) => {
+            match ended.reason {
+                EndReason::Terminated(request) => {
                     let left = locked(&books.left).contains(&receipt.session());
-                    assert!(left || request.text.as_deref() == told.map(String::as_str));
+                    assert!(left || request.comment.as_deref() == told.map(String::as_str));
                 }
-                HowEnded::Closed => assert_eq!(told, None),
+                EndReason::Closed => assert_eq!(told, None),
                 other => panic!("nothing panicked: {other:?}"),
             }
-            let adds = receipt.found().already < Some(when);
+            let adds = receipt.target().pending_mode < Some(when);
             accepted.insert(text.clone(), adds);
             terminated.push((when, text, receipt));
         }
         for (statement, mut receipt) in cancels {
-            let over = receipt.wait(Duration::MAX).expect("every receipt completes");
+            let over = receipt.wait_timeout(Duration::MAX).expect("every receipt completes");
             let hit = cancelled.contains(&(receipt.session(), statement));
             assert_eq!(over.cancelled, hit, "a receipt tells the truth");
         }
@@ -476,14 +486,14 @@ fn audit(books: &Books, requests: Vec<Requests>) {
         assert_eq!(accepted.get(text), Some(&true), "told of a request that added nothing");
     }
     for (when, text, receipt) in &terminated {
-        let found = receipt.found();
+        let found = receipt.target();
         let weaker = terminated.iter().find(|(other, _, others)| {
             others.session() == receipt.session()
-                && found.already == Some(*other)
+                && found.pending_mode == Some(*other)
                 && other < when
-                && others.found().already.is_none()
-                && others.found().statement == found.statement
-                && matches!(found.doing, Doing::Running | Doing::Waiting)
+                && others.target().pending_mode.is_none()
+                && others.target().statement_id == found.statement_id
+                && matches!(found.state, SessionState::Running | SessionState::Waiting)
         });
         if let Some((_, weaker, _)) = weaker {
             // It was not due as the stronger one came, and never after.

@@ -5,12 +5,14 @@
 mod common;
 
 use common::explore;
+use safepoint_under_shuttle::manager::DrainOptions;
 use safepoint_under_shuttle::pool::{
-    Client, Config, Descriptor, End, GroupStatus, Next, Pool, Priority,
+    Action, CloseReason, Connection, Descriptor, GroupStatus, Pool, PoolBuilder, Priority,
 };
+use safepoint_under_shuttle::request::EndReason;
 use safepoint_under_shuttle::{
-    Attached, Author, Description, HowEnded, Interrupt, Session, SessionId, SessionManager,
-    Terminate, ThreadModel, When,
+    Attached, ClientInfo, Interrupt, Requester, Session, SessionId, SessionManager, Terminate,
+    TerminateMode, ThreadModel,
 };
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -54,7 +56,7 @@ enum Command {
 
 struct Server {
     commands: Receiver<Command>,
-    answers: Sender<Option<End>>,
+    answers: Sender<Option<CloseReason>>,
     descriptor: Arc<Descriptor>,
     /// Whether it was called though nothing had arrived.
     called_for_nothing: Arc<AtomicBool>,
@@ -68,8 +70,8 @@ impl AsFd for Server {
     }
 }
 
-impl Client for Server {
-    fn ready(&mut self, session: &mut Attached<'_>) -> Result<Next, Interrupt> {
+impl Connection for Server {
+    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         if !self.descriptor.drained() {
             self.called_for_nothing.store(true, Ordering::Relaxed);
         }
@@ -81,19 +83,19 @@ impl Client for Server {
                         Command::Work => thread::yield_now(),
                         Command::Meet(meeting) => meeting.attend(),
                         Command::MeetElsewhere(meeting) => {
-                            statement.blocking(|| meeting.attend());
+                            statement.block_in_place(|| meeting.attend());
                         }
                     }
                     statement.finish()?;
                     let _ = self.answers.send(None);
                 }
-                Err(TryRecvError::Empty) => return Ok(Next::Wait),
-                Err(TryRecvError::Disconnected) => return Ok(Next::Close),
+                Err(TryRecvError::Empty) => return Ok(Action::WaitReadable),
+                Err(TryRecvError::Disconnected) => return Ok(Action::Close),
             }
         }
     }
 
-    fn end(&mut self, _: &Session, why: End) {
+    fn on_close(&mut self, _: &Session, why: CloseReason) {
         let _ = self.answers.send(Some(why));
     }
 
@@ -101,7 +103,7 @@ impl Client for Server {
         self.priority
     }
 
-    fn emergency(&mut self) -> bool {
+    fn is_emergency(&mut self) -> bool {
         (0..thread_rng().gen_range(0..20)).for_each(|_| thread::yield_now());
         false
     }
@@ -110,18 +112,18 @@ impl Client for Server {
 struct Peer {
     id: SessionId,
     commands: Option<Sender<Command>>,
-    answers: Receiver<Option<End>>,
+    answers: Receiver<Option<CloseReason>>,
     descriptor: Arc<Descriptor>,
     called_for_nothing: Arc<AtomicBool>,
 }
 
 impl Peer {
     fn connect(manager: &SessionManager, pool: &Pool<Server>) -> Peer {
-        Peer::with(manager, pool, Priority::InOrder)
+        Peer::with(manager, pool, Priority::Normal)
     }
 
     fn with(manager: &SessionManager, pool: &Pool<Server>, priority: Priority) -> Peer {
-        let session = manager.open(Description::default()).unwrap();
+        let session = manager.open(ClientInfo::default()).unwrap();
         let id = session.id();
         let descriptor = Descriptor::new().unwrap();
         let (commands, received) = channel();
@@ -158,17 +160,17 @@ impl Drop for Peer {
     }
 }
 
-fn house(config: Config, peers: usize) -> (SessionManager, Pool<Server>, Vec<Peer>) {
+fn house(config: PoolBuilder, peers: usize) -> (SessionManager, Pool<Server>, Vec<Peer>) {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let pool = Pool::start(manager.clone(), &config).unwrap();
+    let pool = config.start(manager.clone()).unwrap();
     let peers = (0..peers).map(|_| Peer::connect(&manager, &pool)).collect();
     (manager, pool, peers)
 }
 
 fn shut_down(manager: &SessionManager, pool: Pool<Server>) {
-    let request = Terminate::new(When::Immediate, Author::system());
-    let drained = pool.shut_down(&request, Duration::ZERO, Duration::MAX);
-    assert_eq!(drained.left, 0);
+    let request = Terminate::new(TerminateMode::Immediate, Requester::system());
+    let drained = pool.shutdown(DrainOptions::new(request.clone()));
+    assert_eq!(drained.remaining, 0);
     assert!(manager.is_empty());
     assert!(manager.threads().is_empty(), "a thread outlives the pool");
 }
@@ -178,7 +180,7 @@ fn shut_down(manager: &SessionManager, pool: Pool<Server>) {
 #[test]
 fn hand_over_to_a_retiring_worker() {
     explore("hand_over_to_a_retiring_worker", 4000, || {
-        let (manager, pool, peers) = house(Config::new(2).max_workers(3), 3);
+        let (manager, pool, peers) = house(PoolBuilder::new(2).max_workers(3), 3);
         for _ in 0..3 {
             let meeting = Meeting::of(3);
             let elsewhere = thread_rng().gen_range(0..2) == 0;
@@ -198,7 +200,7 @@ fn hand_over_to_a_retiring_worker() {
 #[test]
 fn growth_against_shutdown() {
     explore("growth_against_shutdown", 3000, || {
-        let (manager, pool, peers) = house(Config::new(2).max_workers(4), 3);
+        let (manager, pool, peers) = house(PoolBuilder::new(2).max_workers(4), 3);
         let meeting = Meeting::of(3);
         peers.iter().for_each(|peer| peer.send(Command::Meet(meeting.clone())));
         (0..thread_rng().gen_range(0..100)).for_each(|_| thread::yield_now());
@@ -213,7 +215,7 @@ fn growth_against_shutdown() {
 #[test]
 fn claim_of_a_victim_that_turns_ready() {
     explore("claim_of_a_victim_that_turns_ready", 3000, || {
-        let (manager, pool, mut peers) = house(Config::new(1), 2);
+        let (manager, pool, mut peers) = house(PoolBuilder::new(1), 2);
         let (victim, other) = (peers.remove(0), peers.remove(0));
         let meeting = Meeting::of(2);
         other.send(Command::Meet(meeting.clone()));
@@ -221,11 +223,11 @@ fn claim_of_a_victim_that_turns_ready() {
         let killer = {
             let manager = manager.clone();
             thread::spawn(move || {
-                let request = Terminate::new(When::Immediate, Author::system());
+                let request = Terminate::new(TerminateMode::Immediate, Requester::system());
                 let mut receipt = manager.terminate(target, request).unwrap();
-                let ended = receipt.wait(Duration::MAX).unwrap();
-                assert!(matches!(ended.how, HowEnded::Killed(_)));
-                assert!(manager.session(target).is_none());
+                let ended = receipt.wait_timeout(Duration::MAX).unwrap();
+                assert!(matches!(ended.reason, EndReason::Terminated(_)));
+                assert!(manager.session_info(target).is_none());
             })
         };
         victim.send(Command::Work);
@@ -234,7 +236,7 @@ fn claim_of_a_victim_that_turns_ready() {
         meeting.attend();
         other.answered();
         let said: Vec<_> = std::iter::from_fn(|| victim.answers.recv().ok()).collect();
-        assert!(matches!(said.last(), Some(Some(End::Interrupted(_)))));
+        assert!(matches!(said.last(), Some(Some(CloseReason::Interrupted(_)))));
         assert!(said.len() <= 2 && said.iter().filter(|end| end.is_some()).count() == 1);
         shut_down(&manager, pool);
     });
@@ -245,16 +247,16 @@ fn claim_of_a_victim_that_turns_ready() {
 #[test]
 fn an_event_on_its_way_finds_no_successor() {
     explore("an_event_on_its_way_finds_no_successor", 2000, || {
-        let (manager, pool, mut peers) = house(Config::new(2), 1);
+        let (manager, pool, mut peers) = house(PoolBuilder::new(2), 1);
         let victim = peers.remove(0);
         let target = victim.id;
         let arrives = thread::spawn(move || {
             victim.descriptor.turn_readable();
             victim
         });
-        let request = Terminate::new(When::Immediate, Author::system());
+        let request = Terminate::new(TerminateMode::Immediate, Requester::system());
         let mut receipt = manager.terminate(target, request).unwrap();
-        receipt.wait(Duration::MAX).unwrap();
+        receipt.wait_timeout(Duration::MAX).unwrap();
         let successor = Peer::connect(&manager, &pool);
         (0..thread_rng().gen_range(0..20)).for_each(|_| thread::yield_now());
         successor.send(Command::Work);
@@ -277,7 +279,7 @@ fn until(pool: &Pool<Server>, holds: impl Fn(&GroupStatus) -> bool) {
 #[test]
 fn kills_against_the_count_of_those_who_wait() {
     explore("kills_against_the_count_of_those_who_wait", 2000, || {
-        let (manager, pool, mut peers) = house(Config::new(1), 3);
+        let (manager, pool, mut peers) = house(PoolBuilder::new(1), 3);
         let stuck = peers.pop().unwrap();
         let meeting = Meeting::of(2);
         // Both victims turn ready as the worker goes from idle to stuck, and are killed meanwhile.
@@ -286,9 +288,9 @@ fn kills_against_the_count_of_those_who_wait() {
             .map(|peer| {
                 let (manager, target) = (manager.clone(), peer.id);
                 thread::spawn(move || {
-                    let request = Terminate::new(When::Immediate, Author::system());
+                    let request = Terminate::new(TerminateMode::Immediate, Requester::system());
                     let mut receipt = manager.terminate(target, request).unwrap();
-                    receipt.wait(Duration::MAX).unwrap();
+                    receipt.wait_timeout(Duration::MAX).unwrap();
                 })
             })
             .collect();
@@ -296,7 +298,7 @@ fn kills_against_the_count_of_those_who_wait() {
         stuck.send(Command::Meet(meeting.clone()));
         peers[1].send(Command::Work);
         killers.into_iter().for_each(|killer| killer.join().unwrap());
-        while manager.session(stuck.id).unwrap().thread.is_none() {
+        while manager.session_info(stuck.id).unwrap().thread_id.is_none() {
             thread::yield_now();
         }
         let waiting: Vec<_> = (0..3).map(|_| Peer::connect(&manager, &pool)).collect();
@@ -318,7 +320,7 @@ fn kills_against_the_count_of_those_who_wait() {
 #[test]
 fn growth_after_a_rest() {
     explore("growth_after_a_rest", 2000, || {
-        let (manager, pool, peers) = house(Config::new(1).max_workers(2), 2);
+        let (manager, pool, peers) = house(PoolBuilder::new(1).max_workers(2), 2);
         for _ in 0..3 {
             // The worker is idle for long enough for the listener to sleep, or not.
             (0..thread_rng().gen_range(0..40)).for_each(|_| thread::yield_now());
@@ -337,9 +339,9 @@ fn growth_after_a_rest() {
 #[test]
 fn what_the_lane_leaves_against_an_idle_worker() {
     explore("what_the_lane_leaves_against_an_idle_worker", 2000, || {
-        let (manager, pool, mut peers) = house(Config::new(1), 1);
+        let (manager, pool, mut peers) = house(PoolBuilder::new(1), 1);
         let stuck = peers.remove(0);
-        let first = Peer::with(&manager, &pool, Priority::First);
+        let first = Peer::with(&manager, &pool, Priority::High);
         for _ in 0..2 {
             let meeting = Meeting::of(2);
             stuck.send(Command::Meet(meeting.clone()));

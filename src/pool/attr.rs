@@ -9,25 +9,25 @@ pub const MAX_THREADS: usize = 4096;
 /// The most groups that can be asked for.
 pub const MAX_GROUPS: usize = 64;
 
-/// The largest number of a CPU or a node: what a set of CPUs has room for.
+/// The largest number of a CPU or a node: the size of a set of CPUs.
 const MAX_NUMBER: usize = 1023;
 
-/// What openGauss's setting `thread_pool_attr` says: `thread_num, group_num, (binding)`.
+/// The value of openGauss's setting `thread_pool_attr`: `thread_num, group_num, (binding)`.
 ///
-/// Parts that are missing at the end take their defaults, blanks may stand anywhere between
-/// words and numbers, and the case of letters does not matter.
+/// Missing parts at the end have defaults. Blanks are allowed between words and numbers, and the
+/// case of letters does not matter.
 ///
 /// ```
-/// use safepoint::pool::{Binding, ThreadPoolAttr};
+/// use safepoint::pool::{CpuBinding, ThreadPoolAttr};
 /// let attr: ThreadPoolAttr = "32, 2, (cpubind: 0-3, 7)".parse()?;
 /// assert_eq!((attr.thread_num, attr.group_num), (32, 2));
-/// assert_eq!(attr.binding, Binding::Cpus(vec![0, 1, 2, 3, 7]));
+/// assert_eq!(attr.binding, CpuBinding::Cpus(vec![0, 1, 2, 3, 7]));
 /// assert_eq!("".parse(), Ok(ThreadPoolAttr::default()));
 /// assert_eq!(ThreadPoolAttr::default().to_string(), "16, 2, (nobind)");
-/// # Ok::<(), safepoint::pool::InvalidAttr>(())
+/// # Ok::<(), safepoint::pool::InvalidAttrError>(())
 /// ```
 ///
-/// What it comes to on this machine: [`layout`](Self::layout).
+/// For its meaning on this machine see [`layout`](Self::layout).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadPoolAttr {
     /// How many threads, up to [`MAX_THREADS`]; 0 means one for each CPU that they may run on.
@@ -35,13 +35,13 @@ pub struct ThreadPoolAttr {
     /// How many groups they are in, up to [`MAX_GROUPS`]; 0 means one for each NUMA node.
     pub group_num: usize,
     /// Where the threads run.
-    pub binding: Binding,
+    pub binding: CpuBinding,
 }
 
 /// Where the threads of a pool run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Binding {
-    /// `(nobind)`: wherever the system puts them.
+pub enum CpuBinding {
+    /// `(nobind)`: threads are not bound.
     #[default]
     None,
     /// `(allbind)`: each on one of all the CPUs there are.
@@ -56,50 +56,52 @@ pub enum Binding {
 
 impl Default for ThreadPoolAttr {
     fn default() -> Self {
-        ThreadPoolAttr { thread_num: 16, group_num: 2, binding: Binding::None }
+        ThreadPoolAttr { thread_num: 16, group_num: 2, binding: CpuBinding::None }
     }
 }
 
-/// A `thread_pool_attr` that says nothing a pool could be started with.
+/// A `thread_pool_attr` that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidAttr(String);
+pub struct InvalidAttrError(String);
 
-impl InvalidAttr {
-    pub(super) fn new(detail: impl Into<String>) -> InvalidAttr {
-        InvalidAttr(detail.into())
+impl InvalidAttrError {
+    pub(super) fn new(detail: impl Into<String>) -> InvalidAttrError {
+        InvalidAttrError(detail.into())
     }
 
-    /// No CPU of those that the setting names is there for the pool.
-    pub(super) fn no_cpu() -> InvalidAttr {
-        InvalidAttr::new(
+    /// The pool may use none of the CPUs that the setting names.
+    pub(super) fn no_cpu() -> InvalidAttrError {
+        InvalidAttrError::new(
             "Can not find valid CPU for thread binding: none is named, or those named are not \
              online, or this process may not run on them (see lscpu and taskset -pc).",
         )
     }
 
     pub(super) fn out_of_range(what: &str, number: impl fmt::Display, largest: usize) -> Self {
-        InvalidAttr(format!("The {what} attribute {number} is out of valid range [0, {largest}]"))
+        InvalidAttrError(format!(
+            "The {what} attribute {number} is out of valid range [0, {largest}]"
+        ))
     }
 
-    /// What is wrong with it: a sentence for the error's DETAIL.
+    /// Returns what is wrong, as a sentence for the error's DETAIL.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for InvalidAttr {
+impl fmt::Display for InvalidAttrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Invalid attribute for thread pool.")
     }
 }
 
-impl std::error::Error for InvalidAttr {}
+impl std::error::Error for InvalidAttrError {}
 
 impl FromStr for ThreadPoolAttr {
-    type Err = InvalidAttr;
+    type Err = InvalidAttrError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidAttr> {
+    fn from_str(text: &str) -> Result<Self, InvalidAttrError> {
         let mut attr = ThreadPoolAttr::default();
         let mut parts = text.splitn(3, ',').map(str::trim);
         let [threads, groups, binding] = [(); 3].map(|()| parts.next().unwrap_or_default());
@@ -117,45 +119,45 @@ impl FromStr for ThreadPoolAttr {
     }
 }
 
-fn number(what: &str, text: &str, largest: usize) -> Result<usize, InvalidAttr> {
+fn number(what: &str, text: &str, largest: usize) -> Result<usize, InvalidAttrError> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(InvalidAttr(format!(
+        return Err(InvalidAttrError(format!(
             "Current {what}: invalid input syntax for integer: \"{text}\""
         )));
     }
     let number = text.parse().ok().filter(|number| (0..=largest as i64).contains(number));
     number.map(|number: i64| number as usize).ok_or_else(|| {
-        InvalidAttr(format!("Current {what} {text} is out of range [0, {largest}]."))
+        InvalidAttrError(format!("Current {what} {text} is out of range [0, {largest}]."))
     })
 }
 
-impl FromStr for Binding {
-    type Err = InvalidAttr;
+impl FromStr for CpuBinding {
+    type Err = InvalidAttrError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidAttr> {
+    fn from_str(text: &str) -> Result<Self, InvalidAttrError> {
         let inner = text.trim().strip_prefix('(').and_then(|text| text.strip_suffix(')'));
         let inner =
-            inner.ok_or_else(|| InvalidAttr::new("Use '(' ')' to indicate cpu bind info."))?;
+            inner.ok_or_else(|| InvalidAttrError::new("Use '(' ')' to indicate cpu bind info."))?;
         let (word, list) = match inner.split_once(':') {
             Some((word, list)) => (word, Some(list)),
             None => (inner, None),
         };
         let word = word.trim().to_ascii_lowercase();
         let numbers = || match numbers(&word, list.unwrap_or_default())? {
-            none if none.is_empty() => Err(InvalidAttr::no_cpu()),
+            none if none.is_empty() => Err(InvalidAttrError::no_cpu()),
             numbers => Ok(numbers),
         };
         match (word.as_str(), list) {
-            ("nobind", None) => Ok(Binding::None),
-            ("allbind", None) => Ok(Binding::All),
-            ("cpubind", _) => Ok(Binding::Cpus(numbers()?)),
-            ("nodebind", _) => Ok(Binding::Nodes(numbers()?)),
-            ("numabind", _) => Ok(Binding::Numa(numbers()?)),
+            ("nobind", None) => Ok(CpuBinding::None),
+            ("allbind", None) => Ok(CpuBinding::All),
+            ("cpubind", _) => Ok(CpuBinding::Cpus(numbers()?)),
+            ("nodebind", _) => Ok(CpuBinding::Nodes(numbers()?)),
+            ("numabind", _) => Ok(CpuBinding::Numa(numbers()?)),
             ("nobind" | "allbind", Some(list)) => {
-                Err(InvalidAttr(format!("Can not parse attribute {}", list.trim())))
+                Err(InvalidAttrError(format!("Can not parse attribute {}", list.trim())))
             }
-            _ => Err(InvalidAttr::new(
+            _ => Err(InvalidAttrError::new(
                 "Only 'nobind', 'allbind', 'cpubind', 'nodebind' and 'numabind' are valid \
                  attribute.",
             )),
@@ -164,16 +166,16 @@ impl FromStr for Binding {
 }
 
 /// A list such as `0-3, 7`, in order and without doubles. A range may be given from either end.
-pub(super) fn numbers(what: &str, list: &str) -> Result<Vec<usize>, InvalidAttr> {
+pub(super) fn numbers(what: &str, list: &str) -> Result<Vec<usize>, InvalidAttrError> {
     let mut named = [false; MAX_NUMBER + 1];
     for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let one = |text: &str| {
             let text = text.trim();
             if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(InvalidAttr(format!("Can not parse attribute {item}")));
+                return Err(InvalidAttrError(format!("Can not parse attribute {item}")));
             }
             let number = text.parse().ok().filter(|number: &usize| *number <= MAX_NUMBER);
-            number.ok_or_else(|| InvalidAttr::out_of_range(what, text, MAX_NUMBER))
+            number.ok_or_else(|| InvalidAttrError::out_of_range(what, text, MAX_NUMBER))
         };
         let (from, to) = item.split_once('-').unwrap_or((item, item));
         let (from, to) = (one(from)?, one(to)?);
@@ -188,14 +190,14 @@ impl fmt::Display for ThreadPoolAttr {
     }
 }
 
-impl fmt::Display for Binding {
+impl fmt::Display for CpuBinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, numbers) = match self {
-            Binding::None => return f.write_str("(nobind)"),
-            Binding::All => return f.write_str("(allbind)"),
-            Binding::Cpus(cpus) => ("cpubind", cpus),
-            Binding::Nodes(nodes) => ("nodebind", nodes),
-            Binding::Numa(cpus) => ("numabind", cpus),
+            CpuBinding::None => return f.write_str("(nobind)"),
+            CpuBinding::All => return f.write_str("(allbind)"),
+            CpuBinding::Cpus(cpus) => ("cpubind", cpus),
+            CpuBinding::Nodes(nodes) => ("nodebind", nodes),
+            CpuBinding::Numa(cpus) => ("numabind", cpus),
         };
         write!(f, "({word}: ")?;
         let runs = numbers.chunk_by(|one, next| one + 1 == *next);
@@ -217,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parsed(text: &str) -> ThreadPoolAttr {
-        text.parse().unwrap_or_else(|error: InvalidAttr| panic!("{text}: {}", error.detail()))
+        text.parse().unwrap_or_else(|error: InvalidAttrError| panic!("{text}: {}", error.detail()))
     }
 
     #[test]
@@ -242,23 +244,27 @@ mod tests {
         let signs = parsed("\t+1\n,\r+0 , (\tNODEBIND\n: 0 - 0 )");
         assert_eq!(
             signs,
-            ThreadPoolAttr { thread_num: 1, group_num: 0, binding: Binding::Nodes(vec![0]) }
+            ThreadPoolAttr { thread_num: 1, group_num: 0, binding: CpuBinding::Nodes(vec![0]) }
         );
         let most = parsed("4096, 64, (AllBind)");
         assert_eq!((most.thread_num, most.group_num), (4096, 64));
-        assert_eq!(most.binding, Binding::All);
+        assert_eq!(most.binding, CpuBinding::All);
     }
 
     #[test]
     fn bindings_name_cpus_and_nodes() {
         let binding = |text: &str| parsed(&format!("1, 1, {text}")).binding;
-        assert_eq!(binding("(cpubind: 0-3,5)"), Binding::Cpus(vec![0, 1, 2, 3, 5]));
-        assert_eq!(binding("( CPUBIND : 5 , 3 - 0 ,1,)"), Binding::Cpus(vec![0, 1, 2, 3, 5]));
-        assert_eq!(binding("(nodebind: 1, 0)"), Binding::Nodes(vec![0, 1]));
-        assert_eq!(binding("(numabind:1023)"), Binding::Numa(vec![1023]));
+        assert_eq!(binding("(cpubind: 0-3,5)"), CpuBinding::Cpus(vec![0, 1, 2, 3, 5]));
+        assert_eq!(binding("( CPUBIND : 5 , 3 - 0 ,1,)"), CpuBinding::Cpus(vec![0, 1, 2, 3, 5]));
+        assert_eq!(binding("(nodebind: 1, 0)"), CpuBinding::Nodes(vec![0, 1]));
+        assert_eq!(binding("(numabind:1023)"), CpuBinding::Numa(vec![1023]));
         let all: Vec<_> = (0..=MAX_NUMBER).collect();
         for list in ["0-1023", "1023-0", "0 - 511, 512 - 1023", "0-1023,,7,", "1-1022,1023,0"] {
-            assert_eq!(binding(&format!("(cpubind:{list})")), Binding::Cpus(all.clone()), "{list}");
+            assert_eq!(
+                binding(&format!("(cpubind:{list})")),
+                CpuBinding::Cpus(all.clone()),
+                "{list}"
+            );
         }
         assert_eq!(parsed("1,1,(cpubind: 5,0-3)").to_string(), "1, 1, (cpubind: 0-3,5)");
     }
@@ -334,17 +340,17 @@ mod tests {
         }
     }
 
-    fn a_binding() -> impl Strategy<Value = Binding> {
+    fn a_binding() -> impl Strategy<Value = CpuBinding> {
         let numbers = || {
             proptest::collection::btree_set(0..=MAX_NUMBER, 1..40)
                 .prop_map(|numbers| numbers.into_iter().collect::<Vec<_>>())
         };
         prop_oneof![
-            Just(Binding::None),
-            Just(Binding::All),
-            numbers().prop_map(Binding::Cpus),
-            numbers().prop_map(Binding::Nodes),
-            numbers().prop_map(Binding::Numa),
+            Just(CpuBinding::None),
+            Just(CpuBinding::All),
+            numbers().prop_map(CpuBinding::Cpus),
+            numbers().prop_map(CpuBinding::Nodes),
+            numbers().prop_map(CpuBinding::Numa),
         ]
     }
 

@@ -1,13 +1,14 @@
 //! The emergency lane: threads for those who may have come to free the others.
 
-use super::worker::{Worker, run};
-use super::{Client, Group, MAX_LANES};
+use crate::pool::connection::Connection;
+use crate::pool::group::Group;
+use crate::pool::worker::{Worker, run};
 use std::io;
 use std::sync::Arc;
 
 /// Starts a lane thread where none is free.
-pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
-    if !group.queue.wants_lane(MAX_LANES) {
+pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> io::Result<()> {
+    if !group.queue.wants_lane(MAX_EMERGENCY_THREADS) {
         return Ok(());
     }
     let name = group.name("emergency lane");
@@ -17,17 +18,17 @@ pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
         .inspect_err(|_| group.queue.lane_failed())
 }
 
-fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>) {
+fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>) {
     while let Some(job) = group.queue.pop_for_lane() {
-        match job.seat.take_for_lane() {
+        match job.entry.take_for_lane() {
             Ok(conn) => {
                 // Should this one take long, the next emergency finds another thread. If the
                 // system gives none, it waits.
                 let _ = start(group);
-                run(group, &job.seat, conn, worker);
+                run(group, &job.entry, conn, worker);
             }
             Err(true) => {
-                let seat = job.seat.clone();
+                let seat = job.entry.clone();
                 let call = group.queue.push_back_from_lane(job);
                 group.answer(call);
                 // Who stopped the pool meanwhile has not found it.
@@ -35,7 +36,10 @@ fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>) {
                     seat.close();
                 }
             }
-            Err(false) => group.queue.one_was_gone(),
+            Err(false) => group.queue.remove_stale(),
         }
     }
 }
+
+/// How many lane threads a group has at most.
+pub const MAX_EMERGENCY_THREADS: usize = 8;

@@ -1,15 +1,16 @@
 //! The thread that listens while no worker does, and sees to it that there are enough of them.
 
-use super::poller::{Event, Events};
-use super::queue::{Look, Watch};
-use super::{Client, Group};
+use crate::pool::connection::Connection;
+use crate::pool::group::Group;
+use crate::pool::poller::{Event, Events};
+use crate::pool::queue::{ListenerStep, StallDetector};
 use std::io;
 use std::sync::Arc;
 
 /// How many events are taken at once.
 const EVENTS: usize = 256;
 
-pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
+pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> io::Result<()> {
     let name = group.name("listener");
     let thread = group.manager.register_background(&name)?;
     group.queue.thread_starts();
@@ -21,10 +22,10 @@ pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
         .inspect_err(|_| group.queue.thread_ends())
 }
 
-fn listen<C: Client>(group: &Arc<Group<C>>) {
+fn listen<C: Connection>(group: &Arc<Group<C>>) {
     let mut events = Events::with_capacity(EVENTS);
-    let mut watch = Watch::new();
-    while let Look::Poll(limit, call) = group.queue.watch(&mut watch) {
+    let mut watch = StallDetector::new();
+    while let ListenerStep::Poll(limit, call) = group.queue.watch(&mut watch) {
         group.answer(call);
         group.poller.wait(Some(limit), &mut events);
         for event in events.iter() {
@@ -33,7 +34,7 @@ fn listen<C: Client>(group: &Arc<Group<C>>) {
                 Event::Woken => {}
                 Event::Ready(token) => {
                     let Some(seat) = group.seat(token) else { continue };
-                    if let Some(priority) = seat.turns_ready() {
+                    if let Some(priority) = seat.mark_readable() {
                         group.enqueue(&seat, priority);
                     }
                 }

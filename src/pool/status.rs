@@ -1,11 +1,9 @@
 //! How a pool is doing.
 
-use super::{Client, Group};
-use crate::about::Stamp;
-use crate::id::{SessionId, ThreadId};
+use crate::session::thread::Thread;
 use crate::sync::{AtomicU64, Ordering};
-use crate::thread::Thread;
-use std::sync::{Arc, Weak};
+use crate::types::id::{SessionId, ThreadId};
+use crate::types::time::UnixMicros;
 use std::time::SystemTime;
 
 /// How one group of a pool is doing.
@@ -15,22 +13,22 @@ pub struct GroupStatus {
     /// Its number, from 0.
     pub group: usize,
     /// How many workers it starts with, and goes back to.
-    pub default_workers: usize,
+    pub min_workers: usize,
     /// How many may run sessions at a time, at most.
     pub max_workers: usize,
-    /// How many may do so now; more than at first where it has grown.
-    pub places: usize,
-    /// Worker threads there are, those that block outside of the pool's sight included.
+    /// The number of workers that may be active now; more than at first if the pool has grown.
+    pub active_limit: usize,
+    /// The number of worker threads, with those that block in place.
     pub workers: usize,
-    /// Those of them on their way.
+    /// The number of workers that are starting.
     pub starting: usize,
-    /// Those that wait for something to do.
+    /// The number of workers that wait for work.
     pub idle: usize,
     /// Sessions in this group.
     pub sessions: usize,
-    /// Those that wait for a worker.
+    /// The number of sessions that wait for a worker.
     pub queued: usize,
-    /// Those that are with a thread.
+    /// The number of sessions that a thread runs.
     pub running: usize,
     /// The CPUs that its workers are bound to; none where they are not bound.
     pub cpus: Vec<usize>,
@@ -43,16 +41,16 @@ pub struct GroupStatus {
 #[non_exhaustive]
 pub struct WorkerStatus {
     /// Its id.
-    pub thread: ThreadId,
+    pub thread_id: ThreadId,
     /// Whether it belongs to the emergency lane.
-    pub lane: bool,
+    pub is_emergency: bool,
     /// The session that it is coupled to.
-    pub session: Option<SessionId>,
+    pub session_id: Option<SessionId>,
     /// Since when it is coupled, or decoupled.
     pub since: SystemTime,
 }
 
-/// What a worker shows of itself. Relaxed: each is a hint, and a look a moment later tells more.
+/// The visible state of a worker. Relaxed: each value is a hint, and may be out of date.
 pub(super) struct WorkerState {
     thread: ThreadId,
     lane: bool,
@@ -62,85 +60,22 @@ pub(super) struct WorkerState {
 
 impl WorkerState {
     pub(super) fn new(thread: &Thread, lane: bool) -> WorkerState {
-        let since = AtomicU64::new(Stamp::now().raw());
+        let since = AtomicU64::new(UnixMicros::now().raw());
         WorkerState { thread: thread.id(), lane, session: AtomicU64::new(0), since }
     }
 
     pub(super) fn runs(&self, session: Option<SessionId>) {
         self.session.store(session.map_or(0, SessionId::get), Ordering::Relaxed);
-        self.since.store(Stamp::now().raw(), Ordering::Relaxed);
+        self.since.store(UnixMicros::now().raw(), Ordering::Relaxed);
     }
 
     pub(super) fn look(&self) -> WorkerStatus {
-        let since = Stamp::from_raw(self.since.load(Ordering::Relaxed));
+        let since = UnixMicros::from_raw(self.since.load(Ordering::Relaxed));
         WorkerStatus {
-            thread: self.thread,
-            lane: self.lane,
-            session: SessionId::from_raw(self.session.load(Ordering::Relaxed)),
+            thread_id: self.thread,
+            is_emergency: self.lane,
+            session_id: SessionId::from_raw(self.session.load(Ordering::Relaxed)),
             since: since.time().unwrap_or(SystemTime::UNIX_EPOCH),
-        }
-    }
-}
-
-/// A worker's entry in its group's list, for as long as it lives.
-pub(super) struct Watched<C: Client> {
-    state: Arc<WorkerState>,
-    key: usize,
-    group: Weak<Group<C>>,
-}
-
-impl<C: Client> Watched<C> {
-    pub(super) fn new(group: &Arc<Group<C>>, state: WorkerState) -> Watched<C> {
-        let state = Arc::new(state);
-        let key = group.workers.lock().insert(state.clone());
-        Watched { state, key, group: Arc::downgrade(group) }
-    }
-
-    pub(super) fn state(&self) -> &WorkerState {
-        &self.state
-    }
-}
-
-impl<C: Client> Drop for Watched<C> {
-    fn drop(&mut self) {
-        if let Some(group) = self.group.upgrade() {
-            group.workers.lock().remove(self.key);
-        }
-    }
-}
-
-impl<C: Client> Group<C> {
-    pub(super) fn status(&self) -> GroupStatus {
-        let counts = self.queue.counts();
-        let threads: Vec<_> = self.workers.lock().iter().map(|(_, worker)| worker.look()).collect();
-        GroupStatus {
-            group: self.number,
-            default_workers: self.size.least,
-            max_workers: self.size.most,
-            places: counts.places,
-            workers: counts.workers,
-            starting: counts.starting,
-            idle: counts.idle + counts.spare,
-            sessions: self.sessions(),
-            queued: counts.queued,
-            running: threads.iter().filter(|thread| thread.session.is_some()).count(),
-            cpus: self.cpus.concat(),
-            threads,
-        }
-    }
-}
-
-#[cfg(feature = "metrics")]
-impl<C: Client> super::Pool<C> {
-    /// Sets the gauges `safepoint_queue_length`, sessions that wait for a worker, and
-    /// `safepoint_workers`, both by `group`. Call it as the figures are collected.
-    pub fn record_queues(&self) {
-        for group in &self.groups {
-            let counts = group.queue.counts();
-            let number = group.number.to_string();
-            let label = || ("group", number.clone());
-            metrics::gauge!("safepoint_queue_length", &[label()]).set(counts.queued as f64);
-            metrics::gauge!("safepoint_workers", &[label()]).set(counts.workers as f64);
         }
     }
 }

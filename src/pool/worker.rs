@@ -1,48 +1,77 @@
 //! The threads that run sessions.
 
-use super::poller::{Event, Events};
-use super::queue::{Call, Turn, Waited};
-use super::seat::{Conn, Seat, State, arm, priority_of, socket_of};
-use super::status::{Watched, WorkerState};
-use super::{Client, End, Group, Next, Priority};
-use crate::blocking::{Place, has_place};
-use crate::contain::contain;
-use crate::record::Over;
-use crate::session::Session;
+use crate::core::record::request::FinishedCancel;
+use crate::pool::connection::{Action, CloseReason, Connection, Priority};
+use crate::pool::group::Group;
+use crate::pool::group::slot::{ConnectionSlot, Entry, SlotState, arm, priority_of, socket_of};
+use crate::pool::poller::{Event, Events};
+use crate::pool::queue::{PollEnd, Wakeup, WorkerStep};
+use crate::pool::status::WorkerState;
+use crate::session::block_in_place::{Place, has_place};
+use crate::session::current::complete;
+use crate::session::session::Session;
+use crate::session::thread::Thread;
 use crate::sync::MutexGuard;
-use crate::thread::Thread;
+use crate::sync::catch::catch_panic;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-impl<C: Client> Place for Arc<Group<C>> {
+/// A worker's entry in its group's list, for as long as it lives.
+pub(super) struct WorkerEntry<C: Connection> {
+    state: Arc<WorkerState>,
+    key: usize,
+    group: Weak<Group<C>>,
+}
+
+impl<C: Connection> WorkerEntry<C> {
+    pub(super) fn new(group: &Arc<Group<C>>, state: WorkerState) -> WorkerEntry<C> {
+        let state = Arc::new(state);
+        let key = group.workers.lock().insert(state.clone());
+        WorkerEntry { state, key, group: Arc::downgrade(group) }
+    }
+
+    pub(super) fn state(&self) -> &WorkerState {
+        &self.state
+    }
+}
+
+impl<C: Connection> Drop for WorkerEntry<C> {
+    fn drop(&mut self) {
+        if let Some(group) = self.group.upgrade() {
+            group.workers.lock().remove(self.key);
+        }
+    }
+}
+
+impl<C: Connection> Place for Arc<Group<C>> {
     fn leave(&self) {
-        let call = self.queue.leave_place();
+        let call = self.queue.release_permit();
         self.answer(call);
     }
 
     fn take(&self) {
-        self.queue.take_place();
+        self.queue.reacquire_permit();
     }
 }
 
 /// A thread that runs sessions, and can be seen doing so.
-pub(super) struct Worker<C: Client> {
+pub(super) struct Worker<C: Connection> {
     thread: Thread,
-    watched: Watched<C>,
+    watched: WorkerEntry<C>,
     lane: bool,
 }
 
-impl<C: Client> Worker<C> {
+impl<C: Connection> Worker<C> {
     pub(super) fn register(group: &Arc<Group<C>>, name: &str, lane: bool) -> io::Result<Worker<C>> {
         let thread = group.manager.register_worker(name)?;
-        let watched = Watched::new(group, WorkerState::new(&thread, lane));
+        let watched = WorkerEntry::new(group, WorkerState::new(&thread, lane));
         Ok(Worker { thread, watched, lane })
     }
 }
 
 /// Starts a worker that counts already.
-pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
+pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> io::Result<()> {
     let number = group.next_worker();
     let name = group.name(&format!("worker {number}"));
     Worker::register(group, &name, false)
@@ -50,7 +79,7 @@ pub(super) fn start<C: Client>(group: &Arc<Group<C>>) -> io::Result<()> {
         .inspect_err(|_| group.queue.worker_started(false))
 }
 
-fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
+fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
     group.queue.worker_started(true);
     group.bind(number - 1);
     has_place(Arc::new(group.clone()));
@@ -58,20 +87,20 @@ fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
     let mut waited = None;
     loop {
         match group.queue.next(waited.take()) {
-            Turn::Stop => break,
-            Turn::Spare(call) => {
+            WorkerStep::Exit => break,
+            WorkerStep::Park(call) => {
                 group.answer(call);
                 if !group.queue.wait_as_spare() {
                     break;
                 }
             }
-            Turn::Run(seat, call) => {
+            WorkerStep::Run(seat, call) => {
                 group.answer(call);
                 if !run_seat(group, &seat, worker) {
-                    group.queue.one_was_gone();
+                    group.queue.remove_stale();
                 }
             }
-            Turn::Wait(limit) => {
+            WorkerStep::Poll(limit) => {
                 group.poller.wait(limit, &mut events);
                 match events.iter().next() {
                     Some(Event::Ready(token)) => {
@@ -80,8 +109,8 @@ fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
                             run_seat(group, &seat, worker);
                         }
                     }
-                    Some(Event::Woken) => waited = Some(Waited::Woken),
-                    None => waited = Some(Waited::InVain),
+                    Some(Event::Woken) => waited = Some(PollEnd::Woken),
+                    None => waited = Some(PollEnd::InVain),
                 }
             }
         }
@@ -92,21 +121,21 @@ fn serve<C: Client>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
     }
 }
 
-impl<C: Client> Group<C> {
+impl<C: Connection> Group<C> {
     /// Does what a change of the queue calls for. Where the system gives no thread, the session
     /// waits for another.
-    pub(super) fn answer(self: &Arc<Self>, call: Call) {
+    pub(super) fn answer(self: &Arc<Self>, call: Wakeup) {
         match call {
-            Call::Nobody => {}
-            Call::Idle => self.poller.wake(),
-            Call::Start(count) => (0..count).for_each(|_| {
+            Wakeup::None => {}
+            Wakeup::Idle => self.poller.wake(),
+            Wakeup::Spawn(count) => (0..count).for_each(|_| {
                 let _ = start(self);
             }),
         }
     }
 
     /// Queues a session. Where that is too late it is closed.
-    pub(super) fn enqueue(self: &Arc<Self>, seat: &Arc<Seat<C>>, priority: Priority) {
+    pub(super) fn enqueue(self: &Arc<Self>, seat: &Arc<ConnectionSlot<C>>, priority: Priority) {
         match self.queue.push(seat.clone(), priority) {
             Ok(call) => self.answer(call),
             Err(_) => seat.close(),
@@ -115,7 +144,11 @@ impl<C: Client> Group<C> {
 }
 
 /// `false` where its killer has been faster.
-fn run_seat<C: Client>(group: &Arc<Group<C>>, seat: &Arc<Seat<C>>, worker: &Worker<C>) -> bool {
+fn run_seat<C: Connection>(
+    group: &Arc<Group<C>>,
+    seat: &Arc<ConnectionSlot<C>>,
+    worker: &Worker<C>,
+) -> bool {
     let conn = seat.take();
     let there = conn.is_some();
     if let Some(conn) = conn {
@@ -128,42 +161,42 @@ fn run_seat<C: Client>(group: &Arc<Group<C>>, seat: &Arc<Seat<C>>, worker: &Work
 enum Outcome<'a, 'c, C> {
     /// It is detached, and goes back into its seat, which is locked since before that step.
     Back {
-        seat: MutexGuard<'a, State<C>>,
+        seat: MutexGuard<'a, SlotState<C>>,
         /// Its client's, to be watched again; `None` where it would not say.
         socket: Option<BorrowedFd<'c>>,
         /// Whether, and how, it is to be queued.
         again: Option<Priority>,
-        over: Over,
+        over: FinishedCancel,
     },
-    Over(End),
+    Over(CloseReason),
 }
 
-pub(super) fn run<C: Client>(
+pub(super) fn run<C: Connection>(
     group: &Arc<Group<C>>,
-    seat: &Arc<Seat<C>>,
-    mut conn: Conn<C>,
+    seat: &Arc<ConnectionSlot<C>>,
+    mut conn: Entry<C>,
     worker: &Worker<C>,
 ) {
     worker.watched.state().runs(Some(conn.session.id()));
-    let Conn { client, session } = &mut conn;
+    let Entry { client, session } = &mut conn;
     // If a panic unwinds through the attachment, the session learns of it there.
-    let outcome = contain(|| turn(seat, client, session, &worker.thread));
+    let outcome = catch_panic(|| turn(seat, client, session, &worker.thread));
     worker.watched.state().runs(None);
     match outcome {
         Some(Outcome::Back { seat: mut place, socket, again: None, over }) => {
             // Armed under the lock: nobody gets at it before it lies in its seat.
             let watched = socket.is_some_and(|socket| arm(group, socket, seat));
-            *place = State::Idle(conn);
+            *place = SlotState::Idle(conn);
             drop(place);
-            over.complete();
+            complete(over);
             if !watched || group.queue.is_closed() {
                 seat.close();
             }
         }
         Some(Outcome::Back { seat: mut place, again: Some(priority), over, .. }) => {
-            *place = State::Queued(conn);
+            *place = SlotState::Queued(conn);
             drop(place);
-            over.complete();
+            complete(over);
             if worker.lane {
                 group.enqueue(seat, priority);
                 return;
@@ -174,37 +207,39 @@ pub(super) fn run<C: Client>(
             }
         }
         Some(Outcome::Over(why)) => seat.end(conn, why),
-        None => seat.end(conn, End::Panicked),
+        None => seat.end(conn, CloseReason::Panicked),
     }
 }
 
-fn turn<'a, 'c, C: Client>(
-    seat: &'a Seat<C>,
+fn turn<'a, 'c, C: Connection>(
+    seat: &'a ConnectionSlot<C>,
     client: &'c mut C,
     session: &mut Session,
     thread: &Thread,
 ) -> Outcome<'a, 'c, C> {
     // A pool's own threads can run its sessions.
-    let Ok(mut attached) = session.attach(thread) else { return Outcome::Over(End::Closed) };
-    // Told to end while it was queued: the command does not begin.
-    let next = match attached.check().and_then(|()| client.ready(&mut attached)) {
-        Ok(Next::Close) => return Outcome::Over(End::Closed),
-        Ok(next) => next,
-        Err(interrupt) => return Outcome::Over(End::Interrupted(interrupt)),
+    let Ok(mut attached) = session.attach(thread) else {
+        return Outcome::Over(CloseReason::Closed);
     };
-    let again = (next == Next::Again).then(|| priority_of(client));
+    // Told to end while it was queued: the command does not begin.
+    let next = match attached.check().and_then(|()| client.on_readable(&mut attached)) {
+        Ok(Action::Close) => return Outcome::Over(CloseReason::Closed),
+        Ok(next) => next,
+        Err(interrupt) => return Outcome::Over(CloseReason::Interrupted(interrupt)),
+    };
+    let again = (next == Action::Yield).then(|| priority_of(client));
     // What the client says is asked for before the lock is taken.
     let socket = socket_of(client);
     // What is over by that is the embedder's to hear of, and not under the lock.
-    attached.record.finish_forgotten();
+    complete(attached.record.end_leaked_statement());
     let place = seat.lock();
     let (due, over) = attached.leave(again.is_some()).ask();
     match due {
         Ok(()) => Outcome::Back { seat: place, socket, again, over },
         Err(interrupt) => {
             drop(place);
-            over.complete();
-            Outcome::Over(End::Interrupted(interrupt))
+            complete(over);
+            Outcome::Over(CloseReason::Interrupted(interrupt))
         }
     }
 }

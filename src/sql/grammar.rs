@@ -1,16 +1,29 @@
 //! The grammar of the two statements.
 
-use super::{Command, SqlError, invalid_id};
-use crate::id::SessionId;
-use crate::interrupt::When;
+use crate::sql::command::{Command, SqlError, invalid_id};
+use crate::types::id::SessionId;
+use crate::types::request::TerminateMode;
+
+impl Command {
+    /// Parses the ids of a server's own command: `ids` is what stands between the quotes of the
+    /// others, `thread_id, session_id`.
+    ///
+    /// # Errors
+    /// [`SqlError`] for anything but two whole numbers and a comma.
+    pub fn parse(ids: &str, when: TerminateMode) -> Result<Command, SqlError> {
+        let (thread, session) = self::ids(ids)?;
+        Ok(Command { thread, session, when })
+    }
+}
 
 /// How much of an unexpected word an error repeats.
 const REPEATED_CHARS: usize = 40;
 
-/// Reads one statement. `None` says that it is none of this face, and the server's to run.
+/// Parses one statement. Returns `None` if it is none of these commands, so that the server runs
+/// it.
 ///
-/// Keywords are case-insensitive; blanks and comments may stand wherever SQL allows them; one
-/// semicolon may end the statement.
+/// Keywords are case-insensitive. Blanks and comments are allowed as in SQL, and one semicolon at
+/// the end.
 pub fn parse(statement: &str) -> Option<Result<Command, SqlError>> {
     let mut rest = Tokens(statement);
     let mut word =
@@ -37,13 +50,13 @@ fn command(mut rest: Tokens<'_>, disconnect: bool) -> Result<Command, SqlError> 
     };
     let (when, last) = match (rest.next(), disconnect) {
         (Token::Word(word), false) if word.eq_ignore_ascii_case("IMMEDIATE") => {
-            (When::Immediate, rest.next())
+            (TerminateMode::Immediate, rest.next())
         }
         (Token::Word(word), true) if word.eq_ignore_ascii_case("POST_TRANSACTION") => {
-            (When::AfterTransaction, rest.next())
+            (TerminateMode::AfterTransaction, rest.next())
         }
         (other, true) => return Err(unexpected(other, disconnect)),
-        (other, false) => (When::AfterStatement, other),
+        (other, false) => (TerminateMode::AfterStatement, other),
     };
     let last = if matches!(last, Token::Other(';')) { rest.next() } else { last };
     match last {
@@ -166,7 +179,7 @@ fn quoted(text: &str) -> Option<Option<(&str, &str)>> {
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
-            // A doubled quote is one that is part of the string.
+            // A doubled quote stands for one quote in the string.
             b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 2,
             b'\'' => return Some(Some((&rest[..at], &rest[at + 1..]))),
             b'\\' if escapes => at += 2,

@@ -5,23 +5,23 @@ fn parsed(statement: &str) -> Result<Command, SqlError> {
     parse(statement).expect("a statement of this face")
 }
 
-fn kill(thread: u64, session: u64, when: When) -> Command {
+fn kill(thread: u64, session: u64, when: TerminateMode) -> Command {
     Command { thread, session: SessionId::from_raw(session).unwrap(), when }
 }
 
 #[test]
 fn the_reference_pages_example() {
     let statement = "ALTER SYSTEM KILL SESSION '140114517817088, 140114517817088';";
-    let expected = kill(140_114_517_817_088, 140_114_517_817_088, When::AfterStatement);
+    let expected = kill(140_114_517_817_088, 140_114_517_817_088, TerminateMode::AfterStatement);
     assert_eq!(parsed(statement), Ok(expected));
 }
 
 #[test]
 fn each_form_and_its_when() {
     for (tail, when) in [
-        ("KILL SESSION '0, 7'", When::AfterStatement),
-        ("KILL SESSION '0, 7' IMMEDIATE", When::Immediate),
-        ("DISCONNECT SESSION '0, 7' POST_TRANSACTION", When::AfterTransaction),
+        ("KILL SESSION '0, 7'", TerminateMode::AfterStatement),
+        ("KILL SESSION '0, 7' IMMEDIATE", TerminateMode::Immediate),
+        ("DISCONNECT SESSION '0, 7' POST_TRANSACTION", TerminateMode::AfterTransaction),
     ] {
         assert_eq!(parsed(&format!("ALTER SYSTEM {tail}")), Ok(kill(0, 7, when)));
         assert_eq!(parsed(&format!("ALTER SYSTEM {tail};")), Ok(kill(0, 7, when)));
@@ -30,9 +30,12 @@ fn each_form_and_its_when() {
 
 #[test]
 fn ids_of_a_server_with_words_of_its_own() {
-    assert_eq!(Command::new(" 0,7 ", When::Immediate), Ok(kill(0, 7, When::Immediate)));
+    assert_eq!(
+        Command::parse(" 0,7 ", TerminateMode::Immediate),
+        Ok(kill(0, 7, TerminateMode::Immediate))
+    );
     for ids in ["", "7", "0, 7, 7", "'0, 7'", "0, 0"] {
-        assert_eq!(Command::new(ids, When::Immediate), Err(invalid_id()), "{ids}");
+        assert_eq!(Command::parse(ids, TerminateMode::Immediate), Err(invalid_id()), "{ids}");
     }
 }
 
@@ -40,7 +43,7 @@ fn ids_of_a_server_with_words_of_its_own() {
 fn blanks_comments_and_case() {
     let statement = "\n/* who /* nested */ */ aLTER\tsystem -- now\n kill/**/session ' 1 ,\n2 '\
                      immediate ; -- done";
-    let expected = Ok(kill(1, 2, When::Immediate));
+    let expected = Ok(kill(1, 2, TerminateMode::Immediate));
     assert_eq!(parsed(statement), expected);
     for between in [
         " ",
@@ -67,7 +70,7 @@ fn blanks_comments_and_case() {
         assert_eq!(parsed(&words.join(between)), expected, "{between:?}");
         let words =
             ["", "ALTER", "SYSTEM", "DISCONNECT", "SESSION", "'1, 2'", "POST_TRANSACTION", ""];
-        let expected = Ok(kill(1, 2, When::AfterTransaction));
+        let expected = Ok(kill(1, 2, TerminateMode::AfterTransaction));
         assert_eq!(parsed(&words.join(between)), expected, "{between:?}");
     }
     // A comment to the end of the line may be the end of the statement.
@@ -114,16 +117,16 @@ fn numbers_up_to_what_a_bigint_holds() {
         // Each of SQL's blanks, around each of the numbers.
         (" \t\n\r\x0b\x0c1 \t\n\r\x0b\x0c,\x0c\x0b\r\n\t 2\x0c\x0b\r\n\t ", 1, 2),
     ] {
-        let expected = Ok(kill(thread, session, When::AfterStatement));
+        let expected = Ok(kill(thread, session, TerminateMode::AfterStatement));
         assert_eq!(parsed(&format!("ALTER SYSTEM KILL SESSION '{ids}'")), expected, "{ids:?}");
-        assert_eq!(Command::new(ids, When::AfterStatement), expected, "{ids:?}");
+        assert_eq!(Command::parse(ids, TerminateMode::AfterStatement), expected, "{ids:?}");
     }
 }
 
 /// Whatever SQL takes for a string constant is one.
 #[test]
 fn strings_of_each_kind() {
-    let expected = Ok(kill(1, 2, When::Immediate));
+    let expected = Ok(kill(1, 2, TerminateMode::Immediate));
     for string in [
         "'1, 2'",
         "E'1, 2'",
@@ -346,6 +349,6 @@ proptest! {
     ) {
         let statement =
             format!("alter system kill session '{blanks}{thread}{blanks},{blanks}{session}{blanks}'");
-        prop_assert_eq!(parsed(&statement), Ok(kill(thread, session, When::AfterStatement)));
+        prop_assert_eq!(parsed(&statement), Ok(kill(thread, session, TerminateMode::AfterStatement)));
     }
 }

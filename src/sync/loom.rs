@@ -23,7 +23,7 @@ pub(crate) fn now() -> Instant {
     *START.get_or_init(Instant::now) + CLOCK.get()
 }
 
-/// The time from here on; each way of a model's begins by setting it.
+/// Sets the time; each execution of a model begins with it.
 pub fn set_clock(time: Duration) {
     CLOCK.set(time);
 }
@@ -61,15 +61,15 @@ macro_rules! zeroes {
 }
 pub(crate) use zeroes;
 
-pub(crate) const BELLS: usize = 16;
+pub(crate) const FLAGS: usize = 16;
 
 /// As many as [`set_session_shards`] says, or one.
 pub(crate) fn session_shards() -> usize {
     SHARDS.get()
 }
 
-/// Over how many shards a manager's sessions are spread; for those that are made from here on.
-/// More than one are dear, so each way of a model's that wants them begins by setting it.
+/// Sets the number of shards of managers that are created from here on. More than one costs much,
+/// so each execution that needs them begins with this.
 pub fn set_session_shards(shards: usize) {
     SHARDS.set(shards);
 }
@@ -78,13 +78,13 @@ pub(crate) fn near() -> usize {
     NEAR.with(Cell::get)
 }
 
-/// In which shard the sessions are that the calling thread opens from here on.
+/// Sets the shard of the sessions that the calling thread opens from here on.
 pub fn set_near(shard: usize) {
     NEAR.with(|near| near.set(shard));
 }
 
 /// loom has none, so here it is one that is not reentrant: a thread that locks it twice, such as
-/// by nested calls of [`SessionLocal::with`](crate::SessionLocal::with) on one static, is a
+/// by nested calls of [`SessionLocal::with`](crate::local::SessionLocal::with) on one static, is a
 /// deadlock.
 pub(crate) type ReentrantMutex<T> = Mutex<T>;
 

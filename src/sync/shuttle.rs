@@ -35,7 +35,7 @@ macro_rules! zeroes {
 }
 pub(crate) use zeroes;
 
-pub(crate) const BELLS: usize = 256;
+pub(crate) const FLAGS: usize = 256;
 
 pub(crate) const fn session_shards() -> usize {
     1
@@ -71,7 +71,7 @@ fn wait_until(deadline: Instant, done: impl Fn() -> bool) {
 }
 
 /// shuttle has none, so here it is one that is not reentrant: a thread that locks it twice, such as
-/// by nested calls of [`SessionLocal::with`](crate::SessionLocal::with) on one static, is a
+/// by nested calls of [`SessionLocal::with`](crate::local::SessionLocal::with) on one static, is a
 /// deadlock.
 pub(crate) type ReentrantMutex<T> = Mutex<T>;
 

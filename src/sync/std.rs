@@ -64,4 +64,4 @@ pub(crate) fn near() -> usize {
 
 /// As many as an index of sixteen bits reaches: a quarter of a megabyte, of which the system gives
 /// only what is used.
-pub(crate) const BELLS: usize = 1 << 16;
+pub(crate) const FLAGS: usize = 1 << 16;

@@ -2,7 +2,7 @@
 
 #![cfg(any(feature = "serde", feature = "tracing", feature = "metrics"))]
 
-#[path = "../common/mod.rs"]
+#[path = "../it/common/mod.rs"]
 mod common;
 #[cfg(feature = "metrics")]
 mod measured;

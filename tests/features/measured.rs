@@ -8,10 +8,12 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use safepoint::{
-    Cancel, EndedBy, Limits, Probe, SessionManager, StatementId, Sweep, Target, Terminate,
-    ThreadModel, Watchdog, When,
-};
+use safepoint::diagnose::{ProbeResult, Watchdog};
+use safepoint::id::StatementId;
+use safepoint::manager::BulkOptions;
+use safepoint::request::Target;
+use safepoint::session::{Timeouts, WaitMode};
+use safepoint::{Cancel, SessionManager, Terminate, TerminateMode, ThreadModel};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Barrier, Mutex, PoisonError, mpsc};
@@ -139,16 +141,16 @@ fn stalls_and_limits() {
             drop(watchdog);
             // Other tests may have stalls of their own meanwhile.
             assert!(count("safepoint_stalls_total") > before);
-            let before = count("safepoint_limits_hit_total");
+            let before = count("safepoint_timeouts_total");
             attached
-                .set_limits(Limits { idle: Some(Duration::ZERO), ..Limits::default() })
+                .set_timeouts(Timeouts { idle: Some(Duration::ZERO), ..Timeouts::default() })
                 .unwrap();
             eventually("it is due", || attached.check().is_err());
             // Its event comes after the step. Other tests may hit limits of their own meanwhile.
-            eventually("it is counted", || count("safepoint_limits_hit_total") > before);
+            eventually("it is counted", || count("safepoint_timeouts_total") > before);
         });
         let figures = figures.lock().unwrap();
-        for name in ["safepoint_stalls_total", "safepoint_limits_hit_total"] {
+        for name in ["safepoint_stalls_total", "safepoint_timeouts_total"] {
             assert!(figures[name].iter().all(|by| *by == 1.0), "{name}");
         }
     });
@@ -172,12 +174,14 @@ fn refusals_by_their_reason() {
             ] {
                 manager.terminate(target, kill_now()).unwrap_err();
             }
-            manager.terminate(id, Terminate::new(When::Immediate, user("eve"))).unwrap_err();
+            manager
+                .terminate(id, Terminate::new(TerminateMode::Immediate, user("eve")))
+                .unwrap_err();
             manager.cancel(id, Cancel::running(user("eve"))).unwrap_err();
             // No such statement, for each reason.
             manager.cancel(id, Cancel::running(admin("root"))).unwrap_err();
             let mut attached = session.attach(&worker).unwrap();
-            let first = attached.begin().unwrap().statement();
+            let first = attached.begin().unwrap().statement_id();
             for named in [first, StatementId::from(first.get() + 1)] {
                 manager.cancel(id, Cancel::statement(named, admin("root"))).unwrap_err();
             }
@@ -188,16 +192,16 @@ fn refusals_by_their_reason() {
         assert_figures(
             &figures,
             &[
-                "kills_total kind=terminate outcome=nothing attached: 1",
+                "kills_total kind=terminate outcome=thread idle: 1",
                 "kills_total kind=terminate outcome=not attached: 1",
                 "kills_total kind=terminate outcome=background thread: 1",
                 "kills_total kind=terminate outcome=no such thread: 1",
-                "kills_total kind=terminate outcome=not permitted: 1",
+                "kills_total kind=terminate outcome=permission denied: 1",
                 "kills_total kind=terminate outcome=no such session: 1",
-                "kills_total kind=cancel outcome=not permitted: 1",
+                "kills_total kind=cancel outcome=permission denied: 1",
                 "kills_total kind=cancel outcome=no such statement: 3",
                 "sessions_opened_total: 1",
-                "sessions_ended_total how=closed: 1",
+                "sessions_ended_total reason=closed: 1",
             ],
         );
     });
@@ -227,7 +231,7 @@ fn kills_and_what_they_come_to() {
                 attached.detach().unwrap_err();
                 drop(session);
                 let desk = Desk::leave(manager.open(of("ann")).unwrap());
-                manager.terminate_user("ann", kill_now(), Sweep::new());
+                let _ended = manager.terminate_user("ann", kill_now(), BulkOptions::new());
                 assert_eq!(locked(&desk.told).len(), 1);
                 drop(manager.open(of("ann")).unwrap());
                 let mut session = manager.open(of("ann")).unwrap();
@@ -238,21 +242,21 @@ fn kills_and_what_they_come_to() {
                     resume_unwind(Box::new("on purpose"));
                 }))
                 .unwrap_err();
-                session.due().unwrap_err();
+                session.check().unwrap_err();
             });
             assert_figures(
                 &figures,
                 &[
                     "kills_total kind=cancel outcome=accepted: 3",
-                    "kills_total kind=cancel outcome=seen: 1",
+                    "kills_total kind=cancel outcome=observed: 1",
                     "kill_to_end_seconds kind=cancel: ~1",
                     "kills_total kind=terminate outcome=accepted: 2",
-                    "kills_total kind=terminate outcome=seen: 3",
+                    "kills_total kind=terminate outcome=observed: 3",
                     "kill_to_end_seconds kind=terminate: ~2",
                     "sessions_opened_total: 4",
-                    "sessions_ended_total how=killed: 2",
-                    "sessions_ended_total how=closed: 1",
-                    "sessions_ended_total how=panicked: 1",
+                    "sessions_ended_total reason=terminated: 2",
+                    "sessions_ended_total reason=closed: 1",
+                    "sessions_ended_total reason=panicked: 1",
                 ],
             );
         }
@@ -266,7 +270,8 @@ fn gaps() {
         each_model(|Stage { manager, mut session, thread, id }| {
             let figures = counted(|| {
                 let mut attached = session.attach(&thread).unwrap();
-                let asked = || assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+                let asked =
+                    || assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
                 asked();
                 let statement = attached.begin().unwrap();
                 statement.check().unwrap();
@@ -287,9 +292,9 @@ fn gaps() {
             assert_figures(
                 &figures,
                 &[
-                    "gap_seconds: ~5",
+                    "safe_point_gap_seconds: ~5",
                     "kills_total kind=terminate outcome=accepted: 1",
-                    "kills_total kind=terminate outcome=seen: 1",
+                    "kills_total kind=terminate outcome=observed: 1",
                 ],
             );
         });
@@ -306,7 +311,7 @@ fn lengths_of_time() {
             let figures = counted(|| {
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
-                assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+                assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
                 manager.cancel(id, Cancel::running(user("ann"))).unwrap();
                 std::thread::sleep(long);
                 statement.check().unwrap_err();
@@ -319,7 +324,7 @@ fn lengths_of_time() {
             });
             let most = before.elapsed().as_secs_f64();
             for name in [
-                "gap_seconds",
+                "safe_point_gap_seconds",
                 "kill_to_end_seconds kind=cancel",
                 "kill_to_end_seconds kind=terminate",
             ] {
@@ -349,7 +354,7 @@ fn sessions_by_what_they_do() {
             hold.wait();
             hold.wait();
         };
-        statement.wait(EndedBy::AnyInterrupt, Waker::noop(), wait).unwrap();
+        statement.wait(WaitMode::Interruptible, Waker::noop(), wait).unwrap();
     }
     supervised(|| {
         for model in MODELS {
@@ -360,10 +365,10 @@ fn sessions_by_what_they_do() {
             for session in &mut sessions[2..5] {
                 let thread = thread_for(&manager, session);
                 let attached = session.attach(&thread).unwrap();
-                attached.set_transaction(true);
+                attached.set_in_transaction(true);
                 attached.detach().unwrap();
             }
-            assert!(sessions[5..].iter().all(|session| session.queue().is_some()));
+            assert!(sessions[5..].iter().all(|session| session.reserve_statement().is_some()));
             let mut between = open();
             let thread = thread_for(&manager, &between);
             let _attached = between.attach(&thread).unwrap();
@@ -373,7 +378,7 @@ fn sessions_by_what_they_do() {
                 (0..5).for_each(|_| drop(scope.spawn(|| running(&manager, &hold))));
                 (0..6).for_each(|_| drop(scope.spawn(|| waiting(&manager, &hold))));
                 until("all are there", || hold.wait());
-                let figures = counted(|| manager.record_sessions());
+                let figures = counted(|| manager.record_metrics());
                 until("all have been counted", || hold.wait());
                 figures
             });
@@ -409,25 +414,25 @@ impl std::os::fd::AsFd for Stuck {
 }
 
 #[cfg(target_os = "linux")]
-impl safepoint::pool::Client for Stuck {
-    fn ready(
+impl safepoint::pool::Connection for Stuck {
+    fn on_readable(
         &mut self,
         _: &mut safepoint::Attached<'_>,
-    ) -> Result<safepoint::pool::Next, safepoint::Interrupt> {
+    ) -> Result<safepoint::pool::Action, safepoint::Interrupt> {
         let _ = self.release.recv();
-        Ok(safepoint::pool::Next::Close)
+        Ok(safepoint::pool::Action::Close)
     }
 
-    fn end(&mut self, _: &safepoint::Session, _: safepoint::pool::End) {}
+    fn on_close(&mut self, _: &safepoint::Session, _: safepoint::pool::CloseReason) {}
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn sessions_in_the_queue() {
     supervised(|| {
-        use safepoint::pool::{Config, Pool};
+        use safepoint::pool::PoolBuilder;
         let manager = SessionManager::new(safepoint::ThreadModel::Pool);
-        let pool = Pool::start(manager.clone(), &Config::new(1).max_workers(1)).unwrap();
+        let pool = PoolBuilder::new(1).max_workers(1).start(manager.clone()).unwrap();
         let (let_go, release) = crossbeam_channel::bounded::<()>(0);
         let far_ends = [(); 3].map(|()| {
             let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -439,7 +444,7 @@ fn sessions_in_the_queue() {
         eventually("two wait", || pool.status()[0].queued == 2);
         let books = Books::default();
         let figures = books.0.clone();
-        metrics::with_local_recorder(&books, || pool.record_queues());
+        metrics::with_local_recorder(&books, || pool.record_metrics());
         let figures = std::mem::take(&mut *figures.lock().unwrap());
         assert_eq!(figures["safepoint_queue_length group=0"], [2.0]);
         assert_eq!(figures["safepoint_workers group=0"], [1.0]);

@@ -1,11 +1,15 @@
 //! What `serde` adds: each type by its fields, and none left out.
 
 use crate::common::{LONG, MODELS, Stage, admin, kill, kill_now, of, supervised, thread_for, user};
-use safepoint::{
-    Author, Cancel, Description, Doing, Drained, Ended, HowEnded, InterruptKind, Probe, Progress,
-    Reason, Refused, Request, SessionManager, StatementId, StatementOver, Target, ThreadModel,
-    Watchdog, When, WhyNotYet,
+use safepoint::diagnose::{PendingReason, ProbeResult, Progress, Watchdog};
+use safepoint::id::StatementId;
+use safepoint::manager::DrainReport;
+use safepoint::request::{
+    EndReason, InterruptKind, InterruptReason, Request, RequestError, SessionEnd, StatementEnd,
+    Target,
 };
+use safepoint::view::SessionState;
+use safepoint::{Cancel, ClientInfo, Requester, SessionManager, TerminateMode, ThreadModel};
 use serde_json::{Value, json};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,8 +25,8 @@ fn time(time: SystemTime) -> Value {
     json!({ "secs_since_epoch": since.as_secs(), "nanos_since_epoch": since.subsec_nanos() })
 }
 
-fn spot(spot: safepoint::Spot) -> Value {
-    json!({ "at": spot.at.to_string(), "since": time(spot.since) })
+fn spot(spot: safepoint::diagnose::CallSite) -> Value {
+    json!({ "location": spot.location.to_string(), "reached_at": time(spot.reached_at) })
 }
 
 /// All that a row can say, while it says all of it.
@@ -31,91 +35,91 @@ fn a_row_of_each_kind() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::new(model);
-            let description = Description {
+            let description = ClientInfo {
                 user: "ann".into(),
                 admin: true,
                 database: "shop".into(),
                 application: "psql".into(),
-                client: "10.0.0.9".into(),
+                address: "10.0.0.9".into(),
             };
             let mut session = manager.open(description).unwrap();
             let (id, thread) = (session.id(), thread_for(&manager, &session));
-            let empty = manager.session(id).unwrap();
+            let empty = manager.session_info(id).unwrap();
             assert_eq!(
                 value!(&empty),
                 json!({
-                    "session": id.get(),
-                    "thread": match model {
+                    "id": id.get(),
+                    "thread_id": match model {
                         ThreadModel::PerSession => json!(id.get()),
                         ThreadModel::Pool => json!(null),
                     },
-                    "description": {
+                    "client": {
                         "user": "ann", "admin": true, "database": "shop", "application": "psql",
-                        "client": "10.0.0.9",
+                        "address": "10.0.0.9",
                     },
-                    "doing": "Idle",
+                    "state": "idle",
                     "waiting": false,
-                    "statement": null,
-                    "told": null,
-                    "interrupt": null,
+                    "statement_id": null,
+                    "pending_mode": null,
+                    "pending": null,
                     "hold_off": null,
-                    "wait": null,
-                    "safe_point": null,
-                    "opened": time(empty.opened),
-                    "transaction_start": null,
-                    "statement_start": null,
-                    "changed": time(empty.opened),
-                    "text": "",
+                    "uninterruptible_wait": null,
+                    "last_safe_point": null,
+                    "opened_at": time(empty.opened_at),
+                    "transaction_started_at": null,
+                    "statement_started_at": null,
+                    "changed_at": time(empty.opened_at),
+                    "statement_text": "",
                 })
             );
             let mut attached = session.attach(&thread).unwrap();
-            let at = attached.thread();
-            attached.set_transaction(true);
+            let at = attached.thread_id();
+            attached.set_in_transaction(true);
             let statement = attached.begin().unwrap().with_text("select pi()");
-            assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+            assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
             statement.check().unwrap();
             let _held = statement.hold_off("commit");
-            manager.terminate(id, kill(When::AfterStatement)).unwrap();
-            let row = statement.blocking(|| manager.session(id).unwrap());
+            manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
+            let row = statement.block_in_place(|| manager.session_info(id).unwrap());
             let held = row.hold_off.unwrap();
-            let interrupt = row.interrupt.clone().unwrap();
+            let interrupt = row.pending.clone().unwrap();
             let request = &interrupt.request;
             assert_eq!(
                 value!(&row),
                 json!({
-                    "session": id.get(),
-                    "thread": at.get(),
-                    "description": value!(&empty)["description"],
-                    "doing": "Running",
+                    "id": id.get(),
+                    "thread_id": at.get(),
+                    "client": value!(&empty)["client"],
+                    "state": "running",
                     "waiting": false,
-                    "statement": 1,
-                    "told": "AfterStatement",
-                    "interrupt": {
-                        "kind": "Terminate",
-                        "when": "AfterStatement",
+                    "statement_id": 1,
+                    "pending_mode": "after_statement",
+                    "pending": {
+                        "kind": "terminate",
+                        "mode": "after_statement",
                         "request": {
-                            "author": {
+                            "requester": {
                                 "session": null, "user": "root", "admin": true, "address": null,
                             },
-                            "reason": "AdministratorCommand",
-                            "text": "because",
-                            "at": time(request.at),
-                            "names_author": true,
+                            "reason": "administrator_command",
+                            "comment": "because",
+                            "requested_at": time(request.requested_at),
+                            "requester_disclosed": true,
                         },
-                        "since": time(request.at),
-                        "seen": null,
+                        "requested_at": time(request.requested_at),
+                        "observed_at": null,
                     },
                     "hold_off": { "name": "commit", "spot": spot(held.spot) },
-                    "wait": spot(row.wait.unwrap()),
-                    "safe_point": spot(row.safe_point.unwrap()),
-                    "opened": time(row.opened),
-                    "transaction_start": time(row.transaction_start.unwrap()),
-                    "statement_start": time(row.statement_start.unwrap()),
-                    "changed": time(row.changed),
-                    "text": "select pi()",
+                    "uninterruptible_wait": spot(row.uninterruptible_wait.unwrap()),
+                    "last_safe_point": spot(row.last_safe_point.unwrap()),
+                    "opened_at": time(row.opened_at),
+                    "transaction_started_at": time(row.transaction_started_at.unwrap()),
+                    "statement_started_at": time(row.statement_started_at.unwrap()),
+                    "changed_at": time(row.changed_at),
+                    "statement_text": "select pi()",
                 })
             );
-            assert!(spot(held.spot)["at"].as_str().unwrap().starts_with(file!()));
+            assert!(spot(held.spot)["location"].as_str().unwrap().starts_with(file!()));
         }
     });
 }
@@ -129,14 +133,14 @@ fn a_row_of_a_thread() {
         let worker = manager.register_worker("worker").unwrap();
         let attached = session.attach(&worker).unwrap();
         let rows = manager.threads();
-        assert_eq!((rows[0].thread, rows[1].thread), (background.id(), worker.id()));
+        assert_eq!((rows[0].id, rows[1].id), (background.id(), worker.id()));
         let row = |at: usize, name: &str, runs: bool, session: Value| {
             json!({
-                "thread": rows[at].thread.get(),
+                "id": rows[at].id.get(),
                 "name": name,
-                "since": time(rows[at].since),
-                "runs_sessions": runs,
-                "session": session,
+                "registered_at": time(rows[at].registered_at),
+                "is_worker": runs,
+                "session_id": session,
             })
         };
         let id = json!(attached.id().get());
@@ -154,15 +158,16 @@ fn requests_and_what_they_come_to() {
         let (id, at) = (session.id(), worker.id());
         let mut attached = session.attach(&worker).unwrap();
         let statement = attached.begin().unwrap();
-        statement.set_transaction(true);
-        manager.terminate(id, kill(When::AfterTransaction)).unwrap();
-        let author = Author { session: Some(id), address: Some("10.0.0.7".into()), ..user("ann") };
+        statement.set_in_transaction(true);
+        manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
+        let author =
+            Requester { session: Some(id), address: Some("10.0.0.7".into()), ..user("ann") };
         let receipt = manager.cancel(id, Cancel::running(author)).unwrap();
         assert_eq!(
-            value!(receipt.found()),
+            value!(receipt.target()),
             json!({
-                "doing": "Running", "thread": at.get(), "statement": 1, "in_transaction": true,
-                "already": "AfterTransaction",
+                "state": "running", "thread_id": at.get(), "statement_id": 1, "in_transaction": true,
+                "pending_mode": "after_transaction",
             })
         );
         let interrupt = statement.check().unwrap_err();
@@ -170,29 +175,29 @@ fn requests_and_what_they_come_to() {
         assert_eq!(
             value!(request),
             json!({
-                "author": {
+                "requester": {
                     "session": id.get(), "user": "ann", "admin": false, "address": "10.0.0.7",
                 },
-                "reason": "UserRequest",
-                "text": null,
-                "at": time(request.at),
-                "names_author": true,
+                "reason": "user_request",
+                "comment": null,
+                "requested_at": time(request.requested_at),
+                "requester_disclosed": true,
             })
         );
         drop(statement);
-        assert_eq!(value!(receipt.poll().unwrap()), json!({ "cancelled": true }));
+        assert_eq!(value!(receipt.try_get().unwrap()), json!({ "cancelled": true }));
         let receipt = manager.terminate(id, kill_now()).unwrap();
-        assert_eq!(value!(receipt.found())["doing"], "IdleInTransaction");
+        assert_eq!(value!(receipt.target())["state"], "idle_in_transaction");
         attached.detach().unwrap_err();
         let ended = session.close();
-        let HowEnded::Killed(request) = &ended.how else { panic!("{ended:?}") };
-        assert_eq!(value!(&ended), json!({ "how": { "Killed": value!(request) } }));
-        assert_eq!(value!(request)["author"]["user"], "root");
-        assert_eq!(value!(receipt.poll().unwrap()), value!(&ended));
-        for (how, name) in [(HowEnded::Closed, "Closed"), (HowEnded::Panicked, "Panicked")] {
-            assert_eq!(value!(Ended { how }), json!({ "how": name }));
+        let EndReason::Terminated(request) = &ended.reason else { panic!("{ended:?}") };
+        assert_eq!(value!(&ended), json!({ "reason": { "terminated": value!(request) } }));
+        assert_eq!(value!(request)["requester"]["user"], "root");
+        assert_eq!(value!(receipt.try_get().unwrap()), value!(&ended));
+        for (how, name) in [(EndReason::Closed, "closed"), (EndReason::Panicked, "panicked")] {
+            assert_eq!(value!(SessionEnd { reason: how }), json!({ "reason": name }));
         }
-        assert_eq!(value!(StatementOver { cancelled: false }), json!({ "cancelled": false }));
+        assert_eq!(value!(StatementEnd { cancelled: false }), json!({ "cancelled": false }));
     });
 }
 
@@ -200,37 +205,37 @@ fn requests_and_what_they_come_to() {
 fn what_only_has_a_name() {
     supervised(|| {
         for (doing, name) in [
-            (Doing::Idle, "Idle"),
-            (Doing::IdleInTransaction, "IdleInTransaction"),
-            (Doing::Queued, "Queued"),
-            (Doing::BetweenStatements, "BetweenStatements"),
-            (Doing::Running, "Running"),
-            (Doing::Waiting, "Waiting"),
+            (SessionState::Idle, "idle"),
+            (SessionState::IdleInTransaction, "idle_in_transaction"),
+            (SessionState::Queued, "queued"),
+            (SessionState::BetweenStatements, "between_statements"),
+            (SessionState::Running, "running"),
+            (SessionState::Waiting, "waiting"),
         ] {
             assert_eq!(value!(doing), name);
         }
         for (when, name) in [
-            (When::AfterTransaction, "AfterTransaction"),
-            (When::AfterStatement, "AfterStatement"),
-            (When::Immediate, "Immediate"),
+            (TerminateMode::AfterTransaction, "after_transaction"),
+            (TerminateMode::AfterStatement, "after_statement"),
+            (TerminateMode::Immediate, "immediate"),
         ] {
             assert_eq!(value!(when), name);
         }
         for (kind, name) in
-            [(InterruptKind::Cancel, "Cancel"), (InterruptKind::Terminate, "Terminate")]
+            [(InterruptKind::Cancel, "cancel"), (InterruptKind::Terminate, "terminate")]
         {
             assert_eq!(value!(kind), name);
         }
         for (reason, name) in [
-            (Reason::AdministratorCommand, "AdministratorCommand"),
-            (Reason::UserRequest, "UserRequest"),
-            (Reason::StatementTimeout, "StatementTimeout"),
-            (Reason::LockTimeout, "LockTimeout"),
-            (Reason::TransactionTimeout, "TransactionTimeout"),
-            (Reason::IdleSessionTimeout, "IdleSessionTimeout"),
-            (Reason::IdleInTransactionTimeout, "IdleInTransactionTimeout"),
-            (Reason::InternalError, "InternalError"),
-            (Reason::StatementsExhausted, "StatementsExhausted"),
+            (InterruptReason::AdministratorCommand, "administrator_command"),
+            (InterruptReason::UserRequest, "user_request"),
+            (InterruptReason::StatementTimeout, "statement_timeout"),
+            (InterruptReason::LockTimeout, "lock_timeout"),
+            (InterruptReason::TransactionTimeout, "transaction_timeout"),
+            (InterruptReason::IdleSessionTimeout, "idle_session_timeout"),
+            (InterruptReason::IdleInTransactionTimeout, "idle_in_transaction_timeout"),
+            (InterruptReason::InternalError, "internal_error"),
+            (InterruptReason::StatementsExhausted, "statements_exhausted"),
         ] {
             assert_eq!(value!(reason), name);
             assert_eq!(value!(Request::new(admin("root"), reason, None))["reason"], name);
@@ -251,27 +256,27 @@ fn targets_and_refusals() {
             (i.clone(), t.clone(), json!(7))
         );
         for (target, expected) in [
-            (Target::Session(id), json!({ "Session": i })),
-            (Target::AttachedTo(thread), json!({ "AttachedTo": t })),
-            (Target::Pair(thread, id), json!({ "Pair": [t, i] })),
+            (Target::Session(id), json!({ "session": i })),
+            (Target::AttachedTo(thread), json!({ "attached_to": t })),
+            (Target::Pair(thread, id), json!({ "pair": [t, i] })),
         ] {
             assert_eq!(value!(target), expected);
         }
         for (refused, expected) in [
-            (Refused::NoSuchSession(id), json!({ "NoSuchSession": i })),
-            (Refused::AlreadyEnded(id), json!({ "AlreadyEnded": i })),
-            (Refused::NoSuchThread(thread), json!({ "NoSuchThread": t })),
-            (Refused::NothingAttached(thread), json!({ "NothingAttached": t })),
+            (RequestError::NoSuchSession(id), json!({ "no_such_session": i })),
+            (RequestError::AlreadyEnded(id), json!({ "already_ended": i })),
+            (RequestError::NoSuchThread(thread), json!({ "no_such_thread": t })),
+            (RequestError::ThreadIdle(thread), json!({ "thread_idle": t })),
             (
-                Refused::BackgroundThread(thread, "writer".into()),
-                json!({ "BackgroundThread": [t, "writer"] }),
+                RequestError::BackgroundThread(thread, "writer".into()),
+                json!({ "background_thread": [t, "writer"] }),
             ),
-            (Refused::NotAttached(thread, id), json!({ "NotAttached": [t, i] })),
-            (Refused::NotPermitted(id), json!({ "NotPermitted": i })),
-            (Refused::NothingRuns(id), json!({ "NothingRuns": i })),
-            (Refused::Stale(id, statement), json!({ "Stale": [i, 7] })),
-            (Refused::NoSuchStatement(id, statement), json!({ "NoSuchStatement": [i, 7] })),
-            (Refused::NoTimer(id), json!({ "NoTimer": i })),
+            (RequestError::NotAttached(thread, id), json!({ "not_attached": [t, i] })),
+            (RequestError::PermissionDenied(id), json!({ "permission_denied": i })),
+            (RequestError::NoActiveStatement(id), json!({ "no_active_statement": i })),
+            (RequestError::StatementEnded(id, statement), json!({ "statement_ended": [i, 7] })),
+            (RequestError::NoSuchStatement(id, statement), json!({ "no_such_statement": [i, 7] })),
+            (RequestError::TimerUnavailable(id), json!({ "timer_unavailable": i })),
         ] {
             assert_eq!(value!(refused), expected);
         }
@@ -282,42 +287,45 @@ fn targets_and_refusals() {
 fn reasons_why_not_yet() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
-        let receipt = manager.terminate(id, kill(When::AfterTransaction)).unwrap();
-        let ask = || receipt.why_not_yet().unwrap();
-        assert_eq!(value!(ask()), "Detached");
-        session.queue().unwrap();
-        assert_eq!(value!(ask()), "Queued");
+        let receipt = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
+        let ask = || receipt.pending_reason().unwrap();
+        assert_eq!(value!(ask()), "detached");
+        session.reserve_statement().unwrap();
+        assert_eq!(value!(ask()), "queued");
         let attached = session.attach(&thread).unwrap();
-        attached.set_transaction(true);
-        assert_eq!(value!(ask()), json!({ "NotDue": { "when": "AfterTransaction" } }));
-        attached.set_transaction(false);
+        attached.set_in_transaction(true);
+        assert_eq!(value!(ask()), json!({ "deferred": { "mode": "after_transaction" } }));
+        attached.set_in_transaction(false);
         let no_safe_point = json!({
-            "NoSafePoint": { "at_least": { "secs": 0, "nanos": 0 }, "last": null },
+            "no_safe_point": { "elapsed": { "secs": 0, "nanos": 0 }, "last_safe_point": null },
         });
         assert_eq!(value!(ask()), no_safe_point);
         let held = attached.hold_off("commit");
         let why = ask();
-        let WhyNotYet::HeldOff(at) = why else { panic!("{why:?}") };
-        let expected = json!({ "HeldOff": { "name": "commit", "spot": spot(at.spot) } });
+        let PendingReason::HeldOff(at) = why else { panic!("{why:?}") };
+        let expected = json!({ "held_off": { "name": "commit", "spot": spot(at.spot) } });
         assert_eq!(value!(why), expected);
         drop(held);
-        let why = attached.blocking(ask);
-        let WhyNotYet::Waiting(at) = why else { panic!("{why:?}") };
-        assert_eq!(value!(why), json!({ "Waiting": spot(at) }));
-        let why = attached.unwinding(|rollback| {
-            rollback.progress(Progress { done: 3, total: Some(10) });
-            ask()
-        });
-        let WhyNotYet::Unwinding { spot: at, .. } = why else { panic!("{why:?}") };
-        let progress = json!({ "done": 3, "total": 10 });
-        assert_eq!(value!(why), json!({ "Unwinding": { "spot": spot(at), "progress": progress } }));
-        let unknown = Progress { done: 3, total: None };
-        assert_eq!(value!(unknown), json!({ "done": 3, "total": null }));
+        let why = attached.block_in_place(ask);
+        let PendingReason::UninterruptibleWait(at) = why else { panic!("{why:?}") };
+        assert_eq!(value!(why), json!({ "uninterruptible_wait": spot(at) }));
+        let rollback = attached.begin_rollback();
+        rollback.report(Progress { completed: 3, total: Some(10) });
+        let why = ask();
+        drop(rollback);
+        let PendingReason::RollingBack { spot: at, .. } = why else { panic!("{why:?}") };
+        let progress = json!({ "completed": 3, "total": 10 });
+        assert_eq!(
+            value!(why),
+            json!({ "rolling_back": { "spot": spot(at), "progress": progress } })
+        );
+        let unknown = Progress { completed: 3, total: None };
+        assert_eq!(value!(unknown), json!({ "completed": 3, "total": null }));
         // Once it has been seen.
         attached.check().unwrap_err();
-        let seen = manager.session(id).unwrap().interrupt.unwrap();
-        assert_eq!(value!(&seen)["seen"], spot(seen.seen.unwrap()));
-        let last = manager.session(id).unwrap().safe_point;
+        let seen = manager.session_info(id).unwrap().pending.unwrap();
+        assert_eq!(value!(&seen)["observed_at"], spot(seen.observed_at.unwrap()));
+        let last = manager.session_info(id).unwrap().last_safe_point;
         assert_eq!(last, None, "nobody has probed it");
     });
 }
@@ -328,11 +336,11 @@ fn stalls_and_drains() {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap().with_text("select endless");
-        assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+        assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
         statement.check().unwrap();
         let _held = statement.hold_off("commit");
         let (report, reports) = mpsc::channel();
-        let stalled = statement.blocking(|| {
+        let stalled = statement.block_in_place(|| {
             let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
                 let _ = report.send(stalled);
             });
@@ -346,19 +354,19 @@ fn stalls_and_drains() {
             json!({
                 "session": id.get(),
                 "thread": id.get(),
-                "at_least": {
-                    "secs": stalled.at_least.as_secs(), "nanos": stalled.at_least.subsec_nanos(),
+                "elapsed": {
+                    "secs": stalled.elapsed.as_secs(), "nanos": stalled.elapsed.subsec_nanos(),
                 },
-                "last": spot(stalled.last.unwrap()),
+                "last_safe_point": spot(stalled.last_safe_point.unwrap()),
                 "hold_off": { "name": "commit", "spot": spot(held.spot) },
                 "wait": spot(stalled.wait.unwrap()),
                 "text": "select endless",
             })
         );
-        let drained = Drained { sessions: 10, in_grace: 1, cut_short: 2, left: 7 };
+        let drained = DrainReport { sessions: 10, graceful: 1, forced: 2, remaining: 7 };
         assert_eq!(
             value!(drained),
-            json!({ "sessions": 10, "in_grace": 1, "cut_short": 2, "left": 7 })
+            json!({ "sessions": 10, "graceful": 1, "forced": 2, "remaining": 7 })
         );
     });
 }

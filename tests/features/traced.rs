@@ -4,9 +4,11 @@ use crate::common::{
     Desk, LONG, MODELS, Stage, admin, each_model, eventually, kill, kill_now, locked, of,
     supervised, thread_for, user,
 };
+use safepoint::diagnose::{ProbeResult, Watchdog};
+use safepoint::request::Target;
+use safepoint::session::{Timeouts, WaitMode};
 use safepoint::{
-    Author, Cancel, Description, EndedBy, Limits, Probe, SessionId, SessionManager, Target,
-    Terminate, ThreadModel, Watchdog, When,
+    Cancel, ClientInfo, Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
 };
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -112,7 +114,7 @@ fn shown(fields: BTreeMap<&str, String>) -> String {
 
 fn opened(manager: &SessionManager) -> safepoint::Session {
     let session = manager
-        .open(Description { client: "10.0.0.9".into(), database: "shop".into(), ..of("ann") })
+        .open(ClientInfo { address: "10.0.0.9".into(), database: "shop".into(), ..of("ann") })
         .unwrap();
     assert_said(
         session.id(),
@@ -130,65 +132,66 @@ fn requests_and_what_they_come_to() {
             let mut session = opened(&manager);
             let (id, thread) = (session.id(), thread_for(&manager, &session));
             let mut attached = session.attach(&thread).unwrap();
-            let at = attached.thread();
+            let at = attached.thread_id();
             let author =
-                Author { session: Some(id), address: Some("10.0.0.7".into()), ..admin("root") };
+                Requester { session: Some(id), address: Some("10.0.0.7".into()), ..admin("root") };
             let statement = attached.begin().unwrap();
-            manager.cancel(id, Cancel::running(author.clone()).text("too slow")).unwrap();
-            let by = format!("author.session={id}|author.user=root|author.address=10.0.0.7");
+            manager.cancel(id, Cancel::running(author.clone()).comment("too slow")).unwrap();
+            let by =
+                format!("requester.session={id}|requester.user=root|requester.address=10.0.0.7");
             assert_said(
                 id,
                 &[&format!(
-                    "level=INFO safepoint|message=end requested|kind=cancel|reason=UserRequest|{by}\
-                     |text=too slow|found=running|statement=1|thread={at}"
+                    "level=INFO safepoint|message=interrupt requested|kind=cancel|reason=UserRequest|{by}\
+                     |comment=too slow|state=running|statement=1|thread={at}"
                 )],
             );
             statement.check().unwrap_err();
-            let seen = "level=DEBUG safepoint|message=request seen|seconds=some";
+            let seen = "level=DEBUG safepoint|message=interrupt observed|seconds=some";
             assert_said(id, &[&format!("{seen}|kind=cancel|reason=UserRequest")]);
             drop(statement);
             let over =
-                "level=INFO safepoint|message=statement over|reason=UserRequest|seconds=some";
+                "level=INFO safepoint|message=statement ended|reason=UserRequest|seconds=some";
             assert_said(id, &[&format!("{over}|cancelled=true")]);
             // One that is over before it has been seen; nobody in particular has asked.
             let statement = attached.begin().unwrap();
-            manager.cancel(id, Cancel::running(Author::system())).unwrap();
+            manager.cancel(id, Cancel::running(Requester::system())).unwrap();
             drop(statement);
-            let requested = "level=INFO safepoint|message=end requested";
+            let requested = "level=INFO safepoint|message=interrupt requested";
             assert_said(
                 id,
                 &[
                     &format!(
-                        "{requested}|kind=cancel|reason=UserRequest|found=running|statement=2\
+                        "{requested}|kind=cancel|reason=UserRequest|state=running|statement=2\
                          |thread={at}"
                     ),
                     &format!("{over}|cancelled=false"),
                 ],
             );
             // A termination of each strength, in each state.
-            attached.set_transaction(true);
-            manager.terminate(id, Terminate::new(When::AfterTransaction, author)).unwrap();
+            attached.set_in_transaction(true);
+            manager.terminate(id, Terminate::new(TerminateMode::AfterTransaction, author)).unwrap();
             let asked = format!("{requested}|kind=terminate|reason=AdministratorCommand");
             assert_said(
                 id,
                 &[&format!(
-                    "{asked}|when=AfterTransaction|{by}|found=idle in transaction|thread={at}"
+                    "{asked}|mode=AfterTransaction|{by}|state=idle in transaction|thread={at}"
                 )],
             );
             let statement = attached.begin().unwrap();
-            manager.terminate(id, kill(When::AfterStatement)).unwrap();
-            let by = "author.user=root|text=because";
+            manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
+            let by = "requester.user=root|comment=because";
             assert_said(
                 id,
                 &[&format!(
-                    "{asked}|when=AfterStatement|{by}|found=running|statement=3|thread={at}"
+                    "{asked}|mode=AfterStatement|{by}|state=running|statement=3|thread={at}"
                 )],
             );
             let wait = || manager.terminate(id, kill_now()).map(drop);
-            statement.wait(EndedBy::AnyInterrupt, Waker::noop(), wait).unwrap().unwrap();
+            statement.wait(WaitMode::Interruptible, Waker::noop(), wait).unwrap().unwrap();
             assert_said(
                 id,
-                &[&format!("{asked}|when=Immediate|{by}|found=waiting|statement=3|thread={at}")],
+                &[&format!("{asked}|mode=Immediate|{by}|state=waiting|statement=3|thread={at}")],
             );
             statement.check().unwrap_err();
             assert_said(id, &[&format!("{seen}|kind=terminate|reason=AdministratorCommand")]);
@@ -198,7 +201,7 @@ fn requests_and_what_they_come_to() {
             let ended = "level=INFO safepoint|message=session ended";
             assert_said(
                 id,
-                &[&format!("{ended}|how=killed|reason=AdministratorCommand|seconds=some")],
+                &[&format!("{ended}|how=terminated|reason=AdministratorCommand|seconds=some")],
             );
         }
     });
@@ -224,8 +227,8 @@ fn sessions_that_nobody_ends() {
                 resume_unwind(Box::new("on purpose"));
             }))
             .unwrap_err();
-            session.due().unwrap_err();
-            let seen = "level=DEBUG safepoint|message=request seen|seconds=some";
+            session.check().unwrap_err();
+            let seen = "level=DEBUG safepoint|message=interrupt observed|seconds=some";
             assert_said(id, &[&format!("{seen}|kind=terminate|reason=InternalError")]);
             session.close();
             assert_said(id, &[&format!("{ended}|how=panicked")]);
@@ -242,12 +245,12 @@ fn refusals_with_what_they_named() {
         let id = session.id();
         let worker = manager.register_worker("worker").unwrap();
         let at = worker.id();
-        let eve = Author { address: Some("10.0.0.7".into()), ..user("eve") };
-        manager.terminate(id, Terminate::new(When::Immediate, eve.clone())).unwrap_err();
+        let eve = Requester { address: Some("10.0.0.7".into()), ..user("eve") };
+        manager.terminate(id, Terminate::new(TerminateMode::Immediate, eve.clone())).unwrap_err();
         manager.cancel(id, Cancel::running(eve)).unwrap_err();
         let denied = format!(
-            "message=permission refused|author.user=eve|author.address=10.0.0.7|sqlstate=42501\
-             |refused=permission denied to end session {id} or its statement"
+            "message=permission denied|requester.user=eve|requester.address=10.0.0.7|sqlstate=42501\
+             |error=permission denied to end session {id} or its statement"
         );
         assert_said(
             id,
@@ -256,30 +259,30 @@ fn refusals_with_what_they_named() {
                 &format!("level=WARN safepoint|{denied}|kind=cancel"),
             ],
         );
-        let refused = "level=INFO safepoint|message=request refused";
+        let refused = "level=INFO safepoint|message=request rejected";
         manager.cancel(id, Cancel::running(admin("root"))).unwrap_err();
         manager.terminate(Target::Pair(at, id), kill_now()).unwrap_err();
         assert_said(
             id,
             &[
                 &format!(
-                    "{refused}|kind=cancel|author.user=root|sqlstate=55000\
-                     |refused=session {id} runs no statement"
+                    "{refused}|kind=cancel|requester.user=root|sqlstate=55000\
+                     |error=session {id} runs no statement"
                 ),
                 &format!(
-                    "{refused}|thread={at}|kind=terminate|author.user=root|sqlstate=22023\
-                     |refused=thread {at} and session {id} don't belong together"
+                    "{refused}|thread={at}|kind=terminate|requester.user=root|sqlstate=22023\
+                     |error=thread {at} and session {id} don't belong together"
                 ),
             ],
         );
-        let by = Author { session: Some(id), ..admin("root") };
-        let request = Terminate::new(When::Immediate, by);
+        let by = Requester { session: Some(id), ..admin("root") };
+        let request = Terminate::new(TerminateMode::Immediate, by);
         manager.terminate(Target::AttachedTo(at), request).unwrap_err();
         let said: Vec<_> =
             Collector::of_all().take("thread", at.get()).into_iter().map(shown).collect();
         let fields = format!(
-            "author.session={id}|author.user=root|kind=terminate|level=INFO safepoint\
-             |message=request refused|refused=thread {at} runs no session now|sqlstate=42704\
+            "error=thread {at} runs no session now|kind=terminate|level=INFO safepoint\
+             |message=request rejected|requester.session={id}|requester.user=root|sqlstate=42704\
              |thread={at}"
         );
         assert_eq!(said, [fields]);
@@ -307,9 +310,9 @@ fn an_idle_session_is_seen_to_end() {
                 .into_iter()
                 .map(|event| (event["message"].clone(), event.get("thread").cloned()))
                 .collect();
-            assert_eq!(said[0].0, "end requested");
+            assert_eq!(said[0].0, "interrupt requested");
             assert!(said[0].1.is_none() || !thread.is_empty());
-            assert_eq!((&*said[1].0, &*said[2].0), ("request seen", "session ended"));
+            assert_eq!((&*said[1].0, &*said[2].0), ("interrupt observed", "session ended"));
             assert_eq!(said.len(), 3);
         }
     });
@@ -321,8 +324,8 @@ fn limits_that_run_out() {
         Collector::of_all();
         each_model(|Stage { manager, session, id, .. }| {
             Collector::of_all().take("session", id.get());
-            let limits = Limits { idle: Some(Duration::ZERO), ..Limits::default() };
-            session.set_limits(limits).unwrap();
+            let limits = Timeouts { idle: Some(Duration::ZERO), ..Timeouts::default() };
+            session.set_timeouts(limits).unwrap();
             let hit = |said: &mut Vec<Fields>| {
                 said.extend(Collector::of_all().take("session", id.get()));
                 !said.is_empty()
@@ -331,7 +334,7 @@ fn limits_that_run_out() {
             eventually("the limit is hit", || hit(&mut said));
             let said: Vec<_> = said.into_iter().map(shown).collect();
             let expected = format!(
-                "level=INFO safepoint|message=limit hit|reason=IdleSessionTimeout|session={id}"
+                "level=INFO safepoint|message=timeout expired|reason=IdleSessionTimeout|session={id}"
             );
             assert_eq!(said, [expected]);
             drop((session, manager));
@@ -351,10 +354,10 @@ fn a_stall_is_a_warning_with_its_place() {
                 let statement = attached.begin().unwrap();
                 let statement =
                     if says { statement.with_text("select endless") } else { statement };
-                let at = statement.thread();
+                let at = statement.thread_id();
                 let mut last = String::new();
                 if says {
-                    assert!(matches!(manager.probe(id), Some(Probe::Asked { .. })));
+                    assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
                     let (checked, line) = (statement.check(), line!());
                     checked.unwrap();
                     last = format!("{}:{line}:", file!());
@@ -369,14 +372,14 @@ fn a_stall_is_a_warning_with_its_place() {
                     drop(watchdog);
                 };
                 if says {
-                    statement.blocking(stall)
+                    statement.block_in_place(stall)
                 } else {
                     stall()
                 }
                 let mut said = Collector::of_all().take("session", id.get());
                 let [stalled] = &mut *said else { panic!("{said:?}") };
                 for (field, start) in [
-                    ("last", &*last),
+                    ("last_safe_point", &*last),
                     ("hold_off", &format!("commit at {}:", file!())),
                     ("wait", &format!("{}:", file!())),
                 ] {
@@ -386,7 +389,7 @@ fn a_stall_is_a_warning_with_its_place() {
                 }
                 let text = if says { "select endless" } else { "" };
                 let expected = format!(
-                    "level=WARN safepoint|message=no safe point|seconds=some|session={id}\
+                    "level=WARN safepoint|message=session stalled|seconds=some|session={id}\
                      |text={text}|thread={at}"
                 );
                 assert_eq!(shown(std::mem::take(stalled)), expected);

@@ -52,7 +52,7 @@ impl Busy {
         match self.end.recv_timeout(timeout) {
             Ok(end) => end,
             Err(RecvTimeoutError::Timeout) => Err(Failure::TimedOut),
-            Err(RecvTimeoutError::Disconnected) => Err(Failure::Ended(None)),
+            Err(RecvTimeoutError::Disconnected) => Err(Failure::SessionEnd(None)),
         }
     }
 }

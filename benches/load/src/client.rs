@@ -43,7 +43,7 @@ pub(crate) struct End {
 pub(crate) enum Progress {
     Nothing,
     Answered,
-    Ended(End),
+    SessionEnd(End),
 }
 
 impl Client {
@@ -111,7 +111,7 @@ impl Client {
                 }
             }
             if self.fill()? == 0 {
-                return Err(Failure::Ended(self.error.take()));
+                return Err(Failure::SessionEnd(self.error.take()));
             }
         }
     }
@@ -138,7 +138,7 @@ impl Client {
         loop {
             match self.query(statement) {
                 Ok(_) => each(),
-                Err(Failure::Ended(told)) => {
+                Err(Failure::SessionEnd(told)) => {
                     return Ok(End { at: Instant::now(), told, reset: false });
                 }
                 Err(Failure::Io(error)) if is_reset(&error) => return self.wait_end(),
@@ -155,7 +155,7 @@ impl Client {
     /// Waits for the connection's end.
     pub(crate) fn wait_end(&mut self) -> Result<End, Failure> {
         match self.read_to_end()? {
-            Progress::Ended(end) => Ok(end),
+            Progress::SessionEnd(end) => Ok(end),
             _ => Err(Failure::TimedOut),
         }
     }
@@ -198,7 +198,7 @@ impl Client {
     }
 
     fn ended(&mut self, reset: bool) -> Progress {
-        Progress::Ended(End { at: Instant::now(), told: self.error.take(), reset })
+        Progress::SessionEnd(End { at: Instant::now(), told: self.error.take(), reset })
     }
 
     /// Reads once; 0 is the end.

@@ -108,7 +108,7 @@ fn try_drive(
                         Err(failure) => failure,
                     }
                 }
-                Ok(Progress::Ended(end)) => Failure::Ended(end.told),
+                Ok(Progress::SessionEnd(end)) => Failure::SessionEnd(end.told),
                 Err(failure) => failure,
             };
             driven.errors.add("statement", failure);
@@ -147,7 +147,7 @@ impl<'a> Ends<'a> {
             }
             for event in &events {
                 let Token(at) = event.token();
-                if let Progress::Ended(end) = self.clients[at].read_to_end()? {
+                if let Progress::SessionEnd(end) = self.clients[at].read_to_end()? {
                     SourceFd(&self.clients[at].raw_fd()).deregister(self.poll.registry())?;
                     left -= 1;
                     each(end);

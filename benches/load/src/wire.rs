@@ -36,7 +36,7 @@ pub(crate) enum Failure {
     /// The statement, or the login, was answered with an error.
     Server(ServerError),
     /// The server closed the connection, with a last word or without.
-    Ended(Option<ServerError>),
+    SessionEnd(Option<ServerError>),
     TimedOut,
     /// The server said what is not understood here.
     Protocol(String),
@@ -47,8 +47,10 @@ impl fmt::Display for Failure {
         match self {
             Failure::Io(error) => write!(f, "{error}"),
             Failure::Server(error) => write!(f, "{error}"),
-            Failure::Ended(None) => write!(f, "the server closed the connection"),
-            Failure::Ended(Some(word)) => write!(f, "the server closed the connection: {word}"),
+            Failure::SessionEnd(None) => write!(f, "the server closed the connection"),
+            Failure::SessionEnd(Some(word)) => {
+                write!(f, "the server closed the connection: {word}")
+            }
             Failure::TimedOut => write!(f, "nothing came in time"),
             Failure::Protocol(what) => write!(f, "{what}"),
         }
@@ -59,7 +61,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::TimedOut,
-            io::ErrorKind::UnexpectedEof => Failure::Ended(None),
+            io::ErrorKind::UnexpectedEof => Failure::SessionEnd(None),
             _ => Failure::Io(error),
         }
     }

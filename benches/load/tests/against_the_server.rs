@@ -1,7 +1,7 @@
 //! Each scenario against the example server, small.
 
 #[allow(dead_code, reason = "these tests need a part of it")]
-#[path = "../../../tests/server_common/child.rs"]
+#[path = "../../../tests/examples/child.rs"]
 mod child;
 
 use child::{Ran, Said, run_within};
@@ -46,7 +46,7 @@ fn server() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "-p", "safepoint", "--example", "server"]).current_dir(root);
+    build.args(["build", "--quiet", "-p", "safepoint-demo", "--bin", "server"]).current_dir(root);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }

@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use parking_lot::Mutex;
-use safepoint::{Description, SessionManager, ThreadModel};
+use safepoint::{ClientInfo, SessionManager, ThreadModel};
 use safepoint_benches::registries::{Dash, Registry};
 use safepoint_benches::{quick, quietest};
 use std::collections::HashMap;
@@ -19,9 +19,9 @@ const STRETCH: u64 = 2000;
 fn attach_detach(c: &mut Criterion) {
     let pool = SessionManager::new(ThreadModel::Pool);
     let worker = pool.register_worker("worker").unwrap();
-    let mut session = pool.open(Description::default()).unwrap();
+    let mut session = pool.open(ClientInfo::default()).unwrap();
     let own = SessionManager::new(ThreadModel::PerSession);
-    let mut lone = own.open(Description::default()).unwrap();
+    let mut lone = own.open(ClientInfo::default()).unwrap();
     let thread = lone.own_thread().unwrap();
 
     let word = AtomicU64::new(0);

@@ -2,7 +2,7 @@
 //! `cargo bench -p safepoint-benches --bench begin_finish`
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use safepoint::{Description, SessionManager, ThreadModel};
+use safepoint::{ClientInfo, SessionManager, ThreadModel};
 use safepoint_benches::{quick, quietest};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ const STRETCH: u64 = 2000;
 fn begin_finish(c: &mut Criterion) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let worker = manager.register_worker("worker").unwrap();
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let mut attached = session.attach(&worker).unwrap();
     let word = AtomicU64::new(0);
 

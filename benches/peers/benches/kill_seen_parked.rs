@@ -3,7 +3,7 @@
 
 use crossbeam_utils::sync::{Parker, Unparker};
 use parking_lot::Mutex;
-use safepoint::{Author, SessionId, SessionManager, Terminate, ThreadModel, When};
+use safepoint::{Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel};
 use safepoint_benches::duel::{Contestant, Terms, fight};
 use safepoint_benches::registries::about;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,13 +59,13 @@ impl Contestant for Ours {
         let statement = attached.begin().expect("nothing is due");
         *self.victim.lock() = Some(statement.id());
         ready();
-        while statement.park(None).is_ok() {}
+        while statement.park().is_ok() {}
         Instant::now()
     }
 
     fn kill(&self) -> Instant {
         let victim = self.victim.lock().take().expect("a victim");
-        let request = Terminate::new(When::Immediate, Author::system());
+        let request = Terminate::new(TerminateMode::Immediate, Requester::system());
         let start = Instant::now();
         let receipt = self.manager.terminate(victim, request);
         drop(receipt.expect("it runs"));

@@ -2,7 +2,7 @@
 //! `cargo bench -p safepoint-benches --bench kill_seen_running`
 
 use parking_lot::Mutex;
-use safepoint::{Author, SessionId, SessionManager, Terminate, ThreadModel, When};
+use safepoint::{Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel};
 use safepoint_benches::duel::{Contestant, Terms, fight};
 use safepoint_benches::registries::about;
 use std::hint::black_box;
@@ -67,7 +67,7 @@ impl Contestant for Ours {
 
     fn kill(&self) -> Instant {
         let victim = self.victim.lock().take().expect("a victim");
-        let request = Terminate::new(When::Immediate, Author::system());
+        let request = Terminate::new(TerminateMode::Immediate, Requester::system());
         let start = Instant::now();
         let receipt = self.manager.terminate(victim, request);
         drop(receipt.expect("it runs"));

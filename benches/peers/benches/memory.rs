@@ -84,8 +84,8 @@ fn main() {
 /// The library's part of a client of a pool, beside its socket.
 #[cfg(target_os = "linux")]
 fn in_a_pool() -> f64 {
-    use safepoint::pool::{Client, Config, End, Next, Pool};
-    use safepoint::{Attached, Description, Interrupt, Session, SessionManager, ThreadModel};
+    use safepoint::pool::{Action, CloseReason, Connection, PoolBuilder};
+    use safepoint::{Attached, ClientInfo, Interrupt, Session, SessionManager, ThreadModel};
     use std::os::fd::{AsFd, BorrowedFd};
     use std::os::unix::net::UnixStream;
 
@@ -100,21 +100,21 @@ fn in_a_pool() -> f64 {
         }
     }
 
-    impl Client for Silent {
-        fn ready(&mut self, _: &mut Attached<'_>) -> Result<Next, Interrupt> {
-            Ok(Next::Wait)
+    impl Connection for Silent {
+        fn on_readable(&mut self, _: &mut Attached<'_>) -> Result<Action, Interrupt> {
+            Ok(Action::WaitReadable)
         }
 
-        fn end(&mut self, _: &Session, _: End) {}
+        fn on_close(&mut self, _: &Session, _: CloseReason) {}
     }
 
     let manager = SessionManager::new(ThreadModel::Pool);
-    let pool = Pool::start(manager.clone(), &Config::new(4)).expect("a pool");
+    let pool = PoolBuilder::new(4).start(manager.clone()).expect("a pool");
     let mut peers = Vec::with_capacity(CLIENTS);
     let region = Region::new(ALLOCATOR);
     for _ in 0..CLIENTS {
         let (ours, theirs) = UnixStream::pair().expect("descriptors");
-        let session = manager.open(Description::default()).expect("room");
+        let session = manager.open(ClientInfo::default()).expect("room");
         pool.serve(session, Silent(ours)).expect("a seat");
         peers.push(theirs);
     }

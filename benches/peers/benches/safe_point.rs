@@ -4,7 +4,7 @@
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use dashmap::DashMap;
-use safepoint::{Attached, Description, SessionManager, ThreadModel};
+use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
 use safepoint_benches::{quick, quietest};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ struct SalsaShared {
 
 fn safe_point(c: &mut Criterion) {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(Description::default()).unwrap();
+    let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
 

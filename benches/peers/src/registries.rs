@@ -7,7 +7,7 @@ use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock};
 use pgwire::api::{ConnectionGuard, ConnectionHandle, ConnectionManager};
 use pgwire::messages::startup::SecretKey;
-use safepoint::{Author, Description, SessionManager, Terminate, ThreadModel, When};
+use safepoint::{ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel};
 use slab::Slab;
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 /// the memory, but not among threads: clients do not share theirs, and the counts of references
 /// would be what threads fight for.
 #[must_use]
-pub fn about() -> Description {
+pub fn about() -> ClientInfo {
     thread_local! {
-        static ABOUT: Description = Description { user: "ann".into(), ..Description::default() };
+        static ABOUT: ClientInfo = ClientInfo { user: "ann".into(), ..ClientInfo::default() };
     }
-    ABOUT.with(Description::clone)
+    ABOUT.with(ClientInfo::clone)
 }
 
 /// What a peer keeps of a session.
@@ -34,7 +34,7 @@ pub struct Record {
     /// Set by who kills it.
     pub killed: AtomicBool,
     /// Who it is.
-    pub description: Description,
+    pub description: ClientInfo,
     /// Since when.
     pub opened: SystemTime,
 }
@@ -116,7 +116,7 @@ impl Registry for Ours {
     }
 
     fn kill(&self, id: Self::Id) -> bool {
-        self.0.terminate(id, Terminate::new(When::Immediate, Author::system())).is_ok()
+        self.0.terminate(id, Terminate::new(TerminateMode::Immediate, Requester::system())).is_ok()
     }
 
     fn walk(&self, now: &AtomicBool) -> usize {

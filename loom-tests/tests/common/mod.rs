@@ -9,8 +9,9 @@ pub use explore::{model, sequences};
 
 use loom::sync::{Arc, Mutex};
 use safepoint_under_loom::mutation::Mutation;
+use safepoint_under_loom::request::{EndReason, SessionEnd};
 use safepoint_under_loom::{
-    Author, Ended, HowEnded, Receipt, Session, SessionId, SessionManager, Terminate, When,
+    Receipt, Requester, Session, SessionId, SessionManager, Terminate, TerminateMode,
 };
 use std::pin::Pin;
 use std::sync::Arc as StdArc;
@@ -18,11 +19,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 pub fn immediate() -> Terminate {
-    Terminate::new(When::Immediate, Author::system())
+    Terminate::new(TerminateMode::Immediate, Requester::system())
 }
 
-pub fn killed(receipt: &Receipt<Ended>) -> bool {
-    matches!(receipt.poll(), Some(Ended { how: HowEnded::Killed(_) }))
+pub fn killed(receipt: &Receipt<SessionEnd>) -> bool {
+    matches!(receipt.try_get(), Some(SessionEnd { reason: EndReason::Terminated(_) }))
 }
 
 /// Where a session lies while no thread runs it; its killer ends it there. The pool's seat,
@@ -61,7 +62,7 @@ impl Wake for EndIfDue {
     fn wake(self: StdArc<Self>) {
         let due = {
             let mut place = self.0.session.lock().unwrap();
-            if place.as_ref().is_some_and(|session| session.due().is_err()) {
+            if place.as_ref().is_some_and(|session| session.check().is_err()) {
                 place.take()
             } else {
                 None
@@ -77,7 +78,7 @@ impl Wake for EndIfDue {
 pub fn killer(
     manager: &SessionManager,
     id: SessionId,
-) -> loom::thread::JoinHandle<Option<Receipt<Ended>>> {
+) -> loom::thread::JoinHandle<Option<Receipt<SessionEnd>>> {
     let manager = manager.clone();
     loom::thread::spawn(move || manager.terminate(id, immediate()).ok())
 }

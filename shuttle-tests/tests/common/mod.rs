@@ -8,7 +8,7 @@
 //!    explored to the end elsewhere.
 //! 3. Panics that unwind through a session: threads would change in the middle of one.
 //! 4. Time and sockets. A wait with a limit runs out after a few turns of the others, and the
-//!    descriptors are those of `src/pool/poller_shuttle.rs`.
+//!    descriptors are those of `src/pool/poller/shuttle.rs`.
 //!
 //! A schedule that fails is printed. With `TEST` and `SCHEDULE` (the text, or a file with it)
 //!

@@ -1,14 +1,13 @@
 //! Who waits for the emergency lane, and how many threads it has.
 
-use super::{Call, Job, Jobs, Queue};
-use crate::pool::{Client, LANE_DELAY};
+use crate::pool::queue::{EMERGENCY_DELAY, Job, Queue, QueueState, Wakeup};
 use crate::sync::now;
 use std::time::Instant;
 
-impl<C: Client> Queue<C> {
+impl<T> Queue<T> {
     /// Sees to it that a lane looks at who has waited for long enough.
-    pub(super) fn call_lane(&self, jobs: &Jobs<C>, now: Instant) {
-        let waits = |job: &Job<C>| !job.looked_at && job.since + LANE_DELAY <= now;
+    pub(super) fn call_lane(&self, jobs: &QueueState<T>, now: Instant) {
+        let waits = |job: &Job<T>| !job.lane_declined && job.since + EMERGENCY_DELAY <= now;
         if jobs.first.iter().any(waits) {
             self.for_lanes.notify_one();
         }
@@ -16,7 +15,7 @@ impl<C: Client> Queue<C> {
 
     /// The next session for a lane to look at: one that has waited for long enough. `None`
     /// once the queue is closed, or where this lane is one too many.
-    pub(in crate::pool) fn pop_for_lane(&self) -> Option<Job<C>> {
+    pub(in crate::pool) fn pop_for_lane(&self) -> Option<Job<T>> {
         let mut jobs = self.jobs.lock();
         jobs.idle_lanes += 1;
         let retire = now() + self.patience;
@@ -24,8 +23,8 @@ impl<C: Client> Queue<C> {
             if jobs.closed {
                 break None;
             }
-            let waiting = jobs.first.iter().position(|job| !job.looked_at);
-            match waiting.map(|at| (at, jobs.first[at].since + LANE_DELAY)) {
+            let waiting = jobs.first.iter().position(|job| !job.lane_declined);
+            match waiting.map(|at| (at, jobs.first[at].since + EMERGENCY_DELAY)) {
                 Some((at, due)) if due <= now() => break jobs.first.remove(at),
                 Some((_, due)) => {
                     self.for_lanes.wait_until(&mut jobs, due);
@@ -45,10 +44,10 @@ impl<C: Client> Queue<C> {
     }
 
     /// The lane leaves this one to the workers, in its old place: before those that came later.
-    pub(in crate::pool) fn push_back_from_lane(&self, job: Job<C>) -> Call {
+    pub(in crate::pool) fn push_back_from_lane(&self, job: Job<T>) -> Wakeup {
         let mut jobs = self.jobs.lock();
         let at = jobs.first.partition_point(|other| other.since <= job.since);
-        jobs.first.insert(at, Job { looked_at: true, ..job });
+        jobs.first.insert(at, Job { lane_declined: true, ..job });
         self.call_worker(&mut jobs)
     }
 

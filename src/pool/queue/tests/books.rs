@@ -3,7 +3,7 @@
 use super::*;
 
 /// What the books say, and how many threads have not ended.
-fn books(queue: &Queue<Nobody>) -> (Counts, usize) {
+fn books(queue: &Queue<Held>) -> (Counts, usize) {
     let jobs = queue.jobs.lock();
     assert!(!(jobs.listener_sleeps && jobs.counts.idle == 0), "someone has to listen");
     drop(jobs);
@@ -12,7 +12,7 @@ fn books(queue: &Queue<Nobody>) -> (Counts, usize) {
 
 #[test]
 fn workers_start_wait_run_and_block() {
-    let queue = Queue::<Nobody>::new(Size { least: 2, most: 4, queue: 9 });
+    let queue = Queue::<Held>::new(Size { least: 2, most: 4, queue: 9 });
     let none = Counts { places: 2, ..Counts::default() };
     assert_eq!(books(&queue), (none, 0));
     queue.first_workers();
@@ -29,18 +29,18 @@ fn workers_start_wait_run_and_block() {
     assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
     queue.takes_ready();
     assert_eq!(books(&queue), (Counts { idle: 1, ..both }, 2));
-    assert_eq!(queue.leave_place(), Call::Nobody);
+    assert_eq!(queue.release_permit(), Wakeup::None);
     assert_eq!(books(&queue), (Counts { idle: 1, active: 1, ..both }, 2));
-    queue.take_place();
+    queue.reacquire_permit();
     assert_eq!(waits(queue.next(None)), None);
     assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
-    for waited in [Waited::Woken, Waited::InVain] {
+    for waited in [PollEnd::Woken, PollEnd::InVain] {
         assert_eq!(waits(queue.next(Some(waited))), None, "it was woken for nothing");
         assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
     }
     someone_waits(&queue);
     assert_eq!(books(&queue), (Counts { idle: 2, queued: 1, ..both }, 2));
-    runs_someone(queue.next(Some(Waited::InVain)));
+    runs_someone(queue.next(Some(PollEnd::InVain)));
     assert_eq!(books(&queue), (Counts { idle: 1, ..both }, 2));
     assert_eq!(waits(queue.next(None)), None);
     assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
@@ -50,25 +50,25 @@ fn workers_start_wait_run_and_block() {
 #[test]
 fn one_worker_is_called_for_each_who_waits() {
     let queue = idle(3, 3);
-    assert_eq!(push(&queue, Priority::InOrder).1, Call::Idle);
-    assert_eq!(push(&queue, Priority::First).1, Call::Idle);
-    assert_eq!(push(&queue, Priority::InOrder).1, Call::Idle);
+    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Idle);
+    assert_eq!(push(&queue, Priority::High).1, Wakeup::Idle);
+    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Idle);
     // Three calls may have been heard as one.
-    assert_eq!(runs(queue.next(Some(Waited::Woken))).1, Call::Idle);
-    assert_eq!(runs(queue.next(Some(Waited::Woken))).1, Call::Idle);
-    assert_eq!(runs(queue.next(Some(Waited::Woken))).1, Call::Nobody, "nobody else waits");
+    assert_eq!(runs(queue.next(Some(PollEnd::Woken))).1, Wakeup::Idle);
+    assert_eq!(runs(queue.next(Some(PollEnd::Woken))).1, Wakeup::Idle);
+    assert_eq!(runs(queue.next(Some(PollEnd::Woken))).1, Wakeup::None, "nobody else waits");
     assert_eq!(queue.counts().idle, 0);
 
     // There is no place free.
-    assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody);
-    assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody);
-    assert_eq!(runs(queue.next(None)).1, Call::Nobody, "nobody is idle");
-    assert_eq!(queue.leave_place(), Call::Start(1), "for the one who waits");
-    assert_eq!(queue.leave_place(), Call::Start(1));
-    assert_eq!(queue.leave_place(), Call::Start(1));
+    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None);
+    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None);
+    assert_eq!(runs(queue.next(None)).1, Wakeup::None, "nobody is idle");
+    assert_eq!(queue.release_permit(), Wakeup::Spawn(1), "for the one who waits");
+    assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
+    assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     let full = Counts { places: 3, workers: 6, starting: 3, active: 3, ..Counts::default() };
     assert_eq!(books(&queue), (Counts { queued: 1, ..full }, 6));
-    assert_eq!(push(&queue, Priority::First).1, Call::Nobody);
+    assert_eq!(push(&queue, Priority::High).1, Wakeup::None);
 }
 
 /// One who puts back what it has run, and takes the next, needs nobody else for one.
@@ -76,78 +76,78 @@ fn one_worker_is_called_for_each_who_waits() {
 fn a_worker_that_puts_back_calls_another_only_for_the_others() {
     let queue = idle(2, 2);
     queue.takes_ready();
-    let again = || queue.push_back(seat(), Priority::InOrder).expect("it is open");
-    assert_eq!(again(), Call::Nobody);
-    assert_eq!(again(), Call::Idle);
+    let again = || queue.push_back(seat(), Priority::Normal).expect("it is open");
+    assert_eq!(again(), Wakeup::None);
+    assert_eq!(again(), Wakeup::Idle);
     assert_eq!(queue.counts().queued, 2);
     let queue = running(2, 2);
-    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
-    let again = || queue.push_back(seat(), Priority::First).expect("it is open");
-    assert_eq!(again(), Call::Nobody);
-    assert_eq!(again(), Call::Start(1));
-    assert_eq!(again(), Call::Nobody, "there is no other place");
+    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+    let again = || queue.push_back(seat(), Priority::High).expect("it is open");
+    assert_eq!(again(), Wakeup::None);
+    assert_eq!(again(), Wakeup::Spawn(1));
+    assert_eq!(again(), Wakeup::None, "there is no other place");
 }
 
 /// Two workers have started in the places of two that blocked and are back. Those are spares, and
 /// whether they get a place comes by the channels.
-fn with_spares(most: usize) -> (Arc<Queue<Nobody>>, [Receiver<bool>; 2]) {
+fn with_spares(most: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
     let mut queue = running(2, most);
     queue.patience = 2 * LONG;
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
     for _ in 0..2 {
         someone_waits(&queue);
-        assert_eq!(queue.leave_place(), Call::Start(1));
+        assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
         queue.worker_started(true);
-        assert_eq!(runs(queue.next(None)).1, Call::Nobody);
+        assert_eq!(runs(queue.next(None)).1, Wakeup::None);
     }
     assert_eq!(books(&queue), (two, 4));
     for spare in 1..=2 {
-        queue.take_place();
+        queue.reacquire_permit();
         assert_eq!(books(&queue), (Counts { active: 3, spare: spare - 1, ..two }, 4));
-        assert!(matches!(queue.next(None), Turn::Spare(Call::Nobody)));
+        assert!(matches!(queue.next(None), WorkerStep::Park(Wakeup::None)));
         assert_eq!(books(&queue), (Counts { spare, ..two }, 4));
     }
     let queue = Arc::new(queue);
-    let spares = std::array::from_fn(|_| {
+    let skips = std::array::from_fn(|_| {
         let queue = queue.clone();
         on_a_thread(move || queue.wait_as_spare())
     });
     pause();
-    (queue, spares)
+    (queue, skips)
 }
 
 /// A worker that comes back finds its place taken. It is a spare until there is one, and is called
 /// before anyone is started.
 #[test]
 fn spares_are_called_before_others_are_started() {
-    let (queue, spares) = with_spares(2);
+    let (queue, skips) = with_spares(2);
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
-    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
-    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
-    assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody, "a spare is called");
+    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None, "a spare is called");
     assert_eq!(books(&queue), (Counts { active: 1, spare: 1, queued: 1, ..two }, 4));
-    assert_eq!(push(&queue, Priority::InOrder).1, Call::Nobody);
+    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None);
     assert_eq!(books(&queue), (Counts { queued: 2, ..two }, 4));
-    assert!(spares.iter().all(soon), "each has a place");
+    assert!(skips.iter().all(soon), "each has a place");
     assert_eq!(queue.jobs.lock().called, 0);
     runs_someone(queue.next(None));
     runs_someone(queue.next(None));
     assert_eq!(books(&queue), (two, 4));
     // There are no more spares.
-    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
-    assert_eq!(push(&queue, Priority::InOrder).1, Call::Start(1));
+    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Spawn(1));
     assert_eq!(books(&queue), (Counts { workers: 5, starting: 1, queued: 1, ..two }, 5));
 }
 
 /// Two places are added at once, and both spares come.
 #[test]
 fn growth_calls_every_spare_that_has_a_place() {
-    let (queue, spares) = with_spares(4);
+    let (queue, skips) = with_spares(4);
     (0..2).for_each(|_| someone_waits(&queue));
-    assert_eq!(look(&queue, &mut stalled(&queue)).1, Call::Nobody, "nobody is started");
+    assert_eq!(look(&queue, &mut stalled(&queue)).1, Wakeup::None, "nobody is started");
     let four = Counts { places: 4, active: 4, workers: 4, queued: 2, ..Counts::default() };
     assert_eq!(books(&queue), (four, 4));
-    assert!(spares.iter().all(soon));
+    assert!(skips.iter().all(soon));
 }
 
 /// Of two free places one goes to the spare, and one to someone new.
@@ -155,17 +155,17 @@ fn growth_calls_every_spare_that_has_a_place() {
 fn growth_takes_spares_and_starts_the_rest() {
     let queue = running(2, 5);
     someone_waits(&queue);
-    assert_eq!(queue.leave_place(), Call::Start(1));
+    assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     queue.worker_started(true);
     runs_someone(queue.next(None));
-    queue.take_place();
-    assert!(matches!(queue.next(None), Turn::Spare(Call::Nobody)));
+    queue.reacquire_permit();
+    assert!(matches!(queue.next(None), WorkerStep::Park(Wakeup::None)));
     let before = Counts { places: 2, active: 2, workers: 3, spare: 1, ..Counts::default() };
     assert_eq!(books(&queue), (before, 3));
     someone_waits(&queue);
     someone_waits(&queue);
     let mut watch = stalled(&queue);
-    assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
     let four = Counts { places: 4, active: 4, workers: 4, ..Counts::default() };
     let after = Counts { starting: 1, queued: 2, ..four };
     assert_eq!(books(&queue), (after, 4));
@@ -178,17 +178,17 @@ fn one_that_has_lost_its_place_passes_the_call_on() {
     for idle_one_goes in [false, true] {
         let queue = running(1, 1);
         someone_waits(&queue);
-        assert_eq!(queue.leave_place(), Call::Start(1));
+        assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
         queue.worker_started(true);
         runs_someone(queue.next(None));
         assert_eq!(waits(queue.next(None)), None);
-        queue.take_place();
-        assert_eq!(push(&queue, Priority::InOrder).1, Call::Idle);
+        queue.reacquire_permit();
+        assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Idle);
         let (goes, calls, stays) = match idle_one_goes {
-            false => (None, Call::Idle, Some(Waited::Woken)),
-            true => (Some(Waited::Woken), Call::Nobody, None),
+            false => (None, Wakeup::Idle, Some(PollEnd::Woken)),
+            true => (Some(PollEnd::Woken), Wakeup::None, None),
         };
-        assert!(matches!(queue.next(goes), Turn::Spare(call) if call == calls));
+        assert!(matches!(queue.next(goes), WorkerStep::Park(call) if call == calls));
         runs_someone(queue.next(stays));
     }
 }
@@ -200,7 +200,7 @@ fn workers_that_have_nothing_to_do_for_long_go_down_to_the_least() {
     queue.patience = LONG;
     for (added, places) in [(2, 4), (1, 5)] {
         (0..2).for_each(|_| someone_waits(&queue));
-        assert_eq!(look(&queue, &mut stalled(&queue)).1, Call::Start(added));
+        assert_eq!(look(&queue, &mut stalled(&queue)).1, Wakeup::Spawn(added));
         (0..added).for_each(|_| queue.worker_started(true));
         assert_eq!(queue.counts().places, places);
     }
@@ -209,18 +209,18 @@ fn workers_that_have_nothing_to_do_for_long_go_down_to_the_least() {
     (0..4).for_each(|_| runs_someone(queue.next(None)));
     (0..5).for_each(|_| assert_eq!(waits(queue.next(None)), Some(LONG)));
     // One that is woken, or finds something to do, stays.
-    assert_eq!(waits(queue.next(Some(Waited::Woken))), Some(LONG));
+    assert_eq!(waits(queue.next(Some(PollEnd::Woken))), Some(LONG));
     someone_waits(&queue);
-    runs_someone(queue.next(Some(Waited::InVain)));
+    runs_someone(queue.next(Some(PollEnd::InVain)));
     assert_eq!(waits(queue.next(None)), Some(LONG));
     assert_eq!(books(&queue), (Counts { idle: 5, ..five }, 5));
     for left in [4, 3, 2] {
-        assert!(matches!(queue.next(Some(Waited::InVain)), Turn::Stop));
+        assert!(matches!(queue.next(Some(PollEnd::InVain)), WorkerStep::Exit));
         let left = Counts { places: left, workers: left, active: left, idle: left, ..five };
         assert_eq!(books(&queue), (left, 5), "its thread has not ended");
     }
     for _ in 0..2 {
-        assert_eq!(waits(queue.next(Some(Waited::InVain))), None, "the first stay");
+        assert_eq!(waits(queue.next(Some(PollEnd::InVain))), None, "the first stay");
     }
 }
 
@@ -229,17 +229,17 @@ fn workers_that_have_nothing_to_do_for_long_go_down_to_the_least() {
 fn places_never_go_below_the_least() {
     let queue = running(2, 2);
     for _ in 0..2 {
-        assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
-        assert_eq!(push(&queue, Priority::InOrder).1, Call::Start(1));
+        assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+        assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Spawn(1));
         queue.worker_started(true);
         runs_someone(queue.next(None));
     }
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
     assert_eq!(waits(queue.next(None)), None);
     assert_eq!(waits(queue.next(None)), None);
-    queue.take_place();
+    queue.reacquire_permit();
     // Three for two places, and one of the idle ones has waited for long.
-    assert!(matches!(queue.next(Some(Waited::InVain)), Turn::Stop));
+    assert!(matches!(queue.next(Some(PollEnd::InVain)), WorkerStep::Exit));
     assert_eq!(books(&queue), (Counts { workers: 3, idle: 1, ..two }, 4));
 }
 
@@ -247,11 +247,11 @@ fn places_never_go_below_the_least() {
 fn a_spare_whose_patience_has_run_out_counts_no_longer() {
     let mut queue = running(1, 1);
     someone_waits(&queue);
-    assert_eq!(queue.leave_place(), Call::Start(1));
+    assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     queue.worker_started(true);
     runs_someone(queue.next(None));
-    queue.take_place();
-    assert!(matches!(queue.next(None), Turn::Spare(_)));
+    queue.reacquire_permit();
+    assert!(matches!(queue.next(None), WorkerStep::Park(_)));
     queue.patience = Duration::from_millis(1);
     let queue = Arc::new(queue);
     let spare = queue.clone();
@@ -260,7 +260,7 @@ fn a_spare_whose_patience_has_run_out_counts_no_longer() {
     assert_eq!(books(&queue), (one, 2), "its thread has not ended");
     // The place that comes free next is for someone new.
     someone_waits(&queue);
-    assert_eq!(queue.leave_place(), Call::Start(1));
+    assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     assert_eq!(books(&queue), (Counts { workers: 2, starting: 1, queued: 1, ..one }, 3));
 }
 
@@ -271,7 +271,7 @@ fn a_worker_that_could_not_start_leaves_its_place() {
     (0..2).for_each(|_| someone_waits(&queue));
     for attempt in 0..3 {
         let mut watch = stalled(&queue);
-        assert_eq!(look(&queue, &mut watch).1, Call::Start(1), "attempt {attempt}");
+        assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1), "attempt {attempt}");
         let before = queue.counts();
         assert_eq!((before.workers, before.starting, before.active), (2, 1, 2));
         queue.worker_started(false);
@@ -287,19 +287,19 @@ fn every_worker_that_counts_is_started() {
     let queue = idle(2, 4);
     for _ in 0..2 {
         queue.takes_ready();
-        assert_eq!(queue.leave_place(), Call::Nobody);
+        assert_eq!(queue.release_permit(), Wakeup::None);
     }
-    let mut watch = Watch::new();
+    let mut watch = StallDetector::new();
     let started = |call| match call {
-        Call::Start(count) => count,
-        Call::Nobody | Call::Idle => 0,
+        Wakeup::Spawn(count) => count,
+        Wakeup::None | Wakeup::Idle => 0,
     };
     let mut look = || started(look(&queue, &mut watch).1);
     assert_eq!(look(), 0);
-    let mut starting = started(push(&queue, Priority::InOrder).1);
+    let mut starting = started(push(&queue, Priority::Normal).1);
     assert_eq!(starting, 1);
     for _ in 0..4 {
-        sleep(STALL);
+        sleep(STALL_AFTER);
         starting += look();
         let counts = queue.counts();
         assert_eq!((counts.starting, counts.workers), (starting, 2 + starting));
@@ -322,20 +322,20 @@ fn the_gone_are_counted_once() {
             someone_waits(&queue);
         }
         for left in [2, 1, 0] {
-            queue.one_has_gone();
+            queue.add_stale();
             assert_eq!((queue.counts().queued, queue.is_full()), (left, left >= 2), "{round}");
         }
         // With three of them still there, the queue fills up again to the same bound.
         for waiting in 0..2 {
             assert_eq!((queue.counts().queued, queue.is_full()), (waiting, false), "{round}");
-            let _ = push(&queue, Priority::First);
+            let _ = push(&queue, Priority::High);
         }
         assert_eq!((queue.counts().queued, queue.is_full()), (2, true), "{round}");
         for taken in 0..5 {
             runs_someone(queue.next(None));
             if taken >= 2 {
                 // The last three that are taken are the first that came.
-                queue.one_was_gone();
+                queue.remove_stale();
                 assert_eq!(queue.counts().queued, 0);
             } else {
                 assert_eq!((queue.counts().queued, queue.is_full()), (1 - taken, false));
@@ -346,15 +346,15 @@ fn the_gone_are_counted_once() {
     // Its killer may come to say so after it was taken.
     someone_waits(&queue);
     runs_someone(queue.next(None));
-    queue.one_was_gone();
+    queue.remove_stale();
     assert_eq!(queue.counts().queued, 1, "for a moment");
-    queue.one_has_gone();
+    queue.add_stale();
     assert_eq!(queue.counts().queued, 0);
 }
 
 #[test]
 fn with_room_for_none_it_is_always_full() {
-    let queue = Queue::<Nobody>::new(Size { least: 1, most: 1, queue: 0 });
+    let queue = Queue::<Held>::new(Size { least: 1, most: 1, queue: 0 });
     assert!(queue.is_full());
 }
 
@@ -369,17 +369,17 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
     // One blocks, with another in its place, and one is a spare; one is called and does not know.
     for _ in 0..3 {
         someone_waits(&queue);
-        assert_eq!(queue.leave_place(), Call::Start(1));
+        assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
         queue.worker_started(true);
         runs_someone(queue.next(None));
     }
     for _ in 0..2 {
-        queue.take_place();
-        assert!(matches!(queue.next(None), Turn::Spare(_)));
+        queue.reacquire_permit();
+        assert!(matches!(queue.next(None), WorkerStep::Park(_)));
     }
     (0..2).for_each(|_| someone_waits(&queue));
-    assert_eq!(queue.leave_place(), Call::Nobody, "a spare is called");
-    let spares: [_; 2] = std::array::from_fn(|_| {
+    assert_eq!(queue.release_permit(), Wakeup::None, "a spare is called");
+    let skips: [_; 2] = std::array::from_fn(|_| {
         let queue = queue.clone();
         on_a_thread(move || queue.wait_as_spare())
     });
@@ -387,24 +387,24 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
     eventually("the spare that was called has come", || queue.jobs.lock().called == 0);
     // The other is called, and one more is on its way.
     let mut watch = stalled(&queue);
-    assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
 
     assert!(!queue.is_closed());
     queue.close();
     assert!(queue.is_closed());
-    assert!(queue.push(seat(), Priority::First).is_err());
-    assert!(queue.push_back(seat(), Priority::First).is_err());
+    assert!(queue.push(seat(), Priority::High).is_err());
+    assert!(queue.push_back(seat(), Priority::High).is_err());
     assert_eq!((queue.counts().queued, queue.is_full()), (0, false), "all are told to go");
-    assert!(matches!(queue.watch(&mut watch), Look::Stop));
+    assert!(matches!(queue.watch(&mut watch), ListenerStep::Stop));
     let lane = queue.clone();
     assert!(soon(&on_a_thread(move || lane.pop_for_lane())).is_none());
     assert!(!queue.wants_lane(9));
-    assert!(spares.iter().all(soon), "both have been called");
-    assert_eq!(queue.leave_place(), Call::Nobody, "nobody is started");
-    (0..3).for_each(|_| queue.take_place());
+    assert!(skips.iter().all(soon), "both have been called");
+    assert_eq!(queue.release_permit(), Wakeup::None, "nobody is started");
+    (0..3).for_each(|_| queue.reacquire_permit());
     queue.worker_started(true);
     for worker in 0..8 {
-        assert!(matches!(queue.next(None), Turn::Stop), "worker {worker}");
+        assert!(matches!(queue.next(None), WorkerStep::Exit), "worker {worker}");
     }
     let left = Counts { places: queue.counts().places, ..Counts::default() };
     assert_eq!(books(&queue), (left, 10));
@@ -420,7 +420,7 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
     let for_all = waiter(None);
     for ended in 0..10 {
         assert!(for_all.try_recv().is_err(), "only {ended} have ended");
-        assert!(soon(&waiter(Some(STALL))) >= STALL, "it waits for as long as it may");
+        assert!(soon(&waiter(Some(STALL_AFTER))) >= STALL_AFTER, "it waits for as long as it may");
         queue.thread_ends();
     }
     soon(&for_all);
@@ -430,12 +430,12 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
 /// Idle workers, and spares that nobody calls, go as well.
 #[test]
 fn at_the_end_those_who_wait_go() {
-    let (queue, spares) = with_spares(2);
+    let (queue, skips) = with_spares(2);
     (0..2).for_each(|_| assert_eq!(waits(queue.next(None)), None));
     queue.close();
-    assert!(!spares.iter().any(soon), "nobody has a place for them");
-    for waited in [Waited::Woken, Waited::InVain] {
-        assert!(matches!(queue.next(Some(waited)), Turn::Stop));
+    assert!(!skips.iter().any(soon), "nobody has a place for them");
+    for waited in [PollEnd::Woken, PollEnd::InVain] {
+        assert!(matches!(queue.next(Some(waited)), WorkerStep::Exit));
     }
     assert_eq!(books(&queue), (Counts { places: 2, ..Counts::default() }, 4));
 }

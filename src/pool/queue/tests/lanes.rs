@@ -1,25 +1,25 @@
 //! Who gets to the lane, in which order, and by which threads.
 
 use super::*;
-use crate::pool::LANE_DELAY;
+use crate::pool::EMERGENCY_DELAY;
 
 /// So many who go first; they have waited for long enough for the lane to look at them.
-fn due(queue: &Queue<Nobody>, count: usize) -> Vec<Arc<Seat<Nobody>>> {
-    let seats: Vec<_> = (0..count).map(|_| push(queue, Priority::First).0).collect();
-    queue.jobs.lock().first.iter_mut().for_each(|job| job.since -= LANE_DELAY);
+fn due(queue: &Queue<Held>, count: usize) -> Vec<Held> {
+    let seats: Vec<_> = (0..count).map(|_| push(queue, Priority::High).0).collect();
+    queue.jobs.lock().first.iter_mut().for_each(|job| job.since -= EMERGENCY_DELAY);
     seats
 }
 
 /// The one that a lane looks at next, as it has to here.
 #[track_caller]
-fn looks_at(queue: &Queue<Nobody>, seat: &Arc<Seat<Nobody>>) -> Job<Nobody> {
+fn looks_at(queue: &Queue<Held>, seat: &Held) -> Job<Held> {
     let job = lane_looks(queue).expect("there is one to look at");
-    assert!(Arc::ptr_eq(&job.seat, seat), "it is another's turn");
+    assert!(Arc::ptr_eq(&job.entry, seat), "it is another's turn");
     job
 }
 
 /// Makes a lane look. It gives up where there is nobody to look at, as if it were not the only one.
-fn lane_looks(queue: &Queue<Nobody>) -> Option<Job<Nobody>> {
+fn lane_looks(queue: &Queue<Held>) -> Option<Job<Held>> {
     assert_eq!(queue.patience, Duration::ZERO);
     queue.jobs.lock().idle_lanes += 1;
     let job = queue.pop_for_lane();
@@ -28,7 +28,7 @@ fn lane_looks(queue: &Queue<Nobody>) -> Option<Job<Nobody>> {
 }
 
 /// One with its only worker stuck, and a lane.
-fn with_a_lane() -> Queue<Nobody> {
+fn with_a_lane() -> Queue<Held> {
     let mut queue = running(1, 1);
     queue.patience = Duration::ZERO;
     assert!(queue.wants_lane(9));
@@ -39,12 +39,12 @@ fn with_a_lane() -> Queue<Nobody> {
 fn the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order() {
     let queue = with_a_lane();
     let seats = due(&queue, 4);
-    let other = push(&queue, Priority::InOrder).0;
+    let other = push(&queue, Priority::Normal).0;
     for (at, seat) in seats.iter().enumerate() {
         let job = looks_at(&queue, seat);
         // The third is an emergency, which the lane runs.
         if at != 2 {
-            assert_eq!(queue.push_back_from_lane(job), Call::Nobody);
+            assert_eq!(queue.push_back_from_lane(job), Wakeup::None);
         }
     }
     assert_eq!(queue.counts().queued, 4);
@@ -65,7 +65,7 @@ fn what_two_lanes_put_back_stays_in_order() {
         if turned {
             jobs.reverse();
         }
-        jobs.into_iter().for_each(|job| assert_eq!(queue.push_back_from_lane(job), Call::Nobody));
+        jobs.into_iter().for_each(|job| assert_eq!(queue.push_back_from_lane(job), Wakeup::None));
         looks_at(&queue, &seats[2]);
         for seat in &seats[..2] {
             assert!(Arc::ptr_eq(&runs(queue.next(None)).0, seat), "turned: {turned}");
@@ -73,14 +73,14 @@ fn what_two_lanes_put_back_stays_in_order() {
     }
 }
 
-/// Nobody is looked at before its time.
+/// Held is looked at before its time.
 #[test]
 fn the_lane_lets_the_workers_have_them_first() {
     let queue = with_a_lane();
     let before = now();
-    let seat = push(&queue, Priority::First).0;
+    let seat = push(&queue, Priority::High).0;
     looks_at(&queue, &seat);
-    assert!(now() >= before + LANE_DELAY);
+    assert!(now() >= before + EMERGENCY_DELAY);
 }
 
 /// What the lane leaves is there for whoever can take it.
@@ -90,12 +90,12 @@ fn what_the_lane_puts_back_calls_a_worker() {
     queue.patience = Duration::ZERO;
     let seats = due(&queue, 1);
     let job = looks_at(&queue, &seats[0]);
-    assert_eq!(queue.push_back_from_lane(job), Call::Idle);
-    runs_someone(queue.next(Some(Waited::Woken)));
+    assert_eq!(queue.push_back_from_lane(job), Wakeup::Idle);
+    runs_someone(queue.next(Some(PollEnd::Woken)));
     // The worker blocks, and its place is free.
-    assert_eq!(queue.leave_place(), Call::Nobody);
-    let job = Job { seat: seats[0].clone(), since: now(), looked_at: false };
-    assert_eq!(queue.push_back_from_lane(job), Call::Start(1));
+    assert_eq!(queue.release_permit(), Wakeup::None);
+    let job = Job { entry: seats[0].clone(), since: now(), lane_declined: false };
+    assert_eq!(queue.push_back_from_lane(job), Wakeup::Spawn(1));
 }
 
 /// A lane sleeps while nobody waits, and the listener calls it for one whose time has come, wherever
@@ -108,17 +108,17 @@ fn the_listener_calls_a_lane_for_one_whose_time_has_come() {
     eventually("the lane waits", || queue.jobs.lock().idle_lanes == 1);
     // One that has been looked at lies before it.
     let seats = due(&queue, 2);
-    queue.jobs.lock().first[0].looked_at = true;
-    let _ = look(&queue, &mut Watch::new());
+    queue.jobs.lock().first[0].lane_declined = true;
+    let _ = look(&queue, &mut StallDetector::new());
     let job = soon(&job).expect("there is one to look at");
-    assert!(Arc::ptr_eq(&job.seat, &seats[1]));
+    assert!(Arc::ptr_eq(&job.entry, &seats[1]));
 }
 
 /// Another lane is wanted where none is free: so many of them, and none after the end.
 #[test]
 fn lanes_are_added_where_none_is_free_up_to_the_maximum() {
     let queue = running(1, 1);
-    let books = |queue: &Queue<Nobody>| (queue.counts().lanes, queue.jobs.lock().threads);
+    let books = |queue: &Queue<Held>| (queue.counts().lanes, queue.jobs.lock().threads);
     assert!(queue.wants_lane(3));
     assert_eq!(books(&queue), (1, 2));
     queue.jobs.lock().idle_lanes = 1;
@@ -151,7 +151,7 @@ fn a_lane_is_free_only_while_it_waits() {
 }
 
 /// So many lanes, and what each looks at first.
-fn lanes(queue: &Arc<Queue<Nobody>>, count: usize) -> Receiver<Option<Job<Nobody>>> {
+fn lanes(queue: &Arc<Queue<Held>>, count: usize) -> Receiver<Option<Job<Held>>> {
     (0..count).for_each(|_| assert!(queue.wants_lane(count)));
     let (sender, jobs) = channel();
     for _ in 0..count {
@@ -172,7 +172,7 @@ fn lanes_that_have_nothing_to_do_for_long_go_but_for_one() {
     assert_eq!((queue.counts().lanes, queue.jobs.lock().threads), (1, 4), "threads have to end");
     eventually("it waits", || queue.jobs.lock().idle_lanes == 1);
     due(&queue, 1);
-    let _ = look(&queue, &mut Watch::new());
+    let _ = look(&queue, &mut StallDetector::new());
     assert!(soon(&jobs).is_some());
     assert_eq!((queue.counts().lanes, queue.jobs.lock().idle_lanes), (1, 0));
 }

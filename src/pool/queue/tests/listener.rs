@@ -3,9 +3,11 @@
 use super::*;
 
 /// A listener that sleeps, since idle workers listen. The channel says when it is to listen again.
-fn sleeping(queue: &Arc<Queue<Nobody>>) -> Receiver<bool> {
+fn sleeping(queue: &Arc<Queue<Held>>) -> Receiver<bool> {
     let listener = queue.clone();
-    let wakes = on_a_thread(move || matches!(listener.watch(&mut Watch::new()), Look::Poll(..)));
+    let wakes = on_a_thread(move || {
+        matches!(listener.watch(&mut StallDetector::new()), ListenerStep::Poll(..))
+    });
     eventually("the listener sleeps", || queue.jobs.lock().listener_sleeps);
     assert!(wakes.try_recv().is_err());
     wakes
@@ -15,25 +17,25 @@ fn sleeping(queue: &Arc<Queue<Nobody>>) -> Receiver<bool> {
 /// listener a pool whose workers are stuck has no growth and no lane, and nobody listens.
 #[test]
 fn who_leaves_nobody_listening_calls_the_listener() {
-    type Goes = fn(&Queue<Nobody>);
+    type Goes = fn(&Queue<Held>);
     let ways: [(&str, Goes); 5] = [
         ("it runs what has turned ready", Queue::takes_ready),
         ("it is called for one in the queue", |queue| {
             someone_waits(queue);
-            runs_someone(queue.next(Some(Waited::Woken)));
+            runs_someone(queue.next(Some(PollEnd::Woken)));
         }),
         ("it finds one in the queue", |queue| {
             someone_waits(queue);
-            runs_someone(queue.next(Some(Waited::InVain)));
+            runs_someone(queue.next(Some(PollEnd::InVain)));
         }),
         ("it has had nothing to do for long", |queue| {
             // Another runs something, and may do so for ever.
-            queue.take_place();
-            assert!(matches!(queue.next(Some(Waited::InVain)), Turn::Stop));
+            queue.reacquire_permit();
+            assert!(matches!(queue.next(Some(PollEnd::InVain)), WorkerStep::Exit));
         }),
         ("it has lost its place", |queue| {
-            queue.take_place();
-            assert!(matches!(queue.next(Some(Waited::Woken)), Turn::Spare(_)));
+            queue.reacquire_permit();
+            assert!(matches!(queue.next(Some(PollEnd::Woken)), WorkerStep::Park(_)));
         }),
     ];
     for (way, goes) in ways {
@@ -52,7 +54,7 @@ fn while_another_listens_the_listener_sleeps_on() {
     let wakes = sleeping(&queue);
     queue.takes_ready();
     assert_eq!(waits(queue.next(None)), None);
-    assert_eq!(waits(queue.next(Some(Waited::Woken))), None);
+    assert_eq!(waits(queue.next(Some(PollEnd::Woken))), None);
     assert!(queue.jobs.lock().listener_sleeps);
     assert!(wakes.try_recv().is_err());
     (0..2).for_each(|_| queue.takes_ready());
@@ -60,7 +62,7 @@ fn while_another_listens_the_listener_sleeps_on() {
 }
 
 /// Someone takes something, and is back before the listener has looked.
-fn call_in_vain(queue: &Queue<Nobody>, jobs: &mut Jobs<Nobody>) {
+fn call_in_vain(queue: &Queue<Held>, jobs: &mut QueueState<Held>) {
     jobs.counts.idle -= 1;
     queue.call_listener(jobs);
     jobs.counts.idle += 1;
@@ -75,7 +77,7 @@ fn a_listener_that_was_called_in_vain_goes_back_to_sleep() {
         let before = now();
         call_in_vain(&queue, &mut queue.jobs.lock());
         eventually("the listener sleeps again", || queue.jobs.lock().listener_sleeps);
-        assert!(now() >= before + (CALM - 1) * TICK);
+        assert!(now() >= before + (QUIET_TICKS - 1) * LISTENER_INTERVAL);
     }
     queue.takes_ready();
     assert!(soon(&wakes));
@@ -86,7 +88,9 @@ fn a_listener_that_was_called_in_vain_goes_back_to_sleep() {
 fn a_listener_that_does_not_sleep_yet_needs_no_call() {
     let queue = Arc::new(idle(1, 1));
     let listener = queue.clone();
-    let looks = on_a_thread(move || matches!(listener.watch(&mut Watch::new()), Look::Poll(..)));
+    let looks = on_a_thread(move || {
+        matches!(listener.watch(&mut StallDetector::new()), ListenerStep::Poll(..))
+    });
     loop {
         let mut jobs = queue.jobs.lock();
         if !jobs.listener_sleeps {
@@ -100,20 +104,23 @@ fn a_listener_that_does_not_sleep_yet_needs_no_call() {
 
 #[test]
 fn at_the_end_the_listener_stops_whatever_it_does() {
-    let stops = |queue: &Arc<Queue<Nobody>>, mut watch: Watch| {
+    let stops = |queue: &Arc<Queue<Held>>, mut watch: StallDetector| {
         let queue = queue.clone();
-        on_a_thread(move || matches!(queue.watch(&mut watch), Look::Stop))
+        on_a_thread(move || matches!(queue.watch(&mut watch), ListenerStep::Stop))
     };
     let queue = Arc::new(idle(1, 1));
-    let sleeps = stops(&queue, Watch::new());
+    let sleeps = stops(&queue, StallDetector::new());
     eventually("the listener sleeps", || queue.jobs.lock().listener_sleeps);
     queue.close();
     assert!(soon(&sleeps), "it slept");
-    assert!(soon(&stops(&queue, Watch::new())), "with an idle worker");
+    assert!(soon(&stops(&queue, StallDetector::new())), "with an idle worker");
     let queue = Arc::new(running(1, 1));
     queue.close();
-    assert!(soon(&stops(&queue, Watch::new())), "with none");
-    assert!(soon(&stops(&queue, Watch { flows: true, ..Watch::new() })), "with much to do");
+    assert!(soon(&stops(&queue, StallDetector::new())), "with none");
+    assert!(
+        soon(&stops(&queue, StallDetector { flows: true, ..StallDetector::new() })),
+        "with much to do"
+    );
 }
 
 /// As many places as there are, but no more than wait, and no more than there may be.
@@ -133,7 +140,7 @@ fn places_are_added_by_need_by_what_there_is_and_by_the_maximum() {
         (0..waiting).for_each(|_| someone_waits(&queue));
         let mut watch = stalled(&queue);
         let (_, call) = look(&queue, &mut watch);
-        let expected = if added > 0 { Call::Start(added) } else { Call::Nobody };
+        let expected = if added > 0 { Wakeup::Spawn(added) } else { Wakeup::None };
         assert_eq!(call, expected, "{waiting} wait for {least} of at most {most}");
         let counts = queue.counts();
         assert_eq!((counts.places, counts.active), (least + added, least + added));
@@ -145,9 +152,9 @@ fn places_are_added_by_need_by_what_there_is_and_by_the_maximum() {
 fn a_burst_brings_the_maximum_and_no_more() {
     let queue = running(2, 7);
     (0..50).for_each(|_| someone_waits(&queue));
-    let mut watch = Watch::new();
+    let mut watch = StallDetector::new();
     for places in [4, 7, 7, 7] {
-        watch.since -= STALL;
+        watch.since -= STALL_AFTER;
         let _ = look(&queue, &mut watch);
         assert_eq!(queue.counts().places, places);
         assert_eq!((queue.counts().workers, queue.counts().starting), (places, places - 2));
@@ -159,42 +166,42 @@ fn a_burst_brings_the_maximum_and_no_more() {
 fn places_are_added_only_after_a_stall() {
     let queue = running(1, 9);
     someone_waits(&queue);
-    let mut watch = Watch::new();
+    let mut watch = StallDetector::new();
     watch.since = now() + LONG;
-    assert_eq!(look(&queue, &mut watch).1, Call::Nobody, "it has not stalled");
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::None, "it has not stalled");
     let before = now();
     // One of the workers has taken something.
     runs_someone(queue.next(None));
     someone_waits(&queue);
     watch.since -= 2 * LONG;
-    assert_eq!(look(&queue, &mut watch).1, Call::Nobody, "it has moved");
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::None, "it has moved");
     assert!(watch.since >= before, "and the stall counts from then on");
     watch.since = now() + LONG;
-    assert_eq!(look(&queue, &mut watch).1, Call::Nobody);
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::None);
     assert!(watch.since > now(), "nothing has moved");
-    watch.since = now() - STALL;
+    watch.since = now() - STALL_AFTER;
     let before = now();
-    assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
     assert!(watch.since >= before, "the next stall counts from the growth");
     // An idle worker that takes what is ready has moved it as well.
     let queue = idle(1, 9);
-    let mut watch = Watch::new();
+    let mut watch = StallDetector::new();
     queue.takes_ready();
     someone_waits(&queue);
-    watch.since -= STALL;
-    assert_eq!(look(&queue, &mut watch).1, Call::Nobody);
+    watch.since -= STALL_AFTER;
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::None);
 }
 
 /// A free place is filled, whatever became of the call that was made for it, and not added to.
 #[test]
 fn a_free_place_is_filled_before_one_is_added() {
     let queue = running(2, 9);
-    assert_eq!(queue.leave_place(), Call::Nobody, "nobody waits");
-    let mut watch = Watch::new();
-    assert_eq!(look(&queue, &mut watch).1, Call::Nobody, "nobody waits");
-    (0..3).for_each(|_| queue.jobs.lock().put(seat(), Priority::InOrder));
-    watch.since -= STALL;
-    assert_eq!(look(&queue, &mut watch).1, Call::Start(1));
+    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+    let mut watch = StallDetector::new();
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::None, "nobody waits");
+    (0..3).for_each(|_| queue.jobs.lock().put(seat(), Priority::Normal));
+    watch.since -= STALL_AFTER;
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
     let counts = queue.counts();
     assert_eq!((counts.places, counts.active, counts.workers), (2, 2, 3));
 }
@@ -204,18 +211,18 @@ fn a_free_place_is_filled_before_one_is_added() {
 #[test]
 fn the_listener_waits_by_what_the_workers_do() {
     let queue = running(1, 1);
-    let mut watch = Watch::new();
-    assert_eq!(look(&queue, &mut watch).0, STALL, "nothing moves");
+    let mut watch = StallDetector::new();
+    assert_eq!(look(&queue, &mut watch).0, STALL_AFTER, "nothing moves");
     someone_waits(&queue);
     runs_someone(queue.next(None));
     assert_eq!(look(&queue, &mut watch).0, Duration::ZERO, "it flows");
     let before = now();
-    assert_eq!(look(&queue, &mut watch).0, STALL, "nothing has moved since");
-    assert!(now() >= before + TICK, "it pauses");
+    assert_eq!(look(&queue, &mut watch).0, STALL_AFTER, "nothing has moved since");
+    assert!(now() >= before + LISTENER_INTERVAL, "it pauses");
     someone_waits(&queue);
     runs_someone(queue.next(None));
-    assert_eq!(queue.leave_place(), Call::Nobody);
-    assert_eq!(look(&queue, &mut watch).0, STALL, "there is a place free");
+    assert_eq!(queue.release_permit(), Wakeup::None);
+    assert_eq!(look(&queue, &mut watch).0, STALL_AFTER, "there is a place free");
 }
 
 /// A call for an idle worker may be heard by the listener.
@@ -225,7 +232,7 @@ fn a_call_that_an_idle_worker_should_have_heard_is_passed_on() {
     assert!(!queue.passes_on(), "nobody waits");
     someone_waits(&queue);
     assert!(queue.passes_on());
-    runs_someone(queue.next(Some(Waited::Woken)));
+    runs_someone(queue.next(Some(PollEnd::Woken)));
     assert!(!queue.passes_on());
     someone_waits(&queue);
     assert!(!queue.passes_on(), "there is nobody to hear it");

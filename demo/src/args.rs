@@ -1,0 +1,268 @@
+//! The command line.
+
+use safepoint::pool::{CpuBinding, InvalidAttrError, MAX_THREADS, ThreadPoolAttr};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) const USAGE: &str = "\
+SQLite behind the PostgreSQL protocol, with sessions that can be killed
+
+usage: server [OPTION]...
+
+  --listen ADDRESS:PORT     where to listen; port 0 picks a free one [127.0.0.1:5433]
+  --allow-remote            allow an address that is not this machine's own
+  --thread-pool on|off      share worker threads, or one thread for each session [on]
+  --workers N               how many workers share the sessions [one per core]
+  --thread-pool-attr TEXT   the same as openGauss says it: 'thread_num, group_num, (binding)'
+  --max-workers N           how many there may be where all are stuck [eight times as many]
+  --max-queue N             how many sessions may wait for a worker of a group before newcomers
+                            are turned away [no limit]
+  --grace SECONDS           how long transactions have to finish as the server ends [3]
+  --max-connections N       how many clients there may be at once [10000]
+  --reserved-connections K  how many of these places only administrators get [3]
+  --authentication-timeout SECONDS
+                            how long a client may take to say who it is [60]
+  --watchdog MILLISECONDS   report sessions that run for longer without a safe point; 0 is never
+                            [1000]
+  --database FILE           the SQLite database [a file in a temporary folder]
+  --admin USER              an administrator; may be given several times [omm]
+  --owner DATABASE=USER     who may end the sessions in that database; may be given several times
+  --signaller USER          one who may end anyone's sessions but an administrator's; may be
+                            given several times
+  --hide-sessions           show users only the sessions that they may end
+  --transcript              play the reference page's example against this server, and stop
+  --test-functions          add safepoint_test_panic(), safepoint_test_stall(milliseconds), and
+                            safepoint_test_stall(), which says on the standard error that it was
+                            called and goes on until someone calls safepoint_test_release()
+  -h, --help                say this
+";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Args {
+    pub(crate) listen: SocketAddr,
+    pub(crate) thread_pool: bool,
+    pub(crate) workers: ThreadPoolAttr,
+    pub(crate) max_workers: usize,
+    pub(crate) max_queue: usize,
+    pub(crate) grace: Duration,
+    pub(crate) max_connections: usize,
+    pub(crate) reserved_connections: usize,
+    pub(crate) authentication_timeout: Duration,
+    /// How long a session may run without a safe point; `None` is as long as it likes.
+    pub(crate) watchdog: Option<Duration>,
+    pub(crate) database: Option<PathBuf>,
+    pub(crate) admins: Vec<String>,
+    /// Databases, and who owns them.
+    pub(crate) owners: Vec<(String, String)>,
+    pub(crate) signallers: Vec<String>,
+    pub(crate) hide_sessions: bool,
+    pub(crate) transcript: bool,
+    pub(crate) test_functions: bool,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Args {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5433)),
+            thread_pool: true,
+            workers: workers(0),
+            max_workers: 0,
+            max_queue: usize::MAX,
+            grace: Duration::from_secs(3),
+            max_connections: 10_000,
+            reserved_connections: 3,
+            authentication_timeout: Duration::from_secs(60),
+            watchdog: Some(Duration::from_secs(1)),
+            database: None,
+            admins: Vec::new(),
+            owners: Vec::new(),
+            signallers: Vec::new(),
+            hide_sessions: false,
+            transcript: false,
+            test_functions: false,
+        }
+    }
+}
+
+/// `None` where only the usage was asked for.
+pub(crate) fn parse(
+    words: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<Option<Args>, String> {
+    use lexopt::ValueExt;
+    use lexopt::prelude::{Long, Short, Value};
+    let mut parser = lexopt::Parser::from_args(words);
+    let mut args = Args::default();
+    let mut allow_remote = false;
+    let mut workers_said = 0;
+    while let Some(word) = parser.next().map_err(|e| e.to_string())? {
+        let option = match word {
+            Long(option) => option.to_string(),
+            Short('h') => return Ok(None),
+            Value(word) => return Err(format!("unexpected word {word:?}")),
+            other => return Err(other.unexpected().to_string()),
+        };
+        let mut value = || {
+            let value = parser.value().map_err(|e| e.to_string())?;
+            value.string().map_err(|e| format!("--{option}: {e}"))
+        };
+        let expected = |what: &str, got: &str| format!("--{option}: expected {what}, got {got:?}");
+        match option.as_str() {
+            "listen" => {
+                let text = value()?;
+                let what = "an address and a port such as 127.0.0.1:5433";
+                args.listen = text.parse().map_err(|_| expected(what, &text))?;
+            }
+            "allow-remote" => allow_remote = true,
+            "thread-pool" => {
+                args.thread_pool = match value()?.as_str() {
+                    "on" => true,
+                    "off" => false,
+                    other => return Err(expected("on or off", other)),
+                };
+            }
+            "workers" => {
+                args.workers = workers(number(&option, &value()?, 1..=MAX_THREADS)?);
+                workers_said += 1;
+            }
+            "thread-pool-attr" => {
+                let said = value()?.parse();
+                args.workers = said.map_err(|e: InvalidAttrError| invalid(&e))?;
+                workers_said += 1;
+            }
+            "max-queue" => args.max_queue = number(&option, &value()?, 1..=1_000_000)?,
+            "max-workers" => args.max_workers = number(&option, &value()?, 1..=4096)?,
+            "grace" => {
+                let text = value()?;
+                let seconds = text.parse().map_err(|_| expected("a number of seconds", &text))?;
+                args.grace = Duration::from_secs(seconds);
+            }
+            "max-connections" => {
+                args.max_connections = number(&option, &value()?, 1..=1_000_000)?;
+            }
+            "reserved-connections" => {
+                args.reserved_connections = number(&option, &value()?, 0..=1_000_000)?;
+            }
+            "authentication-timeout" => {
+                let seconds = number(&option, &value()?, 1..=600)?;
+                args.authentication_timeout = Duration::from_secs(seconds as u64);
+            }
+            "watchdog" => {
+                let limit = number(&option, &value()?, 0..=3_600_000)?;
+                args.watchdog = (limit > 0).then(|| Duration::from_millis(limit as u64));
+            }
+            "database" => {
+                args.database = Some(parser.value().map_err(|e| e.to_string())?.into());
+            }
+            "admin" => args.admins.push(value()?),
+            "owner" => {
+                let text = value()?;
+                let said = text
+                    .split_once('=')
+                    .filter(|(database, user)| !database.is_empty() && !user.is_empty());
+                let (database, user) = said.ok_or_else(|| expected("DATABASE=USER", &text))?;
+                args.owners.push((database.into(), user.into()));
+            }
+            "signaller" => args.signallers.push(value()?),
+            "hide-sessions" => args.hide_sessions = true,
+            "transcript" => args.transcript = true,
+            "test-functions" => args.test_functions = true,
+            "help" => return Ok(None),
+            other => return Err(format!("no such option: --{other}")),
+        }
+    }
+    if !allow_remote && !is_loopback(args.listen.ip()) {
+        return Err(format!(
+            "--listen: {} can be reached from other machines, and nobody has to prove who they \
+             are here; say --allow-remote if that is meant",
+            args.listen.ip()
+        ));
+    }
+    if workers_said > 1 {
+        return Err("--workers and --thread-pool-attr say the same: expected one of them".into());
+    }
+    if args.reserved_connections >= args.max_connections {
+        return Err(format!(
+            "--reserved-connections: expected fewer than --max-connections, got {} of {}",
+            args.reserved_connections, args.max_connections
+        ));
+    }
+    if args.admins.is_empty() {
+        args.admins.push("omm".into());
+    }
+    Ok(Some(args))
+}
+
+/// So many in one group; 0 means one per core.
+fn workers(thread_num: usize) -> ThreadPoolAttr {
+    ThreadPoolAttr { thread_num, group_num: 1, binding: CpuBinding::None }
+}
+
+pub(crate) fn invalid(error: &InvalidAttrError) -> String {
+    format!("{error} {}", error.detail())
+}
+
+fn number(option: &str, text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    let (least, most) = (range.start(), range.end());
+    number.ok_or_else(|| {
+        format!("--{option}: expected a number from {least} to {most}, got {text:?}")
+    })
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &str) -> Result<Option<Args>, String> {
+        parse(words.split_whitespace().map(Into::into))
+    }
+
+    #[test]
+    fn what_is_given_is_taken() {
+        let args = parsed("--listen 127.0.0.1:0 --thread-pool=off --workers 3 --admin a --admin b");
+        let args = args.unwrap().unwrap();
+        assert_eq!((args.listen.port(), args.thread_pool), (0, false));
+        assert_eq!(args.workers.to_string(), "3, 1, (nobind)");
+        assert_eq!(args.admins, ["a", "b"]);
+        assert_eq!(parsed("").unwrap().unwrap().admins, ["omm"]);
+        let args = parsed("--owner shop=ann --signaller eve --hide-sessions").unwrap().unwrap();
+        assert_eq!(args.owners, [("shop".to_string(), "ann".to_string())]);
+        assert_eq!((args.signallers, args.hide_sessions), (vec!["eve".to_string()], true));
+        let limit = |words| parsed(words).unwrap().unwrap().watchdog;
+        assert_eq!(limit("--watchdog 250"), Some(Duration::from_millis(250)));
+        assert_eq!(limit("--watchdog 0"), None);
+        assert_eq!(parsed("--help"), Ok(None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (words, said) in [
+            ("--listen here", "--listen: expected an address"),
+            ("--thread-pool maybe", "expected on or off"),
+            ("--workers 0", "expected a number from 1"),
+            ("--owner shop", "--owner: expected DATABASE=USER"),
+            ("--owner =ann", "--owner: expected DATABASE=USER"),
+            ("--workers", "missing argument"),
+            ("--max-connections 0", "expected a number from 1 to 1000000"),
+            ("--max-connections 3", "--reserved-connections: expected fewer than"),
+            ("--reserved-connections -1", "expected a number from 0"),
+            ("--watchdog -1", "expected a number from 0 to 3600000"),
+            ("--authentication-timeout 0", "expected a number from 1 to 600"),
+            ("--wrong", "--wrong"),
+            ("word", "unexpected word"),
+            ("--listen 0.0.0.0:5433", "--allow-remote"),
+            ("--listen [::]:5433", "--allow-remote"),
+        ] {
+            let error = parsed(words).expect_err(words);
+            assert!(error.contains(said), "{words}: {error}");
+        }
+        assert!(parsed("--listen 0.0.0.0:1 --allow-remote").is_ok());
+        assert!(parsed("--listen [::1]:1").is_ok());
+    }
+}

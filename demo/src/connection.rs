@@ -1,0 +1,417 @@
+//! One client's connection: messages in, answers out.
+
+mod copy;
+mod extended;
+mod startup;
+
+use crate::engine::Engine;
+use crate::keys::CancelKey;
+use crate::plan::{Prepared, plan};
+use crate::run::{Answer, Done, Failure, Rows, Runner, is_for_emergencies};
+use crate::shared::Shared;
+use crate::split;
+use crate::stream::Stream;
+use crate::wire::{Fields, Incoming, Outgoing, WireError};
+use extended::Portal;
+use pgwire::messages::PgWireFrontendMessage as Message;
+use safepoint::pool;
+use safepoint::pool::{Action, CloseReason, Priority};
+use safepoint::{Attached, Interrupt, Requester, Session};
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// How many times in a row a client is read from before others have their turn.
+const TURNS: usize = 16;
+
+const READ_BYTES: usize = 16 * 1024;
+
+/// What the server tells a client that has not said in time who it is.
+pub(crate) const LATE: &str = "canceling authentication due to timeout";
+
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    stream: Stream,
+    incoming: Incoming,
+    /// Messages that have been looked at ahead of their turn, and what was none.
+    ahead: VecDeque<Result<Message, WireError>>,
+    outgoing: Outgoing,
+    key: Option<CancelKey>,
+    /// `None` until the client has said who it is.
+    user: Option<User>,
+    /// An idle connection is cheap: SQLite comes with a statement.
+    runner: Option<Runner>,
+    prepared: HashMap<String, Arc<Prepared>>,
+    portals: HashMap<String, Portal>,
+    skip_to_sync: bool,
+    at_end: bool,
+    told: bool,
+}
+
+struct User {
+    admin: bool,
+}
+
+/// Whether a connection goes on.
+enum Flow {
+    Continue,
+    /// Who it is has just been said: what it may do first, and where, is to be asked anew.
+    Known,
+    Close,
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, socket: TcpStream) -> io::Result<Connection> {
+        Ok(Connection {
+            stream: Stream::new(socket, shared.has_pool())?,
+            shared,
+            incoming: Incoming::new(),
+            ahead: VecDeque::new(),
+            outgoing: Outgoing::new(),
+            key: None,
+            user: None,
+            runner: None,
+            prepared: HashMap::new(),
+            portals: HashMap::new(),
+            skip_to_sync: false,
+            at_end: false,
+            told: false,
+        })
+    }
+
+    pub(crate) fn socket(&self) -> io::Result<TcpStream> {
+        self.stream.socket()
+    }
+
+    /// Serves the client until it leaves, on a thread of its own.
+    pub(crate) fn serve(&mut self, session: &mut Attached<'_>) -> Result<(), Interrupt> {
+        let result = loop {
+            match self.work(session) {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Known) => continue,
+                Ok(Flow::Close) => break Ok(()),
+                Err(interrupt) => break Err(interrupt),
+            }
+            self.lend_engine();
+            match self.read(session) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(interrupt) => break Err(interrupt),
+            }
+        };
+        result.inspect_err(|interrupt| self.tell(interrupt, session))
+    }
+
+    /// Serves what has arrived, on a worker.
+    fn serve_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+        let mut turns = 0;
+        let mut more = true;
+        loop {
+            match self.work(session)? {
+                Flow::Continue => {}
+                Flow::Known if self.incoming.is_empty() => return Ok(Action::WaitReadable),
+                Flow::Known => return Ok(Action::Yield),
+                Flow::Close => return Ok(Action::Close),
+            }
+            if self.at_end {
+                return Ok(Action::Close);
+            }
+            // The one session that others may be waiting for keeps its thread, so that its
+            // COMMIT needs no other.
+            if self.runner.as_ref().is_some_and(|runner| runner.engine.is_writing()) {
+                if !session.block_in_place(|| self.read(session))? {
+                    return Ok(Action::Close);
+                }
+                continue;
+            }
+            if !more {
+                self.lend_engine();
+                return Ok(Action::WaitReadable);
+            }
+            turns += 1;
+            if turns > TURNS {
+                return Ok(Action::Yield);
+            }
+            match self.read_now() {
+                Ok(full) => more = full,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => more = false,
+                Err(_) => return Ok(Action::Close),
+            }
+        }
+    }
+
+    /// Going idle, a session that has left nothing in its engine lets others use it.
+    fn lend_engine(&mut self) {
+        let lends = |runner: &mut Runner| !runner.failed && runner.engine.is_anyones();
+        if let Some(runner) = self.runner.take_if(lends) {
+            self.shared.engines.put(runner.engine);
+        }
+    }
+
+    /// Waits for more; `false` where the client has left.
+    fn read(&mut self, session: &Attached<'_>) -> Result<bool, Interrupt> {
+        let mut buffer = [0; READ_BYTES];
+        match self.stream.read(session, &mut buffer)? {
+            Ok(0) | Err(_) => Ok(false),
+            Ok(length) => {
+                self.incoming.feed(&buffer[..length]);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Takes what is there, once. Where that has filled the buffer there may be more.
+    fn read_now(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; READ_BYTES];
+        let length = self.stream.read_now(&mut buffer)?;
+        self.at_end = length == 0;
+        self.incoming.feed(&buffer[..length]);
+        Ok(length == buffer.len())
+    }
+
+    /// Runs all messages that are there.
+    fn work(&mut self, session: &mut Attached<'_>) -> Result<Flow, Interrupt> {
+        loop {
+            session.check()?;
+            let next = match self.ahead.pop_front() {
+                Some(message) => message.map(Some),
+                None => self.incoming.next(),
+            };
+            let flow = match next {
+                Ok(None) => return self.send(session),
+                Ok(Some(message)) => self.message(session, message)?,
+                Err(error) => {
+                    self.outgoing.error(&error.fields());
+                    if error.is_fatal() {
+                        Flow::Close
+                    } else {
+                        self.after_error(session, error.extended);
+                        Flow::Continue
+                    }
+                }
+            };
+            if !matches!(flow, Flow::Continue) {
+                self.send(session)?;
+                return Ok(flow);
+            }
+        }
+    }
+
+    fn send(&mut self, session: &Attached<'_>) -> Result<Flow, Interrupt> {
+        let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
+        match answer.send(session) {
+            Ok(()) => Ok(Flow::Continue),
+            Err(Failure::Interrupt(interrupt)) => Err(interrupt),
+            Err(_) => Ok(Flow::Close),
+        }
+    }
+
+    fn message(&mut self, session: &mut Attached<'_>, message: Message) -> Result<Flow, Interrupt> {
+        if self.user.is_none() {
+            return Ok(self.start(session, message));
+        }
+        if self.skip_to_sync && !matches!(message, Message::Sync(_) | Message::Terminate(_)) {
+            return Ok(Flow::Continue);
+        }
+        let result = match message {
+            Message::Query(query) => self.simple_query(session, &query.query),
+            Message::Terminate(_) => return Ok(Flow::Close),
+            Message::Sync(_) => {
+                self.skip_to_sync = false;
+                self.ready(session);
+                return self.send(session);
+            }
+            Message::Flush(_) => return self.send(session),
+            // Left over from a COPY that failed.
+            Message::CopyData(_) | Message::CopyDone(_) | Message::CopyFail(_) => Ok(()),
+            extended if extended.is_extended_query() => {
+                let result = self.extended(session, extended);
+                return self.settle(session, result, true);
+            }
+            _ => {
+                self.outgoing.error(&Fields::new("FATAL", "08P01", "unexpected message"));
+                return Ok(Flow::Close);
+            }
+        };
+        self.settle(session, result, false)
+    }
+
+    /// Reports what went wrong, and says whether the session goes on.
+    fn settle(
+        &mut self,
+        session: &Attached<'_>,
+        result: Result<(), Failure>,
+        extended: bool,
+    ) -> Result<Flow, Interrupt> {
+        let fields = match result {
+            Ok(()) => return Ok(Flow::Continue),
+            Err(Failure::Gone) => return Ok(Flow::Close),
+            Err(Failure::Interrupt(interrupt)) if interrupt.is_terminate() => {
+                return Err(interrupt);
+            }
+            Err(Failure::Interrupt(interrupt)) => fields_of(&interrupt, session.id()),
+            Err(Failure::Error(fields)) => fields,
+        };
+        self.outgoing.error(&fields);
+        self.after_error(session, extended);
+        Ok(Flow::Continue)
+    }
+
+    fn after_error(&mut self, session: &Attached<'_>, extended: bool) {
+        if extended {
+            self.skip_to_sync = true;
+        } else {
+            self.ready(session);
+        }
+    }
+
+    fn ready(&mut self, session: &Attached<'_>) {
+        // A Sync alone is no command.
+        session.discard_reserved();
+        if !session.in_transaction() {
+            self.portals.clear();
+        }
+        let status = self.runner.as_ref().map_or(b'I', |runner| runner.transaction_status(session));
+        self.outgoing.ready(status);
+    }
+
+    fn runner(&mut self) -> Result<&mut Runner, Failure> {
+        if self.runner.is_none() {
+            let engine = self.shared.engines.take().map_or_else(|| Engine::open(&self.shared), Ok);
+            let engine = engine.map_err(|error| crate::sqlite_error::of(&error))?;
+            self.runner = Some(Runner { shared: self.shared.clone(), engine, failed: false });
+        }
+        self.runner.as_mut().ok_or(Failure::Gone)
+    }
+
+    fn simple_query(&mut self, session: &mut Attached<'_>, text: &str) -> Result<(), Failure> {
+        let statement = session.begin()?.with_text(text);
+        let statements = split::split(text);
+        statement.check()?;
+        if statements.is_empty() {
+            self.outgoing.empty_query();
+        }
+        for text in statements {
+            let plan = plan(text)?;
+            self.runner()?;
+            let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
+            let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
+            match runner.run(&statement, text, &plan, Rows::Described, &mut answer)? {
+                Done::Tag(tag) => self.outgoing.command_complete(&tag),
+                Done::EndsItself => {
+                    statement.finish()?;
+                    // It is told so at the safe point before the next message.
+                    return Ok(());
+                }
+                Done::Copy { table, columns } => {
+                    let tag = self.copy_in(&statement, &table, &columns)?;
+                    self.outgoing.command_complete(&tag);
+                }
+            }
+        }
+        // What waits for the end of the statement is told once the client has its rows.
+        drop(statement);
+        self.ready(session);
+        Ok(())
+    }
+
+    /// Tells the client, from the thread that ran its session.
+    fn tell(&mut self, interrupt: &Interrupt, session: &Attached<'_>) {
+        self.outgoing.error(&fields_of(interrupt, session.id()));
+        self.stream.say_last(&self.outgoing.buf);
+        self.told = true;
+    }
+
+    /// Whether a message is one that an administrator frees the server with.
+    fn is_for_emergencies(&self, message: &Message) -> bool {
+        match message {
+            Message::Query(query) => is_for_emergencies(&query.query),
+            Message::Parse(parse) => is_for_emergencies(&parse.query),
+            Message::Bind(bind) => {
+                let name = bind.statement_name.as_deref().unwrap_or_default();
+                // One that is parsed in this very batch has been looked at there.
+                self.prepared.get(name).is_none_or(|prepared| prepared.is_for_emergencies())
+            }
+            _ => true,
+        }
+    }
+}
+
+pub(crate) fn fields_of(interrupt: &Interrupt, own: safepoint::SessionId) -> Fields {
+    let request = interrupt.request();
+    if request.requester == Requester::system() && request.comment.as_deref() == Some(LATE) {
+        return Fields::new("FATAL", "57014", LATE);
+    }
+    let mut fields = Fields::new(interrupt.severity(), interrupt.sqlstate(), interrupt.message());
+    fields.detail = interrupt.detail(own);
+    fields
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl pool::Connection for Connection {
+    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+        self.serve_ready(session).inspect_err(|interrupt| self.tell(interrupt, session))
+    }
+
+    fn on_close(&mut self, session: &Session, why: CloseReason) {
+        let last = match why {
+            CloseReason::Interrupted(interrupt) => Some(fields_of(&interrupt, session.id())),
+            CloseReason::Panicked => {
+                let message = "terminating connection because of an internal error";
+                Some(Fields::new("FATAL", "XX000", message))
+            }
+            _ => None,
+        };
+        if let Some(last) = last.filter(|_| !self.told) {
+            self.outgoing.error(&last);
+            self.stream.say_last_now(&self.outgoing.buf);
+        }
+        self.stream.close();
+    }
+
+    fn priority(&self) -> Priority {
+        match &self.user {
+            Some(user) if !user.admin => Priority::Normal,
+            _ => Priority::High,
+        }
+    }
+
+    fn is_emergency(&mut self) -> bool {
+        match &self.user {
+            None => return true,
+            Some(user) if !user.admin => return false,
+            Some(_) => {}
+        }
+        for _ in 0..TURNS {
+            if self.at_end || self.read_now().is_err() {
+                break;
+            }
+        }
+        while let Some(next) = self.incoming.next().transpose() {
+            let goes_on = next.is_ok();
+            self.ahead.push_back(next);
+            if !goes_on {
+                break;
+            }
+        }
+        let mut ahead = self.ahead.iter().map(Result::as_ref);
+        // What is no message is answered with an error.
+        !self.ahead.is_empty()
+            && ahead.all(|next| next.map_or(true, |message| self.is_for_emergencies(message)))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            self.shared.keys.forget(key);
+        }
+    }
+}

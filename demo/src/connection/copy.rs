@@ -1,0 +1,123 @@
+//! `COPY table FROM STDIN`.
+
+use super::Connection;
+use crate::compat::CopyDecoder;
+use crate::run::{Answer, Failure};
+use crate::wire::Fields;
+use pgwire::messages::PgWireFrontendMessage as Message;
+use rusqlite::params_from_iter;
+use safepoint::Attached;
+
+impl Connection {
+    /// Loads what the client sends, all or nothing, and returns the command tag.
+    pub(super) fn copy_in(
+        &mut self,
+        session: &Attached<'_>,
+        table: &str,
+        columns: &[String],
+    ) -> Result<String, Failure> {
+        let Some(runner) = &self.runner else { return Err(Failure::Gone) };
+        let list =
+            if columns.is_empty() { String::new() } else { format!("({})", columns.join(", ")) };
+        let width = if columns.is_empty() {
+            let all = format!("SELECT * FROM {table} LIMIT 0");
+            let connection = &runner.engine.connection;
+            connection.prepare(&all).map_err(|e| runner.engine.error(&e))?.column_count()
+        } else {
+            columns.len()
+        };
+        let places = vec!["?"; width].join(", ");
+        let insert = format!("INSERT INTO {table}{list} VALUES ({places})");
+        self.outgoing.copy_in_response(width);
+        Answer { stream: &self.stream, outgoing: &mut self.outgoing }.send(session)?;
+
+        let result = self.load(session, &insert, width);
+        let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
+        let end =
+            if result.is_ok() { "RELEASE safepoint_copy" } else { "ROLLBACK TO safepoint_copy" };
+        let ended = runner.execute_all(session, &[end.to_string()]);
+        if result.is_err() && !session.in_transaction() && runner.engine.in_transaction() {
+            // It fails only where SQLite has rolled back already.
+            let _ = runner.engine.connection.execute_batch("ROLLBACK");
+        }
+        runner.failed |= (result.is_err() || ended.is_err()) && session.in_transaction();
+        session.set_in_transaction(runner.failed || runner.engine.in_transaction());
+        let rows = result?;
+        ended?;
+        Ok(format!("COPY {rows}"))
+    }
+
+    fn load(&mut self, session: &Attached<'_>, insert: &str, width: usize) -> Result<u64, Failure> {
+        let mut decoder = CopyDecoder::new();
+        let mut rows = 0;
+        if let Some(runner) = &self.runner {
+            runner.execute_all(session, &["SAVEPOINT safepoint_copy".to_string()])?;
+        }
+        loop {
+            session.check()?;
+            let done = match self.copy_message(session)? {
+                Message::CopyData(data) => {
+                    decoder.feed(&data.data);
+                    false
+                }
+                Message::CopyDone(_) => {
+                    decoder.finish();
+                    true
+                }
+                Message::CopyFail(failed) => {
+                    let message = format!("COPY from stdin failed: {}", failed.message);
+                    return Err(Fields::new("ERROR", "57014", message).into());
+                }
+                Message::Flush(_) | Message::Sync(_) => continue,
+                _ => {
+                    let message = "unexpected message during COPY from stdin";
+                    return Err(Fields::new("ERROR", "08P01", message).into());
+                }
+            };
+            let Some(runner) = &self.runner else { return Err(Failure::Gone) };
+            while let Some(row) =
+                decoder.next_row().map_err(|error| Failure::new(session, error))?
+            {
+                // A client may send a million rows in one message.
+                session.check()?;
+                if row.len() != width {
+                    let message = format!(
+                        "line {} of COPY has {} columns, expected {width}",
+                        decoder.line(),
+                        row.len()
+                    );
+                    return Err(Fields::new("ERROR", "22P04", message).into());
+                }
+                let mut statement = runner
+                    .engine
+                    .connection
+                    .prepare_cached(insert)
+                    .map_err(|e| runner.engine.error(&e))?;
+                if let Err(error) = statement.execute(params_from_iter(row)) {
+                    return Err(runner.failure(session, &error));
+                }
+                rows += 1;
+            }
+            if done {
+                return Ok(rows);
+            }
+        }
+    }
+
+    fn copy_message(&mut self, session: &Attached<'_>) -> Result<Message, Failure> {
+        loop {
+            let next = match self.ahead.pop_front() {
+                Some(message) => message.map(Some),
+                None => self.incoming.next(),
+            };
+            match next {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => {}
+                Err(error) => return Err(error.fields().into()),
+            }
+            if !self.read(session)? {
+                return Err(Failure::Gone);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Who the client is: the messages before the first statement.
+
+use super::{Connection, Flow, User};
+use crate::keys::{LONG_KEY, SHORT_KEY};
+use crate::run::limit;
+use crate::server::Refusal;
+use crate::settings::{NAME_BYTES, REPORTED, SETTINGS, Settings};
+use crate::wire::{Fields, Negotiation};
+use pgwire::messages::PgWireFrontendMessage as Message;
+use pgwire::messages::startup::Startup;
+use safepoint::Attached;
+use std::net::Ipv4Addr;
+
+/// The protocol's minor version that has room for long keys.
+const LONG_KEYS_SINCE: u16 = 2;
+
+impl Connection {
+    pub(super) fn start(&mut self, session: &Attached<'_>, message: Message) -> Flow {
+        match message {
+            Message::SslNegotiation(_) => {
+                self.outgoing.refuse_encryption();
+                Flow::Continue
+            }
+            Message::CancelRequest(request) => {
+                // One whose address is gone by now counts with the others of that kind.
+                let from = self.socket().and_then(|socket| socket.peer_addr());
+                let from = from.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+                self.shared.cancel(&request, from);
+                Flow::Close
+            }
+            Message::Startup(startup) => match self.greet(session, &startup) {
+                Ok(()) => Flow::Known,
+                Err(fields) => {
+                    self.outgoing.error(&fields);
+                    Flow::Close
+                }
+            },
+            _ => Flow::Close,
+        }
+    }
+
+    fn greet(&mut self, session: &Attached<'_>, startup: &Startup) -> Result<(), Fields> {
+        let parameter = |name: &str| startup.parameters.get(name).map(String::as_str);
+        let name = parameter("user").filter(|name| !name.is_empty()).ok_or_else(|| {
+            let message = "no PostgreSQL user name specified in startup packet";
+            Fields::new("FATAL", "28000", message)
+        })?;
+        let database = parameter("database").unwrap_or(name);
+        // To cut them, as PostgreSQL does, would make one user of two.
+        if let Some(long) = [name, database].into_iter().find(|name| name.len() > NAME_BYTES) {
+            let message = format!(
+                "identifier too long: {} bytes, where at most {NAME_BYTES} are allowed",
+                long.len()
+            );
+            return Err(Fields::new("FATAL", "42622", message));
+        }
+        let admin = self.shared.is_admin(name);
+        let mut settings = Settings::new(self.shared.has_pool(), name, admin);
+        for (name, value) in &startup.parameters {
+            let known = matches!(name.as_str(), "user" | "database" | "options" | "replication");
+            if !known && !name.starts_with("_pq_.") {
+                settings
+                    .set(name, Some(value))
+                    .map_err(|error| Fields::new("FATAL", error.sqlstate, error.message))?;
+            }
+        }
+        let mut minor = startup.protocol_number_minor;
+        if let Some(negotiation) = Negotiation::of(startup) {
+            minor = (negotiation.version & 0xffff) as u16;
+            self.outgoing.negotiate_protocol(&negotiation);
+        }
+        session.update_client_info(|about| {
+            about.user = name.into();
+            about.admin = admin;
+            about.database = database.into();
+            about.application = settings.get("application_name").unwrap_or_default().into();
+        });
+        session.admit().map_err(|error| Refusal::from(error).fields())?;
+
+        let length = if minor >= LONG_KEYS_SINCE { LONG_KEY } else { SHORT_KEY };
+        let key = self
+            .shared
+            .keys
+            .give(session.id(), length)
+            .map_err(|_| Fields::new("FATAL", "XX000", "the system gives no random numbers"))?;
+
+        self.outgoing.auth_ok();
+        for name in REPORTED {
+            self.outgoing.parameter_status(name, settings.get(name).unwrap_or_default());
+        }
+        let sent = self.outgoing.backend_key_data(key.pid, &key.key);
+        self.key = Some(key);
+        sent.map_err(|error| error.fields())?;
+
+        SETTINGS.with_borrow_mut(|own| *own = settings);
+        limit(session)?;
+        self.user = Some(User { admin });
+        // What waited was no command.
+        session.discard_reserved();
+        self.outgoing.ready(b'I');
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! The SQL functions.
+
+use crate::activity;
+use crate::shared::Shared;
+use crate::test_functions;
+use crate::types::PgType;
+use crate::wire::Fields;
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::{ToSql, ValueRef};
+use rusqlite::{Connection, Error};
+use safepoint::id::ThreadId;
+use safepoint::request::{SessionEnd, Target};
+use safepoint::sql;
+use safepoint::sql::SqlError;
+use safepoint::{Cancel, Receipt, Requester, SessionId, Terminate, TerminateMode, current};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What functions leave for the session that called them.
+#[derive(Default)]
+pub(crate) struct Left {
+    notices: Mutex<Vec<Fields>>,
+    error: Mutex<Option<Fields>>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Left {
+    pub(crate) fn take_notices(&self) -> Vec<Fields> {
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn take_error(&self) -> Option<Fields> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn warn(&self, error: &SqlError) {
+        let mut warning = Fields::new("WARNING", error.sqlstate, error.message.clone());
+        warning.hint = error.hint.map(str::to_string);
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+    }
+
+    /// The error with which a function fails; it is reported in place of SQLite's own.
+    fn fail<T>(&self, sqlstate: &'static str, message: &str) -> rusqlite::Result<T> {
+        let error = Fields::new("ERROR", sqlstate, message);
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        Err(Error::UserFunctionError(message.into()))
+    }
+}
+
+/// The type that a function of this file returns.
+pub(crate) fn returns(name: &str) -> Option<PgType> {
+    Some(match name {
+        "pg_backend_pid" | "pg_current_sessid" => PgType::Int8,
+        "pg_cancel_backend"
+        | "pg_terminate_backend"
+        | "pg_terminate_session"
+        | "pg_cancel_session" => PgType::Bool,
+        "pg_why_not_yet" | "pg_sleep" | "version" | "current_database" | "current_schema" => {
+            PgType::Text
+        }
+        _ => return None,
+    })
+}
+
+pub(crate) fn define(
+    connection: &Connection,
+    shared: &Arc<Shared>,
+    left: &Arc<Left>,
+) -> rusqlite::Result<()> {
+    let define = Define { connection, left };
+    define
+        .function("pg_backend_pid", 0, |_, _| Ok(current::thread_id().map(|id| id.get() as i64)))?;
+    define.function("pg_current_sessid", 0, |_, _| {
+        Ok(current::session_id().map(|id| id.get() as i64))
+    })?;
+    define.function("version", 0, |_, _| {
+        Ok(format!(
+            "PostgreSQL 15.0 protocol, served by safepoint {} over SQLite {}",
+            env!("CARGO_PKG_VERSION"),
+            rusqlite::version()
+        ))
+    })?;
+    define.function("current_database", 0, |_, _| Ok("sqlite"))?;
+    define.function("current_schema", 0, |_, _| Ok("main"))?;
+    define.function("pg_sleep", 1, |call, left| match number(call, 0)? {
+        Number::Null => Ok(None),
+        Number::Real(seconds) => sleep(seconds, left).map(Some),
+        Number::Int(seconds) => sleep(seconds as f64, left).map(Some),
+    })?;
+    let at = shared.clone();
+    define.function("safepoint_activity", 0, move |_, _| {
+        activity::snapshot(&at, &author()).map_err(|why| Error::UserFunctionError(why.into()))
+    })?;
+    let at = shared.clone();
+    define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at, &author())))?;
+    // The third argument, if there is one, is what the author has to say to the target.
+    for arguments in [2, 3] {
+        let at = shared.clone();
+        define.function("pg_terminate_session", arguments, move |call, left| {
+            let (author, why) = (author(), text(call, 2));
+            answer(call, left, |thread, session| {
+                sql::terminate_session(&at.manager, thread, session, author, why.as_deref())
+                    .map(drop)
+            })
+        })?;
+        let at = shared.clone();
+        define.function("pg_cancel_session", arguments, move |call, left| {
+            let (author, why) = (author(), text(call, 2));
+            answer(call, left, |thread, session| {
+                sql::cancel_session(&at.manager, thread, session, author, why.as_deref()).map(drop)
+            })
+        })?;
+    }
+    let at = shared.clone();
+    define.function("pg_cancel_backend", 1, move |call, left| {
+        let Number::Int(pid) = number(call, 0)? else { return Ok(None) };
+        let cancelled = thread(pid)
+            .and_then(|target| Ok(at.manager.cancel(target, Cancel::running(author()))?));
+        Ok(Some(accepted(cancelled.map(drop), left)))
+    })?;
+    for arguments in [1, 2] {
+        let at = shared.clone();
+        define.function("pg_terminate_backend", arguments, move |call, left| {
+            let Number::Int(pid) = number(call, 0)? else { return Ok(None) };
+            let limit = match call.len() {
+                1 => 0,
+                _ => match number(call, 1)? {
+                    Number::Int(limit) => limit,
+                    _ => return Ok(None),
+                },
+            };
+            let Ok(limit) = u64::try_from(limit) else {
+                return left.fail("22003", "\"timeout\" must not be negative");
+            };
+            let request = Terminate::new(TerminateMode::Immediate, author());
+            let told = thread(pid).and_then(|target| Ok(at.manager.terminate(target, request)?));
+            match told {
+                Ok(receipt) if limit > 0 => wait(receipt, limit, left).map(Some),
+                told => Ok(Some(accepted(told.map(drop), left))),
+            }
+        })?;
+    }
+    let at = shared.clone();
+    define.function("pg_why_not_yet", 1, move |call, _| {
+        let Number::Int(id) = number(call, 0)? else { return Ok(None) };
+        let id = u64::try_from(id).ok().and_then(|id| SessionId::try_from(id).ok());
+        let shown =
+            |id: &SessionId| at.manager.sessions_visible_to(&author()).any(|row| row.id == *id);
+        let why = id.filter(shown).and_then(|id| at.manager.pending_reason(id));
+        Ok(why.map(|why| why.to_string()))
+    })?;
+    if shared.test_functions {
+        test_functions::define(&define, shared)?;
+    }
+    Ok(())
+}
+
+pub(crate) struct Define<'a> {
+    connection: &'a Connection,
+    left: &'a Arc<Left>,
+}
+
+impl Define<'_> {
+    /// A panic in `call` is kept for the session's own thread, to go on there.
+    pub(crate) fn function<T: ToSql + 'static>(
+        &self,
+        name: &'static str,
+        arguments: i32,
+        call: impl Fn(&Context<'_>, &Left) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<()> {
+        let left = self.left.clone();
+        let flags = FunctionFlags::SQLITE_UTF8;
+        self.connection.create_scalar_function(name, arguments, flags, move |context| {
+            catch_unwind(AssertUnwindSafe(|| call(context, &left))).unwrap_or_else(|panic| {
+                *left.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                Err(Error::UserFunctionError("a function panicked".into()))
+            })
+        })
+    }
+}
+
+pub(crate) enum Number {
+    Null,
+    Int(i64),
+    Real(f64),
+}
+
+/// Numbers also come as text, as openGauss's own statement passes them.
+pub(crate) fn number(call: &Context<'_>, at: usize) -> rusqlite::Result<Number> {
+    let text = match call.get_raw(at) {
+        ValueRef::Null => return Ok(Number::Null),
+        ValueRef::Integer(n) => return Ok(Number::Int(n)),
+        ValueRef::Real(n) => return Ok(Number::Real(n)),
+        ValueRef::Text(text) | ValueRef::Blob(text) => String::from_utf8_lossy(text),
+    };
+    let text = text.trim();
+    let number = text.parse().map(Number::Int).or_else(|_| text.parse().map(Number::Real));
+    number.map_err(|_| {
+        Error::UserFunctionError(format!("invalid input syntax for a number: \"{text}\"").into())
+    })
+}
+
+/// An argument that may be left out, or NULL.
+fn text(call: &Context<'_>, at: usize) -> Option<String> {
+    if at < call.len() { call.get(at).ok() } else { None }
+}
+
+fn author() -> Requester {
+    current::requester().unwrap_or_default()
+}
+
+fn thread(pid: i64) -> Result<Target, SqlError> {
+    let id = u64::try_from(pid).ok().and_then(|n| ThreadId::try_from(n).ok());
+    id.map(Target::AttachedTo).ok_or_else(|| SqlError {
+        sqlstate: "42704",
+        message: format!("PID {pid} is not a server thread that runs a session").into(),
+        hint: None,
+    })
+}
+
+fn accepted(result: Result<(), SqlError>, left: &Left) -> bool {
+    result.inspect_err(|error| left.warn(error)).is_ok()
+}
+
+fn answer(
+    call: &Context<'_>,
+    left: &Left,
+    ask: impl FnOnce(i64, i64) -> Result<(), SqlError>,
+) -> rusqlite::Result<Option<bool>> {
+    match (number(call, 0)?, number(call, 1)?) {
+        (Number::Int(thread), Number::Int(session)) => {
+            Ok(Some(accepted(ask(thread, session), left)))
+        }
+        (Number::Null, _) | (_, Number::Null) => Ok(None),
+        _ => left.fail("42704", "missing or invalid session ID"),
+    }
+}
+
+fn wait(receipt: Receipt<SessionEnd>, limit: u64, left: &Left) -> rusqlite::Result<bool> {
+    let session = receipt.session();
+    match safepoint::current::block_on_timeout(Duration::from_millis(limit), receipt) {
+        Ok(Some(_)) => Ok(true),
+        Ok(None) => {
+            let message =
+                format!("session {session} did not terminate within {limit} milliseconds");
+            left.warn(&SqlError { sqlstate: "01000", message: message.into(), hint: None });
+            Ok(false)
+        }
+        // The safe point after this reports it.
+        Err(interrupt) => Err(Error::UserFunctionError(interrupt.into())),
+    }
+}
+
+fn sleep(seconds: f64, left: &Left) -> rusqlite::Result<&'static str> {
+    if seconds.is_nan() {
+        return left.fail("22003", "pg_sleep: the time is not a number");
+    }
+    let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    safepoint::current::sleep(time)
+        .map_err(|interrupt| Error::UserFunctionError(interrupt.into()))?;
+    Ok("")
+}

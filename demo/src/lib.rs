@@ -1,0 +1,78 @@
+//! SQLite behind the PostgreSQL protocol, with sessions that can be killed: `psql`, `pgbench`
+//! and drivers connect as they are.
+//!
+//! It embeds the library through its public API only. The programs are in `src/bin/`.
+
+#![forbid(unsafe_code)]
+
+mod activity;
+mod args;
+mod checkpointer;
+mod compat;
+mod connection;
+mod describe;
+mod door;
+mod engine;
+mod functions;
+#[cfg(test)]
+mod fuzz_messages;
+mod keys;
+mod limits;
+mod plan;
+mod run;
+mod server;
+mod settings;
+mod shared;
+mod split;
+mod sqlite_error;
+mod stream;
+mod test_functions;
+mod transcript;
+mod types;
+mod wire;
+
+use safepoint::manager::DrainReport;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::process::ExitCode;
+
+type Pool = safepoint::pool::Pool<connection::Connection>;
+
+/// Runs the server with the arguments of the process, until it is stopped by a signal.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = match args::parse(std::env::args_os().skip(1)) {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            print!("{}", args::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(wrong) => {
+            eprintln!("server: {wrong}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    let done = if args.transcript { transcript::play(&args) } else { serve(&args) };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(wrong) => {
+            eprintln!("server: {wrong}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &args::Args) -> Result<(), String> {
+    // Before the first thread starts, so that no signal is missed.
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| e.to_string())?;
+    let server = server::Server::start(args)?;
+    // Someone may be waiting for this line; whether they still are is their business.
+    let _ = writeln!(std::io::stdout(), "{}", server.address());
+    let _ = std::io::stdout().flush();
+    signals.forever().next();
+    match server.shut_down() {
+        DrainReport { remaining: 0, .. } => Ok(()),
+        DrainReport { remaining: left, .. } => Err(format!("{left} sessions did not end in time")),
+    }
+}

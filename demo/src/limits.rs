@@ -1,0 +1,128 @@
+//! The settings that limit a session's time.
+
+use crate::engine::LOCK_WAIT;
+use crate::settings::Settings;
+use crate::types::SqlError;
+use safepoint::session::Timeouts;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Their names. openGauss calls one of them `session_timeout`.
+pub(crate) const NAMES: [&str; 5] = [
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "statement_timeout",
+    "transaction_timeout",
+];
+
+/// A setting's other name.
+pub(crate) fn alias(name: &str) -> &str {
+    if name == "session_timeout" { "idle_session_timeout" } else { name }
+}
+
+/// From the largest, in microseconds.
+const UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("min", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1000),
+    ("us", 1),
+];
+
+/// A length in milliseconds, as PostgreSQL reads it: a number, of milliseconds where no unit
+/// follows.
+fn milliseconds(name: &str, value: &str) -> Result<u64, SqlError> {
+    let refused = |text: String| Err(SqlError::new("22023", text));
+    let text = value.trim();
+    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = if unit.is_empty() { "ms" } else { unit };
+    let unit = UNITS.iter().find(|(known, _)| *known == unit);
+    let (Ok(number), Some((_, micros))) = (number.trim().parse::<f64>(), unit) else {
+        return refused(format!("invalid value for parameter \"{name}\": \"{value}\""));
+    };
+    let ms = (number * *micros as f64 / 1000.0).round();
+    if !(0.0..=f64::from(i32::MAX)).contains(&ms) {
+        let range = format!("(0 ms .. {} ms)", i32::MAX);
+        return refused(format!(
+            "{ms} ms is outside the valid range for parameter \"{name}\" {range}"
+        ));
+    }
+    Ok(ms as u64)
+}
+
+/// The value as it is shown: in the largest unit that fits.
+pub(crate) fn shown(name: &str, value: &str) -> Result<String, SqlError> {
+    let micros = milliseconds(name, value)? * 1000;
+    let fits = |(_, unit): &&(&str, u64)| micros >= *unit && micros.is_multiple_of(*unit);
+    Ok(match UNITS.iter().find(fits) {
+        Some((name, unit)) => format!("{}{name}", micros / unit),
+        None => "0".to_string(),
+    })
+}
+
+/// What a session's settings come to. 0 is no limit.
+pub(crate) fn of(settings: &Settings) -> Timeouts {
+    let limit = |name: &str| {
+        let value = settings.get(name).unwrap_or("0");
+        let ms = milliseconds(name, value).unwrap_or(0);
+        (ms > 0).then(|| Duration::from_millis(ms))
+    };
+    Timeouts {
+        statement: limit("statement_timeout"),
+        transaction: limit("transaction_timeout"),
+        lock: limit("lock_timeout"),
+        idle: limit("idle_session_timeout"),
+        idle_in_transaction: limit("idle_in_transaction_session_timeout"),
+    }
+}
+
+std::thread_local! {
+    static WAITS_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// SQLite asks what to do about a lock that another session holds: wait, and try again, unless
+/// an interrupt is due. The holder may need a worker to go on, so this one gives up its place.
+pub(crate) fn lock_wait(tries: i32) -> bool {
+    let (first, most) = LOCK_WAIT;
+    let time = first.saturating_mul(1 << tries.clamp(0, 10)).min(most);
+    // One wait is all the tries together.
+    let before = WAITS_SINCE.get().filter(|_| tries > 0);
+    let since = before.unwrap_or_else(Instant::now);
+    WAITS_SINCE.set(Some(since));
+    safepoint::current::with_lock_timeout(since, || {
+        safepoint::current::block_in_place(|| safepoint::current::sleep(time))
+    })
+    .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_read_as_postgresql_reads_them() {
+        for (value, expected) in [
+            ("0", "0"),
+            ("0s", "0"),
+            ("100", "100ms"),
+            ("100ms", "100ms"),
+            ("5s", "5s"),
+            ("5000", "5s"),
+            (" 1 min ", "1min"),
+            ("90s", "90s"),
+            ("1.5min", "90s"),
+            ("1500us", "2ms"),
+            ("2h", "2h"),
+            ("1d", "1d"),
+        ] {
+            assert_eq!(shown("lock_timeout", value).unwrap(), expected, "{value}");
+        }
+        for wrong in ["", "s", "x", "5 weeks", "5 S", "-1", "1e", "nan", "25d", "1 2"] {
+            let error = shown("lock_timeout", wrong).unwrap_err();
+            assert_eq!(error.sqlstate, "22023", "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What a statement is to the server, before anything is run.
+
+use crate::compat::{self, Rewrite};
+use crate::describe::{self, Column, Parameters};
+use crate::engine::Engine;
+use crate::settings::{self, Setting};
+use crate::split;
+use crate::types::PgType;
+use crate::wire::Fields;
+use safepoint::sql;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Plan {
+    Kill(sql::Command),
+    Setting(Setting),
+    Begin(Vec<String>),
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    /// Back to a savepoint, which also mends a transaction that has failed.
+    RollbackTo(String),
+    Copy {
+        table: String,
+        columns: Vec<String>,
+    },
+    Sqlite(Vec<String>),
+}
+
+/// A statement, ready to be run.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) text: String,
+    /// `None` for the empty statement.
+    pub(crate) plan: Option<Plan>,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) parameters: Parameters,
+    /// The types that the client has named, or 0.
+    pub(crate) oids: Vec<u32>,
+}
+
+pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
+    if let Some(command) = sql::parse(statement) {
+        return command.map(Plan::Kill).map_err(|error| sql_error("ERROR", &error));
+    }
+    if let Some(setting) = settings::parse(statement) {
+        return Ok(Plan::Setting(setting?));
+    }
+    let statements = match compat::rewrite(statement) {
+        Rewrite::Same => vec![statement.to_string()],
+        Rewrite::Statements(statements) => statements,
+        Rewrite::Copy { table, columns } => {
+            let columns = columns.into_iter().map(str::to_string).collect();
+            return Ok(Plan::Copy { table: table.to_string(), columns });
+        }
+        Rewrite::Unsupported(error) => return Err(error.into()),
+    };
+    let first = statements.first().map_or("", String::as_str);
+    let verb: Vec<_> = split::words(first).take(2).map(str::to_ascii_uppercase).collect();
+    let verb: Vec<_> = verb.iter().map(String::as_str).collect();
+    let chain = statements.len() > 1;
+    Ok(match verb.as_slice() {
+        ["BEGIN", ..] => Plan::Begin(statements),
+        ["COMMIT" | "END", ..] => Plan::Commit { chain },
+        ["ROLLBACK", "TO"] => Plan::RollbackTo(first.to_string()),
+        ["ROLLBACK", ..] => Plan::Rollback { chain },
+        _ => Plan::Sqlite(statements),
+    })
+}
+
+pub(crate) fn sql_error(severity: &'static str, error: &sql::SqlError) -> Fields {
+    let mut fields = Fields::new(severity, error.sqlstate, error.message.clone());
+    fields.hint = error.hint.map(str::to_string);
+    fields
+}
+
+impl Plan {
+    pub(crate) fn ends_transaction(&self) -> bool {
+        matches!(self, Plan::Commit { .. } | Plan::Rollback { .. } | Plan::RollbackTo(_))
+    }
+
+    /// The rows that it answers with where that is not SQLite's to say.
+    pub(crate) fn own_columns(&self) -> Option<Vec<Column>> {
+        let text = |name: &str| Column { name: name.to_string(), ty: PgType::Text };
+        match self {
+            Plan::Kill(_) => {
+                Some(vec![Column { name: sql::RESULT_COLUMN.to_string(), ty: PgType::Bool }])
+            }
+            Plan::Setting(Setting::Show(name)) => Some(vec![text(name)]),
+            Plan::Setting(Setting::ShowAll) => Some(vec![text("name"), text("setting")]),
+            Plan::Sqlite(_) => None,
+            _ => Some(Vec::new()),
+        }
+    }
+}
+
+/// Describes a statement without running it.
+pub(crate) fn prepare(engine: &Engine, text: &str, oids: Vec<u32>) -> Result<Prepared, Fields> {
+    let mut prepared = Prepared {
+        text: text.to_string(),
+        plan: None,
+        columns: Vec::new(),
+        parameters: Parameters::default(),
+        oids,
+    };
+    let statements = split::split(text);
+    let statement = match statements.as_slice() {
+        [] => return Ok(prepared),
+        [one] => *one,
+        _ => {
+            let message = "cannot insert multiple commands into a prepared statement";
+            return Err(Fields::new("ERROR", "42601", message));
+        }
+    };
+    let plan = plan(statement)?;
+    match (plan.own_columns(), &plan) {
+        (Some(columns), _) => prepared.columns = columns,
+        (None, Plan::Sqlite(statements)) if statements.len() == 1 => {
+            let compiled =
+                engine.connection.prepare_cached(&statements[0]).map_err(|e| engine.error(&e))?;
+            prepared.parameters = describe::parameters(&compiled)?;
+            let columns = engine.columns_of(&compiled, &statements[0]);
+            prepared.columns = columns.map_err(|e| engine.error(&e))?;
+        }
+        _ => {}
+    }
+    let inferred = prepared.parameters.oids();
+    prepared.oids.resize(inferred.len(), 0);
+    for (oid, inferred) in prepared.oids.iter_mut().zip(inferred) {
+        if *oid == 0 {
+            *oid = *inferred;
+        }
+    }
+    prepared.plan = Some(plan);
+    Ok(prepared)
+}

@@ -1,0 +1,432 @@
+//! Runs statements for a session.
+
+use crate::describe::{self, Column};
+use crate::engine::Engine;
+use crate::limits;
+use crate::plan::{Plan, Prepared, plan, sql_error};
+use crate::settings::{REPORTED, SETTINGS, Setting, Settings};
+use crate::shared::Shared;
+use crate::split;
+use crate::stream::Stream;
+use crate::types::{Format, SqlError, encode};
+use crate::wire::{Fields, Outgoing};
+use bytes::BytesMut;
+use rusqlite::types::{Value, ValueRef};
+use safepoint::{Attached, Interrupt, TerminateMode, sql};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How many bytes of rows are gathered before they are sent.
+pub(crate) const SEND_AT: usize = 32 * 1024;
+
+/// Why a statement did not do what it was to do.
+pub(crate) enum Failure {
+    /// The client is told, and the session goes on.
+    Error(Fields),
+    Interrupt(Interrupt),
+    /// The client has gone.
+    Gone,
+}
+
+impl Failure {
+    /// What went wrong with a value; if that was an interrupt, it is due at this safe point.
+    pub(crate) fn new(session: &Attached<'_>, error: SqlError) -> Failure {
+        session.check().map_or_else(Failure::Interrupt, |()| error.into())
+    }
+}
+
+impl From<Interrupt> for Failure {
+    fn from(interrupt: Interrupt) -> Failure {
+        Failure::Interrupt(interrupt)
+    }
+}
+
+impl From<Fields> for Failure {
+    fn from(fields: Fields) -> Failure {
+        Failure::Error(fields)
+    }
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Failure {
+        Failure::Error(error.into())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(_: std::io::Error) -> Failure {
+        Failure::Gone
+    }
+}
+
+/// What the statements of one session share.
+pub(crate) struct Runner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) engine: Engine,
+    /// A statement failed in this transaction: nothing runs until its end.
+    pub(crate) failed: bool,
+}
+
+/// Where the client's answer goes.
+pub(crate) struct Answer<'a> {
+    pub(crate) stream: &'a Stream,
+    pub(crate) outgoing: &'a mut Outgoing,
+}
+
+impl Answer<'_> {
+    pub(crate) fn send(&mut self, session: &Attached<'_>) -> Result<(), Failure> {
+        if !self.outgoing.buf.is_empty() {
+            self.stream.write(session, &self.outgoing.buf)??;
+            self.outgoing.buf.clear();
+        }
+        Ok(())
+    }
+}
+
+/// How the rows of a statement are to be answered.
+pub(crate) enum Rows<'a> {
+    /// Simple protocol: described as they come, in text.
+    Described,
+    /// Extended protocol: as was described before.
+    Bound {
+        columns: &'a [Column],
+        formats: &'a [Format],
+        values: &'a [Value],
+        kept: Option<&'a mut VecDeque<BytesMut>>,
+    },
+}
+
+/// What came of it.
+pub(crate) enum Done {
+    /// Its command tag.
+    Tag(String),
+    /// It has told its own session to end, which takes place of an answer.
+    EndsItself,
+    Copy {
+        table: String,
+        columns: Vec<String>,
+    },
+}
+
+impl Runner {
+    pub(crate) fn transaction_status(&self, session: &Attached<'_>) -> u8 {
+        match (session.in_transaction(), self.failed) {
+            (true, true) => b'E',
+            (true, false) => b'T',
+            (false, _) => b'I',
+        }
+    }
+
+    /// Runs one statement, and keeps the books on its transaction.
+    pub(crate) fn run(
+        &mut self,
+        session: &Attached<'_>,
+        text: &str,
+        plan: &Plan,
+        rows: Rows<'_>,
+        answer: &mut Answer<'_>,
+    ) -> Result<Done, Failure> {
+        session.check()?;
+        if self.failed && !plan.ends_transaction() {
+            return Err(aborted().into());
+        }
+        let result = self.dispatch(session, text, plan, rows, answer);
+        for notice in self.engine.left.take_notices() {
+            answer.outgoing.notice(&notice);
+        }
+        if result.is_err() && session.in_transaction() {
+            self.failed = true;
+        }
+        session.set_in_transaction(self.failed || self.engine.in_transaction());
+        result
+    }
+
+    fn dispatch(
+        &mut self,
+        session: &Attached<'_>,
+        text: &str,
+        plan: &Plan,
+        rows: Rows<'_>,
+        answer: &mut Answer<'_>,
+    ) -> Result<Done, Failure> {
+        match plan {
+            Plan::Kill(command) => self.kill(session, *command, rows, answer),
+            Plan::Setting(setting) => self.setting(session, setting, rows, answer),
+            Plan::Begin(statements) => {
+                if session.in_transaction() {
+                    warn(answer, "25001", "there is already a transaction in progress");
+                } else {
+                    self.execute_all(session, statements)?;
+                }
+                Ok(Done::Tag("BEGIN".into()))
+            }
+            Plan::Commit { chain } | Plan::Rollback { chain } => {
+                let verb = match plan {
+                    Plan::Commit { .. } if !self.failed => "COMMIT",
+                    _ => "ROLLBACK",
+                };
+                if !session.in_transaction() && *chain {
+                    let message =
+                        format!("{verb} AND CHAIN can only be used in transaction blocks");
+                    return Err(Fields::new("ERROR", "25P01", message).into());
+                } else if !session.in_transaction() {
+                    warn(answer, "25P01", "there is no transaction in progress");
+                } else if self.engine.in_transaction() {
+                    // What has been written down can't be taken back.
+                    let _held = (verb == "COMMIT").then(|| session.hold_off("commit"));
+                    let end = || self.execute_all(session, &[verb.to_string()]);
+                    let _rollback = (verb == "ROLLBACK").then(|| session.begin_rollback());
+                    end()?;
+                }
+                self.failed = false;
+                if *chain {
+                    session.set_in_transaction(false);
+                    self.execute_all(session, &["BEGIN".to_string()])?;
+                }
+                Ok(Done::Tag(verb.into()))
+            }
+            Plan::RollbackTo(statement) => {
+                self.execute_all(session, std::slice::from_ref(statement))?;
+                self.failed = false;
+                Ok(Done::Tag("ROLLBACK".into()))
+            }
+            Plan::Copy { table, columns } => {
+                Ok(Done::Copy { table: table.clone(), columns: columns.clone() })
+            }
+            Plan::Sqlite(statements) => {
+                let [one] = statements.as_slice() else {
+                    self.execute_all(session, statements)?;
+                    return Ok(Done::Tag(split::command_tag(text, 0)));
+                };
+                let count = self.query(session, one, rows, answer)?;
+                Ok(Done::Tag(split::command_tag(text, count)))
+            }
+        }
+    }
+
+    /// The error behind a failure of SQLite's: what is due at this safe point, a panic that
+    /// was kept, or what SQLite says.
+    pub(crate) fn failure(&self, session: &Attached<'_>, error: &rusqlite::Error) -> Failure {
+        if let Some(panic) = self.engine.left.take_panic() {
+            std::panic::resume_unwind(panic);
+        }
+        // Taken in either case: the engine may be another session's next.
+        let error = self.engine.error(error);
+        session.check().map_or_else(Failure::Interrupt, |()| Failure::Error(error))
+    }
+
+    pub(crate) fn execute_all(
+        &self,
+        session: &Attached<'_>,
+        statements: &[String],
+    ) -> Result<(), Failure> {
+        for (at, statement) in statements.iter().enumerate() {
+            // Each may be too short for a safe point of SQLite's.
+            if at > 0 {
+                session.check()?;
+            }
+            let run = || {
+                let mut compiled = self.engine.connection.prepare_cached(statement)?;
+                let mut rows = compiled.raw_query();
+                while rows.next()?.is_some() {}
+                Ok(())
+            };
+            run().map_err(|error| self.failure(session, &error))?;
+        }
+        Ok(())
+    }
+
+    fn query(
+        &self,
+        session: &Attached<'_>,
+        statement: &str,
+        rows: Rows<'_>,
+        answer: &mut Answer<'_>,
+    ) -> Result<u64, Failure> {
+        let connection = &self.engine.connection;
+        let fail = |error: rusqlite::Error| self.failure(session, &error);
+        let mut compiled = connection.prepare_cached(statement).map_err(fail)?;
+        let parameters = describe::parameters(&compiled);
+        let parameters = parameters.map_err(|error| Failure::new(session, error))?;
+        let described;
+        let (columns, formats, mut kept) = match rows {
+            Rows::Described => {
+                if parameters.count() > 0 {
+                    let message = "there is no parameter $1: a simple query has none";
+                    return Err(Fields::new("ERROR", "42P02", message).into());
+                }
+                described = self.engine.columns_of(&compiled, statement).map_err(fail)?;
+                if !described.is_empty() {
+                    answer.outgoing.row_description(&described, &[]);
+                }
+                (described.as_slice(), &[][..], None)
+            }
+            Rows::Bound { columns, formats, values, kept } => {
+                for (index, number) in parameters.bindings() {
+                    compiled.raw_bind_parameter(index, &values[number - 1]).map_err(fail)?;
+                }
+                (columns, formats, kept)
+            }
+        };
+        let width = compiled.column_count();
+        if width != columns.len() {
+            let message = "cached plan must not change result type";
+            return Err(Fields::new("ERROR", "0A000", message).into());
+        }
+        let mut count = 0;
+        let mut found = compiled.raw_query();
+        while let Some(row) = found.next().map_err(fail)? {
+            // A row that ends its own session is not shown.
+            session.check()?;
+            count += 1;
+            let done = answer.outgoing.data_row(width, |out| {
+                columns.iter().enumerate().try_for_each(|(at, column)| {
+                    let value = row.get_ref(at).unwrap_or(ValueRef::Null);
+                    encode(value, column.ty, Format::pick(formats, at), out)
+                })
+            });
+            done.map_err(|error| Failure::new(session, error))?;
+            if let Some(kept) = &mut kept {
+                kept.push_back(answer.outgoing.buf.split());
+            } else if answer.outgoing.buf.len() >= SEND_AT {
+                answer.send(session)?;
+            }
+        }
+        drop(found);
+        Ok(if width == 0 { connection.changes() } else { count })
+    }
+
+    fn kill(
+        &self,
+        session: &Attached<'_>,
+        command: sql::Command,
+        rows: Rows<'_>,
+        answer: &mut Answer<'_>,
+    ) -> Result<Done, Failure> {
+        let accepted = sql::execute(&self.shared.manager, command, session.requester())
+            .map_err(|error| sql_error("ERROR", &error))?;
+        session.check()?;
+        let waits = command.when == TerminateMode::AfterTransaction && session.in_transaction();
+        if accepted.receipt.session() == session.id() && !waits {
+            return Ok(Done::EndsItself);
+        }
+        answer.outgoing.notice(&Fields::new("NOTICE", "00000", accepted.notice));
+        own_rows(&Plan::Kill(command), rows, answer, &[&[ValueRef::Integer(1)]])?;
+        Ok(Done::Tag("ALTER SYSTEM".into()))
+    }
+
+    fn setting(
+        &mut self,
+        session: &Attached<'_>,
+        setting: &Setting,
+        rows: Rows<'_>,
+        answer: &mut Answer<'_>,
+    ) -> Result<Done, Failure> {
+        fn text(value: &str) -> ValueRef<'_> {
+            ValueRef::Text(value.as_bytes())
+        }
+        let plan = Plan::Setting(setting.clone());
+        match setting {
+            Setting::Show(name) => {
+                let value = SETTINGS.with_borrow(|all| all.get(name).map(str::to_string))?;
+                own_rows(&plan, rows, answer, &[&[text(&value)]])?;
+            }
+            Setting::ShowAll => SETTINGS.with_borrow(|all| {
+                let all: Vec<_> =
+                    all.all().map(|(name, value)| [text(name), text(value)]).collect();
+                let all: Vec<&[ValueRef<'_>]> = all.iter().map(|row| &row[..]).collect();
+                own_rows(&plan, rows, answer, &all)
+            })?,
+            Setting::Set(name, value) => {
+                let value = SETTINGS.with_borrow_mut(|all| all.set(name, value.as_deref()))?;
+                limit(session)?;
+                if name == "application_name" {
+                    session.update_client_info(|about| about.application = value.as_str().into());
+                }
+                let reported = REPORTED.iter().find(|known| known.eq_ignore_ascii_case(name));
+                if let Some(name) = reported {
+                    answer.outgoing.parameter_status(name, &value);
+                }
+            }
+            Setting::ResetAll(_) => {
+                SETTINGS.with_borrow_mut(Settings::reset);
+                limit(session)?;
+                session.update_client_info(|about| about.application = "".into());
+            }
+            Setting::Nothing(_) => {}
+        }
+        Ok(Done::Tag(setting.tag().to_string()))
+    }
+}
+
+/// The session's limits become what its settings say.
+pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
+    let limits = SETTINGS.with_borrow(limits::of);
+    session.set_timeouts(limits).map_err(|error| Fields::new("ERROR", "53000", error.to_string()))
+}
+
+/// Rows that are not SQLite's.
+fn own_rows(
+    plan: &Plan,
+    rows: Rows<'_>,
+    answer: &mut Answer<'_>,
+    values: &[&[ValueRef<'_>]],
+) -> Result<(), Failure> {
+    let columns = plan.own_columns().unwrap_or_default();
+    let (formats, mut kept) = match rows {
+        Rows::Described => {
+            answer.outgoing.row_description(&columns, &[]);
+            (&[][..], None)
+        }
+        Rows::Bound { formats, kept, .. } => (formats, kept),
+    };
+    for row in values {
+        answer.outgoing.data_row(columns.len(), |out| {
+            columns.iter().zip(*row).enumerate().try_for_each(|(at, (column, value))| {
+                encode(*value, column.ty, Format::pick(formats, at), out)
+            })
+        })?;
+        if let Some(kept) = &mut kept {
+            kept.push_back(answer.outgoing.buf.split());
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn aborted() -> Fields {
+    let message = "current transaction is aborted, commands ignored until end of transaction block";
+    Fields::new("ERROR", "25P02", message)
+}
+
+fn warn(answer: &mut Answer<'_>, sqlstate: &'static str, message: &str) {
+    answer.outgoing.notice(&Fields::new("WARNING", sqlstate, message));
+}
+
+/// Whether a statement is one that an administrator frees the server with: it runs in the
+/// emergency lane.
+pub(crate) fn is_for_emergencies(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let statements = split::split(&text);
+    !text.contains("pg_sleep")
+        && !statements.is_empty()
+        && statements.iter().all(|statement| {
+            matches!(plan(statement), Ok(Plan::Kill(_) | Plan::Setting(_)) | Err(_))
+                || (split::starts_with(statement, &["SELECT"])
+                    && [
+                        "pg_terminate_",
+                        "pg_cancel_",
+                        "pg_why_",
+                        "pg_stat_activity",
+                        "pg_backend_pid",
+                    ]
+                    .iter()
+                    .any(|name| statement.contains(name)))
+        })
+}
+
+impl Prepared {
+    /// What it is called in a list of activities, and in an error.
+    pub(crate) fn is_for_emergencies(&self) -> bool {
+        is_for_emergencies(&self.text)
+    }
+}

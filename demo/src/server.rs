@@ -1,0 +1,210 @@
+//! Accepts connections, gives each a session in one of the two thread models, and shuts down
+//! in order.
+
+use crate::Pool;
+use crate::args::{self, Args};
+use crate::connection::Connection;
+use crate::door::Door;
+use crate::engine;
+use crate::shared::Shared;
+use crate::wire::Fields;
+use safepoint::diagnose::Watchdog;
+use safepoint::manager::DrainOptions;
+use safepoint::manager::{DrainReport, OpenError};
+use safepoint::pool::Connection as _;
+use safepoint::pool::{CloseReason, PoolBuilder, ServeError};
+use safepoint::{ClientInfo, Requester, Session, SessionId, Terminate, TerminateMode, Thread};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long a shutdown waits for sessions to end that have been told to end at once. Where the
+/// machine has other things to do they may have to wait for a processor.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why a client gets no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    sqlstate: &'static str,
+    message: &'static str,
+}
+
+pub(crate) const TOO_MANY: Refusal =
+    Refusal { sqlstate: "53300", message: "sorry, too many clients already" };
+
+const SHUTTING_DOWN: Refusal =
+    Refusal { sqlstate: "57P03", message: "the database system is shutting down" };
+
+impl Refusal {
+    pub(crate) fn fields(self) -> Fields {
+        Fields::new("FATAL", self.sqlstate, self.message)
+    }
+}
+
+impl From<OpenError> for Refusal {
+    fn from(error: OpenError) -> Refusal {
+        if error == OpenError::Closed { SHUTTING_DOWN } else { TOO_MANY }
+    }
+}
+
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    grace: Duration,
+    _watchdog: Option<Watchdog>,
+    /// Removed with the server.
+    _folder: Option<TempDir>,
+}
+
+impl Server {
+    /// Listens, and serves from threads of its own.
+    pub(crate) fn start(args: &Args) -> Result<Server, String> {
+        let (folder, database) = match &args.database {
+            Some(file) => (None, file.clone()),
+            None => {
+                let folder = TempDir::with_prefix("safepoint-")
+                    .map_err(|e| format!("no temporary folder: {e}"))?;
+                let file = folder.path().join("database.sqlite");
+                (Some(folder), file)
+            }
+        };
+        engine::prepare(&database).map_err(|e| format!("{}: {e}", database.display()))?;
+        let listener = TcpListener::bind(args.listen)
+            .map_err(|e| format!("can't listen on {}: {e}", args.listen))?;
+        let address = listener.local_addr().map_err(|e| e.to_string())?;
+
+        let shared = Arc::new(Shared::new(args, database)?);
+        let threads = |e: io::Error| format!("can't start threads: {e}");
+        let pool = if args.thread_pool {
+            let layout = args.workers.layout().map_err(|e| args::invalid(&e))?;
+            if let Some(warning) = layout.warning() {
+                eprintln!("server: {warning}");
+            }
+            let config = PoolBuilder::from(layout).max_queue(args.max_queue);
+            let most = match args.max_workers {
+                0 => 8 * config.workers(),
+                most => most,
+            };
+            let config = config.max_workers(most);
+            let pool = config.start(shared.manager.clone()).map_err(threads)?;
+            let pool = Arc::new(pool);
+            // Set once, here.
+            let _ = shared.pool.set(Arc::downgrade(&pool));
+            Some(pool)
+        } else {
+            None
+        };
+        let registered =
+            shared.manager.register_background("acceptor").map_err(|e| threads(e.into()))?;
+        let door = Door::new(shared.clone(), pool, listener).map_err(|e| e.to_string())?;
+        let accept = move || {
+            let _registered = registered;
+            door.keep();
+        };
+        Builder::new().name("acceptor".into()).spawn(accept).map_err(threads)?;
+        let watch = |limit| {
+            Watchdog::start(&shared.manager, limit, |stalled| {
+                // A client's statement must not look like lines of the log.
+                let line = stalled.to_string().replace(char::is_control, " ");
+                eprintln!("watchdog: {line}");
+            })
+        };
+        let watchdog = args.watchdog.map(watch).transpose().map_err(threads)?;
+        Ok(Server { shared, address, grace: args.grace, _watchdog: watchdog, _folder: folder })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// No new sessions; those that exist are told to end, and have the grace to finish their
+    /// transactions.
+    pub(crate) fn shut_down(self) -> DrainReport {
+        let request = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
+        self.shared
+            .manager
+            .drain(DrainOptions::new(request.clone()).grace(self.grace).timeout(SHUTDOWN_LIMIT))
+    }
+}
+
+/// Gives a client a session, and says which; `None` where the client has gone already. One that
+/// gets none is given back, with the reason.
+pub(crate) fn take_in(
+    shared: &Arc<Shared>,
+    pool: Option<&Pool>,
+    socket: TcpStream,
+) -> Result<Option<SessionId>, (TcpStream, Refusal)> {
+    let client = socket.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
+    let about = ClientInfo { address: client.into(), ..ClientInfo::default() };
+    let session = match shared.manager.open(about) {
+        Ok(session) => session,
+        Err(error) => return Err((socket, error.into())),
+    };
+    let id = session.id();
+    match (pool, session.own_thread()) {
+        (Some(pool), _) => {
+            // One that fails here has gone already.
+            let Ok(connection) = Connection::new(shared.clone(), socket) else { return Ok(None) };
+            match pool.serve(session, connection) {
+                Ok(()) => Ok(Some(id)),
+                Err(ServeError::Overloaded(connection)) => match connection.socket() {
+                    Ok(socket) => Err((socket, TOO_MANY)),
+                    Err(_) => Ok(None),
+                },
+                Err(_) => Ok(None),
+            }
+        }
+        (None, Some(thread)) => match serve_alone(shared.clone(), session, thread, socket) {
+            Ok(()) => Ok(Some(id)),
+            Err(socket) => Err((socket, TOO_MANY)),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+/// One thread for one session, for its whole life. Where the system gives no thread, the socket
+/// comes back.
+fn serve_alone(
+    shared: Arc<Shared>,
+    session: Session,
+    thread: Thread,
+    socket: TcpStream,
+) -> Result<(), TcpStream> {
+    let name = format!("session {}", session.id());
+    // Here a thread that never starts leaves what it was to take along.
+    let luggage = Arc::new(Mutex::new(Some((session, socket))));
+    let take =
+        |luggage: &Mutex<Option<_>>| luggage.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mine = luggage.clone();
+    let serve = move || {
+        let Some((session, socket)) = take(&mine) else { return };
+        // A connection that fails here has gone already.
+        if let Ok(connection) = Connection::new(shared, socket) {
+            serve_on(&thread, session, connection);
+        }
+    };
+    match Builder::new().name(name).spawn(serve) {
+        Ok(_) => Ok(()),
+        Err(_) => take(&luggage).map_or(Ok(()), |(_, socket)| Err(socket)),
+    }
+}
+
+fn serve_on(thread: &Thread, mut session: Session, mut connection: Connection) {
+    let result = catch_unwind(AssertUnwindSafe(|| match session.attach(thread) {
+        Ok(mut attached) => connection.serve(&mut attached).map_err(CloseReason::Interrupted),
+        Err(_) => Ok(()),
+    }));
+    let why = match result {
+        Ok(Ok(())) => CloseReason::Closed,
+        Ok(Err(end)) => end,
+        Err(_) => CloseReason::Panicked,
+    };
+    connection.on_close(&session, why);
+    // The connection is closed before the session: its receipts say that it has ended.
+    drop(connection);
+    drop(session);
+}

@@ -1,0 +1,113 @@
+//! What all sessions of the server share.
+
+use crate::Pool;
+use crate::args::Args;
+use crate::checkpointer::Checkpointer;
+use crate::engine::Engines;
+use crate::keys::{CancelKeys, Found};
+use crate::test_functions::Stalls;
+use pgwire::messages::cancel::CancelRequest;
+use pgwire::messages::startup::SecretKey;
+use safepoint::policy::Roles;
+use safepoint::{Cancel, Requester, SessionManager, ThreadModel};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+pub(crate) struct Shared {
+    pub(crate) manager: SessionManager,
+    pub(crate) keys: CancelKeys,
+    pub(crate) engines: Engines,
+    pub(crate) database: PathBuf,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) admins: Vec<String>,
+    /// How long a client may take to say who it is.
+    pub(crate) authentication_timeout: Duration,
+    pub(crate) test_functions: bool,
+    pub(crate) stalls: Stalls,
+    /// Whoever accepts connections owns the pool; its connections own this.
+    pub(crate) pool: OnceLock<Weak<Pool>>,
+}
+
+impl Shared {
+    pub(crate) fn new(args: &Args, database: PathBuf) -> Result<Shared, String> {
+        let model = if args.thread_pool { ThreadModel::Pool } else { ThreadModel::PerSession };
+        let mut policy = Roles::new();
+        for (database, user) in &args.owners {
+            policy = policy.owner(&**database, &**user);
+        }
+        for user in &args.signallers {
+            policy = policy.signaller(&**user);
+        }
+        if args.hide_sessions {
+            policy = policy.hide_others();
+        }
+        let mut builder = SessionManager::builder(model);
+        if args.transcript {
+            // The same numbers each time, as the README shows them.
+            builder = builder.first_serial(1);
+        }
+        let manager = builder
+            .policy(policy)
+            .max_sessions(args.max_connections)
+            .reserved_for_admins(args.reserved_connections)
+            .build();
+        Ok(Shared {
+            checkpointer: Checkpointer::start(&manager, &database)?,
+            manager,
+            keys: CancelKeys::default(),
+            engines: Engines::default(),
+            database,
+            admins: args.admins.clone(),
+            authentication_timeout: args.authentication_timeout,
+            test_functions: args.test_functions,
+            stalls: Stalls::default(),
+            pool: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn has_pool(&self) -> bool {
+        self.manager.model() == ThreadModel::Pool
+    }
+
+    pub(crate) fn is_admin(&self, user: &str) -> bool {
+        self.admins.iter().any(|admin| admin == user)
+    }
+
+    /// In whose name the server's own threads appear: the first administrator's.
+    pub(crate) fn owner(&self) -> &str {
+        self.admins.first().map_or("", String::as_str)
+    }
+
+    /// A wire cancel request. It names a session, and means the statement that runs there now
+    /// or waits for a worker. Whoever has the key may; nobody is answered, right or wrong.
+    pub(crate) fn cancel(&self, request: &CancelRequest, from: IpAddr) {
+        let pid = request.pid;
+        let key = match &request.secret_key {
+            SecretKey::I32(key) => key.to_be_bytes().to_vec(),
+            SecretKey::Bytes(key) => key.to_vec(),
+        };
+        let session = match self.keys.find(from, pid, &key, Instant::now()) {
+            Found::Session(session) => session,
+            Found::WrongKey { wrong, dropped, last } => {
+                let then = if last { "; its next ones are dropped for a while" } else { "" };
+                eprintln!(
+                    "cancel request with a wrong key for pid {pid} from {from} \
+                     ({wrong} wrong and {dropped} dropped so far){then}"
+                );
+                return;
+            }
+            Found::Dropped => return,
+        };
+        let Some(row) = self.manager.session_info(session) else { return };
+        let (user, address) = (Some(row.client.user), Some(from.to_string().into()));
+        let author = Requester { user, address, ..Requester::default() };
+        let cancel = match row.statement_id {
+            Some(statement) => Cancel::statement(statement, author),
+            None => Cancel::running(author),
+        };
+        // Where nothing runs there is nothing to cancel.
+        let _ = self.manager.cancel(session, cancel);
+    }
+}

@@ -1,0 +1,27 @@
+//! The programs from outside, by real clients over sockets.
+
+mod support;
+
+mod cancel;
+mod drivers;
+mod growth;
+#[cfg(unix)]
+mod incident;
+mod intruders;
+mod kill;
+mod limits;
+mod malformed;
+mod overload;
+mod pool;
+mod protocol;
+#[cfg(unix)]
+mod psql;
+mod refused;
+mod server;
+#[cfg(unix)]
+mod soak;
+mod sweep;
+mod top;
+mod transcript;
+mod watchdog;
+mod why;

@@ -1,0 +1,133 @@
+//! Sessions as tokio tasks: `cargo run --example tasks`, then `nc 127.0.0.1 5437` from several
+//! terminals. A line is a command: `who`, `count`, `kill ID`, `cancel ID`, `bye`. An idle client that
+//! is killed is told at once; one that counts ends at its next `await`.
+
+use safepoint::task::RunError;
+use safepoint::{
+    Cancel, ClientInfo, Requester, Session, SessionId, SessionManager, Terminate, TerminateMode,
+    ThreadModel, current,
+};
+use std::io::{Error, ErrorKind, Result};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The longest line that is read, in bytes.
+const MAX_LINE: u64 = 64 * 1024;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5437".into());
+    let manager = SessionManager::new(ThreadModel::Pool);
+    let bound = TcpListener::bind(&address).await;
+    let listener =
+        bound.map_err(|error| Error::new(error.kind(), format!("{address}: {error}")))?;
+    println!("listening on {}", listener.local_addr()?);
+    loop {
+        match listener.accept().await {
+            Ok((socket, address)) => {
+                let client = ClientInfo {
+                    user: "ann".into(),
+                    address: address.to_string().into(),
+                    ..ClientInfo::default()
+                };
+                let manager = manager.clone();
+                tokio::spawn(async move {
+                    // One client's trouble ends no other.
+                    if let Err(error) = serve(socket, &manager, client).await {
+                        eprintln!("{address}: {error}");
+                    }
+                });
+            }
+            Err(error) => {
+                eprintln!("not accepted: {error}");
+                // It may last, such as when no descriptor is left.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, manager: &SessionManager, client: ClientInfo) -> Result<()> {
+    let (read, mut write) = socket.into_split();
+    let mut read = BufReader::new(read);
+    let mut session = manager.open(client).map_err(Error::other)?;
+    let mut line = Vec::new();
+    loop {
+        // An idle client is told at once. What was read of its line is lost with the connection.
+        let mut limited = (&mut read).take(MAX_LINE);
+        let length = tokio::select! {
+            length = limited.read_until(b'\n', &mut line) => length?,
+            interrupt = session.interrupted() => {
+                return write.write_all(format!("FATAL: {interrupt}\n").as_bytes()).await;
+            }
+        };
+        if length == 0 {
+            return Ok(());
+        }
+        if !line.ends_with(b"\n") {
+            return write.write_all(b"FATAL: the line is too long\n").await;
+        }
+        let command = String::from_utf8_lossy(&line).trim().to_owned();
+        line.clear();
+        let answer = match answer(&mut session, manager, &command).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(answer)) => format!("{answer}\n"),
+            Err(RunError::Interrupted(cancel)) if !cancel.is_terminate() => {
+                format!("ERROR: {cancel}\n")
+            }
+            Err(error) => return write.write_all(format!("FATAL: {error}\n").as_bytes()).await,
+        };
+        tokio::select! {
+            written = write.write_all(answer.as_bytes()) => written?,
+            // A client that does not read can't be told.
+            _ = session.interrupted() => return Err(ErrorKind::ConnectionAborted.into()),
+        }
+    }
+}
+
+/// Runs one command as a statement of the session. Returns `None` if the client says goodbye.
+async fn answer(
+    session: &mut Session,
+    manager: &SessionManager,
+    command: &str,
+) -> std::result::Result<Option<String>, RunError> {
+    let work = async {
+        Some(match command.split_once(' ').unwrap_or((command, "")) {
+            ("bye", _) => return None,
+            ("who", _) => {
+                let rows = manager.sessions();
+                let rows =
+                    rows.map(|row| format!("{} {}: {}", row.id, row.state, row.statement_text));
+                rows.collect::<Vec<_>>().join("\n")
+            }
+            ("count", _) => loop {
+                // Each `await` is a safe point.
+                tokio::task::yield_now().await;
+            },
+            (verb @ ("kill" | "cancel"), id) => {
+                match id.parse::<u64>().ok().and_then(|id| SessionId::try_from(id).ok()) {
+                    Some(id) => end(manager, verb, id),
+                    None => "ERROR: expected a session's number, such as `who` shows".into(),
+                }
+            }
+            (other, _) => format!("ERROR: no such command: {other}"),
+        })
+    };
+    session.run(work).with_text(command).await
+}
+
+fn end(manager: &SessionManager, verb: &str, id: SessionId) -> String {
+    let requester = Requester { admin: true, ..current::requester().unwrap_or_default() };
+    let target = match verb {
+        "kill" => {
+            let request = Terminate::new(TerminateMode::Immediate, requester);
+            manager.terminate(id, request).map(|receipt| receipt.target())
+        }
+        _ => manager.cancel(id, Cancel::running(requester)).map(|receipt| receipt.target()),
+    };
+    match target {
+        Ok(target) => format!("session {id} was {}", target.state),
+        Err(error) => format!("ERROR: {error}"),
+    }
+}

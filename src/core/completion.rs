@@ -1,0 +1,68 @@
+//! The cell in which an outcome is stored, and which its waiters await.
+
+use crate::sync::Mutex;
+use crate::sync::catch::catch_panic;
+use crate::sync::wake_list::WakeList;
+use slab::Slab;
+use std::task::{Poll, Waker};
+
+/// One value, written once, and those who wait for it.
+#[derive(Debug)]
+pub(crate) struct Completion<T>(Mutex<CompletionState<T>>);
+
+#[derive(Debug)]
+struct CompletionState<T> {
+    value: Option<T>,
+    waiting: Slab<Waker>,
+}
+
+impl<T> Default for Completion<T> {
+    fn default() -> Self {
+        Completion(Mutex::new(CompletionState { value: None, waiting: Slab::new() }))
+    }
+}
+
+impl<T: Clone> Completion<T> {
+    pub(crate) fn complete(&self, value: T) -> WakeList {
+        let waiting = {
+            let mut state = self.0.lock();
+            state.value = Some(value);
+            std::mem::take(&mut state.waiting)
+        };
+        let mut wakers = WakeList::EMPTY;
+        waiting.into_iter().for_each(|(_, waker)| wakers.push(waker));
+        wakers
+    }
+
+    pub(crate) fn get(&self) -> Option<T> {
+        self.0.lock().value.clone()
+    }
+
+    /// `place`: where whoever polls keeps its waker here, until it [leaves](Self::leave).
+    pub(crate) fn poll(&self, place: &mut Option<usize>, waker: &Waker) -> Poll<T> {
+        let mut state = self.0.lock();
+        if let Some(value) = &state.value {
+            return Poll::Ready(value.clone());
+        }
+        let spent = match place.and_then(|place| state.waiting.get_mut(place)) {
+            Some(known) if known.will_wake(waker) => None,
+            Some(known) => Some(std::mem::replace(known, waker.clone())),
+            None => {
+                *place = Some(state.waiting.insert(waker.clone()));
+                None
+            }
+        };
+        // A waker is the embedder's code.
+        drop(state);
+        drop(spent);
+        Poll::Pending
+    }
+}
+
+impl<T> Completion<T> {
+    /// Whoever waited at `place` waits no more.
+    pub(crate) fn leave(&self, place: usize) {
+        let waker = self.0.lock().waiting.try_remove(place);
+        let _ = catch_panic(|| drop(waker));
+    }
+}

@@ -1,0 +1,122 @@
+//! What is kept for diagnosis only: the sections a session is in.
+
+use crate::sync::Mutex;
+use crate::types::location::{CallSite, Place};
+use crate::types::pending::{ActiveHoldOff, Progress};
+use crate::types::time::Timestamp;
+use std::time::{Instant, SystemTime};
+
+/// What a stretch of code is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Section {
+    HoldOff(&'static str),
+    /// Nothing interrupts it.
+    Wait,
+    Rollback(Option<Progress>),
+}
+
+/// What a session notes about itself.
+#[derive(Debug, Default)]
+pub(crate) struct Diagnostics(Mutex<DiagnosticsState>);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DiagnosticsState {
+    /// When the probe was set, if the word says that it is.
+    pub(crate) asked: Option<Timestamp>,
+    /// The last safe point that was noted.
+    pub(crate) passed: Option<(Place, Timestamp)>,
+    /// When the last hold-off ended.
+    pub(crate) released: Option<Instant>,
+    stretches: Vec<SectionEntry>,
+    last: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SectionEntry {
+    number: u64,
+    what: Section,
+    spot: CallSite,
+}
+
+impl Diagnostics {
+    /// Nothing but the steps of the session's word may be taken in `change`.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut DiagnosticsState) -> T) -> T {
+        change(&mut self.0.lock())
+    }
+
+    pub(crate) fn copy(&self) -> DiagnosticsState {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn enter(&self, what: Section, at: Place) -> SectionGuard<'_> {
+        let spot = CallSite { location: at, reached_at: SystemTime::now() };
+        let number = self.change(|noted| noted.enter(what, spot));
+        SectionGuard { notes: self, number }
+    }
+}
+
+impl DiagnosticsState {
+    pub(crate) fn enter(&mut self, what: Section, spot: CallSite) -> u64 {
+        self.last += 1;
+        self.stretches.push(SectionEntry { number: self.last, what, spot });
+        self.last
+    }
+
+    /// Whether it was still there.
+    pub(crate) fn leave(&mut self, number: u64) -> bool {
+        let before = self.stretches.len();
+        self.stretches.retain(|other| other.number != number);
+        self.stretches.len() < before
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.stretches.clear();
+    }
+
+    pub(crate) fn last_safe_point(&self) -> Option<CallSite> {
+        self.passed.map(|(at, moment)| CallSite { location: at, reached_at: moment.time })
+    }
+
+    pub(crate) fn hold_off(&self) -> Option<ActiveHoldOff> {
+        self.stretches.iter().find_map(|stretch| match stretch.what {
+            Section::HoldOff(name) => Some(ActiveHoldOff { name, spot: stretch.spot }),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn wait(&self) -> Option<CallSite> {
+        let is_wait = |stretch: &&SectionEntry| matches!(stretch.what, Section::Wait);
+        self.stretches.iter().find(is_wait).map(|stretch| stretch.spot)
+    }
+
+    pub(crate) fn rollback(&self) -> Option<(CallSite, Option<Progress>)> {
+        self.stretches.iter().find_map(|stretch| match stretch.what {
+            Section::Rollback(progress) => Some((stretch.spot, progress)),
+            _ => None,
+        })
+    }
+}
+
+/// While it lives, the session says that it is in a stretch of code.
+#[derive(Debug)]
+pub(crate) struct SectionGuard<'a> {
+    notes: &'a Diagnostics,
+    number: u64,
+}
+
+impl SectionGuard<'_> {
+    pub(crate) fn progress(&self, progress: Progress) {
+        self.notes.change(|noted| {
+            let own = noted.stretches.iter_mut().find(|stretch| stretch.number == self.number);
+            if let Some(own) = own {
+                own.what = Section::Rollback(Some(progress));
+            }
+        });
+    }
+}
+
+impl Drop for SectionGuard<'_> {
+    fn drop(&mut self) {
+        self.notes.change(|noted| noted.leave(self.number));
+    }
+}

@@ -1,0 +1,65 @@
+//! What one session keeps for its `session_local!` statics.
+
+use crate::sync::Mutex;
+use crate::sync::catch::catch_panic;
+use std::any::Any;
+use std::sync::Arc;
+
+/// A value of any static. Whoever looks at it holds it, so that it may be dropped late, but
+/// never too early.
+pub(crate) type Value = Arc<dyn Any + Send + Sync>;
+
+/// The values by the number of their static, the oldest first. A session has few of them.
+#[derive(Debug, Default)]
+pub(crate) struct LocalValues(Mutex<List>);
+
+type List = Vec<(usize, Value)>;
+
+fn find(list: &List, number: usize) -> Option<Value> {
+    list.iter().find(|(other, _)| *other == number).map(|(_, value)| value.clone())
+}
+
+impl LocalValues {
+    pub(crate) fn get(&self, number: usize) -> Option<Value> {
+        find(&self.0.lock(), number)
+    }
+
+    /// Keeps `first`, unless there is a value by now, and gives the one that is kept. `None`
+    /// where the session has `ended`.
+    ///
+    /// It is asked under the lock, by a step of the session's word. Whoever ends the session takes
+    /// such a step first and then the values, under the same lock: they get this one, or it is
+    /// refused.
+    pub(crate) fn keep(
+        &self,
+        number: usize,
+        first: &Value,
+        ended: impl FnOnce() -> bool,
+    ) -> Option<Value> {
+        let mut list = self.0.lock();
+        if ended() {
+            return None;
+        }
+        Some(find(&list, number).unwrap_or_else(|| {
+            list.push((number, first.clone()));
+            first.clone()
+        }))
+    }
+
+    /// Takes them all, for good if the session has ended.
+    pub(crate) fn take(&self) -> DrainedValues {
+        DrainedValues(std::mem::take(&mut *self.0.lock()))
+    }
+}
+
+/// The values of a session that has ended.
+pub(crate) struct DrainedValues(List);
+
+impl DrainedValues {
+    /// Drops them, the newest first. One whose destructor panics keeps none of the others.
+    pub(crate) fn drop_all(mut self) {
+        while let Some((_, value)) = self.0.pop() {
+            let _ = catch_panic(|| drop(value));
+        }
+    }
+}

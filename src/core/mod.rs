@@ -1,0 +1,17 @@
+//! The state word, the record and the registry.
+//!
+//! Application code is never called here, with two exceptions: a waker is cloned and compared under
+//! the lock that guards it, and audit events are emitted with no lock held.
+
+pub(crate) mod admission;
+pub(crate) mod attention;
+pub(crate) mod completion;
+pub(crate) mod diagnostics;
+pub(crate) mod locals;
+pub(crate) mod metadata;
+pub(crate) mod record;
+pub(crate) mod registry;
+pub(crate) mod shared;
+pub(crate) mod state;
+pub(crate) mod thread;
+pub(crate) mod timer;

@@ -1,0 +1,84 @@
+//! What is due, and who hears that the session has seen it.
+
+use crate::core::record::Record;
+use crate::core::record::request::{Guarded, PendingTerminate};
+use crate::observe::event::Event;
+use crate::types::interrupt::{Interrupt, InterruptKind};
+use crate::types::location::Place;
+use crate::types::request::Request;
+use crate::types::time::Timestamp;
+use std::panic::Location;
+use std::sync::Arc;
+
+impl PendingTerminate {
+    pub(super) fn new(request: Arc<Request>, asked: Timestamp) -> Box<PendingTerminate> {
+        Box::new(PendingTerminate {
+            request,
+            seen: None,
+            said: false,
+            asked,
+            seen_at: None,
+            wake_needed: true,
+            ticket: Arc::default(),
+        })
+    }
+
+    /// The request, where nobody has said yet that the session has seen it.
+    pub(super) fn take_unreported(&mut self) -> Option<Arc<Request>> {
+        let said = std::mem::replace(&mut self.said, true);
+        self.seen.clone().filter(|_| !said)
+    }
+}
+
+impl Record {
+    /// What is due now, whether held off or not, for the safe point `at`.
+    pub(crate) fn due(&self, at: Place) -> Result<(), Interrupt> {
+        let (due, take_unreported) = self.observe_due(at, true);
+        if let (Err(interrupt), true) = (&due, take_unreported) {
+            self.emit_observed(interrupt.kind(), interrupt.request());
+        }
+        due
+    }
+
+    /// The same for whoever holds a lock in which nobody may be told: the audit hears of it
+    /// from the end of the session.
+    #[track_caller]
+    pub(crate) fn check_due_unreported(&self) -> Result<(), Interrupt> {
+        self.observe_due(Location::caller(), false).0
+    }
+
+    /// What is due, and whether the caller has to say that it has been seen.
+    fn observe_due(&self, at: Place, says: bool) -> (Result<(), Interrupt>, bool) {
+        // First, as the killer may still have the lock.
+        let now = Timestamp::now();
+        let mut guarded = self.guarded.lock();
+        let word = self.word.load();
+        match &mut *guarded {
+            Guarded { terminate: Some(pending), .. } if word.terminate_due() => {
+                if !pending.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &pending.request)) {
+                    pending.seen = Some(pending.request.clone());
+                    pending.said = false;
+                }
+                pending.seen_at.get_or_insert((at, now));
+                let take_unreported = says && pending.take_unreported().is_some();
+                (
+                    Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone())),
+                    take_unreported,
+                )
+            }
+            Guarded { cancel: Some(pending), .. } if word.cancel_due() => {
+                pending.seen_at.get_or_insert((at, now));
+                let take_unreported = !std::mem::replace(&mut pending.seen, true);
+                (
+                    Err(Interrupt::new(InterruptKind::Cancel, pending.request.clone())),
+                    take_unreported,
+                )
+            }
+            _ => (Ok(()), false),
+        }
+    }
+
+    pub(super) fn emit_observed(&self, kind: InterruptKind, request: &Request) {
+        self.emit(&Event::InterruptObserved { session: self.id, kind, request });
+    }
+}

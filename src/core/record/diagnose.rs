@@ -1,0 +1,230 @@
+//! What a record answers those who ask why its session has not ended, or whether it runs on
+//! without a safe point.
+//!
+//! A watcher sets `PROBE` while it holds the lock of `notes`, and notes there when it did; a safe
+//! point clears it under the same lock, and notes when and where. So who finds the bit set, under
+//! the lock, finds the time of the very probe that waits. Going to sleep or off the thread, and
+//! waking, clears it without the lock: the next probe then finds it clear, and begins anew.
+
+use crate::core::diagnostics::{DiagnosticsState, Section, SectionGuard};
+use crate::core::metadata::Metadata;
+use crate::core::record::request::Guarded;
+use crate::core::record::{ADMIN, Record};
+use crate::core::state::Snapshot;
+use crate::sync::{Ordering, now};
+use crate::types::client_info::ClientInfo;
+use crate::types::interrupt::InterruptKind;
+use crate::types::location::{CallSite, Place};
+use crate::types::pending::{PendingInterrupt, PendingReason, ProbeResult};
+use crate::types::request::TerminateMode;
+use crate::types::time::Timestamp;
+use std::time::{Duration, SystemTime};
+
+impl Record {
+    /// Asks the next safe point to say when and where it is.
+    pub(crate) fn probe(&self) -> ProbeResult {
+        // Most sessions are idle, and note nothing: not even this.
+        let held = self.held();
+        if self.look().probe(held).is_err() {
+            return ProbeResult::NotRunning;
+        }
+        self.cold().notes.change(|noted| {
+            let Ok(step) = self.try_transition(|word| word.probe(held)) else {
+                return ProbeResult::NotRunning;
+            };
+            let last = noted.last_safe_point();
+            match noted.asked {
+                Some(asked) if step.before.probed() => {
+                    ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last }
+                }
+                _ => {
+                    noted.asked = Some(Timestamp::now());
+                    ProbeResult::Requested { last_safe_point: last }
+                }
+            }
+        })
+    }
+
+    /// A safe point that takes the cold path.
+    pub(super) fn answer_probe(&self, at: Place) {
+        if self.word.load().probed() {
+            self.note_passed(at, || {
+                self.step(Snapshot::passed);
+            });
+        }
+    }
+
+    /// A step that is a safe point has cleared the probe.
+    #[cold]
+    pub(super) fn passed(&self, at: Place) {
+        self.note_passed(at, || {});
+    }
+
+    fn note_passed(&self, at: Place, clear: impl FnOnce()) {
+        let asked = self.cold().notes.change(|noted| {
+            clear();
+            noted.passed = Some((at, Timestamp::now()));
+            noted.asked
+        });
+        #[cfg(feature = "metrics")]
+        if let Some(asked) = asked {
+            crate::observe::metrics::gap(asked.elapsed());
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = asked;
+    }
+
+    // Hold-offs. How many there are changes under the lock of their list, so both say the same.
+
+    /// What it returns ends it.
+    pub(crate) fn hold(&self, name: &'static str, at: Place) -> u64 {
+        let spot = CallSite { location: at, reached_at: SystemTime::now() };
+        self.cold().notes.change(|noted| {
+            self.hold.store(self.hold.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            noted.enter(Section::HoldOff(name), spot)
+        })
+    }
+
+    /// Whether this was the last hold-off in force.
+    pub(crate) fn release(&self, number: u64) -> bool {
+        self.cold().notes.change(|noted| {
+            let held = self.hold.load(Ordering::Relaxed);
+            // Those of an attachment that is over ended with it.
+            if !noted.leave(number) {
+                return false;
+            }
+            self.hold.store(held - 1, Ordering::Relaxed);
+            if held == 1 {
+                noted.released = Some(now());
+            }
+            held == 1
+        })
+    }
+
+    /// The guards of all stretches were forgotten.
+    #[cold]
+    pub(super) fn drop_leaked_hold_offs(&self) {
+        self.cold().notes.change(|noted| {
+            noted.forget();
+            self.hold.store(0, Ordering::Relaxed);
+        });
+    }
+
+    pub(crate) fn within(&self, what: Section, at: Place) -> SectionGuard<'_> {
+        self.cold().notes.enter(what, at)
+    }
+
+    pub(crate) fn noted(&self) -> Option<DiagnosticsState> {
+        Some(self.cold.get()?.notes.copy())
+    }
+
+    /// Why what was asked for has not come about; `None` where it has.
+    pub(crate) fn why_not_yet(&self, kind: InterruptKind) -> Option<PendingReason> {
+        let (pending, asked, word) = {
+            let guarded = self.guarded.lock();
+            let (pending, asked) = guarded.pending(kind, self.word.load())?;
+            // The lock keeps the killers out, so both say the same.
+            (pending, asked, self.word.load())
+        };
+        let noted = self.noted().unwrap_or_default();
+        let unwinding = |spot, progress| Some(PendingReason::RollingBack { spot, progress });
+        let rollback = noted.rollback();
+        if let Some(seen) = pending.observed_at {
+            return unwinding(seen, rollback.and_then(|(_, progress)| progress));
+        }
+        if let (InterruptKind::Terminate, false, false, Some(when)) =
+            (kind, word.ended(), word.terminate_due(), pending.mode)
+        {
+            return Some(PendingReason::Deferred { mode: when });
+        }
+        if let Some((spot, progress)) = rollback {
+            return unwinding(spot, progress);
+        }
+        if word.queued() && (word.slot().is_none() || kind == InterruptKind::Cancel) {
+            return Some(PendingReason::Queued);
+        }
+        if word.slot().is_none() && !word.suspended() {
+            return Some(PendingReason::Detached);
+        }
+        if let Some(held) = noted.hold_off() {
+            return Some(PendingReason::HeldOff(held));
+        }
+        // It has been woken.
+        if word.suspended() {
+            return Some(PendingReason::Queued);
+        }
+        let uninterruptible = !word.asleep() || (word.killable() && kind == InterruptKind::Cancel);
+        if let Some(spot) = noted.wait().filter(|_| uninterruptible) {
+            return Some(PendingReason::UninterruptibleWait(spot));
+        }
+        let certain = matches!(pending.mode, None | Some(TerminateMode::Immediate));
+        let mut due = if certain { asked.elapsed() } else { Duration::ZERO };
+        // Those that were passed in a hold-off have reported nothing.
+        if let Some(released) = noted.released {
+            due = due.min(now().saturating_duration_since(released));
+        }
+        let probed = noted.asked.filter(|_| word.probed()).map(Timestamp::elapsed);
+        Some(PendingReason::NoSafePoint {
+            elapsed: due.max(probed.unwrap_or_default()),
+            last_safe_point: noted.last_safe_point(),
+        })
+    }
+
+    /// What it has been told and has not obeyed yet.
+    pub(crate) fn pending(&self) -> Option<PendingInterrupt> {
+        self.guarded.lock().told(self.look())
+    }
+
+    /// What it does, what it has been told and has not obeyed yet, and what is known about it, as
+    /// of one moment: whoever tells it, or changes what is known, does so under the lock that is held
+    /// here.
+    pub(crate) fn at_one_moment<T>(
+        &self,
+        look: impl FnOnce(Snapshot, Option<PendingInterrupt>, ClientInfo, &Metadata) -> T,
+    ) -> T {
+        let guarded = self.guarded.lock();
+        let word = self.look();
+        look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)
+    }
+}
+
+impl Guarded {
+    /// Of two, the termination.
+    fn told(&self, word: Snapshot) -> Option<PendingInterrupt> {
+        let kind = match word.terminate_mode() {
+            Some(_) => InterruptKind::Terminate,
+            None if word.cancelled() => InterruptKind::Cancel,
+            None => return None,
+        };
+        self.pending(kind, word).map(|(pending, _)| pending)
+    }
+
+    fn pending(
+        &self,
+        kind: InterruptKind,
+        word: Snapshot,
+    ) -> Option<(PendingInterrupt, Timestamp)> {
+        let (when, request, asked, seen) = match kind {
+            InterruptKind::Terminate => {
+                let told = self.terminate.as_deref()?;
+                (word.terminate_mode(), &told.request, told.asked, told.seen_at)
+            }
+            InterruptKind::Cancel => {
+                let told = self.cancel.as_deref()?;
+                (None, &told.request, told.asked, told.seen_at)
+            }
+        };
+        let seen = seen.map(|(at, moment)| CallSite { location: at, reached_at: moment.time });
+        let request = request.clone();
+        Some((
+            PendingInterrupt {
+                kind,
+                mode: when,
+                request,
+                requested_at: asked.time,
+                observed_at: seen,
+            },
+            asked,
+        ))
+    }
+}

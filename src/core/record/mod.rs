@@ -1,0 +1,453 @@
+//! The record of a session: the data that it shares with its requesters.
+//!
+//! Which threads may touch which field:
+//!
+//! - `F1` `word`: any thread, by the transitions of `core/state.rs`. A requester takes its transition while
+//!   it holds `guarded`.
+//! - `F2` `thread`, `flags`, `hold`: `thread` is written by the runner alone; for `flags` see the field.
+//!   `hold` is read by the runner, and by requesters after their transition. It is written under the lock of
+//!   `cold.notes`, by the runner and by a thread that drops the guard of a hold-off elsewhere. Its accesses
+//!   are relaxed: see `take_wakers_after_hold_off`.
+//! - `F3` `guarded`: requesters, and the runner and owner on their cold paths. The lock is held for a few
+//!   instructions; no waker is woken, no application code called, and no other thread waited for under it.
+//!   It also guards the metadata of the session, which the runner writes for each described statement.
+//! - `F4` `cold.timing`: see `core/record/timeouts.rs`.
+//! - `F5` `cold.values`: the runner, and the thread that ends the session. No value is created or dropped
+//!   under its lock.
+//! - `F6` `cold.notes`: the runner off its fast path, and threads that ask for a diagnosis. See
+//!   `core/record/diagnose.rs`.
+//!
+//! A million idle sessions take a quarter of a gigabyte. So a part that most sessions never use is created
+//! when it is first needed.
+
+pub(crate) mod check;
+pub(crate) mod diagnose;
+pub(crate) mod request;
+pub(crate) mod timeouts;
+pub(crate) mod wait;
+
+use crate::core::admission::AdmissionLimit;
+use crate::core::attention;
+use crate::core::diagnostics::Diagnostics;
+use crate::core::locals::{DrainedValues, LocalValues, Value};
+use crate::core::metadata::Metadata;
+use crate::core::record::request::{FinishedCancel, Guarded};
+use crate::core::record::timeouts::TimeoutState;
+use crate::core::registry::Keyed;
+use crate::core::state::{BeginError, Slot, Snapshot, State, Transition};
+use crate::observe::event::Event;
+use crate::observe::hooks::Hooks;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::types::client_info::ClientInfo;
+use crate::types::error::OpenError;
+use crate::types::id::{Parts, SessionId, StatementId, ThreadId};
+use crate::types::interrupt::Interrupt;
+use crate::types::location::Place;
+use crate::types::reason::InterruptReason;
+use crate::types::request::Requester;
+use std::panic::Location;
+use std::sync::{Arc, OnceLock};
+
+#[derive(Debug)]
+pub(crate) struct Record {
+    id: SessionId,
+    word: State,
+    /// The thread it was last attached to, written before the step that attaches. Release,
+    /// pairs with the acquire in `last_thread` and in `thread_in`.
+    thread: AtomicU64,
+    hold: AtomicU32,
+    /// Written by the holder or the runner alone, one of whom there is at a time, and so without a
+    /// read-modify-write. Relaxed: who else reads them, [`ADMIN`] and [`COMPLETED`], does so under
+    /// `guarded`, as they are written. From [`FLAG_SHIFT`] on the bell of the thread it was last
+    /// attached to, written before the step that attaches: whoever rings has acquired that step.
+    flags: AtomicU32,
+    guarded: Mutex<Guarded>,
+    cold: OnceLock<Box<Cold>>,
+    /// Who hears of what happens to it, if anyone does. Nobody is told under a lock.
+    hooks: Option<Arc<Hooks>>,
+}
+
+/// The user is an administrator.
+const ADMIN: u32 = 1;
+
+/// The receipts are complete.
+const COMPLETED: u32 = 2;
+
+/// Its place is one of those whose user is known.
+const ADMITTED: u32 = 4;
+
+const FLAG_SHIFT: u32 = 16;
+
+/// What most sessions never have.
+#[derive(Debug, Default)]
+struct Cold {
+    /// Since it first had a limit.
+    timing: OnceLock<TimeoutState>,
+    values: LocalValues,
+    notes: Diagnostics,
+}
+
+impl Keyed for Record {
+    fn number(&self) -> u64 {
+        self.id.get()
+    }
+
+    fn set_number(&mut self, parts: Parts) {
+        self.id = SessionId::from_parts(parts);
+    }
+}
+
+impl Record {
+    #[inline(always)]
+    pub(crate) fn new(description: ClientInfo, hooks: Option<Arc<Hooks>>) -> Record {
+        let flags = if description.admin { ADMIN } else { 0 };
+        Record {
+            id: SessionId::PLACEHOLDER,
+            word: State::new(),
+            thread: AtomicU64::new(0),
+            hold: AtomicU32::new(0),
+            flags: AtomicU32::new(flags),
+            guarded: Mutex::new(Guarded::new(Metadata::new(description))),
+            cold: OnceLock::new(),
+            hooks,
+        }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn look(&self) -> Snapshot {
+        self.word.load()
+    }
+
+    /// The number of the thread that it was attached to last, for `thread_in`.
+    pub(crate) fn last_thread(&self) -> u64 {
+        self.thread.load(Ordering::Acquire)
+    }
+
+    /// The thread in a snapshot of this record; `None` also where the session has left it.
+    /// `before` is its last thread from before the snapshot was taken: the thread's place may be
+    /// another's by now, and the session with that, but a number is given out once.
+    ///
+    /// Whoever reads here what a later attach wrote also sees, by the acquire, the detach
+    /// before that, unless the session is back on the first thread: then what is read the
+    /// second time is no older than that.
+    pub(crate) fn thread_in(&self, seen: Snapshot, before: u64) -> Option<ThreadId> {
+        let slot = seen.slot()?;
+        if slot == Slot::OWN {
+            return Some(self.id.own_thread());
+        }
+        let thread = self.thread.load(Ordering::Acquire);
+        let still =
+            self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread;
+        ThreadId::from_raw(thread).filter(|_| still && thread == before)
+    }
+
+    /// What it does, and its thread.
+    pub(crate) fn snapshot_with_thread(&self) -> (Snapshot, Option<ThreadId>) {
+        let before = self.last_thread();
+        let word = self.look();
+        (word, self.thread_in(word, before))
+    }
+
+    /// Whether it is attached to the calling thread.
+    pub(crate) fn runs_here(&self) -> bool {
+        // The word is looked at first: whoever has attached it elsewhere has written the bell
+        // before that.
+        let attached = self.look().slot().is_some();
+        let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
+        attached && bell == u32::from(attention::own())
+    }
+
+    /// Whether it was last attached to that thread, or is so now. Relaxed: it only tells that thread
+    /// from one that had the same place before. Whoever asks keeps the thread's place, and the step
+    /// that follows looks whether the session is in that; if so, no thread has come between.
+    pub(crate) fn was_last_on(&self, thread: ThreadId) -> bool {
+        self.thread.load(Ordering::Relaxed) == thread.get()
+    }
+
+    pub(crate) fn author(&self) -> Requester {
+        let ClientInfo { user, admin, address: client, .. } = self.description();
+        let address = Some(client).filter(|client| !client.is_empty());
+        Requester { session: Some(self.id), user: Some(user), admin, address }
+    }
+
+    /// Changes the description. Only the holder or the runner does, so nothing is lost
+    /// between the look and the change, and `change` runs with no lock held.
+    pub(crate) fn describe<T>(&self, change: impl FnOnce(&mut ClientInfo) -> T) -> T {
+        let mut description = self.description();
+        let result = change(&mut description);
+        // What it was before is dropped with no lock held.
+        self.about(|about| {
+            about.describe(&mut description);
+            self.set(ADMIN, description.admin);
+        });
+        result
+    }
+
+    pub(crate) fn description(&self) -> ClientInfo {
+        self.about(|about| about.description(self.has(ADMIN)))
+    }
+
+    pub(crate) fn about<T>(&self, look: impl FnOnce(&mut Metadata) -> T) -> T {
+        look(&mut self.guarded.lock().about)
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    fn set(&self, flag: u32, on: bool) {
+        let flags = self.flags.load(Ordering::Relaxed);
+        let flags = if on { flags | flag } else { flags & !flag };
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    fn emit(&self, event: &Event<'_>) {
+        if let Some(hooks) = &self.hooks {
+            hooks.emit(event);
+        }
+    }
+
+    fn cold(&self) -> &Cold {
+        self.cold.get_or_init(Box::default)
+    }
+
+    // Its place with the manager. Only the holder asks.
+
+    pub(crate) fn admit(&self, places: &AdmissionLimit) -> Result<(), OpenError> {
+        if !self.has(ADMITTED) {
+            places.admit(self.about(|_| self.has(ADMIN)))?;
+            self.set(ADMITTED, true);
+        }
+        Ok(())
+    }
+
+    /// As it ends, once.
+    pub(crate) fn release_admission(&self, places: &AdmissionLimit) {
+        places.give_back(self.has(ADMITTED));
+    }
+
+    // Its session-local values.
+
+    pub(crate) fn value(&self, number: usize) -> Option<Value> {
+        self.cold.get()?.values.get(number)
+    }
+
+    pub(crate) fn keep_value(&self, number: usize, first: &Value) -> Option<Value> {
+        let ended = || self.step(|word| word).after.ended();
+        self.cold().values.keep(number, first, ended)
+    }
+
+    pub(crate) fn take_values(&self) -> Option<DrainedValues> {
+        Some(self.cold.get()?.values.take())
+    }
+
+    // Steps of the word, but for those that take it off its thread.
+
+    #[inline]
+    fn step(&self, next: impl Fn(Snapshot) -> Snapshot) -> Transition {
+        let step = self.word.step(next);
+        if step.after.attention() {
+            self.ring(step.after);
+        }
+        step
+    }
+
+    #[inline]
+    fn try_transition<E>(
+        &self,
+        next: impl Fn(Snapshot) -> Result<Snapshot, E>,
+    ) -> Result<Transition, E> {
+        let step = self.word.try_transition(next)?;
+        if step.after.attention() {
+            self.ring(step.after);
+        }
+        Ok(step)
+    }
+
+    /// The thread that runs it, if one does, is to look at this.
+    #[cold]
+    fn ring(&self, word: Snapshot) {
+        if word.slot().is_some() {
+            attention::raise((self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT) as u16);
+        }
+    }
+
+    // Safe points.
+
+    /// For a safe point that found its bell rung.
+    #[cold]
+    pub(crate) fn check_flagged(&self, at: Place) -> Result<(), Interrupt> {
+        attention::clear_own();
+        let now = self.word.step(|word| word).after;
+        if !now.attention() {
+            return Ok(());
+        }
+        attention::raise_own();
+        self.report(at)
+    }
+
+    #[inline]
+    #[track_caller]
+    pub(crate) fn check(&self) -> Result<(), Interrupt> {
+        self.check_at(Location::caller())
+    }
+
+    #[inline]
+    pub(crate) fn check_at(&self, at: Place) -> Result<(), Interrupt> {
+        if self.word.attention() { self.report(at) } else { Ok(()) }
+    }
+
+    /// Cold: for each interrupt and each probe.
+    #[cold]
+    fn report(&self, at: Place) -> Result<(), Interrupt> {
+        self.answer_probe(at);
+        if self.held() { Ok(()) } else { self.due(at) }
+    }
+
+    pub(crate) fn held(&self) -> bool {
+        self.hold.load(Ordering::Relaxed) > 0
+    }
+
+    // The runner's and the holder's steps.
+
+    #[inline]
+    pub(crate) fn attach(&self, slot: Slot, thread: ThreadId, bell: u16) -> FinishedCancel {
+        if self.hold.load(Ordering::Relaxed) > 0 {
+            self.drop_leaked_hold_offs();
+        }
+        if self.resume(slot, thread, bell).before.runs() {
+            return self.end_leaked_statement();
+        }
+        FinishedCancel::NOTHING
+    }
+
+    /// Attaches a session that may be in the middle of what it runs.
+    #[inline]
+    pub(crate) fn resume(&self, slot: Slot, thread: ThreadId, bell: u16) -> Transition {
+        self.thread.store(thread.get(), Ordering::Release);
+        let flags = self.flags.load(Ordering::Relaxed) & ((1 << FLAG_SHIFT) - 1);
+        self.flags.store(flags | u32::from(bell) << FLAG_SHIFT, Ordering::Relaxed);
+        self.step(|word| word.attach(slot))
+    }
+
+    /// What is due then, and what is over, is to be asked of the step. A statement whose guard was
+    /// forgotten has been [finished](Self::end_leaked_statement) before.
+    #[inline]
+    pub(crate) fn detach(&self, to_queue: bool) -> Transition {
+        let step = if to_queue {
+            self.command_starts();
+            self.word.step(Snapshot::detach_to_queue)
+        } else {
+            // A command that is void was one all the same, and idleness begins here.
+            if self.word.load().queued() {
+                self.command_ends();
+            }
+            self.word.step(Snapshot::detach)
+        };
+        self.watch(step.after);
+        step
+    }
+
+    /// Ends a statement whose guard was forgotten.
+    #[inline]
+    pub(crate) fn end_leaked_statement(&self) -> FinishedCancel {
+        #[cold]
+        fn finish(record: &Record) -> FinishedCancel {
+            record.finish()
+        }
+        if self.word.load().in_statement() { finish(self) } else { FinishedCancel::NOTHING }
+    }
+
+    pub(crate) fn queue(&self) -> Option<StatementId> {
+        self.command_starts();
+        let step = self.step(Snapshot::queue);
+        self.watch(step.after);
+        step.after.statement()
+    }
+
+    pub(crate) fn discard_reserved(&self) -> FinishedCancel {
+        // The runner alone clears this bit while it runs, so a look is enough to know it.
+        if !self.word.load().queued() {
+            return FinishedCancel::NOTHING;
+        }
+        self.command_ends();
+        let step = self.step(Snapshot::discard_reserved);
+        self.watch(step.after);
+        self.cancel_finished(step)
+    }
+
+    /// A statement whose guard was forgotten has been [finished](Self::end_leaked_statement) before.
+    /// `complete` is called where a command that was cancelled in the queue is over at once.
+    #[inline(always)]
+    pub(crate) fn begin_at(
+        &self,
+        at: Place,
+        complete: fn(FinishedCancel),
+    ) -> Result<(), Interrupt> {
+        self.command_starts();
+        match self.try_transition(|word| word.begin(|| self.held())) {
+            Ok(step) => {
+                self.watch(step.after);
+                if step.before.probed() || step.after.attention() {
+                    return self.begun_with(step, at, complete);
+                }
+                Ok(())
+            }
+            Err(reason) => Err(self.not_begun(reason, at)),
+        }
+    }
+
+    /// Someone waits for a safe point to answer, or the command was cancelled while it was queued.
+    #[cold]
+    fn begun_with(
+        &self,
+        step: Transition,
+        at: Place,
+        complete: fn(FinishedCancel),
+    ) -> Result<(), Interrupt> {
+        if step.before.probed() {
+            self.passed(at);
+        }
+        self.check_at(at).inspect_err(|_| complete(self.finish()))
+    }
+
+    #[cold]
+    fn not_begun(&self, reason: BeginError, at: Place) -> Interrupt {
+        if reason == BeginError::Exhausted {
+            self.fail(InterruptReason::StatementsExhausted);
+        }
+        self.due(at).expect_err("a termination due between statements stays due")
+    }
+
+    #[inline(always)]
+    pub(crate) fn finish(&self) -> FinishedCancel {
+        self.command_ends();
+        let step = self.step(Snapshot::finish);
+        self.watch(step.after);
+        self.cancel_finished(step)
+    }
+
+    pub(crate) fn transaction_changes(&self, open: bool) {
+        // The runner alone writes this bit, so a look is enough to know it.
+        if self.word.load().in_transaction() != open {
+            self.transaction_step(open);
+            self.about(|about| about.transaction_changes(open));
+        }
+    }
+
+    /// For the holder, who has the session in hand: what attached it, or ran it as a task, and was
+    /// forgotten, is over.
+    pub(crate) fn end_leaked_attachment(&self) -> FinishedCancel {
+        #[cold]
+        fn leave(record: &Record) -> FinishedCancel {
+            let over = record.end_leaked_statement();
+            let step = record.detach(false);
+            // A session that was in a statement has no queued command that the second step ends.
+            if over.is_nothing() { record.cancel_finished(step) } else { over }
+        }
+        if self.look().runs() { leave(self) } else { FinishedCancel::NOTHING }
+    }
+}

@@ -1,0 +1,315 @@
+//! What a session has been told, how it is told, and what its end answers.
+
+use crate::core::completion::Completion;
+use crate::core::metadata::Metadata;
+use crate::core::record::{COMPLETED, Record};
+use crate::core::state::{Slot, Snapshot, Transition, TransitionError};
+use crate::observe::event::Event;
+use crate::observe::hooks::Hooks;
+use crate::sync::catch::catch_panic;
+use crate::sync::wake_list::WakeList;
+use crate::types::id::{SessionId, StatementId, ThreadId};
+use crate::types::interrupt::InterruptKind;
+use crate::types::location::Place;
+use crate::types::outcome::{EndReason, SessionEnd, StatementEnd};
+use crate::types::reason::InterruptReason;
+use crate::types::request::{Request, Requester, TerminateMode};
+use crate::types::time::Timestamp;
+use std::sync::Arc;
+use std::task::Waker;
+
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub(super) terminate: Option<Box<PendingTerminate>>,
+    pub(super) cancel: Option<Box<PendingCancel>>,
+    /// Left by the runner before it sleeps. In a box, as most sessions of a pool never do.
+    pub(super) wait_waker: Option<Box<Waker>>,
+    /// Left by the holder; woken when a termination falls due while nobody runs the session.
+    pub(super) detached_waker: Option<Waker>,
+    pub(super) about: Metadata,
+}
+
+/// What there is of [`Guarded`] beside what is known of the session.
+#[derive(Default)]
+struct Spent {
+    terminate: Option<Box<PendingTerminate>>,
+    wakers: [Option<Waker>; 2],
+}
+
+impl Guarded {
+    #[inline(always)]
+    pub(super) fn new(about: Metadata) -> Guarded {
+        Guarded { terminate: None, cancel: None, wait_waker: None, detached_waker: None, about }
+    }
+
+    /// Whom to wake now, if anyone is to be: a sleeper that is `held` off sleeps on.
+    pub(super) fn waker_of(&self, now: Snapshot, held: bool) -> Option<Waker> {
+        if !now.needs_wake() {
+            None
+        } else if now.asleep() {
+            self.wait_waker.as_deref().filter(|_| !held).cloned()
+        } else {
+            self.detached_waker.clone()
+        }
+    }
+
+    /// Whom a killer is to wake: whoever comes first wakes for all, who may have been held up.
+    pub(super) fn waker_once(&mut self, now: Snapshot, held: bool) -> Option<Waker> {
+        let wake_needed = self.terminate.as_ref().is_some_and(|told| told.wake_needed)
+            || self.cancel.as_ref().is_some_and(|told| told.wake_needed);
+        let waker = self.waker_of(now, held).filter(|_| wake_needed)?;
+        self.terminate.iter_mut().for_each(|told| told.wake_needed = false);
+        self.cancel.iter_mut().for_each(|told| told.wake_needed = false);
+        Some(waker)
+    }
+
+    fn spend(&mut self) -> Spent {
+        Spent {
+            terminate: self.terminate.take(),
+            wakers: [self.wait_waker.take().map(|waker| *waker), self.detached_waker.take()],
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct PendingTerminate {
+    pub(super) request: Arc<Request>,
+    /// The request that the session saw last; a stronger one may have come since.
+    pub(super) seen: Option<Arc<Request>>,
+    /// Whether the audit has heard that it was seen.
+    pub(super) said: bool,
+    pub(super) asked: Timestamp,
+    pub(super) seen_at: Option<(Place, Timestamp)>,
+    pub(super) ticket: Arc<Completion<SessionEnd>>,
+    /// Nobody has come to wake the session since it was told.
+    pub(super) wake_needed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct PendingCancel {
+    pub(super) request: Arc<Request>,
+    pub(super) seen: bool,
+    pub(super) asked: Timestamp,
+    pub(super) seen_at: Option<(Place, Timestamp)>,
+    pub(super) ticket: Arc<Completion<StatementEnd>>,
+    /// As in [`PendingTerminate`].
+    wake_needed: bool,
+}
+
+/// A statement that was told to end is over, and those who wait for that are to be told. The audit
+/// and the wakers are the embedder's code, so no lock may be held as it is completed.
+#[must_use]
+pub(crate) struct FinishedCancel(Option<Box<OverOne>>);
+
+struct OverOne {
+    told: Box<PendingCancel>,
+    session: SessionId,
+    hooks: Option<Arc<Hooks>>,
+}
+
+impl FinishedCancel {
+    pub(crate) const NOTHING: FinishedCancel = FinishedCancel(None);
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn complete(self) -> WakeList {
+        self.0.map_or(WakeList::EMPTY, |over| over.complete())
+    }
+}
+
+impl OverOne {
+    #[cold]
+    fn complete(self) -> WakeList {
+        let OverOne { told, session, hooks } = self;
+        let over = StatementEnd { cancelled: told.seen };
+        // Whoever learns from a receipt that it is over finds it in the audit.
+        if let Some(hooks) = hooks {
+            hooks.emit(&Event::StatementEnded { session, request: &told.request, over });
+        }
+        told.ticket.complete(over)
+    }
+}
+
+/// A killer's accepted step. What is left to do is to [wake](Record::take_wakers) the target.
+#[must_use]
+pub(crate) struct Accepted<T> {
+    pub(crate) before: Snapshot,
+    pub(crate) thread: Option<ThreadId>,
+    pub(crate) ticket: Arc<Completion<T>>,
+}
+
+impl Record {
+    pub(crate) fn terminate(
+        &self,
+        when: TerminateMode,
+        request: Request,
+        only: Option<Slot>,
+    ) -> Result<Accepted<SessionEnd>, TransitionError> {
+        self.terminate_as_seen(when, request, only, None)
+    }
+
+    /// The same, only if the session still does what it did as `seen` was taken.
+    pub(crate) fn terminate_as_seen(
+        &self,
+        when: TerminateMode,
+        request: Request,
+        only: Option<Slot>,
+        seen: Option<Snapshot>,
+    ) -> Result<Accepted<SessionEnd>, TransitionError> {
+        let asked = request.asked();
+        self.terminate_by(request, asked, |word| match seen {
+            Some(seen) if !word.same_activity(seen) => {
+                Err(if word.ended() { TransitionError::Ended } else { TransitionError::Stale })
+            }
+            _ => word.terminate(when, only),
+        })
+    }
+
+    /// `next` is a killer's step; it is taken under `guarded`. From there on its target may wait for
+    /// that lock, so all that takes time comes before.
+    pub(super) fn terminate_by(
+        &self,
+        request: Request,
+        asked: Timestamp,
+        next: impl Fn(Snapshot) -> Result<Snapshot, TransitionError>,
+    ) -> Result<Accepted<SessionEnd>, TransitionError> {
+        let fresh = PendingTerminate::new(Arc::new(request), asked);
+        let mut guarded = self.guarded.lock();
+        let thread = self.last_thread();
+        let step = self.try_transition(next)?;
+        let adds = step.before.terminate_mode() != step.after.terminate_mode();
+        let mut spent = None;
+        let ticket = match &mut guarded.terminate {
+            Some(told) => {
+                if adds {
+                    spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
+                    told.asked = asked;
+                }
+                told.wake_needed |= adds;
+                told.ticket.clone()
+            }
+            none => none.insert(fresh).ticket.clone(),
+        };
+        drop(guarded);
+        drop(spent);
+        Ok(self.accepted(step.before, thread, ticket))
+    }
+
+    pub(crate) fn cancel(
+        &self,
+        named: Option<StatementId>,
+        request: Request,
+        only: Option<Slot>,
+    ) -> Result<Accepted<StatementEnd>, TransitionError> {
+        self.cancel_by(request, |word| word.cancel(named, only))
+    }
+
+    pub(super) fn cancel_by(
+        &self,
+        request: Request,
+        next: impl Fn(Snapshot) -> Result<Snapshot, TransitionError>,
+    ) -> Result<Accepted<StatementEnd>, TransitionError> {
+        let (asked, request, ticket) = (request.asked(), Arc::new(request), Arc::default());
+        let fresh =
+            PendingCancel { request, seen: false, asked, seen_at: None, ticket, wake_needed: true };
+        let fresh = Box::new(fresh);
+        let mut guarded = self.guarded.lock();
+        let thread = self.last_thread();
+        let step = self.try_transition(next)?;
+        let ticket = guarded.cancel.get_or_insert(fresh).ticket.clone();
+        drop(guarded);
+        Ok(self.accepted(step.before, thread, ticket))
+    }
+
+    fn accepted<T>(&self, before: Snapshot, last: u64, ticket: Arc<Completion<T>>) -> Accepted<T> {
+        Accepted { before, thread: self.thread_in(before, last), ticket }
+    }
+
+    /// The session cannot go on.
+    pub(crate) fn fail(&self, reason: InterruptReason) {
+        let mut guarded = self.guarded.lock();
+        let request = Arc::new(Request::new(Requester::system(), reason, None));
+        match &mut guarded.terminate {
+            Some(told) => told.request = request,
+            None => {
+                let mut told = PendingTerminate::new(request.clone(), request.asked());
+                told.seen = Some(request);
+                guarded.terminate = Some(told);
+            }
+        }
+        // Refused only where it has ended already.
+        let _ = self.try_transition(|word| word.terminate(TerminateMode::Immediate, None));
+    }
+
+    // The end.
+
+    /// The receipts of a cancel whose statement this step ended.
+    pub(crate) fn cancel_finished(&self, step: Transition) -> FinishedCancel {
+        let left = step.before.cancelled() && (!step.after.cancelled() || step.after.ended());
+        if left { self.take_cancel() } else { FinishedCancel::NOTHING }
+    }
+
+    #[cold]
+    fn take_cancel(&self) -> FinishedCancel {
+        let told = self.guarded.lock().cancel.take();
+        let hooks = self.hooks.clone();
+        FinishedCancel(told.map(|told| Box::new(OverOne { told, session: self.id, hooks })))
+    }
+
+    /// The last step of a session's life but one: `completed` still has to be called, once the
+    /// record is in no registry any more.
+    pub(crate) fn end(&self) -> Transition {
+        let step = self.step(Snapshot::end);
+        self.disarm();
+        step
+    }
+
+    /// Completes all receipts, truthfully, and says whom to wake.
+    pub(crate) fn completed(&self, step: Transition) -> (SessionEnd, WakeList) {
+        let mut wakers = self.cancel_finished(step).complete();
+        let mut spent = {
+            let mut guarded = self.guarded.lock();
+            self.set(COMPLETED, true);
+            guarded.spend()
+        };
+        let how = match spent.terminate.as_deref() {
+            Some(t) if t.request.reason == InterruptReason::InternalError => EndReason::Panicked,
+            // What the client was told, where it was.
+            Some(PendingTerminate { seen: Some(seen), .. }) => EndReason::Terminated(seen.clone()),
+            // Whether the holder asked makes no difference to its killer.
+            Some(told) if step.before.detach().terminate_due() => {
+                EndReason::Terminated(told.request.clone())
+            }
+            _ => EndReason::Closed,
+        };
+        let ended = SessionEnd { reason: how };
+        if let Some(request) = spent.terminate.as_mut().and_then(|told| told.take_unreported()) {
+            self.emit_observed(InterruptKind::Terminate, &request);
+        }
+        // Whoever learns from a receipt that it has ended finds it in the audit.
+        self.emit(&Event::SessionEnded { session: self.id, ended: &ended });
+        if let Some(terminating) = spent.terminate.take() {
+            wakers.append(terminating.ticket.complete(ended.clone()));
+        }
+        // Each may panic as it is dropped.
+        for waker in spent.wakers {
+            let _ = catch_panic(|| drop(waker));
+        }
+        (ended, wakers)
+    }
+
+    /// For whoever finds that it has ended, and waits until it is in no registry any more.
+    /// `None` where that is so.
+    pub(crate) fn ending(&self, request: Request) -> Option<Arc<Completion<SessionEnd>>> {
+        let mut guarded = self.guarded.lock();
+        if self.has(COMPLETED) {
+            return None;
+        }
+        let asked = request.asked();
+        let new = || PendingTerminate::new(Arc::new(request), asked);
+        let told = guarded.terminate.get_or_insert_with(new);
+        Some(told.ticket.clone())
+    }
+}

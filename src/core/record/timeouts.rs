@@ -1,0 +1,409 @@
+//! The timeouts of a session, and the transitions that enforce them.
+//!
+//! A *period* is what a timeout measures: a statement, from the time it is queued, or the idleness after it.
+//! The timer has at most one entry for a session, with the time in `armed`. A thread that begins a period
+//! checks whether that entry is soon enough, and mostly it is. If an entry is too soon, the timer computes
+//! the next time and waits again.
+//!
+//! The runner, when a period begins:
+//!
+//! - `R1` stores the time in `since`;
+//! - `R2` takes its transition, which releases `R1`;
+//! - `R3` reads `armed`, and arms the timer if the entry is too late or missing.
+//!
+//! The timer, when it removes an entry:
+//!
+//! - `T1` stores `NEVER` in `armed`;
+//! - `T2` takes a transition that changes nothing;
+//! - `T3` computes the next time from the result of `T2`, and arms itself for it.
+//!
+//! No timeout is forgotten: `R2` and `T2` are read-modify-writes of one word, so one is first. If `R2` is
+//! first, `T3` sees it, and `R1`. If `T2` is first, `R3` sees `T1` and arms the timer.
+//!
+//! No timeout reaches the wrong period: the timer takes a requester's transition, and under `guarded` it
+//! checks once more, in that transition, that the same timeout has still expired. A statement has an id, and
+//! so has the idleness after it. The timeouts, and the times at which transactions and lock waits began, are
+//! written under `guarded` too, so the timer sees them as the runner has left them.
+
+use crate::core::record::Record;
+use crate::core::record::request::Accepted;
+use crate::core::state::{Snapshot, TransitionError};
+use crate::core::timer::{NEVER, Timer, nanos};
+use crate::observe::event::Event;
+use crate::sync::wake_list::WakeList;
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::types::reason::InterruptReason;
+use crate::types::request::{Request, Requester, TerminateMode};
+use crate::types::time::Timestamp;
+use crate::types::timeouts::Timeouts;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Times are those of the timer's clock, and lengths are in nanoseconds; [`NEVER`] is none.
+///
+/// What names no other partner is relaxed: a number that is read too old, or too new, is
+/// looked at again, under the timer's lock or by the step that it leads to.
+#[derive(Debug)]
+pub(crate) struct TimeoutState {
+    timer: Arc<Timer>,
+    /// The limits, written by the runner or holder, under `guarded`. Whoever changes them takes the
+    /// timer's lock next, and the timer looks under it.
+    statement: AtomicU64,
+    transaction: AtomicU64,
+    lock_wait: AtomicU64,
+    idle: AtomicU64,
+    idle_in_transaction: AtomicU64,
+    /// When the present period began; released by the step that follows.
+    since: AtomicU64,
+    /// When a transaction last began or ended. Written under `guarded`.
+    transaction_since: AtomicU64,
+    /// When the present wait for a lock began. Written under `guarded`.
+    lock_wait_since: AtomicU64,
+    /// When a deferred termination becomes immediate. Written under `escalation`.
+    grace: AtomicU64,
+    escalation: Mutex<Option<Request>>,
+    /// When the timer will look. Written under the timer's lock.
+    armed: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TimeoutKind {
+    LockWait,
+    Statement,
+    Transaction,
+    Idle,
+    IdleInTransaction,
+    Grace,
+}
+
+/// What runs out next, when, and since when it had run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Deadline {
+    at: u64,
+    limit: TimeoutKind,
+    since: u64,
+}
+
+impl TimeoutState {
+    fn new(timer: Arc<Timer>) -> TimeoutState {
+        let now = timer.now();
+        let none = || AtomicU64::new(NEVER);
+        TimeoutState {
+            timer,
+            statement: none(),
+            transaction: none(),
+            lock_wait: none(),
+            idle: none(),
+            idle_in_transaction: none(),
+            // What has begun before counts from here.
+            since: AtomicU64::new(now),
+            transaction_since: AtomicU64::new(now),
+            lock_wait_since: none(),
+            grace: none(),
+            escalation: Mutex::new(None),
+            armed: none(),
+        }
+    }
+
+    fn stamp(&self) {
+        self.since.store(self.timer.now(), Ordering::Relaxed);
+    }
+
+    fn limits_idleness(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) != NEVER
+            || self.idle_in_transaction.load(Ordering::Relaxed) != NEVER
+    }
+
+    /// A statement outside of transactions is one, from its own beginning or from the end of
+    /// the last that it closed.
+    fn transaction_began(&self, word: Snapshot) -> u64 {
+        let changed = self.transaction_since.load(Ordering::Relaxed);
+        if word.in_transaction() {
+            changed
+        } else {
+            changed.max(self.since.load(Ordering::Relaxed))
+        }
+    }
+
+    /// What runs out first, if nothing changes.
+    fn next(&self, word: Snapshot) -> Option<Deadline> {
+        let told = word.terminate_mode();
+        if word.ended() || told == Some(TerminateMode::Immediate) {
+            return None;
+        }
+        let mut first = Deadline { at: NEVER, limit: TimeoutKind::Statement, since: NEVER };
+        let mut consider = |limit, since: u64, length: &AtomicU64| {
+            let at = since.saturating_add(length.load(Ordering::Relaxed));
+            if at < first.at {
+                first = Deadline { at, limit, since };
+            }
+        };
+        let (runs, open) = (word.in_statement(), word.in_transaction());
+        let since = self.since.load(Ordering::Relaxed);
+        let busy = runs || word.queued();
+        if busy && !word.cancelled() {
+            consider(
+                TimeoutKind::LockWait,
+                self.lock_wait_since.load(Ordering::Relaxed),
+                &self.lock_wait,
+            );
+            consider(TimeoutKind::Statement, since, &self.statement);
+        }
+        if open || runs {
+            consider(TimeoutKind::Transaction, self.transaction_began(word), &self.transaction);
+        }
+        if !busy && open {
+            consider(TimeoutKind::IdleInTransaction, since, &self.idle_in_transaction);
+        } else if !busy {
+            consider(TimeoutKind::Idle, since, &self.idle);
+        }
+        if told.is_some() {
+            let at = self.grace.load(Ordering::Relaxed);
+            if at < first.at {
+                first = Deadline { at, limit: TimeoutKind::Grace, since: at };
+            }
+        }
+        (first.at != NEVER).then_some(first)
+    }
+}
+
+fn timeout_request(reason: InterruptReason) -> Request {
+    Request::new(Requester::system(), reason, None)
+}
+
+impl Record {
+    fn timed(&self, timer: &Arc<Timer>) -> &TimeoutState {
+        self.cold().timing.get_or_init(|| TimeoutState::new(timer.clone()))
+    }
+
+    /// Most sessions have none.
+    #[inline]
+    fn timing(&self) -> Option<&TimeoutState> {
+        self.cold.get()?.timing.get()
+    }
+
+    pub(crate) fn limits(&self) -> Timeouts {
+        let Some(timing) = self.timing() else { return Timeouts::default() };
+        let length = |length: &AtomicU64| match length.load(Ordering::Relaxed) {
+            NEVER => None,
+            length => Some(Duration::from_nanos(length)),
+        };
+        Timeouts {
+            statement: length(&timing.statement),
+            transaction: length(&timing.transaction),
+            lock: length(&timing.lock_wait),
+            idle: length(&timing.idle),
+            idle_in_transaction: length(&timing.idle_in_transaction),
+        }
+    }
+
+    /// Only the holder or the runner does this.
+    pub(crate) fn set_limits(&self, timer: &Arc<Timer>, limits: Timeouts) {
+        let timing = self.timed(timer);
+        let was_limited = timing.limits_idleness();
+        {
+            let _slow = self.guarded.lock();
+            for (place, limit) in [
+                (&timing.statement, limits.statement),
+                (&timing.transaction, limits.transaction),
+                (&timing.lock_wait, limits.lock),
+                (&timing.idle, limits.idle),
+                (&timing.idle_in_transaction, limits.idle_in_transaction),
+            ] {
+                place.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
+            }
+            let word = self.look();
+            // Nobody has noted when this idleness began.
+            if !was_limited && !word.in_statement() && !word.queued() {
+                timing.stamp();
+            }
+        }
+        self.arm(timing);
+    }
+
+    // What the runner and the holder say of the periods.
+
+    /// Before the step that queues or begins a command. One that was queued has had its time.
+    #[inline]
+    pub(super) fn command_starts(&self) {
+        if let Some(timing) = self.timing()
+            && !self.look().queued()
+            && !self.look().in_statement()
+        {
+            timing.stamp();
+        }
+    }
+
+    /// Before the step that ends a statement, or makes a queued command void.
+    #[inline]
+    pub(super) fn command_ends(&self) {
+        if let Some(timing) = self.timing()
+            && timing.limits_idleness()
+        {
+            timing.stamp();
+        }
+    }
+
+    /// After a step: sees to it that the timer looks in time.
+    #[inline]
+    pub(super) fn watch(&self, word: Snapshot) {
+        if let Some(timing) = self.timing() {
+            let next = timing.next(word);
+            if next.is_some_and(|next| next.at < timing.armed.load(Ordering::Relaxed)) {
+                self.arm(timing);
+            }
+        }
+    }
+
+    pub(super) fn transaction_step(&self, open: bool) {
+        let step = |word: Snapshot| word.set_transaction(open);
+        let Some(timing) = self.timing() else {
+            self.step(step);
+            return;
+        };
+        let step = {
+            let _slow = self.guarded.lock();
+            timing.transaction_since.store(timing.timer.now(), Ordering::Relaxed);
+            let word = self.look();
+            if !word.in_statement() && !word.queued() {
+                timing.stamp();
+            }
+            self.step(step)
+        };
+        self.watch(step.after);
+    }
+
+    /// A wait for a lock begins. `None` where it has no limit; else what to end it with.
+    pub(crate) fn lock_wait_begins(&self, since: Instant) -> Option<u64> {
+        let timing = self.timing()?;
+        if timing.lock_wait.load(Ordering::Relaxed) == NEVER {
+            return None;
+        }
+        let outer = self.swap_lock_wait(timing, timing.timer.at(since));
+        self.watch(self.look());
+        Some(outer)
+    }
+
+    pub(crate) fn lock_wait_ends(&self, outer: u64) {
+        if let Some(timing) = self.timing() {
+            self.swap_lock_wait(timing, outer);
+            self.watch(self.look());
+        }
+    }
+
+    fn swap_lock_wait(&self, timing: &TimeoutState, since: u64) -> u64 {
+        let _slow = self.guarded.lock();
+        timing.lock_wait_since.swap(since, Ordering::Relaxed)
+    }
+
+    // The killer's part.
+
+    /// A deferred termination becomes immediate after the grace. The first to do so counts.
+    pub(crate) fn escalate(&self, timer: &Arc<Timer>, grace: Duration, by: Request) {
+        let timing = self.timed(timer);
+        let at = timer.now().saturating_add(nanos(grace));
+        {
+            let mut escalation = timing.escalation.lock();
+            if at < timing.grace.load(Ordering::Relaxed) {
+                timing.grace.store(at, Ordering::Relaxed);
+                *escalation = Some(by);
+            }
+        }
+        self.arm(timing);
+    }
+
+    // The timer's part.
+
+    /// Has the timer look when the next limit runs out.
+    #[cold]
+    fn arm(&self, timing: &TimeoutState) {
+        timing.timer.arm(self.id.get(), &timing.armed, || {
+            // One that ends later is disarmed after that, under the lock that is held here.
+            let word = self.step(|word| word).after;
+            timing.next(word).map(|next| next.at)
+        });
+    }
+
+    /// After the step that ends the session.
+    pub(super) fn disarm(&self) {
+        if let Some(timing) = self.timing() {
+            timing.timer.disarm(self.id.get(), &timing.armed);
+        }
+    }
+
+    /// Enforces the limit that has run out by `now`, if one has, arms the next, and says whom to
+    /// wake.
+    pub(crate) fn expire_timeouts(&self, now: u64) -> WakeList {
+        let Some(timing) = self.timing() else { return WakeList::EMPTY };
+        let word = self.look();
+        let wakers = match timing.next(word).filter(|due| due.at <= now) {
+            Some(due) => self.enforce(timing, due, word),
+            None => WakeList::EMPTY,
+        };
+        self.arm(timing);
+        wakers
+    }
+
+    /// A limit has ended what it names. A refusal says that this is over by now.
+    fn hit<T>(
+        &self,
+        reason: InterruptReason,
+        accepted: Result<Accepted<T>, TransitionError>,
+    ) -> WakeList {
+        if accepted.is_err() {
+            return WakeList::EMPTY;
+        }
+        self.emit(&Event::TimeoutExpired { session: self.id, reason });
+        self.take_wakers()
+    }
+
+    fn enforce(&self, timing: &TimeoutState, due: Deadline, seen: Snapshot) -> WakeList {
+        let named = seen.statement();
+        let still_due = |now: Snapshot| {
+            if timing.next(now) != Some(due) { Err(TransitionError::Stale) } else { Ok(()) }
+        };
+        let cancel = |reason| {
+            let step = |now: Snapshot| still_due(now).and_then(|()| now.cancel(named, None));
+            self.hit(reason, self.cancel_by(timeout_request(reason), step))
+        };
+        let end = |reason, same: &dyn Fn(Snapshot) -> bool| {
+            let step = |now: Snapshot| match same(now) {
+                true => still_due(now).and_then(|()| now.terminate(TerminateMode::Immediate, None)),
+                false => Err(TransitionError::Stale),
+            };
+            let request = timeout_request(reason);
+            let asked = request.asked();
+            self.hit(reason, self.terminate_by(request, asked, step))
+        };
+        let same_idleness = |now: Snapshot| {
+            now.statement().is_none()
+                && now.last_statement() == seen.last_statement()
+                && now.in_transaction() == seen.in_transaction()
+        };
+        match due.limit {
+            TimeoutKind::Statement => cancel(InterruptReason::StatementTimeout),
+            TimeoutKind::LockWait => cancel(InterruptReason::LockTimeout),
+            TimeoutKind::Transaction => end(InterruptReason::TransactionTimeout, &|now| {
+                let own = || now.in_statement() && now.statement() == seen.statement();
+                now.in_transaction() == seen.in_transaction() && (now.in_transaction() || own())
+            }),
+            TimeoutKind::Idle => end(InterruptReason::IdleSessionTimeout, &same_idleness),
+            TimeoutKind::IdleInTransaction => {
+                end(InterruptReason::IdleInTransactionTimeout, &same_idleness)
+            }
+            TimeoutKind::Grace => {
+                let by = {
+                    let mut escalation = timing.escalation.lock();
+                    timing.grace.store(NEVER, Ordering::Relaxed);
+                    escalation.take()
+                };
+                let step = |now: Snapshot| now.terminate(TerminateMode::Immediate, None);
+                // Refused where it has ended by now.
+                match by.map(|request| self.terminate_by(request, Timestamp::now(), step)) {
+                    Some(Ok(_)) => self.take_wakers(),
+                    Some(Err(_)) | None => WakeList::EMPTY,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! How a session begins to wait, and how it is woken.
+//!
+//! The runner:
+//!
+//! - `W1` stores its waker under the record's lock;
+//! - `W2` takes the transition to `ASLEEP`;
+//! - `W3` checks the result of `W2`;
+//! - `W4` blocks; a task returns `Pending` instead.
+//!
+//! The requester:
+//!
+//! - `K1` takes the transition to pending;
+//! - `K2` checks the word;
+//! - `K3` takes the waker under the record's lock, and wakes it after the lock is released.
+//!
+//! No waiter is missed: `W2` and `K1` are read-modify-writes of one word, so one is first. If `K1` is first,
+//! `W3` sees it and the runner does not block. If `W2` is first, `K2` sees `ASLEEP`, and `W1` happens before
+//! `W2`, so `K3` finds the waker. In a hold-off both leave the waiter alone, and the thread that ends the
+//! hold-off wakes it.
+//!
+//! No waiter is woken from a later wait: `K3` decides whether to wake, and takes the waker, under the lock,
+//! by the word as it is then. So it takes the waker of a wait in which an interrupt is due.
+
+use crate::core::record::Record;
+use crate::core::state::{Snapshot, Transition};
+use crate::sync::wake_list::WakeList;
+use crate::types::interrupt::Interrupt;
+use crate::types::location::Place;
+use std::task::Waker;
+
+impl Record {
+    /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
+    /// says that it must not.
+    pub(crate) fn begin_wait(
+        &self,
+        waker: &Waker,
+        killable: bool,
+        at: Place,
+    ) -> Result<(), Interrupt> {
+        let step = self.transition_to_wait(waker, |word| word.sleep(killable));
+        self.recheck_wait(step, killable, at)
+    }
+
+    /// The task that runs it waits, off the thread, and `waker` has it polled again. `true` says
+    /// that an interrupt is due, so that it must be polled at once.
+    #[cfg(feature = "async")]
+    pub(crate) fn suspend(&self, waker: &Waker, at: Place) -> bool {
+        let step = self.transition_to_wait(waker, Snapshot::suspend);
+        if step.before.probed() {
+            self.passed(at);
+        }
+        step.after.due() && !self.held()
+    }
+
+    fn transition_to_wait(&self, waker: &Waker, step: impl Fn(Snapshot) -> Snapshot) -> Transition {
+        self.leave_waker(waker);
+        self.step(step)
+    }
+
+    fn leave_waker(&self, waker: &Waker) {
+        let spent = {
+            let mut guarded = self.guarded.lock();
+            match &mut guarded.wait_waker {
+                Some(same) if same.will_wake(waker) => None,
+                Some(other) => Some(std::mem::replace(&mut **other, waker.clone())),
+                none => {
+                    *none = Some(Box::new(waker.clone()));
+                    None
+                }
+            }
+        };
+        drop(spent);
+    }
+
+    /// The look once more: a kill that came before the step has woken nobody.
+    fn recheck_wait(&self, step: Transition, killable: bool, at: Place) -> Result<(), Interrupt> {
+        if step.before.probed() {
+            self.passed(at);
+        }
+        if !step.after.due() || self.held() {
+            return Ok(());
+        }
+        self.end_wait();
+        // A cancel that may not end a deaf wait is left, unseen, to the next safe point.
+        if killable && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
+    }
+
+    /// Awake again.
+    pub(crate) fn end_wait(&self) {
+        self.step(Snapshot::wake);
+    }
+
+    pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {
+        let spent = std::mem::replace(&mut self.guarded.lock().detached_waker, waker);
+        drop(spent);
+    }
+
+    // Who wakes it.
+
+    /// After a killer's step: whom to wake, where an interrupt is due and the session waits, or
+    /// nobody runs it.
+    ///
+    /// A waker is the embedder's code. A killer asks whom to wake late, as its audit comes first:
+    /// so as not to wake the session from its next wait, or in a hold-off that it has come to.
+    /// One that adds nothing asks too: whoever came before it may be held up there.
+    pub(crate) fn take_wakers(&self) -> WakeList {
+        // Most targets run.
+        if !self.look().needs_wake() {
+            return WakeList::EMPTY;
+        }
+        self.guarded.lock().waker_once(self.word.load(), self.held()).into()
+    }
+
+    /// A hold-off is over, perhaps by what was not the runner's doing: who runs the session may
+    /// sleep in it, with an interrupt due that has woken nobody. The step that changes nothing
+    /// puts this before or after the step by which it went to sleep: it saw that the hold-off is
+    /// over, or it is seen to sleep. And before or after the killer's, who saw that the hold-off
+    /// is over, and woke it, or whose interrupt is seen.
+    pub(crate) fn take_wakers_after_hold_off(&self) -> WakeList {
+        self.step(|word| word);
+        let word = self.look();
+        if !(word.asleep() && word.due()) {
+            return WakeList::EMPTY;
+        }
+        self.guarded.lock().waker_of(self.word.load(), self.held()).into()
+    }
+}

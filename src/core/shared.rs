@@ -1,0 +1,71 @@
+//! What a session needs beside its record.
+
+use crate::core::admission::AdmissionLimit;
+use crate::core::record::Record;
+use crate::core::registry::{Keyed as _, Registry};
+use crate::core::thread::{SlotAllocator, ThreadRecord};
+use crate::core::timer::TimerOwner;
+use crate::observe::hooks::Hooks;
+use crate::types::model::ThreadModel;
+use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+
+/// A reference to a manager's [`Shared`] by one of several ways there. Each has a count of its own,
+/// so that threads which open sessions by different ways do not share a cache line.
+pub(crate) type SharedHandle = Arc<CachePadded<Arc<Shared>>>;
+
+/// What a session needs of its manager.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) model: ThreadModel,
+    pub(crate) sessions: Registry<Record>,
+    pub(crate) hooks: Arc<Hooks>,
+    pub(crate) slots: Arc<SlotAllocator>,
+    pub(crate) threads: Arc<Registry<ThreadRecord>>,
+    pub(crate) timers: TimerOwner,
+    /// `None`: there is no limit.
+    pub(crate) places: Option<AdmissionLimit>,
+}
+
+/// All there are, for code that has a session's record and nothing else. A record, or a thread's
+/// note of what it runs, has no room for this: it would cost each open, or each attachment.
+static HOMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+impl Shared {
+    /// A manager's.
+    pub(crate) fn listed(home: Shared) -> Arc<Shared> {
+        let home = Arc::new(home);
+        let mut homes = HOMES.lock();
+        homes.retain(|other| other.strong_count() > 0);
+        homes.push(Arc::downgrade(&home));
+        drop(homes);
+        home
+    }
+
+    /// That of a session which has not ended.
+    pub(crate) fn of(record: &Arc<Record>) -> Option<Arc<Shared>> {
+        // Looked at, and dropped, with the lock released: the last to drop one runs the embedder's
+        // code.
+        let homes = HOMES.lock().clone();
+        homes.iter().filter_map(Weak::upgrade).find(|home| {
+            let same = home.sessions.get(record.number());
+            same.is_some_and(|same| Arc::ptr_eq(&same, record))
+        })
+    }
+}
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::{SessionManager, ThreadModel};
+
+    #[test]
+    fn the_list_forgets_managers_that_are_gone() {
+        // Other tests run meanwhile, and have a few of their own.
+        for _ in 0..1_000 {
+            drop(SessionManager::new(ThreadModel::Pool));
+        }
+        assert!(HOMES.lock().len() < 500);
+    }
+}

@@ -1,0 +1,306 @@
+//! Every reachable word against every event, without threads, next to a model without bits.
+
+#[path = "state_model.rs"]
+mod model;
+
+use super::*;
+use model::{Command, Event, Model, No, Place, Rest};
+use std::collections::{BTreeMap, BTreeSet};
+
+const WHENS: [TerminateMode; 3] =
+    [TerminateMode::AfterTransaction, TerminateMode::AfterStatement, TerminateMode::Immediate];
+const THREADS: [Slot; 3] = [Slot(1), Slot(2), Slot::OWN];
+
+/// Statement numbers grow without end; so many, after each of [`ROOTS`], tell one from the next.
+const STATEMENTS: u64 = 3;
+
+/// Numbers that had been given out before: none, and so many that the next ones are those at which
+/// a field of 16 or 32 bits begins anew, or the last ones that there are.
+const ROOTS: [u64; 4] = [0, (1 << 16) - 2, (1 << 32) - 2, LAST_STATEMENT - STATEMENTS];
+
+/// What the word says, in the model's terms. Words that contradict themselves don't pass.
+fn meaning(word: Snapshot) -> Model {
+    let rest = match (word.has(ASLEEP), word.has(KILLABLE)) {
+        (false, false) => Rest::Awake,
+        (true, false) => Rest::Asleep,
+        (true, true) => Rest::Deaf,
+        (false, true) => panic!("deaf and awake: {word:?}"),
+    };
+    let place = match word.slot() {
+        None if rest == Rest::Asleep && word.in_statement() => Place::Suspended,
+        None => {
+            assert!(rest == Rest::Awake && !word.in_statement(), "nobody runs it: {word:?}");
+            Place::Detached
+        }
+        Some(slot) => {
+            let thread = THREADS.iter().position(|known| *known == slot).unwrap();
+            Place::Attached { thread, rest }
+        }
+    };
+    let (number, cancelled) = (word.number(), word.cancelled());
+    let command = match (word.in_statement(), word.queued()) {
+        (true, false) => Command::Running { number, cancelled },
+        (false, true) => Command::Queued { number, cancelled },
+        (false, false) => {
+            assert!(!cancelled, "a cancel without its statement: {word:?}");
+            Command::None
+        }
+        (true, true) => panic!("one number for two: {word:?}"),
+    };
+    Model {
+        place,
+        command,
+        transaction: word.in_transaction(),
+        told: word.terminate_mode(),
+        given: number,
+        ended: word.ended(),
+        probed: word.probed(),
+    }
+}
+
+fn events(word: Snapshot) -> Vec<Event> {
+    use Event::*;
+    let mut events =
+        vec![Suspend, Detach, DetachQueued, Queue, VoidQueued, Finish, Wake, End, Passed];
+    events.extend([false, true].map(|held| Begin { held }));
+    events.extend([false, true].map(|held| Probe { held }));
+    events.extend([false, true].map(Transaction));
+    events.extend([false, true].map(|killable| Sleep { killable }));
+    events.extend((0..THREADS.len()).map(Attach));
+    let near = word.number().saturating_sub(STATEMENTS)..=word.number() + 1;
+    // Who compares some of the bits takes one of these for the session's own.
+    let alike = (0..64).map(|bit| word.number() ^ 1 << bit);
+    let named = [0, 1, LAST_STATEMENT].into_iter().chain(near).chain(alike);
+    let named: BTreeSet<u64> = named.collect();
+    for only in [None].into_iter().chain((0..THREADS.len()).map(Some)) {
+        events.extend(WHENS.map(|when| Terminate { when, only }));
+        events.push(Cancel { named: None, only });
+        events.extend(named.iter().map(|number| Cancel { named: Some(*number), only }));
+    }
+    events
+}
+
+fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
+    let slot = |only: Option<usize>| only.map(|thread| THREADS[thread]);
+    let void = |void| match void {
+        TransitionError::Ended => No::Ended,
+        TransitionError::NotThere => No::NotThere,
+        TransitionError::Stale => No::Stale,
+        TransitionError::NotYet => No::NotYet,
+        TransitionError::NothingRuns => No::NothingRuns,
+    };
+    Ok(match event {
+        Event::Attach(thread) => word.attach(THREADS[thread]),
+        Event::Suspend => word.suspend(),
+        Event::Detach => word.detach(),
+        Event::DetachQueued => word.detach_to_queue(),
+        Event::Queue => word.queue(),
+        Event::VoidQueued => word.discard_reserved(),
+        Event::Begin { held } => word.begin(|| held).map_err(|no| match no {
+            BeginError::Terminate => No::TerminationFirst,
+            BeginError::Exhausted => No::Exhausted,
+        })?,
+        Event::Finish => word.finish(),
+        Event::Transaction(open) => word.set_transaction(open),
+        Event::Sleep { killable } => word.sleep(killable),
+        Event::Wake => word.wake(),
+        Event::End => word.end(),
+        Event::Terminate { when, only } => word.terminate(when, slot(only)).map_err(void)?,
+        Event::Cancel { named, only } => {
+            word.cancel(named.map(StatementId), slot(only)).map_err(void)?
+        }
+        Event::Probe { held } => word.probe(held).map_err(|NotRunning| No::NotRunning)?,
+        Event::Passed => word.passed(),
+    })
+}
+
+#[test]
+fn every_reachable_word_does_what_the_model_does() {
+    let roots = ROOTS.map(|number| Snapshot::FIRST.with_statement(number));
+    let mut known: BTreeMap<Model, Snapshot> = roots.map(|word| (meaning(word), word)).into();
+    let mut frontier = roots.to_vec();
+    let (mut words, mut pairs) = (0, 0);
+    while let Some(word) = frontier.pop() {
+        words += 1;
+        let model = meaning(word);
+        assert_eq!(word.terminate_due(), model.terminate_due(), "{word:?}");
+        assert_eq!(word.cancel_due(), model.cancel_due(), "{word:?}");
+        let due = model.terminate_due() || model.cancel_due();
+        assert_eq!(word.due(), due, "{word:?}");
+        assert_eq!(word.attention(), due || model.probed, "{word:?}");
+        assert_eq!(word.needs_wake(), model.needs_wake(), "{word:?}");
+        assert_eq!(word.runs(), model.place != Place::Detached, "{word:?}");
+        assert_eq!(word.suspended(), model.place == Place::Suspended, "{word:?}");
+        assert_eq!(word.statement(), model.statement().map(StatementId), "{word:?}");
+
+        for event in events(word).into_iter().filter(|event| model.possible(*event)) {
+            pairs += 1;
+            let next = step(word, event);
+            let expected = model.step(event, LAST_STATEMENT);
+            assert_eq!(next.map(meaning), expected, "{event:?} in {word:?}");
+            let Ok(next) = next else { continue };
+            assert!(next.terminate_mode() >= word.terminate_mode(), "lost: {event:?} {word:?}");
+            let same = meaning(next).does() == model.does();
+            assert_eq!(next.same_activity(word), same, "{event:?} in {word:?}");
+            let quiet = !word.cancelled() && !next.attention();
+            assert_eq!(
+                Transition { before: word, after: next }.is_quiet(),
+                quiet,
+                "{event:?} {word:?}"
+            );
+            let number = next.number();
+            if !ROOTS.iter().any(|root| (*root..=root + STATEMENTS).contains(&number)) {
+                continue;
+            }
+            match known.insert(meaning(next), next) {
+                None => frontier.push(next),
+                Some(same) => assert_eq!(next, same, "two words that mean the same"),
+            }
+        }
+    }
+    println!("{words} words, {pairs} pairs of word and event");
+    assert!(words > 2000, "the exploration is as large as it should be");
+}
+
+#[test]
+fn what_is_due_when() {
+    let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
+    let in_transaction = running.set_transaction(true);
+    for (when, word, due) in [
+        (TerminateMode::Immediate, running, true),
+        (TerminateMode::AfterStatement, running, false),
+        (TerminateMode::AfterStatement, running.finish(), true),
+        (TerminateMode::AfterStatement, in_transaction.finish(), true),
+        (TerminateMode::AfterTransaction, running, false),
+        (TerminateMode::AfterTransaction, in_transaction.finish(), false),
+        (TerminateMode::AfterTransaction, running.finish(), true),
+        (TerminateMode::AfterTransaction, in_transaction.finish().set_transaction(false), true),
+        (TerminateMode::AfterStatement, Snapshot::FIRST.queue(), true),
+        (TerminateMode::Immediate, running.end(), false),
+    ] {
+        let told = word.terminate(when, None);
+        assert_eq!(told.is_ok_and(Snapshot::terminate_due), due, "{when:?} in {word:?}");
+    }
+}
+
+#[test]
+fn a_cancel_names_its_statement() {
+    let first = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
+    let second = first.finish().begin(|| false).unwrap();
+    let cancel = |word: Snapshot, number| word.cancel(Some(StatementId(number)), None);
+    assert!(cancel(first, 1).is_ok_and(Snapshot::cancel_due));
+    assert_eq!(cancel(second, 1), Err(TransitionError::Stale));
+    assert_eq!(cancel(second, 3), Err(TransitionError::NotYet));
+    assert_eq!(cancel(first.finish(), 1), Err(TransitionError::Stale));
+    assert_eq!(first.finish().cancel(None, None), Err(TransitionError::NothingRuns));
+    assert_eq!(second.cancel(None, Some(Slot(2))), Err(TransitionError::NotThere));
+    assert!(!cancel(first, 1).unwrap().finish().begin(|| false).unwrap().attention());
+}
+
+#[test]
+fn a_queued_command_keeps_its_number_and_its_cancel() {
+    let queued = Snapshot::FIRST.queue();
+    assert_eq!(queued.queue(), queued);
+    let told = queued.cancel(Some(StatementId(1)), None).unwrap();
+    assert!(!told.attention());
+    let begun = told.attach(Slot(1)).detach_to_queue().attach(Slot(2)).begin(|| false).unwrap();
+    assert_eq!(begun.statement(), Some(StatementId(1)));
+    assert!(begun.cancel_due());
+    let void = told.attach(Slot(1)).detach();
+    assert!(!void.cancelled());
+    assert_eq!(void.attach(Slot(1)).begin(|| false).unwrap().statement(), Some(StatementId(2)));
+}
+
+#[test]
+fn a_deaf_sleeper_hears_a_cancel_when_it_wakes() {
+    let asleep = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap().sleep(true);
+    let told = asleep.cancel(None, None).unwrap();
+    assert!(!told.attention() && !told.needs_wake());
+    assert!(told.wake().cancel_due());
+    assert!(asleep.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
+}
+
+#[test]
+fn a_suspended_session_keeps_its_statement_and_its_cancel() {
+    let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
+    let suspended = running.suspend();
+    assert!(suspended.suspended() && suspended.in_statement());
+    assert_eq!(suspended.attach(Slot(2)).suspend(), suspended);
+    let told = suspended.cancel(None, None).unwrap();
+    assert!(told.needs_wake() && told.attach(Slot(2)).attention());
+    assert!(suspended.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
+    assert!(!suspended.terminate(TerminateMode::AfterStatement, None).unwrap().needs_wake());
+    assert_eq!(
+        suspended.terminate(TerminateMode::Immediate, Some(Slot(1))),
+        Err(TransitionError::NotThere)
+    );
+    let given_up = told.detach();
+    assert!(!given_up.asleep() && !given_up.cancelled() && !given_up.in_statement());
+}
+
+#[test]
+fn a_probe_is_answered_and_leaves_what_is_due() {
+    let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
+    let probed = running.probe(false).unwrap();
+    assert!(probed.attention() && !probed.due() && !probed.needs_wake());
+    assert_eq!(probed.passed(), running);
+    assert!(probed.cancel(None, None).unwrap().passed().attention());
+    assert!(probed.finish().attention(), "a statement's end is no safe point");
+    for passed in [probed.sleep(false), probed.detach(), probed.detach_to_queue(), probed.end()] {
+        assert!(!passed.probed() && !passed.attention(), "{passed:?}");
+        assert_eq!(passed.probe(false), Err(NotRunning));
+    }
+}
+
+/// Two numbers of statements, of whichever size, are told from each other.
+#[test]
+fn a_session_does_the_same_only_in_the_same_statement() {
+    for number in ROOTS {
+        let word = Snapshot::FIRST.with_statement(number).attach(Slot(1));
+        for alike in (0..64 - STATEMENT_SHIFT).map(|bit| number ^ 1 << bit) {
+            let other = word.with_statement(alike);
+            assert_eq!(other.last_statement(), StatementId(alike));
+            assert!(
+                !word.same_activity(other) && !other.same_activity(word),
+                "{number} and {alike}"
+            );
+        }
+    }
+}
+
+/// A request that names a thread hits on the place of that thread, and on none that is like it.
+#[test]
+fn a_place_is_told_from_each_other_place() {
+    let running = Snapshot::FIRST.with_statement(LAST_STATEMENT - 1).attach(Slot(u16::MAX));
+    let running = running.begin(|| false).unwrap();
+    for place in 1..=u16::MAX {
+        let there = running.attach(Slot(place));
+        assert_eq!(there.slot(), Some(Slot(place)));
+        assert_eq!(there.attach(Slot::OWN), running, "the place is all that has changed");
+    }
+    for place in (1..=u16::MAX).step_by(257) {
+        let there = running.attach(Slot(place));
+        assert!(there.terminate(TerminateMode::Immediate, Some(Slot(place))).is_ok());
+        assert!(there.cancel(None, Some(Slot(place))).is_ok());
+        for alike in (0..16).map(|bit| place ^ 1 << bit).filter(|alike| *alike != 0) {
+            let only = Some(Slot(alike));
+            assert_eq!(
+                there.terminate(TerminateMode::Immediate, only),
+                Err(TransitionError::NotThere)
+            );
+            assert_eq!(there.cancel(None, only), Err(TransitionError::NotThere));
+        }
+    }
+    assert_eq!(running.suspend().slot(), None);
+}
+
+#[test]
+fn no_thread_of_a_pool_has_the_place_of_a_sessions_own() {
+    let places: BTreeSet<u16> = (0..Slot::COUNT).map(|at| Slot::new(at).unwrap().0).collect();
+    assert_eq!(places.len(), Slot::COUNT, "each its own");
+    assert!(!places.contains(&0), "that is no thread's");
+    let last = Slot::new(Slot::COUNT - 1).unwrap();
+    assert_eq!(last.index(), Slot::COUNT - 1);
+    assert_ne!(last, Slot::OWN);
+    assert_eq!(Slot::new(Slot::COUNT), None);
+}

@@ -1,0 +1,140 @@
+//! The server's threads: those that run sessions, and those in the background.
+
+use crate::core::registry::Keyed;
+use crate::core::state::Slot;
+use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::types::id::{Parts, SessionId, ThreadId};
+use slab::Slab;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The places in session words. A place is free again when the last reference to the record
+/// of its thread is gone (rule 4 of `core/state.rs`).
+#[derive(Debug, Default)]
+pub(crate) struct SlotAllocator(Mutex<Slab<()>>);
+
+impl SlotAllocator {
+    fn take(&self) -> Option<Slot> {
+        let mut slots = self.0.lock();
+        if slots.len() < Slot::COUNT { Slot::new(slots.insert(())) } else { None }
+    }
+
+    pub(crate) fn give_back(&self, slot: Slot) {
+        self.0.lock().remove(slot.index());
+    }
+}
+
+/// What a thread shares with those who look at it.
+pub(crate) struct ThreadRecord {
+    id: ThreadId,
+    pub(crate) name: Arc<str>,
+    pub(crate) since: SystemTime,
+    /// `None` for threads that never run sessions.
+    pub(crate) slot: Option<Slot>,
+    pub(crate) slots: Arc<SlotAllocator>,
+    /// The session it runs, or 0. Relaxed: a hint where to look; the word of that session
+    /// decides whether it is there.
+    session: AtomicU64,
+}
+
+impl ThreadRecord {
+    pub(crate) fn new(
+        name: Arc<str>,
+        slots: Arc<SlotAllocator>,
+        runs: bool,
+    ) -> Option<ThreadRecord> {
+        let slot = if runs { Some(slots.take()?) } else { None };
+        Some(ThreadRecord {
+            id: ThreadId::PLACEHOLDER,
+            name,
+            since: SystemTime::now(),
+            slot,
+            slots,
+            session: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    /// Whether its place is one of these: each manager has its own.
+    pub(crate) fn is_of(&self, slots: &Arc<SlotAllocator>) -> bool {
+        Arc::ptr_eq(&self.slots, slots)
+    }
+
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        self.slot
+    }
+
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        SessionId::from_raw(self.session.load(Ordering::Relaxed))
+    }
+
+    /// Says which session it runs from here on, or 0, and returns what it ran. Only the thread
+    /// does.
+    #[inline]
+    pub(crate) fn run(&self, session: u64) -> u64 {
+        let before = self.session.load(Ordering::Relaxed);
+        self.session.store(session, Ordering::Relaxed);
+        before
+    }
+}
+
+impl fmt::Debug for ThreadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ThreadRecord").field(&self.id).finish()
+    }
+}
+
+impl Drop for ThreadRecord {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.slots.give_back(slot);
+        }
+    }
+}
+
+impl Keyed for ThreadRecord {
+    fn number(&self) -> u64 {
+        self.id.get()
+    }
+
+    fn set_number(&mut self, parts: Parts) {
+        self.id = ThreadId::from_parts(parts);
+    }
+}
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Each thread that runs sessions has a place of its own. The last one there is, is given out,
+    /// and one that came back is given out again.
+    #[test]
+    fn places_run_out_and_come_back() {
+        let slots = Arc::new(SlotAllocator::default());
+        let thread = || ThreadRecord::new(Arc::from("worker"), slots.clone(), true);
+        let mut all: Vec<_> = (0..Slot::COUNT).map(|_| thread().expect("a place")).collect();
+        let places: BTreeSet<_> = all.iter().map(|thread| thread.slot().unwrap().index()).collect();
+        assert_eq!(places.len(), Slot::COUNT, "each its own");
+        assert!(thread().is_none(), "there are no more");
+        let gone = all.swap_remove(4711).slot();
+        let next = thread().expect("one came back");
+        assert_eq!(next.slot(), gone);
+        assert!(thread().is_none(), "just one");
+    }
+
+    /// A thread that never runs sessions takes no place.
+    #[test]
+    fn a_background_thread_takes_no_place() {
+        let slots = Arc::new(SlotAllocator::default());
+        let thread = ThreadRecord::new(Arc::from("timer"), slots.clone(), false).unwrap();
+        assert_eq!(thread.slot(), None);
+        assert!(slots.0.lock().is_empty());
+        drop(thread);
+        assert!(slots.0.lock().is_empty());
+    }
+}

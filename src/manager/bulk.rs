@@ -1,0 +1,362 @@
+//! Ending many at once: whatever a predicate over activity rows says.
+
+use crate::manager::info::SessionInfo;
+use crate::manager::manager::SessionManager;
+use crate::session::receipt::Receipt;
+use crate::session::{ambient, wait};
+use crate::sync::now;
+use crate::types::error::RequestError;
+use crate::types::id::SessionId;
+use crate::types::interrupt::Interrupt;
+use crate::types::outcome::{SessionEnd, StatementEnd};
+use crate::types::request::{Cancel, Requester, Terminate};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// How often the row of a session is made again if the session changes before its request.
+const TRIES: usize = 8;
+
+/// Options of a bulk request. By default it skips the requester's own session, makes no pause, and
+/// checks each target by the predicate alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BulkOptions {
+    batch: Option<(usize, Duration)>,
+    own_too: bool,
+    same_statement: bool,
+}
+
+impl BulkOptions {
+    /// Returns the default options.
+    #[must_use]
+    pub fn new() -> BulkOptions {
+        BulkOptions::default()
+    }
+
+    /// Limits the rate: waits for `pause` after each `targets` accepted requests; `targets` is at
+    /// least one. In a session the pause is an interruptible wait, and an interrupt stops the bulk
+    /// request.
+    #[must_use]
+    pub fn batch(self, targets: usize, pause: Duration) -> BulkOptions {
+        BulkOptions { batch: Some((targets.max(1), pause)), ..self }
+    }
+
+    /// Includes the requester's own session among the targets.
+    #[must_use]
+    pub fn include_self(self) -> BulkOptions {
+        BulkOptions { own_too: true, ..self }
+    }
+
+    /// Accepts a request only if the target still does what the row of the predicate shows: the
+    /// same statement runs, is queued, or was the last one, and a transaction is open or not. This
+    /// is compared in the transition of the request. If the target has changed, its row is made
+    /// again, up to eight times, and the predicate decides again.
+    ///
+    /// Without this option a target may begin another statement between the row and the request.
+    /// That is right for "all sessions of bob", and wrong for "the sessions that run this
+    /// statement". The user, the application and the address of the row are not compared.
+    ///
+    /// A cancel always names the statement of the row.
+    #[must_use]
+    pub fn only_if_unchanged(self) -> BulkOptions {
+        BulkOptions { same_statement: true, ..self }
+    }
+}
+
+/// The result of a bulk request: a receipt for each accepted request, in the order of the requests,
+/// and the outcome of the others.
+///
+/// It is also a future, which is ready when all targets have ended. Inside a session wait for it
+/// with
+/// [`Attached::block_on`](crate::Attached::block_on).
+#[must_use = "it carries the rejections, and the interrupt that stopped it"]
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct BulkResult<T> {
+    /// The receipts of the accepted requests.
+    pub receipts: Vec<Receipt<T>>,
+    /// The sessions whose requests were rejected by the policy, with the errors.
+    pub rejected: Vec<(SessionId, RequestError)>,
+    /// The number of sessions that had ended before their request.
+    pub already_ended: usize,
+    /// The number of sessions that did something else before their request, and were skipped: see
+    /// [`BulkOptions::only_if_unchanged`]. For a cancel, those that run no statement too.
+    pub changed: usize,
+    /// Whether the requester's own session was skipped.
+    pub skipped_self: bool,
+    /// The interrupt of the requester's own session that stopped the bulk request, if one did.
+    /// Return it outwards.
+    pub interrupted: Option<Interrupt>,
+    /// How many of the receipts, from the first, are complete.
+    complete: usize,
+}
+
+impl<T> Default for BulkResult<T> {
+    fn default() -> Self {
+        BulkResult {
+            receipts: Vec::new(),
+            rejected: Vec::new(),
+            already_ended: 0,
+            changed: 0,
+            skipped_self: false,
+            interrupted: None,
+            complete: 0,
+        }
+    }
+}
+
+impl<T: Clone> BulkResult<T> {
+    /// Returns the number of accepted requests.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.receipts.len()
+    }
+
+    /// Blocks until all targets of accepted requests have ended, for at most `limit`. Returns the
+    /// number of those that have not; their requests stay pending.
+    ///
+    /// The wait cannot be interrupted.
+    pub fn wait_timeout(&mut self, limit: Duration) -> usize {
+        // A limit too long for the clock is no limit.
+        let _ = wait::block_on_deaf(&mut *self, now().checked_add(limit));
+        self.receipts.iter().filter(|receipt| receipt.try_get().is_none()).count()
+    }
+}
+
+impl<T: Clone> Future for BulkResult<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let swept = &mut *self;
+        // All have to end, so it does not matter which is waited for first.
+        while let Some(receipt) = swept.receipts.get_mut(swept.complete) {
+            ready!(Pin::new(receipt).poll(context));
+            swept.complete += 1;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl SessionManager {
+    /// Returns the sessions that a bulk request would target now, without sending a request.
+    /// Sessions that the policy does not let `author` end are left out.
+    ///
+    /// Pass the rows to [`terminate_rows`](Self::terminate_rows) to end just these.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use safepoint::{ClientInfo, SessionManager, ThreadModel};
+    /// # let manager = SessionManager::new(ThreadModel::PerSession);
+    /// # let session = manager.open(ClientInfo::default())?;
+    /// use safepoint::{Requester, manager::BulkOptions, view::SessionState};
+    ///
+    /// let idle = |row: &safepoint::view::SessionInfo| row.state == SessionState::Idle;
+    /// let would_end = manager.dry_run(idle, &Requester::system(), BulkOptions::new());
+    /// assert_eq!(would_end[0].id, session.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn dry_run(
+        &self,
+        mut predicate: impl FnMut(&SessionInfo) -> bool,
+        author: &Requester,
+        sweep: BulkOptions,
+    ) -> Vec<SessionInfo> {
+        let spared = author.session.filter(|_| !sweep.own_too);
+        self.sessions_visible_to(author)
+            .filter(|row| Some(row.id) != spared && predicate(row))
+            .filter(|row| self.may_end(author, row))
+            .collect()
+    }
+
+    /// Requests the termination of each session for which `predicate` returns `true`.
+    ///
+    /// Each row is made, and the predicate called, immediately before the request. The request
+    /// covers every session that is open during the whole call, and may cover one that opens during
+    /// the call. It never reaches the successor of a session that has ended. The predicate is
+    /// called without locks held. The rejections of the policy are in
+    /// [`BulkResult::rejected`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use safepoint::{ClientInfo, SessionManager, ThreadModel};
+    /// # let manager = SessionManager::new(ThreadModel::PerSession);
+    /// # let session = manager.open(ClientInfo::default())?;
+    /// use safepoint::{Requester, Terminate, TerminateMode, manager::BulkOptions, view::SessionState};
+    ///
+    /// let idle = |row: &safepoint::view::SessionInfo| row.state == SessionState::Idle;
+    /// let request = Terminate::new(TerminateMode::Immediate, Requester::system());
+    /// let result = manager.terminate_where(idle, request, BulkOptions::new());
+    /// assert_eq!(result.accepted(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn terminate_where(
+        &self,
+        predicate: impl FnMut(&SessionInfo) -> bool,
+        request: Terminate,
+        sweep: BulkOptions,
+    ) -> BulkResult<SessionEnd> {
+        let author = request.requester().clone();
+        self.sweep(predicate, &author, sweep, |row| {
+            let seen = sweep.same_statement.then_some(row.word);
+            self.terminate_as_seen(row.id.into(), request.clone(), seen)
+        })
+    }
+
+    /// Requests a cancel of the statement of each session for which `predicate` returns `true`, as
+    /// [`terminate_where`](Self::terminate_where) does. Each request names the statement of
+    /// its row, whatever `request` names.
+    pub fn cancel_where(
+        &self,
+        predicate: impl FnMut(&SessionInfo) -> bool,
+        request: Cancel,
+        sweep: BulkOptions,
+    ) -> BulkResult<StatementEnd> {
+        let author = request.requester().clone();
+        self.sweep(predicate, &author, sweep, |row| match row.statement_id {
+            Some(statement) => self.cancel(row.id, request.clone().naming(statement)),
+            None => Err(RequestError::NoActiveStatement(row.id)),
+        })
+    }
+
+    /// Requests the termination of the sessions in these rows, such as a [`dry_run`](Self::dry_run) has
+    /// returned, and of no others. With [`BulkOptions::only_if_unchanged`] each is told only if it still
+    /// does what its row says.
+    pub fn terminate_rows(
+        &self,
+        rows: &[SessionInfo],
+        request: Terminate,
+        sweep: BulkOptions,
+    ) -> BulkResult<SessionEnd> {
+        let mut broom = BulkRun::new(sweep, request.requester());
+        for row in rows {
+            if broom.skips(row.id) {
+                continue;
+            }
+            if let Some(Pause::Stopped) = broom.pause_if_full() {
+                break;
+            }
+            let seen = sweep.same_statement.then_some(row.word);
+            let told = self.terminate_as_seen(row.id.into(), request.clone(), seen);
+            broom.keep(row.id, told, true);
+        }
+        broom.swept
+    }
+
+    /// Requests the termination of all sessions of that user.
+    pub fn terminate_user(
+        &self,
+        user: &str,
+        request: Terminate,
+        sweep: BulkOptions,
+    ) -> BulkResult<SessionEnd> {
+        self.terminate_where(|row| *row.client.user == *user, request, sweep)
+    }
+
+    /// Requests a cancel of the statements that run in the sessions of that user.
+    pub fn cancel_user(
+        &self,
+        user: &str,
+        request: Cancel,
+        sweep: BulkOptions,
+    ) -> BulkResult<StatementEnd> {
+        self.cancel_where(|row| *row.client.user == *user, request, sweep)
+    }
+
+    fn sweep<T>(
+        &self,
+        mut predicate: impl FnMut(&SessionInfo) -> bool,
+        author: &Requester,
+        sweep: BulkOptions,
+        tell: impl Fn(&SessionInfo) -> Result<Receipt<T>, RequestError>,
+    ) -> BulkResult<T> {
+        let mut broom = BulkRun::new(sweep, author);
+        'rows: for mut row in self.sessions_visible_to(author) {
+            let mut tries = 0;
+            while predicate(&row) && !broom.skips(row.id) {
+                let again = match broom.pause_if_full() {
+                    Some(Pause::Stopped) => break 'rows,
+                    Some(Pause::Over) => true,
+                    None => {
+                        tries += 1;
+                        !broom.keep(row.id, tell(&row), tries == TRIES)
+                    }
+                };
+                if !again {
+                    break;
+                }
+                let Some(now) = self.session_info(row.id) else {
+                    broom.swept.already_ended += 1;
+                    break;
+                };
+                row = now;
+            }
+        }
+        broom.swept
+    }
+}
+
+/// A bulk request in progress.
+struct BulkRun<T> {
+    sweep: BulkOptions,
+    own: Option<SessionId>,
+    in_batch: usize,
+    swept: BulkResult<T>,
+}
+
+enum Pause {
+    Over,
+    Stopped,
+}
+
+impl<T> BulkRun<T> {
+    fn new(sweep: BulkOptions, author: &Requester) -> BulkRun<T> {
+        BulkRun { sweep, own: author.session, in_batch: 0, swept: BulkResult::default() }
+    }
+
+    fn skips(&mut self, session: SessionId) -> bool {
+        let spared = self.own == Some(session) && !self.sweep.own_too;
+        self.swept.skipped_self |= spared;
+        spared
+    }
+
+    /// Makes the pause between batches, if a batch is full.
+    fn pause_if_full(&mut self) -> Option<Pause> {
+        let (_, pause) = self.sweep.batch.filter(|(size, _)| *size == self.in_batch)?;
+        self.in_batch = 0;
+        match ambient::sleep(pause) {
+            Ok(()) => Some(Pause::Over),
+            Err(interrupt) => {
+                self.swept.interrupted = Some(interrupt);
+                Some(Pause::Stopped)
+            }
+        }
+    }
+
+    /// Stores the outcome of a request. Returns `false` if the target has changed, so that its row
+    /// must be made again.
+    fn keep(
+        &mut self,
+        session: SessionId,
+        told: Result<Receipt<T>, RequestError>,
+        last: bool,
+    ) -> bool {
+        let swept = &mut self.swept;
+        match told {
+            Ok(receipt) => {
+                swept.receipts.push(receipt);
+                self.in_batch += 1;
+            }
+            Err(RequestError::NoSuchSession(_) | RequestError::AlreadyEnded(_)) => {
+                swept.already_ended += 1
+            }
+            Err(RequestError::StatementEnded(..)) if !last => return false,
+            Err(RequestError::StatementEnded(..) | RequestError::NoActiveStatement(_)) => {
+                swept.changed += 1
+            }
+            Err(refused) => swept.rejected.push((session, refused)),
+        }
+        true
+    }
+}

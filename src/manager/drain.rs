@@ -1,0 +1,111 @@
+//! The orderly end of all sessions.
+
+use crate::manager::manager::SessionManager;
+use crate::session::receipt::Receipt;
+use crate::sync::now;
+use crate::types::outcome::SessionEnd;
+use crate::types::request::{Terminate, TerminateMode};
+use std::time::Duration;
+
+/// The result of a [drain](SessionManager::drain).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct DrainReport {
+    /// Sessions that were open.
+    pub sessions: usize,
+    /// The number of sessions that ended within the grace: idle ones, and those that reached the
+    /// end that the request waits for.
+    pub graceful: usize,
+    /// The number of sessions that ended after the grace, at a safe point in a statement or
+    /// transaction.
+    pub forced: usize,
+    /// The number of sessions that had not ended at the end of the timeout, with the requester's
+    /// own session. Their requests stay pending.
+    pub remaining: usize,
+}
+
+/// Options of a [drain](SessionManager::drain).
+///
+/// ```
+/// use safepoint::manager::DrainOptions;
+/// use safepoint::{Requester, Terminate, TerminateMode};
+/// use std::time::Duration;
+///
+/// let request = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
+/// let options = DrainOptions::new(request)
+///     .grace(Duration::from_secs(30))
+///     .timeout(Duration::from_secs(5));
+/// ```
+#[derive(Clone, Debug)]
+pub struct DrainOptions {
+    request: Terminate,
+    grace: Duration,
+    timeout: Duration,
+}
+
+impl DrainOptions {
+    /// Creates options with no grace and no timeout: all sessions are terminated at once, and
+    /// waited for as long as it takes.
+    #[must_use]
+    pub fn new(request: Terminate) -> DrainOptions {
+        DrainOptions { request, grace: Duration::ZERO, timeout: Duration::MAX }
+    }
+
+    /// Sets the time that sessions have to reach the end of the statement or transaction, as the
+    /// request says. After it they are terminated immediately. The default is zero.
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> DrainOptions {
+        DrainOptions { grace, ..self }
+    }
+
+    /// Sets how long to wait for the sessions after the grace. The default is [`Duration::MAX`].
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> DrainOptions {
+        DrainOptions { timeout, ..self }
+    }
+
+    /// Returns when all of it is over; `None` if that is too far away for the clock.
+    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
+    pub(crate) fn deadline(&self) -> Option<std::time::Instant> {
+        now().checked_add(self.grace.saturating_add(self.timeout))
+    }
+}
+
+impl SessionManager {
+    /// Stops opening sessions and requests the termination of all, as [`shutdown`](Self::shutdown).
+    /// does. Sessions that run something have the grace to reach the end that the request waits
+    /// for, [`TerminateMode::AfterStatement`] or [`TerminateMode::AfterTransaction`]; then they are
+    /// terminated immediately. Blocks for at most the grace and the timeout.
+    ///
+    /// Returns earlier if all sessions have ended. The wait cannot be interrupted. The requester's
+    /// own session ends at its next safe point, and is not waited for.
+    pub fn drain(&self, options: DrainOptions) -> DrainReport {
+        let DrainOptions { request, grace, timeout: limit } = options;
+        let mut receipts = self.shutdown(request.clone());
+        let mut drained = DrainReport { sessions: receipts.len(), ..DrainReport::default() };
+        receipts.retain(|receipt| request.requester().session != Some(receipt.session()));
+        let author = drained.sessions - receipts.len();
+        let wait = |receipts: &mut Vec<Receipt<SessionEnd>>, limit: Duration| {
+            // A limit too long for the clock is no limit.
+            let deadline = now().checked_add(limit);
+            receipts.retain_mut(|receipt| {
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
+                receipt.wait_timeout(left.unwrap_or(Duration::MAX)).is_none()
+            });
+            receipts.len()
+        };
+        let open = wait(&mut receipts, grace);
+        drained.graceful = drained.sessions - author - open;
+        if open > 0 {
+            for receipt in &receipts {
+                // Refused only where it has ended by now.
+                let _ =
+                    self.tell(receipt.session(), &request.clone().mode(TerminateMode::Immediate));
+            }
+            drained.remaining = wait(&mut receipts, limit);
+            drained.forced = open - drained.remaining;
+        }
+        drained.remaining += author;
+        drained
+    }
+}

@@ -1,0 +1,176 @@
+//! What can be seen of sessions and threads: rows for `pg_stat_activity` and its like.
+
+use crate::core::diagnostics::DiagnosticsState;
+use crate::core::record::Record;
+use crate::core::registry::{Cursor, Registry};
+use crate::core::shared::Shared;
+use crate::core::state::Snapshot;
+use crate::core::thread::ThreadRecord;
+use crate::types::client_info::ClientInfo;
+use crate::types::id::{SessionId, StatementId, ThreadId};
+use crate::types::location::CallSite;
+use crate::types::model::ThreadModel;
+use crate::types::pending::{ActiveHoldOff, PendingInterrupt};
+use crate::types::request::TerminateMode;
+use crate::types::state::SessionState;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A session as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct SessionInfo {
+    /// Its id.
+    pub id: SessionId,
+    /// The thread it belongs to or is attached to; `None` while no thread runs it.
+    pub thread_id: Option<ThreadId>,
+    /// Whose it is.
+    pub client: ClientInfo,
+    /// The state of the session.
+    pub state: SessionState,
+    /// Whether it was waiting in a statement or for its next command, where an interrupt wakes it
+    /// unless a hold-off is in force.
+    pub waiting: bool,
+    /// The statement that ran or was queued.
+    pub statement_id: Option<StatementId>,
+    /// The mode of the pending termination.
+    pub pending_mode: Option<TerminateMode>,
+    /// The pending request; of two, the termination.
+    pub pending: Option<PendingInterrupt>,
+    /// The outermost hold-off that is in force.
+    pub hold_off: Option<ActiveHoldOff>,
+    /// The outermost wait that is going on and that not every interrupt ends: code that
+    /// [blocks](crate::Attached::block_in_place), a wait by
+    /// [`WaitMode::Killable`](crate::session::WaitMode::Killable), a wait for a receipt.
+    pub uninterruptible_wait: Option<CallSite>,
+    /// The last safe point that was noted: see [`ProbeResult`](crate::diagnose::ProbeResult).
+    pub last_safe_point: Option<CallSite>,
+    /// When it was opened, to some milliseconds: it may be that much earlier.
+    pub opened_at: SystemTime,
+    /// When the open transaction began.
+    pub transaction_started_at: Option<SystemTime>,
+    /// When the statement that runs, or the last that had a text, began.
+    pub statement_started_at: Option<SystemTime>,
+    /// When a statement with a [text](crate::Statement::with_text) last began or ended.
+    pub changed_at: SystemTime,
+    /// The text of the running statement, or of the last statement with a text. Empty if the
+    /// running statement has none.
+    pub statement_text: String,
+    /// The snapshot from which the other fields were read.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) word: Snapshot,
+}
+
+/// A registered thread as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ThreadInfo {
+    /// Its id.
+    pub id: ThreadId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// When it was registered.
+    pub registered_at: SystemTime,
+    /// Whether sessions can be attached to it.
+    pub is_worker: bool,
+    /// The session it ran.
+    pub session_id: Option<SessionId>,
+}
+
+impl SessionInfo {
+    pub(crate) fn of(record: &Record, own_threads: bool) -> SessionInfo {
+        let before = record.last_thread();
+        let noted = record.noted();
+        let mut row = record.at_one_moment(|word, interrupt, description, about| {
+            // A statement that has just begun must not be taken for the one before it.
+            let fits = |of| !word.in_statement() || of == word.statement();
+            let opened = about.opened.time().unwrap_or(UNIX_EPOCH);
+            let activity = about.activity();
+            let described = activity.filter(|activity| fits(activity.of));
+            let transaction = activity.and_then(|activity| activity.transaction.time());
+            SessionInfo {
+                id: record.id(),
+                thread_id: None,
+                client: description,
+                state: SessionState::of(word),
+                waiting: word.asleep(),
+                statement_id: word.statement(),
+                pending_mode: word.terminate_mode(),
+                pending: interrupt,
+                hold_off: None,
+                uninterruptible_wait: None,
+                last_safe_point: None,
+                opened_at: opened,
+                transaction_started_at: transaction.filter(|_| word.in_transaction()),
+                statement_started_at: described.and_then(|activity| activity.statement.time()),
+                changed_at: activity.and_then(|activity| activity.changed.time()).unwrap_or(opened),
+                statement_text: described.map(|activity| activity.text.clone()).unwrap_or_default(),
+                word,
+            }
+        });
+        let word = row.word;
+        row.thread_id = match own_threads {
+            true => Some(record.id().own_thread()),
+            false => record.thread_in(word, before),
+        };
+        let attached = noted.as_ref().filter(|_| word.slot().is_some() || word.suspended());
+        row.hold_off = attached.and_then(DiagnosticsState::hold_off);
+        row.uninterruptible_wait = attached.and_then(DiagnosticsState::wait);
+        row.last_safe_point = noted.as_ref().and_then(DiagnosticsState::last_safe_point);
+        row
+    }
+}
+
+impl ThreadInfo {
+    fn of(record: &ThreadRecord) -> ThreadInfo {
+        ThreadInfo {
+            id: record.id(),
+            name: record.name.clone(),
+            registered_at: record.since,
+            is_worker: record.slot().is_some(),
+            session_id: record.session(),
+        }
+    }
+}
+
+/// An iterator over all sessions. It takes a short batch at a time, and blocks no other thread.
+///
+/// Each row is a snapshot of some moment of the iteration. A session that is open during the whole
+/// iteration is returned exactly once; one that opens or ends during it may be returned.
+#[derive(Debug)]
+pub struct Sessions {
+    home: Arc<Shared>,
+    cursor: Cursor,
+    batch: Vec<Arc<Record>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(home: Arc<Shared>) -> Sessions {
+        Sessions { home, cursor: Cursor::default(), batch: Vec::new() }
+    }
+}
+
+impl Iterator for Sessions {
+    type Item = SessionInfo;
+
+    fn next(&mut self) -> Option<SessionInfo> {
+        let own_threads = self.home.model == ThreadModel::PerSession;
+        loop {
+            if let Some(record) = self.batch.pop() {
+                return Some(SessionInfo::of(&record, own_threads));
+            }
+            if !self.home.sessions.next_batch(&mut self.cursor, &mut self.batch) {
+                return None;
+            }
+            self.batch.reverse();
+        }
+    }
+}
+
+pub(crate) fn threads(registry: &Registry<ThreadRecord>) -> Vec<ThreadInfo> {
+    let (mut cursor, mut batch) = (Cursor::default(), Vec::new());
+    while registry.next_batch(&mut cursor, &mut batch) {}
+    batch.iter().map(|record| ThreadInfo::of(record)).collect()
+}

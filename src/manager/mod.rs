@@ -1,0 +1,18 @@
+//! Open, find, authorise, request, bulk requests, drain, watchdog.
+
+pub(crate) mod bulk;
+pub(crate) mod drain;
+pub(crate) mod info;
+#[allow(clippy::module_inception, reason = "the folder is named after what it is about")]
+pub(crate) mod manager;
+#[cfg(feature = "metrics")]
+mod metrics;
+pub(crate) mod policy;
+pub(crate) mod resolve;
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+pub(crate) mod watchdog;
+
+pub use crate::manager::bulk::{BulkOptions, BulkResult};
+pub use crate::manager::drain::{DrainOptions, DrainReport};
+pub use crate::manager::manager::SessionManagerBuilder;
+pub use crate::types::error::OpenError;

@@ -1,0 +1,118 @@
+//! The settings of a pool.
+
+#[cfg(not(safepoint_shuttle))]
+use crate::pool::layout::ThreadLayout;
+use crate::pool::queue::Size;
+
+/// How many workers a pool has, in how many groups, and how many may wait for them.
+///
+/// One group whose workers the system puts where it likes:
+///
+/// ```
+/// use safepoint::pool::PoolBuilder;
+/// let config = PoolBuilder::new(4).max_workers(64);
+/// ```
+///
+/// From openGauss's `thread_pool_attr`:
+///
+/// ```
+/// use safepoint::pool::{PoolBuilder, ThreadPoolAttr};
+/// let attr: ThreadPoolAttr = "16, 2, (nobind)".parse()?;
+/// let config = PoolBuilder::from(attr.layout()?).max_workers(64);
+/// # Ok::<(), safepoint::pool::InvalidAttrError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolBuilder {
+    groups: Vec<Share>,
+    max_workers: usize,
+    max_queue: usize,
+}
+
+/// The share of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Share {
+    workers: usize,
+    cpus: Cpus,
+}
+
+/// The CPUs that the workers of a group take in turn: each is bound to one of these sets. None
+/// where they are not bound.
+pub(super) type Cpus = Vec<Vec<usize>>;
+
+impl PoolBuilder {
+    /// Creates a builder for a pool of `workers` threads, at least one, in one group. No workers
+    /// are added later.
+    #[must_use]
+    pub fn new(workers: usize) -> PoolBuilder {
+        PoolBuilder::of(vec![Share { workers: workers.max(1), cpus: Cpus::new() }])
+    }
+
+    fn of(groups: Vec<Share>) -> PoolBuilder {
+        PoolBuilder { groups, max_workers: 0, max_queue: usize::MAX }
+    }
+
+    /// Sets the largest number of workers, in all groups together, for times when sessions wait and
+    /// all workers are stuck. Each group may always have the workers that it starts with.
+    #[must_use]
+    pub fn max_workers(self, max_workers: usize) -> PoolBuilder {
+        PoolBuilder { max_workers, ..self }
+    }
+
+    /// Rejects a new connection while this many sessions of its group wait for a worker. There is
+    /// no limit by default; 0 rejects every connection.
+    #[must_use]
+    pub fn max_queue(self, max_queue: usize) -> PoolBuilder {
+        PoolBuilder { max_queue, ..self }
+    }
+
+    /// Returns the number of workers that the pool starts with.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.groups.iter().map(|group| group.workers).sum()
+    }
+
+    /// Returns the share of each group. Workers that may be added are divided as the first ones
+    /// are.
+    pub(super) fn shares(&self) -> impl Iterator<Item = (Size, Cpus)> {
+        let (all, max_workers) = (self.workers(), self.max_workers);
+        self.groups.iter().map(move |Share { workers: least, cpus }| {
+            // Computed in 128 bits, since `usize::MAX` stands for no limit.
+            let most = max_workers as u128 * *least as u128 / all as u128;
+            let most = usize::try_from(most).unwrap_or(usize::MAX).max(*least);
+            (Size { least: *least, most, queue: self.max_queue }, cpus.clone())
+        })
+    }
+}
+
+#[cfg(not(safepoint_shuttle))]
+impl From<ThreadLayout> for PoolBuilder {
+    fn from(layout: ThreadLayout) -> PoolBuilder {
+        let share =
+            |group| Share { workers: layout.threads(group), cpus: layout.turns_of_group(group) };
+        PoolBuilder::of((0..layout.groups()).map(share).collect())
+    }
+}
+
+#[cfg(all(test, not(safepoint_shuttle)))]
+mod tests {
+    use super::*;
+    use crate::pool::ThreadPoolAttr;
+
+    fn sizes(config: &PoolBuilder) -> Vec<(usize, usize)> {
+        config.shares().map(|(size, _)| (size.least, size.most)).collect()
+    }
+
+    #[test]
+    fn groups_share_the_workers() {
+        let config = |attr: &str| {
+            PoolBuilder::from(attr.parse::<ThreadPoolAttr>().unwrap().layout().unwrap())
+        };
+        assert_eq!(sizes(&config("6, 2").max_workers(20)), [(3, 10), (3, 10)]);
+        assert_eq!(sizes(&config("6, 2")), [(3, 3), (3, 3)]);
+        assert_eq!(sizes(&PoolBuilder::new(0).max_workers(7)), [(1, 7)]);
+        assert_eq!(sizes(&PoolBuilder::new(2).max_workers(usize::MAX)), [(2, usize::MAX)]);
+        let half = usize::MAX / 2;
+        assert_eq!(sizes(&config("6, 2").max_workers(half)), [(3, half / 2), (3, half / 2)]);
+        assert!(config("6, 2").shares().all(|(_, cpus)| cpus.is_empty()));
+    }
+}

@@ -1,0 +1,137 @@
+//! Groups: the threads, the queue and the connections that belong together.
+
+pub(in crate::pool) mod slot;
+
+use crate::manager::manager::SessionManager;
+use crate::pool::builder::Cpus;
+use crate::pool::connection::Connection;
+use crate::pool::group::slot::ConnectionSlot;
+use crate::pool::poller::Poller;
+use crate::pool::queue::{Queue, Size};
+use crate::pool::status::{GroupStatus, WorkerState};
+use crate::sync::{AtomicU64, Builder, Mutex, Ordering};
+use slab::Slab;
+use std::io;
+use std::sync::Arc;
+
+/// What the threads of one group share.
+pub(in crate::pool) struct Group<C: Connection> {
+    pub(in crate::pool) number: usize,
+    /// Whether it is the only one.
+    pub(in crate::pool) alone: bool,
+    pub(in crate::pool) manager: SessionManager,
+    pub(in crate::pool) queue: Queue<Arc<ConnectionSlot<C>>>,
+    pub(in crate::pool) poller: Poller,
+    pub(in crate::pool) seats: Mutex<ConnectionTable<C>>,
+    pub(in crate::pool) size: Size,
+    pub(in crate::pool) cpus: Cpus,
+    pub(in crate::pool) workers: Mutex<Slab<Arc<WorkerState>>>,
+    pub(in crate::pool) last_worker: AtomicU64,
+}
+
+pub(in crate::pool) struct ConnectionTable<C: Connection> {
+    pub(in crate::pool) slab: Slab<Arc<ConnectionSlot<C>>>,
+    pub(in crate::pool) last_serial: u64,
+}
+
+/// A token is the place in the slab, in its lower half, and a serial: an event that was on its
+/// way as its session ended finds no successor.
+pub(in crate::pool) fn place_of(token: u64) -> usize {
+    (token & u64::from(u32::MAX)) as usize
+}
+
+impl<C: Connection> Group<C> {
+    /// The name of one of its threads.
+    pub(in crate::pool) fn name(&self, what: &str) -> String {
+        if self.alone { what.to_owned() } else { format!("{what} of group {}", self.number) }
+    }
+
+    pub(in crate::pool) fn next_worker(&self) -> u64 {
+        // Relaxed: nothing else hangs on it.
+        self.last_worker.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Starts a thread that counts already.
+    pub(in crate::pool) fn spawn(
+        self: &Arc<Self>,
+        name: &str,
+        run: impl FnOnce(&Arc<Self>) + Send + 'static,
+    ) -> io::Result<()> {
+        struct Ends<C: Connection>(Arc<Group<C>>);
+        impl<C: Connection> Drop for Ends<C> {
+            fn drop(&mut self) {
+                self.0.queue.thread_ends();
+            }
+        }
+        let group = self.clone();
+        let body = move || {
+            let ends = Ends(group);
+            run(&ends.0);
+        };
+        Builder::new().name(name.into()).spawn(body).map(drop)
+    }
+
+    /// Binds the calling thread, the worker of that number, to its CPUs, if it has any. Where the
+    /// system does not let it, it runs elsewhere.
+    pub(in crate::pool) fn bind(&self, worker: u64) {
+        #[cfg(not(safepoint_shuttle))]
+        if !self.cpus.is_empty() {
+            let _ = crate::pool::layout::bind(&self.cpus[worker as usize % self.cpus.len()]);
+        }
+        #[cfg(safepoint_shuttle)]
+        let _ = worker;
+    }
+
+    pub(in crate::pool) fn sessions(&self) -> usize {
+        self.seats.lock().slab.len()
+    }
+
+    pub(in crate::pool) fn seat(&self, token: u64) -> Option<Arc<ConnectionSlot<C>>> {
+        let seats = self.seats.lock();
+        seats.slab.get(place_of(token)).filter(|seat| seat.token() == token).cloned()
+    }
+
+    pub(in crate::pool) fn new_seat(
+        &self,
+        seat: impl FnOnce(u64) -> ConnectionSlot<C>,
+    ) -> Arc<ConnectionSlot<C>> {
+        let mut seats = self.seats.lock();
+        seats.last_serial += 1;
+        let serial = seats.last_serial << 32;
+        let entry = seats.slab.vacant_entry();
+        let seat = Arc::new(seat(serial | entry.key() as u64));
+        entry.insert(seat.clone());
+        seat
+    }
+
+    pub(in crate::pool) fn forget(
+        &self,
+        seat: &ConnectionSlot<C>,
+    ) -> Option<Arc<ConnectionSlot<C>>> {
+        let mut seats = self.seats.lock();
+        let place = place_of(seat.token());
+        let mine = seats.slab.get(place).is_some_and(|other| other.token() == seat.token());
+        mine.then(|| seats.slab.remove(place))
+    }
+}
+
+impl<C: Connection> Group<C> {
+    pub(super) fn status(&self) -> GroupStatus {
+        let counts = self.queue.counts();
+        let threads: Vec<_> = self.workers.lock().iter().map(|(_, worker)| worker.look()).collect();
+        GroupStatus {
+            group: self.number,
+            min_workers: self.size.least,
+            max_workers: self.size.most,
+            active_limit: counts.places,
+            workers: counts.workers,
+            starting: counts.starting,
+            idle: counts.idle + counts.spare,
+            sessions: self.sessions(),
+            queued: counts.queued,
+            running: threads.iter().filter(|thread| thread.session_id.is_some()).count(),
+            cpus: self.cpus.concat(),
+            threads,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The slot of a connection: it holds the session while no worker runs it.
+//!
+//! The worker, after it has run the session:
+//!
+//! - `D1` locks the slot;
+//! - `D2` takes the transition to detached;
+//! - `D3` puts the session into the slot;
+//! - `D4` unlocks the slot.
+//!
+//! The requester of a termination:
+//!
+//! - `K1` takes the transition to pending;
+//! - `K2` locks the slot;
+//! - `K3` takes the session out of the slot, and ends it.
+//!
+//! No termination is missed: `K1` and `D2` are read-modify-writes of one word, so one is first. If `K1` is
+//! first, the result of `D2` tells the worker, which ends the session. If `D2` is first, `K1` sees a detached
+//! session and `K2` waits for `D4`, so `K3` finds the session in its slot.
+
+use crate::pool::connection::{CloseReason, Connection, Priority};
+use crate::pool::group::Group;
+use crate::session::current;
+use crate::session::session::Session;
+use crate::sync::catch::catch_panic;
+use crate::sync::{Mutex, MutexGuard};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+
+/// A session and its connection. The connection is dropped, and so closed, first.
+pub(in crate::pool) struct Entry<C> {
+    pub(in crate::pool) client: C,
+    pub(in crate::pool) session: Session,
+}
+
+pub(in crate::pool) enum SlotState<C> {
+    /// Nothing to run. Its socket is armed.
+    Idle(Entry<C>),
+    /// In the queue.
+    Queued(Entry<C>),
+    /// With a worker.
+    Running,
+    /// Ended.
+    Closed,
+}
+
+impl<C> SlotState<C> {
+    fn take(&mut self) -> Option<Entry<C>> {
+        match std::mem::replace(self, SlotState::Running) {
+            SlotState::Idle(conn) | SlotState::Queued(conn) => Some(conn),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    pub(in crate::pool) fn conn(&self) -> Option<&Entry<C>> {
+        match self {
+            SlotState::Idle(conn) | SlotState::Queued(conn) => Some(conn),
+            _ => None,
+        }
+    }
+}
+
+pub(in crate::pool) struct ConnectionSlot<C: Connection> {
+    state: Mutex<SlotState<C>>,
+    token: u64,
+    pub(in crate::pool) group: Weak<Group<C>>,
+}
+
+/// A client that panics over this takes its turn.
+pub(in crate::pool) fn priority_of<C: Connection>(client: &C) -> Priority {
+    catch_panic(|| client.priority()).unwrap_or(Priority::Normal)
+}
+
+/// The socket of a client, unless that panics over it.
+pub(in crate::pool) fn socket_of<C: Connection>(client: &C) -> Option<BorrowedFd<'_>> {
+    catch_panic(|| client.as_fd())
+}
+
+/// Arms the socket again; `false` where it can't be watched any more.
+pub(in crate::pool) fn arm<C: Connection>(
+    group: &Group<C>,
+    socket: BorrowedFd<'_>,
+    seat: &ConnectionSlot<C>,
+) -> bool {
+    group.poller.arm(socket, seat.token).is_ok()
+}
+
+impl<C: Connection> ConnectionSlot<C> {
+    pub(in crate::pool) fn take_in(
+        group: &Arc<Group<C>>,
+        session: Session,
+        client: C,
+    ) -> io::Result<()> {
+        let seat = group.new_seat(|token| ConnectionSlot {
+            state: Mutex::new(SlotState::Running),
+            token,
+            group: Arc::downgrade(group),
+        });
+        session.set_detached_waker(Some(Waker::from(seat.clone())));
+        let conn = Entry { client, session };
+        let add = |socket| group.poller.add(socket, seat.token);
+        let no_socket = || Err(io::Error::other("the client panicked"));
+        // Until it lies in its seat neither a worker nor a killer gets at it, so the descriptor
+        // stays its own.
+        let socket = socket_of(&conn.client);
+        let mut state = seat.state.lock();
+        if let Err(error) = socket.map_or_else(no_socket, add) {
+            drop(state);
+            // What watches the descriptor now, if anything does, is not this.
+            seat.over(conn, CloseReason::Closed);
+            return Err(error);
+        }
+        *state = SlotState::Idle(conn);
+        drop(state);
+        if group.queue.is_closed() {
+            seat.close();
+        }
+        // A kill that came before the waker was left has found no one to wake.
+        seat.close_if_due();
+        Ok(())
+    }
+
+    /// One that nobody sits in.
+    #[cfg(all(test, not(safepoint_shuttle)))]
+    pub(in crate::pool) fn empty(token: u64) -> ConnectionSlot<C> {
+        ConnectionSlot { state: Mutex::new(SlotState::Closed), token, group: Weak::new() }
+    }
+
+    pub(in crate::pool) fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Ends it, where no worker has it and no killer was faster. One that was told to end before
+    /// that hears of it.
+    pub(in crate::pool) fn close(&self) {
+        if let Some(conn) = self.take() {
+            let due = conn.session.check_due_unreported();
+            self.end(conn, due.map_or_else(CloseReason::Interrupted, |()| CloseReason::Closed));
+        }
+    }
+
+    /// The session, to be run. `None` where its killer was faster.
+    pub(in crate::pool) fn take(&self) -> Option<Entry<C>> {
+        self.state.lock().take()
+    }
+
+    /// For whoever took the session to put it back. The step to "detached" is to be taken
+    /// under this lock.
+    pub(in crate::pool) fn lock(&self) -> MutexGuard<'_, SlotState<C>> {
+        self.state.lock()
+    }
+
+    /// The socket has something to read, and there was no worker to run it at once: the priority
+    /// with which the session is to be queued.
+    pub(in crate::pool) fn mark_readable(&self) -> Option<Priority> {
+        let conn = self.take_if(|state| matches!(state, SlotState::Idle(_)))?;
+        let priority = priority_of(&conn.client);
+        if self.put_back_queued(conn) {
+            return Some(priority);
+        }
+        if let Some(group) = self.group.upgrade() {
+            group.queue.remove_stale();
+        }
+        None
+    }
+
+    /// Takes it out, so that its client can be asked something with no lock held.
+    fn take_if(&self, wanted: impl FnOnce(&SlotState<C>) -> bool) -> Option<Entry<C>> {
+        let mut state = self.state.lock();
+        if wanted(&state) { state.take() } else { None }
+    }
+
+    /// Puts one back that is to be queued; `false` where it has ended, as one that was queued.
+    fn put_back_queued(&self, conn: Entry<C>) -> bool {
+        {
+            let mut state = self.state.lock();
+            conn.session.reserve_statement();
+            *state = SlotState::Queued(conn);
+        }
+        // Whoever killed it meanwhile has not found it.
+        self.close_if_due();
+        matches!(*self.state.lock(), SlotState::Queued(_))
+    }
+
+    /// For the lane: the session, if what has arrived may run there; else whether it still is
+    /// in the queue.
+    pub(in crate::pool) fn take_for_lane(&self) -> Result<Entry<C>, bool> {
+        let queued = self.take_if(|state| matches!(state, SlotState::Queued(_)));
+        let Some(mut conn) = queued else { return Err(false) };
+        // A client that panics here will do so again where it is told of it.
+        if catch_panic(|| conn.client.is_emergency()).unwrap_or(false) {
+            Ok(conn)
+        } else {
+            Err(self.put_back_queued(conn))
+        }
+    }
+
+    fn close_if_due(&self) {
+        let (conn, interrupt, was_queued) = {
+            let mut state = self.state.lock();
+            let due = state.conn().and_then(|conn| conn.session.check_due_unreported().err());
+            let Some(interrupt) = due else { return };
+            let was_queued = matches!(*state, SlotState::Queued(_));
+            let Some(conn) = state.take() else { return };
+            (conn, interrupt, was_queued)
+        };
+        if let Some(group) = self.group.upgrade().filter(|_| was_queued) {
+            group.queue.add_stale();
+        }
+        self.end(conn, CloseReason::Interrupted(interrupt));
+    }
+
+    /// Tells the client, closes the connection, then the session, whose receipts complete.
+    pub(in crate::pool) fn end(&self, conn: Entry<C>, why: CloseReason) {
+        if let (Some(group), Some(socket)) = (self.group.upgrade(), socket_of(&conn.client)) {
+            group.poller.remove(socket);
+        }
+        self.over(conn, why);
+    }
+
+    /// The same, for one whose socket is not watched.
+    fn over(&self, conn: Entry<C>, why: CloseReason) {
+        *self.state.lock() = SlotState::Closed;
+        let Entry { mut client, session } = conn;
+        let kept = self.group.upgrade().and_then(|group| group.forget(self));
+        current::without_current(|| {
+            // A client that panics over its farewell is dropped all the same, and not while it
+            // unwinds.
+            catch_panic(|| client.on_close(&session, why));
+            catch_panic(|| drop(client));
+            catch_panic(|| drop(session));
+        });
+        drop(kept);
+    }
+}
+
+/// What a killer does to a session that no thread runs.
+impl<C: Connection> Wake for ConnectionSlot<C> {
+    fn wake(self: Arc<Self>) {
+        self.close_if_due();
+    }
+}

@@ -1,0 +1,400 @@
+//! The threads of each group on this machine, and the CPUs that they are bound to, from a
+//! `thread_pool_attr`.
+
+use crate::pool::attr::{
+    CpuBinding, InvalidAttrError, MAX_GROUPS, MAX_THREADS, ThreadPoolAttr, numbers,
+};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::fs::read_to_string;
+use std::io;
+
+/// The folder in which Linux lists the NUMA nodes and their CPUs.
+const NODES: &str = "/sys/devices/system/node";
+
+/// The groups of a pool on this machine, counted from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadLayout {
+    groups: Vec<Group>,
+    /// Threads are bound to all CPUs of their group, not each to one of them.
+    whole_group: bool,
+    warning: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    threads: usize,
+    /// `None` where they are not bound.
+    cpus: Option<Vec<usize>>,
+}
+
+/// A NUMA node and its CPUs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Node {
+    number: usize,
+    cpus: Vec<usize>,
+}
+
+impl ThreadPoolAttr {
+    /// Computes the layout for this machine and for the CPUs that the calling thread may run on; no
+    /// others are used.
+    ///
+    /// As in openGauss, each group belongs to one NUMA node. So threads are bound only if there are
+    /// as many groups as nodes with usable CPUs. Otherwise they are not bound, and
+    /// [`ThreadLayout::warning`] says so.
+    ///
+    /// # Errors
+    /// [`InvalidAttrError`] where a CPU or node is named that the machine doesn't have, or none is
+    /// left to be bound to.
+    pub fn layout(&self) -> Result<ThreadLayout, InvalidAttrError> {
+        let allowed = allowed_cpus().unwrap_or_default();
+        self.layout_on(&nodes(&allowed), &allowed)
+    }
+
+    fn layout_on(
+        &self,
+        nodes: &[Node],
+        allowed: &[usize],
+    ) -> Result<ThreadLayout, InvalidAttrError> {
+        for (what, number, largest) in [
+            ("thread_num", self.thread_num, MAX_THREADS),
+            ("group_num", self.group_num, MAX_GROUPS),
+        ] {
+            if number > largest {
+                return Err(InvalidAttrError::out_of_range(what, number, largest));
+            }
+        }
+        let largest_cpu = nodes.iter().flat_map(|node| &node.cpus).chain(allowed).max();
+        let largest_node = nodes.iter().map(|node| node.number).max();
+        let check = |what, named: &[usize], largest: Option<usize>| {
+            let largest = largest.unwrap_or_default();
+            match named.iter().find(|number| **number > largest) {
+                Some(number) => Err(InvalidAttrError::out_of_range(what, number, largest)),
+                None => Ok(()),
+            }
+        };
+        match &self.binding {
+            CpuBinding::None | CpuBinding::All => {}
+            CpuBinding::Cpus(cpus) => check("cpubind", cpus, largest_cpu.copied())?,
+            CpuBinding::Numa(cpus) => check("numabind", cpus, largest_cpu.copied())?,
+            CpuBinding::Nodes(nodes) => check("nodebind", nodes, largest_node)?,
+        }
+        let is_used = |node: usize, cpu: &usize| {
+            allowed.contains(cpu)
+                && match &self.binding {
+                    CpuBinding::None | CpuBinding::All => true,
+                    CpuBinding::Cpus(cpus) | CpuBinding::Numa(cpus) => cpus.contains(cpu),
+                    CpuBinding::Nodes(nodes) => nodes.contains(&node),
+                }
+        };
+        let used = nodes.iter().map(|node| {
+            let cpus = node.cpus.iter().copied();
+            cpus.filter(|cpu| is_used(node.number, cpu)).collect::<Vec<_>>()
+        });
+        let used: Vec<_> = used.filter(|cpus| !cpus.is_empty()).collect();
+        let all: usize = used.iter().map(Vec::len).sum();
+        let binds = self.binding != CpuBinding::None;
+        if binds && all == 0 {
+            return Err(InvalidAttrError::no_cpu());
+        }
+
+        let groups = if self.group_num == 0 { used.len().max(1) } else { self.group_num };
+        let threads = if self.thread_num == 0 { all.max(1) } else { self.thread_num };
+        let fits = groups == used.len();
+        let share = |cpus: &Vec<usize>| Group {
+            threads: ((threads as f64) * (cpus.len() as f64) / (all as f64)).round().max(1.0)
+                as usize,
+            cpus: Some(cpus.clone()),
+        };
+        Ok(ThreadLayout {
+            groups: if binds && fits {
+                used.iter().map(share).collect()
+            } else {
+                vec![Group { threads: (threads / groups).max(1), cpus: None }; groups]
+            },
+            whole_group: matches!(self.binding, CpuBinding::Numa(_)),
+            warning: (binds && !fits).then_some(
+                "Can not bind worker thread to CPU because the thread group num must equal to \
+                 active NUMA num.",
+            ),
+        })
+    }
+}
+
+impl ThreadLayout {
+    /// Returns the number of groups, at least one.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Returns the number of threads that a group starts with, or 0 if there is no such group.
+    ///
+    /// Without binding each group has the same number, and the remainder of the division is
+    /// dropped. With binding a group's share depends on the number of its CPUs. This is openGauss's
+    /// arithmetic, which gives no thread to any group if there are fewer threads than groups. Here
+    /// each group has at least one.
+    #[must_use]
+    pub fn threads(&self, group: usize) -> usize {
+        self.groups.get(group).map_or(0, |group| group.threads)
+    }
+
+    /// Returns the CPUs that a group's threads are bound to, in order, or `None` if they are not
+    /// bound or there is no such group.
+    #[must_use]
+    pub fn cpus(&self, group: usize) -> Option<Vec<usize>> {
+        self.groups.get(group)?.cpus.clone()
+    }
+
+    /// Returns the CPUs that one thread of a group is bound to, or `None` if it is not bound. The
+    /// group's threads, counted from 0, take its CPUs in turn; with [`CpuBinding::Numa`] each
+    /// thread has all of them.
+    #[must_use]
+    pub fn cpus_of_thread(&self, group: usize, thread: usize) -> Option<Vec<usize>> {
+        let cpus = self.cpus(group)?;
+        if self.whole_group {
+            return Some(cpus);
+        }
+        let turn = thread.checked_rem(cpus.len())?;
+        Some(vec![cpus[turn]])
+    }
+
+    /// The sets of CPUs that the threads of a group take in turn; none where they are not bound.
+    pub(super) fn turns_of_group(&self, group: usize) -> Vec<Vec<usize>> {
+        match self.cpus(group) {
+            None => Vec::new(),
+            Some(all) if self.whole_group => vec![all],
+            Some(each) => each.into_iter().map(|cpu| vec![cpu]).collect(),
+        }
+    }
+
+    /// Binds the calling thread to the CPUs of that thread of that group. Where it is not to
+    /// be bound, nothing is done.
+    ///
+    /// # Errors
+    /// Where the system refuses it.
+    pub fn bind_this_thread(&self, group: usize, thread: usize) -> io::Result<()> {
+        self.cpus_of_thread(group, thread).map_or(Ok(()), |cpus| bind(&cpus))
+    }
+
+    /// Returns a warning for the administrator if the setting asks for bound threads and they are
+    /// not bound.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        self.warning
+    }
+}
+
+/// The calling thread runs on these CPUs only, from now on.
+pub(super) fn bind(cpus: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu);
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// The CPUs that the calling thread may run on.
+fn allowed_cpus() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// The machine's nodes. Where they can't be read, all CPUs that may be used are one node.
+fn nodes(allowed: &[usize]) -> Vec<Node> {
+    let list = |file: &str| {
+        let text = read_to_string(format!("{NODES}/{file}")).ok()?;
+        numbers(file, text.trim()).ok()
+    };
+    let node = |number| Some(Node { number, cpus: list(&format!("node{number}/cpulist"))? });
+    let nodes = || list("online")?.into_iter().map(node).collect::<Option<Vec<_>>>();
+    let one = || vec![Node { number: 0, cpus: allowed.to_vec() }];
+    nodes().filter(|nodes| !nodes.is_empty()).unwrap_or_else(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two nodes of four CPUs each, whose numbers alternate, and one without any.
+    fn two_nodes() -> Vec<Node> {
+        let node = |number, cpus: [usize; 4]| Node { number, cpus: cpus.into() };
+        let empty = Node { number: 1, cpus: Vec::new() };
+        vec![node(0, [0, 2, 4, 6]), empty, node(2, [1, 3, 5, 7])]
+    }
+
+    fn laid_out(text: &str, allowed: &[usize]) -> Result<ThreadLayout, InvalidAttrError> {
+        let attr: ThreadPoolAttr = text.parse().unwrap();
+        attr.layout_on(&two_nodes(), allowed)
+    }
+
+    const ALL: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+    fn threads(layout: &ThreadLayout) -> Vec<usize> {
+        (0..layout.groups()).map(|group| layout.threads(group)).collect()
+    }
+
+    fn cpus(layout: &ThreadLayout) -> Vec<Option<Vec<usize>>> {
+        (0..layout.groups()).map(|group| layout.cpus(group)).collect()
+    }
+
+    #[test]
+    fn numbers_that_no_text_could_have_are_out_of_range() {
+        let attr = ThreadPoolAttr::default();
+        for attr in [
+            ThreadPoolAttr { group_num: usize::MAX, ..attr.clone() },
+            ThreadPoolAttr { thread_num: MAX_THREADS + 1, ..attr },
+        ] {
+            let refused = attr.layout_on(&two_nodes(), &ALL).unwrap_err();
+            assert!(refused.detail().contains("out of valid range"), "{}", refused.detail());
+        }
+    }
+
+    #[test]
+    fn the_largest_numbers_are_in_range() {
+        let attr = ThreadPoolAttr {
+            thread_num: MAX_THREADS,
+            group_num: MAX_GROUPS,
+            ..ThreadPoolAttr::default()
+        };
+        attr.layout_on(&two_nodes(), &ALL).unwrap();
+    }
+
+    #[test]
+    fn the_cpus_that_may_be_used_are_those_that_the_system_names() {
+        let status = read_to_string("/proc/thread-self/status").unwrap();
+        let named = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let named = numbers("Cpus_allowed_list", named.unwrap().trim()).unwrap();
+        assert_eq!(allowed_cpus().unwrap(), named);
+    }
+
+    #[test]
+    fn the_nodes_are_those_that_the_system_names() {
+        let known = read_to_string(format!("{NODES}/online")).is_ok();
+        let found = nodes(&[]);
+        assert_eq!(found.iter().any(|node| !node.cpus.is_empty()), known);
+    }
+
+    #[test]
+    fn threads_are_dealt_to_the_groups() {
+        for (text, expected) in [
+            ("16, 2", &[8, 8][..]),
+            ("17, 2", &[8, 8]),
+            ("1, 3", &[1, 1, 1]),
+            ("0, 2", &[4, 4]),
+            ("0, 0", &[4, 4]),
+            ("3, 1, (allbind)", &[3]),
+            ("16, 2, (allbind)", &[8, 8]),
+            ("16, 2, (cpubind: 0,2,4,1)", &[12, 4]),
+            ("0, 2, (cpubind: 0,2,4,1)", &[3, 1]),
+            ("1, 2, (cpubind: 0,2,4,1)", &[1, 1]),
+        ] {
+            let layout = laid_out(text, &ALL).unwrap();
+            assert_eq!(threads(&layout), expected, "{text}");
+            assert_eq!(layout.threads(layout.groups()), 0);
+        }
+        assert_eq!(threads(&laid_out("0, 2", &[0, 1, 2]).unwrap()), [1, 1]);
+    }
+
+    #[test]
+    fn a_group_has_the_cpus_of_one_node() {
+        let bound = |text: &str| {
+            let layout = laid_out(text, &ALL).unwrap();
+            assert_eq!(layout.warning(), None, "{text}");
+            cpus(&layout)
+        };
+        assert_eq!(bound("16, 2, (nobind)"), [None, None]);
+        let both = [Some(vec![0, 2, 4, 6]), Some(vec![1, 3, 5, 7])];
+        assert_eq!(bound("16, 2, (allbind)"), both);
+        assert_eq!(bound("16, 2, (nodebind: 0, 2)"), both);
+        assert_eq!(bound("16, 0, (numabind: 0-7)"), both);
+        assert_eq!(bound("16, 0, (cpubind: 0-2)"), [Some(vec![0, 2]), Some(vec![1])]);
+        assert_eq!(bound("16, 1, (nodebind: 2)"), [Some(vec![1, 3, 5, 7])]);
+    }
+
+    #[test]
+    fn only_cpus_that_may_be_used_are() {
+        let layout = laid_out("16, 0, (allbind)", &[2, 3, 6]).unwrap();
+        assert_eq!(cpus(&layout), [Some(vec![2, 6]), Some(vec![3])]);
+        assert_eq!(threads(&layout), [11, 5]);
+        let error = laid_out("16, 2, (cpubind: 0-1)", &[2, 3]).unwrap_err();
+        assert!(error.detail().contains("Can not find valid CPU"), "{}", error.detail());
+        let error = laid_out("16, 2, (nodebind: 1)", &ALL).unwrap_err();
+        assert!(error.detail().contains("Can not find valid CPU"), "{}", error.detail());
+    }
+
+    #[test]
+    fn what_the_machine_does_not_have_is_said() {
+        for (text, said) in [
+            ("16, 2, (cpubind: 8)", "The cpubind attribute 8 is out of valid range [0, 7]"),
+            ("16, 2, (numabind: 0-9)", "The numabind attribute 8 is out of valid range [0, 7]"),
+            ("16, 2, (nodebind: 3)", "The nodebind attribute 3 is out of valid range [0, 2]"),
+        ] {
+            assert_eq!(laid_out(text, &ALL).unwrap_err().detail(), said);
+        }
+    }
+
+    #[test]
+    fn other_groups_than_nodes_are_not_bound_and_the_warning_says_so() {
+        for text in ["16, 1, (allbind)", "16, 3, (numabind: 0-7)", "16, 2, (nodebind: 0)"] {
+            let layout = laid_out(text, &ALL).unwrap();
+            assert!(cpus(&layout).iter().all(Option::is_none), "{text}");
+            assert!(layout.warning().is_some_and(|said| said.contains("group num")), "{text}");
+            assert_eq!(layout.cpus_of_thread(0, 0), None);
+        }
+    }
+
+    #[test]
+    fn threads_take_the_cpus_of_their_group_in_turn_or_all_of_them() {
+        let layout = laid_out("16, 2, (allbind)", &ALL).unwrap();
+        let taken = (0..6).map(|thread| layout.cpus_of_thread(1, thread).unwrap()[0]);
+        assert_eq!(taken.collect::<Vec<_>>(), [1, 3, 5, 7, 1, 3]);
+        let layout = laid_out("16, 2, (numabind: 0-7)", &ALL).unwrap();
+        assert_eq!(layout.cpus_of_thread(1, 5), Some(vec![1, 3, 5, 7]));
+        assert_eq!(layout.cpus_of_thread(2, 0), None);
+    }
+
+    #[test]
+    fn what_workers_take_in_turn_is_what_threads_are_bound_to() {
+        for (text, turns) in [("8, 2, (allbind)", 4), ("8, 2, (numabind: 0-7)", 1)] {
+            let layout = laid_out(text, &ALL).unwrap();
+            for group in 0..2 {
+                let sets = layout.turns_of_group(group);
+                assert_eq!(sets.len(), turns, "{text}");
+                for thread in 0..6 {
+                    let expected = layout.cpus_of_thread(group, thread).unwrap();
+                    assert_eq!(sets[thread % turns], expected, "{text}");
+                }
+            }
+            assert!(layout.turns_of_group(2).is_empty());
+        }
+        assert!(laid_out("8, 2", &ALL).unwrap().turns_of_group(0).is_empty());
+    }
+
+    #[test]
+    fn a_thread_is_bound_to_what_its_layout_says() {
+        let run = || {
+            let allowed = allowed_cpus().unwrap();
+            let last = *allowed.last().unwrap();
+            let attr: ThreadPoolAttr = format!("1, 0, (cpubind: {last})").parse().unwrap();
+            let layout = attr.layout().unwrap();
+            assert_eq!(layout.warning(), None);
+            layout.bind_this_thread(0, 0).unwrap();
+            assert_eq!(allowed_cpus().unwrap(), [last]);
+            // What it may not run on is out of its reach from here on.
+            let all: ThreadPoolAttr = "0, 0, (allbind)".parse().unwrap();
+            assert_eq!(all.layout().unwrap().cpus(0), Some(vec![last]));
+        };
+        // The others of this program stay where they are.
+        std::thread::spawn(run).join().unwrap();
+        // To all of several.
+        let run = || {
+            let allowed = allowed_cpus().unwrap();
+            let all: Vec<_> = allowed.iter().map(usize::to_string).collect();
+            let attr = format!("1, 0, (numabind: {})", all.join(","));
+            let layout = attr.parse::<ThreadPoolAttr>().unwrap().layout().unwrap();
+            layout.bind_this_thread(0, 0).unwrap();
+            assert_eq!(Some(allowed_cpus().unwrap()), layout.cpus(0));
+        };
+        std::thread::spawn(run).join().unwrap();
+    }
+}

@@ -1,0 +1,105 @@
+//! Waits for many sockets at once, on any number of threads at once.
+//!
+//! A socket is *armed* for one event. The system gives that to one of those who wait, and says
+//! nothing more of the socket until it is armed again; if there is something to read by then, it
+//! says so at once. So whoever has got an event has its session to itself, and there are no old
+//! events: what was reported is there to be read.
+
+use rustix::event::epoll::{EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use std::io;
+use std::time::Duration;
+
+/// The token of [`Poller::wake`].
+const WAKE: u64 = u64::MAX;
+
+/// How long to pause where the system refuses to say what is ready.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest time limit that any system takes.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Debug)]
+pub(in crate::pool) struct Poller {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) enum Event {
+    /// The socket with this token is readable, or its peer has gone. It is no longer armed.
+    Ready(u64),
+    /// Someone called [`Poller::wake`].
+    Woken,
+}
+
+/// Room for what one wait reports.
+pub(in crate::pool) struct Events(Vec<epoll::Event>);
+
+impl Events {
+    pub(in crate::pool) fn with_capacity(capacity: usize) -> Events {
+        Events(Vec::with_capacity(capacity))
+    }
+
+    pub(in crate::pool) fn iter(&self) -> impl Iterator<Item = Event> {
+        self.0.iter().map(|event| match event.data.u64() {
+            WAKE => Event::Woken,
+            token => Event::Ready(token),
+        })
+    }
+}
+
+impl Poller {
+    pub(in crate::pool) fn new() -> io::Result<Poller> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered: each wake is told to one of those who wait, or to the next who will;
+        // several before anyone looks are one.
+        let flags = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &wake, EventData::new_u64(WAKE), flags)?;
+        Ok(Poller { epoll, wake })
+    }
+
+    fn armed() -> EventFlags {
+        EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT
+    }
+
+    /// Takes a socket in, armed.
+    pub(in crate::pool) fn add(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), Self::armed())?)
+    }
+
+    /// Arms it again.
+    pub(in crate::pool) fn arm(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), Self::armed())?)
+    }
+
+    /// Lets go of it. An event that was reported before may still be on its way.
+    pub(in crate::pool) fn remove(&self, socket: BorrowedFd<'_>) {
+        // It may never have been taken in.
+        let _ = epoll::delete(&self.epoll, socket);
+    }
+
+    /// Ends one wait, that of whoever waits now or next.
+    pub(in crate::pool) fn wake(&self) {
+        // Fails only where the counter is full, and then nobody has looked for a while.
+        let _ = rustix::io::write(self.wake.as_fd(), &1u64.to_ne_bytes());
+    }
+
+    /// Waits for at least one event, or until `limit`. It may also end early, with none.
+    pub(in crate::pool) fn wait(&self, limit: Option<Duration>, events: &mut Events) {
+        let limit = limit.and_then(|limit| Timespec::try_from(limit.min(LONGEST)).ok());
+        events.0.clear();
+        let room = rustix::buffer::spare_capacity(&mut events.0);
+        match epoll::wait(&self.epoll, room, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "epoll_tests.rs"]
+mod tests;

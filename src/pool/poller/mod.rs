@@ -1,0 +1,13 @@
+//! Waits for many sockets at once.
+
+#[cfg(not(safepoint_shuttle))]
+mod epoll;
+#[cfg(safepoint_shuttle)]
+mod shuttle;
+
+#[cfg(not(safepoint_shuttle))]
+pub(super) use epoll::{Event, Events, Poller};
+#[cfg(safepoint_shuttle)]
+pub use shuttle::Descriptor;
+#[cfg(safepoint_shuttle)]
+pub(super) use shuttle::{Event, Events, Poller};

@@ -1,0 +1,186 @@
+//! The pool: starts its groups, takes connections in, and shuts down.
+
+use crate::manager::drain::{DrainOptions, DrainReport};
+use crate::manager::manager::SessionManager;
+use crate::pool::builder::PoolBuilder;
+use crate::pool::connection::Connection;
+use crate::pool::group::slot::ConnectionSlot;
+use crate::pool::group::{ConnectionTable, Group};
+use crate::pool::poller::Poller;
+use crate::pool::queue::Queue;
+use crate::pool::status::GroupStatus;
+use crate::pool::{lane, listener, worker};
+use crate::session::session::Session;
+use crate::sync::{AtomicU64, Mutex};
+use crate::types::model::ThreadModel;
+use slab::Slab;
+use std::sync::Arc;
+use std::{fmt, io};
+
+/// A thread pool for connections. Its threads run until it is shut down or dropped. Dropping it
+/// closes each session that no worker runs, on the dropping thread, and the others when their
+/// workers are done; prefer [`shutdown`](Self::shutdown).
+#[must_use = "dropping a `Pool` stops it"]
+pub struct Pool<C: Connection> {
+    manager: SessionManager,
+    groups: Vec<Arc<Group<C>>>,
+}
+
+/// Why a pool did not take a session in.
+#[non_exhaustive]
+pub enum ServeError<C> {
+    /// As many wait for a worker already as [`PoolBuilder::max_queue`] allows. The connection comes
+    /// back, and its session is closed.
+    Overloaded(C),
+    /// The system can't watch the descriptor.
+    Io(io::Error),
+}
+
+impl<C> fmt::Debug for ServeError<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<C> fmt::Display for ServeError<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Overloaded(_) => f.write_str("too many sessions wait for a worker already"),
+            ServeError::Io(error) => write!(f, "the connection can't be watched: {error}"),
+        }
+    }
+}
+
+impl<C> std::error::Error for ServeError<C> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ServeError::Overloaded(_) => None,
+            ServeError::Io(error) => Some(error),
+        }
+    }
+}
+
+impl PoolBuilder {
+    /// Starts the workers, and for each group the listener and the emergency lane.
+    ///
+    /// # Errors
+    /// Where the manager was made for [another model](crate::ThreadModel), the system gives no
+    /// thread or no poller, or the manager refuses to register their threads.
+    pub fn start<C: Connection>(&self, manager: SessionManager) -> io::Result<Pool<C>> {
+        Pool::start(manager, self)
+    }
+}
+
+impl<C: Connection> Pool<C> {
+    fn start(manager: SessionManager, config: &PoolBuilder) -> io::Result<Pool<C>> {
+        if manager.model() != ThreadModel::Pool {
+            let message = "a pool needs a manager that was made for one: ThreadModel::Pool";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let mut pool = Pool { manager, groups: Vec::new() };
+        let shares: Vec<_> = config.shares().collect();
+        let alone = shares.len() == 1;
+        for (number, (size, cpus)) in shares.into_iter().enumerate() {
+            let group = Arc::new(Group {
+                number,
+                alone,
+                manager: pool.manager.clone(),
+                queue: Queue::new(size),
+                poller: Poller::new()?,
+                seats: Mutex::new(ConnectionTable { slab: Slab::new(), last_serial: 0 }),
+                size,
+                cpus,
+                workers: Mutex::default(),
+                last_worker: AtomicU64::new(0),
+            });
+            // If a thread can't start, dropping the pool stops the others.
+            pool.groups.push(group.clone());
+            listener::start(&group)?;
+            group.queue.first_workers();
+            for started in 0..size.least {
+                worker::start(&group).inspect_err(|_| {
+                    // The rest counts already.
+                    (started + 1..size.least).for_each(|_| group.queue.worker_started(false));
+                })?;
+            }
+            lane::start(&group)?;
+        }
+        Ok(pool)
+    }
+
+    /// Takes a session and its connection in. It is served when there is something to read.
+    ///
+    /// # Errors
+    /// [`ServeError`]. Then the session has ended.
+    pub fn serve(&self, session: Session, client: C) -> Result<(), ServeError<C>> {
+        let group = self.groups.iter().min_by_key(|group| group.sessions());
+        // There is at least one.
+        let Some(group) = group else { return Ok(()) };
+        if group.queue.is_full() {
+            return Err(ServeError::Overloaded(client));
+        }
+        ConnectionSlot::take_in(group, session, client).map_err(ServeError::Io)
+    }
+
+    /// Returns the status of each group.
+    #[must_use]
+    pub fn status(&self) -> Vec<GroupStatus> {
+        self.groups.iter().map(|group| group.status()).collect()
+    }
+
+    /// Stops opening sessions, requests the termination of all as [`SessionManager::drain`] does,
+    /// and stops the pool's threads. Blocks until the sessions and the threads have ended, within
+    /// the limits of the options. A worker that is stuck ends when it can.
+    pub fn shutdown(&self, options: DrainOptions) -> DrainReport {
+        let deadline = options.deadline();
+        let drained = self.manager.drain(options);
+        self.stop();
+        if drained.remaining == 0 {
+            self.groups.iter().for_each(|group| group.queue.wait_for_threads(deadline));
+        }
+        drained
+    }
+
+    fn stop(&self) {
+        for group in &self.groups {
+            // Closed first: a thread that puts a session back after this checks it, and closes the
+            // session.
+            group.queue.close();
+            let seats: Vec<_> =
+                group.seats.lock().slab.iter().map(|(_, seat)| seat.clone()).collect();
+            seats.iter().for_each(|seat| seat.close());
+            group.poller.wake();
+        }
+    }
+}
+
+impl<C: Connection> Drop for Pool<C> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl<C: Connection> fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("groups", &self.groups.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl<C: Connection> crate::pool::pool::Pool<C> {
+    /// Sets the gauges `safepoint_queue_length`, the number of sessions that wait for a worker, and
+    /// `safepoint_workers`, both by `group`. Call it when the metrics are collected.
+    pub fn record_metrics(&self) {
+        for group in &self.groups {
+            let counts = group.queue.counts();
+            let number = group.number.to_string();
+            let label = || ("group", number.clone());
+            metrics::gauge!("safepoint_queue_length", &[label()]).set(counts.queued as f64);
+            metrics::gauge!("safepoint_workers", &[label()]).set(counts.workers as f64);
+        }
+    }
+}
+
+#[cfg(all(test, not(safepoint_shuttle)))]
+#[path = "pool_tests.rs"]
+mod tests;

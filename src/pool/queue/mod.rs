@@ -1,0 +1,489 @@
+//! Who runs what, and when: sessions that wait for a worker, and the workers' places.
+//!
+//! A worker is *active* while it runs a session or looks for one, and has one of the *places*.
+//! An active worker with nothing to run is *idle*: it waits at the poller itself, and runs the
+//! first session that turns ready, so that a request costs no hand-over between threads. A worker
+//! that blocks gives its place away; when it is back, and there are too many, it becomes a
+//! *spare* for as long as its patience lasts.
+//!
+//! While a worker is idle nothing lies in the queue for long: whoever puts something there wakes
+//! an idle worker, and one that takes something and leaves more behind wakes the next. While none
+//! is idle, the listener (`pool/listener.rs`) moves what turns ready into the queue, where the order
+//! below holds, and sees to it that there are more places where nobody gets anything done.
+
+mod lanes;
+
+use crate::pool::connection::Priority;
+use crate::sync::{Condvar, Mutex, now};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How many sessions with [`Priority::High`] are taken in a row while others wait.
+pub const HIGH_PRIORITY_BURST: usize = 8;
+
+/// How long a session that may use the emergency lane waits for a worker first.
+pub const EMERGENCY_DELAY: Duration = Duration::from_millis(50);
+
+/// How long a thread waits for something to do before it ends, where it is one too many.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the listener looks while no worker is idle.
+const LISTENER_INTERVAL: Duration = Duration::from_millis(2);
+
+/// How many ticks in a row a worker has to be idle for the listener to go to sleep. The scenes of
+/// `shuttle-tests` are short, and the listener sleeps in them as well.
+const QUIET_TICKS: u32 = if cfg!(safepoint_shuttle) { 2 } else { 50 };
+
+/// How long nobody gets anything done before there is a place more.
+const STALL_AFTER: Duration = Duration::from_millis(10);
+
+pub(super) struct Queue<T> {
+    jobs: Mutex<QueueState<T>>,
+    size: Size,
+    /// [`IDLE_TIMEOUT`], unless a test has less of it.
+    patience: Duration,
+    for_spares: Condvar,
+    for_lanes: Condvar,
+    for_listener: Condvar,
+    for_end: Condvar,
+}
+
+/// How many places there are at least and at most, and how long the queue may be for newcomers
+/// to be let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) least: usize,
+    pub(super) most: usize,
+    pub(super) queue: usize,
+}
+
+struct QueueState<T> {
+    first: VecDeque<Job<T>>,
+    in_order: VecDeque<T>,
+    high_streak: usize,
+    /// Of those that lie here, how many have ended; for a moment it may be one too few.
+    gone: isize,
+    counts: Counts,
+    /// Spares that have got a place, and have not seen it yet.
+    called: usize,
+    /// How often a worker has taken something.
+    taken: u64,
+    /// The listener sleeps until no worker is idle.
+    listener_sleeps: bool,
+    idle_lanes: usize,
+    /// Threads of any kind that have not ended.
+    threads: usize,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) places: usize,
+    pub(super) workers: usize,
+    /// Those on their way.
+    pub(super) starting: usize,
+    pub(super) active: usize,
+    pub(super) idle: usize,
+    pub(super) spare: usize,
+    pub(super) lanes: usize,
+    pub(super) queued: usize,
+}
+
+pub(super) struct Job<T> {
+    pub(super) entry: T,
+    since: Instant,
+    /// Whether the lane has looked at it, and left it.
+    lane_declined: bool,
+}
+
+/// What is left to do for whoever has changed something.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wakeup {
+    None,
+    /// An idle worker is to be woken.
+    Idle,
+    /// So many workers are to be started; they count already.
+    Spawn(usize),
+}
+
+/// What a worker does next.
+pub(super) enum WorkerStep<T> {
+    Run(T, Wakeup),
+    /// Wait at the poller, for so long.
+    Poll(Option<Duration>),
+    /// Wait for a place.
+    Park(Wakeup),
+    /// End; it counts no longer.
+    Exit,
+}
+
+/// How a worker's wait at the poller ended, if not with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PollEnd {
+    Woken,
+    /// Its time ran out.
+    InVain,
+}
+
+/// What the listener does next.
+pub(super) enum ListenerStep {
+    /// Wait at the poller for so long, and queue what turns ready.
+    Poll(Duration, Wakeup),
+    Stop,
+}
+
+/// What the listener has seen last.
+#[derive(Debug)]
+pub(super) struct StallDetector {
+    calm: u32,
+    /// How often a worker had taken something, and since when nobody has.
+    taken: u64,
+    since: Instant,
+    /// Whether the workers get things done, so that the next look has time.
+    flows: bool,
+}
+
+impl StallDetector {
+    pub(super) fn new() -> StallDetector {
+        StallDetector { calm: 0, taken: 0, since: now(), flows: false }
+    }
+}
+
+impl<T> QueueState<T> {
+    fn len(&self) -> usize {
+        self.first.len() + self.in_order.len()
+    }
+
+    /// How many wait for a worker. After the end nobody does: those that lie here are closed, and
+    /// are taken no more.
+    fn waiting(&self) -> usize {
+        if self.closed { 0 } else { self.len().saturating_add_signed(-self.gone) }
+    }
+
+    fn put(&mut self, entry: T, priority: Priority) {
+        match priority {
+            Priority::High => {
+                self.first.push_back(Job { entry, since: now(), lane_declined: false });
+            }
+            Priority::Normal => self.in_order.push_back(entry),
+        }
+    }
+
+    /// The order: those who go first, but of so many in a row one of the others.
+    fn take(&mut self) -> Option<T> {
+        let others_turn = self.high_streak >= HIGH_PRIORITY_BURST && !self.in_order.is_empty();
+        let first = if others_turn { None } else { self.first.pop_front() };
+        self.high_streak = if first.is_some() { self.high_streak + 1 } else { 0 };
+        first.map(|job| job.entry).or_else(|| self.in_order.pop_front())
+    }
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(size: Size) -> Queue<T> {
+        Queue {
+            jobs: Mutex::new(QueueState {
+                first: VecDeque::new(),
+                in_order: VecDeque::new(),
+                high_streak: 0,
+                gone: 0,
+                counts: Counts { places: size.least, ..Counts::default() },
+                called: 0,
+                taken: 0,
+                listener_sleeps: false,
+                idle_lanes: 0,
+                threads: 0,
+                closed: false,
+            }),
+            size,
+            patience: IDLE_TIMEOUT,
+            for_spares: Condvar::new(),
+            for_lanes: Condvar::new(),
+            for_listener: Condvar::new(),
+            for_end: Condvar::new(),
+        }
+    }
+
+    /// Puts a session into the queue.
+    pub(super) fn push(&self, entry: T, priority: Priority) -> Result<Wakeup, Closed> {
+        let mut jobs = self.jobs.lock();
+        if jobs.closed {
+            return Err(Closed);
+        }
+        jobs.put(entry, priority);
+        Ok(self.call_worker(&mut jobs))
+    }
+
+    /// As `push`, by a worker that is about to take the next: it needs no other for one.
+    pub(super) fn push_back(&self, entry: T, priority: Priority) -> Result<Wakeup, Closed> {
+        let mut jobs = self.jobs.lock();
+        if jobs.closed {
+            return Err(Closed);
+        }
+        let alone = jobs.len() == 0;
+        jobs.put(entry, priority);
+        Ok(if alone { Wakeup::None } else { self.call_worker(&mut jobs) })
+    }
+
+    /// Sees to it that someone takes what waits, if there is a place.
+    fn call_worker(&self, jobs: &mut QueueState<T>) -> Wakeup {
+        if jobs.closed || jobs.len() == 0 {
+            Wakeup::None
+        } else if jobs.counts.idle > 0 {
+            Wakeup::Idle
+        } else {
+            let free = jobs.counts.places.saturating_sub(jobs.counts.active);
+            self.fill(jobs, free.min(1))
+        }
+    }
+
+    /// Gives so many free places to spares, and to new workers.
+    fn fill(&self, jobs: &mut QueueState<T>, count: usize) -> Wakeup {
+        let skips = count.min(jobs.counts.spare);
+        jobs.counts.spare -= skips;
+        jobs.called += skips;
+        (0..skips).for_each(|_| {
+            self.for_spares.notify_one();
+        });
+        jobs.counts.active += count;
+        let fresh = count - skips;
+        jobs.counts.workers += fresh;
+        jobs.counts.starting += fresh;
+        jobs.threads += fresh;
+        if fresh > 0 { Wakeup::Spawn(fresh) } else { Wakeup::None }
+    }
+
+    /// Nobody listens any more: the listener is to.
+    fn call_listener(&self, jobs: &mut QueueState<T>) {
+        if jobs.counts.idle == 0 && jobs.listener_sleeps {
+            jobs.listener_sleeps = false;
+            self.for_listener.notify_one();
+        }
+    }
+
+    /// The first workers count from now on.
+    pub(super) fn first_workers(&self) {
+        let mut jobs = self.jobs.lock();
+        let _ = self.fill(&mut jobs, self.size.least);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.jobs.lock().closed
+    }
+
+    /// One that lies here has been ended by its killer. Where it lies nobody knows, so it stays
+    /// until it is taken.
+    pub(super) fn add_stale(&self) {
+        self.jobs.lock().gone += 1;
+    }
+
+    /// What was taken had gone.
+    pub(super) fn remove_stale(&self) {
+        self.jobs.lock().gone -= 1;
+    }
+
+    /// Whether newcomers have to be turned away.
+    pub(super) fn is_full(&self) -> bool {
+        let jobs = self.jobs.lock();
+        jobs.waiting() >= self.size.queue
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let jobs = self.jobs.lock();
+        Counts { queued: jobs.waiting(), ..jobs.counts }
+    }
+
+    // A worker's life.
+
+    /// A worker that counts already has started, or could not be.
+    pub(super) fn worker_started(&self, started: bool) {
+        let mut jobs = self.jobs.lock();
+        jobs.counts.starting -= 1;
+        if !started {
+            jobs.threads -= 1;
+            self.worker_goes(&mut jobs);
+        }
+    }
+
+    /// An active worker counts no longer.
+    fn worker_goes(&self, jobs: &mut QueueState<T>) {
+        jobs.counts.active -= 1;
+        jobs.counts.workers -= 1;
+        self.call_listener(jobs);
+    }
+
+    /// What an active worker does next. `waited`: what its wait at the poller came to, unless
+    /// that was a session.
+    pub(super) fn next(&self, waited: Option<PollEnd>) -> WorkerStep<T> {
+        let mut jobs = self.jobs.lock();
+        if let Some(waited) = waited {
+            jobs.counts.idle -= 1;
+            let spent = waited == PollEnd::InVain && jobs.len() == 0;
+            if spent && jobs.counts.active > self.size.least {
+                jobs.counts.places = (jobs.counts.places - 1).max(self.size.least);
+                self.worker_goes(&mut jobs);
+                return WorkerStep::Exit;
+            }
+            self.call_listener(&mut jobs);
+        }
+        if jobs.closed {
+            self.worker_goes(&mut jobs);
+            return WorkerStep::Exit;
+        }
+        // Two calls may have been heard as one, or by one that has lost its place.
+        let more = |jobs: &QueueState<T>| match jobs.len() > 0 && jobs.counts.idle > 0 {
+            true => Wakeup::Idle,
+            false => Wakeup::None,
+        };
+        if jobs.counts.active > jobs.counts.places {
+            jobs.counts.active -= 1;
+            jobs.counts.spare += 1;
+            self.call_listener(&mut jobs);
+            return WorkerStep::Park(more(&jobs));
+        }
+        if let Some(entry) = jobs.take() {
+            jobs.taken += 1;
+            return WorkerStep::Run(entry, more(&jobs));
+        }
+        jobs.counts.idle += 1;
+        WorkerStep::Poll((jobs.counts.active > self.size.least).then_some(self.patience))
+    }
+
+    /// For a spare: `false` where its patience has run out, and it counts no longer.
+    pub(super) fn wait_as_spare(&self) -> bool {
+        let mut jobs = self.jobs.lock();
+        let deadline = now() + self.patience;
+        let mut in_vain = false;
+        loop {
+            // Looked at first: it may have been called as its time ran out.
+            if jobs.called > 0 {
+                jobs.called -= 1;
+                return true;
+            }
+            if in_vain || jobs.closed {
+                jobs.counts.spare = jobs.counts.spare.saturating_sub(1);
+                jobs.counts.workers -= 1;
+                return false;
+            }
+            in_vain = self.for_spares.wait_until(&mut jobs, deadline).timed_out();
+        }
+    }
+
+    /// A worker's wait at the poller has brought it a session.
+    pub(super) fn takes_ready(&self) {
+        let mut jobs = self.jobs.lock();
+        jobs.counts.idle -= 1;
+        jobs.taken += 1;
+        self.call_listener(&mut jobs);
+    }
+
+    /// A worker blocks elsewhere, and gives its place to another meanwhile.
+    pub(super) fn release_permit(&self) -> Wakeup {
+        let mut jobs = self.jobs.lock();
+        jobs.counts.active -= 1;
+        // There is a place free, so the listener is not to wait for its tick.
+        if jobs.counts.idle == 0 {
+            jobs.listener_sleeps = false;
+            self.for_listener.notify_one();
+        }
+        self.call_worker(&mut jobs)
+    }
+
+    /// It goes on. It does not wait for its place: who waits for it might be who has it.
+    pub(super) fn reacquire_permit(&self) {
+        self.jobs.lock().counts.active += 1;
+    }
+
+    // The listener.
+
+    /// What the listener does next. It sleeps here while the workers listen themselves.
+    pub(super) fn watch(&self, watch: &mut StallDetector) -> ListenerStep {
+        let mut jobs = self.jobs.lock();
+        if watch.flows && !jobs.closed {
+            self.for_listener.wait_until(&mut jobs, now() + LISTENER_INTERVAL);
+        }
+        while jobs.counts.idle > 0 && !jobs.closed {
+            watch.calm += 1;
+            if watch.calm < QUIET_TICKS {
+                self.for_listener.wait_until(&mut jobs, now() + LISTENER_INTERVAL);
+            } else {
+                jobs.listener_sleeps = true;
+                self.for_listener.wait(&mut jobs);
+                watch.calm = 0;
+            }
+        }
+        if jobs.closed {
+            return ListenerStep::Stop;
+        }
+        let now = now();
+        let moved = watch.taken != jobs.taken;
+        if moved {
+            watch.since = now;
+        }
+        (watch.calm, watch.taken) = (0, jobs.taken);
+        self.call_lane(&jobs, now);
+        let room = self.size.most - jobs.counts.places;
+        let stalled = now.saturating_duration_since(watch.since) >= STALL_AFTER;
+        let call = if jobs.counts.active < jobs.counts.places {
+            // Whoever was called for that place may have had no use for the call.
+            self.call_worker(&mut jobs)
+        } else if stalled && jobs.len() > 0 && room > 0 {
+            let more = jobs.len().min(jobs.counts.places).min(room);
+            jobs.counts.places += more;
+            watch.since = now;
+            self.fill(&mut jobs, more)
+        } else {
+            Wakeup::None
+        };
+        // With all places taken, and sessions coming and going, the workers look for themselves
+        // as soon as they can.
+        watch.flows = moved && jobs.counts.active >= jobs.counts.places;
+        ListenerStep::Poll(if watch.flows { Duration::ZERO } else { STALL_AFTER }, call)
+    }
+
+    /// For the listener that has heard a call: whether a worker should have.
+    pub(super) fn passes_on(&self) -> bool {
+        let jobs = self.jobs.lock();
+        (jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed
+    }
+
+    // The end.
+
+    pub(super) fn close(&self) {
+        self.jobs.lock().closed = true;
+        self.for_spares.notify_all();
+        self.for_lanes.notify_all();
+        self.for_listener.notify_all();
+    }
+
+    pub(super) fn thread_starts(&self) {
+        self.jobs.lock().threads += 1;
+    }
+
+    pub(super) fn thread_ends(&self) {
+        self.jobs.lock().threads -= 1;
+        self.for_end.notify_all();
+    }
+
+    /// Waits until all threads have ended, or until the deadline.
+    pub(super) fn wait_for_threads(&self, deadline: Option<Instant>) {
+        let mut jobs = self.jobs.lock();
+        while jobs.threads > 0 {
+            match deadline {
+                None => self.for_end.wait(&mut jobs),
+                Some(deadline) => {
+                    if self.for_end.wait_until(&mut jobs, deadline).timed_out() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The queue takes nothing more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed;
+
+#[cfg(all(test, not(safepoint_shuttle)))]
+mod tests;

@@ -1,0 +1,344 @@
+//! A session on the thread that runs it: its statements, and the way off the thread.
+
+use crate::core::record::Record;
+use crate::core::record::request::FinishedCancel;
+use crate::core::state::Transition;
+use crate::core::thread::ThreadRecord;
+use crate::session::current::{self, complete};
+use crate::session::owner::OwnerState;
+use crate::sync::panicking;
+use crate::types::client_info::ClientInfo;
+use crate::types::error::OpenError;
+use crate::types::id::{SessionId, StatementId, ThreadId};
+use crate::types::interrupt::Interrupt;
+use crate::types::location::Place;
+use crate::types::reason::InterruptReason;
+use crate::types::request::Requester;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::panic::Location;
+#[cfg(feature = "async")]
+use std::task::Waker;
+
+/// A session on the thread that runs it.
+///
+/// If a panic unwinds through it, the session cannot continue: an internal error is pending for its
+/// next safe point. Code that attaches a session in a destructor, while its thread unwinds already,
+/// must handle this itself, since one panic cannot be distinguished from another there.
+#[must_use = "dropping an `Attached` detaches the session"]
+pub struct Attached<'s> {
+    pub(crate) record: &'s Record,
+    pub(crate) owner: &'s mut OwnerState,
+    /// `None`: its own.
+    shared: Option<&'s ThreadRecord>,
+    /// The session that its thread ran before, and will run again, or 0.
+    outer: u64,
+    panicking: bool,
+    not_send: PhantomData<*const ()>,
+}
+
+impl<'s> Attached<'s> {
+    #[inline]
+    pub(crate) fn new(
+        record: &'s Record,
+        owner: &'s mut OwnerState,
+        shared: Option<&'s ThreadRecord>,
+    ) -> Attached<'s> {
+        let outer = shared.map_or(0, |shared| shared.run(record.id().get()));
+        Attached { record, owner, shared, outer, panicking: panicking(), not_send: PhantomData }
+    }
+
+    /// Returns the session's id.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.record.id()
+    }
+
+    /// Returns the id of the thread that the session is attached to.
+    #[must_use]
+    pub fn thread_id(&self) -> ThreadId {
+        self.shared.map_or_else(|| self.id().own_thread(), ThreadRecord::id)
+    }
+
+    /// Returns the session as a requester.
+    #[must_use]
+    pub fn requester(&self) -> Requester {
+        self.record.author()
+    }
+
+    /// Looks at or changes what is known of the session.
+    pub fn update_client_info<T>(&self, change: impl FnOnce(&mut ClientInfo) -> T) -> T {
+        self.record.describe(change)
+    }
+
+    /// Asks for admission, as [`Session::admit`](crate::Session::admit) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn admit(&self) -> Result<(), OpenError> {
+        self.owner.admit(self.record)
+    }
+
+    /// Checks for a due interrupt. Costs one load, one mask and one branch if none is due.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] that is due and not held off. Return it outwards.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
+    /// # let manager = SessionManager::new(ThreadModel::PerSession);
+    /// # let mut session = manager.open(ClientInfo::default())?;
+    /// # let thread = session.own_thread().expect("each session has its own");
+    /// # let mut attached = session.attach(&thread)?;
+    /// fn scan(session: &Attached<'_>, rows: &[u64]) -> Result<u64, safepoint::Interrupt> {
+    ///     let mut sum = 0;
+    ///     for row in rows {
+    ///         session.check()?;
+    ///         sum += row;
+    ///     }
+    ///     Ok(sum)
+    /// }
+    /// assert_eq!(scan(&attached, &[1, 2, 3])?, 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn check(&self) -> Result<(), Interrupt> {
+        self.record.check()
+    }
+
+    /// Begins the session's next statement. This is a safe point: if a termination is due, the
+    /// statement does not begin. A command that was cancelled while it was
+    /// [queued](crate::Session::reserve_statement), or whose timeout expired there, ends at once.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] that is due. After a cancel the session continues.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
+    /// # let manager = SessionManager::new(ThreadModel::PerSession);
+    /// # let mut session = manager.open(ClientInfo::default())?;
+    /// # let thread = session.own_thread().expect("each session has its own");
+    /// # let mut attached = session.attach(&thread)?;
+    /// let statement = attached.begin()?.with_text("select 1");
+    /// statement.check()?;
+    /// statement.finish()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn begin(&mut self) -> Result<Statement<'_>, Interrupt> {
+        begin_at(self.record, Location::caller())?;
+        Ok(Statement { attached: self, described: false })
+    }
+
+    /// Discards the id of a reserved statement, if no command has arrived after all: the id that
+    /// [`Session::reserve_statement`](crate::Session::reserve_statement) has reserved. Call this
+    /// before the client learns that it may send its next command. Otherwise a cancel of the last
+    /// command could reach the next one.
+    pub fn discard_reserved(&self) {
+        complete(self.record.discard_reserved());
+    }
+
+    /// Sets whether a transaction is open.
+    pub fn set_in_transaction(&self, open: bool) {
+        self.record.transaction_changes(open);
+    }
+
+    /// Returns whether a transaction is open.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.record.look().in_transaction()
+    }
+
+    /// Detaches the session from this thread; it has nothing to run.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] that ends the session. The session is detached in any case, and the caller
+    /// must end it.
+    #[inline]
+    #[track_caller]
+    pub fn detach(self) -> Result<(), Interrupt> {
+        left(self.leave(false))
+    }
+
+    /// Detaches the session from this thread; its command waits for another thread. A command whose
+    /// id comes from [`Session::reserve_statement`](crate::Session::reserve_statement) keeps it.
+    ///
+    /// # Errors
+    /// As [`detach`](Self::detach).
+    #[track_caller]
+    pub fn detach_to_queue(self) -> Result<(), Interrupt> {
+        left(self.leave(true))
+    }
+
+    /// For whoever holds a lock in which receipts may not be completed, and so
+    /// [asks](Left::ask) first.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn leave(mut self, to_queue: bool) -> Left<'s> {
+        let step = self.step_down(to_queue);
+        let record = self.record;
+        std::mem::forget(self);
+        Left { record, step }
+    }
+
+    fn step_down(&mut self, to_queue: bool) -> Transition {
+        self.leave_thread();
+        complete(self.record.end_leaked_statement());
+        self.record.detach(to_queue)
+    }
+
+    #[inline]
+    fn leave_thread(&mut self) {
+        if let Some(spare) = current::leave(self.record) {
+            self.owner.spare = Some(spare);
+        }
+        if let Some(shared) = self.shared {
+            shared.run(self.outer);
+        }
+    }
+
+    /// Detaches the session in the middle of a task's statement. See
+    /// [`Record::suspend`].
+    #[cfg(feature = "async")]
+    pub(crate) fn suspend(mut self, waker: &Waker, at: Place) -> bool {
+        self.leave_thread();
+        let due = self.record.suspend(waker, at);
+        std::mem::forget(self);
+        due
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        if panicking() && !self.panicking {
+            self.record.fail(InterruptReason::InternalError);
+        }
+        // `Session::check`, or the next attachment, reports an interrupt that is due.
+        let step = self.step_down(false);
+        complete(self.record.cancel_finished(step));
+    }
+}
+
+impl fmt::Debug for Attached<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached")
+            .field("id", &self.id())
+            .field("thread", &self.thread_id())
+            .finish()
+    }
+}
+
+/// A session that has left its thread.
+pub(crate) struct Left<'s> {
+    record: &'s Record,
+    step: Transition,
+}
+
+impl Left<'_> {
+    /// Returns the due interrupt, and the receipts to complete after the lock is released.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn ask(self) -> (Result<(), Interrupt>, FinishedCancel) {
+        let Left { record, step } = self;
+        let over = record.cancel_finished(step);
+        (if step.after.due() { record.check_due_unreported() } else { Ok(()) }, over)
+    }
+}
+
+#[inline]
+#[track_caller]
+fn left(left: Left<'_>) -> Result<(), Interrupt> {
+    if left.step.is_quiet() {
+        return Ok(());
+    }
+    let (due, over) = left.ask();
+    complete(over);
+    due
+}
+
+/// Begins a statement, and finishes one whose guard was leaked.
+pub(crate) fn begin_at(record: &Record, at: Place) -> Result<(), Interrupt> {
+    complete(record.end_leaked_statement());
+    record.begin_at(at, complete)
+}
+
+/// A statement that runs. It ends when it is finished or dropped.
+///
+/// # Examples
+///
+/// ```
+/// # use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
+/// # let manager = SessionManager::new(ThreadModel::PerSession);
+/// # let mut session = manager.open(ClientInfo::default())?;
+/// # let thread = session.own_thread().expect("each session has its own");
+/// # let mut attached = session.attach(&thread)?;
+/// let statement = attached.begin()?;
+/// println!("statement {} of session {}", statement.statement_id(), statement.id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "dropping a `Statement` ends it"]
+#[derive(Debug)]
+pub struct Statement<'a> {
+    attached: &'a Attached<'a>,
+    described: bool,
+}
+
+impl Statement<'_> {
+    /// Returns the statement's id, which a cancel may name.
+    #[must_use]
+    pub fn statement_id(&self) -> StatementId {
+        self.attached.record.look().last_statement()
+    }
+
+    /// Stores the statement's text for the activity view, the first
+    /// [`STATEMENT_TEXT_BYTES`](crate::view::STATEMENT_TEXT_BYTES) of it, and the time.
+    pub fn with_text(mut self, text: &str) -> Self {
+        let id = self.statement_id();
+        self.attached.record.about(|about| about.statement_begins(id, text));
+        self.described = true;
+        self
+    }
+
+    /// Ends it. A cancel that has not been seen by now is void.
+    ///
+    /// # Errors
+    /// The [`Interrupt`] that waited for the end of the statement: the session ends now. The
+    /// statement is done, so send its answer before the error.
+    #[inline]
+    #[track_caller]
+    pub fn finish(self) -> Result<(), Interrupt> {
+        let record = self.attached.record;
+        self.leave();
+        std::mem::forget(self);
+        record.check()
+    }
+
+    fn leave(&self) {
+        if self.described {
+            self.attached.record.about(|about| about.statement_ends());
+        }
+        complete(self.attached.record.finish());
+    }
+}
+
+impl<'a> Deref for Statement<'a> {
+    type Target = Attached<'a>;
+
+    fn deref(&self) -> &Attached<'a> {
+        self.attached
+    }
+}
+
+impl Drop for Statement<'_> {
+    fn drop(&mut self) {
+        // Dropping is not a safe point, so a due interrupt stays unobserved.
+        self.leave();
+    }
+}

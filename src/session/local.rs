@@ -1,0 +1,200 @@
+//! Statics of which each session has its own.
+
+use crate::core::locals::Value;
+use crate::session::current::{current, without_current};
+use crate::sync::ReentrantMutex;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Declares statics with one value for each session, as `thread_local!` does for threads.
+///
+/// An engine with a thread for each connection keeps a client's state in thread-locals. In a pool
+/// these would mix up the clients; session-locals move with the session from worker to worker. Each
+/// static becomes a [`SessionLocal`], whose type must be `Send`, but not `Sync`. Several may be
+/// declared at once, with attributes and visibility.
+///
+/// ```
+/// use safepoint::{ClientInfo, SessionManager, ThreadModel, session_local};
+/// use std::cell::{Cell, RefCell};
+///
+/// session_local! {
+///     /// Where names are looked for.
+///     pub static SEARCH_PATH: RefCell<String> = RefCell::new("public".into());
+///     static ROWS_READ: Cell<u64> = Cell::new(0);
+/// }
+///
+/// /// Deep in an engine, which was handed no session.
+/// fn scan() -> String {
+///     ROWS_READ.set(ROWS_READ.get() + 1);
+///     SEARCH_PATH.with_borrow(|path| format!("scanning {path}"))
+/// }
+///
+/// let manager = SessionManager::new(ThreadModel::Pool);
+/// let workers = [manager.register_worker("one")?, manager.register_worker("two")?];
+/// let mut ann = manager.open(ClientInfo::default())?;
+/// let mut bob = manager.open(ClientInfo::default())?;
+///
+/// let attached = ann.attach(&workers[0])?;
+/// SEARCH_PATH.with_borrow_mut(|path| path.insert_str(0, "ann, "));
+/// assert_eq!(scan(), "scanning ann, public");
+/// drop(attached);
+///
+/// // The same thread, another session:
+/// let attached = bob.attach(&workers[0])?;
+/// assert_eq!(scan(), "scanning public");
+/// drop(attached);
+///
+/// // The same session, another thread:
+/// let attached = ann.attach(&workers[1])?;
+/// assert_eq!(scan(), "scanning ann, public");
+/// assert_eq!(ROWS_READ.get(), 2);
+/// drop(attached);
+///
+/// ann.close(); // Here its values are dropped.
+/// assert!(SEARCH_PATH.try_with(|_| ()).is_err(), "no session is attached");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[macro_export]
+macro_rules! session_local {
+    ($($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $first:expr);* $(;)?) => {
+        $(
+            $(#[$meta])*
+            $vis static $name: $crate::local::SessionLocal<$type> = $crate::local::SessionLocal::new(|| $first);
+        )*
+    };
+}
+
+/// A static with one value for each session, declared by [`session_local!`](crate::session_local).
+///
+/// A session's value is created on first use, and dropped by the thread that ends the session,
+/// before the receipts complete. The values of one session are dropped in the reverse order of
+/// their creation, with no session attached and no lock held. If a destructor panics, the other
+/// values are dropped and the session ends. A destructor that waits for a receipt of its own
+/// session never returns.
+///
+/// If the initializer of a value uses the same static, the value is created twice: the inner one is
+/// kept, and the outer one dropped. An endless recursion overflows the stack.
+///
+/// A closure that uses a value keeps it locked. If the session moves to another thread during the
+/// closure, that thread blocks on the same value until the closure returns. If the session ends
+/// while the closure runs, the value is dropped after the closure returns.
+pub struct SessionLocal<T: 'static> {
+    first: fn() -> T,
+    /// Given with the first use.
+    number: OnceLock<usize>,
+}
+
+/// There is no session that could be meant: none is attached to the calling thread, or it has
+/// ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSessionError;
+
+impl fmt::Display for NoSessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no session is attached to this thread")
+    }
+}
+
+impl std::error::Error for NoSessionError {}
+
+impl<T: Send + 'static> SessionLocal<T> {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(first: fn() -> T) -> SessionLocal<T> {
+        SessionLocal { first, number: OnceLock::new() }
+    }
+
+    /// Gives the value of the session that is attached to the calling thread, which it makes
+    /// if this is the first time. Calls may be nested.
+    ///
+    /// # Panics
+    /// Where no session is attached to the calling thread, or that has ended.
+    #[track_caller]
+    pub fn with<R>(&'static self, look: impl FnOnce(&T) -> R) -> R {
+        match self.try_with(look) {
+            Ok(result) => result,
+            Err(none) => panic!("{none}"),
+        }
+    }
+
+    /// Calls `run` as [`with`](Self::with) does, and returns an error where that would panic.
+    ///
+    /// # Errors
+    /// [`NoSessionError`] where none is attached to the calling thread, or that has ended. `look` is
+    /// not called then.
+    pub fn try_with<R>(&'static self, look: impl FnOnce(&T) -> R) -> Result<R, NoSessionError> {
+        let value = self.value()?;
+        let result = look(&value.lock());
+        // This is the last reference if the session has ended.
+        if let Some(last) = Arc::into_inner(value) {
+            without_current(|| drop(last));
+        }
+        Ok(result)
+    }
+
+    fn value(&'static self) -> Result<Arc<ReentrantMutex<T>>, NoSessionError> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        // Relaxed: the numbers need but differ.
+        let number = *self.number.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed));
+        let session = current().ok_or(NoSessionError)?;
+        let kept = session.value(number).or_else(|| {
+            let first: Value = Arc::new(ReentrantMutex::new((self.first)()));
+            let kept = session.keep_value(number, &first);
+            // It goes here if another was kept, or none.
+            without_current(|| drop(first));
+            kept
+        });
+        Ok(kept.ok_or(NoSessionError)?.downcast().expect("a static's values are of its type"))
+    }
+}
+
+impl<T: Copy + Send + 'static> SessionLocal<Cell<T>> {
+    /// Returns a copy of the value in the session's cell.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    #[track_caller]
+    #[must_use]
+    pub fn get(&'static self) -> T {
+        self.with(Cell::get)
+    }
+}
+
+impl<T: Send + 'static> SessionLocal<Cell<T>> {
+    /// Sets what the session's cell holds. Its first value is made even so.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    #[track_caller]
+    pub fn set(&'static self, value: T) {
+        self.with(|cell| cell.set(value));
+    }
+}
+
+impl<T: Send + 'static> SessionLocal<RefCell<T>> {
+    /// Borrows what the session's cell holds.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with), and where it is mutably borrowed.
+    #[track_caller]
+    pub fn with_borrow<R>(&'static self, look: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| look(&cell.borrow()))
+    }
+
+    /// Borrows the value in the session's cell mutably.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with), and where it is borrowed.
+    #[track_caller]
+    pub fn with_borrow_mut<R>(&'static self, change: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| change(&mut cell.borrow_mut()))
+    }
+}
+
+impl<T> fmt::Debug for SessionLocal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionLocal").finish_non_exhaustive()
+    }
+}

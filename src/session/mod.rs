@@ -1,0 +1,25 @@
+//! What a session's owner and its thread use.
+
+pub(crate) mod ambient;
+pub(crate) mod attached;
+pub(crate) mod block_in_place;
+pub(crate) mod current;
+pub(crate) mod hold_off;
+pub(crate) mod local;
+pub(crate) mod owner;
+pub(crate) mod receipt;
+#[allow(clippy::module_inception, reason = "the folder is named after what it is about")]
+pub(crate) mod session;
+#[cfg(feature = "async")]
+pub(crate) mod task;
+pub(crate) mod thread;
+pub(crate) mod timeouts;
+pub(crate) mod timer;
+#[cfg(not(safepoint_loom))]
+mod timer_thread;
+pub(crate) mod wait;
+
+pub use crate::session::hold_off::{HoldOff, RollbackGuard};
+pub use crate::session::wait::WaitMode;
+pub use crate::types::error::AttachError;
+pub use crate::types::timeouts::Timeouts;

@@ -1,0 +1,305 @@
+//! Sessions as tasks of an async runtime, each attached during a poll.
+//!
+//! A task that waits takes the steps `W1` to `W3` of `core/record/wait.rs` off its thread, and its `W4` is to
+//! return `Pending`: it is polled again at once, or woken. The statement of a suspended session, its cancel
+//! and its hold-offs stay in the record, and move with it to the thread that polls it next.
+
+use crate::core::shared::Shared;
+use crate::session::attached::{Attached, begin_at};
+use crate::session::current::{complete, without_current};
+use crate::session::session::Session;
+use crate::session::thread::Thread;
+use crate::sync::per_thread;
+use crate::types::error::{AttachError, OpenError};
+use crate::types::interrupt::Interrupt;
+use crate::types::location::Place;
+use crate::types::reason::InterruptReason;
+use pin_project_lite::pin_project;
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+impl Session {
+    /// Waits until the session must end, while no thread runs it. A task waits for this and for its
+    /// client's next command at the same time. After it, notify the client and close the session.
+    ///
+    /// It replaces a waker that [`set_detached_waker`](Self::set_detached_waker) has set. Drop the
+    /// future to stop waiting. A session has one waker, and so one of these futures at a time.
+    #[must_use = "futures do nothing unless polled"]
+    #[track_caller]
+    pub fn interrupted(&mut self) -> Interrupted<'_> {
+        complete(self.record.end_leaked_attachment());
+        Interrupted { session: self, at: Location::caller(), polled: false }
+    }
+
+    /// Runs a future as the session's next statement, on the threads that poll it. The session is
+    /// attached during each poll, and detached while the future waits. In the future
+    /// [`check`](crate::check), [`hold_off`](crate::current::hold_off), [`current::thread_id`] and
+    /// the other functions of the module use this session. Each poll is a safe point.
+    ///
+    /// If an interrupt is due and not held off, the future is dropped where it waits, with the
+    /// session attached. Code that must not be cut there needs a hold-off. Dropping `Run` before it
+    /// is ready ends the statement as well.
+    ///
+    /// If a termination falls due when the statement ends, the output is returned all the same;
+    /// call [`interrupted`](Self::interrupted) or [`check`](Self::check), or begin the next.
+    ///
+    /// Threads are [registered](crate::SessionManager::register_worker) when they first poll a
+    /// session of a manager, under their own name, until they end. Threads that the future starts,
+    /// such as by `spawn_blocking`, do not run the session: run blocking code with tokio's
+    /// `block_in_place`, or the same function of another runtime.
+    ///
+    /// # Errors
+    /// [`RunError::Interrupted`] carries the interrupt; after a cancel the session continues. With
+    /// the other errors the session could not be attached, which ends the statement and drops the
+    /// future.
+    ///
+    /// # Panics
+    /// A `Run` that is polled after it was ready panics.
+    ///
+    /// [`current::thread_id`]: crate::current::thread_id
+    #[track_caller]
+    pub fn run<F: Future>(&mut self, future: F) -> Run<'_, F> {
+        let at = Location::caller();
+        Run { session: self, text: None, stage: Stage::Fresh, at, future: Some(future) }
+    }
+}
+
+/// The future that [`Session::interrupted`] returns.
+#[must_use = "futures do nothing unless polled"]
+pub struct Interrupted<'s> {
+    session: &'s mut Session,
+    at: Place,
+    polled: bool,
+}
+
+impl Future for Interrupted<'_> {
+    type Output = Interrupt;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Interrupt> {
+        self.polled = true;
+        let record = &self.session.record;
+        record.set_detached_waker(Some(context.waker().clone()));
+        record.due(self.at).map_or_else(Poll::Ready, |()| Poll::Pending)
+    }
+}
+
+impl Drop for Interrupted<'_> {
+    fn drop(&mut self) {
+        if self.polled {
+            self.session.set_detached_waker(None);
+        }
+    }
+}
+
+impl fmt::Debug for Interrupted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Interrupted").field(&self.session.id()).finish()
+    }
+}
+
+/// Why a future did not run to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A termination or a cancel was due.
+    Interrupted(Interrupt),
+    /// The thread that polled may not run the session: it was running another, or the manager
+    /// was made for threads of the sessions' own.
+    NotAttached(AttachError),
+    /// The thread that polled could not be registered.
+    NotRegistered(OpenError),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Interrupted(interrupt) => interrupt.fmt(f),
+            RunError::NotAttached(error) => error.fmt(f),
+            RunError::NotRegistered(error) => write!(f, "the thread was not registered: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Fresh,
+    /// It waits, off the thread.
+    Suspended,
+    /// On a thread, or at its end.
+    Over,
+}
+
+pin_project! {
+    /// The future that [`Session::run`] returns.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Run<'s, F> {
+        session: &'s mut Session,
+        text: Option<&'s str>,
+        stage: Stage,
+        at: Place,
+        #[pin]
+        future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Run<'_, F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.give_up();
+        }
+    }
+}
+
+impl<'s, F> Run<'s, F> {
+    /// Keeps the statement's text, and the time, for the activity view, as
+    /// [`Statement::with_text`](crate::Statement::with_text) does.
+    pub fn with_text(mut self, text: &'s str) -> Self {
+        self.text = Some(text);
+        self
+    }
+
+    /// The future was dropped, or it cannot continue.
+    fn give_up(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        match std::mem::replace(this.stage, Stage::Over) {
+            Stage::Fresh => {
+                // The command that was queued for it does not begin.
+                complete(this.session.record.discard_reserved());
+                return without_current(|| this.future.set(None));
+            }
+            Stage::Suspended => {}
+            // The future has panicked, or there is none any more.
+            Stage::Over if this.future.is_some() => {
+                return without_current(|| this.future.set(None));
+            }
+            Stage::Over => return,
+        }
+        let described = this.text.is_some();
+        let thread = worker(&this.session.owner.home).ok();
+        if let Some(attached) = thread.as_ref().and_then(|t| this.session.resume(t).ok()) {
+            this.future.set(None);
+            return over(attached, described);
+        }
+        // The thread runs another session, which has nothing to do with it, or is about to end.
+        let dropped = catch_unwind(AssertUnwindSafe(|| without_current(|| this.future.set(None))));
+        let record = &this.session.record;
+        if dropped.is_err() {
+            record.fail(InterruptReason::InternalError);
+        }
+        if described {
+            record.about(|about| about.statement_ends());
+        }
+        complete(record.end_leaked_attachment());
+        if let Err(panic) = dropped {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl<F: Future> Run<'_, F> {
+    /// Polls the future on the calling thread. The error ends it.
+    fn resume(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Result<Poll<F::Output>, RunError> {
+        let mut this = self.project();
+        let (at, described) = (*this.at, this.text.is_some());
+        assert!(*this.stage != Stage::Over, "polled after its end");
+        loop {
+            let thread = worker(&this.session.owner.home).map_err(RunError::NotRegistered)?;
+            let fresh = *this.stage == Stage::Fresh;
+            let attached =
+                if fresh { this.session.attach(&thread) } else { this.session.resume(&thread) };
+            let attached = attached.map_err(RunError::NotAttached)?;
+            let record = attached.record;
+            *this.stage = Stage::Over;
+            if fresh {
+                if let Err(interrupt) = begin_at(record, at) {
+                    this.future.set(None);
+                    return Err(RunError::Interrupted(interrupt));
+                }
+                if let Some(text) = *this.text {
+                    let id = record.look().last_statement();
+                    record.about(|about| about.statement_begins(id, text));
+                }
+            }
+            if let Err(interrupt) = record.check_at(at) {
+                this.future.set(None);
+                over(attached, described);
+                return Err(RunError::Interrupted(interrupt));
+            }
+            let future = this.future.as_mut().as_pin_mut().expect("it is not over");
+            if let Poll::Ready(output) = future.poll(context) {
+                this.future.set(None);
+                over(attached, described);
+                return Ok(Poll::Ready(output));
+            }
+            *this.stage = Stage::Suspended;
+            if !attached.suspend(context.waker(), at) {
+                return Ok(Poll::Pending);
+            }
+        }
+    }
+}
+
+impl<F: Future> Future for Run<'_, F> {
+    type Output = Result<F::Output, RunError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.as_mut().resume(context) {
+            Ok(polled) => polled.map(Ok),
+            Err(error) => {
+                self.give_up();
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+impl<F> fmt::Debug for Run<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("session", &self.session.id()).finish_non_exhaustive()
+    }
+}
+
+/// The statement has ended. What falls due by that is the holder's to find.
+fn over(attached: Attached<'_>, described: bool) {
+    if described {
+        attached.record.about(|about| about.statement_ends());
+    }
+    complete(attached.record.finish());
+}
+
+per_thread! {
+    /// The registrations of this thread with the managers whose sessions it has polled.
+    static WORKERS: RefCell<Vec<(Weak<Shared>, Rc<Thread>)>> = RefCell::new(Vec::new());
+}
+
+fn worker(home: &Arc<Shared>) -> Result<Rc<Thread>, OpenError> {
+    let registered = |workers: &RefCell<Vec<(Weak<Shared>, Rc<Thread>)>>| {
+        let workers = workers.borrow();
+        let mine = workers.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(home));
+        mine.map(|(_, thread)| thread.clone())
+    };
+    // A thread that has dropped its thread-locals is registered for this one poll.
+    if let Some(thread) = WORKERS.try_with(registered).ok().flatten() {
+        return Ok(thread);
+    }
+    let name = std::thread::current().name().unwrap_or("unnamed").to_owned();
+    let thread = Rc::new(home.register(&name, true)?);
+    let entry = (Arc::downgrade(home), thread.clone());
+    let gone = WORKERS.try_with(|workers| {
+        let mut workers = workers.borrow_mut();
+        let of_the_gone = |(home, _): &mut (Weak<Shared>, _)| home.strong_count() == 0;
+        let gone: Vec<_> = workers.extract_if(.., of_the_gone).collect();
+        workers.push(entry);
+        gone
+    });
+    drop(gone);
+    Ok(thread)
+}

@@ -1,0 +1,32 @@
+//! The manager's timer: started where it is needed.
+
+use crate::core::shared::Shared;
+use crate::core::timer::Timer;
+#[cfg(safepoint_loom)]
+use crate::session::current::wake_all;
+#[cfg(not(safepoint_loom))]
+use crate::session::timer_thread::start;
+use std::io;
+use std::sync::Arc;
+
+#[cfg(safepoint_loom)]
+impl Timer {
+    /// Looks once, as if it were `now`.
+    pub(crate) fn look(&self, home: &Shared, now: u64) {
+        let mut due = Vec::new();
+        self.take(now, &mut due);
+        for record in due.into_iter().filter_map(|session| home.sessions.get(session)) {
+            wake_all(record.expire_timeouts(now));
+        }
+    }
+}
+
+/// The manager's timer, running.
+///
+/// # Errors
+/// Where the system gives no thread, or the manager has no number for it.
+pub(crate) fn running(home: &Arc<Shared>) -> io::Result<&Arc<Timer>> {
+    #[cfg(not(safepoint_loom))]
+    start(home)?;
+    Ok(&home.timers.timer)
+}

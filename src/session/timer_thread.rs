@@ -1,0 +1,58 @@
+//! The timer's thread.
+
+use crate::core::shared::Shared;
+use crate::core::thread::ThreadRecord;
+use crate::core::timer::{NEVER, Timer};
+use crate::session::current::wake_all;
+use crate::session::thread::{Kind, Thread};
+use crate::sync::{Builder, Parker};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+
+const NAME: &str = "timer";
+
+pub(super) fn start(home: &Arc<Shared>) -> io::Result<()> {
+    let mut parker = home.timers.parker.lock();
+    if parker.is_none() {
+        return Ok(());
+    }
+    let record = ThreadRecord::new(Arc::from(NAME), home.slots.clone(), false)
+        .ok_or_else(|| io::Error::other("no number for the timer"))?;
+    let record = home.threads.insert(0, Arc::new(record)).map_err(io::Error::other)?;
+    let registered = Thread::new(Kind::Registered { record, threads: home.threads.clone() });
+    let parker_slot = Arc::new(crate::sync::Mutex::new(parker.take()));
+    let (weak, timer, mine) =
+        (Arc::downgrade(home), home.timers.timer.clone(), parker_slot.clone());
+    let body = move || {
+        let _registered = registered;
+        let parker = mine.lock().take();
+        if let Some(parker) = parker {
+            run(&weak, &timer, &parker);
+        }
+    };
+    // A thread that does not start leaves its parking place to the next.
+    Builder::new()
+        .name(NAME.into())
+        .spawn(body)
+        .map(drop)
+        .inspect_err(|_| *parker = parker_slot.lock().take())
+}
+
+fn run(home: &Weak<Shared>, timer: &Timer, parker: &Parker) {
+    let mut due = Vec::new();
+    while let Some(taken) = timer.take(timer.now(), &mut due) {
+        match taken {
+            Err(NEVER) => parker.park(),
+            Err(at) => parker.park_deadline(timer.instant(at)),
+            Ok(()) => {
+                let Some(home) = home.upgrade() else { return };
+                for record in due.drain(..).filter_map(|session| home.sessions.get(session)) {
+                    // What panics here is the embedder's own trouble, and no one else's.
+                    let look = || wake_all(record.expire_timeouts(timer.now()));
+                    let _ = catch_unwind(AssertUnwindSafe(look));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Waits for a channel's messages.
+
+use crate::session::wait::{Attached, Interrupt, asleep};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+/// Wakes a thread that waits in `select!`.
+struct Signal(Sender<()>);
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        // Full is as good: it is awake already.
+        let _ = self.0.try_send(());
+    }
+}
+
+impl Attached<'_> {
+    /// Receives a message from a channel. Blocks until there is one, or an interrupt is due; an
+    /// interrupt loses no message.
+    ///
+    /// # Errors
+    /// The outer error is the [`Interrupt`] that is due and not held off. The inner error means
+    /// that the channel is empty and has no sender.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
+    /// # let manager = SessionManager::new(ThreadModel::PerSession);
+    /// # let mut session = manager.open(ClientInfo::default())?;
+    /// # let thread = session.own_thread().expect("each session has its own");
+    /// # let mut attached = session.attach(&thread)?;
+    /// let (sender, receiver) = crossbeam_channel::bounded(1);
+    /// sender.send("a row")?;
+    /// // The outer error is the interrupt, the inner one a closed channel.
+    /// assert_eq!(attached.recv(&receiver)??, "a row");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn recv<T>(&self, from: &Receiver<T>) -> Result<Result<T, RecvError>, Interrupt> {
+        let at = Location::caller();
+        self.check()?;
+        if let Ok(message) = from.try_recv() {
+            return Ok(Ok(message));
+        }
+        let (signal, signalled) = bounded(1);
+        let waker = Waker::from(Arc::new(Signal(signal)));
+        let mut message = None;
+        loop {
+            asleep(self.record, &waker, false, at, || {
+                select! {
+                    recv(from) -> received => message = Some(received),
+                    recv(signalled) -> _ => {}
+                }
+            })?;
+            // A message that was taken is delivered; the next safe point has the rest.
+            if let Some(received) = message.take() {
+                return Ok(received);
+            }
+            self.check()?;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Waits for a socket that does not block.
+
+use crate::session::wait::{Attached, WaitMode};
+use crate::sync::per_thread;
+use crate::types::interrupt::Interrupt;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+/// Wakes a thread that polls it together with its socket.
+struct Signal(OwnedFd);
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Full is as good: it is awake already.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+impl Signal {
+    fn new() -> io::Result<Arc<Signal>> {
+        let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Arc::new(Signal(signal)))
+    }
+
+    /// Clears wake-ups of an earlier wait.
+    fn clear(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+
+    /// Whether the socket is ready; else it was woken.
+    fn poll(&self, socket: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<bool> {
+        let mut both = [PollFd::new(&socket, wanted), PollFd::new(&self.0, PollFlags::IN)];
+        match poll(&mut both, None) {
+            Ok(_) => Ok(!both[0].revents().is_empty()),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+per_thread! {
+    /// Taken while a wait uses it, so that a wait within a wait gets another.
+    static SIGNAL: RefCell<Option<Arc<Signal>>> = RefCell::new(None);
+}
+
+impl Attached<'_> {
+    /// Blocks until a socket is readable, its peer has closed it, or an interrupt is due. An
+    /// interrupt does not change the socket.
+    ///
+    /// # Errors
+    /// The outer one is the [`Interrupt`] that is due and not held off, the inner one the
+    /// system's.
+    #[track_caller]
+    pub fn wait_readable(
+        &self,
+        by: WaitMode,
+        socket: impl AsFd,
+    ) -> Result<io::Result<()>, Interrupt> {
+        self.wait_for(by, socket.as_fd(), PollFlags::IN)
+    }
+
+    /// Blocks until the socket is writable or an interrupt is due. Call this for a slow client,
+    /// after a write to a non-blocking socket would block. In a pool call it within
+    /// [`block_in_place`](Self::block_in_place), so that the client keeps no other session waiting.
+    ///
+    /// # Errors
+    /// As [`wait_readable`](Self::wait_readable).
+    #[track_caller]
+    pub fn wait_writable(
+        &self,
+        by: WaitMode,
+        socket: impl AsFd,
+    ) -> Result<io::Result<()>, Interrupt> {
+        self.wait_for(by, socket.as_fd(), PollFlags::OUT)
+    }
+
+    #[track_caller]
+    fn wait_for(
+        &self,
+        by: WaitMode,
+        socket: BorrowedFd<'_>,
+        wanted: PollFlags,
+    ) -> Result<io::Result<()>, Interrupt> {
+        // A thread that has dropped its thread-locals keeps none.
+        let kept = SIGNAL.try_with(|signal| signal.borrow_mut().take()).ok().flatten();
+        let signal = match kept.map_or_else(Signal::new, Ok) {
+            Ok(signal) => signal,
+            Err(error) => return Ok(Err(error)),
+        };
+        let waker = Waker::from(signal.clone());
+        let ended = loop {
+            signal.clear();
+            match self.wait(by, &waker, || signal.poll(socket, wanted)) {
+                Ok(Ok(false)) => {}
+                Ok(ready) => break Ok(ready.map(|_| ())),
+                Err(interrupt) => break Err(interrupt),
+            }
+        };
+        let _ = SIGNAL.try_with(|kept| *kept.borrow_mut() = Some(signal));
+        ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_woke_it_earlier_is_forgotten() {
+        let signal = Signal::new().unwrap();
+        let unread = || rustix::io::read(&signal.0, &mut [0; 8]).is_ok();
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        signal.wake_by_ref();
+        assert!(!signal.poll(socket.as_fd(), PollFlags::IN).unwrap(), "woken, and not ready");
+        assert!(signal.poll(socket.as_fd(), PollFlags::OUT).unwrap());
+        signal.wake_by_ref();
+        signal.clear();
+        assert!(!unread());
+    }
+}

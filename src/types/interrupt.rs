@@ -1,0 +1,140 @@
+//! Interrupts, which safe points report.
+
+use crate::types::id::SessionId;
+use crate::types::request::Request;
+use crate::types::time::utc;
+use std::fmt;
+use std::sync::Arc;
+
+/// What ends: the statement, or the session with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum InterruptKind {
+    /// The statement ends and the session lives on.
+    Cancel,
+    /// The session ends.
+    Terminate,
+}
+
+impl InterruptKind {
+    /// Its name in figures and traces.
+    #[cfg(any(feature = "tracing", feature = "metrics"))]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            InterruptKind::Cancel => "cancel",
+            InterruptKind::Terminate => "terminate",
+        }
+    }
+}
+
+/// An interrupt, which a safe point returns. Return it outwards; every safe point on the way
+/// returns it again until the statement, or the session, has ended.
+///
+/// # Examples
+///
+/// ```
+/// use safepoint::Interrupt;
+///
+/// #[derive(Debug)]
+/// enum EngineError {
+///     DivisionByZero,
+///     Interrupted(Interrupt),
+/// }
+///
+/// impl From<Interrupt> for EngineError {
+///     fn from(interrupt: Interrupt) -> EngineError {
+///         EngineError::Interrupted(interrupt)
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interrupt {
+    kind: InterruptKind,
+    request: Arc<Request>,
+}
+
+impl Interrupt {
+    pub(crate) fn new(kind: InterruptKind, request: Arc<Request>) -> Interrupt {
+        Interrupt { kind, request }
+    }
+
+    /// Returns whether a statement or the session ends.
+    #[must_use]
+    pub fn kind(&self) -> InterruptKind {
+        self.kind
+    }
+
+    /// Returns whether the session ends, and not only its statement.
+    #[must_use]
+    pub fn is_terminate(&self) -> bool {
+        self.kind == InterruptKind::Terminate
+    }
+
+    /// Returns the request that caused the interrupt.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Returns `FATAL` if the session ends, `ERROR` if only its statement does.
+    #[must_use]
+    pub fn severity(&self) -> &'static str {
+        match self.kind {
+            InterruptKind::Cancel => "ERROR",
+            InterruptKind::Terminate => "FATAL",
+        }
+    }
+
+    /// Returns PostgreSQL's message for the reason.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
+        self.request.reason.message()
+    }
+
+    /// Returns PostgreSQL's SQLSTATE for the reason.
+    #[must_use]
+    pub fn sqlstate(&self) -> &'static str {
+        self.request.reason.sqlstate()
+    }
+
+    /// Returns a sentence for the error's DETAIL: who requested it, from where and when, and their
+    /// comment. Returns `None` if there is nothing to say: `own` itself, or the server, requested
+    /// it without a comment. If the policy hides the requester, it returns only the comment.
+    #[must_use]
+    pub fn detail(&self, own: SessionId) -> Option<String> {
+        let Request {
+            requester: author,
+            comment: text,
+            requested_at: at,
+            requester_disclosed: names_author,
+            ..
+        } = &*self.request;
+        let by = match (&author.user, author.session) {
+            _ if !names_author => None,
+            (_, Some(session)) if session == own => None,
+            (Some(user), Some(session)) => Some(format!("user \"{user}\" in session {session}")),
+            (Some(user), None) => Some(format!("user \"{user}\"")),
+            (None, Some(session)) => Some(format!("session {session}")),
+            (None, None) => None,
+        };
+        let who = by.map(|by| {
+            let address = author.address.as_ref();
+            let from = address.map(|address| format!(" from {address}")).unwrap_or_default();
+            format!("Requested by {by}{from} at {}.", utc(*at))
+        });
+        match (who, text) {
+            (None, None) => None,
+            (Some(who), None) => Some(who),
+            (None, Some(text)) => Some(text.to_string()),
+            (Some(who), Some(text)) => Some(format!("{who} {text}")),
+        }
+    }
+}
+
+impl fmt::Display for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for Interrupt {}

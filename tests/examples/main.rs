@@ -1,0 +1,266 @@
+//! The small examples run, and do what they say.
+
+mod binary;
+#[allow(dead_code, reason = "the end-to-end tests of the demo need the rest")]
+mod child;
+mod example;
+
+use binary::built;
+use child::{DEADLINE, Said, join, run, wait_for, wait_until};
+use example::Example;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+#[test]
+fn those_that_come_to_an_end() {
+    for (example, said) in [
+        ("your_own_pool", "ann's session was idle: FATAL: terminating connection"),
+        ("your_own_pool", "bob's session was running: FATAL: terminating connection"),
+        ("existing_engine", "with one: canceling statement due to user request"),
+        ("interruptible_wait", "a condition variable: was waiting, and ended with"),
+        ("limits", "idle: terminating connection due to idle-session timeout (57P05)"),
+    ] {
+        let ran = run(&mut Command::new(built(example)));
+        assert_eq!(ran.code, Some(0), "{example}: {}", ran.err);
+        assert!(ran.out.contains(said), "{example}: {}", ran.out);
+    }
+}
+
+fn address(server: &Example) -> SocketAddr {
+    server.address.parse().expect("an address")
+}
+
+fn client(server: &Example) -> Client {
+    let socket = TcpStream::connect_timeout(&address(server), DEADLINE).expect("it listens");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a limit");
+    socket.set_write_timeout(Some(DEADLINE)).expect("a limit");
+    Client(BufReader::new(socket))
+}
+
+/// With as little room for what is on its way as there can be. Its socket does not block.
+fn narrow_client(server: &Example) -> Client {
+    let connect = async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("an option");
+        socket.set_send_buffer_size(4096).expect("an option");
+        let connected = tokio::time::timeout(DEADLINE, socket.connect(address(server))).await;
+        connected.expect("it accepts in time").expect("it listens").into_std()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let socket = runtime.expect("a runtime").block_on(connect).expect("a socket");
+    Client(BufReader::new(socket))
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn say(&mut self, line: &str) {
+        writeln!(self.0.get_ref(), "{line}").expect("it reads");
+    }
+
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("an answer in time");
+        line.trim().into()
+    }
+}
+
+#[test]
+fn those_that_serve() {
+    for example in ["thread_per_session", "worker_pool", "tasks"] {
+        let server = Example::start(example);
+        let [mut killer, mut busy, mut idle] = [(); 3].map(|()| client(&server));
+        // Each has been served once, so all three are there.
+        for client in [&mut killer, &mut busy, &mut idle] {
+            client.say("kill nobody");
+            assert!(client.hear().starts_with("ERROR: expected"), "{example}");
+        }
+        busy.say("count");
+        let mut id_of = |what: &str| {
+            let mut id = None;
+            wait_until(what, || {
+                killer.say("who");
+                let rows = [(); 3].map(|()| killer.hear());
+                let row = rows.iter().find(|row| row.ends_with(what));
+                id = row.map(|row| row.split(' ').next().expect("an id").to_string());
+                id.is_some()
+            });
+            id.expect("it is there")
+        };
+        let (counts, waits) = (id_of("running: count"), id_of(": kill nobody"));
+        for (id, mut victim) in [(counts, busy), (waits, idle)] {
+            killer.say(&format!("kill {id}"));
+            let answer = killer.hear();
+            assert!(answer.starts_with(&format!("session {id} was ")), "{example}: {answer}");
+            let told = "FATAL: terminating connection due to administrator command";
+            assert_eq!((&*victim.hear(), &*victim.hear()), (told, ""), "{example}");
+        }
+        killer.say("bye");
+        assert_eq!(killer.hear(), "");
+    }
+}
+
+#[test]
+fn a_pool_that_stops_tells_its_clients() {
+    let mut server = Example::start("worker_pool");
+    let [mut idle, mut busy] = [(); 2].map(|()| client(&server));
+    for client in [&mut idle, &mut busy] {
+        client.say("kill nobody");
+        assert!(client.hear().starts_with("ERROR: expected"));
+    }
+    busy.say("count");
+    wait_until("it counts", || others(&server).iter().any(|row| row.ends_with("running: count")));
+    assert_eq!(server.stop(), Some(0));
+    for mut client in [idle, busy] {
+        let told = "FATAL: terminating connection due to administrator command";
+        assert_eq!((&*client.hear(), &*client.hear()), (told, ""));
+    }
+}
+
+/// It has been served once.
+fn here(server: &Example) -> Client {
+    let mut client = client(server);
+    client.say("kill nobody");
+    assert!(client.hear().starts_with("ERROR: expected"));
+    client
+}
+
+/// They may be gone before they are taken in.
+#[tokio::test]
+async fn a_connection_that_is_reset_ends_no_other() {
+    for example in ["thread_per_session", "worker_pool", "tasks"] {
+        let server = Example::start(example);
+        let mut other = here(&server);
+        for _ in 0..20 {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.set_zero_linger().expect("an option");
+            let connected = tokio::time::timeout(DEADLINE, socket.connect(address(&server))).await;
+            drop(connected.expect("it accepts in time").expect("it listens"));
+        }
+        other.say("kill nobody");
+        assert!(other.hear().starts_with("ERROR: expected"), "{example}");
+        here(&server);
+    }
+}
+
+#[test]
+fn a_newcomer_does_not_hurry_a_drain() {
+    let mut server = Example::start("worker_pool");
+    let mut busy = client(&server);
+    busy.say("count");
+    wait_until("it counts", || others(&server).iter().any(|row| row.ends_with("running: count")));
+    let (address, ended) = (address(&server), Arc::new(AtomicBool::new(false)));
+    let stop = ended.clone();
+    let newcomers = std::thread::spawn(move || {
+        let patience = Duration::from_millis(100);
+        wait_until("the server ends", || {
+            let _ = TcpStream::connect_timeout(&address, patience);
+            stop.load(Ordering::Relaxed)
+        });
+    });
+    assert_eq!(server.stop(), Some(0));
+    ended.store(true, Ordering::Relaxed);
+    join("the newcomers stop", newcomers);
+    let told = "FATAL: terminating connection due to administrator command";
+    assert_eq!((&*busy.hear(), &*busy.hear()), (told, ""));
+}
+
+#[test]
+fn who_does_not_read_is_killed() {
+    let server = Example::start("thread_per_session");
+    let slow = narrow_client(&server);
+    fill(&server, &slow);
+    let mut killer = client(&server);
+    killer.say("who");
+    let rows = [(); 2].map(|()| killer.hear());
+    let row = rows.iter().find(|row| !row.ends_with("running: who")).expect("it is there");
+    let id = row.split(' ').next().expect("an id");
+    killer.say(&format!("kill {id}"));
+    assert!(killer.hear().starts_with("session"));
+    wait_until("it is gone", || others(&server).len() == 1);
+}
+
+/// Who sends no end of line is told before it has taken much.
+#[test]
+fn a_line_has_a_limit() {
+    for example in ["worker_pool", "tasks"] {
+        let server = Example::start(example);
+        let mut endless = client(&server);
+        endless.0.get_ref().write_all(&[b'x'; 64 * 1024]).expect("it reads");
+        if example == "worker_pool" {
+            endless.0.get_ref().write_all(b"x").expect("it reads");
+        }
+        assert_eq!((&*endless.hear(), &*endless.hear()), ("FATAL: the line is too long", ""));
+        here(&server);
+    }
+}
+
+#[test]
+fn a_task_goes_on_after_a_cancel() {
+    let server = Example::start("tasks");
+    let [mut requester, mut busy] = [(); 2].map(|()| client(&server));
+    busy.say("count");
+    let mut id = None;
+    wait_until("it counts", || {
+        let rows = others(&server);
+        let row = rows.iter().find(|row| row.ends_with("running: count"));
+        id = row.and_then(|row| row.split(' ').next()).map(str::to_owned);
+        id.is_some()
+    });
+    let id = id.expect("it counts");
+    requester.say(&format!("cancel {id}"));
+    // Between two polls it waits.
+    assert!(requester.hear().starts_with(&format!("session {id} was ")));
+    assert_eq!(busy.hear(), "ERROR: canceling statement due to user request");
+    busy.say("kill nobody");
+    assert!(busy.hear().starts_with("ERROR: expected"));
+}
+
+/// The rows of all sessions but the one that asks.
+fn others(server: &Example) -> Vec<String> {
+    let mut asks = client(server);
+    asks.say("who\nbye");
+    let rows = asks.0.lines().map(|row| row.expect("an answer in time"));
+    rows.filter(|row| !row.ends_with("running: who")).collect()
+}
+
+/// More of them than the pool has workers; their answers are more than the sockets hold.
+#[test]
+fn slow_clients_keep_no_other_waiting() {
+    let server = Example::start("worker_pool");
+    let slow = [(); 12].map(|()| narrow_client(&server));
+    slow.iter().for_each(|slow| fill(&server, slow));
+    assert_eq!(others(&server).len(), slow.len());
+    wait_until("all have been killed", || {
+        let others = others(&server);
+        for row in &others {
+            let mut killer = client(&server);
+            killer.say(&format!("kill {}", row.split(' ').next().expect("an id")));
+            killer.hear();
+        }
+        others.is_empty()
+    });
+}
+
+/// Sends commands until the server waits for its client to read the answers: it takes no more of
+/// them, and none of its threads has anything else to do.
+fn fill(server: &Example, slow: &Client) {
+    let line = [&[b'x'; 50_000][..], b"\n"].concat();
+    let mut socket = slow.0.get_ref();
+    let (mut sent, mut times) = (0, 0);
+    wait_until("the server waits for its client", || {
+        match socket.write(&line[sent..]) {
+            Ok(length) => {
+                (sent, times) = ((sent + length) % line.len(), 0);
+                return false;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+        }
+        times = if server.sleeps() { times + 1 } else { 0 };
+        times == 3
+    });
+}

@@ -1,0 +1,307 @@
+//! Safe points and waits in code that was handed no session.
+
+use crate::common::{
+    ENDLESS, LONG, MODELS, Stage, admin, assert_told, each_model, ended_by_both, joined, kill,
+    kill_now, locked, of, scope, supervised, thread_for, until,
+};
+use safepoint::local::NoSessionError;
+use safepoint::session::Timeouts;
+use safepoint::view::SessionState;
+use safepoint::{Attached, Cancel, Session, SessionId, SessionManager, TerminateMode, ThreadModel};
+use std::cell::RefCell;
+use std::future::{pending, ready};
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+#[test]
+fn ambient_safe_points_and_waits_with_a_session() {
+    supervised(|| {
+        ended_by_both(|_| safepoint::current::sleep(ENDLESS));
+        ended_by_both(|_| safepoint::current::block_on(pending::<()>()));
+        ended_by_both(|_| {
+            loop {
+                safepoint::check()?;
+                safepoint::current::sleep(Duration::from_millis(1))?;
+            }
+            #[expect(unreachable_code, reason = "names the type")]
+            Ok(())
+        });
+    });
+}
+
+#[test]
+fn ambient_safe_points_and_waits_without_a_session() {
+    supervised(|| {
+        assert_eq!(safepoint::current::session_id(), None);
+        assert_eq!(safepoint::check(), Ok(()));
+        assert_eq!(safepoint::current::sleep(Duration::from_millis(1)), Ok(()));
+        assert_eq!(
+            until("a ready future is ready", || safepoint::current::block_on(ready(1))),
+            Ok(1)
+        );
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            drop(session.attach(&thread).unwrap());
+            manager.terminate(id, kill_now()).unwrap();
+            assert_eq!(safepoint::check(), Ok(()), "the thread has left that session");
+            assert_eq!(safepoint::current::thread_id(), None);
+            let attached = session.attach(&thread).unwrap();
+            assert_eq!(safepoint::current::session_id(), Some(id));
+            assert_eq!(safepoint::current::thread_id(), Some(thread.id()));
+            assert_eq!(safepoint::current::requester(), Some(attached.requester()));
+            assert_told(&safepoint::check().unwrap_err());
+            scope(|scope| {
+                let elsewhere = scope.spawn(safepoint::check);
+                assert_eq!(joined("it has looked elsewhere", elsewhere), Ok(()));
+            });
+            drop(attached);
+            assert_eq!(safepoint::check(), Ok(()));
+        }
+    });
+}
+
+/// Whoever rang for one session has not rung for the next on that thread.
+#[test]
+fn a_late_ring_is_for_nobody_else() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let worker = manager.register_worker("worker").unwrap();
+        let [mut ann, mut bob] = ["ann", "bob"].map(|user| manager.open(of(user)).unwrap());
+        for _ in 0..2 {
+            let attached = ann.attach(&worker).unwrap();
+            manager.terminate(attached.id(), kill_now()).unwrap();
+            drop(attached);
+            assert_eq!(safepoint::check(), Ok(()), "no session is here");
+            let attached = bob.attach(&worker).unwrap();
+            assert_eq!(safepoint::check(), Ok(()), "it was the other one");
+            assert_eq!(safepoint::check(), Ok(()));
+            drop(attached);
+            // What is due rings again wherever it is attached.
+            let attached = ann.attach(&worker).unwrap();
+            assert_told(&safepoint::check().unwrap_err());
+            assert_told(&safepoint::check().unwrap_err());
+            drop(attached);
+        }
+    });
+}
+
+/// A deferred kill falls due by the runner's own step, and a cancel by the end of a deaf wait.
+#[test]
+fn what_falls_due_without_a_killer_rings_too() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let number = statement.statement_id();
+            manager.cancel(id, Cancel::statement(number, admin("root"))).unwrap();
+            let held = safepoint::current::hold_off("a test");
+            assert_eq!(safepoint::check(), Ok(()));
+            drop(held);
+            assert!(!safepoint::check().unwrap_err().is_terminate());
+            drop(statement);
+            assert_eq!(safepoint::check(), Ok(()), "its statement is over");
+
+            safepoint::current::set_in_transaction(true);
+            manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
+            assert_eq!(safepoint::check(), Ok(()));
+            safepoint::current::set_in_transaction(false);
+            assert_told(&safepoint::check().unwrap_err());
+        }
+    });
+}
+
+/// While other sessions' values are dropped this thread's session is hidden; a ring for it is not.
+#[test]
+fn what_rings_while_the_session_is_hidden_is_heard_after() {
+    supervised(|| {
+        struct Kills(SessionManager, safepoint::SessionId);
+        impl Drop for Kills {
+            fn drop(&mut self) {
+                self.0.terminate(self.1, kill_now()).unwrap();
+                assert_eq!(safepoint::check(), Ok(()), "the session is hidden");
+            }
+        }
+        safepoint::session_local! {
+            static KILLS: std::cell::RefCell<Option<Kills>> = std::cell::RefCell::new(None);
+        }
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let worker = manager.register_worker("worker").unwrap();
+        let [mut ann, mut bob] = ["ann", "bob"].map(|user| manager.open(of(user)).unwrap());
+        let id = bob.id();
+        let attached = ann.attach(&worker).unwrap();
+        KILLS.with(|kills| *kills.borrow_mut() = Some(Kills(manager.clone(), id)));
+        drop(attached);
+        let _attached = bob.attach(&worker).unwrap();
+        ann.close();
+        assert_told(&safepoint::check().unwrap_err());
+    });
+}
+
+/// The last of a thread's thread-locals to go may run a session still.
+#[test]
+fn a_session_that_runs_as_its_thread_ends() {
+    supervised(|| {
+        struct Runs(std::sync::mpsc::Sender<bool>);
+        impl Drop for Runs {
+            fn drop(&mut self) {
+                let Stage { manager, mut session, thread, id } =
+                    Stage::new(ThreadModel::PerSession);
+                let attached = session.attach(&thread);
+                let told = attached.map(|_attached| {
+                    manager.terminate(id, kill_now()).unwrap();
+                    safepoint::check().is_err()
+                });
+                // Where the thread is past running sessions, it says so.
+                self.0.send(told.unwrap_or(true)).unwrap();
+            }
+        }
+        thread_local! {
+            static RUNS: std::cell::RefCell<Option<Runs>> = const { std::cell::RefCell::new(None) };
+        }
+        let (told, heard) = std::sync::mpsc::channel();
+        for first in [true, false] {
+            let told = told.clone();
+            let thread = std::thread::spawn(move || {
+                let run = || {
+                    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+                    drop(session.attach(&thread).unwrap());
+                };
+                if first {
+                    run();
+                }
+                RUNS.with(|runs| *runs.borrow_mut() = Some(Runs(told)));
+                if !first {
+                    run();
+                }
+            });
+            until("the thread ends", || thread.join()).unwrap();
+            assert!(heard.recv_timeout(LONG).expect("a session ran as the thread ended"));
+        }
+    });
+}
+
+/// An attachment that lies in a thread-local goes after the library's own have gone.
+#[test]
+fn an_attachment_that_ends_with_its_thread() {
+    supervised(|| {
+        use std::cell::RefCell;
+        thread_local! {
+            static MINE: RefCell<Option<safepoint::Attached<'static>>> = const { RefCell::new(None) };
+        }
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let id = scope(|scope| {
+            let ran = scope.spawn(|| {
+                // The first to be used is the last to go.
+                MINE.with_borrow_mut(|mine| *mine = None);
+                let session = Box::leak(Box::new(manager.open(of("ann")).unwrap()));
+                let thread = Box::leak(Box::new(session.own_thread().unwrap()));
+                let (id, attached) = (session.id(), session.attach(thread).unwrap());
+                attached.sleep(Duration::from_millis(1)).unwrap();
+                MINE.with_borrow_mut(|mine| *mine = Some(attached));
+                id
+            });
+            joined("the thread ends", ran)
+        });
+        assert_eq!(manager.session_info(id).unwrap().state, SessionState::Idle);
+    });
+}
+
+/// Whoever ends an idle victim does so on its killer's thread, and not in its killer's session.
+#[test]
+fn a_waker_is_in_nobodys_session() {
+    supervised(|| {
+        struct Ends(Mutex<Option<Option<SessionId>>>);
+        impl Wake for Ends {
+            fn wake(self: Arc<Self>) {
+                safepoint::current::set_in_transaction(false);
+                *locked(&self.0) = Some(safepoint::current::session_id());
+            }
+        }
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let victim = manager.open(of("ann")).unwrap();
+        let ends = Arc::new(Ends(Mutex::default()));
+        victim.set_detached_waker(Some(Waker::from(ends.clone())));
+        let mut killer = manager.open(of("root")).unwrap();
+        let (id, thread) = (killer.id(), thread_for(&manager, &killer));
+        let attached = killer.attach(&thread).unwrap();
+        attached.set_in_transaction(true);
+        manager.terminate(victim.id(), kill_now()).unwrap();
+        assert_eq!(*locked(&ends.0), Some(None), "whose session it ran in");
+        assert!(attached.in_transaction());
+        assert_eq!(safepoint::current::session_id(), Some(id));
+    });
+}
+
+/// A thread drops its thread-locals in an order that nobody knows.
+#[test]
+fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
+    supervised(|| {
+        static SAID: Mutex<Option<[bool; 2]>> = Mutex::new(None);
+        struct Holder(RefCell<Option<(Attached<'static>, SessionManager)>>);
+        impl Drop for Holder {
+            fn drop(&mut self) {
+                let Some((attached, manager)) = self.0.take() else { return };
+                manager.terminate(attached.id(), kill_now()).unwrap();
+                let current = safepoint::current::session_id() == Some(attached.id());
+                // A thread that has dropped that one, too, runs no session.
+                let told = safepoint::check().is_err() == current;
+                *locked(&SAID) = Some([attached.check().is_err(), told]);
+            }
+        }
+        thread_local! { static HELD: Holder = const { Holder(RefCell::new(None)) }; }
+        std::thread::spawn(|| {
+            let Stage { manager, session, thread, .. } = Stage::new(ThreadModel::Pool);
+            let (session, thread) = (Box::leak(Box::new(session)), Box::leak(Box::new(thread)));
+            assert_eq!(safepoint::current::session_id(), None);
+            HELD.with(|held| assert!(held.0.borrow().is_none()));
+            let attached = session.attach(thread).unwrap();
+            HELD.with(|held| *held.0.borrow_mut() = Some((attached, manager)));
+        })
+        .join()
+        .unwrap();
+        assert_eq!(*locked(&SAID), Some([true, true]), "its own safe point, the ambient one");
+    });
+}
+
+/// Code that was handed no session says who the session is, and what it may take; elsewhere it is
+/// told that there is none, and nothing it hands over is called.
+#[test]
+fn what_is_known_of_the_session_and_its_limits() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let limits = Timeouts { statement: Some(LONG), ..Timeouts::default() };
+            let nobody = |session: &Session| {
+                let called =
+                    safepoint::current::update_client_info(|_| panic!("there is no session"));
+                assert_eq!(called, Err::<(), _>(NoSessionError));
+                let error = safepoint::current::set_timeouts(limits).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotFound);
+                assert_eq!(error.to_string(), "no session is attached to this thread");
+                assert_eq!(safepoint::current::timeouts(), None);
+                assert_eq!(session.timeouts(), Timeouts::default());
+            };
+            nobody(&session);
+
+            let attached = session.attach(&thread).unwrap();
+            assert_eq!(safepoint::current::timeouts(), Some(Timeouts::default()));
+            safepoint::current::set_timeouts(limits).unwrap();
+            assert_eq!(safepoint::current::timeouts(), Some(limits));
+            assert_eq!(attached.timeouts(), limits);
+            let before = safepoint::current::update_client_info(|about| {
+                std::mem::replace(&mut about.user, "bob".into())
+            });
+            assert_eq!(before.as_deref(), Ok("ann"));
+            assert_eq!(&*manager.session_info(id).unwrap().client.user, "bob");
+            attached.detach().unwrap();
+
+            session.set_timeouts(Timeouts::default()).unwrap();
+            nobody(&session);
+            let author = session.requester();
+            assert_eq!((author.session, author.user.as_deref()), (Some(id), Some("bob")));
+            assert!(!author.admin);
+        });
+    });
+}

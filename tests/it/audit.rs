@@ -1,0 +1,315 @@
+//! Who and why: what the embedder's audit hears, and what the target is told.
+
+use crate::common::{
+    Desk, ENDLESS, LONG, MODELS, Stage, admin, assert_cancelled, eventually, kill_now, locked, of,
+    scope, supervised, thread_for, until, user,
+};
+use safepoint::audit::Event;
+use safepoint::diagnose::Watchdog;
+use safepoint::manager::BulkOptions;
+use safepoint::policy::Policy;
+use safepoint::request::InterruptReason;
+use safepoint::session::Timeouts;
+use safepoint::view::SessionInfo;
+use safepoint::{
+    Cancel, ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime};
+
+type Heard = Arc<Mutex<Vec<String>>>;
+
+/// What happens, a word for each; what it is about is looked at by the tests themselves.
+fn manager(model: ThreadModel) -> (SessionManager, Heard) {
+    let heard = Heard::default();
+    let audit = {
+        let heard = heard.clone();
+        move |event: &Event<'_>| {
+            let line = match event {
+                Event::SessionOpened { client: description, .. } => {
+                    format!("opened {}", description.user)
+                }
+                Event::InterruptRequested { kind, request, .. } => {
+                    let author = request.requester.user.as_deref().unwrap_or("-");
+                    format!("{kind:?} by {author}: {}", request.comment.as_deref().unwrap_or("-"))
+                }
+                Event::RequestRejected { author, refused, .. } => {
+                    let author = author.user.as_deref().unwrap_or("-");
+                    format!("refused {author}: {}", refused.sqlstate())
+                }
+                Event::InterruptObserved { kind, .. } => format!("{kind:?} seen"),
+                Event::StatementEnded { over, request, .. } => {
+                    format!("over {} {}", over.cancelled, request.comment.as_deref().unwrap_or("-"))
+                }
+                Event::SessionEnded { ended, .. } => format!("ended {}", name(&ended.reason)),
+                Event::TimeoutExpired { reason, .. } => format!("limit {reason:?}"),
+                Event::SessionStalled { stalled, .. } => format!("stalled in {}", stalled.text),
+                other => panic!("{other:?}"),
+            };
+            locked(&heard).push(line);
+        }
+    };
+    (SessionManager::builder(model).audit(audit).build(), heard)
+}
+
+fn name(how: &safepoint::request::EndReason) -> &'static str {
+    match how {
+        safepoint::request::EndReason::Terminated(_) => "killed",
+        safepoint::request::EndReason::Closed => "closed",
+        _ => "otherwise",
+    }
+}
+
+fn take(heard: &Heard) -> Vec<String> {
+    std::mem::take(&mut *locked(heard))
+}
+
+#[test]
+fn the_audit_hears_all_of_it_in_order() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, heard) = manager(model);
+            let mut session = manager.open(of("ann")).unwrap();
+            let (id, thread) = (session.id(), thread_for(&manager, &session));
+            assert_eq!(take(&heard), ["opened ann"]);
+
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            manager.cancel(id, Cancel::running(user("ann")).comment("too slow")).unwrap();
+            assert_eq!(take(&heard), ["Cancel by ann: too slow"]);
+            assert_cancelled(&statement.check().unwrap_err());
+            assert_cancelled(&statement.check().unwrap_err());
+            assert_eq!(take(&heard), ["Cancel seen"], "once");
+            drop(statement);
+            assert_eq!(take(&heard), ["over true too slow"]);
+
+            manager
+                .terminate(id, Terminate::new(TerminateMode::Immediate, user("bob")))
+                .unwrap_err();
+            assert_eq!(take(&heard), ["refused bob: 42501"]);
+            manager.terminate(id, kill_now()).unwrap();
+            assert_eq!(take(&heard), ["Terminate by root: because"]);
+            attached.check().unwrap_err();
+            attached.check().unwrap_err();
+            assert_eq!(take(&heard), ["Terminate seen"], "once");
+            drop(attached);
+            session.close();
+            assert_eq!(take(&heard), ["ended killed"]);
+            manager.terminate(id, kill_now()).unwrap_err();
+            assert_eq!(take(&heard), ["refused root: 42704"]);
+            drop(manager.open(of("bob")).unwrap());
+            assert_eq!(take(&heard), ["opened bob", "ended closed"]);
+        }
+    });
+}
+
+/// It asks of the manager, from within each event, what takes every lock that there is.
+#[test]
+fn the_audit_is_called_with_no_lock_held() {
+    supervised(|| {
+        for model in MODELS {
+            let slot: Arc<Mutex<Option<SessionManager>>> = Arc::default();
+            let seen = slot.clone();
+            let audit = move |_: &Event<'_>| {
+                let Some(manager) = locked(&seen).clone() else { return };
+                if let Some(row) = manager.sessions().next() {
+                    let _ = manager.session_info(row.id);
+                    let _ = manager.cancel(row.id, Cancel::running(Requester::default()));
+                    let _ = safepoint::current::session_id();
+                }
+            };
+            // Refusals within are events as well, so the manager is away while one is looked into.
+            let audit = move |event: &Event<'_>| {
+                if !matches!(event, Event::RequestRejected { .. }) {
+                    audit(event);
+                }
+            };
+            let manager = SessionManager::builder(model).audit(audit).build();
+            *locked(&slot) = Some(manager.clone());
+            let desk = Desk::leave(manager.open(of("ann")).unwrap());
+            let _swept =
+                manager.terminate_where(|_: &SessionInfo| true, kill_now(), BulkOptions::new());
+            assert_eq!(locked(&desk.told).len(), 1);
+            let mut session = manager.open(of("ann")).unwrap();
+            let thread = thread_for(&manager, &session);
+            let attached = session.attach(&thread).unwrap();
+            manager.terminate(attached.id(), kill_now()).unwrap();
+            safepoint::check().unwrap_err();
+            attached.detach().unwrap_err();
+            session.close();
+            *locked(&slot) = None;
+        }
+    });
+}
+
+#[test]
+fn an_audit_that_panics_is_alone_with_it() {
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model)
+                .audit(|_: &Event<'_>| panic!("the audit's own"))
+                .build();
+            let desk = Desk::leave(manager.open(of("ann")).unwrap());
+            let id = locked(&desk.session).as_ref().unwrap().id();
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            assert!(receipt.try_get().is_some());
+            assert!(manager.is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_request_carries_who_where_when_and_why() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, session, id, .. } = Stage::new(model);
+            let about = ClientInfo { address: "10.0.0.7".into(), ..of("ann") };
+            let mut killer = manager.open(about).unwrap();
+            let thread = thread_for(&manager, &killer);
+            let author = killer.attach(&thread).unwrap().requester();
+            assert_eq!(author.address.as_deref(), Some("10.0.0.7"));
+            let before = SystemTime::now();
+            manager
+                .terminate(id, Terminate::new(TerminateMode::Immediate, author).comment("why not"))
+                .unwrap();
+            let interrupt = session.check().unwrap_err();
+            let request = interrupt.request();
+            assert!(before <= request.requested_at && request.requested_at <= SystemTime::now());
+            assert_eq!(request.reason, InterruptReason::AdministratorCommand);
+            let detail = interrupt.detail(id).unwrap();
+            let from = format!("user \"ann\" in session {} from 10.0.0.7 at 2", killer.id());
+            assert!(detail.contains(&from) && detail.ends_with(" UTC. why not"), "{detail}");
+        }
+    });
+}
+
+struct Anonymous;
+
+impl Policy for Anonymous {
+    fn permits(&self, _: &Requester, _: &ClientInfo) -> bool {
+        true
+    }
+
+    fn discloses_requester(&self, author: &Requester, _: &ClientInfo) -> bool {
+        author.user.as_deref() != Some("root")
+    }
+}
+
+#[test]
+fn a_policy_may_keep_the_author_to_itself() {
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model).policy(Anonymous).build();
+            for (author, named) in [("root", false), ("eve", true)] {
+                let session = manager.open(of("ann")).unwrap();
+                let request =
+                    Terminate::new(TerminateMode::Immediate, admin(author)).comment("because");
+                manager.terminate(session.id(), request).unwrap();
+                let detail = session.check().unwrap_err().detail(session.id()).unwrap();
+                assert_eq!(detail.contains(author), named, "{detail}");
+                assert!(detail.ends_with("because"));
+            }
+        }
+    });
+}
+
+#[test]
+fn the_audit_hears_of_a_limit() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, heard) = manager(model);
+            let mut session = manager.open(of("ann")).unwrap();
+            let thread = thread_for(&manager, &session);
+            let limits =
+                Timeouts { statement: Some(Duration::from_millis(1)), ..Timeouts::default() };
+            session.set_timeouts(limits).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let interrupt = until("its time runs out", || statement.sleep(ENDLESS)).unwrap_err();
+            assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
+            assert_eq!(interrupt.to_string(), interrupt.message());
+            drop(statement);
+            assert_eq!(
+                take(&heard),
+                ["opened ann", "limit StatementTimeout", "Cancel seen", "over true -"]
+            );
+        }
+    });
+}
+
+#[test]
+fn the_audit_hears_of_a_session_that_passes_no_safe_point() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, heard) = manager(model);
+            let mut session = manager.open(of("ann")).unwrap();
+            let (id, thread) = (session.id(), thread_for(&manager, &session));
+            let mut attached = session.attach(&thread).unwrap();
+            let _statement = attached.begin().unwrap().with_text("select endless");
+            let (report, reports) = mpsc::channel();
+            let watchdog = Watchdog::start(&manager, Duration::from_millis(10), move |stalled| {
+                let _ = report.send(stalled.session);
+            });
+            let watchdog = watchdog.unwrap();
+            assert_eq!(reports.recv_timeout(LONG), Ok(id), "the watchdog reports it");
+            drop(watchdog);
+            assert_eq!(take(&heard), ["opened ann", "stalled in select endless"]);
+        }
+    });
+}
+
+/// Whoever comes first may be held up there.
+#[test]
+fn an_audit_that_hangs_keeps_no_other_killer_from_waking_the_session() {
+    supervised(|| {
+        let (release, wait) = mpsc::channel::<()>();
+        let (wait, first) = (Mutex::new(wait), AtomicBool::new(true));
+        let stuck = Arc::new(AtomicBool::new(false));
+        let audit = {
+            let stuck = stuck.clone();
+            move |event: &Event<'_>| {
+                if matches!(event, Event::InterruptRequested { .. })
+                    && first.swap(false, Ordering::SeqCst)
+                {
+                    stuck.store(true, Ordering::SeqCst);
+                    let _ = locked(&wait).recv_timeout(LONG);
+                }
+            }
+        };
+        let manager = SessionManager::builder(ThreadModel::Pool).audit(audit).build();
+        let desk = Desk::leave(manager.open(of("ann")).unwrap());
+        let id = locked(&desk.session).as_ref().unwrap().id();
+        scope(|scope| {
+            scope.spawn(|| manager.terminate(id, kill_now()).map(drop));
+            eventually("the first is held up", || stuck.load(Ordering::SeqCst));
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            let ended = receipt.try_get();
+            drop(release);
+            assert!(ended.is_some());
+        });
+        assert_eq!(locked(&desk.told).len(), 1);
+    });
+}
+
+#[test]
+fn a_watchdog_may_be_dropped_by_its_report() {
+    supervised(|| {
+        let Stage { manager, mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+        let place = Arc::<Mutex<Option<Watchdog>>>::default();
+        let (dropped, done) = mpsc::channel();
+        let report = {
+            let place = place.clone();
+            move |_| {
+                drop(locked(&place).take());
+                let _ = dropped.send(());
+            }
+        };
+        let mut attached = session.attach(&thread).unwrap();
+        let _statement = attached.begin().unwrap();
+        let mut there = locked(&place);
+        *there = Some(Watchdog::start(&manager, Duration::from_millis(1), report).unwrap());
+        drop(there);
+        done.recv_timeout(LONG).expect("it is dropped");
+    });
+}

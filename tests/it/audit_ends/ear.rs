@@ -1,0 +1,201 @@
+//! An audit that keeps what it hears, and whoever ends the session that it hears of.
+
+use crate::common::{Count, MODELS, admin, is_supervised, locked, of, thread_for, until};
+use safepoint::audit::Event;
+use safepoint::request::{EndReason, Request, SessionEnd, StatementEnd};
+use safepoint::{
+    Cancel, Receipt, Session, SessionId, SessionManager, Terminate, TerminateMode, Thread,
+    ThreadModel,
+};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+/// What an audit has heard: a line for each event, with whom it is about.
+#[derive(Default)]
+struct Ear {
+    /// Looked at from within each event: there is no lock that the audit could wait for.
+    manager: Mutex<Option<SessionManager>>,
+    names: Mutex<HashMap<SessionId, Arc<str>>>,
+    lines: Mutex<Vec<String>>,
+    /// What is not complete before the audit has heard of the end.
+    ends: Mutex<Vec<Receipt<SessionEnd>>>,
+    overs: Mutex<Vec<Receipt<StatementEnd>>>,
+    /// Who sleeps, and is not woken before the audit has heard of the request.
+    sleeper: Mutex<Arc<Count>>,
+    /// Whom the audit ends when it hears that a statement is over.
+    ends_at_over: Mutex<Option<SessionId>>,
+}
+
+fn why(request: &Request) -> String {
+    request.comment.as_deref().map_or_else(|| format!("{:?}", request.reason), str::to_owned)
+}
+
+/// Says so where one of the session's receipts is complete; it has none after that.
+fn too_early<T: Clone>(receipts: &Mutex<Vec<Receipt<T>>>, of: SessionId) -> &'static str {
+    let mut receipts = locked(receipts);
+    let early = receipts.iter().any(|one| one.session() == of && one.try_get().is_some());
+    receipts.retain(|one| one.session() != of);
+    if early { " (a receipt was faster)" } else { "" }
+}
+
+impl Ear {
+    fn look_at_all(&self) {
+        let Some(manager) = locked(&self.manager).clone() else { return };
+        let look = || {
+            let _registered = manager.register_background("audit");
+            let _ = manager.threads();
+            for row in manager.sessions() {
+                let _ = manager.pending_reason(row.id);
+            }
+            // One that ends is in no registry any more.
+            for receipt in &*locked(&self.ends) {
+                let _ = receipt.pending_reason();
+            }
+        };
+        if is_supervised() { until("the audit has looked at all", look) } else { look() }
+    }
+
+    fn hear(&self, event: &Event<'_>) {
+        self.look_at_all();
+        let name = |id: &SessionId| locked(&self.names).get(id).cloned().unwrap_or_default();
+        let woken = match locked(&self.sleeper).get() {
+            0 => "",
+            _ => " (and was woken before)",
+        };
+        let line = match event {
+            Event::SessionOpened { session, client: description } => {
+                locked(&self.names).insert(*session, description.user.clone());
+                format!("{} opened", description.user)
+            }
+            Event::InterruptRequested {
+                session,
+                kind,
+                mode: when,
+                request,
+                target_state: found,
+            } => {
+                let when = when.map_or(String::new(), |when| format!(" {when:?}"));
+                let told =
+                    found.pending_mode.map_or(String::new(), |told| format!(" after {told:?}"));
+                let (of, why) = (name(session), why(request));
+                format!("{kind:?}{when} for {of}, {}{told}: {why}{woken}", found.state)
+            }
+            Event::RequestRejected { kind, refused, .. } => format!("{kind:?} refused: {refused}"),
+            Event::InterruptObserved { session, kind, request } => {
+                format!("{} saw {kind:?}: {}", name(session), why(request))
+            }
+            Event::StatementEnded { session, request, over } => {
+                let how = if over.cancelled { "cancelled" } else { "over" };
+                let early = too_early(&self.overs, *session);
+                format!("{}'s statement {how}: {}{early}", name(session), why(request))
+            }
+            Event::TimeoutExpired { session, reason } => {
+                format!("{} hit {reason:?}{woken}", name(session))
+            }
+            Event::SessionEnded { session, ended } => {
+                let early = too_early(&self.ends, *session);
+                match &ended.reason {
+                    EndReason::Terminated(by) => {
+                        format!("{} killed: {}{early}", name(session), why(by))
+                    }
+                    how => format!("{} {how:?}{early}", name(session)),
+                }
+            }
+            other => format!("{other:?}"),
+        };
+        locked(&self.lines).push(line);
+        let over = match event {
+            Event::StatementEnded { session, .. } => Some(*session),
+            _ => None,
+        };
+        let ends = locked(&self.ends_at_over).take_if(|id| Some(*id) == over);
+        let manager = locked(&self.manager).clone();
+        if let (Some(id), Some(manager)) = (ends, manager) {
+            let request = Terminate::new(TerminateMode::Immediate, admin("audit")).comment("audit");
+            drop(manager.terminate(id, request).unwrap());
+        }
+    }
+}
+
+/// Whoever ends ann's session, or its statements.
+pub(crate) struct Killer {
+    pub(crate) manager: SessionManager,
+    ear: Arc<Ear>,
+    pub(crate) id: SessionId,
+}
+
+impl Killer {
+    /// In a manager of its own, ann's session, which has just been opened.
+    pub(crate) fn new(model: ThreadModel) -> (Killer, Session) {
+        let ear = Arc::<Ear>::default();
+        let hears = ear.clone();
+        let audit = move |event: &Event<'_>| hears.hear(event);
+        let manager = SessionManager::builder(model).audit(audit).build();
+        *locked(&ear.manager) = Some(manager.clone());
+        let session = manager.open(of("ann")).unwrap();
+        let killer = Killer { manager, ear, id: session.id() };
+        killer.heard(&["ann opened"]);
+        (killer, session)
+    }
+
+    #[track_caller]
+    pub(crate) fn kill(&self, when: TerminateMode, why: &str) {
+        let request = Terminate::new(when, admin("root")).comment(why);
+        let receipt = self.manager.terminate(self.id, request).unwrap();
+        locked(&self.ear.ends).push(receipt);
+    }
+
+    #[track_caller]
+    pub(crate) fn cancel(&self, why: &str) {
+        let statement = self.manager.session_info(self.id).and_then(|row| row.statement_id);
+        let statement = statement.expect("one runs, or is queued");
+        let request = Cancel::statement(statement, admin("root")).comment(why);
+        let receipt = self.manager.cancel(self.id, request).unwrap();
+        locked(&self.ear.overs).push(receipt);
+    }
+
+    /// A waker for the next wait, which counts.
+    pub(crate) fn sleeper(&self) -> (Arc<Count>, Waker) {
+        let (count, waker) = Count::waker();
+        *locked(&self.ear.sleeper) = count.clone();
+        (count, waker)
+    }
+
+    /// When it hears that a statement is over the audit ends the session.
+    pub(crate) fn audit_ends_it(&self) {
+        *locked(&self.ear.ends_at_over) = Some(self.id);
+    }
+
+    /// What the audit has heard since this was last asked.
+    #[track_caller]
+    pub(crate) fn heard(&self, expected: &[&str]) {
+        assert_eq!(std::mem::take(&mut *locked(&self.ear.lines)), expected);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        locked(&self.ear.lines).len()
+    }
+
+    /// A receipt that is not complete before the audit has heard of the end.
+    pub(crate) fn watch(&self, receipt: Receipt<SessionEnd>) {
+        locked(&self.ear.ends).push(receipt);
+    }
+}
+
+/// The manager has the audit, and that the manager.
+impl Drop for Killer {
+    fn drop(&mut self) {
+        let manager = locked(&self.ear.manager).take();
+        drop(manager);
+    }
+}
+
+/// In both models: ann's session, which has just been opened.
+pub(crate) fn each(test: impl Fn(Killer, Session, Thread)) {
+    for model in MODELS {
+        let (killer, session) = Killer::new(model);
+        let thread = thread_for(&killer.manager, &session);
+        test(killer, session, thread);
+    }
+}

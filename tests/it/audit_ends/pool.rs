@@ -1,0 +1,266 @@
+//! Sessions of a pool: in their seats, in the queue, and with a worker.
+
+use crate::audit_ends::ear::Killer;
+use crate::common::{ENDLESS, admin, eventually, of, supervised, until};
+use safepoint::manager::DrainOptions;
+use safepoint::pool::{Action, CloseReason, Connection, Pool, PoolBuilder};
+use safepoint::view::SessionState;
+use safepoint::{
+    Attached, Cancel, Interrupt, Requester, Session, SessionManager, Terminate, TerminateMode,
+    ThreadModel,
+};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+/// Does what each byte says.
+struct Obeys {
+    socket: UnixStream,
+    manager: SessionManager,
+}
+
+impl AsFd for Obeys {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Connection for Obeys {
+    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+        let mut byte = [0];
+        if !matches!(self.socket.read(&mut byte), Ok(1)) {
+            return Ok(Action::Close);
+        }
+        match byte[0] {
+            b's' => session.begin()?.sleep(ENDLESS)?,
+            b't' => session.set_in_transaction(true),
+            // After its last safe point.
+            b'k' => {
+                let request =
+                    Terminate::new(TerminateMode::Immediate, admin("root")).comment("late");
+                self.manager.terminate(session.id(), request).unwrap();
+            }
+            b'p' => panic!("on purpose"),
+            // No command after all.
+            b'n' => {}
+            _ => return Ok(Action::Close),
+        }
+        Ok(Action::WaitReadable)
+    }
+
+    fn on_close(&mut self, _: &Session, _: CloseReason) {}
+}
+
+struct Served {
+    /// There until this is dropped.
+    pool: Option<Pool<Obeys>>,
+    killer: Killer,
+    client: UnixStream,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        until("the pool is gone", || drop(self.pool.take()));
+    }
+}
+
+impl Served {
+    /// Ann's session, which has just been opened, in a pool of one worker.
+    fn new() -> Served {
+        let (killer, session) = Killer::new(ThreadModel::Pool);
+        let pool = PoolBuilder::new(1).max_workers(1).start(killer.manager.clone()).unwrap();
+        let client = serve(&pool, &killer.manager, session);
+        Served { pool: Some(pool), killer, client }
+    }
+
+    fn serves(&self, session: Session) -> UnixStream {
+        serve(self.pool.as_ref().unwrap(), &self.killer.manager, session)
+    }
+
+    fn says(&mut self, byte: u8) {
+        self.client.write_all(&[byte]).unwrap();
+    }
+
+    /// Says it, and waits until that is what the session is doing.
+    #[track_caller]
+    fn says_until(&mut self, byte: u8, doing: SessionState) {
+        self.says(byte);
+        let manager = &self.killer.manager;
+        eventually("it does that", || manager.session_info(self.killer.id).unwrap().state == doing);
+    }
+
+    /// What is heard once the session has ended.
+    #[track_caller]
+    fn ends_with(self, expected: &[&str]) {
+        eventually("it has ended", || self.killer.count() >= expected.len());
+        self.killer.heard(expected);
+    }
+}
+
+fn serve(pool: &Pool<Obeys>, manager: &SessionManager, session: Session) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    pool.serve(session, Obeys { socket: ours, manager: manager.clone() }).unwrap();
+    theirs
+}
+
+#[test]
+fn a_session_that_is_ended_in_its_seat() {
+    supervised(|| {
+        let served = Served::new();
+        served.killer.kill(TerminateMode::AfterTransaction, "idle");
+        served.killer.heard(&[
+            "Terminate AfterTransaction for ann, idle: idle",
+            "ann saw Terminate: idle",
+            "ann killed: idle",
+        ]);
+        served.ends_with(&[]);
+    });
+}
+
+#[test]
+fn a_session_that_is_ended_in_its_seat_by_the_second_request() {
+    supervised(|| {
+        let mut served = Served::new();
+        served.says_until(b't', SessionState::IdleInTransaction);
+        served.killer.kill(TerminateMode::AfterTransaction, "later");
+        served.killer.kill(TerminateMode::AfterStatement, "now");
+        served.killer.heard(&[
+            "Terminate AfterTransaction for ann, idle in transaction: later",
+            "Terminate AfterStatement for ann, idle in transaction after AfterTransaction: now",
+            "ann saw Terminate: now",
+            "ann killed: now",
+        ]);
+        served.ends_with(&[]);
+    });
+}
+
+#[test]
+fn a_session_that_is_ended_in_the_queue() {
+    supervised(|| {
+        let mut served = Served::new();
+        let bob = served.killer.manager.open(of("bob")).unwrap();
+        let bobs = bob.id();
+        let mut other = served.serves(bob);
+        other.write_all(b"s").unwrap();
+        let waiting = || served.killer.manager.session_info(bobs).unwrap().waiting;
+        eventually("bob's has the worker", waiting);
+        served.says_until(b's', SessionState::Queued);
+        served.killer.cancel("slow");
+        served.killer.kill(TerminateMode::Immediate, "now");
+        served.killer.heard(&[
+            "bob opened",
+            "Cancel for ann, queued: slow",
+            "Terminate Immediate for ann, queued: now",
+            "ann's statement over: slow",
+            "ann saw Terminate: now",
+            "ann killed: now",
+        ]);
+        served
+            .killer
+            .manager
+            .terminate(bobs, Terminate::new(TerminateMode::Immediate, admin("root")))
+            .unwrap();
+        served.ends_with(&[
+            "Terminate Immediate for bob, waiting: AdministratorCommand",
+            "bob saw Terminate: AdministratorCommand",
+            "bob killed: AdministratorCommand",
+        ]);
+    });
+}
+
+/// The command that was queued is none, and so over; the audit that hears of it ends the session,
+/// which is back in its seat by then.
+#[test]
+fn a_session_that_the_audit_ends() {
+    supervised(|| {
+        let mut served = Served::new();
+        let bob = served.killer.manager.open(of("bob")).unwrap();
+        let bobs = bob.id();
+        let mut other = served.serves(bob);
+        other.write_all(b"s").unwrap();
+        let waiting = || served.killer.manager.session_info(bobs).unwrap().waiting;
+        eventually("bob's has the worker", waiting);
+        served.says_until(b'n', SessionState::Queued);
+        served.killer.cancel("slow");
+        served.killer.audit_ends_it();
+        served.killer.heard(&["bob opened", "Cancel for ann, queued: slow"]);
+        let request = Cancel::running(admin("root")).comment("go on");
+        served.killer.manager.cancel(bobs, request).unwrap();
+        served.ends_with(&[
+            "Cancel for bob, waiting: go on",
+            "bob saw Cancel: go on",
+            "bob's statement cancelled: go on",
+            "bob Closed",
+            "ann's statement over: slow",
+            "Terminate Immediate for ann, idle: audit",
+            "ann saw Terminate: audit",
+            "ann killed: audit",
+        ]);
+    });
+}
+
+#[test]
+fn a_session_that_is_ended_by_its_worker() {
+    supervised(|| {
+        let mut served = Served::new();
+        served.says_until(b's', SessionState::Waiting);
+        served.killer.kill(TerminateMode::Immediate, "now");
+        served.ends_with(&[
+            "Terminate Immediate for ann, waiting: now",
+            "ann saw Terminate: now",
+            "ann killed: now",
+        ]);
+    });
+}
+
+/// It has passed its last safe point, and is on its way back to its seat.
+#[test]
+fn a_session_that_is_ended_on_the_way_to_its_seat() {
+    supervised(|| {
+        let mut served = Served::new();
+        served.says(b'k');
+        served.ends_with(&[
+            "Terminate Immediate for ann, between statements: late",
+            "ann saw Terminate: late",
+            "ann killed: late",
+        ]);
+    });
+}
+
+#[test]
+fn a_client_that_leaves_and_one_that_panics() {
+    supervised(|| {
+        let mut served = Served::new();
+        served.says(b'c');
+        served.ends_with(&["ann Closed"]);
+        let mut served = Served::new();
+        served.client = UnixStream::pair().unwrap().0;
+        served.ends_with(&["ann Closed"]);
+        let mut served = Served::new();
+        served.says(b'p');
+        served.ends_with(&["ann saw Terminate: InternalError", "ann Panicked"]);
+    });
+}
+
+#[test]
+fn a_pool_that_is_shut_down() {
+    supervised(|| {
+        let served = Served::new();
+        let request =
+            Terminate::new(TerminateMode::AfterStatement, Requester::system()).comment("over");
+        let drained = until("all have ended", || {
+            served
+                .pool
+                .as_ref()
+                .unwrap()
+                .shutdown(DrainOptions::new(request.clone()).timeout(ENDLESS))
+        });
+        assert_eq!((drained.sessions, drained.remaining), (1, 0));
+        served.ends_with(&[
+            "Terminate AfterStatement for ann, idle: over",
+            "ann saw Terminate: over",
+            "ann killed: over",
+        ]);
+    });
+}

@@ -1,0 +1,220 @@
+//! What the tests share.
+
+#![allow(dead_code, reason = "no test file uses all of it")]
+
+use safepoint::{
+    Cancel, ClientInfo, Interrupt, Receipt, Requester, Session, SessionId, SessionManager,
+    Statement, Terminate, TerminateMode, Thread, ThreadModel,
+};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+mod supervised;
+
+#[allow(unused_imports, reason = "no test file uses all of it")]
+pub(crate) use supervised::{Scope, is_supervised, joined, scope, supervised, until};
+
+pub(crate) const MODELS: [ThreadModel; 2] = [ThreadModel::Pool, ThreadModel::PerSession];
+pub(crate) const WHENS: [TerminateMode; 3] =
+    [TerminateMode::AfterTransaction, TerminateMode::AfterStatement, TerminateMode::Immediate];
+
+/// Longer than any test should ever wait; reaching it is a failure.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// For waits that have come to their own deadline in vain, and find then what nobody woke them for:
+/// that would be no failure. The [supervised] test has failed long before this.
+pub(crate) const ENDLESS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Waits for a condition that other threads bring about.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Raises a flag as it is dropped, so that who looks at the flag is not left alone by a panic.
+pub(crate) struct Raises<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Raises<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An administrator of that name, in no session.
+pub(crate) fn admin(name: &str) -> Requester {
+    Requester { user: Some(name.into()), ..Requester::system() }
+}
+
+/// A user of that name, in no session.
+pub(crate) fn user(name: &str) -> Requester {
+    Requester { admin: false, ..admin(name) }
+}
+
+pub(crate) fn of(user: &str) -> ClientInfo {
+    ClientInfo { user: user.into(), ..ClientInfo::default() }
+}
+
+pub(crate) fn kill(when: TerminateMode) -> Terminate {
+    Terminate::new(when, admin("root")).comment("because")
+}
+
+pub(crate) fn kill_now() -> Terminate {
+    kill(TerminateMode::Immediate)
+}
+
+/// A manager, one session of user "ann", and a thread that may run it.
+pub(crate) struct Stage {
+    pub(crate) manager: SessionManager,
+    pub(crate) session: Session,
+    pub(crate) thread: Thread,
+    pub(crate) id: SessionId,
+}
+
+impl Stage {
+    pub(crate) fn new(model: ThreadModel) -> Stage {
+        let manager = SessionManager::new(model);
+        let session = manager.open(of("ann")).unwrap();
+        let thread = thread_for(&manager, &session);
+        let id = session.id();
+        Stage { manager, session, thread, id }
+    }
+}
+
+/// A thread that may run the session.
+pub(crate) fn thread_for(manager: &SessionManager, session: &Session) -> Thread {
+    session.own_thread().unwrap_or_else(|| manager.register_worker("worker").unwrap())
+}
+
+pub(crate) fn each_model(test: impl Fn(Stage)) {
+    MODELS.into_iter().for_each(|model| test(Stage::new(model)));
+}
+
+/// A waker that counts.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicUsize);
+
+impl Count {
+    pub(crate) fn waker() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (count.clone(), Waker::from(count))
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Where a detached session lies, to be ended by its killer.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    pub(crate) session: Mutex<Option<Session>>,
+    pub(crate) told: Mutex<Vec<Interrupt>>,
+}
+
+impl Desk {
+    pub(crate) fn leave(session: Session) -> Arc<Desk> {
+        let desk = Arc::new(Desk::default());
+        session.set_detached_waker(Some(Waker::from(desk.clone())));
+        *locked(&desk.session) = Some(session);
+        desk
+    }
+}
+
+impl Wake for Desk {
+    fn wake(self: Arc<Self>) {
+        let mut place = locked(&self.session);
+        if let Some(Err(interrupt)) = place.as_ref().map(Session::check) {
+            locked(&self.told).push(interrupt);
+            let ended = place.take();
+            drop(place);
+            drop(ended);
+        }
+    }
+}
+
+/// What a receipt says in the end, in a [supervised] test.
+#[track_caller]
+pub(crate) fn outcome<T: Clone>(receipt: &mut Receipt<T>) -> T {
+    until("its receipt is complete", || receipt.wait_timeout(ENDLESS)).unwrap()
+}
+
+#[track_caller]
+pub(crate) fn assert_told(interrupt: &Interrupt) {
+    assert!(interrupt.is_terminate());
+    assert_eq!(interrupt.severity(), "FATAL");
+    assert_eq!(interrupt.sqlstate(), "57P01");
+    assert_eq!(interrupt.message(), "terminating connection due to administrator command");
+}
+
+#[track_caller]
+pub(crate) fn assert_cancelled(interrupt: &Interrupt) {
+    assert!(!interrupt.is_terminate());
+    assert_eq!(interrupt.severity(), "ERROR");
+    assert_eq!(interrupt.sqlstate(), "57014");
+    assert_eq!(interrupt.message(), "canceling statement due to user request");
+}
+
+/// Runs `wait` inside a statement while another thread, once the session is seen to wait,
+/// calls `act`.
+fn while_waiting<T>(
+    act: impl Fn(&SessionManager, SessionId) + Sync,
+    wait: impl Fn(&Statement<'_>) -> T,
+    check: impl Fn(T, &Statement<'_>),
+) {
+    for model in MODELS {
+        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        scope(|scope| {
+            scope.spawn(|| {
+                eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                act(&manager, id);
+            });
+            let result = until("its interrupt ends the wait", || wait(&statement));
+            check(result, &statement);
+        });
+        assert!(!manager.session_info(id).unwrap().waiting);
+    }
+}
+
+fn cancel(manager: &SessionManager, id: SessionId) {
+    manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+}
+
+fn terminate(manager: &SessionManager, id: SessionId) {
+    manager.terminate(id, kill_now()).unwrap();
+}
+
+/// Both kinds of interrupt end this wait, and the next safe point repeats them. For [`supervised`]
+/// tests.
+pub(crate) fn ended_by_both<T: std::fmt::Debug>(
+    wait: impl Fn(&Statement<'_>) -> Result<T, Interrupt>,
+) {
+    while_waiting(cancel, &wait, |result, statement| {
+        assert_cancelled(&result.expect_err("a cancel ends it"));
+        assert_cancelled(&statement.check().unwrap_err());
+        let slept = until("a cancel that is due lets no one sleep", || statement.sleep(ENDLESS));
+        assert_cancelled(&slept.unwrap_err());
+    });
+    while_waiting(terminate, &wait, |result, statement| {
+        assert_told(&result.expect_err("a termination ends it"));
+        let parked = until("a termination that is due lets no one park", || statement.park());
+        assert_told(&parked.unwrap_err());
+    });
+}

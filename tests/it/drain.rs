@@ -1,0 +1,249 @@
+//! The orderly end of all sessions.
+
+use crate::common::{
+    Desk, ENDLESS, LONG, MODELS, Raises, Scope, eventually, joined, kill, locked, of, scope,
+    supervised, thread_for, until,
+};
+use safepoint::manager::DrainOptions;
+use safepoint::manager::{DrainReport, OpenError};
+use safepoint::{
+    Interrupt, Session, SessionManager, Terminate, TerminateMode, Thread, ThreadModel,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
+use std::time::Duration;
+
+/// Runs a statement in a transaction until `done`, or until it has to end.
+fn busy<'scope>(
+    scope: Scope<'scope, '_>,
+    mut session: Session,
+    thread: Thread,
+    done: &'scope AtomicBool,
+) -> ScopedJoinHandle<'scope, Result<(), Interrupt>> {
+    scope.spawn(move || {
+        let mut attached = session.attach(&thread).unwrap();
+        attached.set_in_transaction(true);
+        let statement = attached.begin()?;
+        while !done.load(Ordering::SeqCst) {
+            statement.sleep(Duration::from_millis(1))?;
+        }
+        statement.finish()?;
+        attached.set_in_transaction(false);
+        attached.check()
+    })
+}
+
+fn opened(model: ThreadModel) -> (SessionManager, Session, Thread) {
+    let manager = SessionManager::new(model);
+    let session = manager.open(of("ann")).unwrap();
+    let thread = thread_for(&manager, &session);
+    (manager, session, thread)
+}
+
+#[test]
+fn who_finishes_within_the_grace_is_left_to_finish() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, session, thread) = opened(model);
+            let (id, done) = (session.id(), AtomicBool::new(false));
+            let drained = scope(|scope| {
+                let runs = busy(scope, session, thread, &done);
+                eventually("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
+                let done = Raises(&done);
+                let drain = scope.spawn(|| {
+                    manager.drain(
+                        DrainOptions::new(kill(TerminateMode::AfterTransaction))
+                            .grace(ENDLESS)
+                            .timeout(LONG),
+                    )
+                });
+                eventually("it is told", || {
+                    manager.session_info(id).unwrap().pending_mode.is_some()
+                });
+                assert_eq!(manager.open(of("bob")).unwrap_err(), OpenError::Closed);
+                drop(done);
+                assert!(joined("it has finished", runs).unwrap_err().is_terminate());
+                joined("all have ended", drain)
+            });
+            let all_in_grace = DrainReport { sessions: 1, graceful: 1, ..DrainReport::default() };
+            assert_eq!(drained, all_in_grace);
+        }
+    });
+}
+
+#[test]
+fn who_does_not_is_cut_short() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, session, thread) = opened(model);
+            let (id, never) = (session.id(), AtomicBool::new(false));
+            let drained = scope(|scope| {
+                let runs = busy(scope, session, thread, &never);
+                eventually("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
+                let request = kill(TerminateMode::AfterTransaction);
+                // One that nobody cuts short goes on for as long as the drain waits for it.
+                let never = Raises(&never);
+                let drained = manager.drain(
+                    DrainOptions::new(request.clone())
+                        .grace(Duration::from_millis(20))
+                        .timeout(LONG),
+                );
+                drop(never);
+                let told = joined("it has ended", runs).expect_err("it is cut short");
+                assert_eq!(told.request().comment.as_deref(), Some("because"));
+                drained
+            });
+            let cut_short = DrainReport { sessions: 1, forced: 1, ..DrainReport::default() };
+            assert_eq!(drained, cut_short);
+        }
+    });
+}
+
+#[test]
+fn who_never_looks_is_left_and_said_to_be() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, session, _thread) = opened(model);
+            let request = kill(TerminateMode::AfterTransaction);
+            let drained =
+                manager.drain(DrainOptions::new(request.clone()).timeout(Duration::from_millis(1)));
+            assert_eq!(
+                drained,
+                DrainReport { sessions: 1, remaining: 1, ..DrainReport::default() }
+            );
+            assert!(session.check().is_err(), "its request stands");
+        }
+    });
+}
+
+#[test]
+fn an_empty_manager_is_drained_at_once() {
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::new(model);
+            let request = kill(TerminateMode::Immediate);
+            let drain = || manager.drain(DrainOptions::new(request.clone()).grace(Duration::MAX));
+            assert_eq!(until("nobody is left", drain), DrainReport::default());
+        }
+    });
+}
+
+#[test]
+fn the_session_that_asks_is_not_waited_for() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, mut session, thread) = opened(model);
+            let idle = manager.open(of("bob")).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let request = Terminate::new(TerminateMode::AfterStatement, statement.requester());
+            let drain =
+                || manager.drain(DrainOptions::new(request.clone()).timeout(Duration::ZERO));
+            let drained = until("its limit is over", drain);
+            assert_eq!(
+                drained,
+                DrainReport { sessions: 2, remaining: 2, ..DrainReport::default() }
+            );
+            drop(idle);
+            let drain = || manager.drain(DrainOptions::new(request.clone()).grace(Duration::MAX));
+            let drained = until("nobody but the author is left", drain);
+            assert_eq!(
+                drained,
+                DrainReport { sessions: 1, remaining: 1, ..DrainReport::default() }
+            );
+            statement.finish().expect_err("it is told as well");
+        }
+    });
+}
+
+/// Whoever has not looked by the end of the grace is told, and not only the first of them; and has
+/// the limit from there on, however short the grace was.
+#[test]
+fn all_who_do_not_are_cut_short() {
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::new(model);
+            let drained = scope(|scope| {
+                for _ in 0..3 {
+                    let mut session = manager.open(of("ann")).unwrap();
+                    let (id, thread) = (session.id(), thread_for(&manager, &session));
+                    scope.spawn(move || {
+                        let mut attached = session.attach(&thread).unwrap();
+                        let statement = attached.begin().unwrap();
+                        statement.sleep(ENDLESS).unwrap_err();
+                        // It takes a while to roll back.
+                        std::thread::sleep(Duration::from_millis(20));
+                    });
+                    eventually("it sleeps", || manager.session_info(id).unwrap().waiting);
+                }
+                let idle = manager.open(of("bob")).unwrap();
+                let desk = Desk::leave(idle);
+                let request = kill(TerminateMode::AfterStatement);
+                let drained = until("all have ended", || {
+                    manager.drain(DrainOptions::new(request.clone()).timeout(ENDLESS))
+                });
+                assert_eq!(locked(&desk.told).len(), 1);
+                drained
+            });
+            let expected = DrainReport { sessions: 4, graceful: 1, forced: 3, remaining: 0 };
+            assert_eq!(drained, expected);
+            assert!(manager.is_empty());
+        }
+    });
+}
+
+/// The limit is that of all together.
+#[test]
+fn those_who_never_look_are_not_waited_for_one_by_one() {
+    supervised(|| {
+        const MANY: usize = 2000;
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let sessions: Vec<_> = (0..MANY).map(|_| manager.open(of("ann")).unwrap()).collect();
+        let limit = Duration::from_millis(20);
+        for (grace, limit) in [(Duration::ZERO, limit), (limit, Duration::ZERO)] {
+            let drained = until("the limit is over", || {
+                manager.drain(
+                    DrainOptions::new(kill(TerminateMode::AfterTransaction))
+                        .grace(grace)
+                        .timeout(limit),
+                )
+            });
+            assert_eq!(
+                drained,
+                DrainReport { sessions: MANY, remaining: MANY, ..DrainReport::default() }
+            );
+        }
+        drop(sessions);
+    });
+}
+
+/// Each is counted once, as what it was: ended at once, cut short, or the one that asks.
+#[test]
+fn a_session_that_asks_while_others_end_at_once_and_are_cut_short() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, session, thread) = opened(model);
+            let _idle = Desk::leave(manager.open(of("bob")).unwrap());
+            let own = manager.open(of("root")).unwrap();
+            let (id, never) = (session.id(), AtomicBool::new(false));
+            let drained = scope(|scope| {
+                let runs = busy(scope, session, thread, &never);
+                eventually("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
+                let never = Raises(&never);
+                let request = Terminate::new(TerminateMode::AfterStatement, own.requester());
+                let drained = manager.drain(
+                    DrainOptions::new(request.clone())
+                        .grace(Duration::from_millis(20))
+                        .timeout(LONG),
+                );
+                drop(never);
+                let told = joined("it has ended", runs).expect_err("it is cut short");
+                assert_eq!(told.request().requester, own.requester());
+                drained
+            });
+            let expected = DrainReport { sessions: 3, graceful: 1, forced: 1, remaining: 1 };
+            assert_eq!(drained, expected);
+            own.check().expect_err("it is told as well");
+        }
+    });
+}

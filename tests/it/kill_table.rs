@@ -1,0 +1,542 @@
+//! The table of what a kill does: each state of the target against each kind of request.
+
+use crate::common::{
+    Count, Desk, MODELS, Stage, WHENS, admin, assert_cancelled, assert_told, kill, kill_now,
+    locked, supervised, user,
+};
+use safepoint::id::StatementId;
+use safepoint::request::{EndReason, RequestError, SessionEnd};
+use safepoint::session::WaitMode;
+use safepoint::view::SessionState;
+use safepoint::{Cancel, Receipt, SessionId, Terminate, TerminateMode};
+
+fn cancel_running() -> Cancel {
+    Cancel::running(admin("root")).comment("because")
+}
+
+#[track_caller]
+fn assert_killed(how: &EndReason, author: &str, text: &str) {
+    let EndReason::Terminated(request) = how else { panic!("not killed but {how:?}") };
+    assert_eq!(request.requester, admin(author));
+    assert_eq!(request.comment.as_deref(), Some(text));
+}
+
+#[test]
+fn detached_idle() {
+    supervised(|| {
+        for model in MODELS {
+            for when in WHENS {
+                let Stage { manager, session, id, .. } = Stage::new(model);
+                let desk = Desk::leave(session);
+
+                let refused = manager.cancel(id, cancel_running()).unwrap_err();
+                assert_eq!(refused, RequestError::NoActiveStatement(id));
+                assert_eq!(refused.sqlstate(), "55000");
+                let never = Cancel::statement(StatementId::from(1), admin("root"));
+                let refused = manager.cancel(id, never).unwrap_err();
+                assert_eq!(refused, RequestError::NoSuchStatement(id, StatementId::from(1)));
+                assert_eq!(refused.sqlstate(), "42704");
+                assert!(locked(&desk.session).is_some(), "a refused cancel does nothing");
+
+                let receipt = manager.terminate(id, kill(when)).unwrap();
+                assert_eq!(receipt.session(), id);
+                let found = receipt.target();
+                assert_eq!(found.state, SessionState::Idle);
+                assert_eq!(
+                    (found.thread_id, found.statement_id, found.pending_mode),
+                    (None, None, None)
+                );
+                // It has ended by the time that the killer's call returns, and was told.
+                let ended = receipt.try_get().expect("ended at once");
+                assert_killed(&ended.reason, "root", "because");
+                let told = locked(&desk.told);
+                assert_eq!(told.len(), 1);
+                assert_told(&told[0]);
+                assert_eq!(told[0].request().comment.as_deref(), Some("because"));
+                let detail = told[0].detail(id).unwrap();
+                let (who, why) = detail.split_once(" at ").unwrap();
+                assert_eq!(who, "Requested by user \"root\"");
+                assert!(why.ends_with(" UTC. because"), "{why}");
+                assert!(manager.is_empty());
+            }
+        }
+    });
+}
+
+#[test]
+fn detached_queued() {
+    supervised(|| {
+        for model in MODELS {
+            for when in WHENS {
+                let Stage { manager, session, id, .. } = Stage::new(model);
+                let queued = session.reserve_statement().unwrap();
+                let desk = Desk::leave(session);
+                assert_eq!(manager.session_info(id).unwrap().state, SessionState::Queued);
+                assert_eq!(
+                    manager.cancel(id, cancel_running()).unwrap_err(),
+                    RequestError::NoActiveStatement(id),
+                    "the command has to be named"
+                );
+                let receipt = manager.terminate(id, kill(when)).unwrap();
+                assert_eq!(receipt.target().state, SessionState::Queued);
+                assert_eq!(receipt.target().statement_id, Some(queued));
+                assert_killed(&receipt.try_get().unwrap().reason, "root", "because");
+                assert_eq!(locked(&desk.told).len(), 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_named_queued_command_is_cancelled_when_it_begins() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let queued = session.reserve_statement().unwrap();
+            let (woken, waker) = Count::waker();
+            session.set_detached_waker(Some(waker));
+            let cancel = Cancel::statement(queued, admin("root"));
+            let receipt = manager.cancel(id, cancel).unwrap();
+            assert_eq!(receipt.target().state, SessionState::Queued);
+            assert_eq!(receipt.target().statement_id, Some(queued));
+            assert!(receipt.try_get().is_none());
+            assert_eq!(woken.get(), 0, "a cancel is no reason to end the session");
+            assert_eq!(session.check(), Ok(()));
+
+            let mut attached = session.attach(&thread).unwrap();
+            assert_eq!(attached.check(), Ok(()));
+            assert_cancelled(&attached.begin().unwrap_err());
+            assert!(receipt.try_get().unwrap().cancelled, "it is over");
+            let next = attached.begin().unwrap();
+            assert_ne!(next.statement_id(), queued);
+            assert_eq!(next.check(), Ok(()));
+        }
+    });
+}
+
+#[test]
+fn a_queued_command_that_is_never_begun_was_not_cancelled() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let queued = session.reserve_statement().unwrap();
+            let receipt = manager.cancel(id, Cancel::statement(queued, admin("root"))).unwrap();
+            let attached = session.attach(&thread).unwrap();
+            attached.detach().unwrap();
+            assert!(!receipt.try_get().unwrap().cancelled);
+            let stale = manager.cancel(id, Cancel::statement(queued, admin("root")));
+            assert_eq!(stale.unwrap_err(), RequestError::StatementEnded(id, queued));
+            assert_ne!(session.reserve_statement(), Some(queued));
+        }
+    });
+}
+
+#[test]
+fn attached_between_statements() {
+    supervised(|| {
+        for model in MODELS {
+            for when in WHENS {
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let mut attached = session.attach(&thread).unwrap();
+                let refused = manager.cancel(id, cancel_running()).unwrap_err();
+                assert_eq!(refused, RequestError::NoActiveStatement(id));
+
+                let receipt = manager.terminate(id, kill(when)).unwrap();
+                assert_eq!(receipt.target().state, SessionState::BetweenStatements);
+                assert_eq!(receipt.target().thread_id, Some(thread.id()));
+                assert!(receipt.try_get().is_none());
+                assert_told(&attached.begin().unwrap_err());
+                assert_told(&attached.check().unwrap_err());
+                assert_told(&attached.detach().unwrap_err());
+                assert!(receipt.try_get().is_none(), "it has not ended before its holder ends it");
+                assert_killed(&session.close().reason, "root", "because");
+                assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
+            }
+        }
+    });
+}
+
+#[test]
+fn idle_in_transaction() {
+    supervised(|| {
+        for model in MODELS {
+            for when in WHENS {
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let attached = session.attach(&thread).unwrap();
+                attached.set_in_transaction(true);
+                attached.detach().unwrap();
+                let desk = Desk::leave(session);
+                let refused = manager.cancel(id, cancel_running()).unwrap_err();
+                assert_eq!(refused, RequestError::NoActiveStatement(id));
+                assert_eq!(
+                    manager.session_info(id).unwrap().state,
+                    SessionState::IdleInTransaction
+                );
+
+                let receipt = manager.terminate(id, kill(when)).unwrap();
+                assert_eq!(receipt.target().state, SessionState::IdleInTransaction);
+                if when != TerminateMode::AfterTransaction {
+                    assert_killed(&receipt.try_get().unwrap().reason, "root", "because");
+                    continue;
+                }
+                assert!(receipt.try_get().is_none());
+                assert!(locked(&desk.told).is_empty());
+                // The transaction goes on, statement after statement.
+                let mut session = locked(&desk.session).take().unwrap();
+                let mut attached = session.attach(&thread).unwrap();
+                attached.begin().unwrap().finish().unwrap();
+                assert_eq!(attached.check(), Ok(()));
+                let statement = attached.begin().unwrap();
+                statement.set_in_transaction(false);
+                assert_eq!(statement.check(), Ok(()), "its last statement finishes");
+                assert_told(&statement.finish().unwrap_err());
+                assert_told(&attached.check().unwrap_err());
+                drop(attached);
+                drop(session);
+                assert_killed(&receipt.try_get().unwrap().reason, "root", "because");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_open_transaction_is_ended_by_a_later_statement_form() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            session.attach(&thread).unwrap().set_in_transaction(true);
+            let desk = Desk::leave(session);
+            let first = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
+            assert!(first.try_get().is_none());
+            let second = manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
+            assert_eq!(second.target().pending_mode, Some(TerminateMode::AfterTransaction));
+            assert!(first.try_get().is_some() && first.try_get() == second.try_get());
+            assert_eq!(locked(&desk.told).len(), 1);
+        }
+    });
+}
+
+#[test]
+fn running() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+
+            let statement = attached.begin().unwrap();
+            let receipt = manager.cancel(id, cancel_running()).unwrap();
+            assert_eq!(receipt.target().state, SessionState::Running);
+            assert_eq!(receipt.target().thread_id, Some(thread.id()));
+            assert_eq!(receipt.target().statement_id, Some(statement.statement_id()));
+            let interrupt = statement.check().unwrap_err();
+            assert_cancelled(&interrupt);
+            assert_eq!(interrupt.request().requester, admin("root"));
+            assert_eq!(interrupt.request().comment.as_deref(), Some("because"));
+            assert_eq!(statement.check(), Err(interrupt), "repeated until the statement is over");
+            assert!(receipt.try_get().is_none());
+            statement.finish().unwrap();
+            assert!(receipt.try_get().unwrap().cancelled);
+
+            let statement = attached.begin().unwrap();
+            let deferred = manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
+            assert_eq!(deferred.target().state, SessionState::Running);
+            assert_eq!(statement.check(), Ok(()));
+            assert_told(&statement.finish().unwrap_err());
+            drop(attached);
+            drop(session);
+            assert_killed(&deferred.try_get().unwrap().reason, "root", "because");
+        }
+    });
+}
+
+#[test]
+fn running_in_a_transaction_and_told_to_end_after_it() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            attached.set_in_transaction(true);
+            assert!(attached.in_transaction());
+            let statement = attached.begin().unwrap();
+            let _receipt = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
+            statement.finish().unwrap();
+            assert_eq!(attached.check(), Ok(()));
+            attached.set_in_transaction(false);
+            assert!(!attached.in_transaction());
+            assert_told(&attached.check().unwrap_err());
+        }
+    });
+}
+
+#[test]
+fn running_and_told_to_end_now() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            attached.set_in_transaction(true);
+            let statement = attached.begin().unwrap();
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            assert_told(&statement.check().unwrap_err());
+            assert_told(&statement.finish().unwrap_err());
+            drop(attached);
+            assert_told(&session.check().unwrap_err());
+            assert!(receipt.try_get().is_none());
+            drop(session);
+            assert!(receipt.try_get().is_some());
+        }
+    });
+}
+
+#[test]
+fn in_an_interruptible_wait() {
+    supervised(|| {
+        for model in MODELS {
+            for when in WHENS {
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let mut attached = session.attach(&thread).unwrap();
+                let statement = attached.begin().unwrap();
+                let (woken, waker) = Count::waker();
+                let slept = statement.wait(WaitMode::Interruptible, &waker, || {
+                    assert!(manager.session_info(id).unwrap().waiting);
+                    let receipt = manager.terminate(id, kill(when)).unwrap();
+                    assert_eq!(receipt.target().state, SessionState::Waiting);
+                    assert!(receipt.try_get().is_none());
+                    7
+                });
+                assert_eq!(slept, Ok(7), "what it returned is not lost");
+                assert_eq!(woken.get(), usize::from(when == TerminateMode::Immediate));
+                match when {
+                    TerminateMode::Immediate => assert_told(&statement.check().unwrap_err()),
+                    _ => assert_eq!(statement.check(), Ok(()), "the wait goes on"),
+                }
+                assert_told(&statement.finish().unwrap_err());
+            }
+
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let (woken, waker) = Count::waker();
+            let slept = statement.wait(WaitMode::Interruptible, &waker, || {
+                let receipt = manager.cancel(id, cancel_running()).unwrap();
+                assert_eq!(receipt.target().state, SessionState::Waiting);
+                receipt
+            });
+            assert!(slept.unwrap().try_get().is_none(), "what it returned is not lost");
+            assert_cancelled(&statement.check().unwrap_err());
+            let not_begun = statement.wait(WaitMode::Interruptible, &waker, || panic!("it is due"));
+            assert_cancelled(&not_begun.unwrap_err());
+            assert_eq!(woken.get(), 1);
+            statement.finish().unwrap();
+            assert_eq!(attached.check(), Ok(()));
+        }
+    });
+}
+
+#[test]
+fn in_a_hold_off() {
+    supervised(|| {
+        for model in MODELS {
+            for when in WHENS {
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let mut attached = session.attach(&thread).unwrap();
+                let statement = attached.begin().unwrap();
+                let outer = statement.hold_off("a test");
+                let inner = statement.hold_off("a test");
+                let cancel = manager.cancel(id, cancel_running()).unwrap();
+                let receipt = manager.terminate(id, kill(when)).unwrap();
+                assert_eq!(receipt.target().state, SessionState::Running);
+                assert_eq!(statement.check(), Ok(()));
+                assert_eq!(safepoint::check(), Ok(()));
+                drop(outer);
+                assert_eq!(statement.check(), Ok(()), "held off twice");
+                drop(inner);
+                let interrupt = statement.check().unwrap_err();
+                // The deferred forms are not due yet, so the cancel is what is reported.
+                match when {
+                    TerminateMode::Immediate => assert_told(&interrupt),
+                    _ => assert_cancelled(&interrupt),
+                }
+                assert_told(&statement.finish().unwrap_err());
+                assert_eq!(cancel.try_get().unwrap().cancelled, when != TerminateMode::Immediate);
+            }
+        }
+    });
+}
+
+#[test]
+fn running_another_statement_by_now() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let old = statement.statement_id();
+            statement.finish().unwrap();
+            let named = || Cancel::statement(old, admin("root"));
+            assert_eq!(
+                manager.cancel(id, named()).unwrap_err(),
+                RequestError::StatementEnded(id, old)
+            );
+            let statement = attached.begin().unwrap();
+            let refused = manager.cancel(id, named()).unwrap_err();
+            assert_eq!(refused, RequestError::StatementEnded(id, old));
+            assert_eq!(refused.sqlstate(), "55000");
+            let future = StatementId::from(statement.statement_id().get() + 1);
+            assert_eq!(
+                manager.cancel(id, Cancel::statement(future, admin("root"))).unwrap_err(),
+                RequestError::NoSuchStatement(id, future)
+            );
+            assert_eq!(statement.check(), Ok(()));
+            statement.finish().unwrap();
+        }
+    });
+}
+
+#[test]
+fn already_told_to_end() {
+    supervised(|| {
+        for model in MODELS {
+            for first in WHENS {
+                for second in WHENS {
+                    let Stage { manager, mut session, thread, id } = Stage::new(model);
+                    let mut attached = session.attach(&thread).unwrap();
+                    attached.set_in_transaction(true);
+                    let statement = attached.begin().unwrap();
+                    let by = |name: &str, when| Terminate::new(when, admin(name)).comment(name);
+                    let one = manager.terminate(id, by("one", first)).unwrap();
+                    let two = manager.terminate(id, by("two", second)).unwrap();
+                    assert_eq!(one.target().pending_mode, None);
+                    assert_eq!(two.target().pending_mode, Some(first));
+                    let stronger = first.max(second);
+                    assert_eq!(manager.session_info(id).unwrap().pending_mode, Some(stronger));
+                    assert_eq!(statement.check().is_err(), stronger == TerminateMode::Immediate);
+                    assert_eq!(
+                        statement.finish().is_err(),
+                        stronger >= TerminateMode::AfterStatement
+                    );
+                    statement_free(&mut attached, stronger);
+                    drop(attached);
+                    drop(session);
+                    // The first to ask for the strongest form is who did it; both know.
+                    let author = if second > first { "two" } else { "one" };
+                    assert_killed(&one.try_get().unwrap().reason, author, author);
+                    assert_eq!(one.try_get(), two.try_get());
+                }
+            }
+        }
+    });
+}
+
+fn statement_free(attached: &mut safepoint::Attached<'_>, told: TerminateMode) {
+    assert_eq!(attached.check().is_err(), told >= TerminateMode::AfterStatement);
+    attached.set_in_transaction(false);
+    assert_told(&attached.check().unwrap_err());
+}
+
+#[test]
+fn a_session_told_to_end_can_still_be_cancelled() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
+            let receipt = manager.cancel(id, cancel_running()).unwrap();
+            assert_eq!(receipt.target().pending_mode, Some(TerminateMode::AfterStatement));
+            assert_cancelled(&statement.check().unwrap_err());
+            assert_told(&statement.finish().unwrap_err());
+            assert!(receipt.try_get().unwrap().cancelled);
+        }
+    });
+}
+
+#[test]
+fn a_second_cancel_keeps_the_first_ones_author() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let one = manager.cancel(id, Cancel::running(admin("one"))).unwrap();
+            let two = manager.cancel(id, Cancel::running(user("ann"))).unwrap();
+            assert_eq!(statement.check().unwrap_err().request().requester, admin("one"));
+            drop(statement);
+            assert!(one.try_get().unwrap().cancelled && two.try_get().unwrap().cancelled);
+        }
+    });
+}
+
+#[test]
+fn ended_or_never_existed() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, session, thread, id } = Stage::new(model);
+            assert_eq!(session.close().reason, EndReason::Closed);
+            let never = SessionId::try_from(i64::MAX as u64).unwrap();
+            let one = SessionId::try_from(1).unwrap();
+            for id in [id, never, one] {
+                for when in WHENS {
+                    let refused = manager.terminate(id, kill(when)).unwrap_err();
+                    assert_eq!(refused, RequestError::NoSuchSession(id));
+                    assert_eq!(refused.sqlstate(), "42704");
+                }
+                let refused = manager.cancel(id, cancel_running()).unwrap_err();
+                assert_eq!(refused, RequestError::NoSuchSession(id));
+                assert!(manager.session_info(id).is_none());
+            }
+            drop(thread);
+        }
+    });
+}
+
+#[test]
+fn a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked() {
+    supervised(|| {
+        let how = |receipt: &Receipt<SessionEnd>| receipt.try_get().unwrap().reason;
+        for model in MODELS {
+            for when in WHENS {
+                // Idle.
+                let Stage { manager, session, id, .. } = Stage::new(model);
+                let receipt = manager.terminate(id, kill(when)).unwrap();
+                drop(session);
+                let EndReason::Terminated(request) = how(&receipt) else { panic!("{when:?}") };
+                assert_eq!(request.requester, admin("root"));
+
+                // In a transaction, which only its end would have ended.
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let attached = session.attach(&thread).unwrap();
+                attached.set_in_transaction(true);
+                drop(attached);
+                let receipt = manager.terminate(id, kill(when)).unwrap();
+                assert_eq!(
+                    session.close().reason == EndReason::Closed,
+                    when == TerminateMode::AfterTransaction
+                );
+                assert_eq!(
+                    how(&receipt) == EndReason::Closed,
+                    when == TerminateMode::AfterTransaction
+                );
+
+                // A statement whose guards were forgotten ends with its session.
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let mut attached = session.attach(&thread).unwrap();
+                std::mem::forget(attached.begin().unwrap());
+                std::mem::forget(attached);
+                let receipt = manager.terminate(id, kill(when)).unwrap();
+                drop(session);
+                assert!(matches!(how(&receipt), EndReason::Terminated(_)), "{when:?}");
+            }
+            // The strongest request counts, and an end that was asked for by nobody is a close.
+            let Stage { manager, session, id, .. } = Stage::new(model);
+            manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
+            let receipt = manager
+                .terminate(id, Terminate::new(TerminateMode::Immediate, admin("two")))
+                .unwrap();
+            drop(session);
+            let EndReason::Terminated(request) = how(&receipt) else { panic!("it was due") };
+            assert_eq!(request.requester, admin("two"));
+            assert_eq!(Stage::new(model).session.close().reason, EndReason::Closed);
+        }
+    });
+}

@@ -1,0 +1,45 @@
+//! What the library promises, from outside: one program, so that there is one to link.
+
+mod common;
+
+mod admission;
+mod ambient;
+mod audit;
+mod audit_ends;
+mod bulk;
+mod bulk_pauses;
+mod complaints;
+mod deadlines;
+mod drain;
+mod graces;
+mod hidden;
+mod hold_offs;
+mod kill_table;
+mod kill_targets;
+mod leaked;
+mod notices;
+mod panicking_wakers;
+mod pending_reason;
+mod policy;
+#[cfg(target_os = "linux")]
+mod pool;
+mod races;
+mod reference_model;
+mod regressions;
+mod session_local;
+#[cfg(target_os = "linux")]
+mod socket_waits;
+mod sql_commands;
+#[cfg(feature = "async")]
+mod tasks;
+#[cfg(feature = "async")]
+mod tasks_and_killers;
+#[cfg(feature = "async")]
+mod tasks_given_up;
+mod texts;
+mod timeouts;
+mod unwinding;
+mod waits;
+mod wakers;
+mod watchdog;
+mod what_is_shown;

@@ -1,0 +1,159 @@
+//! Who may end whose sessions, and who may know of them.
+
+use crate::common::{MODELS, Stage, admin, of, supervised, thread_for, user};
+use safepoint::id::ThreadId;
+use safepoint::manager::BulkOptions;
+use safepoint::policy::{Policy, Roles};
+use safepoint::request::{RequestError, Target};
+use safepoint::view::SessionInfo;
+use safepoint::{Cancel, ClientInfo, Requester, SessionManager, Terminate, TerminateMode};
+
+fn roles() -> Roles {
+    Roles::new().owner("shop", "ann").signaller("eve")
+}
+
+fn about(user: &str, database: &str, admin: bool) -> ClientInfo {
+    ClientInfo { database: database.into(), admin, ..of(user) }
+}
+
+#[test]
+fn owners_and_signallers() {
+    supervised(|| {
+        let policy = roles();
+        let everyone = ["ann", "bob", "eve"];
+        for (target, may) in [
+            (about("bob", "shop", false), ["ann", "bob", "eve"].as_slice()),
+            (about("bob", "other", false), &["bob", "eve"]),
+            (about("root", "shop", true), &["ann"]),
+            (about("root", "other", true), &[]),
+            // One that has not said who it is may be anyone.
+            (about("", "", false), &[]),
+            (about("", "shop", false), &["ann"]),
+        ] {
+            for name in everyone {
+                let expected = may.contains(&name);
+                assert_eq!(policy.permits(&user(name), &target), expected, "{name} {target:?}");
+                assert!(policy.is_visible(&user(name), &target));
+            }
+            assert!(policy.permits(&admin("root"), &target));
+            assert!(!policy.permits(&Requester::default(), &target));
+        }
+        let nobodys = Roles::new().owner("shop", "").signaller("");
+        assert!(!nobodys.permits(&user(""), &about("bob", "shop", false)));
+    });
+}
+
+fn kill(name: &str) -> Terminate {
+    Terminate::new(TerminateMode::Immediate, user(name))
+}
+
+/// What is said of a hidden session is what is said of one that is not there.
+#[test]
+fn a_hidden_session_is_refused_as_if_it_were_not_there() {
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model).policy(roles().hide_others()).build();
+            let mut hidden = manager.open(of("root")).unwrap();
+            let shown = manager.open(of("bob")).unwrap();
+            let gone = manager.open(of("root")).unwrap();
+            let (id, thread) = (hidden.id(), thread_for(&manager, &hidden));
+            let (gone_id, thread_of_gone) = (gone.id(), thread_for(&manager, &gone).id());
+            drop(gone);
+            let mut attached = hidden.attach(&thread).unwrap();
+            let _statement = attached.begin().unwrap();
+            let say = |target: Target| {
+                let first = manager.terminate(target, kill("bob")).unwrap_err();
+                let second = manager.cancel(target, Cancel::running(user("bob"))).unwrap_err();
+                assert_eq!(first, second);
+                first
+            };
+            assert_eq!(say(Target::Session(id)), RequestError::NoSuchSession(id));
+            assert_eq!(say(Target::Session(gone_id)), RequestError::NoSuchSession(gone_id));
+            let at = |thread: ThreadId| {
+                let alone = say(Target::AttachedTo(thread));
+                let with_own = say(Target::Pair(thread, shown.id()));
+                (alone, with_own)
+            };
+            if model == safepoint::ThreadModel::PerSession {
+                let thread = thread.id();
+                assert_eq!(
+                    at(thread),
+                    (RequestError::NoSuchThread(thread), RequestError::NoSuchThread(thread))
+                );
+                let thread = thread_of_gone;
+                assert_eq!(
+                    at(thread),
+                    (RequestError::NoSuchThread(thread), RequestError::NoSuchThread(thread))
+                );
+            } else {
+                // A worker is there for everyone to see.
+                assert_eq!(say(Target::Pair(thread.id(), id)), RequestError::NoSuchSession(id));
+                let refused = say(Target::AttachedTo(thread.id()));
+                assert_eq!(refused, RequestError::ThreadIdle(thread.id()));
+            }
+            assert!(manager.session_info(id).is_some(), "nothing was done to it");
+
+            let rows: Vec<_> =
+                manager.sessions_visible_to(&user("bob")).map(|row| row.id).collect();
+            assert_eq!(rows, [shown.id()]);
+            let mut asked = Vec::new();
+            let all = |row: &SessionInfo| {
+                asked.push(row.id);
+                true
+            };
+            let swept = manager.terminate_where(all, kill("bob"), BulkOptions::new());
+            assert_eq!((swept.accepted(), swept.rejected.len(), swept.already_ended), (1, 0, 0));
+            assert_eq!(asked, [shown.id()]);
+            assert_eq!(manager.sessions_visible_to(&admin("root")).count(), 2);
+        }
+    });
+}
+
+#[test]
+fn where_nothing_is_hidden_a_refusal_says_so() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, id, session: _session, .. } = Stage::new(model);
+            let refused = manager.terminate(id, kill("bob")).unwrap_err();
+            assert_eq!(refused, RequestError::PermissionDenied(id));
+            assert_eq!(manager.sessions_visible_to(&user("bob")).count(), 1);
+        }
+    });
+}
+
+/// Whoever may end a session sees it, whatever the policy says of seeing; and so does its author its
+/// own. Who may do neither sees nothing, and is told that there is nothing.
+#[test]
+fn who_may_end_one_sees_it() {
+    struct Blind;
+    impl Policy for Blind {
+        fn permits(&self, author: &Requester, target: &ClientInfo) -> bool {
+            author.user.as_deref() == Some("killer") && &*target.user != "ann"
+        }
+        fn is_visible(&self, author: &Requester, target: &ClientInfo) -> bool {
+            author.user.as_deref() == Some("viewer") && &*target.user == "ann"
+        }
+    }
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model).policy(Blind).build();
+            let [ann, bob] = ["ann", "bob"].map(|name| manager.open(of(name)).unwrap());
+            let seen = |author: &Requester| -> Vec<_> {
+                let mut seen: Vec<_> =
+                    manager.sessions_visible_to(author).map(|row| row.id).collect();
+                seen.sort();
+                seen
+            };
+            assert_eq!(seen(&user("killer")), [bob.id()]);
+            assert_eq!(seen(&user("viewer")), [ann.id()]);
+            assert_eq!(seen(&user("nobody")), []);
+            assert_eq!(seen(&ann.requester()), [ann.id()]);
+            let asked = |name| {
+                let request = Terminate::new(TerminateMode::AfterTransaction, user(name));
+                manager.terminate(ann.id(), request).unwrap_err()
+            };
+            assert_eq!(asked("viewer"), RequestError::PermissionDenied(ann.id()));
+            assert_eq!(asked("nobody"), RequestError::NoSuchSession(ann.id()));
+        }
+    });
+}

@@ -1,0 +1,125 @@
+//! A pool that has had nothing to do for long has its listener asleep, and needs all of it again as
+//! its workers are stuck.
+
+use crate::common::{eventually, supervised};
+use crate::pool::house::House;
+use safepoint::pool::PoolBuilder;
+use safepoint::view::SessionState;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Lets more time pass than the listener stays awake for. No test depends on it: if the listener
+/// is awake still, the test shows less.
+fn calm() {
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+#[test]
+fn a_calm_pool_adds_workers_where_all_are_stuck() {
+    supervised(|| {
+        let house = House::with(&PoolBuilder::new(2).max_workers(4));
+        calm();
+        let mut peer = house.connect();
+        let _stuck = house.stick_all(2);
+        peer.ask("served by a third");
+        calm();
+        let _more = house.stick_another("stuck");
+        peer.ask("served by a fourth");
+    });
+}
+
+/// One after the other, with the pool calm between: while one is idle the listener sleeps on.
+#[test]
+fn a_pool_that_calms_down_with_some_stuck_adds_workers_for_the_rest() {
+    supervised(|| {
+        let house = House::with(&PoolBuilder::new(2).max_workers(3));
+        let mut peer = house.connect();
+        let _first = house.stick_another("stuck");
+        peer.ask("served by the second");
+        calm();
+        let _second = house.stick_another("stuck");
+        peer.ask("served by a third");
+    });
+}
+
+#[test]
+fn a_calm_pool_serves_in_the_lane() {
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        peer.ask("hello");
+        calm();
+        let _stuck = house.stick_all(1);
+        peer.ask("help");
+        house.connect().ask("help");
+    });
+}
+
+/// What waits is queued, and can be seen and ended there.
+#[test]
+fn a_calm_pool_queues_those_who_wait() {
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        calm();
+        let _stuck = house.stick_all(1);
+        peer.say("waits\n");
+        eventually("it is queued", || house.status().queued == 1);
+        assert_eq!(house.doing(peer.id), Some(SessionState::Queued));
+        drop(house.release);
+        assert_eq!(peer.hear(), "waits");
+    });
+}
+
+#[test]
+fn a_calm_pool_gives_the_place_of_one_that_blocks_away() {
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        for before in 0..2 {
+            calm();
+            let blocked = house.connect();
+            blocked.say("elsewhere\n");
+            eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == before + 1);
+            peer.ask("served meanwhile");
+        }
+        drop(house.release);
+        peer.ask("and after");
+    });
+}
+
+/// The one that blocks calls another to its place, as there is work.
+#[test]
+fn one_that_blocks_gives_its_place_to_what_is_queued() {
+    supervised(|| {
+        let house = House::new(1);
+        let mut peer = house.connect();
+        let _blocked = house.stick_another("then elsewhere");
+        peer.say("served meanwhile\n");
+        eventually("it is queued", || house.status().queued == 1);
+        house.let_one_go();
+        assert_eq!(peer.hear(), "served meanwhile");
+        drop(house.release);
+        peer.ask("and after");
+    });
+}
+
+/// Those that come back to their places, and go again, leave a pool that works.
+#[test]
+fn a_pool_that_is_calm_after_a_burst_does_all_of_it_again() {
+    supervised(|| {
+        let house = House::with(&PoolBuilder::new(1).max_workers(3));
+        let mut peer = house.connect();
+        for _ in 0..2 {
+            let before = house.log.stuck.load(Ordering::SeqCst);
+            let mut stuck: Vec<_> = (0..3).map(|_| house.connect()).collect();
+            stuck.iter().for_each(|peer| peer.say("stuck\n"));
+            eventually("all are stuck", || house.log.stuck.load(Ordering::SeqCst) == before + 3);
+            peer.ask("help");
+            (0..3).for_each(|_| house.let_one_go());
+            stuck.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+            peer.ask("all is well");
+            calm();
+        }
+    });
+}

@@ -1,0 +1,213 @@
+//! Groups: who gets into which, what each has of its own, and that the end comes to all.
+
+use crate::common::{LONG, eventually, kill_now, locked, of, scope, supervised};
+use crate::pool::house::{House, Peer};
+use crate::pool::odd::Odd;
+use safepoint::manager::DrainOptions;
+use safepoint::pool::{PoolBuilder, ThreadPoolAttr};
+use safepoint::{SessionManager, ThreadModel};
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the setting says.
+fn config(attr: &str) -> PoolBuilder {
+    PoolBuilder::from(attr.parse::<ThreadPoolAttr>().unwrap().layout().unwrap())
+}
+
+fn sessions(house: &House) -> Vec<usize> {
+    house.pool.status().iter().map(|group| group.sessions).collect()
+}
+
+#[test]
+fn a_session_goes_to_the_group_with_the_fewest() {
+    supervised(|| {
+        let house = House::with(&config("3, 3"));
+        let numbers: Vec<_> = house.pool.status().iter().map(|group| group.group).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+        let mut peers: Vec<Peer> = Vec::new();
+        for expected in [[1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1], [2, 2, 1], [2, 2, 2]] {
+            peers.push(house.connect());
+            assert_eq!(sessions(&house), expected);
+        }
+        // Those of the second group go, and whoever comes next goes there.
+        for gone in [1, 4] {
+            let mut receipt = house.manager.terminate(peers[gone].id, kill_now()).unwrap();
+            assert!(receipt.wait_timeout(LONG).is_some());
+        }
+        assert_eq!(sessions(&house), [2, 0, 2]);
+        peers.push(house.connect());
+        peers.push(house.connect());
+        assert_eq!(sessions(&house), [2, 2, 2]);
+    });
+}
+
+/// Each has its own workers, which run sessions at the same time.
+#[test]
+fn groups_serve_at_once() {
+    supervised(|| {
+        let house = House::with(&config("2, 2"));
+        let mut idle = [house.connect(), house.connect()];
+        let mut stuck = house.stick_all(2);
+        let running: Vec<_> = house.pool.status().iter().map(|group| group.running).collect();
+        assert_eq!(running, [1, 1]);
+        let threads: HashSet<_> = locked(&house.log.threads).iter().copied().collect();
+        assert_eq!(threads.len(), 2);
+        // Each has a lane of its own, and a queue.
+        idle.iter().for_each(|peer| peer.say("help\n"));
+        idle.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
+        idle.iter().for_each(|peer| peer.say("waits\n"));
+        eventually("one waits in each", || {
+            house.pool.status().iter().all(|group| group.queued == 1)
+        });
+        house.let_one_go();
+        eventually("one of them runs", || {
+            house.pool.status().iter().any(|group| group.queued == 0)
+        });
+        assert!(house.pool.status().iter().any(|group| group.queued == 1));
+        drop(house.release);
+        stuck.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+        idle.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "waits"));
+    });
+}
+
+/// Those that may be added are shared as the first ones are, and each group adds its own.
+#[test]
+fn groups_add_workers_of_their_own() {
+    supervised(|| {
+        let house = House::with(&config("2, 2").max_workers(4));
+        let mut peers: Vec<_> = (0..8).map(|_| house.connect()).collect();
+        peers.iter().for_each(|peer| peer.say("stuck\n"));
+        eventually("each has added one", || {
+            house.pool.status().iter().all(|group| (group.running, group.queued) == (2, 2))
+        });
+        for group in house.pool.status() {
+            assert_eq!((group.workers, group.active_limit, group.max_workers), (2, 2, 2));
+        }
+        drop(house.release);
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+    });
+}
+
+#[test]
+fn the_threads_of_groups_are_told_apart() {
+    supervised(|| {
+        let names = |attr: &str| {
+            let house = House::with(&config(attr));
+            let mut names = Vec::new();
+            let mut numbers = HashSet::new();
+            for row in house.manager.threads() {
+                names.push(row.name.to_string());
+                assert!(numbers.insert(row.id));
+            }
+            names.sort();
+            let ours: HashSet<_> = house
+                .pool
+                .status()
+                .iter()
+                .flat_map(|group| {
+                    group.threads.iter().map(|thread| (thread.thread_id, thread.is_emergency))
+                })
+                .collect();
+            assert_eq!(
+                ours.len(),
+                names.iter().filter(|name| !name.starts_with("listener")).count()
+            );
+            assert!(ours.iter().all(|(thread, _)| numbers.contains(thread)));
+            let lanes = names.iter().filter(|name| name.starts_with("emergency lane")).count();
+            assert_eq!(ours.iter().filter(|(_, lane)| *lane).count(), lanes);
+            names
+        };
+        assert_eq!(names("2, 1"), ["emergency lane", "listener", "worker 1", "worker 2"]);
+        assert_eq!(
+            names("2, 2"),
+            [
+                "emergency lane of group 0",
+                "emergency lane of group 1",
+                "listener of group 0",
+                "listener of group 1",
+                "worker 1 of group 0",
+                "worker 1 of group 1",
+            ]
+        );
+    });
+}
+
+/// A shutdown waits for the threads of each group.
+#[test]
+fn a_shutdown_ends_the_threads_of_all_groups() {
+    supervised(|| {
+        for _ in 0..10 {
+            let house = House::with(&config("32, 2"));
+            let mut peers: Vec<_> = (0..2).map(|_| house.connect()).collect();
+            peers.iter_mut().for_each(|peer| peer.ask("hello"));
+            assert_eq!(house.manager.threads().len(), 32 + 4, "two listeners and two lanes");
+            let drained = house.pool.shutdown(DrainOptions::new(kill_now()).timeout(LONG));
+            assert_eq!((drained.sessions, drained.remaining), (2, 0));
+            assert!(house.manager.threads().is_empty());
+            for group in house.pool.status() {
+                assert_eq!((group.workers, group.starting, group.idle), (0, 0, 0));
+                assert_eq!((group.sessions, group.queued, group.running), (0, 0, 0));
+                assert!(group.threads.is_empty());
+            }
+        }
+    });
+}
+
+/// A pool that is dropped closes the idle sessions of each group, and its threads go.
+#[test]
+fn a_dropped_pool_ends_all_groups() {
+    supervised(|| {
+        let house = House::with(&config("3, 3"));
+        let mut peers: Vec<_> = (0..9).map(|_| house.connect()).collect();
+        peers.iter_mut().for_each(|peer| peer.ask("hello"));
+        let House { manager, pool, log, .. } = house;
+        drop(pool);
+        eventually("all sessions have closed", || manager.is_empty());
+        eventually("no thread is left", || manager.threads().is_empty());
+        assert_eq!(locked(&log.ends).len(), 9);
+    });
+}
+
+/// As many get in as the manager has places for, however they come.
+#[test]
+fn a_burst_gets_as_many_in_as_there_are_places() {
+    supervised(|| {
+        const PLACES: usize = 5;
+        const COME: usize = 12;
+        let manager = SessionManager::builder(ThreadModel::Pool).max_sessions(PLACES).build();
+        let pool = config("2, 2").max_workers(4).start(manager.clone()).unwrap();
+        for _ in 0..20 {
+            let all_at_once = Barrier::new(COME);
+            let refused = AtomicUsize::new(0);
+            let peers: Vec<_> = scope(|scope| {
+                let comes = || {
+                    let (socket, peer) = UnixStream::pair().unwrap();
+                    socket.set_nonblocking(true).unwrap();
+                    peer.set_read_timeout(Some(LONG)).unwrap();
+                    all_at_once.wait();
+                    let Ok(session) = manager.open(of("ann")) else {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                        return None;
+                    };
+                    pool.serve(session, Odd::of(&manager, socket)).unwrap();
+                    Some(peer)
+                };
+                let threads: Vec<_> = (0..COME).map(|_| scope.spawn(comes)).collect();
+                threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!((peers.len(), refused.into_inner()), (PLACES, COME - PLACES));
+            for mut peer in &peers {
+                peer.write_all(b"x").unwrap();
+                peer.read_exact(&mut [0]).expect("it is served");
+            }
+            // They hang up.
+            drop(peers);
+            eventually("all have gone", || manager.is_empty());
+            let groups = pool.status();
+            assert!(groups.iter().all(|group| group.sessions == 0));
+        }
+    });
+}

@@ -1,0 +1,240 @@
+//! The emergency lane: who is served in it, in which order, and by how many threads.
+
+use crate::common::{LONG, eventually, kill_now, supervised};
+use crate::pool::house::House;
+use crate::pool::odd::{Odd, pool, serves, stick};
+use safepoint::pool::{Action, CloseReason, MAX_EMERGENCY_THREADS, PoolBuilder};
+use safepoint::view::SessionState;
+use std::io::{Read, Write};
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+
+/// The lane's threads, and those of them that run something.
+fn lanes(house: &House) -> (usize, usize) {
+    let threads = house.status().threads;
+    let lanes = threads.iter().filter(|thread| thread.is_emergency);
+    (lanes.clone().count(), lanes.filter(|thread| thread.session_id.is_some()).count())
+}
+
+/// Each is served though those before it never come back, up to so many.
+#[test]
+fn emergencies_are_served_though_the_lane_is_stuck_itself() {
+    supervised(|| {
+        let house = House::new(1);
+        let _stuck = house.stick_all(1);
+        let mut peers: Vec<_> = (0..MAX_EMERGENCY_THREADS).map(|_| house.connect()).collect();
+        peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
+        eventually("all are stuck", || {
+            house.log.stuck.load(Ordering::SeqCst) == 1 + MAX_EMERGENCY_THREADS
+        });
+        assert_eq!(lanes(&house), (MAX_EMERGENCY_THREADS, MAX_EMERGENCY_THREADS));
+        assert_eq!(house.status().workers, 1, "a lane is no worker");
+        let mut one_more = house.connect();
+        one_more.say("help\n");
+        eventually("it waits", || house.doing(one_more.id) == Some(SessionState::Queued));
+        drop(house.release);
+        assert_eq!(one_more.hear(), "help");
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+        one_more.ask("help");
+    });
+}
+
+/// Two at once, each of which keeps its thread.
+#[test]
+fn two_emergencies_at_once_get_a_thread_each() {
+    supervised(|| {
+        let house = House::new(1);
+        let mut worker = house.stick_all(1);
+        let mut peers = [house.connect(), house.connect()];
+        peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
+        eventually("both are stuck", || house.log.stuck.load(Ordering::SeqCst) == 3);
+        assert_eq!(lanes(&house).1, 2);
+        assert_eq!(house.status().running, 3);
+        drop(house.release);
+        peers.iter_mut().chain(&mut worker).for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+    });
+}
+
+/// Whoever goes first, and is no emergency, is asked once, keeps nobody out, and waits in its old
+/// place for a worker.
+#[test]
+fn those_who_are_no_emergency_are_asked_once_and_stay_in_order() {
+    supervised(|| {
+        let house = House::new(1);
+        let mut stuck = house.stick_all(1);
+        let mut soon = Vec::new();
+        for n in 1..=3 {
+            let peer = house.connect();
+            peer.say("soon\n");
+            eventually("it is queued", || house.status().queued == n);
+            soon.push(peer);
+        }
+        let ordinary = house.connect();
+        ordinary.say("ordinary\n");
+        let mut help = house.connect();
+        for _ in 0..3 {
+            help.ask("help");
+        }
+        let asked: Vec<_> = soon.iter().map(|peer| house.asked(peer.id)).collect();
+        assert_eq!(asked, [1, 1, 1]);
+        assert_eq!(house.asked(ordinary.id), 0);
+        assert!(soon.iter().all(|peer| house.doing(peer.id) == Some(SessionState::Queued)));
+        eventually("all wait", || house.status().queued == 4);
+        drop(house.release);
+        soon.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "soon"));
+        stuck.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+        let order = house.log.order.lock().unwrap();
+        let places = soon.iter().map(|peer| order.iter().position(|id| *id == peer.id));
+        assert!(places.is_sorted(), "they are served as they came");
+    });
+}
+
+/// The lane itself does not take what it puts back.
+#[test]
+fn what_the_lane_puts_back_is_run_by_an_idle_worker() {
+    supervised(|| {
+        let house = House::new(1);
+        let stuck = house.stick_all(1);
+        let mut peer = house.stick_another("help later");
+        house.let_one_go();
+        eventually("the worker is idle", || house.status().idle == 1);
+        drop(house.release);
+        assert_eq!(peer.hear(), "later");
+        drop(stuck);
+    });
+}
+
+/// The worker is idle by the time at which the lane leaves one to it.
+#[test]
+fn what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        for _ in 0..3 {
+            let stuck = stick(&manager, &pool);
+            let (asks, asked) = channel();
+            let (answer, answered) = channel::<()>();
+            let answered = Mutex::new(answered);
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            client.emergency = Box::new(move |_| {
+                asks.send(()).unwrap();
+                let _ = answered.lock().unwrap().recv();
+            });
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            asked.recv_timeout(LONG).expect("it is asked");
+            drop(stuck);
+            eventually("the worker is idle", || pool.status()[0].idle == 1);
+            drop(answer);
+            peer.read_exact(&mut [0]).expect("it is served");
+            drop(peer);
+            eventually("all have hung up", || manager.is_empty());
+        }
+    });
+}
+
+/// The lane asks one whether it is an emergency while the pool is stopped: it is not found in its
+/// seat, and is closed as the lane leaves it.
+#[test]
+fn one_that_the_lane_looks_at_as_the_pool_stops_is_closed() {
+    supervised(|| {
+        for is_emergency in [false, true] {
+            let (manager, pool) = pool();
+            let stuck = stick(&manager, &pool);
+            let (asks, asked) = channel();
+            let (answer, answered) = channel::<()>();
+            let answered = Mutex::new(answered);
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            client.is_emergency = is_emergency;
+            client.emergency = Box::new(move |_| {
+                asks.send(()).unwrap();
+                let _ = answered.lock().unwrap().recv();
+            });
+            let (id, ends) = (session.id(), client.ends.clone());
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            asked.recv_timeout(LONG).expect("it is asked");
+            drop(pool);
+            assert!(manager.session_info(id).is_some());
+            drop(answer);
+            eventually("it is closed", || manager.session_info(id).is_none());
+            assert_eq!(*ends.lock().unwrap(), [CloseReason::Closed]);
+            drop(stuck);
+            eventually("all are", || manager.is_empty());
+            eventually("no thread is left", || manager.threads().is_empty());
+        }
+    });
+}
+
+/// Whoever is killed while it is asked ends once, and its place in the queue is free.
+#[test]
+fn one_that_is_killed_as_the_lane_looks_at_it_is_gone_from_the_queue() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        let stuck = stick(&manager, &pool);
+        for _ in 0..3 {
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (id, ends) = (session.id(), client.ends.clone());
+            client.emergency =
+                Box::new(move |manager| drop(manager.terminate(id, kill_now()).unwrap()));
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            eventually("it has ended", || manager.session_info(id).is_none());
+            assert_eq!(ends.lock().unwrap().len(), 1);
+        }
+        crate::pool::queued::assert_queues_exactly(&manager, &pool, 3);
+        drop(stuck);
+        serves(&manager, &pool);
+    });
+}
+
+/// An emergency that is killed before its thread has it does not begin.
+#[test]
+fn an_emergency_that_is_killed_before_it_begins_does_not_begin() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        let stuck = stick(&manager, &pool);
+        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (id, ends) = (session.id(), client.ends.clone());
+        let (runs, ran) = channel();
+        client.is_emergency = true;
+        client.emergency =
+            Box::new(move |manager| drop(manager.terminate(id, kill_now()).unwrap()));
+        client.runs = Box::new(move |_| {
+            runs.send(()).unwrap();
+            Ok(Action::WaitReadable)
+        });
+        pool.serve(session, client).unwrap();
+        peer.write_all(b"x").unwrap();
+        eventually("it has ended", || manager.session_info(id).is_none());
+        assert!(matches!(ends.lock().unwrap()[..], [CloseReason::Interrupted(_)]));
+        assert!(ran.try_recv().is_err());
+        drop(stuck);
+        serves(&manager, &pool);
+    });
+}
+
+/// The lane blocks as well, and has no place of the workers' to give away.
+#[test]
+fn a_lane_that_blocks_gives_no_place_away() {
+    supervised(|| {
+        let house = House::with(&PoolBuilder::new(1));
+        let _stuck = house.stick_all(1);
+        let mut peer = house.connect();
+        peer.say("help\nelsewhere\n");
+        assert_eq!(peer.hear(), "help");
+        eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == 2);
+        let waits = house.connect();
+        waits.say("ordinary\n");
+        let mut another = house.connect();
+        for _ in 0..3 {
+            another.ask("help");
+        }
+        eventually("it waits", || house.status().queued == 1);
+        let status = house.status();
+        assert_eq!((status.workers, status.active_limit, status.idle), (1, 1, 0));
+        assert_eq!(house.doing(waits.id), Some(SessionState::Queued));
+    });
+}

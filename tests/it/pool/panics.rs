@@ -1,0 +1,371 @@
+//! A panic in each place where the pool runs a client's code, ten in a row. After it the pool's books
+//! are what they were, and all of it works.
+
+use crate::common::{LONG, eventually, kill, kill_now, locked, supervised};
+use crate::pool::odd::{Odd, is_closed, pool, serves, stick};
+use crate::pool::queued::assert_queues_exactly;
+use safepoint::local::SessionLocal;
+use safepoint::pool::{Action, CloseReason, Pool, Priority, ServeError};
+use safepoint::request::EndReason;
+use safepoint::{SessionManager, TerminateMode, current, session_local};
+use std::cell::Cell;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::task::{Context, Wake};
+use std::thread::panicking;
+
+/// Nobody is there, and the worker is idle. It serves; with it stuck those who come wait, each of
+/// them, and the lane serves; one that blocks gives its place away.
+#[track_caller]
+fn assert_all_is_right(manager: &SessionManager, pool: &Pool<Odd>) {
+    eventually("all have ended", || manager.is_empty());
+    let books = || {
+        let [status] = <[_; 1]>::try_from(pool.status()).expect("one group");
+        let workers = status.threads.iter().filter(|thread| !thread.is_emergency).count();
+        let people = (status.sessions, status.queued, status.running);
+        (workers, status.workers, status.active_limit, status.idle, status.starting, people)
+    };
+    eventually("its worker is idle", || books() == (1, 1, 1, 1, 0, (0, 0, 0)));
+    serves(manager, pool);
+    let stuck = stick(manager, pool);
+    assert_queues_exactly(manager, pool, 2);
+    let (mut client, session, mut peer) = Odd::new(manager);
+    client.is_emergency = true;
+    pool.serve(session, client).unwrap();
+    peer.write_all(b"x").unwrap();
+    peer.read_exact(&mut [0]).expect("the lane serves");
+    drop(stuck);
+
+    let (release, wait) = crossbeam_channel::bounded::<()>(0);
+    let (blocks, blocked) = channel();
+    let (mut client, session, mut blocking_peer) = Odd::new(manager);
+    client.runs = Box::new(move |_| {
+        current::block_in_place(|| {
+            blocks.send(()).unwrap();
+            let _ = wait.recv();
+        });
+        Ok(Action::WaitReadable)
+    });
+    pool.serve(session, client).unwrap();
+    blocking_peer.write_all(b"x").unwrap();
+    blocked.recv_timeout(LONG).expect("it blocks");
+    serves(manager, pool);
+    drop(release);
+    blocking_peer.read_exact(&mut [0]).expect("it is back");
+    assert_eq!(pool.status()[0].active_limit, 1);
+}
+
+/// Ten clients that panic somewhere, one after the other: each ends alone, and in this way.
+fn ten(ends: impl Fn(&[CloseReason]) -> bool, prepare: impl Fn(&mut Odd)) {
+    let (manager, pool) = pool();
+    for round in 0..10 {
+        let (mut client, session, mut peer) = Odd::new(&manager);
+        prepare(&mut client);
+        let (id, told) = (session.id(), client.ends.clone());
+        pool.serve(session, client).unwrap();
+        peer.write_all(b"x").unwrap();
+        let mut rest = Vec::new();
+        let _ = peer.read_to_end(&mut rest);
+        assert!(is_closed(&peer), "round {round}");
+        eventually("it has ended", || manager.session_info(id).is_none());
+        assert!(ends(&locked(&told)), "round {round}: {:?}", locked(&told));
+    }
+    assert_all_is_right(&manager, &pool);
+}
+
+#[test]
+fn in_what_it_runs() {
+    supervised(|| {
+        let panicked = |ends: &[CloseReason]| ends == [CloseReason::Panicked];
+        ten(panicked, |client| client.runs = Box::new(|_| panic!("on purpose")));
+        ten(panicked, |client| {
+            client.runs = Box::new(|attached| {
+                let _statement = attached.begin()?;
+                panic!("on purpose")
+            });
+        });
+    });
+}
+
+#[test]
+fn in_its_farewell_and_its_destructor() {
+    supervised(|| {
+        let closed = |ends: &[CloseReason]| ends == [CloseReason::Closed];
+        ten(closed, |client| {
+            client.runs = Box::new(|_| Ok(Action::Close));
+            client.farewell = Box::new(|_| panic!("on purpose"));
+        });
+        ten(closed, |client| {
+            client.runs = Box::new(|_| Ok(Action::Close));
+            client.dropped = Box::new(|_| panic!("on purpose"));
+        });
+        // The destructor may see that nothing unwinds by then.
+        let unwinding = Arc::new(AtomicUsize::new(0));
+        ten(
+            |ends| ends == [CloseReason::Panicked],
+            |client| {
+                client.runs = Box::new(|_| panic!("on purpose"));
+                client.farewell = Box::new(|_| panic!("on purpose"));
+                let unwinding = unwinding.clone();
+                client.dropped = Box::new(move |_| {
+                    unwinding.fetch_add(usize::from(panicking()), Ordering::SeqCst);
+                });
+            },
+        );
+        assert_eq!(unwinding.load(Ordering::SeqCst), 0);
+    });
+}
+
+/// The worker asks for it as it goes off the thread, and can't watch it any more.
+#[test]
+fn as_it_is_asked_for_its_socket_by_a_worker() {
+    supervised(|| {
+        let closed = |ends: &[CloseReason]| ends == [CloseReason::Closed];
+        ten(closed, |client| {
+            let calls = Cell::new(0);
+            let calls = std::sync::Mutex::new(calls);
+            client.as_fd = Box::new(move |_| {
+                let calls = locked(&calls);
+                calls.set(calls.get() + 1);
+                assert_eq!(calls.get(), 1, "on purpose");
+            });
+        });
+    });
+}
+
+#[test]
+fn as_it_is_asked_for_its_socket_by_the_pool() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        for _ in 0..10 {
+            let (mut client, session, peer) = Odd::new(&manager);
+            client.as_fd = Box::new(|_| panic!("on purpose"));
+            let (id, ends) = (session.id(), client.ends.clone());
+            assert!(matches!(pool.serve(session, client), Err(ServeError::Io(_))));
+            assert!(manager.session_info(id).is_none() && is_closed(&peer));
+            assert_eq!(*locked(&ends), [CloseReason::Closed]);
+        }
+        assert_all_is_right(&manager, &pool);
+    });
+}
+
+/// The worker asks where it has more to run; it takes its turn.
+#[test]
+fn as_it_is_asked_how_urgent_it_is_by_a_worker() {
+    supervised(|| {
+        ten(
+            |ends| ends == [CloseReason::Closed],
+            |client| {
+                let mut turns = 0;
+                client.runs = Box::new(move |_| {
+                    turns += 1;
+                    Ok(if turns < 3 { Action::Yield } else { Action::Close })
+                });
+                client.priority = Box::new(|_| panic!("on purpose"));
+            },
+        );
+    });
+}
+
+/// The listener asks on the way into the queue; it takes its turn, which is that of those who do
+/// not go first: the lane does not even ask.
+#[test]
+fn as_it_is_asked_how_urgent_it_is_by_the_listener() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        let asked = Arc::new(AtomicUsize::new(0));
+        for _ in 0..10 {
+            let stuck = stick(&manager, &pool);
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            client.priority = Box::new(|_| panic!("on purpose"));
+            let asks = asked.clone();
+            client.emergency = Box::new(move |_| {
+                asks.fetch_add(1, Ordering::SeqCst);
+            });
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            eventually("it waits", || pool.status()[0].queued == 1);
+            let (mut help, session, mut help_peer) = Odd::new(&manager);
+            help.is_emergency = true;
+            pool.serve(session, help).unwrap();
+            help_peer.write_all(b"x").unwrap();
+            help_peer.read_exact(&mut [0]).expect("the lane serves");
+            drop(stuck);
+            peer.read_exact(&mut [0]).expect("it is served");
+            drop((peer, help_peer));
+            eventually("all have hung up", || manager.is_empty());
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        assert_all_is_right(&manager, &pool);
+    });
+}
+
+/// It is no emergency then, and waits for a worker.
+#[test]
+fn as_it_is_asked_whether_it_is_an_emergency() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        for _ in 0..10 {
+            let stuck = stick(&manager, &pool);
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (asks, asked) = channel();
+            client.emergency = Box::new(move |_| {
+                asks.send(()).unwrap();
+                panic!("on purpose")
+            });
+            client.is_emergency = true;
+            let id = session.id();
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            asked.recv_timeout(LONG).expect("it is asked");
+            eventually("it waits again", || pool.status()[0].queued == 1);
+            assert_eq!(manager.session_info(id).unwrap().thread_id, None);
+            drop(stuck);
+            peer.read_exact(&mut [0]).expect("it is served");
+            assert!(asked.try_recv().is_err(), "once is enough");
+            drop(peer);
+            eventually("all have hung up", || manager.is_empty());
+        }
+        assert_all_is_right(&manager, &pool);
+    });
+}
+
+/// What a session keeps for itself is dropped by the worker that ends it.
+#[test]
+fn as_what_it_keeps_is_dropped() {
+    supervised(|| {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        session_local! {
+            static KEPT: Bomb = Bomb;
+        }
+        ten(
+            |ends| ends == [CloseReason::Closed],
+            |client| {
+                client.runs = Box::new(|_| {
+                    SessionLocal::with(&KEPT, |_| ());
+                    Ok(Action::Close)
+                });
+            },
+        );
+    });
+}
+
+/// Whoever waits for a receipt is woken by the worker, or by the killer, that completes it.
+#[test]
+fn in_a_waker_of_a_receipt() {
+    supervised(|| {
+        struct Panics(AtomicUsize);
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                panic!("on purpose");
+            }
+        }
+        let (manager, pool) = pool();
+        let panics = Arc::new(Panics(AtomicUsize::new(0)));
+        for round in 1..=10 {
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (release, wait) = crossbeam_channel::bounded::<()>(0);
+            client.goes = Priority::Normal;
+            client.runs = Box::new(move |attached| {
+                let _ = wait.recv();
+                attached.check()?;
+                Ok(Action::WaitReadable)
+            });
+            let id = session.id();
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            eventually("it runs", || manager.session_info(id).unwrap().thread_id.is_some());
+            let mut receipt = manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
+            let waker = panics.clone().into();
+            assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
+            drop(release);
+            eventually("it is woken", || panics.0.load(Ordering::SeqCst) == round);
+            assert!(matches!(
+                receipt.try_get().expect("it has ended").reason,
+                EndReason::Terminated(_)
+            ));
+        }
+        assert_all_is_right(&manager, &pool);
+    });
+}
+
+/// The killer ends it on its own thread, and its panics do not reach that.
+#[test]
+fn as_its_killer_ends_it() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        for queued in [false, true] {
+            for _ in 0..10 {
+                let stuck = queued.then(|| stick(&manager, &pool));
+                let (mut client, session, mut peer) = Odd::new(&manager);
+                client.goes = Priority::Normal;
+                client.farewell = Box::new(|_| panic!("on purpose"));
+                client.dropped = Box::new(|_| panic!("on purpose"));
+                let id = session.id();
+                pool.serve(session, client).unwrap();
+                if queued {
+                    peer.write_all(b"x").unwrap();
+                    eventually("it waits", || pool.status()[0].queued == 1);
+                }
+                let receipt = manager.terminate(id, kill_now()).unwrap();
+                assert!(matches!(
+                    receipt.try_get().expect("it has ended").reason,
+                    EndReason::Terminated(_)
+                ));
+                assert!(is_closed(&peer));
+                assert_eq!(pool.status()[0].queued, 0);
+                drop((stuck, peer));
+                eventually("all have ended", || manager.is_empty());
+            }
+        }
+        assert_all_is_right(&manager, &pool);
+    });
+}
+
+/// A panic that unwinds through code that blocks takes its worker's place back.
+#[test]
+fn in_code_that_blocks() {
+    supervised(|| {
+        ten(
+            |ends| ends == [CloseReason::Panicked],
+            |client| {
+                client.runs = Box::new(|_| current::block_in_place(|| panic!("on purpose")));
+            },
+        );
+        // In one within another, of which only the outer has left a place; with a session and without.
+        ten(
+            |ends| ends == [CloseReason::Panicked],
+            |client| {
+                client.runs = Box::new(|attached| {
+                    attached.block_in_place(|| current::block_in_place(|| panic!("on purpose")));
+                    Ok(Action::WaitReadable)
+                });
+            },
+        );
+        ten(
+            |ends| ends == [CloseReason::Closed],
+            |client| {
+                client.runs = Box::new(|attached| {
+                    let inner = || {
+                        std::panic::catch_unwind(|| {
+                            current::block_in_place(|| panic!("on purpose"))
+                        })
+                    };
+                    assert!(attached.block_in_place(inner).is_err());
+                    assert!(inner().is_err());
+                    Ok(Action::Close)
+                });
+            },
+        );
+    });
+}

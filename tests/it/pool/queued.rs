@@ -1,0 +1,261 @@
+//! Those who wait for a worker: how many there are, and how many there may be.
+
+use crate::common::{LONG, eventually, kill_now, locked, supervised};
+use crate::pool::house::{House, Peer};
+use crate::pool::odd::{Odd, pool, serves, stick};
+use safepoint::SessionManager;
+use safepoint::pool::{CloseReason, Pool, PoolBuilder, Priority, ServeError};
+use safepoint::view::SessionState;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+/// With the worker stuck, and nobody in the queue, so many fill it up one by one, and each counts.
+/// They are gone again after it.
+#[track_caller]
+pub(crate) fn assert_queues_exactly(manager: &SessionManager, pool: &Pool<Odd>, count: usize) {
+    let queued = || pool.status()[0].queued;
+    assert_eq!(queued(), 0);
+    let workers = pool.status()[0].workers;
+    let mut waiting: Vec<UnixStream> = Vec::new();
+    let mut ids = Vec::new();
+    for before in 0..count {
+        let (mut client, session, mut peer) = Odd::new(manager);
+        client.goes = Priority::Normal;
+        ids.push(session.id());
+        pool.serve(session, client).unwrap();
+        peer.write_all(b"x").unwrap();
+        eventually("it counts", || queued() == before + 1);
+        waiting.push(peer);
+    }
+    assert_eq!(pool.status()[0].workers, workers, "nobody is started for them");
+    for (left, id) in ids.into_iter().enumerate().rev() {
+        let mut receipt = manager.terminate(id, kill_now()).unwrap();
+        assert_eq!(receipt.target().state, SessionState::Queued);
+        assert!(receipt.wait_timeout(LONG).is_some());
+        assert_eq!(queued(), left);
+    }
+}
+
+/// Newcomers are turned away at the bound, and before it they are not.
+#[track_caller]
+fn assert_full(house: &House, bound: usize) {
+    let queued = house.status().queued;
+    let (socket, session, client) = house.connected();
+    let id = session.id();
+    match house.pool.serve(session, client) {
+        Ok(()) => {
+            assert!(queued < bound, "{queued} of at most {bound} wait, and it is let in");
+            drop(house.manager.terminate(id, kill_now()).unwrap());
+        }
+        Err(ServeError::Overloaded(client)) => {
+            assert!(queued >= bound, "{queued} of at most {bound} wait, and it is turned away");
+            assert!(house.manager.session_info(id).is_none(), "its session has ended");
+            assert_eq!(house.told(id), 0, "the connection comes back as it was");
+            drop(client);
+        }
+        Err(ServeError::Io(error)) => panic!("{error}"),
+        Err(_) => unreachable!("there is no other reason"),
+    }
+    drop(socket);
+    assert!(house.manager.session_info(id).is_none(), "it has gone");
+}
+
+fn kill(house: &House, peers: &[Peer]) {
+    for peer in peers {
+        let mut receipt = house.manager.terminate(peer.id, kill_now()).unwrap();
+        assert!(receipt.wait_timeout(LONG).is_some());
+    }
+}
+
+/// Those who were killed in the queue take no newcomer's place in it, whether a worker has come by
+/// where they lay or not, and however often it is filled.
+#[test]
+fn a_flood_that_was_killed_is_gone_from_the_queue() {
+    supervised(|| {
+        const BOUND: usize = 3;
+        let house = House::with(&PoolBuilder::new(1).max_queue(BOUND));
+        let fill = |word: &str, bound: usize| -> Vec<Peer> {
+            let peers: Vec<_> = (0..bound).map(|_| house.connect()).collect();
+            for (before, peer) in peers.iter().enumerate() {
+                assert_full(&house, BOUND);
+                peer.say(&format!("{word}\n"));
+                // The lane takes one that goes first out of the queue for a look, once.
+                let looked_at = || word == "hello" || house.asked(peer.id) == 1;
+                eventually("it is queued", || looked_at() && house.status().queued == before + 1);
+            }
+            peers
+        };
+        for round in 0..3 {
+            let mut stuck = house.stick_another("stuck");
+            // Killed, and filled again over those who are gone.
+            for word in ["hello", "soon"] {
+                let peers = fill(word, BOUND);
+                assert_full(&house, BOUND);
+                kill(&house, &peers[..1]);
+                assert_eq!(house.status().queued, BOUND - 1);
+                assert_full(&house, BOUND);
+                kill(&house, &peers[1..]);
+                assert_eq!(house.status().queued, 0, "round {round}");
+            }
+            let mut peers = fill("hello", BOUND);
+            house.let_one_go();
+            assert_eq!(stuck.hear(), "stuck");
+            peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "hello"));
+            // The worker has come by those who were gone.
+            eventually("the queue is empty", || house.status().queued == 0);
+            house.connect().ask("again");
+            drop((stuck, peers));
+            eventually("they have hung up", || house.manager.is_empty());
+        }
+        let _stuck = house.stick_another("stuck");
+        fill("hello", BOUND);
+        assert_full(&house, BOUND);
+    });
+}
+
+/// Whoever is in may wait, however many there are: it is newcomers who are turned away.
+#[test]
+fn a_burst_goes_beyond_the_bound_and_newcomers_wait_until_it_is_over() {
+    supervised(|| {
+        const BOUND: usize = 3;
+        let house = House::with(&PoolBuilder::new(1).max_queue(BOUND));
+        let _stuck = house.stick_another("stuck");
+        let peers: Vec<_> = (0..2 * BOUND).map(|_| house.connect()).collect();
+        peers.iter().for_each(|peer| peer.say("hello\n"));
+        eventually("all are queued", || house.status().queued == 2 * BOUND);
+        for (killed, peer) in peers.iter().enumerate() {
+            assert_eq!(house.status().queued, 2 * BOUND - killed);
+            assert_full(&house, BOUND);
+            kill(&house, std::slice::from_ref(peer));
+        }
+        assert_full(&house, BOUND);
+    });
+}
+
+#[test]
+fn with_room_for_nobody_everybody_is_turned_away() {
+    supervised(|| {
+        let house = House::with(&PoolBuilder::new(1).max_queue(0));
+        assert_full(&house, 0);
+    });
+}
+
+/// All who come at once are served by as many workers as there may be, and no more.
+#[test]
+fn a_burst_brings_the_maximum_of_workers_and_no_more() {
+    supervised(|| {
+        let house = House::with(&PoolBuilder::new(2).max_workers(5));
+        let mut peers: Vec<_> = (0..9).map(|_| house.connect()).collect();
+        peers.iter().for_each(|peer| peer.say("stuck\n"));
+        eventually("five are stuck, and the rest waits", || {
+            let status = house.status();
+            assert!(status.workers <= 5 && status.active_limit <= 5, "{status:?}");
+            status.running == 5 && status.queued == 4
+        });
+        let status = house.status();
+        assert_eq!(
+            (status.workers, status.active_limit, status.idle, status.starting),
+            (5, 5, 0, 0)
+        );
+        assert_eq!((status.min_workers, status.max_workers), (2, 5));
+        drop(house.release);
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+    });
+}
+
+/// One that has more to run goes back into the queue as whoever waits there.
+#[test]
+fn one_that_has_more_to_run_is_killed_in_the_queue() {
+    supervised(|| {
+        let house = House::new(1);
+        let hog = house.connect();
+        hog.say("rounds\n");
+        let _stuck = house.stick_another("stuck");
+        eventually("it waits for its next turn", || house.status().queued == 1);
+        let mut receipt = house.manager.terminate(hog.id, kill_now()).unwrap();
+        assert_eq!(receipt.target().state, SessionState::Queued);
+        assert!(receipt.wait_timeout(LONG).is_some());
+        assert_eq!(house.status().queued, 0);
+        hog.hears_fatal_and_nothing_after();
+        let peers: Vec<_> = (0..2).map(|_| house.connect()).collect();
+        for (before, peer) in peers.iter().enumerate() {
+            peer.say("hello\n");
+            eventually("it counts", || house.status().queued == before + 1);
+        }
+    });
+}
+
+/// The lane comes by those who are gone as well.
+#[test]
+fn the_lane_takes_the_gone_from_the_queue() {
+    supervised(|| {
+        let house = House::with(&PoolBuilder::new(1));
+        let _stuck = house.stick_all(1);
+        let mut help = house.connect();
+        for _ in 0..3 {
+            let gone: Vec<_> = (0..2).map(|_| house.connect()).collect();
+            gone.iter().for_each(|peer| peer.say("soon\n"));
+            eventually("they are queued", || house.status().queued == 2);
+            kill(&house, &gone);
+            // The lane takes one after the other, as they came.
+            help.ask("help");
+            assert_eq!(house.status().queued, 0);
+        }
+        let peers: Vec<_> = (0..4).map(|_| house.connect()).collect();
+        for (before, peer) in peers.iter().enumerate() {
+            peer.say("hello\n");
+            eventually("it counts", || house.status().queued == before + 1);
+        }
+    });
+}
+
+/// One that is killed as the listener asks how urgent it is never gets into the queue.
+#[test]
+fn one_that_is_killed_on_its_way_into_the_queue_does_not_count() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        let stuck = stick(&manager, &pool);
+        for _ in 0..3 {
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (id, ends) = (session.id(), client.ends.clone());
+            client.priority =
+                Box::new(move |manager| drop(manager.terminate(id, kill_now()).unwrap()));
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            eventually("it has ended", || manager.session_info(id).is_none());
+            assert_eq!(locked(&ends).len(), 1);
+        }
+        assert_queues_exactly(&manager, &pool, 4);
+        drop(stuck);
+        serves(&manager, &pool);
+    });
+}
+
+/// The listener asks one how urgent it is while the pool is stopped: it is not found in its seat,
+/// and is closed on its way into the queue.
+#[test]
+fn one_that_is_on_its_way_into_the_queue_as_the_pool_stops_is_closed() {
+    supervised(|| {
+        let (manager, pool) = pool();
+        let stuck = stick(&manager, &pool);
+        let (asks, asked) = crossbeam_channel::bounded(1);
+        let (answer, answered) = crossbeam_channel::bounded::<()>(0);
+        let (mut client, session, mut peer) = Odd::new(&manager);
+        client.priority = Box::new(move |_| {
+            asks.send(()).unwrap();
+            let _ = answered.recv();
+        });
+        let (id, ends) = (session.id(), client.ends.clone());
+        pool.serve(session, client).unwrap();
+        peer.write_all(b"x").unwrap();
+        asked.recv_timeout(LONG).expect("it is asked");
+        drop(pool);
+        assert!(manager.session_info(id).is_some());
+        drop(answer);
+        eventually("it is closed", || manager.session_info(id).is_none());
+        assert_eq!(*locked(&ends), [CloseReason::Closed]);
+        drop(stuck);
+        eventually("all are", || manager.is_empty());
+        eventually("no thread is left", || manager.threads().is_empty());
+    });
+}

@@ -1,0 +1,286 @@
+//! Threads that start, or can't; where they run; and what is shown of them.
+
+use crate::common::{LONG, eventually, kill_now, locked, of, supervised};
+use crate::pool::house::House;
+use crate::pool::odd::{Odd, serves};
+use safepoint::manager::DrainOptions;
+use safepoint::pool::{Action, MAX_EMERGENCY_THREADS, PoolBuilder, Priority, ThreadPoolAttr};
+use safepoint::{SessionManager, Thread, ThreadModel, current};
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Takes all the numbers that there are for threads that run sessions: no other can start.
+fn take_all(manager: &SessionManager) -> Vec<Thread> {
+    std::iter::from_fn(|| manager.register_worker("another").ok()).collect()
+}
+
+/// The threads that are not the test's own.
+fn threads(manager: &SessionManager) -> usize {
+    manager.threads().iter().filter(|row| &*row.name != "another").count()
+}
+
+#[test]
+fn a_pool_wants_a_manager_that_was_made_for_one() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let refused = PoolBuilder::new(1).start::<Odd>(manager.clone()).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert!(manager.threads().is_empty());
+    });
+}
+
+/// Whichever thread can't start, those that have started end.
+#[test]
+fn a_pool_that_cannot_start_leaves_no_thread() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let attr: ThreadPoolAttr = "2, 2".parse().unwrap();
+        let config = PoolBuilder::from(attr.layout().unwrap());
+        let mut others = take_all(&manager);
+        // Two workers and two lanes.
+        for free in 0..4 {
+            for _ in 0..free {
+                others.pop();
+            }
+            assert!(config.start::<Odd>(manager.clone()).is_err(), "{free} can start");
+            eventually("all have ended", || threads(&manager) == 0);
+            others.extend(take_all(&manager));
+        }
+        others.truncate(others.len() - 4);
+        let pool = config.start(manager.clone()).unwrap();
+        serves(&manager, &pool);
+        assert_eq!(threads(&manager), 6, "the listeners are two more");
+    });
+}
+
+/// Where the system gives no thread, the session waits; and as soon as it does, it is served.
+#[test]
+fn a_worker_that_cannot_start_is_tried_again() {
+    supervised(|| {
+        let house = House::with(&PoolBuilder::new(1).max_workers(2));
+        let manager = house.manager.clone();
+        let mut others = take_all(&manager);
+        let mut stuck = house.stick_another("stuck");
+        let mut peer = house.connect();
+        peer.say("waits\n");
+        for _ in 0..20 {
+            let failed = || house.status().active_limit == 2 && house.status().starting == 0;
+            eventually("there is a place that nobody has", failed);
+            // Each attempt is over as soon as it has begun.
+            let status = house.status();
+            assert!(status.workers <= 2 && status.queued == 1, "{status:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        others.pop();
+        assert_eq!(peer.hear(), "waits");
+        assert_eq!((house.status().workers, house.status().active_limit), (2, 2));
+        house.let_one_go();
+        assert_eq!(stuck.hear(), "stuck");
+        // Nobody is waited for who never was there.
+        let (sender, over) = channel();
+        let pool = house.pool;
+        std::thread::spawn(move || {
+            let _ = sender.send(pool.shutdown(DrainOptions::new(kill_now())).remaining);
+        });
+        assert_eq!(over.recv_timeout(LONG), Ok(0));
+        assert_eq!(threads(&manager), 0);
+    });
+}
+
+/// A lane that can't start is tried again with each emergency, and those that failed do not count.
+#[test]
+fn a_lane_that_cannot_start_is_tried_again() {
+    supervised(|| {
+        let house = House::new(1);
+        let others = take_all(&house.manager);
+        let mut stuck = house.stick_all(1);
+        let mut peer = house.connect();
+        for _ in 0..=MAX_EMERGENCY_THREADS {
+            peer.ask("help");
+        }
+        let lanes = || house.status().threads.iter().filter(|thread| thread.is_emergency).count();
+        assert_eq!(lanes(), 1);
+        drop(others);
+        let mut peers: Vec<_> = (0..MAX_EMERGENCY_THREADS).map(|_| house.connect()).collect();
+        peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
+        peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
+        assert_eq!(lanes(), MAX_EMERGENCY_THREADS);
+        let House { manager, pool, release, .. } = house;
+        drop(release);
+        peers.iter_mut().chain(&mut stuck).for_each(|peer| assert_eq!(peer.hear(), "stuck"));
+        let (sender, over) = channel();
+        std::thread::spawn(move || {
+            let _ = sender.send(pool.shutdown(DrainOptions::new(kill_now())).remaining);
+        });
+        assert_eq!(over.recv_timeout(LONG), Ok(0));
+        assert!(manager.threads().is_empty());
+    });
+}
+
+/// The CPUs that the calling thread may run on.
+fn cpus() -> Vec<usize> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let ranges =
+        list.trim().split(',').map(|range| range.split_once('-').unwrap_or((range, range)));
+    let number = |text: &str| text.parse::<usize>().unwrap();
+    ranges.flat_map(|(first, last)| number(first)..=number(last)).collect()
+}
+
+/// Each worker runs on the CPUs that the layout has for it.
+#[test]
+fn workers_run_where_they_are_bound_to() {
+    supervised(|| {
+        let attr: ThreadPoolAttr = "4, 0, (allbind)".parse().unwrap();
+        let layout = attr.layout().unwrap();
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let pool = PoolBuilder::from(layout.clone()).start(manager.clone()).unwrap();
+        let workers: usize = (0..layout.groups()).map(|group| layout.threads(group)).sum();
+        let shown: Vec<_> = pool.status().into_iter().map(|group| group.cpus).collect();
+        let expected: Vec<_> =
+            (0..layout.groups()).map(|group| layout.cpus(group).unwrap()).collect();
+        assert_eq!(shown, expected);
+
+        let seen: Arc<Mutex<BTreeMap<String, Vec<usize>>>> = Arc::default();
+        let (release, wait) = crossbeam_channel::bounded::<()>(0);
+        let mut peers = Vec::new();
+        // Enough for each worker of each group to have one at the same time.
+        for _ in 0..workers * layout.groups() {
+            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (seen, wait) = (seen.clone(), wait.clone());
+            client.runs = Box::new(move |_| {
+                let name = std::thread::current().name().unwrap().to_owned();
+                locked(&seen).insert(name, cpus());
+                let _ = wait.recv();
+                Ok(Action::WaitReadable)
+            });
+            pool.serve(session, client).unwrap();
+            peer.write_all(b"x").unwrap();
+            peers.push(peer);
+        }
+        eventually("each runs one", || locked(&seen).len() == workers);
+        drop(release);
+        peers.iter_mut().for_each(|peer| peer.read_exact(&mut [0]).expect("an answer"));
+        let seen = locked(&seen).clone();
+        for group in 0..layout.groups() {
+            for worker in 0..layout.threads(group) {
+                let number = worker + 1;
+                let name = match layout.groups() {
+                    1 => format!("worker {number}"),
+                    _ => format!("worker {number} of group {group}"),
+                };
+                assert_eq!(
+                    seen.get(&name),
+                    layout.cpus_of_thread(group, worker).as_ref(),
+                    "{name}"
+                );
+            }
+        }
+    });
+}
+
+/// What a thread runs, and since when, is shown for as long as it does.
+#[test]
+fn what_each_thread_runs_is_shown() {
+    supervised(|| {
+        let house = House::new(1);
+        let idle = house.status();
+        let [worker, lane] = &idle.threads[..] else { panic!("two threads: {idle:?}") };
+        assert_eq!((worker.is_emergency, lane.is_emergency), (false, true));
+        assert_eq!((worker.session_id, lane.session_id, idle.running), (None, None, 0));
+        // Longer than a tick of the clock.
+        std::thread::sleep(Duration::from_millis(50));
+        let mut stuck = house.stick_another("stuck");
+        let busy = house.status();
+        assert_eq!(busy.threads[0].thread_id, worker.thread_id);
+        assert_eq!(busy.threads[0].session_id, Some(stuck.id));
+        assert_ne!(busy.threads[0].since, worker.since);
+        assert_eq!(busy.threads[1], *lane);
+        assert_eq!((busy.running, busy.idle, busy.sessions), (1, 0, 1));
+        std::thread::sleep(Duration::from_millis(50));
+        house.let_one_go();
+        assert_eq!(stuck.hear(), "stuck");
+        eventually("it runs nothing", || house.status().threads[0].session_id.is_none());
+        assert_ne!(house.status().threads[0].since, busy.threads[0].since);
+        // A worker that has a spare's place, and a spare, are both idle.
+        let mut elsewhere = house.stick_another("elsewhere");
+        house.connect().ask("served by a second");
+        assert_eq!(house.log.stuck.load(Ordering::SeqCst), 2);
+        let House { pool, release, .. } = house;
+        drop(release);
+        assert_eq!(elsewhere.hear(), "elsewhere");
+        eventually("both are idle", || {
+            let status = pool.status().remove(0);
+            (status.workers, status.active_limit, status.idle) == (2, 1, 2)
+        });
+    });
+}
+
+/// Whoever was added goes after ten seconds with nothing to do: workers, spares and lanes. The pool
+/// is what it was, and grows again.
+#[test]
+fn threads_that_were_added_go_again() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let pool = PoolBuilder::new(1).max_workers(3).start(manager.clone()).unwrap();
+        let books = || {
+            let status = pool.status().remove(0);
+            let lanes = status.threads.iter().filter(|thread| thread.is_emergency).count();
+            (status.workers, status.active_limit, status.idle, lanes)
+        };
+        for round in 0..2 {
+            let (release, wait) = crossbeam_channel::bounded::<()>(0);
+            let runs = Arc::new(AtomicUsize::new(0));
+            let mut peers = Vec::new();
+            // Three that block elsewhere, three that take all places, and two in the lane.
+            for number in 0..8 {
+                let (mut client, session, mut peer) = Odd::new(&manager);
+                let (wait, begun) = (wait.clone(), runs.clone());
+                client.goes = if number < 6 { Priority::Normal } else { Priority::High };
+                client.is_emergency = true;
+                client.runs = Box::new(move |_| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    let blocks = || wait.recv().unwrap_err();
+                    let _gone = if number < 3 { current::block_in_place(blocks) } else { blocks() };
+                    Ok(Action::WaitReadable)
+                });
+                pool.serve(session, client).unwrap();
+                peer.write_all(b"x").unwrap();
+                eventually("it runs", || runs.load(Ordering::SeqCst) > number);
+                peers.push(peer);
+            }
+            // Beside the two lanes that are busy one is free.
+            assert_eq!(books(), (6, 3, 0, 3), "round {round}");
+            drop(release);
+            peers.iter_mut().for_each(|peer| peer.read_exact(&mut [0]).expect("it goes on"));
+            if round == 0 {
+                eventually("those that were added have gone", || books() == (1, 1, 1, 1));
+                eventually("all have ended", || threads(&manager) == 3);
+                serves(&manager, &pool);
+            }
+        }
+    });
+}
+
+/// However a session gets to a manager that has none of these threads, it is not run.
+#[test]
+fn a_session_of_another_manager_is_closed() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let pool = PoolBuilder::new(1).start(manager.clone()).unwrap();
+        let others = SessionManager::new(ThreadModel::Pool);
+        let (client, session, mut peer) = Odd::new(&manager);
+        drop(session);
+        let ends = client.ends.clone();
+        pool.serve(others.open(of("ann")).unwrap(), client).unwrap();
+        peer.write_all(b"x").unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0);
+        eventually("it has ended", || others.is_empty());
+        assert_eq!(*locked(&ends), [safepoint::pool::CloseReason::Closed]);
+        serves(&manager, &pool);
+    });
+}

@@ -1,0 +1,94 @@
+//! What the reference model and the mutants have found, each cut down to what matters.
+
+use crate::common::{MODELS, Stage, admin, kill, of, supervised};
+use safepoint::request::{EndReason, StatementEnd};
+use safepoint::{Attached, Cancel, SessionManager, TerminateMode};
+use std::mem::forget;
+
+#[test]
+fn a_dropped_statement_has_seen_nothing_and_its_session_ends_by_what_was_due() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let receipt = manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
+            drop(statement);
+            drop(attached);
+            assert!(matches!(session.close().reason, EndReason::Terminated(_)));
+            assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
+        }
+    });
+}
+
+#[test]
+fn a_forgotten_statement_is_over_with_the_next_and_at_the_detach() {
+    supervised(|| {
+        fn forgotten(manager: &SessionManager, attached: &mut Attached<'_>) -> Told {
+            forget(attached.begin().unwrap());
+            manager.cancel(attached.id(), Cancel::running(admin("root"))).unwrap()
+        }
+        type Told = safepoint::Receipt<StatementEnd>;
+        for model in MODELS {
+            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let first = forgotten(&manager, &mut attached);
+            let statement = attached.begin().unwrap();
+            assert_eq!(first.try_get(), Some(StatementEnd { cancelled: false }));
+            assert_eq!(statement.check(), Ok(()), "the cancel was not meant for this one");
+            statement.finish().unwrap();
+            let second = forgotten(&manager, &mut attached);
+            attached.detach_to_queue().unwrap();
+            assert_eq!(second.try_get(), Some(StatementEnd { cancelled: false }));
+        }
+    });
+}
+
+/// The clock that it is read from is some milliseconds late.
+#[test]
+fn a_session_says_when_it_was_opened() {
+    supervised(|| {
+        let second = std::time::Duration::from_secs(1);
+        for model in MODELS {
+            let manager = SessionManager::new(model);
+            let before = std::time::SystemTime::now() - second;
+            let session = manager.open(of("ann")).unwrap();
+            let after = std::time::SystemTime::now();
+            let row = manager.session_info(session.id()).unwrap();
+            assert!((before..=after).contains(&row.opened_at), "{:?}", row.opened_at);
+            assert_eq!(row.changed_at, row.opened_at, "it has done nothing since");
+        }
+    });
+}
+
+#[test]
+fn a_session_says_when_its_last_statement_ended() {
+    supervised(|| {
+        let moment = std::time::Duration::from_millis(2);
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap().with_text("select pg_sleep(0.002)");
+            statement.sleep(moment).unwrap();
+            statement.finish().unwrap();
+            let row = manager.session_info(id).unwrap();
+            let ran =
+                row.changed_at.duration_since(row.statement_started_at.unwrap_or(row.opened_at));
+            assert_eq!(row.statement_text, "select pg_sleep(0.002)");
+            assert!(ran.is_ok_and(|ran| ran >= moment));
+        }
+    });
+}
+
+#[test]
+fn an_administrator_who_says_so_again_is_one_still() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { session, manager, id, .. } = Stage::new(model);
+            for admin in [true, true, false, false, true] {
+                session.update_client_info(|about| about.admin = admin);
+                assert_eq!(manager.session_info(id).unwrap().client.admin, admin);
+            }
+        }
+    });
+}

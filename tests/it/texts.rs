@@ -1,0 +1,332 @@
+//! What an embedder's log shows of this library's types.
+
+use crate::common::{MODELS, Stage, kill, kill_now, supervised};
+use safepoint::diagnose::{PendingReason, ProbeResult, Progress, StalledSession, Watchdog};
+use safepoint::id::StatementId;
+use safepoint::manager::OpenError;
+use safepoint::request::{InterruptReason, Request, RequestError};
+use safepoint::session::AttachError;
+use safepoint::view::SessionState;
+use safepoint::{Requester, SessionManager, Terminate, TerminateMode, Thread, ThreadModel};
+use std::time::Duration;
+
+#[test]
+fn each_refusal_says_who_and_why() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let mut session = manager.open(crate::common::of("ann")).unwrap();
+        let worker = manager.register_worker("worker").unwrap();
+        let (id, thread) = (session.id(), worker.id());
+        let mut attached = session.attach(&worker).unwrap();
+        let statement: StatementId = attached.begin().unwrap().statement_id();
+        for (refused, text, sqlstate) in [
+            (RequestError::NoSuchSession(id), format!("no such session: {id}"), "42704"),
+            (RequestError::AlreadyEnded(id), format!("session {id} has already ended"), "42704"),
+            (RequestError::NoSuchThread(thread), format!("no such thread: {thread}"), "42704"),
+            (
+                RequestError::ThreadIdle(thread),
+                format!("thread {thread} runs no session now"),
+                "42704",
+            ),
+            (
+                RequestError::BackgroundThread(thread, "listener".into()),
+                format!("thread {thread} (listener) is a background thread, not a session"),
+                "42809",
+            ),
+            (
+                RequestError::NotAttached(thread, id),
+                format!("thread {thread} and session {id} don't belong together"),
+                "22023",
+            ),
+            (
+                RequestError::PermissionDenied(id),
+                format!("permission denied to end session {id} or its statement"),
+                "42501",
+            ),
+            (
+                RequestError::NoActiveStatement(id),
+                format!("session {id} runs no statement"),
+                "55000",
+            ),
+            (
+                RequestError::StatementEnded(id, statement),
+                format!("statement {statement} of session {id} is over"),
+                "55000",
+            ),
+            (
+                RequestError::NoSuchStatement(id, statement),
+                format!("session {id} has no statement {statement} yet"),
+                "42704",
+            ),
+            (
+                RequestError::TimerUnavailable(id),
+                format!("session {id} can't be given a grace: there is no thread for the timer"),
+                "53000",
+            ),
+        ] {
+            assert_eq!((refused.to_string(), refused.sqlstate()), (text, sqlstate));
+        }
+    });
+}
+
+#[test]
+fn each_other_error_says_what_is_wrong() {
+    supervised(|| {
+        let attach = [
+            (AttachError::ThreadBusy, "runs another session"),
+            (AttachError::BackgroundThread, "background thread"),
+            (AttachError::WrongThread, "its own thread, or in a pool on a registered worker"),
+        ];
+        let open = [
+            (OpenError::Closed, "closed"),
+            (OpenError::Full, "no room"),
+            (OpenError::IdsExhausted, "used up"),
+        ];
+        let said = attach.map(|(error, part)| (error.to_string(), part)).into_iter();
+        for (text, part) in said.chain(open.map(|(error, part)| (error.to_string(), part))) {
+            assert!(text.contains(part), "{text}");
+        }
+    });
+}
+
+#[test]
+fn what_a_session_does_has_a_name() {
+    supervised(|| {
+        let names = [
+            (SessionState::Idle, "idle"),
+            (SessionState::IdleInTransaction, "idle in transaction"),
+            (SessionState::Queued, "queued"),
+            (SessionState::BetweenStatements, "between statements"),
+            (SessionState::Running, "running"),
+            (SessionState::Waiting, "waiting"),
+        ];
+        for (doing, name) in names {
+            assert_eq!(doing.to_string(), name);
+        }
+    });
+}
+
+#[test]
+fn debug_output_names_the_session() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let number = id.to_string();
+            let shown = |thread: &Thread| format!("{thread:?}").contains(&thread.id().to_string());
+            assert!(shown(&thread));
+            assert!(format!("{session:?}").contains(&number));
+            assert!(format!("{manager:?}").contains("sessions: 1"));
+            let mut attached = session.attach(&thread).unwrap();
+            assert!(format!("{attached:?}").contains(&number));
+            attached.set_in_transaction(true);
+            let statement = attached.begin().unwrap();
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            let text = format!("{receipt:?}");
+            assert!(text.contains(&number) && text.contains("Running"), "{text}");
+            drop(statement);
+            drop(attached);
+            let word = format!("{session:?}");
+            assert!(word.contains("in-transaction") && word.contains("Immediate"), "{word}");
+        }
+    });
+}
+
+/// What is said of a session that has not ended, and of one that looks at nothing.
+#[test]
+fn reasons_are_sentences() {
+    supervised(|| {
+        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let here =
+            |spot: safepoint::diagnose::CallSite| format!("{}:{}:", file!(), spot.location.line());
+        let deferred = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
+        let say = || deferred.pending_reason().unwrap().to_string();
+        assert_eq!(say(), "its holder has not ended it yet");
+        session.reserve_statement().unwrap();
+        assert_eq!(say(), "queued for a worker");
+        let attached = session.attach(&thread).unwrap();
+        attached.set_in_transaction(true);
+        assert_eq!(say(), "it may finish its transaction");
+        let text = PendingReason::Deferred { mode: TerminateMode::AfterStatement }.to_string();
+        assert_eq!(text, "it may finish its statement");
+        assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
+        attached.check().unwrap();
+        attached.set_in_transaction(false);
+        let last = manager.session_info(id).unwrap().last_safe_point.unwrap();
+        let text = say();
+        assert!(
+            text.starts_with("no safe point for at least 0 ms, the last one known at "),
+            "{text}"
+        );
+        assert!(text.contains(&here(last)), "{text}");
+        let held = attached.hold_off("commit");
+        let spot = manager.session_info(id).unwrap().hold_off.unwrap().spot;
+        assert!(say().starts_with(&format!("held off by commit at {}", here(spot))), "{}", say());
+        drop(held);
+        let line = line!() + 1;
+        let text = attached.block_in_place(say);
+        assert!(
+            text.starts_with(&format!(
+                "in a wait that can't be interrupted, at {}:{line}:",
+                file!()
+            )),
+            "{text}"
+        );
+        for (progress, said) in [
+            (None, ""),
+            (Some(Progress { completed: 3, total: None }), ", 3 rolled back"),
+            (Some(Progress { completed: 3, total: Some(10) }), ", 3 of 10 rolled back"),
+        ] {
+            let line = line!() + 1;
+            let rollback = attached.begin_rollback();
+            progress.into_iter().for_each(|progress| rollback.report(progress));
+            let text = say();
+            drop(rollback);
+            let start = format!("unwinding since the safe point at {}:{line}:", file!());
+            assert!(text.starts_with(&start) && text.ends_with(said), "{text}");
+            assert_eq!(text.contains("rolled back"), progress.is_some(), "{text}");
+        }
+    });
+}
+
+#[test]
+fn requests_that_are_pending_name_who_asked() {
+    supervised(|| {
+        for (when, name) in [
+            (TerminateMode::Immediate, "terminate (immediate)"),
+            (TerminateMode::AfterStatement, "terminate (after statement)"),
+            (TerminateMode::AfterTransaction, "terminate (after transaction)"),
+        ] {
+            let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
+            let nobody = Requester::system();
+            let by_session = Requester { session: Some(id), ..nobody.clone() };
+            let by_both = Requester { user: Some("root".into()), ..by_session.clone() };
+            for (author, by) in [
+                (nobody, String::new()),
+                (by_session, format!(" by session {id}")),
+                (by_both, " by root".to_string()),
+            ] {
+                let session = manager.open(crate::common::of("ann")).unwrap();
+                manager.terminate(session.id(), Terminate::new(when, author)).unwrap();
+                let pending = manager.session_info(session.id()).unwrap().pending.unwrap();
+                assert_eq!(pending.to_string(), format!("{name}{by}"));
+            }
+            drop(session);
+        }
+    });
+}
+
+#[test]
+fn a_stall_is_told_in_one_line() {
+    supervised(|| {
+        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap().with_text("select endless");
+        let stall = || {
+            let (report, reports) = std::sync::mpsc::channel();
+            let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
+                let _ = report.send(stalled);
+            });
+            let stalled = reports.recv_timeout(crate::common::LONG).unwrap();
+            drop(watchdog);
+            stalled
+        };
+        let start = |stalled: &StalledSession| {
+            let ms = stalled.elapsed.as_millis();
+            format!("session {id} passed no safe point for {ms} ms")
+        };
+        let stalled = stall();
+        assert_eq!(stalled.to_string(), start(&stalled) + ": select endless");
+        assert!(matches!(manager.probe(id), Some(ProbeResult::Unanswered { .. })));
+        statement.check().unwrap();
+        let _held = statement.hold_off("commit");
+        let stalled = statement.block_in_place(stall);
+        let expected = format!(
+            "{}, the last one known at {}, held off by commit at {}, in a wait at {}: select endless",
+            start(&stalled),
+            stalled.last_safe_point.unwrap().location,
+            stalled.hold_off.unwrap().spot.location,
+            stalled.wait.unwrap().location,
+        );
+        assert_eq!(stalled.to_string(), expected);
+    });
+}
+
+/// Who asked, from where, and what they had to say, as far as each is known.
+#[test]
+fn details_name_whoever_can_be_named() {
+    supervised(|| {
+        let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
+        let other = manager.open(crate::common::of("bob")).unwrap();
+        let by = other.id();
+        let from =
+            |author: &Requester| Requester { address: Some("10.0.0.7".into()), ..author.clone() };
+        let nobody = Requester::system();
+        let named = Requester { user: Some("root".into()), ..nobody.clone() };
+        let in_session = Requester { session: Some(by), ..nobody.clone() };
+        let both = Requester { session: Some(by), ..named.clone() };
+        let own = Requester { session: Some(id), ..named.clone() };
+        for (author, who) in [
+            (&nobody, None),
+            (&from(&nobody), None),
+            (&named, Some("user \"root\"".to_string())),
+            (&from(&named), Some("user \"root\" from 10.0.0.7".to_string())),
+            (&in_session, Some(format!("session {by}"))),
+            (&from(&in_session), Some(format!("session {by} from 10.0.0.7"))),
+            (&both, Some(format!("user \"root\" in session {by}"))),
+            (&from(&both), Some(format!("user \"root\" in session {by} from 10.0.0.7"))),
+            (&own, None),
+        ] {
+            for text in [None, Some("It blocks a vacuum.")] {
+                let victim = manager.open(crate::common::of("ann")).unwrap();
+                let own_id = if author.session == Some(id) { id } else { victim.id() };
+                let request = Terminate::new(TerminateMode::Immediate, author.clone());
+                let request = match text {
+                    Some(text) => request.comment(text),
+                    None => request,
+                };
+                manager.terminate(victim.id(), request).unwrap();
+                let interrupt = victim.check().unwrap_err();
+                let at = interrupt.request().requested_at;
+                let detail = interrupt.detail(own_id);
+                let since = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+                // The time is looked at elsewhere.
+                let second = format!(":{:02} UTC.", since % 60);
+                match (&who, text) {
+                    (None, text) => assert_eq!(detail.as_deref(), text),
+                    (Some(who), text) => {
+                        let detail = detail.unwrap();
+                        assert!(
+                            detail.starts_with(&format!("Requested by {who} at 2")),
+                            "{detail}"
+                        );
+                        let end = text.map_or(second.clone(), |text| format!("{second} {text}"));
+                        assert!(detail.ends_with(&end), "{detail}");
+                    }
+                }
+            }
+        }
+        drop(session);
+    });
+}
+
+#[test]
+fn requests_are_equal_where_they_say_the_same() {
+    supervised(|| {
+        let author = Requester { user: Some("root".into()), ..Requester::system() };
+        let one =
+            Request::new(author.clone(), InterruptReason::UserRequest, Some("because".into()));
+        std::thread::sleep(Duration::from_millis(1));
+        let same =
+            Request::new(author.clone(), InterruptReason::UserRequest, Some("because".into()));
+        assert_ne!(one.requested_at, same.requested_at);
+        assert_eq!(one, same);
+        for other in [
+            Request::new(Requester::system(), InterruptReason::UserRequest, Some("because".into())),
+            Request::new(author.clone(), InterruptReason::StatementTimeout, Some("because".into())),
+            Request::new(author.clone(), InterruptReason::UserRequest, Some("why not".into())),
+            Request::new(author, InterruptReason::UserRequest, None),
+        ] {
+            assert_ne!(one, other);
+        }
+    });
+}

@@ -1,0 +1,365 @@
+//! Limits: each of them in both thread models, while they change, and late ones against the next
+//! statement. `limits_in_combination` of `loom-tests` has all that can come together; here it is the
+//! timer's own thread that looks.
+
+use crate::common::{Desk, LONG, MODELS, Stage, each_model, eventually, kill, locked, supervised};
+use safepoint::request::InterruptReason;
+use safepoint::session::Timeouts;
+use safepoint::view::SessionState;
+use safepoint::{Interrupt, SessionManager, Statement, TerminateMode, ThreadModel};
+use std::task::Wake;
+use std::time::{Duration, Instant};
+
+const SHORT: Duration = Duration::from_millis(20);
+
+fn statement(limit: Duration) -> Timeouts {
+    Timeouts { statement: Some(limit), ..Timeouts::default() }
+}
+
+#[track_caller]
+fn assert_ran_out(
+    interrupt: &Interrupt,
+    reason: InterruptReason,
+    severity: &str,
+    code: &str,
+    text: &str,
+) {
+    assert_eq!(interrupt.request().reason, reason);
+    assert_eq!(interrupt.severity(), severity);
+    assert_eq!(interrupt.sqlstate(), code);
+    assert_eq!(interrupt.message(), text);
+}
+
+#[track_caller]
+fn assert_statement_timeout(interrupt: &Interrupt) {
+    let text = "canceling statement due to statement timeout";
+    assert_ran_out(interrupt, InterruptReason::StatementTimeout, "ERROR", "57014", text);
+}
+
+/// Safe points, until one reports something.
+#[track_caller]
+fn run_on(statement: &Statement<'_>) -> Interrupt {
+    let mut seen = None;
+    eventually("a safe point reports something", || {
+        seen = statement.check().err();
+        seen.is_some()
+    });
+    seen.unwrap()
+}
+
+#[test]
+fn a_statement_is_cancelled_and_the_session_lives_on() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            session.set_timeouts(statement(SHORT)).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            for _ in 0..3 {
+                let before = Instant::now();
+                let waits = attached.begin().unwrap();
+                assert_statement_timeout(&waits.sleep(LONG).unwrap_err());
+                assert!(before.elapsed() >= SHORT, "early");
+                waits.finish().unwrap();
+                let before = Instant::now();
+                let runs = attached.begin().unwrap();
+                assert_statement_timeout(&run_on(&runs));
+                assert!(before.elapsed() >= SHORT, "early");
+                runs.finish().unwrap();
+            }
+            attached.set_timeouts(Timeouts::default()).unwrap();
+            let next = attached.begin().unwrap();
+            next.sleep(SHORT * 2).unwrap();
+            next.finish().unwrap();
+        }
+    });
+}
+
+#[test]
+fn limits_change_while_a_statement_runs() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let mut attached = session.attach(&thread).unwrap();
+            let runs = attached.begin().unwrap();
+            for limits in [statement(LONG), statement(SHORT)] {
+                runs.set_timeouts(limits).unwrap();
+                assert_eq!(runs.timeouts(), limits);
+            }
+            assert_statement_timeout(&runs.sleep(LONG).unwrap_err());
+            runs.finish().unwrap();
+        }
+    });
+}
+
+/// Statements that end about when their time does, in turns with some that have all the time.
+#[test]
+fn a_late_timer_does_not_hit_the_next_statement() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            session.set_timeouts(statement(Duration::from_millis(1))).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let mut hits = 0;
+            for round in 0..1000 {
+                let begun = Instant::now();
+                let short = attached.begin().unwrap();
+                while begun.elapsed() < Duration::from_micros(900 + round % 200) {
+                    if short.check().is_err() {
+                        hits += 1;
+                        break;
+                    }
+                }
+                // What it has by now is its own.
+                drop(short);
+                let begun = Instant::now();
+                let next = attached.begin().unwrap();
+                if let Err(interrupt) = next.check() {
+                    assert_statement_timeout(&interrupt);
+                    assert!(begun.elapsed() >= Duration::from_millis(1), "hit by another's limit");
+                }
+                next.set_timeouts(statement(LONG)).unwrap();
+                drop(next);
+                let free = attached.begin().unwrap();
+                free.check().expect("a statement with all the time it needs");
+                drop(free);
+                attached.set_timeouts(statement(Duration::from_millis(1))).unwrap();
+            }
+            eprintln!("{model:?}: {hits} of 1000 limits found their statement running");
+        }
+    });
+}
+
+#[test]
+fn the_time_in_the_queue_counts() {
+    supervised(|| {
+        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
+        session.set_timeouts(statement(SHORT)).unwrap();
+        let queued = session.reserve_statement().unwrap();
+        // Its time runs out before a thread has it.
+        let row = || manager.session_info(id).unwrap();
+        eventually("its limit has run out", || row().pending.is_some());
+        assert_eq!((row().state, row().statement_id), (SessionState::Queued, Some(queued)));
+        let mut attached = session.attach(&thread).unwrap();
+        assert_statement_timeout(&attached.begin().unwrap_err());
+    });
+}
+
+#[test]
+fn a_wait_for_a_lock_has_its_own_limit() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let lock_wait = |length| Timeouts { lock: Some(length), ..statement(LONG) };
+            session.set_timeouts(lock_wait(LONG)).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let waits = attached.begin().unwrap();
+            waits.with_lock_timeout(Instant::now(), || ());
+            waits.set_timeouts(lock_wait(SHORT)).unwrap();
+            waits.sleep(SHORT * 2).expect("this is no wait for a lock, and that one is over");
+            let ended = waits.with_lock_timeout(Instant::now(), || waits.sleep(LONG)).unwrap_err();
+            let text = "canceling statement due to lock timeout";
+            assert_ran_out(&ended, InterruptReason::LockTimeout, "ERROR", "55P03", text);
+            waits.finish().unwrap();
+
+            // In pieces, by code that was handed no session.
+            let waits = attached.begin().unwrap();
+            let since = Instant::now();
+            let piece = || {
+                safepoint::current::with_lock_timeout(since, || {
+                    safepoint::current::sleep(SHORT / 10)
+                })
+            };
+            let mut ended = Ok(());
+            eventually("the pieces are too long together", || {
+                ended = piece();
+                ended.is_err()
+            });
+            assert!(since.elapsed() >= SHORT, "early");
+            assert_eq!(ended.unwrap_err().request().reason, InterruptReason::LockTimeout);
+            waits.finish().unwrap();
+            attached.begin().unwrap().sleep(SHORT * 2).expect("the next statement");
+        }
+    });
+}
+
+#[test]
+fn an_idle_session_ends() {
+    supervised(|| {
+        for model in MODELS {
+            for (in_transaction, reason, code, text) in [
+                (
+                    false,
+                    InterruptReason::IdleSessionTimeout,
+                    "57P05",
+                    "terminating connection due to idle-session timeout",
+                ),
+                (
+                    true,
+                    InterruptReason::IdleInTransactionTimeout,
+                    "25P03",
+                    "terminating connection due to idle-in-transaction timeout",
+                ),
+            ] {
+                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let mut attached = session.attach(&thread).unwrap();
+                let limits = if in_transaction {
+                    Timeouts { idle_in_transaction: Some(SHORT), ..Timeouts::default() }
+                } else {
+                    Timeouts { idle: Some(SHORT), ..Timeouts::default() }
+                };
+                let busy = attached.begin().unwrap();
+                busy.set_timeouts(limits).unwrap();
+                busy.set_in_transaction(!in_transaction);
+                busy.sleep(SHORT * 2).expect("it is not idle");
+                drop(busy);
+                attached.sleep(SHORT * 2).expect("it is idle in the other way");
+                let busy = attached.begin().unwrap();
+                busy.set_in_transaction(in_transaction);
+                drop(busy);
+                // It may be over by the time at which there is someone to be woken.
+                drop(attached);
+                let desk = Desk::leave(session);
+                desk.clone().wake();
+                eventually("it has ended", || manager.session_info(id).is_none());
+                assert_ran_out(&locked(&desk.told)[0], reason, "FATAL", code, text);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_session_that_turns_busy_in_time_is_not_idle() {
+    supervised(|| {
+        for model in MODELS {
+            let Stage { mut session, thread, .. } = Stage::new(model);
+            let mut idle_since = Instant::now();
+            session
+                .set_timeouts(Timeouts { idle: Some(SHORT * 5), ..Timeouts::default() })
+                .unwrap();
+            for _ in 0..4 {
+                let mut attached = session.attach(&thread).unwrap();
+                match attached.begin() {
+                    Ok(statement) => {
+                        statement.sleep(SHORT * 6).expect("it is busy");
+                        idle_since = Instant::now();
+                    }
+                    // The machine was busy elsewhere.
+                    Err(_) => {
+                        assert!(idle_since.elapsed() >= SHORT * 5, "it was not idle for so long");
+                        return;
+                    }
+                }
+                drop(attached);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_transaction_ends_with_its_session() {
+    supervised(|| {
+        for model in MODELS {
+            for open in [true, false] {
+                let Stage { mut session, thread, .. } = Stage::new(model);
+                let limits = |length| Timeouts { transaction: Some(length), ..Timeouts::default() };
+                session.set_timeouts(limits(LONG)).unwrap();
+                let mut attached = session.attach(&thread).unwrap();
+                attached.set_in_transaction(true);
+                attached.set_in_transaction(false);
+                attached.set_timeouts(limits(SHORT)).unwrap();
+                attached.sleep(SHORT * 2).expect("that transaction is over");
+                let begun = Instant::now();
+                let statement = attached.begin().unwrap();
+                statement.set_in_transaction(open);
+                let interrupt = statement.sleep(LONG).unwrap_err();
+                assert!(begun.elapsed() >= SHORT, "early");
+                let text = "terminating connection due to transaction timeout";
+                assert_ran_out(
+                    &interrupt,
+                    InterruptReason::TransactionTimeout,
+                    "FATAL",
+                    "25P04",
+                    text,
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn the_timer_is_a_thread_in_the_background_that_starts_with_the_first_limit() {
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let timers = |manager: &SessionManager| {
+            manager.threads().iter().filter(|thread| &*thread.name == "timer").count()
+        };
+        let sessions = [(); 2].map(|()| manager.open(crate::common::of("ann")).unwrap());
+        sessions[0].set_timeouts(Timeouts::default()).unwrap();
+        assert_eq!(timers(&manager), 0);
+        for session in &sessions {
+            session.set_timeouts(statement(LONG)).unwrap();
+            assert_eq!(timers(&manager), 1);
+        }
+        assert!(!manager.threads()[0].is_worker);
+    });
+}
+
+/// Code that was handed no session starts the timer of the manager that the session is of, however
+/// many managers there are.
+#[test]
+fn ambient_limits_are_those_of_the_session_s_own_manager() {
+    supervised(|| {
+        let has_timer =
+            |stage: &Stage| stage.manager.threads().iter().any(|thread| &*thread.name == "timer");
+        for model in MODELS {
+            let mut stages = [(); 3].map(|()| Stage::new(model));
+            // One that has gone is no longer among those.
+            drop(SessionManager::new(model));
+            for at in 0..stages.len() {
+                let Stage { session, thread, .. } = &mut stages[at];
+                let mut attached = session.attach(thread).unwrap();
+                safepoint::current::set_timeouts(statement(SHORT)).unwrap();
+                assert_statement_timeout(&run_on(&attached.begin().unwrap()));
+                drop(attached);
+                let timers: Vec<_> = stages.iter().map(has_timer).collect();
+                assert_eq!(timers.iter().filter(|has| **has).count(), at + 1);
+                assert!(timers[at], "it is the session's own that has one");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_limit_too_long_for_the_clock_is_none() {
+    supervised(|| {
+        /// 2^64 nanoseconds: one that wraps is over at once.
+        const WRAPS: Duration = Duration::new(18_446_744_073, 709_551_616);
+        let longest = Duration::from_nanos(u64::MAX - 1);
+        let all = |length| Timeouts {
+            statement: length,
+            transaction: length,
+            lock: length,
+            idle: length,
+            idle_in_transaction: length,
+        };
+        for (length, kept) in [
+            (longest, Some(longest)),
+            (Duration::from_nanos(u64::MAX), None),
+            (WRAPS, None),
+            (Duration::MAX, None),
+        ] {
+            each_model(|Stage { manager, mut session, thread, id }| {
+                session.set_timeouts(all(Some(length))).unwrap();
+                assert_eq!(session.timeouts(), all(kept));
+                let mut attached = session.attach(&thread).unwrap();
+                attached.sleep(SHORT).unwrap();
+                attached.set_in_transaction(true);
+                attached.sleep(SHORT).unwrap();
+                let statement = attached.begin().unwrap();
+                let request = kill(TerminateMode::AfterTransaction).grace(length);
+                manager.terminate(id, request).unwrap();
+                statement.with_lock_timeout(Instant::now(), || statement.sleep(SHORT)).unwrap();
+            });
+        }
+    });
+}
