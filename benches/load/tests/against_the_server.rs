@@ -53,7 +53,7 @@ fn server() -> PathBuf {
     let built = run_within(LIMIT, &mut build);
     assert_eq!(built.code, Some(0), "{}", built.err);
     let load = Path::new(env!("CARGO_BIN_EXE_load"));
-    load.parent().expect("a folder").join("examples").join("server")
+    load.parent().expect("a folder").join("server")
 }
 
 fn load(scenario: &str, address: &str, options: &[&str]) -> Ran {
