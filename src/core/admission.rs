@@ -1,25 +1,24 @@
-//! A bound on sessions: how many there may be at once, and how many of these places are kept
-//! for administrators.
+//! The limit on sessions: the number of slots, and of those that are reserved for administrators.
 //!
-//! A session takes a place as it opens, when nobody knows its user yet, and is *admitted* once
-//! the user is known. What is kept back is kept from those who are admitted: ordinary ones
-//! get in only while as many places as are reserved, apart from their own, are in no admitted
-//! session's hands. Newcomers don't count against anyone but other newcomers.
+//! A session acquires a slot when it opens and its user is not yet known, and is *admitted* when
+//! the user is known. An ordinary user is admitted while fewer sessions are admitted than there are
+//! unreserved slots. A session that is not admitted yet keeps out only other such sessions.
 
 use crate::sync::{AtomicU64, Ordering};
 use crate::types::error::OpenError;
 
-/// The places of one manager.
+/// The slots of one manager.
 #[derive(Debug)]
 pub(crate) struct AdmissionLimit {
     max: u64,
     reserved: u64,
-    /// How many are taken, and in the upper half how many of these by admitted sessions. Both
-    /// in one word: each step sees, and leaves, a count that adds up.
+    /// The number of slots in use, and in the upper half the number of admitted sessions. Both are
+    /// in one word, so that each step sees and leaves consistent counts.
     ///
-    /// Orderings: giving back releases, taking and admission acquire, and read-modify-writes in
-    /// between hand it on. So all that a session did up to its end, leaving the registry
-    /// included, comes before whatever is done by the one that has its place.
+    /// Orderings: a release of a slot is a release, an acquire or admission an acquire, and
+    /// read-modify-writes between them continue the release sequence. So everything that a session
+    /// did until its end, leaving the registry included, happens before everything that the next
+    /// session in its slot does.
     taken: AtomicU64,
 }
 
@@ -40,12 +39,12 @@ impl AdmissionLimit {
         AdmissionLimit { max: number(max), reserved: number(reserved), taken: AtomicU64::new(0) }
     }
 
-    /// For a newcomer.
+    /// Acquires a slot for a session whose user is not known.
     pub(crate) fn take(&self) -> Result<(), OpenError> {
         self.step(|word| (taken(word) < self.max).then(|| word + 1))
     }
 
-    /// For one that has a place and is not admitted yet.
+    /// Admits a session that has a slot.
     pub(crate) fn admit(&self, admin: bool) -> Result<(), OpenError> {
         let open_to_it = if admin { self.max } else { self.max.saturating_sub(self.reserved) };
         self.step(|word| (admitted(word) < open_to_it).then(|| word + ADMITTED))
@@ -56,7 +55,7 @@ impl AdmissionLimit {
         stepped.map(drop).map_err(|_| OpenError::Full)
     }
 
-    /// For one that ends.
+    /// Releases the slot of a session that ends.
     pub(crate) fn give_back(&self, was_admitted: bool) {
         let given = if was_admitted { ADMITTED + 1 } else { 1 };
         self.taken.fetch_sub(given, Ordering::Release);

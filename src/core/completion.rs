@@ -6,7 +6,7 @@ use crate::sync::wake_list::WakeList;
 use slab::Slab;
 use std::task::{Poll, Waker};
 
-/// One value, written once, and those who wait for it.
+/// A value that is written once, and the wakers of the tasks and threads that wait for it.
 #[derive(Debug)]
 pub(crate) struct Completion<T>(Mutex<CompletionState<T>>);
 
@@ -38,7 +38,7 @@ impl<T: Clone> Completion<T> {
         self.0.lock().value.clone()
     }
 
-    /// `place`: where whoever polls keeps its waker here, until it [leaves](Self::leave).
+    /// `place` is the key of the caller's waker, until it [leaves](Self::leave).
     pub(crate) fn poll(&self, place: &mut Option<usize>, waker: &Waker) -> Poll<T> {
         let mut state = self.0.lock();
         if let Some(value) = &state.value {
@@ -60,7 +60,7 @@ impl<T: Clone> Completion<T> {
 }
 
 impl<T> Completion<T> {
-    /// Whoever waited at `place` waits no more.
+    /// Removes the waker with the key `place`.
     pub(crate) fn leave(&self, place: usize) {
         let waker = self.0.lock().waiting.try_remove(place);
         let _ = catch_panic(|| drop(waker));

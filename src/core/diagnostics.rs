@@ -1,4 +1,4 @@
-//! What is kept for diagnosis only: the sections a session is in.
+//! Data for diagnosis only: the sections that a session is in, and probes.
 
 use crate::sync::Mutex;
 use crate::types::location::{CallSite, Place};
@@ -6,7 +6,7 @@ use crate::types::pending::{ActiveHoldOff, Progress};
 use crate::types::time::Timestamp;
 use std::time::{Instant, SystemTime};
 
-/// What a stretch of code is.
+/// The kind of a section.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Section {
     HoldOff(&'static str),
@@ -15,13 +15,13 @@ pub(crate) enum Section {
     Rollback(Option<Progress>),
 }
 
-/// What a session notes about itself.
+/// The diagnostic data of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnostics(Mutex<DiagnosticsState>);
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DiagnosticsState {
-    /// When the probe was set, if the word says that it is.
+    /// The time of the probe, if the word has `PROBE`.
     pub(crate) asked: Option<Timestamp>,
     /// The last safe point that was noted.
     pub(crate) passed: Option<(Place, Timestamp)>,
@@ -97,7 +97,7 @@ impl DiagnosticsState {
     }
 }
 
-/// While it lives, the session says that it is in a stretch of code.
+/// A guard for a section, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct SectionGuard<'a> {
     notes: &'a Diagnostics,

@@ -1,11 +1,11 @@
-//! What one session keeps for its `session_local!` statics.
+//! The values of one session for `session_local!` statics.
 
 use crate::sync::Mutex;
 use crate::sync::catch::catch_panic;
 use std::any::Any;
 use std::sync::Arc;
 
-/// A value of any static. Whoever looks at it holds it, so that it may be dropped late, but
+/// A value of a static. A thread that uses it holds a reference, so it may be dropped late, but
 /// never too early.
 pub(crate) type Value = Arc<dyn Any + Send + Sync>;
 
@@ -24,12 +24,12 @@ impl LocalValues {
         find(&self.0.lock(), number)
     }
 
-    /// Keeps `first`, unless there is a value by now, and gives the one that is kept. `None`
-    /// where the session has `ended`.
+    /// Stores `first`, unless there is a value, and returns the stored value. Returns `None` if the
+    /// session has `ended`.
     ///
-    /// It is asked under the lock, by a step of the session's word. Whoever ends the session takes
-    /// such a step first and then the values, under the same lock: they get this one, or it is
-    /// refused.
+    /// `ended` is called under the lock, and takes a transition of the session's word. The thread
+    /// that ends the session takes its transition first, and then the values under the same lock.
+    /// So it either gets this value, or the value is rejected.
     pub(crate) fn keep(
         &self,
         number: usize,
@@ -56,7 +56,8 @@ impl LocalValues {
 pub(crate) struct DrainedValues(List);
 
 impl DrainedValues {
-    /// Drops them, the newest first. One whose destructor panics keeps none of the others.
+    /// Drops the values, the newest first. If a destructor panics, the others are dropped all the
+    /// same.
     pub(crate) fn drop_all(mut self) {
         while let Some((_, value)) = self.0.pop() {
             let _ = catch_panic(|| drop(value));

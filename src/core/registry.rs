@@ -10,26 +10,25 @@ use crossbeam_utils::CachePadded;
 use slab::Slab;
 use std::sync::Arc;
 
-/// How many places of a shard a look at it covers while it holds the lock.
+/// The number of keys of a shard that one batch covers under the lock.
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 pub(crate) const BATCH: usize = 64;
 
 #[cfg(any(safepoint_loom, safepoint_shuttle))]
 pub(crate) const BATCH: usize = 2;
 
-/// How many records it takes along at most. To count a reference to one that nobody has looked at
-/// for a while is to wait for memory, with others waiting for the lock; taking the lock again costs
-/// a tenth of that.
+/// The largest number of records in a batch. Counting a reference to a record that is not in the
+/// cache waits for memory, under the lock; taking the lock again costs a tenth of that.
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 const RECORDS: usize = 1;
 
 #[cfg(any(safepoint_loom, safepoint_shuttle))]
 const RECORDS: usize = 2;
 
-/// What stands in a registry.
+/// A record with a number in a registry.
 pub(crate) trait Keyed {
     fn number(&self) -> u64;
-    /// Called once, before anyone else can see the record.
+    /// Sets the number. Called once, before another thread can see the record.
     fn set_number(&mut self, parts: Parts);
 }
 
@@ -50,7 +49,7 @@ pub(crate) struct Registry<R> {
     shards: Box<[CachePadded<Mutex<Shard<R>>>]>,
 }
 
-/// Where a look at the whole registry goes on.
+/// The position of an iteration over the registry.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cursor {
     shard: usize,
@@ -67,8 +66,8 @@ impl<R: Keyed> Registry<R> {
         Registry { first_shard, first_serial, shards }
     }
 
-    /// Adds a record, which learns its number here. `near` spreads callers over the shards;
-    /// where its shard has no more room, another takes the record in.
+    /// Adds a record and sets its number. `near` spreads callers over the shards; if that shard is
+    /// full, another one takes the record.
     pub(crate) fn insert(&self, near: usize, mut record: Arc<R>) -> Result<Arc<R>, OpenError> {
         let mut refusal = OpenError::Full;
         for index in (0..self.shards.len()).map(|next| near.wrapping_add(next)) {
@@ -126,7 +125,7 @@ impl<R: Keyed> Registry<R> {
         }
     }
 
-    /// Whether `number` has the form of one that was given out, by now or long ago.
+    /// Returns whether `number` is, or may have been, the number of a record.
     pub(crate) fn was_given_out(&self, number: u64) -> bool {
         self.place(number).is_some_and(|(shard, key)| {
             let shard = shard.lock();
@@ -135,9 +134,9 @@ impl<R: Keyed> Registry<R> {
         })
     }
 
-    /// Appends the next few records to `batch`, if there are any; `false` at the end. It holds one
-    /// lock for [`BATCH`] places and [`RECORDS`] of these at most, so an open or a close waits for
-    /// no more than that.
+    /// Appends the next records to `batch`. Returns `false` at the end. It holds one lock for at
+    /// most [`BATCH`] keys and [`RECORDS`] records, so an open or a close waits no longer than
+    /// that.
     pub(crate) fn next_batch(&self, cursor: &mut Cursor, batch: &mut Vec<Arc<R>>) -> bool {
         let Some(shard) = self.shards.get(cursor.shard) else { return false };
         let shard = shard.lock();
@@ -156,8 +155,8 @@ impl<R: Keyed> Registry<R> {
         true
     }
 
-    /// From now on nothing is added. What a concurrent `insert` added is there when this
-    /// returns: the flag is set, and read, under each shard's lock.
+    /// Rejects further records. A record of a concurrent `insert` is there when this returns, since
+    /// the flag is set and read under each shard's lock.
     pub(crate) fn close(&self) {
         for shard in &self.shards {
             shard.lock().closed = true;

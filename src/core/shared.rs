@@ -1,4 +1,4 @@
-//! What a session needs beside its record.
+//! The state that all handles of a manager share.
 
 use crate::core::admission::AdmissionLimit;
 use crate::core::record::Record;
@@ -11,11 +11,11 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 
-/// A reference to a manager's [`Shared`] by one of several ways there. Each has a count of its own,
-/// so that threads which open sessions by different ways do not share a cache line.
+/// One of several counted handles on a manager's [`Shared`]. Each has its own count, so that
+/// threads that open sessions through different handles do not share a cache line.
 pub(crate) type SharedHandle = Arc<CachePadded<Arc<Shared>>>;
 
-/// What a session needs of its manager.
+/// The state of a manager that its sessions use.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) model: ThreadModel,
@@ -28,8 +28,8 @@ pub(crate) struct Shared {
     pub(crate) places: Option<AdmissionLimit>,
 }
 
-/// All there are, for code that has a session's record and nothing else. A record, or a thread's
-/// note of what it runs, has no room for this: it would cost each open, or each attachment.
+/// All managers, for code that has only the record of a session. A reference in the record or in
+/// the thread-local would cost each open, or each attachment.
 static HOMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 impl Shared {
@@ -43,7 +43,7 @@ impl Shared {
         home
     }
 
-    /// That of a session which has not ended.
+    /// Returns the manager's state for a session that has not ended.
     pub(crate) fn of(record: &Arc<Record>) -> Option<Arc<Shared>> {
         // Looked at, and dropped, with the lock released: the last to drop one runs the embedder's
         // code.

@@ -1,4 +1,4 @@
-//! The server's threads: those that run sessions, and those in the background.
+//! The records of threads that run sessions, and of background threads.
 
 use crate::core::registry::Keyed;
 use crate::core::state::Slot;
@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The places in session words. A place is free again when the last reference to the record
-/// of its thread is gone (rule 4 of `core/state.rs`).
+/// The thread slots, which session words name. A slot is free again when the last reference to the
+/// record of its thread is gone (rule 4 of `core/state.rs`).
 #[derive(Debug, Default)]
 pub(crate) struct SlotAllocator(Mutex<Slab<()>>);
 
@@ -25,7 +25,7 @@ impl SlotAllocator {
     }
 }
 
-/// What a thread shares with those who look at it.
+/// The record of a thread.
 pub(crate) struct ThreadRecord {
     id: ThreadId,
     pub(crate) name: Arc<str>,
@@ -59,7 +59,7 @@ impl ThreadRecord {
         self.id
     }
 
-    /// Whether its place is one of these: each manager has its own.
+    /// Returns whether the thread's slot is one of these; each manager has its own slots.
     pub(crate) fn is_of(&self, slots: &Arc<SlotAllocator>) -> bool {
         Arc::ptr_eq(&self.slots, slots)
     }
@@ -72,8 +72,8 @@ impl ThreadRecord {
         SessionId::from_raw(self.session.load(Ordering::Relaxed))
     }
 
-    /// Says which session it runs from here on, or 0, and returns what it ran. Only the thread
-    /// does.
+    /// Sets the session that the thread runs, or 0, and returns the previous one. Only the thread
+    /// itself calls this.
     #[inline]
     pub(crate) fn run(&self, session: u64) -> u64 {
         let before = self.session.load(Ordering::Relaxed);

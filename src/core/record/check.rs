@@ -1,4 +1,4 @@
-//! What is due, and who hears that the session has seen it.
+//! The interrupt that a safe point reports, and the event that it was observed.
 
 use crate::core::record::Record;
 use crate::core::record::request::{Guarded, PendingTerminate};
@@ -23,7 +23,7 @@ impl PendingTerminate {
         })
     }
 
-    /// The request, where nobody has said yet that the session has seen it.
+    /// Returns the request if the event that it was observed is still to be emitted.
     pub(super) fn take_unreported(&mut self) -> Option<Arc<Request>> {
         let said = std::mem::replace(&mut self.said, true);
         self.seen.clone().filter(|_| !said)
@@ -31,7 +31,7 @@ impl PendingTerminate {
 }
 
 impl Record {
-    /// What is due now, whether held off or not, for the safe point `at`.
+    /// Returns the due interrupt, held off or not, for the safe point `at`.
     pub(crate) fn due(&self, at: Place) -> Result<(), Interrupt> {
         let (due, take_unreported) = self.observe_due(at, true);
         if let (Err(interrupt), true) = (&due, take_unreported) {
@@ -40,14 +40,14 @@ impl Record {
         due
     }
 
-    /// The same for whoever holds a lock in which nobody may be told: the audit hears of it
-    /// from the end of the session.
+    /// Returns the due interrupt for a caller that holds a lock and so may not emit events: the end
+    /// of the session emits the event.
     #[track_caller]
     pub(crate) fn check_due_unreported(&self) -> Result<(), Interrupt> {
         self.observe_due(Location::caller(), false).0
     }
 
-    /// What is due, and whether the caller has to say that it has been seen.
+    /// Returns the due interrupt, and whether the caller must emit that it was observed.
     fn observe_due(&self, at: Place, says: bool) -> (Result<(), Interrupt>, bool) {
         // First, as the killer may still have the lock.
         let now = Timestamp::now();

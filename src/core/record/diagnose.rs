@@ -1,10 +1,9 @@
-//! What a record answers those who ask why its session has not ended, or whether it runs on
-//! without a safe point.
+//! Why a session has not ended yet, and whether it runs without a safe point.
 //!
-//! A watcher sets `PROBE` while it holds the lock of `notes`, and notes there when it did; a safe
-//! point clears it under the same lock, and notes when and where. So who finds the bit set, under
-//! the lock, finds the time of the very probe that waits. Going to sleep or off the thread, and
-//! waking, clears it without the lock: the next probe then finds it clear, and begins anew.
+//! A probe sets `PROBE` under the lock of `notes`, and stores its time there. A safe point clears
+//! the bit under the same lock, and stores its time and location. So a thread that finds the bit
+//! set under the lock also finds the time of that probe. The begin and end of a wait, and leaving
+//! the thread, clear the bit without the lock: the next probe finds it clear and starts again.
 
 use crate::core::diagnostics::{DiagnosticsState, Section, SectionGuard};
 use crate::core::metadata::Metadata;
@@ -21,7 +20,7 @@ use crate::types::time::Timestamp;
 use std::time::{Duration, SystemTime};
 
 impl Record {
-    /// Asks the next safe point to say when and where it is.
+    /// Sets a probe: the next safe point stores its time and location.
     pub(crate) fn probe(&self) -> ProbeResult {
         // Most sessions are idle, and note nothing: not even this.
         let held = self.held();
@@ -74,9 +73,9 @@ impl Record {
         let _ = asked;
     }
 
-    // Hold-offs. How many there are changes under the lock of their list, so both say the same.
+    // Hold-offs. Their number changes under the lock of their list, so both agree.
 
-    /// What it returns ends it.
+    /// Begins a hold-off, and returns the number that ends it.
     pub(crate) fn hold(&self, name: &'static str, at: Place) -> u64 {
         let spot = CallSite { location: at, reached_at: SystemTime::now() };
         self.cold().notes.change(|noted| {
@@ -89,7 +88,7 @@ impl Record {
     pub(crate) fn release(&self, number: u64) -> bool {
         self.cold().notes.change(|noted| {
             let held = self.hold.load(Ordering::Relaxed);
-            // Those of an attachment that is over ended with it.
+            // Hold-offs of an earlier attachment have ended with it.
             if !noted.leave(number) {
                 return false;
             }
@@ -101,7 +100,7 @@ impl Record {
         })
     }
 
-    /// The guards of all stretches were forgotten.
+    /// The guards of all sections were leaked.
     #[cold]
     pub(super) fn drop_leaked_hold_offs(&self) {
         self.cold().notes.change(|noted| {
@@ -123,7 +122,7 @@ impl Record {
         let (pending, asked, word) = {
             let guarded = self.guarded.lock();
             let (pending, asked) = guarded.pending(kind, self.word.load())?;
-            // The lock keeps the killers out, so both say the same.
+            // The lock keeps requesters out, so both agree.
             (pending, asked, self.word.load())
         };
         let noted = self.noted().unwrap_or_default();
@@ -159,7 +158,7 @@ impl Record {
         }
         let certain = matches!(pending.mode, None | Some(TerminateMode::Immediate));
         let mut due = if certain { asked.elapsed() } else { Duration::ZERO };
-        // Those that were passed in a hold-off have reported nothing.
+        // Safe points in a hold-off have reported nothing.
         if let Some(released) = noted.released {
             due = due.min(now().saturating_duration_since(released));
         }
@@ -170,14 +169,13 @@ impl Record {
         })
     }
 
-    /// What it has been told and has not obeyed yet.
+    /// Returns the pending request.
     pub(crate) fn pending(&self) -> Option<PendingInterrupt> {
         self.guarded.lock().told(self.look())
     }
 
-    /// What it does, what it has been told and has not obeyed yet, and what is known about it, as
-    /// of one moment: whoever tells it, or changes what is known, does so under the lock that is held
-    /// here.
+    /// Calls `look` with the state, the pending request and the metadata, as of one moment:
+    /// requests and changes of the metadata are made under the lock that is held here.
     pub(crate) fn at_one_moment<T>(
         &self,
         look: impl FnOnce(Snapshot, Option<PendingInterrupt>, ClientInfo, &Metadata) -> T,

@@ -56,14 +56,15 @@ pub(crate) struct Record {
     /// pairs with the acquire in `last_thread` and in `thread_in`.
     thread: AtomicU64,
     hold: AtomicU32,
-    /// Written by the holder or the runner alone, one of whom there is at a time, and so without a
-    /// read-modify-write. Relaxed: who else reads them, [`ADMIN`] and [`COMPLETED`], does so under
-    /// `guarded`, as they are written. From [`FLAG_SHIFT`] on the bell of the thread it was last
-    /// attached to, written before the step that attaches: whoever rings has acquired that step.
+    /// Written by the owner or the runner alone, of whom there is one at a time, so without a
+    /// read-modify-write. Relaxed: other threads read [`ADMIN`] and [`COMPLETED`] under `guarded`,
+    /// under which they are written. The bits from [`FLAG_SHIFT`] on are the attention flag of the
+    /// thread that the session was last attached to. They are written before the transition that
+    /// attaches, which a thread that raises the flag has acquired.
     flags: AtomicU32,
     guarded: Mutex<Guarded>,
     cold: OnceLock<Box<Cold>>,
-    /// Who hears of what happens to it, if anyone does. Nobody is told under a lock.
+    /// The receivers of the session's events, if there are any. No event is emitted under a lock.
     hooks: Option<Arc<Hooks>>,
 }
 
@@ -73,7 +74,7 @@ const ADMIN: u32 = 1;
 /// The receipts are complete.
 const COMPLETED: u32 = 2;
 
-/// Its place is one of those whose user is known.
+/// The session is admitted.
 const ADMITTED: u32 = 4;
 
 const FLAG_SHIFT: u32 = 16;
@@ -126,13 +127,13 @@ impl Record {
         self.thread.load(Ordering::Acquire)
     }
 
-    /// The thread in a snapshot of this record; `None` also where the session has left it.
-    /// `before` is its last thread from before the snapshot was taken: the thread's place may be
-    /// another's by now, and the session with that, but a number is given out once.
+    /// Returns the thread in a snapshot of this record, or `None` if the session has left it.
+    /// `before` is the last thread from before the snapshot. The slot of that thread may belong to
+    /// another thread by now, to which the session is attached; but an id is never used twice.
     ///
-    /// Whoever reads here what a later attach wrote also sees, by the acquire, the detach
-    /// before that, unless the session is back on the first thread: then what is read the
-    /// second time is no older than that.
+    /// A caller that reads here what a later attachment wrote also sees, by the acquire, the detach
+    /// before it, unless the session is back on the first thread: then the second load is no older
+    /// than that.
     pub(crate) fn thread_in(&self, seen: Snapshot, before: u64) -> Option<ThreadId> {
         let slot = seen.slot()?;
         if slot == Slot::OWN {
@@ -144,7 +145,7 @@ impl Record {
         ThreadId::from_raw(thread).filter(|_| still && thread == before)
     }
 
-    /// What it does, and its thread.
+    /// Returns the snapshot and the thread in it.
     pub(crate) fn snapshot_with_thread(&self) -> (Snapshot, Option<ThreadId>) {
         let before = self.last_thread();
         let word = self.look();
@@ -153,16 +154,16 @@ impl Record {
 
     /// Whether it is attached to the calling thread.
     pub(crate) fn runs_here(&self) -> bool {
-        // The word is looked at first: whoever has attached it elsewhere has written the bell
-        // before that.
+        // The word is loaded first: a thread that has attached the session elsewhere has written
+        // the flag before that.
         let attached = self.look().slot().is_some();
         let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
         attached && bell == u32::from(attention::own())
     }
 
-    /// Whether it was last attached to that thread, or is so now. Relaxed: it only tells that thread
-    /// from one that had the same place before. Whoever asks keeps the thread's place, and the step
-    /// that follows looks whether the session is in that; if so, no thread has come between.
+    /// Returns whether the session is, or was last, attached to that thread. Relaxed: the caller
+    /// holds the thread's record, so its slot cannot be reused, and the transition that follows
+    /// checks the slot. This load only rules out an earlier thread with the same slot.
     pub(crate) fn was_last_on(&self, thread: ThreadId) -> bool {
         self.thread.load(Ordering::Relaxed) == thread.get()
     }
@@ -178,7 +179,7 @@ impl Record {
     pub(crate) fn describe<T>(&self, change: impl FnOnce(&mut ClientInfo) -> T) -> T {
         let mut description = self.description();
         let result = change(&mut description);
-        // What it was before is dropped with no lock held.
+        // The previous values are dropped without the lock.
         self.about(|about| {
             about.describe(&mut description);
             self.set(ADMIN, description.admin);
@@ -214,7 +215,7 @@ impl Record {
         self.cold.get_or_init(Box::default)
     }
 
-    // Its place with the manager. Only the holder asks.
+    // Admission. Only the owner calls these.
 
     pub(crate) fn admit(&self, places: &AdmissionLimit) -> Result<(), OpenError> {
         if !self.has(ADMITTED) {
@@ -244,7 +245,7 @@ impl Record {
         Some(self.cold.get()?.values.take())
     }
 
-    // Steps of the word, but for those that take it off its thread.
+    // Transitions of the word, except those that detach the session.
 
     #[inline]
     fn step(&self, next: impl Fn(Snapshot) -> Snapshot) -> Transition {
@@ -267,7 +268,7 @@ impl Record {
         Ok(step)
     }
 
-    /// The thread that runs it, if one does, is to look at this.
+    /// Raises the attention flag of the thread that runs the session, if one does.
     #[cold]
     fn ring(&self, word: Snapshot) {
         if word.slot().is_some() {
@@ -277,7 +278,7 @@ impl Record {
 
     // Safe points.
 
-    /// For a safe point that found its bell rung.
+    /// Checks for a due interrupt, for an ambient safe point whose flag is raised.
     #[cold]
     pub(crate) fn check_flagged(&self, at: Place) -> Result<(), Interrupt> {
         attention::clear_own();
@@ -324,7 +325,7 @@ impl Record {
         FinishedCancel::NOTHING
     }
 
-    /// Attaches a session that may be in the middle of what it runs.
+    /// Attaches a session that may be in a statement.
     #[inline]
     pub(crate) fn resume(&self, slot: Slot, thread: ThreadId, bell: u16) -> Transition {
         self.thread.store(thread.get(), Ordering::Release);
@@ -333,15 +334,16 @@ impl Record {
         self.step(|word| word.attach(slot))
     }
 
-    /// What is due then, and what is over, is to be asked of the step. A statement whose guard was
-    /// forgotten has been [finished](Self::end_leaked_statement) before.
+    /// Detaches the session. The caller must check the returned transition for a due interrupt and
+    /// a finished cancel. A leaked statement has been [finished](Self::end_leaked_statement)
+    /// before.
     #[inline]
     pub(crate) fn detach(&self, to_queue: bool) -> Transition {
         let step = if to_queue {
             self.command_starts();
             self.word.step(Snapshot::detach_to_queue)
         } else {
-            // A command that is void was one all the same, and idleness begins here.
+            // A discarded command ends a wait in the queue, so idleness begins here.
             if self.word.load().queued() {
                 self.command_ends();
             }
@@ -351,7 +353,7 @@ impl Record {
         step
     }
 
-    /// Ends a statement whose guard was forgotten.
+    /// Ends a leaked statement.
     #[inline]
     pub(crate) fn end_leaked_statement(&self) -> FinishedCancel {
         #[cold]
@@ -379,8 +381,8 @@ impl Record {
         self.cancel_finished(step)
     }
 
-    /// A statement whose guard was forgotten has been [finished](Self::end_leaked_statement) before.
-    /// `complete` is called where a command that was cancelled in the queue is over at once.
+    /// A leaked statement has been [finished](Self::end_leaked_statement) before. `complete` is
+    /// called if the command was cancelled in the queue, and so ends at once.
     #[inline(always)]
     pub(crate) fn begin_at(
         &self,
@@ -400,7 +402,7 @@ impl Record {
         }
     }
 
-    /// Someone waits for a safe point to answer, or the command was cancelled while it was queued.
+    /// A probe is set, or the command was cancelled while it was queued.
     #[cold]
     fn begun_with(
         &self,
@@ -438,8 +440,7 @@ impl Record {
         }
     }
 
-    /// For the holder, who has the session in hand: what attached it, or ran it as a task, and was
-    /// forgotten, is over.
+    /// Ends a leaked attachment or task, for the owner of the session.
     pub(crate) fn end_leaked_attachment(&self) -> FinishedCancel {
         #[cold]
         fn leave(record: &Record) -> FinishedCancel {

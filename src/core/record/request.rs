@@ -1,4 +1,5 @@
-//! What a session has been told, how it is told, and what its end answers.
+//! The pending requests of a session, how they are accepted, and what the end of the session
+//! completes.
 
 use crate::core::completion::Completion;
 use crate::core::metadata::Metadata;
@@ -24,12 +25,12 @@ pub(super) struct Guarded {
     pub(super) cancel: Option<Box<PendingCancel>>,
     /// Left by the runner before it sleeps. In a box, as most sessions of a pool never do.
     pub(super) wait_waker: Option<Box<Waker>>,
-    /// Left by the holder; woken when a termination falls due while nobody runs the session.
+    /// Set by the owner; woken when a termination falls due while no thread runs the session.
     pub(super) detached_waker: Option<Waker>,
     pub(super) about: Metadata,
 }
 
-/// What there is of [`Guarded`] beside what is known of the session.
+/// The parts of [`Guarded`] that the end of a session takes.
 #[derive(Default)]
 struct Spent {
     terminate: Option<Box<PendingTerminate>>,
@@ -42,7 +43,7 @@ impl Guarded {
         Guarded { terminate: None, cancel: None, wait_waker: None, detached_waker: None, about }
     }
 
-    /// Whom to wake now, if anyone is to be: a sleeper that is `held` off sleeps on.
+    /// Returns the waker to wake now, if there is one. A waiter that is `held` off is not woken.
     pub(super) fn waker_of(&self, now: Snapshot, held: bool) -> Option<Waker> {
         if !now.needs_wake() {
             None
@@ -53,7 +54,8 @@ impl Guarded {
         }
     }
 
-    /// Whom a killer is to wake: whoever comes first wakes for all, who may have been held up.
+    /// Returns the waker that a requester must wake. The first requester wakes for all, since the
+    /// others may be delayed.
     pub(super) fn waker_once(&mut self, now: Snapshot, held: bool) -> Option<Waker> {
         let wake_needed = self.terminate.as_ref().is_some_and(|told| told.wake_needed)
             || self.cancel.as_ref().is_some_and(|told| told.wake_needed);
@@ -76,12 +78,12 @@ pub(super) struct PendingTerminate {
     pub(super) request: Arc<Request>,
     /// The request that the session saw last; a stronger one may have come since.
     pub(super) seen: Option<Arc<Request>>,
-    /// Whether the audit has heard that it was seen.
+    /// Whether the audit has received the event that the request was observed.
     pub(super) said: bool,
     pub(super) asked: Timestamp,
     pub(super) seen_at: Option<(Place, Timestamp)>,
     pub(super) ticket: Arc<Completion<SessionEnd>>,
-    /// Nobody has come to wake the session since it was told.
+    /// No requester has woken the session since the request was accepted.
     pub(super) wake_needed: bool,
 }
 
@@ -96,8 +98,8 @@ pub(super) struct PendingCancel {
     wake_needed: bool,
 }
 
-/// A statement that was told to end is over, and those who wait for that are to be told. The audit
-/// and the wakers are the embedder's code, so no lock may be held as it is completed.
+/// A finished cancel: its statement has ended. Complete it after the lock is released, since the
+/// audit and the wakers are application code.
 #[must_use]
 pub(crate) struct FinishedCancel(Option<Box<OverOne>>);
 
@@ -124,7 +126,7 @@ impl OverOne {
     fn complete(self) -> WakeList {
         let OverOne { told, session, hooks } = self;
         let over = StatementEnd { cancelled: told.seen };
-        // Whoever learns from a receipt that it is over finds it in the audit.
+        // The audit receives the event before the receipts complete.
         if let Some(hooks) = hooks {
             hooks.emit(&Event::StatementEnded { session, request: &told.request, over });
         }
@@ -132,7 +134,7 @@ impl OverOne {
     }
 }
 
-/// A killer's accepted step. What is left to do is to [wake](Record::take_wakers) the target.
+/// An accepted request. The caller must [wake](Record::take_wakers) the target.
 #[must_use]
 pub(crate) struct Accepted<T> {
     pub(crate) before: Snapshot,
@@ -227,7 +229,7 @@ impl Record {
         Accepted { before, thread: self.thread_in(before, last), ticket }
     }
 
-    /// The session cannot go on.
+    /// Requests the termination of a session that cannot continue.
     pub(crate) fn fail(&self, reason: InterruptReason) {
         let mut guarded = self.guarded.lock();
         let request = Arc::new(Request::new(Requester::system(), reason, None));
@@ -266,7 +268,7 @@ impl Record {
         step
     }
 
-    /// Completes all receipts, truthfully, and says whom to wake.
+    /// Completes all receipts with the outcome, and returns the wakers to wake.
     pub(crate) fn completed(&self, step: Transition) -> (SessionEnd, WakeList) {
         let mut wakers = self.cancel_finished(step).complete();
         let mut spent = {
@@ -276,7 +278,7 @@ impl Record {
         };
         let how = match spent.terminate.as_deref() {
             Some(t) if t.request.reason == InterruptReason::InternalError => EndReason::Panicked,
-            // What the client was told, where it was.
+            // The request that the client was notified of, if there is one.
             Some(PendingTerminate { seen: Some(seen), .. }) => EndReason::Terminated(seen.clone()),
             // Whether the holder asked makes no difference to its killer.
             Some(told) if step.before.detach().terminate_due() => {
@@ -288,7 +290,7 @@ impl Record {
         if let Some(request) = spent.terminate.as_mut().and_then(|told| told.take_unreported()) {
             self.emit_observed(InterruptKind::Terminate, &request);
         }
-        // Whoever learns from a receipt that it has ended finds it in the audit.
+        // The audit receives the event before the receipts complete.
         self.emit(&Event::SessionEnded { session: self.id, ended: &ended });
         if let Some(terminating) = spent.terminate.take() {
             wakers.append(terminating.ticket.complete(ended.clone()));
@@ -300,8 +302,8 @@ impl Record {
         (ended, wakers)
     }
 
-    /// For whoever finds that it has ended, and waits until it is in no registry any more.
-    /// `None` where that is so.
+    /// Returns the completion for a requester that finds the session ended but still in the
+    /// registry. Returns `None` if it has left the registry.
     pub(crate) fn ending(&self, request: Request) -> Option<Arc<Completion<SessionEnd>>> {
         let mut guarded = self.guarded.lock();
         if self.has(COMPLETED) {

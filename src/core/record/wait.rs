@@ -29,8 +29,8 @@ use crate::types::location::Place;
 use std::task::Waker;
 
 impl Record {
-    /// Announces that the runner is about to sleep, and that `waker` will wake it. The error
-    /// says that it must not.
+    /// Takes the steps `W1` to `W3` for a runner that `waker` wakes. With an error it must not
+    /// block.
     pub(crate) fn begin_wait(
         &self,
         waker: &Waker,
@@ -41,8 +41,8 @@ impl Record {
         self.recheck_wait(step, killable, at)
     }
 
-    /// The task that runs it waits, off the thread, and `waker` has it polled again. `true` says
-    /// that an interrupt is due, so that it must be polled at once.
+    /// Takes the steps `W1` to `W3` for a task that `waker` wakes, off its thread. Returns `true`
+    /// if an interrupt is due, so that the task must be polled at once.
     #[cfg(feature = "async")]
     pub(crate) fn suspend(&self, waker: &Waker, at: Place) -> bool {
         let step = self.transition_to_wait(waker, Snapshot::suspend);
@@ -72,7 +72,7 @@ impl Record {
         drop(spent);
     }
 
-    /// The look once more: a kill that came before the step has woken nobody.
+    /// `W3`: a request that was accepted before `W2` has woken no thread.
     fn recheck_wait(&self, step: Transition, killable: bool, at: Place) -> Result<(), Interrupt> {
         if step.before.probed() {
             self.passed(at);
@@ -81,7 +81,7 @@ impl Record {
             return Ok(());
         }
         self.end_wait();
-        // A cancel that may not end a deaf wait is left, unseen, to the next safe point.
+        // A cancel does not end a killable wait; the next safe point reports it.
         if killable && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
     }
 
@@ -97,12 +97,12 @@ impl Record {
 
     // Who wakes it.
 
-    /// After a killer's step: whom to wake, where an interrupt is due and the session waits, or
-    /// nobody runs it.
+    /// Returns the wakers to wake after a requester's transition: if an interrupt is due, and the
+    /// session waits or no thread runs it.
     ///
-    /// A waker is the embedder's code. A killer asks whom to wake late, as its audit comes first:
-    /// so as not to wake the session from its next wait, or in a hold-off that it has come to.
-    /// One that adds nothing asks too: whoever came before it may be held up there.
+    /// A requester calls this late, after its audit. By then the session may be in another wait or
+    /// in a hold-off, so the word is checked again. A requester whose request changed nothing calls
+    /// it too, since an earlier requester may be delayed before this.
     pub(crate) fn take_wakers(&self) -> WakeList {
         // Most targets run.
         if !self.look().needs_wake() {
@@ -111,11 +111,12 @@ impl Record {
         self.guarded.lock().waker_once(self.word.load(), self.held()).into()
     }
 
-    /// A hold-off is over, perhaps by what was not the runner's doing: who runs the session may
-    /// sleep in it, with an interrupt due that has woken nobody. The step that changes nothing
-    /// puts this before or after the step by which it went to sleep: it saw that the hold-off is
-    /// over, or it is seen to sleep. And before or after the killer's, who saw that the hold-off
-    /// is over, and woke it, or whose interrupt is seen.
+    /// Returns the wakers to wake after the end of a hold-off, which another thread may have ended:
+    /// the runner may wait in the hold-off, with a due interrupt that has woken no thread. This
+    /// takes `H1`, a transition that changes nothing. `H1` and `W2` have an order: if `H1` is
+    /// first, `W3` sees that the hold-off has ended; otherwise this sees `ASLEEP`. `H1` and `K1`
+    /// have an order too: if `H1` is first, `K2` sees that the hold-off has ended; otherwise this
+    /// sees the interrupt.
     pub(crate) fn take_wakers_after_hold_off(&self) -> WakeList {
         self.step(|word| word);
         let word = self.look();
