@@ -1,4 +1,4 @@
-//! The emergency lane: threads for those who may have come to free the others.
+//! The emergency lane: threads for sessions that may end the others.
 
 use crate::pool::connection::Connection;
 use crate::pool::group::Group;
@@ -22,8 +22,8 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>) {
     while let Some(job) = group.queue.pop_for_lane() {
         match job.entry.take_for_lane() {
             Ok(conn) => {
-                // Should this one take long, the next emergency finds another thread. If the
-                // system gives none, it waits.
+                // If this session takes long, the next emergency has another thread. If no thread
+                // can be started, it waits.
                 let _ = start(group);
                 run(group, &job.entry, conn, worker);
             }
@@ -31,7 +31,7 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>) {
                 let seat = job.entry.clone();
                 let call = group.queue.push_back_from_lane(job);
                 group.answer(call);
-                // Who stopped the pool meanwhile has not found it.
+                // A shutdown that came while the session was out of its slot has not found it.
                 if group.queue.is_closed() {
                     seat.close();
                 }

@@ -1,4 +1,4 @@
-//! The thread that listens while no worker does, and sees to it that there are enough of them.
+//! The listener thread: polls while no worker is idle, and adds workers if the queue stalls.
 
 use crate::pool::connection::Connection;
 use crate::pool::group::Group;
@@ -41,6 +41,6 @@ fn listen<C: Connection>(group: &Arc<Group<C>>) {
             }
         }
     }
-    // The workers' call to stop may have been heard here.
+    // The wake-up that stops the workers may have arrived here.
     group.poller.wake();
 }

@@ -1,38 +1,36 @@
-//! A pool: many sessions share a few worker threads, and idle ones hold none.
+//! A thread pool for sessions: many sessions share a few worker threads, and an idle session holds none.
 //!
-//! A worker with nothing to run waits for all idle sessions of its group at once, and runs the
-//! first whose socket has something to read: it attaches the session, lets the [`Connection`] run
-//! what has arrived, detaches it, and has its socket watched again. While no worker is free, the
-//! *listener* moves what turns ready into the *queue*.
+//! An idle worker waits for all idle sessions of its group at once, and runs the first session whose socket
+//! is readable: it attaches the session, calls the [`Connection`] for what has arrived, detaches the session,
+//! and watches its socket again. While no worker is idle, the *listener* moves readable sessions into the
+//! *queue*.
 //!
-//! **Who is served first.** Sessions that are told to end need no worker at all, as the killer
-//! itself ends them (below). Then come those whose client says [`Priority::High`], newcomers and
-//! administrators; then the rest, in the order in which they turned ready. Of [`HIGH_PRIORITY_BURST`]
-//! and one taken, at least one is of the rest, and a client that has more to do already
-//! ([`Action::Yield`]) goes to the end of its queue: nobody waits for ever. This order holds among
-//! those in the queue. What turns ready while workers come and go gets there within 2 ms, or is
-//! served before that.
+//! **Order of service.** Ending an idle or queued session needs no worker (below). Sessions with
+//! [`Priority::High`] are served first: new connections and administrators. Then come the others, in the order
+//! in which their sockets became readable. Of [`HIGH_PRIORITY_BURST`] sessions and one more, at least one is
+//! from the others, and a connection that returns [`Action::Yield`] goes to the end of its queue, so no session
+//! waits forever. This order holds within the queue. A session whose socket becomes readable while workers come
+//! and go is in the queue within 2 ms, or is served earlier.
 //!
-//! **An idle or queued victim is ended by its killer.** While no worker runs a session it
-//! lies in its *seat*. The killer takes it from there, has the client told, and closes the
-//! connection, on its own thread and without a worker. A worker puts a session back into its
-//! seat, and takes the step to "detached", under the seat's lock: a kill that came before that
-//! step is seen by the worker, one that came after finds the session in the seat.
+//! **Ending an idle or queued session.** While no worker runs a session, it is in its *slot*. The requester's
+//! thread takes the session out of the slot, notifies the client, and closes the connection. A worker puts a
+//! session back, and takes the transition to detached, under the lock of the slot. So the worker sees a request
+//! that came before that transition, and a later one finds the session in its slot.
 //!
-//! **Workers are added** where sessions wait and no worker has taken one for 10 ms: as many as
-//! there are, up to [`PoolBuilder::max_workers`], and so again. They end when they have had nothing to
-//! do for 10 s. A worker that says that it blocks ([`blocking`](crate::current::block_in_place)) gives its place
-//! to another at once.
+//! **Growth.** If sessions wait and no worker has taken one for 10 ms, workers are added: as many as there are,
+//! up to [`PoolBuilder::max_workers`]. An added worker ends when it has had nothing to do for 10 s. During
+//! [`block_in_place`](crate::current::block_in_place) another worker takes over at once.
 //!
-//! **The emergency lane.** With every worker stuck and the maximum reached, a thread apart serves
-//! those at the head of the queue who say, after a look at what has arrived, that it is for the
-//! lane ([`Connection::is_emergency`]): new connections, and an administrator's KILL. It steps in once
-//! such a session has waited for [`EMERGENCY_DELAY`]. While lane threads are busy themselves more
-//! are added, up to [`MAX_EMERGENCY_THREADS`] in each group.
+//! **The emergency lane.** If all workers are stuck and the maximum is reached, a separate thread serves the
+//! sessions at the head of the queue for which [`Connection::is_emergency`] returns `true`: new connections, and
+//! an administrator's KILL. It does so after such a session has waited for [`EMERGENCY_DELAY`]. If the threads of
+//! the lane are busy, more are added, up to [`MAX_EMERGENCY_THREADS`] in each group.
 //!
-//! **Groups.** Each has its share of the sessions, and workers, a queue, a listener and a lane of
-//! its own. A session belongs to one group, that with the fewest as it came. [`ThreadPoolAttr`] says
-//! how many there are, and on which CPUs their workers run.
+//! **Groups.** Each group has a share of the sessions, and its own workers, queue, listener and lane. A session
+//! belongs to the group that had the fewest sessions when it came. [`ThreadPoolAttr`] sets the number of groups,
+//! and the CPUs that their workers run on.
+//!
+//! Available on Linux only.
 //!
 //! # Example
 //!

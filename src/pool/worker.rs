@@ -157,14 +157,15 @@ fn run_seat<C: Connection>(
     there
 }
 
-/// What one turn of a session came to.
+/// The outcome of one turn of a session.
 enum Outcome<'a, 'c, C> {
-    /// It is detached, and goes back into its seat, which is locked since before that step.
+    /// The session is detached, and goes back into its slot, which has been locked since before
+    /// that transition.
     Back {
         seat: MutexGuard<'a, SlotState<C>>,
-        /// Its client's, to be watched again; `None` where it would not say.
+        /// The connection's socket, to be watched again; `None` if `as_fd` panicked.
         socket: Option<BorrowedFd<'c>>,
-        /// Whether, and how, it is to be queued.
+        /// The priority with which the session is queued again, if it is.
         again: Option<Priority>,
         over: FinishedCancel,
     },
@@ -184,7 +185,7 @@ pub(super) fn run<C: Connection>(
     worker.watched.state().runs(None);
     match outcome {
         Some(Outcome::Back { seat: mut place, socket, again: None, over }) => {
-            // Armed under the lock: nobody gets at it before it lies in its seat.
+            // Armed under the lock, so that no thread takes the session before it is in its slot.
             let watched = socket.is_some_and(|socket| arm(group, socket, seat));
             *place = SlotState::Idle(conn);
             drop(place);
@@ -221,16 +222,16 @@ fn turn<'a, 'c, C: Connection>(
     let Ok(mut attached) = session.attach(thread) else {
         return Outcome::Over(CloseReason::Closed);
     };
-    // Told to end while it was queued: the command does not begin.
+    // A termination that arrived in the queue: the command does not begin.
     let next = match attached.check().and_then(|()| client.on_readable(&mut attached)) {
         Ok(Action::Close) => return Outcome::Over(CloseReason::Closed),
         Ok(next) => next,
         Err(interrupt) => return Outcome::Over(CloseReason::Interrupted(interrupt)),
     };
     let again = (next == Action::Yield).then(|| priority_of(client));
-    // What the client says is asked for before the lock is taken.
+    // The connection's methods are called before the lock is taken.
     let socket = socket_of(client);
-    // What is over by that is the embedder's to hear of, and not under the lock.
+    // The receipts of a leaked statement complete without the lock.
     complete(attached.record.end_leaked_statement());
     let place = seat.lock();
     let (due, over) = attached.leave(again.is_some()).ask();

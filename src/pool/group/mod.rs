@@ -14,7 +14,7 @@ use slab::Slab;
 use std::io;
 use std::sync::Arc;
 
-/// What the threads of one group share.
+/// The state that the threads of one group share.
 pub(in crate::pool) struct Group<C: Connection> {
     pub(in crate::pool) number: usize,
     /// Whether it is the only one.
@@ -34,8 +34,8 @@ pub(in crate::pool) struct ConnectionTable<C: Connection> {
     pub(in crate::pool) last_serial: u64,
 }
 
-/// A token is the place in the slab, in its lower half, and a serial: an event that was on its
-/// way as its session ended finds no successor.
+/// A token is the key in the slab, in its lower half, and a serial, so that a late event of a
+/// session that has ended finds no successor.
 pub(in crate::pool) fn place_of(token: u64) -> usize {
     (token & u64::from(u32::MAX)) as usize
 }

@@ -104,8 +104,8 @@ impl<C: Connection> ConnectionSlot<C> {
         let conn = Entry { client, session };
         let add = |socket| group.poller.add(socket, seat.token);
         let no_socket = || Err(io::Error::other("the client panicked"));
-        // Until it lies in its seat neither a worker nor a killer gets at it, so the descriptor
-        // stays its own.
+        // Until the session is in its slot, no worker and no requester takes it, so the descriptor
+        // stays open.
         let socket = socket_of(&conn.client);
         let mut state = seat.state.lock();
         if let Err(error) = socket.map_or_else(no_socket, add) {
@@ -119,12 +119,12 @@ impl<C: Connection> ConnectionSlot<C> {
         if group.queue.is_closed() {
             seat.close();
         }
-        // A kill that came before the waker was left has found no one to wake.
+        // A request from before the waker was set has woken no thread.
         seat.close_if_due();
         Ok(())
     }
 
-    /// One that nobody sits in.
+    /// Creates an empty slot.
     #[cfg(all(test, not(safepoint_shuttle)))]
     pub(in crate::pool) fn empty(token: u64) -> ConnectionSlot<C> {
         ConnectionSlot { state: Mutex::new(SlotState::Closed), token, group: Weak::new() }
@@ -134,8 +134,8 @@ impl<C: Connection> ConnectionSlot<C> {
         self.token
     }
 
-    /// Ends it, where no worker has it and no killer was faster. One that was told to end before
-    /// that hears of it.
+    /// Ends the session, if no worker and no other requester has it. If a termination was due, the
+    /// client is notified of it.
     pub(in crate::pool) fn close(&self) {
         if let Some(conn) = self.take() {
             let due = conn.session.check_due_unreported();
@@ -148,14 +148,14 @@ impl<C: Connection> ConnectionSlot<C> {
         self.state.lock().take()
     }
 
-    /// For whoever took the session to put it back. The step to "detached" is to be taken
-    /// under this lock.
+    /// Locks the slot, for the thread that puts the session back. The transition to detached must
+    /// be taken under this lock.
     pub(in crate::pool) fn lock(&self) -> MutexGuard<'_, SlotState<C>> {
         self.state.lock()
     }
 
-    /// The socket has something to read, and there was no worker to run it at once: the priority
-    /// with which the session is to be queued.
+    /// Marks a session whose socket is readable while no worker is idle. Returns the priority with
+    /// which to queue it.
     pub(in crate::pool) fn mark_readable(&self) -> Option<Priority> {
         let conn = self.take_if(|state| matches!(state, SlotState::Idle(_)))?;
         let priority = priority_of(&conn.client);
@@ -174,14 +174,14 @@ impl<C: Connection> ConnectionSlot<C> {
         if wanted(&state) { state.take() } else { None }
     }
 
-    /// Puts one back that is to be queued; `false` where it has ended, as one that was queued.
+    /// Puts a session back as queued. Returns `false` if it has ended.
     fn put_back_queued(&self, conn: Entry<C>) -> bool {
         {
             let mut state = self.state.lock();
             conn.session.reserve_statement();
             *state = SlotState::Queued(conn);
         }
-        // Whoever killed it meanwhile has not found it.
+        // A request that came while the session was out of its slot has not found it.
         self.close_if_due();
         matches!(*self.state.lock(), SlotState::Queued(_))
     }
@@ -191,7 +191,7 @@ impl<C: Connection> ConnectionSlot<C> {
     pub(in crate::pool) fn take_for_lane(&self) -> Result<Entry<C>, bool> {
         let queued = self.take_if(|state| matches!(state, SlotState::Queued(_)));
         let Some(mut conn) = queued else { return Err(false) };
-        // A client that panics here will do so again where it is told of it.
+        // If this panics, the connection waits for a worker, where it may panic again.
         if catch_panic(|| conn.client.is_emergency()).unwrap_or(false) {
             Ok(conn)
         } else {
@@ -214,7 +214,7 @@ impl<C: Connection> ConnectionSlot<C> {
         self.end(conn, CloseReason::Interrupted(interrupt));
     }
 
-    /// Tells the client, closes the connection, then the session, whose receipts complete.
+    /// Notifies the client, closes the connection, and then the session, whose receipts complete.
     pub(in crate::pool) fn end(&self, conn: Entry<C>, why: CloseReason) {
         if let (Some(group), Some(socket)) = (self.group.upgrade(), socket_of(&conn.client)) {
             group.poller.remove(socket);
@@ -222,14 +222,13 @@ impl<C: Connection> ConnectionSlot<C> {
         self.over(conn, why);
     }
 
-    /// The same, for one whose socket is not watched.
+    /// Ends a session whose socket is not watched.
     fn over(&self, conn: Entry<C>, why: CloseReason) {
         *self.state.lock() = SlotState::Closed;
         let Entry { mut client, session } = conn;
         let kept = self.group.upgrade().and_then(|group| group.forget(self));
         current::without_current(|| {
-            // A client that panics over its farewell is dropped all the same, and not while it
-            // unwinds.
+            // If `on_close` panics, the connection is still dropped, after the panic is caught.
             catch_panic(|| client.on_close(&session, why));
             catch_panic(|| drop(client));
             catch_panic(|| drop(session));
@@ -238,7 +237,7 @@ impl<C: Connection> ConnectionSlot<C> {
     }
 }
 
-/// What a killer does to a session that no thread runs.
+/// Ends a detached session on the requester's thread.
 impl<C: Connection> Wake for ConnectionSlot<C> {
     fn wake(self: Arc<Self>) {
         self.close_if_due();

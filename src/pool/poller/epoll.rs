@@ -1,9 +1,9 @@
 //! Waits for many sockets at once, on any number of threads at once.
 //!
-//! A socket is *armed* for one event. The system gives that to one of those who wait, and says
-//! nothing more of the socket until it is armed again; if there is something to read by then, it
-//! says so at once. So whoever has got an event has its session to itself, and there are no old
-//! events: what was reported is there to be read.
+//! A socket is *armed* for one event. The system gives that event to one waiting thread, and
+//! reports nothing more of the socket until it is armed again; if it is readable then, the next
+//! event comes at once. So the thread with an event has the session alone, and no event is out of
+//! date.
 
 use rustix::event::epoll::{EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The token of [`Poller::wake`].
 const WAKE: u64 = u64::MAX;
 
-/// How long to pause where the system refuses to say what is ready.
+/// The pause after an error of the system's wait.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest time limit that any system takes.
@@ -31,11 +31,11 @@ pub(in crate::pool) struct Poller {
 pub(in crate::pool) enum Event {
     /// The socket with this token is readable, or its peer has gone. It is no longer armed.
     Ready(u64),
-    /// Someone called [`Poller::wake`].
+    /// A thread called [`Poller::wake`].
     Woken,
 }
 
-/// Room for what one wait reports.
+/// The buffer for the events of one wait.
 pub(in crate::pool) struct Events(Vec<epoll::Event>);
 
 impl Events {
@@ -55,8 +55,8 @@ impl Poller {
     pub(in crate::pool) fn new() -> io::Result<Poller> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // Edge-triggered: each wake is told to one of those who wait, or to the next who will;
-        // several before anyone looks are one.
+        // Edge-triggered: each wake-up reaches one waiting thread, or the next one to wait; several
+        // before that are merged.
         let flags = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &wake, EventData::new_u64(WAKE), flags)?;
         Ok(Poller { epoll, wake })
@@ -76,15 +76,15 @@ impl Poller {
         Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), Self::armed())?)
     }
 
-    /// Lets go of it. An event that was reported before may still be on its way.
+    /// Stops watching the socket. An earlier event may still arrive.
     pub(in crate::pool) fn remove(&self, socket: BorrowedFd<'_>) {
         // It may never have been taken in.
         let _ = epoll::delete(&self.epoll, socket);
     }
 
-    /// Ends one wait, that of whoever waits now or next.
+    /// Ends one wait, of a thread that waits now or next.
     pub(in crate::pool) fn wake(&self) {
-        // Fails only where the counter is full, and then nobody has looked for a while.
+        // Fails only if the counter is full; then a wake-up is pending already.
         let _ = rustix::io::write(self.wake.as_fd(), &1u64.to_ne_bytes());
     }
 

@@ -5,7 +5,7 @@ use crate::sync::now;
 use std::time::Instant;
 
 impl<T> Queue<T> {
-    /// Sees to it that a lane looks at who has waited for long enough.
+    /// Wakes a lane for a session that has waited for long enough.
     pub(super) fn call_lane(&self, jobs: &QueueState<T>, now: Instant) {
         let waits = |job: &Job<T>| !job.lane_declined && job.since + EMERGENCY_DELAY <= now;
         if jobs.first.iter().any(waits) {
@@ -13,8 +13,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next session for a lane to look at: one that has waited for long enough. `None`
-    /// once the queue is closed, or where this lane is one too many.
+    /// Returns the next session for a lane, which has waited for long enough. Returns `None` if the
+    /// queue is closed, or this lane is not needed any more.
     pub(in crate::pool) fn pop_for_lane(&self) -> Option<Job<T>> {
         let mut jobs = self.jobs.lock();
         jobs.idle_lanes += 1;
@@ -43,7 +43,7 @@ impl<T> Queue<T> {
         job
     }
 
-    /// The lane leaves this one to the workers, in its old place: before those that came later.
+    /// Returns a session to the workers, at its old position: before those that came later.
     pub(in crate::pool) fn push_back_from_lane(&self, job: Job<T>) -> Wakeup {
         let mut jobs = self.jobs.lock();
         let at = jobs.first.partition_point(|other| other.since <= job.since);

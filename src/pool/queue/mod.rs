@@ -1,15 +1,15 @@
-//! Who runs what, and when: sessions that wait for a worker, and the workers' places.
+//! The queue of a group: the sessions that wait for a worker, and the permits of the workers.
 //!
-//! A worker is *active* while it runs a session or looks for one, and has one of the *places*.
-//! An active worker with nothing to run is *idle*: it waits at the poller itself, and runs the
-//! first session that turns ready, so that a request costs no hand-over between threads. A worker
-//! that blocks gives its place away; when it is back, and there are too many, it becomes a
-//! *spare* for as long as its patience lasts.
+//! A worker is *active* while it runs a session or looks for one; it has a permit then. An active
+//! worker with nothing to run is *idle*: it waits at the poller, and runs the first session whose
+//! socket becomes readable, so that a command costs no hand-over between threads. A worker that
+//! blocks in place releases its permit. If there are too many active workers when it comes back, it
+//! becomes a *spare*, until its idle timeout.
 //!
-//! While a worker is idle nothing lies in the queue for long: whoever puts something there wakes
-//! an idle worker, and one that takes something and leaves more behind wakes the next. While none
-//! is idle, the listener (`pool/listener.rs`) moves what turns ready into the queue, where the order
-//! below holds, and sees to it that there are more places where nobody gets anything done.
+//! While a worker is idle, no session stays in the queue: a thread that puts one there wakes an
+//! idle worker, and a worker that takes one and leaves others wakes the next. While no worker is
+//! idle, the listener (`pool/listener.rs`) moves readable sessions into the queue, where the order
+//! below holds, and adds permits if no session is taken.
 
 mod lanes;
 
@@ -34,7 +34,7 @@ const LISTENER_INTERVAL: Duration = Duration::from_millis(2);
 /// `shuttle-tests` are short, and the listener sleeps in them as well.
 const QUIET_TICKS: u32 = if cfg!(safepoint_shuttle) { 2 } else { 50 };
 
-/// How long nobody gets anything done before there is a place more.
+/// The time without a session taken after which permits are added.
 const STALL_AFTER: Duration = Duration::from_millis(10);
 
 pub(super) struct Queue<T> {
@@ -48,8 +48,8 @@ pub(super) struct Queue<T> {
     for_end: Condvar,
 }
 
-/// How many places there are at least and at most, and how long the queue may be for newcomers
-/// to be let in.
+/// The smallest and largest number of permits, and the length of the queue at which new connections
+/// are rejected.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     pub(super) least: usize,
@@ -61,10 +61,11 @@ struct QueueState<T> {
     first: VecDeque<Job<T>>,
     in_order: VecDeque<T>,
     high_streak: usize,
-    /// Of those that lie here, how many have ended; for a moment it may be one too few.
+    /// The number of stale entries, whose sessions have ended; for a moment it may be one too
+    /// small.
     gone: isize,
     counts: Counts,
-    /// Spares that have got a place, and have not seen it yet.
+    /// The number of spares that have a permit and have not seen it yet.
     called: usize,
     /// How often a worker has taken something.
     taken: u64,
@@ -80,7 +81,7 @@ struct QueueState<T> {
 pub(super) struct Counts {
     pub(super) places: usize,
     pub(super) workers: usize,
-    /// Those on their way.
+    /// The number of workers that are starting.
     pub(super) starting: usize,
     pub(super) active: usize,
     pub(super) idle: usize,
@@ -96,23 +97,23 @@ pub(super) struct Job<T> {
     lane_declined: bool,
 }
 
-/// What is left to do for whoever has changed something.
+/// The wake-up that a caller owes after a change.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wakeup {
     None,
-    /// An idle worker is to be woken.
+    /// Wake an idle worker.
     Idle,
-    /// So many workers are to be started; they count already.
+    /// Start this many workers; they are counted already.
     Spawn(usize),
 }
 
-/// What a worker does next.
+/// The next step of a worker.
 pub(super) enum WorkerStep<T> {
     Run(T, Wakeup),
     /// Wait at the poller, for so long.
     Poll(Option<Duration>),
-    /// Wait for a place.
+    /// Wait for a permit.
     Park(Wakeup),
     /// End; it counts no longer.
     Exit,
@@ -126,18 +127,18 @@ pub(super) enum PollEnd {
     InVain,
 }
 
-/// What the listener does next.
+/// The next step of the listener.
 pub(super) enum ListenerStep {
     /// Wait at the poller for so long, and queue what turns ready.
     Poll(Duration, Wakeup),
     Stop,
 }
 
-/// What the listener has seen last.
+/// The last observations of the listener.
 #[derive(Debug)]
 pub(super) struct StallDetector {
     calm: u32,
-    /// How often a worker had taken something, and since when nobody has.
+    /// The number of sessions taken, and the time since which none has been.
     taken: u64,
     since: Instant,
     /// Whether the workers get things done, so that the next look has time.
@@ -155,8 +156,8 @@ impl<T> QueueState<T> {
         self.first.len() + self.in_order.len()
     }
 
-    /// How many wait for a worker. After the end nobody does: those that lie here are closed, and
-    /// are taken no more.
+    /// Returns the number of sessions that wait for a worker. After the end none waits: the entries
+    /// are closed.
     fn waiting(&self) -> usize {
         if self.closed { 0 } else { self.len().saturating_add_signed(-self.gone) }
     }
@@ -170,7 +171,7 @@ impl<T> QueueState<T> {
         }
     }
 
-    /// The order: those who go first, but of so many in a row one of the others.
+    /// Takes the next entry: high priority first, but one of the others after each burst.
     fn take(&mut self) -> Option<T> {
         let others_turn = self.high_streak >= HIGH_PRIORITY_BURST && !self.in_order.is_empty();
         let first = if others_turn { None } else { self.first.pop_front() };
@@ -225,7 +226,7 @@ impl<T> Queue<T> {
         Ok(if alone { Wakeup::None } else { self.call_worker(&mut jobs) })
     }
 
-    /// Sees to it that someone takes what waits, if there is a place.
+    /// Returns the wake-up for a waiting session, if there is a permit.
     fn call_worker(&self, jobs: &mut QueueState<T>) -> Wakeup {
         if jobs.closed || jobs.len() == 0 {
             Wakeup::None
@@ -237,7 +238,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Gives so many free places to spares, and to new workers.
+    /// Gives this many free permits to spares, and to new workers.
     fn fill(&self, jobs: &mut QueueState<T>, count: usize) -> Wakeup {
         let skips = count.min(jobs.counts.spare);
         jobs.counts.spare -= skips;
@@ -253,7 +254,7 @@ impl<T> Queue<T> {
         if fresh > 0 { Wakeup::Spawn(fresh) } else { Wakeup::None }
     }
 
-    /// Nobody listens any more: the listener is to.
+    /// Wakes the listener, since no worker polls any more.
     fn call_listener(&self, jobs: &mut QueueState<T>) {
         if jobs.counts.idle == 0 && jobs.listener_sleeps {
             jobs.listener_sleeps = false;
@@ -271,18 +272,18 @@ impl<T> Queue<T> {
         self.jobs.lock().closed
     }
 
-    /// One that lies here has been ended by its killer. Where it lies nobody knows, so it stays
-    /// until it is taken.
+    /// Counts an entry whose session a requester has ended. It stays in the queue until it is
+    /// taken.
     pub(super) fn add_stale(&self) {
         self.jobs.lock().gone += 1;
     }
 
-    /// What was taken had gone.
+    /// Counts a stale entry that was taken.
     pub(super) fn remove_stale(&self) {
         self.jobs.lock().gone -= 1;
     }
 
-    /// Whether newcomers have to be turned away.
+    /// Returns whether new connections must be rejected.
     pub(super) fn is_full(&self) -> bool {
         let jobs = self.jobs.lock();
         jobs.waiting() >= self.size.queue
@@ -312,8 +313,8 @@ impl<T> Queue<T> {
         self.call_listener(jobs);
     }
 
-    /// What an active worker does next. `waited`: what its wait at the poller came to, unless
-    /// that was a session.
+    /// Returns the next step of an active worker. `waited` is the result of its wait at the poller,
+    /// if that was no session.
     pub(super) fn next(&self, waited: Option<PollEnd>) -> WorkerStep<T> {
         let mut jobs = self.jobs.lock();
         if let Some(waited) = waited {
@@ -330,7 +331,7 @@ impl<T> Queue<T> {
             self.worker_goes(&mut jobs);
             return WorkerStep::Exit;
         }
-        // Two calls may have been heard as one, or by one that has lost its place.
+        // Two wake-ups may have been merged, or have reached a worker without a permit.
         let more = |jobs: &QueueState<T>| match jobs.len() > 0 && jobs.counts.idle > 0 {
             true => Wakeup::Idle,
             false => Wakeup::None,
@@ -349,7 +350,8 @@ impl<T> Queue<T> {
         WorkerStep::Poll((jobs.counts.active > self.size.least).then_some(self.patience))
     }
 
-    /// For a spare: `false` where its patience has run out, and it counts no longer.
+    /// Waits as a spare. Returns `false` after the idle timeout, when the spare is not counted any
+    /// more.
     pub(super) fn wait_as_spare(&self) -> bool {
         let mut jobs = self.jobs.lock();
         let deadline = now() + self.patience;
@@ -377,11 +379,11 @@ impl<T> Queue<T> {
         self.call_listener(&mut jobs);
     }
 
-    /// A worker blocks elsewhere, and gives its place to another meanwhile.
+    /// Releases the permit of a worker that blocks in place.
     pub(super) fn release_permit(&self) -> Wakeup {
         let mut jobs = self.jobs.lock();
         jobs.counts.active -= 1;
-        // There is a place free, so the listener is not to wait for its tick.
+        // A permit is free, so the listener must not wait for its interval.
         if jobs.counts.idle == 0 {
             jobs.listener_sleeps = false;
             self.for_listener.notify_one();
@@ -389,14 +391,15 @@ impl<T> Queue<T> {
         self.call_worker(&mut jobs)
     }
 
-    /// It goes on. It does not wait for its place: who waits for it might be who has it.
+    /// Takes a permit again. It does not wait for one, since the thread that has it may wait for
+    /// this worker.
     pub(super) fn reacquire_permit(&self) {
         self.jobs.lock().counts.active += 1;
     }
 
     // The listener.
 
-    /// What the listener does next. It sleeps here while the workers listen themselves.
+    /// Returns the next step of the listener. It blocks here while workers poll.
     pub(super) fn watch(&self, watch: &mut StallDetector) -> ListenerStep {
         let mut jobs = self.jobs.lock();
         if watch.flows && !jobs.closed {
@@ -425,7 +428,7 @@ impl<T> Queue<T> {
         let room = self.size.most - jobs.counts.places;
         let stalled = now.saturating_duration_since(watch.since) >= STALL_AFTER;
         let call = if jobs.counts.active < jobs.counts.places {
-            // Whoever was called for that place may have had no use for the call.
+            // The thread that was woken for that permit may not have used it.
             self.call_worker(&mut jobs)
         } else if stalled && jobs.len() > 0 && room > 0 {
             let more = jobs.len().min(jobs.counts.places).min(room);
@@ -435,13 +438,13 @@ impl<T> Queue<T> {
         } else {
             Wakeup::None
         };
-        // With all places taken, and sessions coming and going, the workers look for themselves
-        // as soon as they can.
+        // With all permits in use, and sessions coming and going, the workers poll as soon as they
+        // can.
         watch.flows = moved && jobs.counts.active >= jobs.counts.places;
         ListenerStep::Poll(if watch.flows { Duration::ZERO } else { STALL_AFTER }, call)
     }
 
-    /// For the listener that has heard a call: whether a worker should have.
+    /// Returns whether a wake-up that reached the listener was meant for a worker.
     pub(super) fn passes_on(&self) -> bool {
         let jobs = self.jobs.lock();
         (jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed
