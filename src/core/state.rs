@@ -22,17 +22,17 @@
 //!    have one order, the same for every thread.
 //! 2. Only requesters set `CANCEL` and `TERMINATE`. No transition clears `TERMINATE`. The transition that ends
 //!    the statement clears `CANCEL`. Only a probe sets `PROBE`, of a session that runs, or waits in a hold-off.
-//!    A safe point clears it, and so do the transitions that begin or end a wait, or leave the thread.
+//!    A safe point clears it, as do the transitions that begin or end a wait, or leave the thread.
 //! 3. `ATTENTION` is computed from the other bits in each transition. A safe point reads no other bit.
 //! 4. `SLOT` names a thread exactly as long as there is a reference to that thread's record. A slot is given to
 //!    another thread only after the last reference is gone.
 //!
 //! Orderings: each read-modify-write is `AcqRel`. Its acquire half pairs with the release half of the
-//! transition that wrote the value it read. So a thread that sees a transition also sees what was done before
-//! it: a requester that sees `ASLEEP` sees the waker, and an owner that sees `TERMINATE` takes the record's lock
-//! after the requester had it. A load acquires as well, and so does a transition that is rejected. The one
-//! relaxed load is that of the safe point: it only decides whether to take the cold path, which begins with
-//! an acquiring load, and takes the record's lock before it reports an interrupt.
+//! transition that wrote the value it read. So a thread that sees a transition also sees every write before
+//! it. A requester that sees `ASLEEP` sees the waker. An owner that sees `TERMINATE` takes the record's lock
+//! after the requester released it. A load acquires as well, as does a rejected transition. Only the safe
+//! point's load is relaxed, because it only decides whether to take the cold path. The cold path begins with an
+//! acquiring load, and takes the record's lock before it reports an interrupt.
 
 use crate::sync::{AtomicU64, Ordering};
 use crate::types::id::{StatementId, ThreadId};
@@ -98,17 +98,17 @@ const STATEMENT_SHIFT: u32 = 28;
 
 const LAST_STATEMENT: u64 = u64::MAX >> STATEMENT_SHIFT;
 
-/// The place of a thread in the session words of those attached to it.
+/// The number of a thread in the session words of its attached sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(u16);
 
 impl Slot {
     /// The thread that runs one session and no other.
     pub(crate) const OWN: Slot = Slot(u16::MAX);
-    /// How many places there are beside [`Slot::OWN`].
+    /// The number of slots without [`Slot::OWN`].
     pub(crate) const COUNT: usize = u16::MAX as usize - 1;
 
-    /// Place `index` of [`Slot::COUNT`].
+    /// Returns the slot of `index`, or `None` if `index` is not below [`Slot::COUNT`].
     pub(crate) fn new(index: usize) -> Option<Slot> {
         (index < Slot::COUNT).then_some(Slot(index as u16 + 1))
     }
@@ -118,35 +118,35 @@ impl Slot {
     }
 }
 
-/// What a session's word says at one moment.
+/// The value of a session's word at one moment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Snapshot(u64);
 
-/// Why a killer's step was not taken.
+/// The reason why a requester's transition was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransitionError {
     /// The session has ended.
     Ended,
-    /// It is not attached to the thread that was named.
+    /// The session is not attached to the named thread.
     NotThere,
-    /// The statement that was named is over.
+    /// The named statement has finished.
     Stale,
-    /// The statement that was named has not been given out.
+    /// The named statement id is not assigned yet.
     NotYet,
-    /// No statement runs, and none was named.
+    /// No statement runs, and the request named none.
     NothingRuns,
 }
 
-/// Why a statement does not begin.
+/// The reason why a statement does not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BeginError {
     /// A termination is due first.
     Terminate,
-    /// The numbers are used up.
+    /// No statement id is left.
     Exhausted,
 }
 
-/// Why a session is not probed.
+/// The reason why a session is not probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotRunning;
 
@@ -169,7 +169,7 @@ impl Snapshot {
         Snapshot(self.0 & (u64::MAX >> (64 - STATEMENT_SHIFT)) | number << STATEMENT_SHIFT)
     }
 
-    /// Rule 3. Mostly nothing has been asked, and so nothing is due.
+    /// Computes `ATTENTION` (rule 3). The first branch is the common one: nothing was requested.
     fn with_attention(self) -> Snapshot {
         if !self.has(CANCEL | TERMINATE | PROBE) {
             return self.without(ATTENTION);
@@ -191,11 +191,11 @@ impl Snapshot {
     pub(crate) fn asleep(self) -> bool {
         self.has(ASLEEP)
     }
-    /// A task runs it, and waits.
+    /// Returns whether a task runs the session, and waits.
     pub(crate) fn suspended(self) -> bool {
         self.asleep() && self.slot().is_none()
     }
-    /// A thread or a task runs it.
+    /// Returns whether a thread or a task runs the session.
     pub(crate) fn runs(self) -> bool {
         self.has(SLOT | ASLEEP)
     }
@@ -218,25 +218,25 @@ impl Snapshot {
         self.0 >> STATEMENT_SHIFT
     }
 
-    /// The statement that runs, or the queued command's.
+    /// Returns the statement that runs or is queued.
     pub(crate) fn statement(self) -> Option<StatementId> {
         self.has(IN_STATEMENT | QUEUED).then_some(StatementId(self.number()))
     }
 
-    /// The statement that runs, is queued, or ran last.
+    /// Returns the statement that runs, is queued, or ran last.
     pub(crate) fn last_statement(self) -> StatementId {
         StatementId(self.number())
     }
 
-    /// Whether the session does the same as it did then: the same statement runs, is queued or
-    /// was its last, and a transaction is open, or not, as it was. Where it is doing that, and
-    /// what it has been told since, make no difference.
+    /// Returns whether the session's activity is the same as in `then`. The same statement runs, is
+    /// queued or ran last, and a transaction is open in both or in neither. The thread and the pending
+    /// requests do not count.
     pub(crate) fn same_activity(self, then: Snapshot) -> bool {
         const SAME: u64 = IN_STATEMENT | IN_TRANSACTION | QUEUED | ENDED;
         self.number() == then.number() && self.0 & SAME == then.0 & SAME
     }
 
-    /// The termination asked for, due or not.
+    /// Returns the mode of the pending termination, due or not.
     pub(crate) fn terminate_mode(self) -> Option<TerminateMode> {
         match (self.0 & TERMINATE) >> TERMINATE_SHIFT {
             0 => None,
@@ -260,7 +260,7 @@ impl Snapshot {
         self.has(CANCEL) && self.has(IN_STATEMENT) && !self.has(KILLABLE | ENDED)
     }
 
-    /// Whether an interrupt is due.
+    /// Returns whether an interrupt is due.
     pub(crate) fn due(self) -> bool {
         self.terminate_due() || self.cancel_due()
     }
@@ -273,30 +273,31 @@ impl Snapshot {
         self.has(PROBE)
     }
 
-    /// Whether a killer that brought the word here has someone to wake.
+    /// Returns whether the requester whose transition led to this value must wake a waiter.
     pub(crate) fn needs_wake(self) -> bool {
         self.due() && (self.asleep() || self.slot().is_none())
     }
 
-    // The holder's and the runner's steps.
+    // Transitions of the owner and the runner.
 
     pub(crate) fn attach(self, slot: Slot) -> Snapshot {
         self.without(SLOT | ASLEEP).with(u64::from(slot.0) << SLOT_SHIFT)
     }
 
-    /// Off the thread in the middle of what it runs, which goes on when it is attached again.
+    /// Leaves the thread during a statement. The statement continues at the next attach.
     #[cfg(any(feature = "async", test))]
     pub(crate) fn suspend(self) -> Snapshot {
         self.without(SLOT | PROBE).with(ASLEEP).with_attention()
     }
 
-    /// Back to idle; whoever sleeps wakes before, or is given up. A queued command that was not
-    /// begun is void, and what was asked of it.
+    /// Detaches, and makes the session idle. A wait has ended by now, or its task was dropped. A queued
+    /// statement that has not begun is dropped, together with a cancel of it.
     pub(crate) fn detach(self) -> Snapshot {
         self.without(SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL | PROBE).with_attention()
     }
 
-    /// Back to the queue: the command that was not begun keeps its number, or one gets it now.
+    /// Detaches, and queues the session. A statement that has not begun keeps its id; otherwise this
+    /// reserves the next id.
     pub(crate) fn detach_to_queue(self) -> Snapshot {
         if self.has(QUEUED) {
             self.without(SLOT | PROBE).with_attention()
@@ -305,7 +306,7 @@ impl Snapshot {
         }
     }
 
-    /// Gives the next number to a command that waits for a thread.
+    /// Reserves the next statement id for a command that waits for a thread.
     pub(crate) fn queue(self) -> Snapshot {
         if self.has(QUEUED | IN_STATEMENT) || self.number() == LAST_STATEMENT {
             self
@@ -314,12 +315,12 @@ impl Snapshot {
         }
     }
 
-    /// What waited was no command: its number is void, and what was asked of it.
+    /// Drops the reserved statement id, together with a cancel of it. The input was no command.
     pub(crate) fn discard_reserved(self) -> Snapshot {
         if self.has(QUEUED) { self.without(QUEUED | CANCEL).with_attention() } else { self }
     }
 
-    /// A session that is `held` off begins whatever it has been told.
+    /// Begins a statement. A session in a hold-off (`held`) begins it in spite of a due termination.
     pub(crate) fn begin(self, held: impl Fn() -> bool) -> Result<Snapshot, BeginError> {
         if self.has(TERMINATE) && self.terminate_due() && !held() {
             Err(BeginError::Terminate)
@@ -345,7 +346,7 @@ impl Snapshot {
         self.without(PROBE).with(ASLEEP | if killable { KILLABLE } else { 0 }).with_attention()
     }
 
-    /// One that was held off may have been probed in its sleep, and need not say so any more.
+    /// Ends a wait. A probe during a wait in a hold-off needs no answer any more.
     pub(crate) fn wake(self) -> Snapshot {
         self.without(ASLEEP | KILLABLE | PROBE).with_attention()
     }
@@ -354,15 +355,15 @@ impl Snapshot {
         self.detach().with(ENDED).with_attention()
     }
 
-    /// A safe point has been passed.
+    /// Clears a probe, at a safe point.
     pub(crate) fn passed(self) -> Snapshot {
         self.without(PROBE).with_attention()
     }
 
-    // The watchers' step.
+    // The transition of a probe.
 
-    /// Asks the next safe point to say when and where it is. The error says that none is to be
-    /// expected: no thread runs the session, or it sleeps and is not `held` off, so that an
+    /// Requests that the next safe point stores its time and location. The error means that no safe
+    /// point will follow: no thread runs the session, or it waits outside a hold-off (`held`), where an
     /// interrupt wakes it.
     pub(crate) fn probe(self, held: bool) -> Result<Snapshot, NotRunning> {
         if self.ended() || self.slot().is_none() || (self.asleep() && !held) {
@@ -372,7 +373,7 @@ impl Snapshot {
         }
     }
 
-    // The killers' steps. One that changes nothing was accepted and adds nothing.
+    // Transitions of requesters. An accepted transition may leave the word unchanged.
 
     pub(crate) fn terminate(
         self,
@@ -395,7 +396,7 @@ impl Snapshot {
         }
     }
 
-    /// `None` names whatever runs.
+    /// Cancels a statement; `None` names the statement that runs.
     pub(crate) fn cancel(
         self,
         named: Option<StatementId>,
@@ -438,7 +439,7 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// A step that was taken.
+/// A transition that was applied.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transition {
     pub(crate) before: Snapshot,
@@ -446,7 +447,7 @@ pub(crate) struct Transition {
 }
 
 impl Transition {
-    /// Nothing is due after it, and it has ended no statement that was told to end.
+    /// Returns whether nothing is due after it, and it ended no cancelled statement.
     #[inline]
     pub(crate) fn is_quiet(self) -> bool {
         !self.before.has(CANCEL) && !self.after.has(ATTENTION)
@@ -462,18 +463,18 @@ impl State {
         State(AtomicU64::new(Snapshot::FIRST.0))
     }
 
-    /// The safe point. Relaxed: see the head of the module.
+    /// Reads `ATTENTION`, for a safe point. Relaxed: see the module docs.
     #[inline]
     pub(crate) fn attention(&self) -> bool {
         self.0.load(Ordering::Relaxed) & ATTENTION != 0
     }
 
-    /// Acquire, pairs with the release half of the step that wrote what is read.
+    /// Reads the word. Acquire, pairs with the release half of the transition that wrote the value.
     pub(crate) fn load(&self) -> Snapshot {
         Snapshot(self.0.load(Ordering::Acquire))
     }
 
-    /// Takes a step that always can be taken.
+    /// Applies a transition that is never rejected.
     pub(crate) fn step(&self, next: impl Fn(Snapshot) -> Snapshot) -> Transition {
         match self.try_transition(|word| Ok::<_, std::convert::Infallible>(next(word))) {
             Ok(step) => step,
@@ -481,8 +482,8 @@ impl State {
         }
     }
 
-    /// Takes a step, or leaves the word alone where the pure function refuses. A refusal
-    /// was true at the moment of an acquiring load.
+    /// Applies a transition, or leaves the word unchanged if the pure function rejects it. The value
+    /// that it rejects was read by an acquiring load.
     #[inline]
     pub(crate) fn try_transition<E>(
         &self,

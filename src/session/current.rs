@@ -12,8 +12,8 @@ use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// Wakes each. One that panics keeps nobody from what is to be done after that, and none has to do
-/// with the session that the calling thread runs.
+/// Calls each waker. A panic in a waker stops neither the other wakers nor the caller. The wakers run
+/// without a current session, because they do not belong to the session that this thread runs.
 #[inline]
 pub(crate) fn wake_all(wakers: WakeList) {
     #[cold]
@@ -27,7 +27,7 @@ pub(crate) fn wake_all(wakers: WakeList) {
     }
 }
 
-/// Tells those who wait for the end of a statement that was cancelled. No lock may be held.
+/// Wakes the threads that wait for the end of a cancelled statement. The caller must hold no lock.
 #[inline(always)]
 pub(crate) fn complete(over: FinishedCancel) {
     #[cold]
@@ -43,9 +43,9 @@ per_thread! {
     static CURRENT: RefCell<Option<Arc<Record>>> = RefCell::new(None);
 }
 
-/// Refused where the thread runs a session already. It takes the `spare` reference, which `leave`
-/// gives back; an attachment that was forgotten has never given it back, and its session may be
-/// elsewhere by now.
+/// Makes `record` the thread's session, and returns false if the thread already runs one. It takes
+/// the `spare` reference, and [`leave`] returns it. A leaked attachment (`mem::forget`) never returns
+/// its reference, so `enter` ends it if its session has moved to another thread.
 #[inline]
 pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
     enter_free(record, spare) || end_leaked_attachment() && enter_free(record, spare)
@@ -61,7 +61,7 @@ fn enter_free(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
         }
         free
     });
-    // A thread that has dropped its thread-locals runs none any more.
+    // A thread that has dropped its thread-locals runs no session.
     entered.unwrap_or(false)
 }
 
@@ -72,14 +72,15 @@ fn end_leaked_attachment() -> bool {
     left.ok().flatten().is_some()
 }
 
-/// Another session than this may be current by then, where this one was hidden.
+/// Removes `record` as the thread's session, and returns the reference. Another session may be
+/// current if this one was hidden.
 #[inline]
 pub(crate) fn leave(record: &Record) -> Option<Arc<Record>> {
     let left = CURRENT.try_with(|current| {
         let mut current = current.borrow_mut();
         current.take_if(|current| std::ptr::eq(&raw const **current, record))
     });
-    // A thread that has dropped its thread-locals has given it back with them.
+    // A thread that has dropped its thread-locals has dropped the reference with them.
     left.ok().flatten()
 }
 
@@ -100,8 +101,8 @@ fn look(at: Place) -> Result<(), Interrupt> {
     }
 }
 
-/// A thread that ends, and has dropped its thread-locals, runs none; nor does one whose attachment
-/// was forgotten, once its session is elsewhere.
+/// Returns the thread's session. `None` if the thread has dropped its thread-locals, or if a leaked
+/// attachment's session has moved to another thread.
 pub(crate) fn current() -> Option<Arc<Record>> {
     let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
     current.filter(|record| record.runs_here())
@@ -112,7 +113,7 @@ pub(crate) fn without_current<T>(run: impl FnOnce() -> T) -> T {
     struct Back(Option<Arc<Record>>);
     impl Drop for Back {
         fn drop(&mut self) {
-            // One that has left its thread meanwhile, or has made room for another, stays away.
+            // A session that has left this thread is not restored.
             let session = self.0.take().filter(|session| session.runs_here());
             // A thread that has dropped its thread-locals had no session to hide.
             let left = CURRENT.try_with(|current| {
@@ -120,7 +121,7 @@ pub(crate) fn without_current<T>(run: impl FnOnce() -> T) -> T {
                 if current.is_some() { session } else { std::mem::replace(&mut *current, session) }
             });
             drop(left);
-            // What rang for it meanwhile was not looked at.
+            // A request may have raised the flag while the session was hidden, so check again.
             attention::raise_own();
         }
     }

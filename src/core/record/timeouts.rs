@@ -17,13 +17,13 @@
 //! - `T2` takes a transition that changes nothing;
 //! - `T3` computes the next time from the result of `T2`, and arms itself for it.
 //!
-//! No timeout is forgotten: `R2` and `T2` are read-modify-writes of one word, so one is first. If `R2` is
+//! No timeout is lost: `R2` and `T2` are read-modify-writes of one word, so one is first. If `R2` is
 //! first, `T3` sees it, and `R1`. If `T2` is first, `R3` sees `T1` and arms the timer.
 //!
-//! No timeout reaches the wrong period: the timer takes a requester's transition, and under `guarded` it
-//! checks once more, in that transition, that the same timeout has still expired. A statement has an id, and
-//! so has the idleness after it. The timeouts, and the times at which transactions and lock waits began, are
-//! written under `guarded` too, so the timer sees them as the runner has left them.
+//! No timeout reaches the wrong period. The timer takes a requester's transition under `guarded`. In that
+//! transition it checks again that the same timeout has still expired. A statement has an id, and the
+//! idleness after it has the same id. The timeouts, and the times at which transactions and lock waits began,
+//! are also written under `guarded`, so the timer reads the values that the runner wrote last.
 
 use crate::core::record::Record;
 use crate::core::record::request::Accepted;
@@ -39,21 +39,22 @@ use crate::types::timeouts::Timeouts;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Times are those of the timer's clock, and lengths are in nanoseconds; [`NEVER`] is none.
+/// Stores a session's timeouts. Times are in nanoseconds of the timer's clock, lengths are in
+/// nanoseconds, and [`NEVER`] means none.
 ///
-/// What names no other partner is relaxed: a number that is read too old, or too new, is
-/// looked at again, under the timer's lock or by the step that it leads to.
+/// An access is relaxed unless its field names a partner. A value that is too old or too new is read
+/// again, under the timer's lock or in the transition that it leads to.
 #[derive(Debug)]
 pub(crate) struct TimeoutState {
     timer: Arc<Timer>,
-    /// The limits, written by the runner or holder, under `guarded`. Whoever changes them takes the
-    /// timer's lock next, and the timer looks under it.
+    /// The timeouts, written by the runner or owner under `guarded`. The writer takes the timer's lock
+    /// next, and the timer reads them under that lock.
     statement: AtomicU64,
     transaction: AtomicU64,
     lock_wait: AtomicU64,
     idle: AtomicU64,
     idle_in_transaction: AtomicU64,
-    /// When the present period began; released by the step that follows.
+    /// When the present period began; released by the transition that follows.
     since: AtomicU64,
     /// When a transaction last began or ended. Written under `guarded`.
     transaction_since: AtomicU64,
@@ -62,7 +63,7 @@ pub(crate) struct TimeoutState {
     /// When a deferred termination becomes immediate. Written under `escalation`.
     grace: AtomicU64,
     escalation: Mutex<Option<Request>>,
-    /// When the timer will look. Written under the timer's lock.
+    /// When the timer will wake for this session. Written under the timer's lock.
     armed: AtomicU64,
 }
 
@@ -76,7 +77,7 @@ enum TimeoutKind {
     Grace,
 }
 
-/// What runs out next, when, and since when it had run.
+/// The next timeout to expire, its time, and the time when its period began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Deadline {
     at: u64,
@@ -95,7 +96,7 @@ impl TimeoutState {
             lock_wait: none(),
             idle: none(),
             idle_in_transaction: none(),
-            // What has begun before counts from here.
+            // A period that has already begun counts from here.
             since: AtomicU64::new(now),
             transaction_since: AtomicU64::new(now),
             lock_wait_since: none(),
@@ -114,8 +115,8 @@ impl TimeoutState {
             || self.idle_in_transaction.load(Ordering::Relaxed) != NEVER
     }
 
-    /// A statement outside of transactions is one, from its own beginning or from the end of
-    /// the last that it closed.
+    /// Returns when the transaction began. A statement outside a transaction counts as one, from its
+    /// start, or from the end of the last transaction that it closed.
     fn transaction_began(&self, word: Snapshot) -> u64 {
         let changed = self.transaction_since.load(Ordering::Relaxed);
         if word.in_transaction() {
@@ -125,7 +126,7 @@ impl TimeoutState {
         }
     }
 
-    /// What runs out first, if nothing changes.
+    /// Returns the timeout that expires first if nothing changes.
     fn next(&self, word: Snapshot) -> Option<Deadline> {
         let told = word.terminate_mode();
         if word.ended() || told == Some(TerminateMode::Immediate) {
@@ -197,7 +198,7 @@ impl Record {
         }
     }
 
-    /// Only the holder or the runner does this.
+    /// Sets the timeouts. Only the owner or the runner calls this.
     pub(crate) fn set_limits(&self, timer: &Arc<Timer>, limits: Timeouts) {
         let timing = self.timed(timer);
         let was_limited = timing.limits_idleness();
@@ -213,7 +214,7 @@ impl Record {
                 place.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
             }
             let word = self.look();
-            // Nobody has noted when this idleness began.
+            // The start of this idleness was not stored.
             if !was_limited && !word.in_statement() && !word.queued() {
                 timing.stamp();
             }
@@ -221,9 +222,10 @@ impl Record {
         self.arm(timing);
     }
 
-    // What the runner and the holder say of the periods.
+    // Called by the runner and the owner.
 
-    /// Before the step that queues or begins a command. One that was queued has had its time.
+    /// Stores the start of a statement, before the transition that queues or begins it. A queued
+    /// statement keeps the time from when it was queued.
     #[inline]
     pub(super) fn command_starts(&self) {
         if let Some(timing) = self.timing()
@@ -234,7 +236,7 @@ impl Record {
         }
     }
 
-    /// Before the step that ends a statement, or makes a queued command void.
+    /// Stores the start of idleness, before the transition that ends a statement or drops a queued one.
     #[inline]
     pub(super) fn command_ends(&self) {
         if let Some(timing) = self.timing()
@@ -244,7 +246,7 @@ impl Record {
         }
     }
 
-    /// After a step: sees to it that the timer looks in time.
+    /// Arms the timer after a transition, if its entry is too late.
     #[inline]
     pub(super) fn watch(&self, word: Snapshot) {
         if let Some(timing) = self.timing() {
@@ -273,7 +275,8 @@ impl Record {
         self.watch(step.after);
     }
 
-    /// A wait for a lock begins. `None` where it has no limit; else what to end it with.
+    /// Starts a wait for a lock. Returns the argument for [`lock_wait_ends`](Self::lock_wait_ends), or
+    /// `None` without a lock timeout.
     pub(crate) fn lock_wait_begins(&self, since: Instant) -> Option<u64> {
         let timing = self.timing()?;
         if timing.lock_wait.load(Ordering::Relaxed) == NEVER {
@@ -296,9 +299,9 @@ impl Record {
         timing.lock_wait_since.swap(since, Ordering::Relaxed)
     }
 
-    // The killer's part.
+    // Called by the requester.
 
-    /// A deferred termination becomes immediate after the grace. The first to do so counts.
+    /// Makes a deferred termination immediate after `grace`. The earliest such time counts.
     pub(crate) fn escalate(&self, timer: &Arc<Timer>, grace: Duration, by: Request) {
         let timing = self.timed(timer);
         let at = timer.now().saturating_add(nanos(grace));
@@ -312,27 +315,27 @@ impl Record {
         self.arm(timing);
     }
 
-    // The timer's part.
+    // Called by the timer.
 
-    /// Has the timer look when the next limit runs out.
+    /// Arms the timer for the next timeout.
     #[cold]
     fn arm(&self, timing: &TimeoutState) {
         timing.timer.arm(self.id.get(), &timing.armed, || {
-            // One that ends later is disarmed after that, under the lock that is held here.
+            // A session that ends later is disarmed after this, under the lock that is held here.
             let word = self.step(|word| word).after;
             timing.next(word).map(|next| next.at)
         });
     }
 
-    /// After the step that ends the session.
+    /// Removes the timer's entry, after the transition that ends the session.
     pub(super) fn disarm(&self) {
         if let Some(timing) = self.timing() {
             timing.timer.disarm(self.id.get(), &timing.armed);
         }
     }
 
-    /// Enforces the limit that has run out by `now`, if one has, arms the next, and says whom to
-    /// wake.
+    /// Enforces a timeout that has expired by `now`, if there is one. Arms the timer for the next one,
+    /// and returns the wakers to call.
     pub(crate) fn expire_timeouts(&self, now: u64) -> WakeList {
         let Some(timing) = self.timing() else { return WakeList::EMPTY };
         let word = self.look();
@@ -344,7 +347,7 @@ impl Record {
         wakers
     }
 
-    /// A limit has ended what it names. A refusal says that this is over by now.
+    /// Reports an enforced timeout. If the transition was refused, the period has already ended.
     fn hit<T>(
         &self,
         reason: InterruptReason,
