@@ -1,6 +1,6 @@
 //! The command line.
 
-use safepoint::pool::{CpuBinding, InvalidAttrError, MAX_THREADS, ThreadPoolAttr};
+use safepoint::pool::{CpuBinding, InvalidAttrError, MAX_THREADS, PoolBuilder, ThreadPoolAttr};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -187,6 +187,16 @@ pub(crate) fn parse(
             "--reserved-connections: expected fewer than --max-connections, got {} of {}",
             args.reserved_connections, args.max_connections
         ));
+    }
+    if args.thread_pool && args.max_workers > 0 {
+        let layout = args.workers.layout().map_err(|e| invalid(&e))?;
+        let workers = PoolBuilder::from(layout).workers();
+        if args.max_workers < workers {
+            return Err(format!(
+                "--max-workers: expected at least {workers}, the number of workers, got {}",
+                args.max_workers
+            ));
+        }
     }
     if args.admins.is_empty() {
         args.admins.push("omm".into());

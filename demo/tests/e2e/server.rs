@@ -15,6 +15,11 @@ fn a_wrong_command_line_is_named() {
         (&["--workers", "0"], "expected a number from 1 to 4096"),
         (&["--workers", "4097"], "expected a number from 1 to 4096"),
         (&["--workers", "-1"], "expected a number from 1 to 4096"),
+        (&["--workers", "4", "--max-workers", "3"], "--max-workers: expected at least 4"),
+        (
+            &["--thread-pool-attr", "6, 2", "--max-workers", "5"],
+            "--max-workers: expected at least 6",
+        ),
         (&["--max-connections", "0"], "expected a number from 1 to 1000000"),
         (&["--max-connections", "3"], "--reserved-connections: expected fewer than"),
         (&["--reserved-connections", "-1"], "expected a number from 0 to 1000000"),
