@@ -126,11 +126,13 @@ struct Call {
 
 impl Call {
     fn make(&self) {
+        // Pairs with `was_made`. Shuttle runs every access as `SeqCst`.
         self.made.store(1, Ordering::SeqCst);
         self.thread.unpark();
     }
 
     fn was_made(&self) -> bool {
+        // Pairs with `make`.
         self.made.load(Ordering::SeqCst) != 0
     }
 }
