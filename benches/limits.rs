@@ -22,7 +22,7 @@ fn processor_time() -> u64 {
 }
 
 fn about() -> ClientInfo {
-    ClientInfo { user: "ann".into(), ..ClientInfo::default() }
+    ClientInfo::new("ann")
 }
 
 fn main() {
@@ -30,13 +30,13 @@ fn main() {
     idle();
     for limits in [
         None,
-        Some(Timeouts { statement: Some(Duration::from_secs(3600)), ..Timeouts::default() }),
-        Some(Timeouts {
-            statement: Some(Duration::from_secs(3600)),
-            idle: Some(Duration::from_secs(3600)),
-            ..Timeouts::default()
-        }),
-        Some(Timeouts { statement: Some(Duration::from_millis(50)), ..Timeouts::default() }),
+        Some(Timeouts::new().with_statement(Duration::from_secs(3600))),
+        Some(
+            Timeouts::new()
+                .with_statement(Duration::from_secs(3600))
+                .with_idle(Duration::from_secs(3600)),
+        ),
+        Some(Timeouts::new().with_statement(Duration::from_millis(50))),
     ] {
         statements(limits);
     }
@@ -51,7 +51,7 @@ fn lateness() {
     let mut late: Vec<_> = (0..TIMERS)
         .map(|round| {
             let limit = Duration::from_micros(1000 + 37 * (round as u64 % 100));
-            let limits = Timeouts { statement: Some(limit), ..Timeouts::default() };
+            let limits = Timeouts::new().with_statement(limit);
             attached.set_timeouts(limits).expect("a timer");
             let begun = Instant::now();
             let statement = attached.begin().expect("nothing is due");
@@ -71,14 +71,13 @@ fn lateness() {
 
 fn idle() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let hour = Some(Duration::from_secs(3600));
-    let limits = Timeouts {
-        statement: hour,
-        transaction: hour,
-        lock: hour,
-        idle: hour,
-        idle_in_transaction: hour,
-    };
+    let hour = Duration::from_secs(3600);
+    let limits = Timeouts::new()
+        .with_statement(hour)
+        .with_transaction(hour)
+        .with_lock(hour)
+        .with_idle(hour)
+        .with_idle_in_transaction(hour);
     let begun = Instant::now();
     let sessions: Vec<Session> = (0..SESSIONS)
         .map(|_| {
@@ -116,7 +115,7 @@ fn statements(limits: Option<Timeouts>) {
     let each = best / (STATEMENTS / 5);
     let what = match limits {
         None => "no limits".to_string(),
-        Some(Timeouts { statement, idle, .. }) => format!("statement {statement:?}, idle {idle:?}"),
+        Some(limits) => format!("statement {:?}, idle {:?}", limits.statement(), limits.idle()),
     };
     println!("begin and finish, {what}: {each:?}");
 }

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("without a session: {:?} pairs", table.pairs(10)?);
 
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(ClientInfo { user: "ann".into(), ..Default::default() })?;
+    let mut session = manager.open(ClientInfo::new("ann"))?;
     let id = session.id();
     let runner = std::thread::spawn(move || -> Result<u64, Interrupt> {
         let thread = session.own_thread().expect("one thread per session");

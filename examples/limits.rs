@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = SessionManager::new(ThreadModel::PerSession);
-    let mut session = manager.open(ClientInfo { user: "ann".into(), ..Default::default() })?;
+    let mut session = manager.open(ClientInfo::new("ann"))?;
     let thread = session.own_thread().ok_or("a pool")?;
     let mut attached = session.attach(&thread)?;
 
     let set = |attached: &Attached<'_>, milliseconds: u64| {
         let statement = Some(Duration::from_millis(milliseconds));
-        attached.set_timeouts(Timeouts { statement, ..attached.timeouts() })
+        attached.set_timeouts(attached.timeouts().with_statement(statement))
     };
     for milliseconds in [10, 50] {
         set(&attached, milliseconds)?;
@@ -25,8 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // A limit on idleness ends the session, whoever holds it.
-    attached
-        .set_timeouts(Timeouts { idle: Some(Duration::from_millis(10)), ..Timeouts::default() })?;
+    attached.set_timeouts(Timeouts::new().with_idle(Duration::from_millis(10)))?;
     let waits = attached.sleep(Duration::from_secs(3600)).expect_err("a limit");
     println!("idle: {waits} ({})", waits.sqlstate());
     Ok(())

@@ -4,8 +4,8 @@
 
 use safepoint::task::RunError;
 use safepoint::{
-    Cancel, ClientInfo, Requester, Session, SessionId, SessionManager, Terminate, TerminateMode,
-    ThreadModel, current,
+    Cancel, ClientInfo, Session, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
+    current,
 };
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
@@ -26,11 +26,7 @@ async fn main() -> Result<()> {
     loop {
         match listener.accept().await {
             Ok((socket, address)) => {
-                let client = ClientInfo {
-                    user: "ann".into(),
-                    address: address.to_string().into(),
-                    ..ClientInfo::default()
-                };
+                let client = ClientInfo::new("ann").with_address(address.to_string());
                 let manager = manager.clone();
                 tokio::spawn(async move {
                     // One client's trouble ends no other.
@@ -118,7 +114,7 @@ async fn answer(
 }
 
 fn end(manager: &SessionManager, verb: &str, id: SessionId) -> String {
-    let requester = Requester { admin: true, ..current::requester().unwrap_or_default() };
+    let requester = current::requester().unwrap_or_default().with_admin(true);
     let target = match verb {
         "kill" => {
             let request = Terminate::new(TerminateMode::Immediate, requester);

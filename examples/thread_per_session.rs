@@ -3,8 +3,8 @@
 
 use safepoint::session::WaitMode;
 use safepoint::{
-    Attached, ClientInfo, Interrupt, Requester, Session, SessionId, SessionManager, Terminate,
-    TerminateMode, Thread, ThreadModel,
+    Attached, ClientInfo, Interrupt, Session, SessionId, SessionManager, Terminate, TerminateMode,
+    Thread, ThreadModel,
 };
 use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -42,8 +42,8 @@ fn main() -> Result<()> {
 
 fn take_in(manager: &SessionManager, socket: TcpStream) -> Result<()> {
     let manager = manager.clone();
-    let client = socket.peer_addr()?.to_string().into();
-    let about = ClientInfo { user: "ann".into(), address: client, ..ClientInfo::default() };
+    let client = socket.peer_addr()?.to_string();
+    let about = ClientInfo::new("ann").with_address(client);
     let session = manager.open(about).map_err(Error::other)?;
     let thread = session.own_thread().expect("each session has one");
     Builder::new().spawn(move || serve(&manager, session, &thread, &socket)).map(drop)
@@ -107,7 +107,7 @@ fn run(
         },
         ("kill", id) => match id.parse::<u64>().ok().and_then(|id| SessionId::try_from(id).ok()) {
             Some(id) => {
-                let author = Requester { admin: true, ..statement.requester() };
+                let author = statement.requester().with_admin(true);
                 match manager.terminate(id, Terminate::new(TerminateMode::Immediate, author)) {
                     Ok(receipt) => format!("session {id} was {}", receipt.target().state),
                     Err(refused) => format!("ERROR: {refused}"),

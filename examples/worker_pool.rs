@@ -91,7 +91,7 @@ impl Connection {
             ("kill", id) => {
                 match id.parse::<u64>().ok().and_then(|id| SessionId::try_from(id).ok()) {
                     Some(id) => {
-                        let author = Requester { admin: true, ..statement.requester() };
+                        let author = statement.requester().with_admin(true);
                         let kill = Terminate::new(TerminateMode::Immediate, author);
                         match self.manager.terminate(id, kill) {
                             Ok(receipt) => format!("session {id} was {}", receipt.target().state),
@@ -157,8 +157,8 @@ fn take_in(
     mut socket: TcpStream,
 ) -> Result<(), Box<dyn std::error::Error>> {
     socket.set_nonblocking(true)?;
-    let client = socket.peer_addr()?.to_string().into();
-    let about = ClientInfo { user: "ann".into(), address: client, ..ClientInfo::default() };
+    let client = socket.peer_addr()?.to_string();
+    let about = ClientInfo::new("ann").with_address(client);
     let session = manager.open(about).inspect_err(|refused| {
         let _ = writeln!(socket, "FATAL: {refused}");
     })?;

@@ -96,7 +96,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect::<Result<_, safepoint::manager::OpenError>>()?;
 
     for (user, job) in [("ann", sum as Job), ("bob", endless)] {
-        let session = manager.open(ClientInfo { user: user.into(), ..Default::default() })?;
+        let session = manager.open(ClientInfo::new(user))?;
         let (id, (client, told)) = (session.id(), unbounded());
         let seat = Arc::new(Seat { session: Mutex::default(), client });
         session.set_detached_waker(Some(Waker::from(seat.clone())));

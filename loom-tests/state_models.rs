@@ -91,7 +91,7 @@ fn a_cancel_is_of_one_statement() {
             (finished.before.cancelled(), next.after.attention() || word.attention())
         };
         let cancel =
-            |word: &State| word.try_transition(|word| word.cancel(Some(StatementId(1)), None)).is_ok();
+            |word: &State| word.try_transition(|word| word.cancel(Some(StatementId::of(1)), None)).is_ok();
         let ((first, second), accepted, _) = in_two_threads(runner, cancel, word);
         assert!(!second, "the statement that was not named");
         assert_eq!(first, accepted, "an accepted cancel is found by its statement's end");

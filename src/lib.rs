@@ -84,8 +84,6 @@ pub use crate::session::receipt::Receipt;
 pub use crate::session::session::Session;
 #[doc(inline)]
 pub use crate::session::thread::Thread;
-#[cfg(safepoint_loom)]
-pub use crate::sync::{set_clock, set_near, set_session_shards, unwinding};
 #[doc(inline)]
 pub use crate::types::client_info::ClientInfo;
 #[doc(inline)]
@@ -101,8 +99,8 @@ pub use crate::types::request::{Cancel, Requester, Terminate, TerminateMode};
 /// calling thread.
 pub mod current {
     pub use crate::session::ambient::{
-        block_on, block_on_timeout, check, requester, session_id, set_in_transaction, sleep,
-        thread_id, update_client_info,
+        block_on, block_on_timeout, check, client_info, requester, session_id, set_in_transaction,
+        sleep, thread_id, update_client_info,
     };
     pub use crate::session::block_in_place::block_in_place;
     pub use crate::session::hold_off::hold_off;
@@ -153,7 +151,8 @@ pub mod audit {
 
 /// Session-local values.
 pub mod local {
-    pub use crate::session::local::{NoSessionError, SessionLocal};
+    pub use crate::session::local::SessionLocal;
+    pub use crate::types::error::NoSessionError;
 }
 
 /// Sessions as tasks of an async runtime. A session is attached for the length of each poll.

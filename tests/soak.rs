@@ -125,7 +125,7 @@ impl Busy {
 
     /// A command that was cancelled while it was queued has a number that none has begun with.
     fn judge_in_queue(&self, interrupt: &Interrupt) {
-        let meant = interrupt.request().comment.as_deref().unwrap_or("nobody");
+        let meant = interrupt.request().comment().unwrap_or("nobody");
         let number = meant.strip_prefix(&format!("{}/", self.id));
         let number = number.and_then(|number| number.parse::<u64>().ok());
         let last = self.books.last.lock().unwrap().get(&self.id).copied();
@@ -137,7 +137,7 @@ impl Busy {
 
     /// Every request carries in its text whom it was meant for.
     fn judge(&self, statement: &Statement<'_>, interrupt: &Interrupt) {
-        let meant = interrupt.request().comment.as_deref().unwrap_or("nobody");
+        let meant = interrupt.request().comment().unwrap_or("nobody");
         let expected = if interrupt.is_terminate() {
             format!("{}", self.id)
         } else {
@@ -174,7 +174,7 @@ impl Connection for Busy {
         match why {
             CloseReason::Interrupted(interrupt) => {
                 let _ = self.socket.write_all(b"K");
-                let meant = interrupt.request().comment.as_deref().unwrap_or("nobody").to_string();
+                let meant = interrupt.request().comment().unwrap_or("nobody").to_string();
                 if meant == SHUTDOWN {
                     // Its client has left, and that was not noticed yet.
                     return;
@@ -228,7 +228,7 @@ fn kill_at_random(
                 Some(running) => running,
                 None => {
                     let last = books.last.lock().unwrap().get(&id).copied().unwrap_or(1);
-                    StatementId::from(last + random.next(3) as u64)
+                    StatementId::try_from(last + random.next(3) as u64).unwrap()
                 }
             };
             let cancel = Cancel::statement(statement, Requester::system());
@@ -343,7 +343,7 @@ fn round(seed: u64) {
         if let EndReason::Terminated(request) = ended.reason {
             killed += 1;
             let id = receipt.session();
-            assert_eq!(request.comment.as_deref(), Some(&*id.to_string()));
+            assert_eq!(request.comment(), Some(&*id.to_string()));
             assert!(books.told.lock().unwrap().contains_key(&id), "killed, and not told");
         }
     }

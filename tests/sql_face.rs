@@ -8,30 +8,33 @@ use safepoint::sql::Command;
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match sql::parse(&text) {
-        Some(Ok(command)) => {
+        Ok(Some(command)) => {
             let printed = print(command);
-            assert_eq!(sql::parse(&printed), Some(Ok(command)), "{printed}");
+            assert_eq!(sql::parse(&printed), Ok(Some(command)), "{printed}");
             let ended = format!("/* 1 */{printed} ;--");
-            assert_eq!(sql::parse(&ended), Some(Ok(command)), "{ended}");
-            assert_eq!(sql::parse(&text.to_ascii_lowercase()), Some(Ok(command)));
-            assert_eq!(sql::parse(&text.to_ascii_uppercase()), Some(Ok(command)));
+            assert_eq!(sql::parse(&ended), Ok(Some(command)), "{ended}");
+            assert_eq!(sql::parse(&text.to_ascii_lowercase()), Ok(Some(command)));
+            assert_eq!(sql::parse(&text.to_ascii_uppercase()), Ok(Some(command)));
         }
-        Some(Err(error)) => {
-            assert!(matches!(error.sqlstate, "42601" | "42704"));
-            assert!(error.hint.is_some());
-            assert!(error.message.chars().count() < 100, "what was sent is not repeated at length");
+        Err(error) => {
+            assert!(matches!(error.sqlstate(), "42601" | "42704"));
+            assert!(error.hint().is_some());
+            assert!(
+                error.message().chars().count() < 100,
+                "what was sent is not repeated at length"
+            );
         }
-        None => {}
+        Ok(None) => {}
     }
 }
 
 fn print(command: Command) -> String {
-    let (verb, when) = match command.when {
+    let (verb, when) = match command.mode {
         TerminateMode::AfterStatement => ("KILL", ""),
         TerminateMode::Immediate => ("KILL", " IMMEDIATE"),
         TerminateMode::AfterTransaction => ("DISCONNECT", " POST_TRANSACTION"),
     };
-    format!("ALTER SYSTEM {verb} SESSION '{}, {}'{when}", command.thread, command.session)
+    format!("ALTER SYSTEM {verb} SESSION '{}'{when}", command.address)
 }
 
 #[cfg(test)]

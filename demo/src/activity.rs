@@ -117,7 +117,7 @@ pub(crate) fn snapshot(shared: &Shared, author: &Requester) -> Result<String, In
     let threads = threads.iter().map(|row| thread_row(row, shared.owner()));
     // A client that has not said who it is has no session as far as SQL can tell.
     let sessions = shared.manager.sessions_visible_to(author);
-    let sessions = sessions.filter(|row| !row.client.user.is_empty());
+    let sessions = sessions.filter(|row| !row.client.user().is_empty());
     let mut rows = Vec::new();
     for row in sessions {
         safepoint::check()?;
@@ -134,9 +134,9 @@ fn session_row(row: &SessionInfo) -> Value {
     json!({
         "pid": row.thread_id.map_or(0, safepoint::id::ThreadId::get),
         "sessionid": row.id.get(),
-        "usename": &*row.client.user,
-        "application_name": &*row.client.application,
-        "client_addr": &*row.client.address,
+        "usename": row.client.user(),
+        "application_name": row.client.application(),
+        "client_addr": row.client.address(),
         "backend_start": time(Some(row.opened_at)),
         "xact_start": time(transaction_start),
         "query_start": time(row.statement_started_at),

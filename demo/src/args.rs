@@ -1,6 +1,6 @@
 //! The command line.
 
-use safepoint::pool::{CpuBinding, InvalidAttrError, MAX_THREADS, PoolBuilder, ThreadPoolAttr};
+use safepoint::pool::{InvalidAttrError, MAX_THREADS, PoolBuilder, ThreadPoolAttr};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -206,7 +206,7 @@ pub(crate) fn parse(
 
 /// So many in one group; 0 means one per core.
 fn workers(thread_num: usize) -> ThreadPoolAttr {
-    ThreadPoolAttr { thread_num, group_num: 1, binding: CpuBinding::None }
+    ThreadPoolAttr::new().with_thread_num(thread_num).with_group_num(1)
 }
 
 pub(crate) fn invalid(error: &InvalidAttrError) -> String {

@@ -341,7 +341,7 @@ impl Connection {
 
 pub(crate) fn fields_of(interrupt: &Interrupt, own: safepoint::SessionId) -> Fields {
     let request = interrupt.request();
-    if request.requester == Requester::system() && request.comment.as_deref() == Some(LATE) {
+    if *request.requester() == Requester::system() && request.comment() == Some(LATE) {
         return Fields::new("FATAL", "57014", LATE);
     }
     let mut fields = Fields::new(interrupt.severity(), interrupt.sqlstate(), interrupt.message());

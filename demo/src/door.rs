@@ -158,7 +158,7 @@ impl Door {
         {
             self.newcomers.pop_front();
             let row = self.shared.manager.session_info(session);
-            if row.is_some_and(|row| row.client.user.is_empty()) {
+            if row.is_some_and(|row| row.client.user().is_empty()) {
                 let late = Terminate::new(TerminateMode::Immediate, Requester::system());
                 // It may be gone by now.
                 let _ = self.shared.manager.terminate(session, late.comment(connection::LATE));

@@ -1,6 +1,7 @@
 //! The SQL functions.
 
 use crate::activity;
+use crate::plan::sql_error;
 use crate::shared::Shared;
 use crate::test_functions;
 use crate::types::PgType;
@@ -9,9 +10,9 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Connection, Error};
 use safepoint::id::ThreadId;
-use safepoint::request::{SessionEnd, Target};
+use safepoint::request::{RequestError, SessionEnd, Target};
 use safepoint::sql;
-use safepoint::sql::SqlError;
+use safepoint::sql::{SessionAddress, SqlError};
 use safepoint::{Cancel, Receipt, Requester, SessionId, Terminate, TerminateMode, current};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,9 +40,7 @@ impl Left {
         self.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn warn(&self, error: &SqlError) {
-        let mut warning = Fields::new("WARNING", error.sqlstate, error.message.clone());
-        warning.hint = error.hint.map(str::to_string);
+    fn warn(&self, warning: Fields) {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 
@@ -104,24 +103,24 @@ pub(crate) fn define(
         let at = shared.clone();
         define.function("pg_terminate_session", arguments, move |call, left| {
             let (author, why) = (author(), text(call, 2));
-            answer(call, left, |thread, session| {
-                sql::terminate_session(&at.manager, thread, session, author, why.as_deref())
-                    .map(drop)
+            answer(call, left, |session| {
+                sql::terminate_session(&at.manager, session, author, why.as_deref()).map(drop)
             })
         })?;
         let at = shared.clone();
         define.function("pg_cancel_session", arguments, move |call, left| {
             let (author, why) = (author(), text(call, 2));
-            answer(call, left, |thread, session| {
-                sql::cancel_session(&at.manager, thread, session, author, why.as_deref()).map(drop)
+            answer(call, left, |session| {
+                sql::cancel_session(&at.manager, session, author, why.as_deref()).map(drop)
             })
         })?;
     }
     let at = shared.clone();
     define.function("pg_cancel_backend", 1, move |call, left| {
         let Number::Int(pid) = number(call, 0)? else { return Ok(None) };
-        let cancelled = thread(pid)
-            .and_then(|target| Ok(at.manager.cancel(target, Cancel::running(author()))?));
+        let cancelled = thread(pid).and_then(|target| {
+            at.manager.cancel(target, Cancel::running(author())).map_err(rejected)
+        });
         Ok(Some(accepted(cancelled.map(drop), left)))
     })?;
     for arguments in [1, 2] {
@@ -139,7 +138,8 @@ pub(crate) fn define(
                 return left.fail("22003", "\"timeout\" must not be negative");
             };
             let request = Terminate::new(TerminateMode::Immediate, author());
-            let told = thread(pid).and_then(|target| Ok(at.manager.terminate(target, request)?));
+            let told = thread(pid)
+                .and_then(|target| at.manager.terminate(target, request).map_err(rejected));
             match told {
                 Ok(receipt) if limit > 0 => wait(receipt, limit, left).map(Some),
                 told => Ok(Some(accepted(told.map(drop), left))),
@@ -215,27 +215,35 @@ fn author() -> Requester {
     current::requester().unwrap_or_default()
 }
 
-fn thread(pid: i64) -> Result<Target, SqlError> {
+fn thread(pid: i64) -> Result<Target, Fields> {
     let id = u64::try_from(pid).ok().and_then(|n| ThreadId::try_from(n).ok());
-    id.map(Target::AttachedTo).ok_or_else(|| SqlError {
-        sqlstate: "42704",
-        message: format!("PID {pid} is not a server thread that runs a session").into(),
-        hint: None,
+    id.map(Target::AttachedTo).ok_or_else(|| {
+        let message = format!("PID {pid} is not a server thread that runs a session");
+        Fields::new("WARNING", "42704", message)
     })
 }
 
-fn accepted(result: Result<(), SqlError>, left: &Left) -> bool {
-    result.inspect_err(|error| left.warn(error)).is_ok()
+fn warning(error: SqlError) -> Fields {
+    sql_error("WARNING", &error)
+}
+
+fn rejected(error: RequestError) -> Fields {
+    warning(error.into())
+}
+
+fn accepted(result: Result<(), Fields>, left: &Left) -> bool {
+    result.map_err(|warning| left.warn(warning)).is_ok()
 }
 
 fn answer(
     call: &Context<'_>,
     left: &Left,
-    ask: impl FnOnce(i64, i64) -> Result<(), SqlError>,
+    ask: impl FnOnce(SessionAddress) -> Result<(), SqlError>,
 ) -> rusqlite::Result<Option<bool>> {
     match (number(call, 0)?, number(call, 1)?) {
         (Number::Int(thread), Number::Int(session)) => {
-            Ok(Some(accepted(ask(thread, session), left)))
+            let asked = SessionAddress::try_from((thread, session)).and_then(ask);
+            Ok(Some(accepted(asked.map_err(warning), left)))
         }
         (Number::Null, _) | (_, Number::Null) => Ok(None),
         _ => left.fail("42704", "missing or invalid session ID"),
@@ -249,7 +257,7 @@ fn wait(receipt: Receipt<SessionEnd>, limit: u64, left: &Left) -> rusqlite::Resu
         Ok(None) => {
             let message =
                 format!("session {session} did not terminate within {limit} milliseconds");
-            left.warn(&SqlError { sqlstate: "01000", message: message.into(), hint: None });
+            left.warn(Fields::new("WARNING", "01000", message));
             Ok(false)
         }
         // The safe point after this reports it.

@@ -70,13 +70,12 @@ pub(crate) fn of(settings: &Settings) -> Timeouts {
         let ms = milliseconds(name, value).unwrap_or(0);
         (ms > 0).then(|| Duration::from_millis(ms))
     };
-    Timeouts {
-        statement: limit("statement_timeout"),
-        transaction: limit("transaction_timeout"),
-        lock: limit("lock_timeout"),
-        idle: limit("idle_session_timeout"),
-        idle_in_transaction: limit("idle_in_transaction_session_timeout"),
-    }
+    Timeouts::new()
+        .with_statement(limit("statement_timeout"))
+        .with_transaction(limit("transaction_timeout"))
+        .with_lock(limit("lock_timeout"))
+        .with_idle(limit("idle_session_timeout"))
+        .with_idle_in_transaction(limit("idle_in_transaction_session_timeout"))
 }
 
 std::thread_local! {

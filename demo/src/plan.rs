@@ -42,8 +42,9 @@ pub(crate) struct Prepared {
 }
 
 pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
-    if let Some(command) = sql::parse(statement) {
-        return command.map(Plan::Kill).map_err(|error| sql_error("ERROR", &error));
+    let command = sql::parse(statement).map_err(|error| sql_error("ERROR", &error))?;
+    if let Some(command) = command {
+        return Ok(Plan::Kill(command));
     }
     if let Some(setting) = settings::parse(statement) {
         return Ok(Plan::Setting(setting?));
@@ -71,8 +72,8 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
 }
 
 pub(crate) fn sql_error(severity: &'static str, error: &sql::SqlError) -> Fields {
-    let mut fields = Fields::new(severity, error.sqlstate, error.message.clone());
-    fields.hint = error.hint.map(str::to_string);
+    let mut fields = Fields::new(severity, error.sqlstate(), error.message());
+    fields.hint = error.hint().map(str::to_string);
     fields
 }
 

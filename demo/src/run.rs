@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::split;
 use crate::stream::Stream;
 use crate::types::{Format, SqlError, encode};
-use crate::wire::{Fields, Outgoing};
+use crate::wire::{Fields, Outgoing, with_cause};
 use bytes::BytesMut;
 use rusqlite::types::{Value, ValueRef};
 use safepoint::{Attached, Interrupt, TerminateMode, sql};
@@ -306,7 +306,7 @@ impl Runner {
         let accepted = sql::execute(&self.shared.manager, command, session.requester())
             .map_err(|error| sql_error("ERROR", &error))?;
         session.check()?;
-        let waits = command.when == TerminateMode::AfterTransaction && session.in_transaction();
+        let waits = command.mode == TerminateMode::AfterTransaction && session.in_transaction();
         if accepted.receipt.session() == session.id() && !waits {
             return Ok(Done::EndsItself);
         }
@@ -341,7 +341,7 @@ impl Runner {
                 let value = SETTINGS.with_borrow_mut(|all| all.set(name, value.as_deref()))?;
                 limit(session)?;
                 if name == "application_name" {
-                    session.update_client_info(|about| about.application = value.as_str().into());
+                    session.update_client_info(|about| about.with_application(value.as_str()));
                 }
                 let reported = REPORTED.iter().find(|known| known.eq_ignore_ascii_case(name));
                 if let Some(name) = reported {
@@ -351,7 +351,7 @@ impl Runner {
             Setting::ResetAll(_) => {
                 SETTINGS.with_borrow_mut(Settings::reset);
                 limit(session)?;
-                session.update_client_info(|about| about.application = "".into());
+                session.update_client_info(|about| about.with_application(""));
             }
             Setting::Nothing(_) => {}
         }
@@ -362,7 +362,7 @@ impl Runner {
 /// The session's limits become what its settings say.
 pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
     let limits = SETTINGS.with_borrow(limits::of);
-    session.set_timeouts(limits).map_err(|error| Fields::new("ERROR", "53000", error.to_string()))
+    session.set_timeouts(limits).map_err(|error| Fields::new("ERROR", "53000", with_cause(&error)))
 }
 
 /// Rows that are not SQLite's.

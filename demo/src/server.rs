@@ -7,14 +7,12 @@ use crate::connection::Connection;
 use crate::door::Door;
 use crate::engine;
 use crate::shared::Shared;
-use crate::wire::Fields;
+use crate::wire::{Fields, with_cause};
 use safepoint::diagnose::Watchdog;
-use safepoint::manager::DrainOptions;
-use safepoint::manager::{DrainReport, OpenError};
+use safepoint::manager::{DrainOptions, DrainReport, OpenError, StartError};
 use safepoint::pool::Connection as _;
-use safepoint::pool::{CloseReason, PoolBuilder, ServeError};
+use safepoint::pool::{CloseReason, PoolBuilder, ServeError, ServeErrorKind};
 use safepoint::{ClientInfo, Requester, Session, SessionId, Terminate, TerminateMode, Thread};
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,7 +76,7 @@ impl Server {
         let address = listener.local_addr().map_err(|e| e.to_string())?;
 
         let shared = Arc::new(Shared::new(args, database)?);
-        let threads = |e: io::Error| format!("can't start threads: {e}");
+        let threads = |e: StartError| format!("can't start threads: {}", with_cause(&e));
         let pool = if args.thread_pool {
             let layout = args.workers.layout().map_err(|e| args::invalid(&e))?;
             if let Some(warning) = layout.warning() {
@@ -105,7 +103,7 @@ impl Server {
             let _registered = registered;
             door.keep();
         };
-        Builder::new().name("acceptor".into()).spawn(accept).map_err(threads)?;
+        Builder::new().name("acceptor".into()).spawn(accept).map_err(|e| threads(e.into()))?;
         let watch = |limit| {
             Watchdog::start(&shared.manager, limit, |stalled| {
                 // A client's statement must not look like lines of the log.
@@ -139,7 +137,7 @@ pub(crate) fn take_in(
     socket: TcpStream,
 ) -> Result<Option<SessionId>, (TcpStream, Refusal)> {
     let client = socket.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
-    let about = ClientInfo { address: client.into(), ..ClientInfo::default() };
+    let about = ClientInfo::default().with_address(client);
     let session = match shared.manager.open(about) {
         Ok(session) => session,
         Err(error) => return Err((socket, error.into())),
@@ -151,10 +149,12 @@ pub(crate) fn take_in(
             let Ok(connection) = Connection::new(shared.clone(), socket) else { return Ok(None) };
             match pool.serve(session, connection) {
                 Ok(()) => Ok(Some(id)),
-                Err(ServeError::Overloaded(connection)) => match connection.socket() {
-                    Ok(socket) => Err((socket, TOO_MANY)),
-                    Err(_) => Ok(None),
-                },
+                Err(ServeError { connection, kind: ServeErrorKind::Overloaded, .. }) => {
+                    match connection.socket() {
+                        Ok(socket) => Err((socket, TOO_MANY)),
+                        Err(_) => Ok(None),
+                    }
+                }
                 Err(_) => Ok(None),
             }
         }

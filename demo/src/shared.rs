@@ -101,8 +101,7 @@ impl Shared {
             Found::Dropped => return,
         };
         let Some(row) = self.manager.session_info(session) else { return };
-        let (user, address) = (Some(row.client.user), Some(from.to_string().into()));
-        let author = Requester { user, address, ..Requester::default() };
+        let author = Requester::new(row.client.user()).with_address(from.to_string());
         let cancel = match row.statement_id {
             Some(statement) => Cancel::statement(statement, author),
             None => Cancel::running(author),

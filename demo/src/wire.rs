@@ -80,3 +80,9 @@ impl From<SqlError> for Fields {
         Self::new("ERROR", e.sqlstate, e.message)
     }
 }
+
+/// An error's text, and after it those of its causes.
+pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

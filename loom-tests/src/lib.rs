@@ -6,6 +6,11 @@
 
 include!(concat!(env!("OUT_DIR"), "/src/root.rs"));
 
+/// What a model sets of the library's environment.
+pub mod model {
+    pub use crate::sync::{set_clock, set_near, set_session_shards, unwinding};
+}
+
 /// Which mistake is switched on.
 pub mod mutation {
     include!(concat!(env!("OUT_DIR"), "/mutation.rs"));

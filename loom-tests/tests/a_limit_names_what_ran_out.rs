@@ -5,10 +5,11 @@ mod common;
 
 use common::model;
 use safepoint_under_loom::audit::Event;
+use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::request::{EndReason, InterruptReason};
 use safepoint_under_loom::session::Timeouts;
 use safepoint_under_loom::{
-    ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel, set_clock,
+    ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +18,7 @@ use std::time::Duration;
 const TEN: Duration = Duration::from_secs(10);
 
 fn limits(statement: Option<Duration>) -> Timeouts {
-    Timeouts { statement, ..Timeouts::default() }
+    Timeouts::new().with_statement(statement)
 }
 
 /// The first statement's time has run out as the timer looks; the second's has not.
@@ -34,7 +35,7 @@ fn limit_against_finish_scene() {
         loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
     if let Err(interrupt) = first.check() {
-        assert_eq!(interrupt.request().reason, InterruptReason::StatementTimeout);
+        assert_eq!(interrupt.request().reason(), InterruptReason::StatementTimeout);
     }
     first.finish().unwrap();
     set_clock(TEN);
@@ -92,7 +93,7 @@ fn idleness_against_the_next_transaction_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
-    let limits = Timeouts { idle_in_transaction: Some(TEN), ..Timeouts::default() };
+    let limits = Timeouts::new().with_idle_in_transaction(TEN);
     session.set_timeouts(limits).unwrap();
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
@@ -136,7 +137,7 @@ fn begin_against_disarm_scene() {
     assert_eq!(manager.timed(), 1, "the timer has forgotten it");
     manager.expire_timeouts(TEN * 2);
     let interrupt = second.check().expect_err("its time has run out");
-    assert_eq!(interrupt.request().reason, InterruptReason::StatementTimeout);
+    assert_eq!(interrupt.request().reason(), InterruptReason::StatementTimeout);
 }
 
 #[test]
@@ -168,7 +169,7 @@ fn escalation_against_end_scene() {
     loom::thread::yield_now();
     let seen = statement.check();
     if let Err(interrupt) = &seen {
-        assert_eq!(interrupt.request().comment.as_deref(), Some("mine"));
+        assert_eq!(interrupt.request().comment(), Some("mine"));
     }
     drop(statement);
     drop(attached);
@@ -177,7 +178,7 @@ fn escalation_against_end_scene() {
     assert!(seen.is_ok() || receipt.is_some());
     if let Some(receipt) = receipt {
         match receipt.try_get().expect("it has ended").reason {
-            EndReason::Terminated(request) => assert_eq!(request.comment.as_deref(), Some("mine")),
+            EndReason::Terminated(request) => assert_eq!(request.comment(), Some("mine")),
             how => assert!(seen.is_ok(), "it saw the request, and yet: {how:?}"),
         }
     }

@@ -3,8 +3,9 @@
 mod common;
 
 use common::{immediate, model};
+use safepoint_under_loom::model::unwinding;
 use safepoint_under_loom::request::EndReason;
-use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel, unwinding};
+use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 #[test]
 fn a_panic_is_survived_by_its_session() {

@@ -6,9 +6,9 @@ mod common;
 use common::{immediate, model};
 use safepoint_under_loom::manager::DrainOptions;
 use safepoint_under_loom::manager::OpenError;
+use safepoint_under_loom::model::{set_near, set_session_shards};
 use safepoint_under_loom::{
     ClientInfo, Requester, Session, SessionManager, Terminate, TerminateMode, ThreadModel,
-    set_near, set_session_shards,
 };
 use std::future::pending;
 use std::time::Duration;

@@ -8,11 +8,12 @@ mod common;
 
 use common::sequences;
 use safepoint_under_loom::audit::Event;
-use safepoint_under_loom::request::{InterruptKind, InterruptReason, Request};
+use safepoint_under_loom::model::set_clock;
+use safepoint_under_loom::request::{InterruptKind, InterruptReason};
 use safepoint_under_loom::session::Timeouts;
 use safepoint_under_loom::{
     Attached, Cancel, ClientInfo, Requester, Session, SessionId, SessionManager, Terminate,
-    TerminateMode, Thread, ThreadModel, set_clock,
+    TerminateMode, Thread, ThreadModel,
 };
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -66,7 +67,7 @@ impl Promised {
     }
 
     fn is_limited_in_idleness(&self) -> bool {
-        self.limits.idle.is_some() || self.limits.idle_in_transaction.is_some()
+        self.limits.idle().is_some() || self.limits.idle_in_transaction().is_some()
     }
 
     fn due(&self) -> bool {
@@ -93,8 +94,10 @@ impl Promised {
                 if reason == InterruptReason::LockTimeout { since } else { since.max(noted) };
             all.extend(ticks.map(|ticks| (since + ticks, RunsOut::Limit(reason))));
         };
-        let Timeouts { statement, transaction, lock: lock_wait, idle, idle_in_transaction } =
-            self.limits;
+        let limits = &self.limits;
+        let (statement, transaction, lock_wait) =
+            (limits.statement(), limits.transaction(), limits.lock());
+        let (idle, idle_in_transaction) = (limits.idle(), limits.idle_in_transaction());
         match self.busy_since {
             Some(since) => {
                 if self.cancel.is_none() {
@@ -213,7 +216,6 @@ impl Promised {
 struct Run {
     seed: u64,
     left: u32,
-    model: ThreadModel,
     manager: SessionManager,
     id: Option<SessionId>,
     promised: Promised,
@@ -245,7 +247,6 @@ impl Run {
             // Any numbers that differ.
             seed: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             left: STEPS,
-            model,
             manager: SessionManager::builder(model).audit(audit).build(),
             id: None,
             promised: Promised::default(),
@@ -266,10 +267,8 @@ impl Run {
     fn run_all(mut self) -> Option<String> {
         let mut session = self.manager.open(ClientInfo::default()).unwrap();
         self.id = Some(session.id());
-        let thread = match self.model {
-            ThreadModel::Pool => self.manager.register_worker("worker").unwrap(),
-            ThreadModel::PerSession => session.own_thread().unwrap(),
-        };
+        let own_thread = session.own_thread();
+        let thread = own_thread.unwrap_or_else(|| self.manager.register_worker("worker").unwrap());
         self.detached(&mut session, &thread);
         drop(session);
         self.is_to_be(self.manager.timed(), 0, "sessions that the timer is to look at");
@@ -311,11 +310,11 @@ impl Run {
         self.is_to_be(hit, self.promised.hit.clone(), "hit");
         let pending = self.manager.session_info(self.id.unwrap()).unwrap().pending;
         let pending = pending.map(|pending| {
-            let Request { requester: author, comment: text, .. } = &*pending.request;
+            let (author, text) = (pending.request.requester(), pending.request.comment());
             // A limit has run out by itself.
             let alone = *author == Requester::system() && text.is_none();
-            let by = (!alone).then(|| author.user.as_deref().unwrap_or("nobody").to_string());
-            (pending.kind, pending.mode, pending.request.reason, by)
+            let by = (!alone).then(|| author.user().unwrap_or("nobody").to_string());
+            (pending.kind, pending.mode, pending.request.reason(), by)
         });
         let Promised { told, cancel, .. } = &self.promised;
         let terminate = told
@@ -370,11 +369,11 @@ impl Run {
             };
             let length = length.map(|hours| HOUR * hours as u32);
             match self.random(12) {
-                0 | 1 => limits.statement = length,
-                2 | 3 => limits.transaction = length,
-                4 | 5 => limits.lock = length,
-                6 | 7 => limits.idle = length,
-                8 | 9 => limits.idle_in_transaction = length,
+                0 | 1 => limits = limits.with_statement(length),
+                2 | 3 => limits = limits.with_transaction(length),
+                4 | 5 => limits = limits.with_lock(length),
+                6 | 7 => limits = limits.with_idle(length),
+                8 | 9 => limits = limits.with_idle_in_transaction(length),
                 10 => limits = Timeouts::default(),
                 // The same again.
                 _ => {}
@@ -385,7 +384,7 @@ impl Run {
 
     fn cancel(&mut self) {
         self.step("cancel".into());
-        let author = Requester { user: Some("root".into()), ..Requester::system() };
+        let author = Requester::new("root").with_admin(true);
         let named = self.manager.session_info(self.id.unwrap()).unwrap().statement_id;
         let cancel = named.map_or(Cancel::running(author.clone()), |statement| {
             Cancel::statement(statement, author)
@@ -404,7 +403,7 @@ impl Run {
             TerminateMode::Immediate,
         ][self.random(8) as usize / 3];
         let by = format!("killer {}", self.left);
-        let author = Requester { user: Some((*by).into()), ..Requester::system() };
+        let author = Requester::system().with_user(&*by);
         let mut request = Terminate::new(when, author);
         let grace = (self.random(3) > 0).then(|| self.random(8));
         if let Some(grace) = grace {
@@ -503,7 +502,7 @@ impl Run {
                     // It may have begun a while ago.
                     let since = self.promised.now.saturating_sub(self.random(3));
                     self.step(format!("wait for a lock since {since}"));
-                    let limited = self.promised.limits.lock.is_some();
+                    let limited = self.promised.limits.lock().is_some();
                     let outer = self.promised.lock_waits.clone();
                     // One without a limit leaves the outer one's.
                     let counts =

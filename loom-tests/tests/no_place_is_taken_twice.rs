@@ -5,9 +5,8 @@ mod common;
 
 use common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use safepoint_under_loom::{
-    ClientInfo, Session, SessionManager, ThreadModel, set_near, set_session_shards,
-};
+use safepoint_under_loom::model::{set_near, set_session_shards};
+use safepoint_under_loom::{ClientInfo, Session, SessionManager, ThreadModel};
 use std::time::Duration;
 
 fn manager(max: usize, reserved: usize) -> SessionManager {

@@ -34,12 +34,9 @@ fn ends_against_sweep() {
     let swept = manager.terminate_where(|_| true, immediate(), BulkOptions::new());
     assert_eq!(swept.accepted(), 2);
     let enders = sessions.map(|session| loom::thread::spawn(move || session.close()));
-    let mut swept = Some(swept);
-    block_on(TwoWakers(swept.as_mut().unwrap()));
-    assert!(
-        swept.unwrap().receipts.iter().all(|receipt| receipt.try_get().is_some()),
-        "all of them"
-    );
+    let mut swept = swept;
+    block_on(TwoWakers(Box::pin(swept.ended())));
+    assert!(swept.receipts.iter().all(|receipt| receipt.try_get().is_some()), "all of them");
     for ender in enders {
         ender.join().unwrap();
     }

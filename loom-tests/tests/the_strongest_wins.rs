@@ -28,18 +28,18 @@ fn strong_against_weak() {
     };
     let strong = manager.terminate(id, kill(TerminateMode::Immediate, "strong")).unwrap();
     let interrupt = statement.check().expect_err("the strong one is due");
-    assert_eq!(interrupt.request().comment.as_deref(), Some("strong"));
+    assert_eq!(interrupt.request().comment(), Some("strong"));
 
     let weak = weak.join().unwrap();
     let interrupt = statement.check().expect_err("it stays due");
-    assert_eq!(interrupt.request().comment.as_deref(), Some("strong"));
+    assert_eq!(interrupt.request().comment(), Some("strong"));
     drop(statement);
     drop(attached);
     session.close();
     for receipt in [weak, strong] {
         match receipt.try_get().expect("it has ended").reason {
             EndReason::Terminated(request) => {
-                assert_eq!(request.comment.as_deref(), Some("strong"))
+                assert_eq!(request.comment(), Some("strong"))
             }
             other => panic!("{other:?}"),
         }

@@ -115,7 +115,7 @@ fn look_against_requests() {
         manager.session_info(id).unwrap();
     assert_eq!(interrupt.as_ref().and_then(|interrupt| interrupt.mode), told);
     if let (Some(when), Some(interrupt)) = (told, interrupt) {
-        assert_eq!(interrupt.request.comment.as_deref(), Some(&*format!("{when:?}")));
+        assert_eq!(interrupt.request.comment(), Some(&*format!("{when:?}")));
     }
     killer.join().unwrap();
 }

@@ -359,7 +359,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "manager/bulk.rs",
             within: "pub fn wait_timeout",
-            find: "wait::block_on_deaf(&mut *self, now().checked_add(limit))",
+            find: "wait::block_on_deaf(pin!(self.ended()), now().checked_add(timeout))",
             replace: "None::<()>",
         }],
         loom: &[],

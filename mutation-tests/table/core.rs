@@ -55,8 +55,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/state.rs",
                 within: "pub(crate) fn cancel(",
-                find: "number == 0 || number > self.number()",
-                replace: "!self.in_statement() && (number == 0 || number > self.number())",
+                find: "id.get() > self.number()",
+                replace: "!self.in_statement() && id.get() > self.number()",
             },
             Edit {
                 file: "core/state.rs",

@@ -70,7 +70,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "sql/grammar.rs",
-                within: "fn ids",
+                within: "impl FromStr for SessionAddress",
                 find: "part.trim_matches(is_blank)",
                 replace: "part.trim()",
             },
@@ -84,8 +84,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Session 0 is session 1.",
         edits: &[
             Edit {
-                file: "sql/grammar.rs",
-                within: "fn ids",
+                file: "sql/command.rs",
+                within: "fn of",
                 find: "SessionId::from_raw(session)",
                 replace: "SessionId::from_raw(session.max(1))",
             },
@@ -279,10 +279,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session's number may have a sign.",
         edits: &[
             Edit {
-                file: "sql/execute.rs",
-                within: "fn numbers",
-                find: "u64::try_from(session).ok().and_then(|n| SessionId::try_from(n).ok())",
-                replace: "SessionId::try_from(session.unsigned_abs()).ok()",
+                file: "sql/command.rs",
+                within: "fn try_from",
+                find: "u64::try_from(session)",
+                replace: "Ok::<u64, std::num::TryFromIntError>(session.unsigned_abs())",
             },
         ],
         loom: &[],
@@ -294,8 +294,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A thread's number may have a sign.",
         edits: &[
             Edit {
-                file: "sql/execute.rs",
-                within: "fn numbers",
+                file: "sql/command.rs",
+                within: "fn try_from",
                 find: "u64::try_from(thread)",
                 replace: "Ok::<u64, std::num::TryFromIntError>(thread.unsigned_abs())",
             },
@@ -311,7 +311,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/execute.rs",
                 within: "fn resolve",
-                find: "manager.could_run(id, session)",
+                find: "manager.could_run(thread, session)",
                 replace: "true",
             },
         ],
@@ -326,7 +326,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/execute.rs",
                 within: "fn resolve",
-                find: "thread == session.get()",
+                find: "thread.get() == session.get()",
                 replace: "false",
             },
         ],
@@ -371,7 +371,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/execute.rs",
                 within: "pub fn cancel_session",
-                find: "cancel.comment(text)",
+                find: "cancel.comment(comment)",
                 replace: "cancel",
             },
         ],

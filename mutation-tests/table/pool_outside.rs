@@ -823,7 +823,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "All threads of a group are bound to its first CPU.",
         edits: &[Edit {
             file: "pool/layout.rs",
-            within: "fn cpus_of_thread",
+            within: "fn cpus_of",
             find: "thread.checked_rem(cpus.len())",
             replace: "thread.checked_rem(cpus.len()).map(|_| 0)",
         }],
@@ -836,9 +836,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The workers of a group are bound to all its CPUs.",
         edits: &[Edit {
             file: "pool/layout.rs",
-            within: "fn turns_of_group",
-            find: "each.into_iter().map(|cpu| vec![cpu]).collect()",
-            replace: "vec![each]",
+            within: "fn turns",
+            find: "each.iter().map(|cpu| vec![*cpu]).collect()",
+            replace: "vec![each.clone()]",
         }],
         loom: &[],
         shuttle: &[],
@@ -849,7 +849,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "With numabind the workers of a group take its CPUs in turn.",
         edits: &[Edit {
             file: "pool/layout.rs",
-            within: "fn turns_of_group",
+            within: "fn turns",
             find: "self.whole_group",
             replace: "false",
         }],

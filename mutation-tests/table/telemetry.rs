@@ -116,8 +116,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "observe/tracing.rs",
                 within: "fn trace",
-                find: "over.cancelled",
-                replace: "!over.cancelled",
+                find: "end.cancelled",
+                replace: "!end.cancelled",
             },
         ],
         loom: &[],
@@ -206,7 +206,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "observe/metrics.rs",
                 within: "fn count",
-                find: "over.cancelled",
+                find: "end.cancelled",
                 replace: "true",
             },
         ],

@@ -85,9 +85,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Who waits for the end of a sweep's targets is woken by the first.",
         edits: &[Edit {
             file: "manager/bulk.rs",
-            within: "impl<T: Clone> Future for BulkResult<T>",
-            find: "swept.complete += 1;",
-            replace: "swept.complete = swept.receipts.len();",
+            within: "pub async fn ended",
+            find: "self.complete += 1;",
+            replace: "self.complete = self.receipts.len();",
         }],
         loom: &["the_last_waker_is_woken::a_sweep_that_is_polled_again"],
         shuttle: &[],

@@ -171,7 +171,7 @@ impl Server {
     fn cancelled_in_queue(&self, interrupt: &Interrupt) {
         let meant = text(interrupt);
         let (_, number) = meant.split_once('/').expect("a cancel names a statement");
-        let number = StatementId::from(number.parse::<u64>().unwrap());
+        let number = StatementId::try_from(number.parse::<u64>().unwrap()).unwrap();
         let last = locked(&self.books.last).insert(self.id, number);
         assert!(last.is_none_or(|last| last < number), "a statement that had begun is hit again");
         self.cancelled(number, interrupt);
@@ -254,7 +254,7 @@ impl Connection for Server {
 }
 
 fn text(interrupt: &Interrupt) -> String {
-    interrupt.request().comment.as_deref().expect("every request has one").to_string()
+    interrupt.request().comment().expect("every request has one").to_string()
 }
 
 /// `None` once the manager is closed.
@@ -368,7 +368,7 @@ fn kill(house: &House, killer: usize) -> Requests {
             _ => {
                 // The one that runs, or one that is over or still to come.
                 let last = locked(&house.books.last).get(&id).map_or(1, |last| last.get());
-                let statement = StatementId::from(last + below(2) as u64);
+                let statement = StatementId::try_from(last + below(2) as u64).unwrap();
                 let cancel = Cancel::statement(statement, Requester::system());
                 let cancel = cancel.comment(format!("{id}/{statement}"));
                 let accepted = house.manager.cancel(id, cancel);
@@ -467,7 +467,7 @@ fn audit(books: &Books, requests: Vec<Requests>) {
             match ended.reason {
                 EndReason::Terminated(request) => {
                     let left = locked(&books.left).contains(&receipt.session());
-                    assert!(left || request.comment.as_deref() == told.map(String::as_str));
+                    assert!(left || request.comment() == told.map(String::as_str));
                 }
                 EndReason::Closed => assert_eq!(told, None),
                 other => panic!("nothing panicked: {other:?}"),

@@ -220,12 +220,12 @@ impl Snapshot {
 
     /// Returns the statement that runs or is queued.
     pub(crate) fn statement(self) -> Option<StatementId> {
-        self.has(IN_STATEMENT | QUEUED).then_some(StatementId(self.number()))
+        self.has(IN_STATEMENT | QUEUED).then(|| StatementId::of(self.number()))
     }
 
-    /// Returns the statement that runs, is queued, or ran last.
-    pub(crate) fn last_statement(self) -> StatementId {
-        StatementId(self.number())
+    /// Returns the number of the statement that runs, is queued, or ran last; 0 before the first.
+    pub(crate) fn last_statement(self) -> u64 {
+        self.number()
     }
 
     /// Returns whether the session's activity is the same as in `then`. The same statement runs, is
@@ -411,9 +411,7 @@ impl Snapshot {
         match named {
             None if self.in_statement() => Ok(self.with(CANCEL).with_attention()),
             None => Err(TransitionError::NothingRuns),
-            Some(StatementId(number)) if number == 0 || number > self.number() => {
-                Err(TransitionError::NotYet)
-            }
+            Some(id) if id.get() > self.number() => Err(TransitionError::NotYet),
             Some(id) if self.statement() == Some(id) => Ok(self.with(CANCEL).with_attention()),
             Some(_) => Err(TransitionError::Stale),
         }

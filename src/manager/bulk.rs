@@ -10,8 +10,7 @@ use crate::types::id::SessionId;
 use crate::types::interrupt::Interrupt;
 use crate::types::outcome::{SessionEnd, StatementEnd};
 use crate::types::request::{Cancel, Requester, Terminate};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
 use std::time::Duration;
 
 /// How often the row of a session is made again if the session changes before its request.
@@ -19,7 +18,7 @@ const TRIES: usize = 8;
 
 /// Options of a bulk request. By default it skips the requester's own session, makes no pause, and
 /// checks each target by the predicate alone.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkOptions {
     batch: Option<(usize, Duration)>,
     own_too: bool,
@@ -66,8 +65,7 @@ impl BulkOptions {
 /// The result of a bulk request: a receipt for each accepted request, in the order of the requests,
 /// and the outcome of the others.
 ///
-/// It is also a future, which is ready when all targets have ended. Inside a session wait for it
-/// with
+/// Inside a session wait for all targets with [`ended`](Self::ended) and
 /// [`Attached::block_on`](crate::Attached::block_on).
 #[must_use = "it carries the rejections, and the interrupt that stopped it"]
 #[derive(Debug)]
@@ -112,28 +110,25 @@ impl<T: Clone> BulkResult<T> {
         self.receipts.len()
     }
 
-    /// Blocks until all targets of accepted requests have ended, for at most `limit`. Returns the
+    /// Blocks until all targets of accepted requests have ended, for at most `timeout`. Returns the
     /// number of those that have not; their requests stay pending.
     ///
     /// The wait cannot be interrupted.
-    pub fn wait_timeout(&mut self, limit: Duration) -> usize {
-        // A limit too long for the clock is no limit.
-        let _ = wait::block_on_deaf(&mut *self, now().checked_add(limit));
+    #[must_use = "it returns the number of targets that have not ended"]
+    pub fn wait_timeout(&mut self, timeout: Duration) -> usize {
+        // A timeout too long for the clock is no timeout.
+        let _ = wait::block_on_deaf(pin!(self.ended()), now().checked_add(timeout));
         self.receipts.iter().filter(|receipt| receipt.try_get().is_none()).count()
     }
-}
 
-impl<T: Clone> Future for BulkResult<T> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let swept = &mut *self;
+    /// Waits until all targets of accepted requests have ended. If the future is dropped, the requests
+    /// stay pending.
+    pub async fn ended(&mut self) {
         // All have to end, so it does not matter which is waited for first.
-        while let Some(receipt) = swept.receipts.get_mut(swept.complete) {
-            ready!(Pin::new(receipt).poll(context));
-            swept.complete += 1;
+        while let Some(receipt) = self.receipts.get_mut(self.complete) {
+            receipt.await;
+            self.complete += 1;
         }
-        Poll::Ready(())
     }
 }
 
@@ -156,6 +151,7 @@ impl SessionManager {
     /// assert_eq!(would_end[0].id, session.id());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use]
     pub fn dry_run(
         &self,
         mut predicate: impl FnMut(&SessionInfo) -> bool,
@@ -351,10 +347,14 @@ impl<T> BulkRun<T> {
             Err(RequestError::NoSuchSession(_) | RequestError::AlreadyEnded(_)) => {
                 swept.already_ended += 1
             }
-            Err(RequestError::StatementEnded(..)) if !last => return false,
-            Err(RequestError::StatementEnded(..) | RequestError::NoActiveStatement(_)) => {
-                swept.changed += 1
+            Err(RequestError::StatementEnded { .. } | RequestError::SessionChanged(_)) if !last => {
+                return false;
             }
+            Err(
+                RequestError::StatementEnded { .. }
+                | RequestError::SessionChanged(_)
+                | RequestError::NoActiveStatement(_),
+            ) => swept.changed += 1,
             Err(refused) => swept.rejected.push((session, refused)),
         }
         true

@@ -10,6 +10,7 @@ use std::time::Duration;
 /// The result of a [drain](SessionManager::drain).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct DrainReport {
     /// Sessions that were open.
     pub sessions: usize,

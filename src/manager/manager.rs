@@ -352,7 +352,12 @@ impl SessionManager {
         author: &Requester,
         refused: RequestError,
     ) -> RequestError {
-        self.0.home.hooks.emit(&Event::RequestRejected { target, kind, author, refused: &refused });
+        self.0.home.hooks.emit(&Event::RequestRejected {
+            target,
+            kind,
+            requester: author,
+            error: &refused,
+        });
         refused
     }
 
@@ -461,7 +466,8 @@ impl SessionManager {
     pub(crate) fn tell(&self, id: SessionId, request: &Terminate) -> Option<Receipt<SessionEnd>> {
         let record = self.0.home.sessions.get(id.get())?;
         let Terminate { mode: when, grace, requester: author, comment: text } = request.clone();
-        let request = Request::new(author, InterruptReason::AdministratorCommand, text);
+        let request = Request::new(author, InterruptReason::AdministratorCommand);
+        let request = Request { comment: text, ..request };
         match record.terminate(when, request.clone(), None) {
             Ok(accepted) => {
                 let grace = grace.filter(|_| when != TerminateMode::Immediate);

@@ -15,4 +15,4 @@ pub(crate) mod watchdog;
 pub use crate::manager::bulk::{BulkOptions, BulkResult};
 pub use crate::manager::drain::{DrainOptions, DrainReport};
 pub use crate::manager::manager::SessionManagerBuilder;
-pub use crate::types::error::OpenError;
+pub use crate::types::error::{OpenError, StartError};

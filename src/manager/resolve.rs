@@ -51,7 +51,8 @@ impl ResolvedTarget {
         reason: InterruptReason,
         text: Option<Arc<str>>,
     ) -> Request {
-        Request { requester_disclosed: self.names_author, ..Request::new(author, reason, text) }
+        let (requester_disclosed, comment) = (self.names_author, text);
+        Request { requester_disclosed, comment, ..Request::new(author, reason) }
     }
 
     pub(crate) fn refusal(
@@ -60,10 +61,9 @@ impl ResolvedTarget {
         named: Option<StatementId>,
     ) -> RequestError {
         let id = self.record.id();
-        let named = named.unwrap_or(StatementId(0));
         match (void, self.target) {
             (TransitionError::NotThere, Target::Pair(thread, _)) => {
-                RequestError::NotAttached(thread, id)
+                RequestError::NotAttached { thread, session: id }
             }
             (TransitionError::NotThere | TransitionError::Ended, Target::AttachedTo(thread)) => {
                 RequestError::ThreadIdle(thread)
@@ -71,8 +71,14 @@ impl ResolvedTarget {
             (TransitionError::NotThere | TransitionError::Ended, _) => {
                 RequestError::AlreadyEnded(id)
             }
-            (TransitionError::Stale, _) => RequestError::StatementEnded(id, named),
-            (TransitionError::NotYet, _) => RequestError::NoSuchStatement(id, named),
+            (TransitionError::Stale, _) => match named {
+                Some(statement) => RequestError::StatementEnded { session: id, statement },
+                None => RequestError::SessionChanged(id),
+            },
+            (TransitionError::NotYet, _) => match named {
+                Some(statement) => RequestError::NoSuchStatement { session: id, statement },
+                None => RequestError::NoActiveStatement(id),
+            },
             (TransitionError::NothingRuns, _) => RequestError::NoActiveStatement(id),
         }
     }
@@ -103,7 +109,7 @@ impl SessionManager {
                 if matches!(expected, Placement::On(_)) || thread == id.own_thread() {
                     (record, expected, RequestError::NoSuchSession(id))
                 } else if self.is_shown(author, &record) {
-                    return Err(RequestError::NotAttached(thread, id));
+                    return Err(RequestError::NotAttached { thread, session: id });
                 } else {
                     return Err(RequestError::NoSuchSession(id));
                 }
@@ -155,7 +161,9 @@ impl SessionManager {
     fn thread(&self, id: ThreadId, author: &Requester) -> Result<Placement, RequestError> {
         match self.0.threads.get(id.get()) {
             Some(record) if record.slot().is_some() => Ok(Placement::On(record)),
-            Some(record) => Err(RequestError::BackgroundThread(id, record.name.clone())),
+            Some(record) => {
+                Err(RequestError::BackgroundThread { thread: id, name: record.name.clone() })
+            }
             None => {
                 let own = self.0.home.model == ThreadModel::PerSession;
                 let record = self.0.home.sessions.get(id.get()).filter(|_| own);

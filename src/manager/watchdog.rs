@@ -4,17 +4,17 @@ use crate::core::registry::Cursor;
 use crate::manager::info::SessionInfo;
 use crate::manager::manager::SessionManager;
 use crate::observe::event::Event;
+use crate::types::error::StartError;
 use crate::types::id::SessionId;
 use crate::types::model::ThreadModel;
 use crate::types::pending::{ProbeResult, StalledSession};
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use std::collections::HashSet;
-use std::io;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// How long it rests between two looks, however short its limit is.
+/// The shortest pause between two probes of all sessions, however short the limit is.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 /// A watchdog for all sessions of a manager. It has its own registered thread, and stops when it is
@@ -36,7 +36,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// use std::time::Duration;
 ///
 /// let watchdog = Watchdog::start(&manager, Duration::from_secs(1), |stalled| eprintln!("{stalled}"))?;
-/// drop(watchdog); // stops it
+/// watchdog.stop();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "dropping a `Watchdog` stops it"]
@@ -47,18 +47,18 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts it. `report` runs on its thread.
+    /// Starts a watchdog. `report` runs on its thread; if it panics, the watch ends, and nothing else.
     ///
     /// # Errors
-    /// The errors of [`Builder::spawn`], or an error if the manager registers no more threads.
+    /// [`StartError`] if the system gives no thread, or the manager registers no more threads.
     pub fn start(
         manager: &SessionManager,
         limit: Duration,
         mut report: impl FnMut(StalledSession) + Send + 'static,
-    ) -> io::Result<Watchdog> {
-        let registered = manager.register_background("watchdog").map_err(io::Error::other)?;
+    ) -> Result<Watchdog, StartError> {
+        let registered = manager.register_background("watchdog")?;
         let manager = manager.clone();
-        let (stop, stopped) = bounded(0);
+        let (stop, stopped) = channel();
         let pause = pause(limit);
         let thread = Builder::new().name("watchdog".into()).spawn(move || {
             let _registered = registered;
@@ -71,6 +71,10 @@ impl Watchdog {
         })?;
         Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
     }
+
+    /// Stops the watchdog, as dropping it does. Blocks until its thread, which may be in `report`, has
+    /// ended; within `report` it does not.
+    pub fn stop(self) {}
 }
 
 impl Drop for Watchdog {

@@ -15,6 +15,7 @@ use crate::types::state::TargetSnapshot;
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A session was opened. Mostly its user is not known yet.
+    #[non_exhaustive]
     SessionOpened {
         /// Which.
         session: SessionId,
@@ -22,6 +23,7 @@ pub enum Event<'a> {
         client: &'a ClientInfo,
     },
     /// A request was accepted.
+    #[non_exhaustive]
     InterruptRequested {
         /// The target.
         session: SessionId,
@@ -36,17 +38,19 @@ pub enum Event<'a> {
     },
     /// A request was rejected: the requester has no permission, or there is no such target. A text
     /// that is no id is an error of the caller, and no request.
+    #[non_exhaustive]
     RequestRejected {
         /// The target that the request named.
         target: Target,
         /// Whether the request was for a statement or a session.
         kind: InterruptKind,
-        /// Who asked.
-        author: &'a Requester,
-        /// Why not.
-        refused: &'a RequestError,
+        /// The requester.
+        requester: &'a Requester,
+        /// The reason.
+        error: &'a RequestError,
     },
     /// A safe point has reported a request, for the first time.
+    #[non_exhaustive]
     InterruptObserved {
         /// The session that saw it.
         session: SessionId,
@@ -56,15 +60,17 @@ pub enum Event<'a> {
         request: &'a Request,
     },
     /// A statement with a pending cancel has ended. Its receipts complete after this event.
+    #[non_exhaustive]
     StatementEnded {
         /// The session that ran it.
         session: SessionId,
         /// The request.
         request: &'a Request,
-        /// Whether it ended because of it.
-        over: StatementEnd,
+        /// Whether the statement ended because of the request.
+        end: StatementEnd,
     },
     /// A session has used up one of its time limits.
+    #[non_exhaustive]
     TimeoutExpired {
         /// Which session.
         session: SessionId,
@@ -73,16 +79,18 @@ pub enum Event<'a> {
     },
     /// A session has gone for longer than a [watchdog](crate::diagnose::Watchdog)'s limit without a safe
     /// point.
+    #[non_exhaustive]
     SessionStalled {
         /// Which, for how long, and where it was last.
         stalled: &'a StalledSession,
     },
     /// A session has ended. Its receipts are complete a moment later.
+    #[non_exhaustive]
     SessionEnded {
         /// Which.
         session: SessionId,
         /// How.
-        ended: &'a SessionEnd,
+        end: &'a SessionEnd,
     },
 }
 

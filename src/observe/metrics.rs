@@ -11,10 +11,10 @@ use std::time::Duration;
 pub(crate) fn count(event: &Event<'_>) {
     match *event {
         Event::InterruptRequested { kind, .. } => kill(kind, "accepted"),
-        Event::RequestRejected { kind, refused, .. } => kill(kind, outcome(refused)),
+        Event::RequestRejected { kind, error, .. } => kill(kind, outcome(error)),
         Event::InterruptObserved { kind, .. } => kill(kind, "observed"),
-        Event::SessionEnded { ended, .. } => {
-            let how = match &ended.reason {
+        Event::SessionEnded { end, .. } => {
+            let how = match &end.reason {
                 EndReason::Terminated(request) => {
                     has_ended(InterruptKind::Terminate, request);
                     "terminated"
@@ -24,8 +24,8 @@ pub(crate) fn count(event: &Event<'_>) {
             };
             counter!("safepoint_sessions_ended_total", "reason" => how).increment(1);
         }
-        Event::StatementEnded { request, over, .. } => {
-            if over.cancelled {
+        Event::StatementEnded { request, end, .. } => {
+            if end.cancelled {
                 has_ended(InterruptKind::Cancel, request);
             }
         }
@@ -55,11 +55,12 @@ fn outcome(refused: &RequestError) -> &'static str {
         RequestError::PermissionDenied(_) => "permission denied",
         RequestError::NoSuchSession(_) | RequestError::AlreadyEnded(_) => "no such session",
         RequestError::NoActiveStatement(_)
-        | RequestError::StatementEnded(..)
-        | RequestError::NoSuchStatement(..) => "no such statement",
+        | RequestError::StatementEnded { .. }
+        | RequestError::NoSuchStatement { .. } => "no such statement",
+        RequestError::SessionChanged(_) => "session changed",
         RequestError::ThreadIdle(_) => "thread idle",
-        RequestError::NotAttached(..) => "not attached",
-        RequestError::BackgroundThread(..) => "background thread",
+        RequestError::NotAttached { .. } => "not attached",
+        RequestError::BackgroundThread { .. } => "background thread",
         RequestError::TimerUnavailable(_) => "timer unavailable",
         RequestError::NoSuchThread(_) => "no such thread",
     }

@@ -50,13 +50,13 @@ pub(crate) fn trace(event: &Event<'_>) {
                 "interrupt requested"
             );
         }
-        Event::RequestRejected { target, kind, author, refused } => {
+        Event::RequestRejected { target, kind, requester, error } => {
             let (session, thread) = match target {
                 Target::Session(id) => (Some(id.get()), None),
                 Target::AttachedTo(thread) => (None, Some(thread.get())),
                 Target::Pair(thread, id) => (Some(id.get()), Some(thread.get())),
             };
-            let by = By::from(author);
+            let by = By::from(requester);
             macro_rules! say {
                 ($level:ident, $message:literal) => {
                     $level!(
@@ -67,13 +67,13 @@ pub(crate) fn trace(event: &Event<'_>) {
                         requester.session = by.session,
                         requester.user = by.user,
                         requester.address = by.address,
-                        sqlstate = refused.sqlstate(),
-                        error = %refused,
+                        sqlstate = error.sqlstate(),
+                        error = %error,
                         $message
                     )
                 };
             }
-            if let RequestError::PermissionDenied(_) = refused {
+            if let RequestError::PermissionDenied(_) = error {
                 say!(warn, "permission denied");
             } else {
                 say!(info, "request rejected");
@@ -87,10 +87,10 @@ pub(crate) fn trace(event: &Event<'_>) {
             seconds = request.elapsed().as_secs_f64(),
             "interrupt observed"
         ),
-        Event::StatementEnded { session, request, over } => info!(
+        Event::StatementEnded { session, request, end } => info!(
             target: "safepoint",
             session = session.get(),
-            cancelled = over.cancelled,
+            cancelled = end.cancelled,
             reason = ?request.reason,
             seconds = request.elapsed().as_secs_f64(),
             "statement ended"
@@ -112,8 +112,8 @@ pub(crate) fn trace(event: &Event<'_>) {
             reason = ?reason,
             "timeout expired"
         ),
-        Event::SessionEnded { session, ended } => {
-            let (how, request) = match &ended.reason {
+        Event::SessionEnded { session, end } => {
+            let (how, request) = match &end.reason {
                 EndReason::Terminated(request) => ("terminated", Some(request)),
                 EndReason::Panicked => ("panicked", None),
                 _ => ("closed", None),

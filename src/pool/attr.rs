@@ -20,8 +20,8 @@ const MAX_NUMBER: usize = 1023;
 /// ```
 /// use safepoint::pool::{CpuBinding, ThreadPoolAttr};
 /// let attr: ThreadPoolAttr = "32, 2, (cpubind: 0-3, 7)".parse()?;
-/// assert_eq!((attr.thread_num, attr.group_num), (32, 2));
-/// assert_eq!(attr.binding, CpuBinding::Cpus(vec![0, 1, 2, 3, 7]));
+/// assert_eq!((attr.thread_num(), attr.group_num()), (32, 2));
+/// assert_eq!(attr.binding(), &CpuBinding::Cpus(vec![0, 1, 2, 3, 7]));
 /// assert_eq!("".parse(), Ok(ThreadPoolAttr::default()));
 /// assert_eq!(ThreadPoolAttr::default().to_string(), "16, 2, (nobind)");
 /// # Ok::<(), safepoint::pool::InvalidAttrError>(())
@@ -29,17 +29,68 @@ const MAX_NUMBER: usize = 1023;
 ///
 /// For its meaning on this machine see [`layout`](Self::layout).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ThreadPoolAttr {
-    /// How many threads, up to [`MAX_THREADS`]; 0 means one for each CPU that they may run on.
-    pub thread_num: usize,
-    /// How many groups they are in, up to [`MAX_GROUPS`]; 0 means one for each NUMA node.
-    pub group_num: usize,
-    /// Where the threads run.
-    pub binding: CpuBinding,
+    pub(super) thread_num: usize,
+    pub(super) group_num: usize,
+    pub(super) binding: CpuBinding,
 }
 
-/// Where the threads of a pool run.
+impl ThreadPoolAttr {
+    /// Creates the default: `16, 2, (nobind)`.
+    #[must_use]
+    pub fn new() -> ThreadPoolAttr {
+        ThreadPoolAttr::default()
+    }
+
+    /// Sets the number of threads, up to [`MAX_THREADS`]; 0 means one for each CPU that they may run on.
+    /// A larger number is an error of [`layout`](Self::layout).
+    #[must_use]
+    pub fn with_thread_num(self, thread_num: usize) -> ThreadPoolAttr {
+        ThreadPoolAttr { thread_num, ..self }
+    }
+
+    /// Sets the number of groups, up to [`MAX_GROUPS`]; 0 means one for each NUMA node. A larger number
+    /// is an error of [`layout`](Self::layout).
+    #[must_use]
+    pub fn with_group_num(self, group_num: usize) -> ThreadPoolAttr {
+        ThreadPoolAttr { group_num, ..self }
+    }
+
+    /// Sets the CPUs that the threads are bound to.
+    #[must_use]
+    pub fn with_binding(self, binding: CpuBinding) -> ThreadPoolAttr {
+        ThreadPoolAttr { binding, ..self }
+    }
+
+    /// Returns the number of threads.
+    #[must_use]
+    pub fn thread_num(&self) -> usize {
+        self.thread_num
+    }
+
+    /// Returns the number of groups.
+    #[must_use]
+    pub fn group_num(&self) -> usize {
+        self.group_num
+    }
+
+    /// Returns the CPUs that the threads are bound to.
+    #[must_use]
+    pub fn binding(&self) -> &CpuBinding {
+        &self.binding
+    }
+}
+
+/// The CPUs that the threads of a pool are bound to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
 pub enum CpuBinding {
     /// `(nobind)`: threads are not bound.
     #[default]

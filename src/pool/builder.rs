@@ -1,7 +1,7 @@
 //! The settings of a pool.
 
 #[cfg(not(safepoint_shuttle))]
-use crate::pool::layout::ThreadLayout;
+use crate::pool::layout::{GroupLayout, ThreadLayout};
 use crate::pool::queue::Size;
 
 /// How many workers a pool has, in how many groups, and how many may wait for them.
@@ -87,9 +87,8 @@ impl PoolBuilder {
 #[cfg(not(safepoint_shuttle))]
 impl From<ThreadLayout> for PoolBuilder {
     fn from(layout: ThreadLayout) -> PoolBuilder {
-        let share =
-            |group| Share { workers: layout.threads(group), cpus: layout.turns_of_group(group) };
-        PoolBuilder::of((0..layout.groups()).map(share).collect())
+        let share = |group: &GroupLayout| Share { workers: group.threads(), cpus: group.turns() };
+        PoolBuilder::of(layout.groups().iter().map(share).collect())
     }
 }
 

@@ -48,6 +48,7 @@ pub trait Connection: AsFd + Send + 'static {
 
 /// What the pool does next with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Action {
     /// To be called when there is more to read. It has read something, if not all there was.
     WaitReadable,
@@ -59,6 +60,7 @@ pub enum Action {
 
 /// Who goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Priority {
     /// For new connections, and for administrators who may end the sessions that keep the workers
     /// busy.

@@ -3,11 +3,11 @@
 use crate::pool::connection::Connection;
 use crate::pool::group::Group;
 use crate::pool::worker::{Worker, run};
-use std::io;
+use crate::types::error::StartError;
 use std::sync::Arc;
 
 /// Starts a lane thread where none is free.
-pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> io::Result<()> {
+pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartError> {
     if !group.queue.wants_lane(MAX_EMERGENCY_THREADS) {
         return Ok(());
     }

@@ -11,20 +11,21 @@ use std::io;
 /// The folder in which Linux lists the NUMA nodes and their CPUs.
 const NODES: &str = "/sys/devices/system/node";
 
-/// The groups of a pool on this machine, counted from 0.
+/// The groups of a pool on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadLayout {
-    groups: Vec<Group>,
-    /// Threads are bound to all CPUs of their group, not each to one of them.
-    whole_group: bool,
+    groups: Vec<GroupLayout>,
     warning: Option<&'static str>,
 }
 
+/// One group of a [`ThreadLayout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Group {
+pub struct GroupLayout {
     threads: usize,
-    /// `None` where they are not bound.
+    /// `None` if the threads are not bound.
     cpus: Option<Vec<usize>>,
+    /// Each thread is bound to all CPUs of the group, not to one of them.
+    whole_group: bool,
 }
 
 /// A NUMA node and its CPUs.
@@ -100,18 +101,20 @@ impl ThreadPoolAttr {
         let groups = if self.group_num == 0 { used.len().max(1) } else { self.group_num };
         let threads = if self.thread_num == 0 { all.max(1) } else { self.thread_num };
         let fits = groups == used.len();
-        let share = |cpus: &Vec<usize>| Group {
+        let whole_group = matches!(self.binding, CpuBinding::Numa(_));
+        let share = |cpus: &Vec<usize>| GroupLayout {
             threads: ((threads as f64) * (cpus.len() as f64) / (all as f64)).round().max(1.0)
                 as usize,
             cpus: Some(cpus.clone()),
+            whole_group,
         };
+        let unbound = GroupLayout { threads: (threads / groups).max(1), cpus: None, whole_group };
         Ok(ThreadLayout {
             groups: if binds && fits {
                 used.iter().map(share).collect()
             } else {
-                vec![Group { threads: (threads / groups).max(1), cpus: None }; groups]
+                vec![unbound; groups]
             },
-            whole_group: matches!(self.binding, CpuBinding::Numa(_)),
             warning: (binds && !fits).then_some(
                 "Can not bind worker thread to CPU because the thread group num must equal to \
                  active NUMA num.",
@@ -121,59 +124,10 @@ impl ThreadPoolAttr {
 }
 
 impl ThreadLayout {
-    /// Returns the number of groups, at least one.
+    /// Returns the groups, at least one.
     #[must_use]
-    pub fn groups(&self) -> usize {
-        self.groups.len()
-    }
-
-    /// Returns the number of threads that a group starts with, or 0 if there is no such group.
-    ///
-    /// Without binding each group has the same number, and the remainder of the division is
-    /// dropped. With binding a group's share depends on the number of its CPUs. This is openGauss's
-    /// arithmetic, which gives no thread to any group if there are fewer threads than groups. Here
-    /// each group has at least one.
-    #[must_use]
-    pub fn threads(&self, group: usize) -> usize {
-        self.groups.get(group).map_or(0, |group| group.threads)
-    }
-
-    /// Returns the CPUs that a group's threads are bound to, in order, or `None` if they are not
-    /// bound or there is no such group.
-    #[must_use]
-    pub fn cpus(&self, group: usize) -> Option<Vec<usize>> {
-        self.groups.get(group)?.cpus.clone()
-    }
-
-    /// Returns the CPUs that one thread of a group is bound to, or `None` if it is not bound. The
-    /// group's threads, counted from 0, take its CPUs in turn; with [`CpuBinding::Numa`] each
-    /// thread has all of them.
-    #[must_use]
-    pub fn cpus_of_thread(&self, group: usize, thread: usize) -> Option<Vec<usize>> {
-        let cpus = self.cpus(group)?;
-        if self.whole_group {
-            return Some(cpus);
-        }
-        let turn = thread.checked_rem(cpus.len())?;
-        Some(vec![cpus[turn]])
-    }
-
-    /// The sets of CPUs that the threads of a group take in turn; none where they are not bound.
-    pub(super) fn turns_of_group(&self, group: usize) -> Vec<Vec<usize>> {
-        match self.cpus(group) {
-            None => Vec::new(),
-            Some(all) if self.whole_group => vec![all],
-            Some(each) => each.into_iter().map(|cpu| vec![cpu]).collect(),
-        }
-    }
-
-    /// Binds the calling thread to the CPUs of that thread of that group. Where it is not to
-    /// be bound, nothing is done.
-    ///
-    /// # Errors
-    /// Where the system refuses it.
-    pub fn bind_this_thread(&self, group: usize, thread: usize) -> io::Result<()> {
-        self.cpus_of_thread(group, thread).map_or(Ok(()), |cpus| bind(&cpus))
+    pub fn groups(&self) -> &[GroupLayout] {
+        &self.groups
     }
 
     /// Returns a warning for the administrator if the setting asks for bound threads and they are
@@ -181,6 +135,57 @@ impl ThreadLayout {
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         self.warning
+    }
+}
+
+impl GroupLayout {
+    /// Returns the number of threads that the group starts with.
+    ///
+    /// Without binding each group has the same number, and the remainder of the division is
+    /// dropped. With binding a group's share depends on the number of its CPUs. This is openGauss's
+    /// arithmetic, which gives no thread to any group if there are fewer threads than groups. Here
+    /// each group has at least one.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Returns the CPUs that the group's threads are bound to, in order, or `None` if they are not
+    /// bound.
+    #[must_use]
+    pub fn cpus(&self) -> Option<&[usize]> {
+        self.cpus.as_deref()
+    }
+
+    /// Returns the CPUs that one thread of the group is bound to, or `None` if it is not bound. The
+    /// group's threads, counted from 0, take its CPUs in turn; with [`CpuBinding::Numa`] each
+    /// thread has all of them.
+    #[must_use]
+    pub fn cpus_of(&self, thread: usize) -> Option<&[usize]> {
+        let cpus = self.cpus()?;
+        if self.whole_group {
+            return Some(cpus);
+        }
+        let turn = thread.checked_rem(cpus.len())?;
+        Some(&cpus[turn..=turn])
+    }
+
+    /// Returns the sets of CPUs that the threads take in turn; none if they are not bound.
+    pub(super) fn turns(&self) -> Vec<Vec<usize>> {
+        match &self.cpus {
+            None => Vec::new(),
+            Some(all) if self.whole_group => vec![all.clone()],
+            Some(each) => each.iter().map(|cpu| vec![*cpu]).collect(),
+        }
+    }
+
+    /// Binds the calling thread to the CPUs of this thread of the group. Does nothing if it is not to
+    /// be bound.
+    ///
+    /// # Errors
+    /// The system's error, if it does not bind the thread.
+    pub fn bind_this_thread(&self, thread: usize) -> io::Result<()> {
+        self.cpus_of(thread).map_or(Ok(()), bind)
     }
 }
 
@@ -230,11 +235,11 @@ mod tests {
     const ALL: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
     fn threads(layout: &ThreadLayout) -> Vec<usize> {
-        (0..layout.groups()).map(|group| layout.threads(group)).collect()
+        layout.groups().iter().map(GroupLayout::threads).collect()
     }
 
     fn cpus(layout: &ThreadLayout) -> Vec<Option<Vec<usize>>> {
-        (0..layout.groups()).map(|group| layout.cpus(group)).collect()
+        layout.groups().iter().map(|group| group.cpus().map(<[_]>::to_vec)).collect()
     }
 
     #[test]
@@ -290,7 +295,6 @@ mod tests {
         ] {
             let layout = laid_out(text, &ALL).unwrap();
             assert_eq!(threads(&layout), expected, "{text}");
-            assert_eq!(layout.threads(layout.groups()), 0);
         }
         assert_eq!(threads(&laid_out("0, 2", &[0, 1, 2]).unwrap()), [1, 1]);
     }
@@ -339,35 +343,34 @@ mod tests {
             let layout = laid_out(text, &ALL).unwrap();
             assert!(cpus(&layout).iter().all(Option::is_none), "{text}");
             assert!(layout.warning().is_some_and(|said| said.contains("group num")), "{text}");
-            assert_eq!(layout.cpus_of_thread(0, 0), None);
+            assert_eq!(layout.groups()[0].cpus_of(0), None);
         }
     }
 
     #[test]
     fn threads_take_the_cpus_of_their_group_in_turn_or_all_of_them() {
         let layout = laid_out("16, 2, (allbind)", &ALL).unwrap();
-        let taken = (0..6).map(|thread| layout.cpus_of_thread(1, thread).unwrap()[0]);
+        let taken = (0..6).map(|thread| layout.groups()[1].cpus_of(thread).unwrap()[0]);
         assert_eq!(taken.collect::<Vec<_>>(), [1, 3, 5, 7, 1, 3]);
         let layout = laid_out("16, 2, (numabind: 0-7)", &ALL).unwrap();
-        assert_eq!(layout.cpus_of_thread(1, 5), Some(vec![1, 3, 5, 7]));
-        assert_eq!(layout.cpus_of_thread(2, 0), None);
+        assert_eq!(layout.groups()[1].cpus_of(5), Some(&[1, 3, 5, 7][..]));
     }
 
     #[test]
     fn what_workers_take_in_turn_is_what_threads_are_bound_to() {
         for (text, turns) in [("8, 2, (allbind)", 4), ("8, 2, (numabind: 0-7)", 1)] {
             let layout = laid_out(text, &ALL).unwrap();
-            for group in 0..2 {
-                let sets = layout.turns_of_group(group);
+            assert_eq!(layout.groups().len(), 2);
+            for group in layout.groups() {
+                let sets = group.turns();
                 assert_eq!(sets.len(), turns, "{text}");
                 for thread in 0..6 {
-                    let expected = layout.cpus_of_thread(group, thread).unwrap();
+                    let expected = group.cpus_of(thread).unwrap();
                     assert_eq!(sets[thread % turns], expected, "{text}");
                 }
             }
-            assert!(layout.turns_of_group(2).is_empty());
         }
-        assert!(laid_out("8, 2", &ALL).unwrap().turns_of_group(0).is_empty());
+        assert!(laid_out("8, 2", &ALL).unwrap().groups()[0].turns().is_empty());
     }
 
     #[test]
@@ -378,11 +381,11 @@ mod tests {
             let attr: ThreadPoolAttr = format!("1, 0, (cpubind: {last})").parse().unwrap();
             let layout = attr.layout().unwrap();
             assert_eq!(layout.warning(), None);
-            layout.bind_this_thread(0, 0).unwrap();
+            layout.groups()[0].bind_this_thread(0).unwrap();
             assert_eq!(allowed_cpus().unwrap(), [last]);
             // What it may not run on is out of its reach from here on.
             let all: ThreadPoolAttr = "0, 0, (allbind)".parse().unwrap();
-            assert_eq!(all.layout().unwrap().cpus(0), Some(vec![last]));
+            assert_eq!(all.layout().unwrap().groups()[0].cpus(), Some(&[last][..]));
         };
         // The others of this program stay where they are.
         std::thread::spawn(run).join().unwrap();
@@ -392,8 +395,8 @@ mod tests {
             let all: Vec<_> = allowed.iter().map(usize::to_string).collect();
             let attr = format!("1, 0, (numabind: {})", all.join(","));
             let layout = attr.parse::<ThreadPoolAttr>().unwrap().layout().unwrap();
-            layout.bind_this_thread(0, 0).unwrap();
-            assert_eq!(Some(allowed_cpus().unwrap()), layout.cpus(0));
+            layout.groups()[0].bind_this_thread(0).unwrap();
+            assert_eq!(Some(&*allowed_cpus().unwrap()), layout.groups()[0].cpus());
         };
         std::thread::spawn(run).join().unwrap();
     }

@@ -4,13 +4,13 @@ use crate::pool::connection::Connection;
 use crate::pool::group::Group;
 use crate::pool::poller::{Event, Events};
 use crate::pool::queue::{ListenerStep, StallDetector};
-use std::io;
+use crate::types::error::StartError;
 use std::sync::Arc;
 
 /// How many events are taken at once.
 const EVENTS: usize = 256;
 
-pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> io::Result<()> {
+pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartError> {
     let name = group.name("listener");
     let thread = group.manager.register_background(&name)?;
     group.queue.thread_starts();

@@ -115,9 +115,9 @@ pub use builder::PoolBuilder;
 pub use connection::{Action, CloseReason, Connection, Priority};
 pub use lane::MAX_EMERGENCY_THREADS;
 #[cfg(not(safepoint_shuttle))]
-pub use layout::ThreadLayout;
+pub use layout::{GroupLayout, ThreadLayout};
 #[cfg(safepoint_shuttle)]
 pub use poller::Descriptor;
-pub use pool::{Pool, ServeError};
+pub use pool::{Pool, ServeError, ServeErrorKind};
 pub use queue::{EMERGENCY_DELAY, HIGH_PRIORITY_BURST};
 pub use status::{GroupStatus, WorkerStatus};

@@ -12,6 +12,7 @@ use crate::pool::status::GroupStatus;
 use crate::pool::{lane, listener, worker};
 use crate::session::session::Session;
 use crate::sync::{AtomicU64, Mutex};
+use crate::types::error::StartError;
 use crate::types::model::ThreadModel;
 use slab::Slab;
 use std::sync::Arc;
@@ -26,36 +27,46 @@ pub struct Pool<C: Connection> {
     groups: Vec<Arc<Group<C>>>,
 }
 
-/// Why a pool did not take a session in.
+/// The reason for which a pool did not accept a session, whose connection comes back. The session has
+/// ended.
 #[non_exhaustive]
-pub enum ServeError<C> {
-    /// As many wait for a worker already as [`PoolBuilder::max_queue`] allows. The connection comes
-    /// back, and its session is closed.
-    Overloaded(C),
-    /// The system can't watch the descriptor.
+pub struct ServeError<C> {
+    /// The connection. Its [`on_close`](Connection::on_close) has not been called.
+    pub connection: C,
+    /// The reason.
+    pub kind: ServeErrorKind,
+}
+
+/// The kind of a [`ServeError`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeErrorKind {
+    /// As many sessions wait for a worker already as [`PoolBuilder::max_queue`] allows.
+    Overloaded,
+    /// The system cannot watch the descriptor.
     Io(io::Error),
 }
 
 impl<C> fmt::Debug for ServeError<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.debug_struct("ServeError").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
 impl<C> fmt::Display for ServeError<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ServeError::Overloaded(_) => f.write_str("too many sessions wait for a worker already"),
-            ServeError::Io(error) => write!(f, "the connection can't be watched: {error}"),
-        }
+        f.write_str(match self.kind {
+            ServeErrorKind::Overloaded => "too many sessions wait for a worker already",
+            ServeErrorKind::Io(_) => "the connection cannot be watched",
+        })
     }
 }
 
 impl<C> std::error::Error for ServeError<C> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ServeError::Overloaded(_) => None,
-            ServeError::Io(error) => Some(error),
+        match &self.kind {
+            ServeErrorKind::Overloaded => None,
+            ServeErrorKind::Io(error) => Some(error),
         }
     }
 }
@@ -64,18 +75,17 @@ impl PoolBuilder {
     /// Starts the workers, and for each group the listener and the emergency lane.
     ///
     /// # Errors
-    /// Where the manager was made for [another model](crate::ThreadModel), the system gives no
-    /// thread or no poller, or the manager refuses to register their threads.
-    pub fn start<C: Connection>(&self, manager: SessionManager) -> io::Result<Pool<C>> {
+    /// [`StartError`] if the manager was created with [another model](crate::ThreadModel), the
+    /// system gives no thread or no poller, or the manager cannot register the threads.
+    pub fn start<C: Connection>(&self, manager: SessionManager) -> Result<Pool<C>, StartError> {
         Pool::start(manager, self)
     }
 }
 
 impl<C: Connection> Pool<C> {
-    fn start(manager: SessionManager, config: &PoolBuilder) -> io::Result<Pool<C>> {
+    fn start(manager: SessionManager, config: &PoolBuilder) -> Result<Pool<C>, StartError> {
         if manager.model() != ThreadModel::Pool {
-            let message = "a pool needs a manager that was made for one: ThreadModel::Pool";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            return Err(StartError::WrongModel);
         }
         let mut pool = Pool { manager, groups: Vec::new() };
         let shares: Vec<_> = config.shares().collect();
@@ -108,18 +118,20 @@ impl<C: Connection> Pool<C> {
         Ok(pool)
     }
 
-    /// Takes a session and its connection in. It is served when there is something to read.
+    /// Accepts a session and its connection. It is served when there is something to read.
     ///
     /// # Errors
-    /// [`ServeError`]. Then the session has ended.
-    pub fn serve(&self, session: Session, client: C) -> Result<(), ServeError<C>> {
+    /// [`ServeError`] with the connection. Then the session has ended.
+    pub fn serve(&self, session: Session, connection: C) -> Result<(), ServeError<C>> {
         let group = self.groups.iter().min_by_key(|group| group.sessions());
         // There is at least one.
         let Some(group) = group else { return Ok(()) };
         if group.queue.is_full() {
-            return Err(ServeError::Overloaded(client));
+            return Err(ServeError { connection, kind: ServeErrorKind::Overloaded });
         }
-        ConnectionSlot::take_in(group, session, client).map_err(ServeError::Io)
+        ConnectionSlot::take_in(group, session, connection).map_err(|(connection, error)| {
+            ServeError { connection, kind: ServeErrorKind::Io(error) }
+        })
     }
 
     /// Returns the status of each group.

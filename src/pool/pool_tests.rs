@@ -34,11 +34,12 @@ fn a_client_that_says_nothing_of_it_is_served_in_order_and_not_in_the_lane() {
 #[test]
 fn what_was_not_served_is_an_error_with_its_cause() {
     use std::error::Error;
-    let overloaded = ServeError::Overloaded(());
+    let overloaded = ServeError { connection: (), kind: ServeErrorKind::Overloaded };
     assert_eq!(overloaded.to_string(), "too many sessions wait for a worker already");
     assert!(overloaded.source().is_none());
-    let failed = ServeError::<()>::Io(io::Error::other("no epoll"));
-    assert_eq!(failed.to_string(), "the connection can't be watched: no epoll");
+    let kind = ServeErrorKind::Io(io::Error::other("no epoll"));
+    let failed = ServeError { connection: (), kind };
+    assert_eq!(failed.to_string(), "the connection cannot be watched");
     assert_eq!(failed.source().expect("its cause").to_string(), "no epoll");
 }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 /// How one group of a pool is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct GroupStatus {
     /// Its number, from 0.
@@ -38,6 +39,7 @@ pub struct GroupStatus {
 
 /// One thread of a pool that runs sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WorkerStatus {
     /// Its id.

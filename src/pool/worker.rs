@@ -13,7 +13,7 @@ use crate::session::session::Session;
 use crate::session::thread::Thread;
 use crate::sync::MutexGuard;
 use crate::sync::catch::catch_panic;
-use std::io;
+use crate::types::error::StartError;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 
@@ -63,7 +63,11 @@ pub(super) struct Worker<C: Connection> {
 }
 
 impl<C: Connection> Worker<C> {
-    pub(super) fn register(group: &Arc<Group<C>>, name: &str, lane: bool) -> io::Result<Worker<C>> {
+    pub(super) fn register(
+        group: &Arc<Group<C>>,
+        name: &str,
+        lane: bool,
+    ) -> Result<Worker<C>, StartError> {
         let thread = group.manager.register_worker(name)?;
         let watched = WorkerEntry::new(group, WorkerState::new(&thread, lane));
         Ok(Worker { thread, watched, lane })
@@ -71,7 +75,7 @@ impl<C: Connection> Worker<C> {
 }
 
 /// Starts a worker that counts already.
-pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> io::Result<()> {
+pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartError> {
     let number = group.next_worker();
     let name = group.name(&format!("worker {number}"));
     Worker::register(group, &name, false)

@@ -1,10 +1,10 @@
 //! The session of the calling thread, for code that was handed none.
 
 use crate::session::current::current;
-use crate::session::local::NoSessionError;
 use crate::session::{current, wait};
 use crate::sync::now;
 use crate::types::client_info::ClientInfo;
+use crate::types::error::NoSessionError;
 use crate::types::id::{SessionId, ThreadId};
 use crate::types::interrupt::Interrupt;
 use crate::types::request::Requester;
@@ -51,17 +51,23 @@ pub fn requester() -> Option<Requester> {
     current().map(|record| record.author())
 }
 
-/// Reads or changes the client information of the session that is attached to the calling thread,
-/// such as within [`Session::run`](crate::Session::run), where no other code has the session. As
-/// with [`Attached::update_client_info`](crate::Attached::update_client_info) `change` gets a copy,
-/// which is stored after it returns.
+/// Returns a copy of the client information of the session that is attached to the calling thread.
+#[must_use]
+pub fn client_info() -> Option<ClientInfo> {
+    current().map(|record| record.description())
+}
+
+/// Changes the client information of the session that is attached to the calling thread, such as
+/// within [`Session::run`](crate::Session::run), where no other code has the session. `change` gets a
+/// copy, and what it returns is stored.
 ///
 /// # Errors
-/// [`NoSessionError`] on a thread that runs none; then `change` was not called.
-pub fn update_client_info<T>(
-    change: impl FnOnce(&mut ClientInfo) -> T,
-) -> Result<T, NoSessionError> {
-    Ok(current().ok_or(NoSessionError)?.describe(change))
+/// [`NoSessionError`] on a thread that runs no session; then `change` was not called.
+pub fn update_client_info(
+    change: impl FnOnce(ClientInfo) -> ClientInfo,
+) -> Result<(), NoSessionError> {
+    current().ok_or(NoSessionError)?.describe(change);
+    Ok(())
 }
 
 /// Sets whether a transaction is open, as

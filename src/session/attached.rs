@@ -67,9 +67,16 @@ impl<'s> Attached<'s> {
         self.record.author()
     }
 
-    /// Looks at or changes what is known of the session.
-    pub fn update_client_info<T>(&self, change: impl FnOnce(&mut ClientInfo) -> T) -> T {
-        self.record.describe(change)
+    /// Returns a copy of the client information.
+    #[must_use]
+    pub fn client_info(&self) -> ClientInfo {
+        self.record.description()
+    }
+
+    /// Changes the client information, as
+    /// [`Session::update_client_info`](crate::Session::update_client_info) does.
+    pub fn update_client_info(&self, change: impl FnOnce(ClientInfo) -> ClientInfo) {
+        self.record.describe(change);
     }
 
     /// Asks for admission, as [`Session::admit`](crate::Session::admit) does.
@@ -294,7 +301,7 @@ impl Statement<'_> {
     /// Returns the statement's id, which a cancel may name.
     #[must_use]
     pub fn statement_id(&self) -> StatementId {
-        self.attached.record.look().last_statement()
+        StatementId::of(self.attached.record.look().last_statement())
     }
 
     /// Stores the statement's text for the activity view, the first

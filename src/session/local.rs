@@ -3,6 +3,7 @@
 use crate::core::locals::Value;
 use crate::session::current::{current, without_current};
 use crate::sync::ReentrantMutex;
+use crate::types::error::NoSessionError;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,19 +87,6 @@ pub struct SessionLocal<T: 'static> {
     number: OnceLock<usize>,
 }
 
-/// There is no session that could be meant: none is attached to the calling thread, or it has
-/// ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoSessionError;
-
-impl fmt::Display for NoSessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no session is attached to this thread")
-    }
-}
-
-impl std::error::Error for NoSessionError {}
-
 impl<T: Send + 'static> SessionLocal<T> {
     #[doc(hidden)]
     #[must_use]
@@ -163,13 +151,34 @@ impl<T: Copy + Send + 'static> SessionLocal<Cell<T>> {
 }
 
 impl<T: Send + 'static> SessionLocal<Cell<T>> {
-    /// Sets what the session's cell holds. Its first value is made even so.
+    /// Sets the value in the session's cell. The initial value is created first, if it was not.
     ///
     /// # Panics
     /// As [`with`](Self::with).
     #[track_caller]
     pub fn set(&'static self, value: T) {
         self.with(|cell| cell.set(value));
+    }
+
+    /// Replaces the value in the session's cell, and returns the old one.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    #[track_caller]
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+
+    /// Takes the value out of the session's cell, and leaves the type's default.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    #[track_caller]
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
     }
 }
 
@@ -190,6 +199,36 @@ impl<T: Send + 'static> SessionLocal<RefCell<T>> {
     #[track_caller]
     pub fn with_borrow_mut<R>(&'static self, change: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| change(&mut cell.borrow_mut()))
+    }
+
+    /// Sets the value in the session's cell. The initial value is created first, if it was not.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with), and if the value is borrowed.
+    #[track_caller]
+    pub fn set(&'static self, value: T) {
+        drop(self.replace(value));
+    }
+
+    /// Replaces the value in the session's cell, and returns the old one.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with), and if the value is borrowed.
+    #[track_caller]
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+
+    /// Takes the value out of the session's cell, and leaves the type's default.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with), and if the value is borrowed.
+    #[track_caller]
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(RefCell::take)
     }
 }
 

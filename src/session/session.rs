@@ -175,6 +175,10 @@ impl Session {
 
     /// Checks whether the session must end now.
     ///
+    /// # Side effects
+    /// A termination that it returns counts as observed. An attachment or statement whose guard has
+    /// leaked ends.
+    ///
     /// # Errors
     /// The [`Interrupt`] that ends the session.
     #[track_caller]
@@ -196,10 +200,27 @@ impl Session {
         self.record.author()
     }
 
-    /// Looks at or changes what is known of it. `change` gets a copy, which is stored after it
-    /// returns. So an update within `change` is overwritten.
-    pub fn update_client_info<T>(&self, change: impl FnOnce(&mut ClientInfo) -> T) -> T {
-        self.record.describe(change)
+    /// Returns a copy of the client information.
+    #[must_use]
+    pub fn client_info(&self) -> ClientInfo {
+        self.record.description()
+    }
+
+    /// Changes the client information. `change` gets a copy, and what it returns is stored. An update
+    /// within `change` is overwritten.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use safepoint::{ClientInfo, SessionManager, ThreadModel};
+    /// let manager = SessionManager::new(ThreadModel::PerSession);
+    /// let session = manager.open(ClientInfo::default())?;
+    /// session.update_client_info(|client| client.with_user("ann").with_admin(true));
+    /// assert_eq!(session.client_info().user(), "ann");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn update_client_info(&self, change: impl FnOnce(ClientInfo) -> ClientInfo) {
+        self.record.describe(change);
     }
 
     /// Asks for admission, if the manager reserves slots for administrators. The user is not known
@@ -214,7 +235,7 @@ impl Session {
     /// # Errors
     /// [`OpenError::Full`] if only reserved slots are left. The session keeps the slot that it
     /// opened with: notify the client, and close the session.
-    pub fn admit(&mut self) -> Result<(), OpenError> {
+    pub fn admit(&self) -> Result<(), OpenError> {
         self.owner.admit(&self.record)
     }
 

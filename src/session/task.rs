@@ -11,6 +11,7 @@ use crate::session::session::Session;
 use crate::session::thread::Thread;
 use crate::sync::per_thread;
 use crate::types::error::{AttachError, OpenError};
+use crate::types::id::StatementId;
 use crate::types::interrupt::Interrupt;
 use crate::types::location::Place;
 use crate::types::reason::InterruptReason;
@@ -102,7 +103,8 @@ impl fmt::Debug for Interrupted<'_> {
     }
 }
 
-/// Why a future did not run to its end.
+/// The reason for which a future did not run to its end. As an error, an interrupt stands for itself:
+/// its text is the interrupt's own, which a server sends to its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError {
@@ -119,13 +121,21 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Interrupted(interrupt) => interrupt.fmt(f),
-            RunError::NotAttached(error) => error.fmt(f),
-            RunError::NotRegistered(error) => write!(f, "the thread was not registered: {error}"),
+            RunError::NotAttached(_) => f.write_str("the session cannot be attached"),
+            RunError::NotRegistered(_) => f.write_str("the thread cannot be registered"),
         }
     }
 }
 
-impl std::error::Error for RunError {}
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RunError::Interrupted(interrupt) => interrupt.source(),
+            RunError::NotAttached(error) => Some(error),
+            RunError::NotRegistered(error) => Some(error),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -224,7 +234,7 @@ impl<F: Future> Run<'_, F> {
                     return Err(RunError::Interrupted(interrupt));
                 }
                 if let Some(text) = *this.text {
-                    let id = record.look().last_statement();
+                    let id = StatementId::of(record.look().last_statement());
                     record.about(|about| about.statement_begins(id, text));
                 }
             }

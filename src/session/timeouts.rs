@@ -4,15 +4,14 @@ use crate::core::record::Record;
 use crate::core::shared::Shared;
 use crate::session::attached::Attached;
 use crate::session::current::current;
-use crate::session::local::NoSessionError;
 use crate::session::session::Session;
 use crate::session::timer;
+use crate::types::error::{NoSessionError, StartError};
 use crate::types::timeouts::Timeouts;
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-fn set(record: &Record, home: &Arc<Shared>, limits: Timeouts) -> io::Result<()> {
+fn set(record: &Record, home: &Arc<Shared>, limits: Timeouts) -> Result<(), StartError> {
     if record.limits() != limits {
         record.set_limits(timer::running(home)?, limits);
     }
@@ -32,8 +31,8 @@ impl Session {
     /// starts its timer, a background thread.
     ///
     /// # Errors
-    /// Where the system gives no thread for the timer. Then the limits are what they were.
-    pub fn set_timeouts(&self, limits: Timeouts) -> io::Result<()> {
+    /// [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
+    pub fn set_timeouts(&self, limits: Timeouts) -> Result<(), StartError> {
         set(&self.record, &self.owner.home, limits)
     }
 }
@@ -48,8 +47,8 @@ impl Attached<'_> {
     /// Sets the session's timeouts, as [`Session::set_timeouts`] does.
     ///
     /// # Errors
-    /// Where the system gives no thread for the timer. Then the limits are what they were.
-    pub fn set_timeouts(&self, limits: Timeouts) -> io::Result<()> {
+    /// [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
+    pub fn set_timeouts(&self, limits: Timeouts) -> Result<(), StartError> {
         set(self.record, &self.owner.home, limits)
     }
 
@@ -76,14 +75,12 @@ pub fn timeouts() -> Option<Timeouts> {
 /// statement_timeout` within [`Session::run`](crate::Session::run).
 ///
 /// # Errors
-/// [`NoSessionError`] inside an error of the kind [`NotFound`](io::ErrorKind::NotFound) on a thread that
-/// runs none; else where the system gives no thread for the timer. Then the limits are what they
-/// were.
-pub fn set_timeouts(limits: Timeouts) -> io::Result<()> {
-    let none = || io::Error::new(io::ErrorKind::NotFound, NoSessionError);
-    let record = current().ok_or_else(none)?;
-    let home = Shared::of(&record).ok_or_else(none)?;
-    set(&record, &home, limits)
+/// The outer error is [`NoSessionError`], on a thread that runs no session. The inner one is
+/// [`StartError`], if the timer cannot be started. In both cases the timeouts are unchanged.
+pub fn set_timeouts(limits: Timeouts) -> Result<Result<(), StartError>, NoSessionError> {
+    let record = current().ok_or(NoSessionError)?;
+    let home = Shared::of(&record).ok_or(NoSessionError)?;
+    Ok(set(&record, &home, limits))
 }
 
 /// Applies the lock timeout as [`Attached::with_lock_timeout`] does, for code that was handed no

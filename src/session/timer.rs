@@ -6,7 +6,7 @@ use crate::core::timer::Timer;
 use crate::session::current::wake_all;
 #[cfg(not(safepoint_loom))]
 use crate::session::timer_thread::start;
-use std::io;
+use crate::types::error::StartError;
 use std::sync::Arc;
 
 #[cfg(safepoint_loom)]
@@ -24,8 +24,8 @@ impl Timer {
 /// The manager's timer, running.
 ///
 /// # Errors
-/// Where the system gives no thread, or the manager has no number for it.
-pub(crate) fn running(home: &Arc<Shared>) -> io::Result<&Arc<Timer>> {
+/// [`StartError`] if the system gives no thread, or the manager has no id for it.
+pub(crate) fn running(home: &Arc<Shared>) -> Result<&Arc<Timer>, StartError> {
     #[cfg(not(safepoint_loom))]
     start(home)?;
     Ok(&home.timers.timer)

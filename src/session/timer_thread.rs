@@ -6,20 +6,20 @@ use crate::core::timer::{NEVER, Timer};
 use crate::session::current::wake_all;
 use crate::session::thread::{Kind, Thread};
 use crate::sync::{Builder, Parker};
-use std::io;
+use crate::types::error::{OpenError, StartError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 const NAME: &str = "timer";
 
-pub(super) fn start(home: &Arc<Shared>) -> io::Result<()> {
+pub(super) fn start(home: &Arc<Shared>) -> Result<(), StartError> {
     let mut parker = home.timers.parker.lock();
     if parker.is_none() {
         return Ok(());
     }
-    let record = ThreadRecord::new(Arc::from(NAME), home.slots.clone(), false)
-        .ok_or_else(|| io::Error::other("no number for the timer"))?;
-    let record = home.threads.insert(0, Arc::new(record)).map_err(io::Error::other)?;
+    let record =
+        ThreadRecord::new(Arc::from(NAME), home.slots.clone(), false).ok_or(OpenError::Full)?;
+    let record = home.threads.insert(0, Arc::new(record))?;
     let registered = Thread::new(Kind::Registered { record, threads: home.threads.clone() });
     let parker_slot = Arc::new(crate::sync::Mutex::new(parker.take()));
     let (weak, timer, mine) =
@@ -35,8 +35,8 @@ pub(super) fn start(home: &Arc<Shared>) -> io::Result<()> {
     Builder::new()
         .name(NAME.into())
         .spawn(body)
-        .map(drop)
-        .inspect_err(|_| *parker = parker_slot.lock().take())
+        .inspect_err(|_| *parker = parker_slot.lock().take())?;
+    Ok(())
 }
 
 fn run(home: &Weak<Shared>, timer: &Timer, parker: &Parker) {

@@ -1,32 +1,113 @@
-//! A parsed command, and what can be wrong with one.
+//! A parsed command, the session that it names, and the error for the client.
 
 use crate::types::error::RequestError;
-use crate::types::id::SessionId;
+use crate::types::id::{SessionId, ThreadId};
 use crate::types::request::TerminateMode;
 use std::borrow::Cow;
 use std::fmt;
 
-/// A statement of this face.
+/// The two numbers that name a session: those of its row in the activity view.
+///
+/// # Examples
+///
+/// ```
+/// use safepoint::sql::SessionAddress;
+///
+/// let address: SessionAddress = "12, 345".parse()?; // as it stands between the quotes of a command
+/// assert_eq!(address, SessionAddress::try_from((12, 345))?); // as an SQL function gets it
+/// assert_eq!(address.session().get(), 345);
+/// # Ok::<(), safepoint::sql::SqlError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Command {
-    /// The thread that the command names. In a pool 0 means any thread; if each session has its own
-    /// thread, it is the session's id.
-    pub thread: u64,
-    /// The session that the string names.
-    pub session: SessionId,
-    /// The mode of the request.
-    pub when: TerminateMode,
+pub struct SessionAddress {
+    pub(super) thread: Option<ThreadId>,
+    pub(super) session: SessionId,
 }
 
-/// An error for the client.
+impl SessionAddress {
+    /// Returns the thread. `None`, written as 0, means any thread of a pool; if each session has its own
+    /// thread, no session has such an address.
+    #[must_use]
+    pub fn thread(&self) -> Option<ThreadId> {
+        self.thread
+    }
+
+    /// Returns the session. In a pool an address with one number twice names the session that is
+    /// attached to that thread, whatever its id.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    pub(super) fn of(thread: u64, session: u64) -> Result<SessionAddress, SqlError> {
+        let session = SessionId::from_raw(session).ok_or_else(invalid_id)?;
+        let thread = match thread {
+            0 => None,
+            thread => Some(ThreadId::from_raw(thread).ok_or_else(invalid_id)?),
+        };
+        Ok(SessionAddress { thread, session })
+    }
+}
+
+impl fmt::Display for SessionAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.thread.map_or(0, ThreadId::get), self.session)
+    }
+}
+
+impl TryFrom<(i64, i64)> for SessionAddress {
+    type Error = SqlError;
+
+    /// Converts the arguments of an SQL function: the thread and the session.
+    ///
+    /// # Errors
+    /// [`SqlError`] for a negative number, and for a session with the number 0.
+    fn try_from((thread, session): (i64, i64)) -> Result<SessionAddress, SqlError> {
+        match (u64::try_from(thread), u64::try_from(session)) {
+            (Ok(thread), Ok(session)) => SessionAddress::of(thread, session),
+            _ => Err(invalid_id()),
+        }
+    }
+}
+
+/// A parsed command: the termination of one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Command {
+    /// The session that the command names.
+    pub address: SessionAddress,
+    /// The mode of the request.
+    pub mode: TerminateMode,
+}
+
+/// An error for the client. Its [source](std::error::Error::source) is the [`RequestError`], if the
+/// request was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlError {
-    /// The five characters of the SQLSTATE.
-    pub sqlstate: &'static str,
-    /// The message.
-    pub message: Cow<'static, str>,
-    /// What to do about it.
-    pub hint: Option<&'static str>,
+    pub(super) sqlstate: &'static str,
+    pub(super) message: Cow<'static, str>,
+    pub(super) hint: Option<&'static str>,
+    pub(super) rejection: Option<RequestError>,
+}
+
+impl SqlError {
+    /// Returns the five characters of the SQLSTATE.
+    #[must_use]
+    pub fn sqlstate(&self) -> &'static str {
+        self.sqlstate
+    }
+
+    /// Returns the message.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the hint: what the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        self.hint
+    }
 }
 
 impl fmt::Display for SqlError {
@@ -35,7 +116,11 @@ impl fmt::Display for SqlError {
     }
 }
 
-impl std::error::Error for SqlError {}
+impl std::error::Error for SqlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.rejection.as_ref().map(|rejection| rejection as _)
+    }
+}
 
 impl From<RequestError> for SqlError {
     fn from(refused: RequestError) -> SqlError {
@@ -48,12 +133,13 @@ impl From<RequestError> for SqlError {
                 "Administrators may end anyone's sessions and users their own, unless the server \
                  has other rules.",
             ),
-            RequestError::NotAttached(..) => {
+            RequestError::NotAttached { .. } => {
                 Some("Take both numbers from one row of pg_stat_activity, pid first.")
             }
             _ => None,
         };
-        SqlError { sqlstate: refused.sqlstate(), message: refused.to_string().into(), hint }
+        let (sqlstate, message) = (refused.sqlstate(), refused.to_string().into());
+        SqlError { sqlstate, message, hint, rejection: Some(refused) }
     }
 }
 
@@ -65,5 +151,6 @@ pub(crate) fn invalid_id() -> SqlError {
             "Write 'thread_id, session_id': two whole numbers below 2^63 and a comma, as pid \
              and sessionid in pg_stat_activity.",
         ),
+        rejection: None,
     }
 }

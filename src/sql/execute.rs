@@ -1,10 +1,10 @@
-//! Carries a parsed command out, and words the answer.
+//! Executes a parsed command, and describes the result.
 
 use crate::manager::manager::SessionManager;
 use crate::session::receipt::Receipt;
-use crate::sql::command::{Command, SqlError, invalid_id};
+use crate::sql::command::{Command, SessionAddress, SqlError};
 use crate::types::error::RequestError;
-use crate::types::id::{SessionId, ThreadId};
+use crate::types::id::SessionId;
 use crate::types::interrupt::InterruptKind;
 use crate::types::model::ThreadModel;
 use crate::types::outcome::{SessionEnd, StatementEnd};
@@ -14,39 +14,40 @@ use crate::types::state::SessionState;
 /// The one column of the row that answers an accepted `ALTER SYSTEM KILL SESSION`.
 pub const RESULT_COLUMN: &str = "pg_terminate_session";
 
-/// An accepted command.
+/// The result of an accepted command.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CommandResult {
     /// The receipt.
     pub receipt: Receipt<SessionEnd>,
-    /// Where the session was found, and whether it has ended or when it will: for a NOTICE.
+    /// The state in which the request met the session, and whether it has ended or when it will: for a
+    /// NOTICE.
     pub notice: String,
 }
 
-/// Carries out a command as its author.
+/// Executes a command on behalf of the requester.
 ///
 /// # Errors
-/// [`SqlError`] is the rejection of the request, which then has had no effect.
+/// [`SqlError`] if the request is rejected; then it has had no effect.
 pub fn execute(
     manager: &SessionManager,
     command: Command,
     author: Requester,
 ) -> Result<CommandResult, SqlError> {
-    let Command { thread, session, when } = command;
-    let receipt = terminate(manager, thread, session, when, author, None)?;
-    let notice = notice(&receipt, when);
+    let Command { address, mode } = command;
+    let receipt = terminate(manager, address, mode, author, None)?;
+    let notice = notice(&receipt, mode);
     Ok(CommandResult { receipt, notice })
 }
 
 fn terminate(
     manager: &SessionManager,
-    thread: u64,
-    session: SessionId,
+    address: SessionAddress,
     when: TerminateMode,
     author: Requester,
     text: Option<&str>,
 ) -> Result<Receipt<SessionEnd>, SqlError> {
-    let target = resolve(manager, thread, session, InterruptKind::Terminate, &author)?;
+    let target = resolve(manager, address, InterruptKind::Terminate, &author)?;
     let request = Terminate::new(when, author);
     let request = match text {
         Some(text) => request.comment(text),
@@ -56,37 +57,33 @@ fn terminate(
 }
 
 /// Does what the SQL function `pg_terminate_session(thread_id, session_id)` does. A server may take
-/// a comment in a third argument: `text`. For `thread` see [`Command::thread`].
+/// a comment in a third argument: `comment`.
 ///
 /// # Errors
-/// [`SqlError`] says why it was refused; then nothing has been done.
+/// [`SqlError`] if the request is rejected; then it has had no effect.
 pub fn terminate_session(
     manager: &SessionManager,
-    thread: i64,
-    session: i64,
+    address: SessionAddress,
     author: Requester,
-    text: Option<&str>,
+    comment: Option<&str>,
 ) -> Result<Receipt<SessionEnd>, SqlError> {
-    let (thread, session) = numbers(thread, session)?;
-    terminate(manager, thread, session, TerminateMode::Immediate, author, text)
+    terminate(manager, address, TerminateMode::Immediate, author, comment)
 }
 
 /// Does what the SQL function `pg_cancel_session(thread_id, session_id)` does: cancels the
-/// statement that runs in that session now, or its queued command. For `text` see
-/// [`terminate_session`].
+/// statement that runs in that session now, or its queued command. For `comment`
+/// see [`terminate_session`].
 ///
 /// # Errors
-/// [`SqlError`] says why it was refused; then nothing has been done.
+/// [`SqlError`] if the request is rejected; then it has had no effect.
 pub fn cancel_session(
     manager: &SessionManager,
-    thread: i64,
-    session: i64,
+    address: SessionAddress,
     author: Requester,
-    text: Option<&str>,
+    comment: Option<&str>,
 ) -> Result<Receipt<StatementEnd>, SqlError> {
-    let (thread, session) = numbers(thread, session)?;
-    let mut target = resolve(manager, thread, session, InterruptKind::Cancel, &author)?;
-    let mut found = Some(session);
+    let mut target = resolve(manager, address, InterruptKind::Cancel, &author)?;
+    let mut found = Some(address.session);
     if let Target::AttachedTo(thread) = target {
         found = manager.attached_to(thread);
         target = found.map_or(target, |session| Target::Pair(thread, session));
@@ -96,53 +93,46 @@ pub fn cancel_session(
         Some(statement) => Cancel::statement(statement, author),
         None => Cancel::running(author),
     };
-    let cancel = match text {
-        Some(text) => cancel.comment(text),
+    let cancel = match comment {
+        Some(comment) => cancel.comment(comment),
         None => cancel,
     };
     manager.cancel(target, cancel).map_err(|refused| known_thread(manager, refused))
 }
 
-fn numbers(thread: i64, session: i64) -> Result<(u64, SessionId), SqlError> {
-    let session = u64::try_from(session).ok().and_then(|n| SessionId::try_from(n).ok());
-    match (u64::try_from(thread), session) {
-        (Ok(thread), Some(session)) => Ok((thread, session)),
-        _ => Err(invalid_id()),
-    }
-}
-
 /// The session id decides; the thread id is checked and not trusted.
 fn resolve(
     manager: &SessionManager,
-    thread: u64,
-    session: SessionId,
+    address: SessionAddress,
     kind: InterruptKind,
     author: &Requester,
 ) -> Result<Target, SqlError> {
-    let Ok(id) = ThreadId::try_from(thread) else {
-        return match (thread, manager.model()) {
-            (0, ThreadModel::Pool) => Ok(Target::Session(session)),
-            (0, ThreadModel::PerSession) => Err(apart(thread, session)),
-            _ => Err(invalid_id()),
+    let SessionAddress { thread, session } = address;
+    let Some(thread) = thread else {
+        return match manager.model() {
+            ThreadModel::Pool => Ok(Target::Session(session)),
+            ThreadModel::PerSession => Err(no_thread(session)),
         };
     };
     match manager.model() {
-        ThreadModel::Pool if thread == session.get() => Ok(Target::AttachedTo(id)),
+        ThreadModel::Pool if thread.get() == session.get() => Ok(Target::AttachedTo(thread)),
         // Sessions move, so any thread is accepted that could have been seen with the session.
-        _ if manager.could_run(id, session) => Ok(Target::Session(session)),
+        _ if manager.could_run(thread, session) => Ok(Target::Session(session)),
         _ => {
-            let (target, refused) =
-                (Target::Pair(id, session), RequestError::NotAttached(id, session));
+            let target = Target::Pair(thread, session);
+            let refused = RequestError::NotAttached { thread, session };
             Err(manager.emit_rejected(kind, target, author, refused).into())
         }
     }
 }
 
-fn apart(thread: u64, session: SessionId) -> SqlError {
+/// A session with a thread of its own is never on thread 0.
+fn no_thread(session: SessionId) -> SqlError {
     SqlError {
         sqlstate: "22023",
-        message: format!("thread {thread} and session {session} don't belong together").into(),
+        message: format!("thread 0 and session {session} don't belong together").into(),
         hint: Some("Take both numbers from one row of pg_stat_activity, pid first."),
+        rejection: None,
     }
 }
 
@@ -155,8 +145,9 @@ fn known_thread(manager: &SessionManager, refused: RequestError) -> SqlError {
             sqlstate: "42809",
             message: format!("thread {id} ({}) is a worker, not a session", row.name).into(),
             hint: Some("With a thread pool 'n, n' names the session attached to thread n."),
+            rejection: Some(refused),
         },
-        Some(row) => RequestError::BackgroundThread(row.id, row.name).into(),
+        Some(row) => RequestError::BackgroundThread { thread: row.id, name: row.name }.into(),
         None => refused.into(),
     }
 }

@@ -1,18 +1,31 @@
 //! The grammar of the two statements.
 
-use crate::sql::command::{Command, SqlError, invalid_id};
-use crate::types::id::SessionId;
+use crate::sql::command::{Command, SessionAddress, SqlError, invalid_id};
 use crate::types::request::TerminateMode;
+use std::str::FromStr;
 
 impl Command {
-    /// Parses the ids of a server's own command: `ids` is what stands between the quotes of the
-    /// others, `thread_id, session_id`.
+    /// Parses the ids of a command with a grammar of the server's own: the text is
+    /// `thread_id, session_id`, as between the quotes of the other commands.
     ///
     /// # Errors
     /// [`SqlError`] for anything but two whole numbers and a comma.
-    pub fn parse(ids: &str, when: TerminateMode) -> Result<Command, SqlError> {
-        let (thread, session) = self::ids(ids)?;
-        Ok(Command { thread, session, when })
+    pub fn parse(ids: &str, mode: TerminateMode) -> Result<Command, SqlError> {
+        Ok(Command { address: ids.parse()?, mode })
+    }
+}
+
+impl FromStr for SessionAddress {
+    type Err = SqlError;
+
+    /// # Errors
+    /// [`SqlError`] for anything but two whole numbers and a comma.
+    fn from_str(text: &str) -> Result<SessionAddress, SqlError> {
+        let mut parts = text.split(',').map(|part| number(part.trim_matches(is_blank)));
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(Some(thread)), Some(Some(session)), None) => SessionAddress::of(thread, session),
+            _ => Err(invalid_id()),
+        }
     }
 }
 
@@ -24,19 +37,22 @@ const REPEATED_CHARS: usize = 40;
 ///
 /// Keywords are case-insensitive. Blanks and comments are allowed as in SQL, and one semicolon at
 /// the end.
-pub fn parse(statement: &str) -> Option<Result<Command, SqlError>> {
+///
+/// # Errors
+/// [`SqlError`] if it begins as one of these commands, and does not continue as one.
+pub fn parse(statement: &str) -> Result<Option<Command>, SqlError> {
     let mut rest = Tokens(statement);
     let mut word =
         |expected: &str| matches!(rest.next(), Token::Word(w) if w.eq_ignore_ascii_case(expected));
     if !(word("ALTER") && word("SYSTEM")) {
-        return None;
+        return Ok(None);
     }
     let disconnect = match rest.next() {
         Token::Word(word) if word.eq_ignore_ascii_case("KILL") => false,
         Token::Word(word) if word.eq_ignore_ascii_case("DISCONNECT") => true,
-        _ => return None,
+        _ => return Ok(None),
     };
-    Some(command(rest, disconnect))
+    command(rest, disconnect).map(Some)
 }
 
 fn command(mut rest: Tokens<'_>, disconnect: bool) -> Result<Command, SqlError> {
@@ -44,11 +60,11 @@ fn command(mut rest: Tokens<'_>, disconnect: bool) -> Result<Command, SqlError> 
         Token::Word(word) if word.eq_ignore_ascii_case("SESSION") => {}
         other => return Err(unexpected(other, disconnect)),
     }
-    let (thread, session) = match rest.next() {
-        Token::Text(text) => ids(text)?,
+    let address = match rest.next() {
+        Token::Text(text) => text.parse()?,
         other => return Err(unexpected(other, disconnect)),
     };
-    let (when, last) = match (rest.next(), disconnect) {
+    let (mode, last) = match (rest.next(), disconnect) {
         (Token::Word(word), false) if word.eq_ignore_ascii_case("IMMEDIATE") => {
             (TerminateMode::Immediate, rest.next())
         }
@@ -60,20 +76,8 @@ fn command(mut rest: Tokens<'_>, disconnect: bool) -> Result<Command, SqlError> 
     };
     let last = if matches!(last, Token::Other(';')) { rest.next() } else { last };
     match last {
-        Token::End => Ok(Command { thread, session, when }),
+        Token::End => Ok(Command { address, mode }),
         other => Err(unexpected(other, disconnect)),
-    }
-}
-
-/// `'thread_id, session_id'`: two decimal numbers and a comma, blanks around each allowed.
-pub(super) fn ids(text: &str) -> Result<(u64, SessionId), SqlError> {
-    let mut parts = text.split(',').map(|part| number(part.trim_matches(is_blank)));
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(Some(thread)), Some(Some(session)), None) => {
-            let session = SessionId::from_raw(session).ok_or_else(invalid_id)?;
-            Ok((thread, session))
-        }
-        _ => Err(invalid_id()),
     }
 }
 
@@ -101,7 +105,7 @@ fn unexpected(token: Token<'_>, disconnect: bool) -> SqlError {
     } else {
         "Write ALTER SYSTEM KILL SESSION 'thread_id, session_id' [IMMEDIATE]."
     };
-    SqlError { sqlstate: "42601", message, hint: Some(hint) }
+    SqlError { sqlstate: "42601", message, hint: Some(hint), rejection: None }
 }
 
 fn is_blank(char: char) -> bool {

@@ -2,11 +2,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn parsed(statement: &str) -> Result<Command, SqlError> {
-    parse(statement).expect("a statement of this face")
+    parse(statement).map(|command| command.expect("a command of this module"))
 }
 
 fn kill(thread: u64, session: u64, when: TerminateMode) -> Command {
-    Command { thread, session: SessionId::from_raw(session).unwrap(), when }
+    Command { address: SessionAddress::of(thread, session).unwrap(), mode: when }
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn other_statements_are_not_ours() {
         "ALTER \u{17f}YSTEM KILL SESSION '1, 2'",
         "ALTER SYSTEM \u{212a}ILL SESSION '1, 2'",
     ] {
-        assert_eq!(parse(statement), None, "{statement}");
+        assert_eq!(parse(statement), Ok(None), "{statement}");
     }
 }
 

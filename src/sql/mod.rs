@@ -1,7 +1,7 @@
 //! The SQL face: `ALTER SYSTEM KILL SESSION 'thread_id, session_id' [IMMEDIATE]`, as openGauss
 //! has it, and Oracle's `ALTER SYSTEM DISCONNECT SESSION '…' POST_TRANSACTION`.
 //!
-//! A server passes each statement to [`parse`], and what that makes of it to [`execute`](fn@execute):
+//! A server passes each statement to [`parse`], and the command that it returns to [`execute`](fn@execute):
 //!
 //! ```
 //! use safepoint::{ClientInfo, Requester, SessionManager, ThreadModel, sql};
@@ -10,7 +10,7 @@
 //! let session = manager.open(ClientInfo::default())?;
 //! let statement = format!("ALTER SYSTEM KILL SESSION '{0}, {0}'", session.id());
 //!
-//! let command = sql::parse(&statement).expect("one of ours")?;
+//! let command = sql::parse(&statement)?.expect("a command of this module");
 //! let answer = sql::execute(&manager, command, Requester::system())?;
 //! assert!(answer.notice.contains("was idle"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -20,6 +20,6 @@ mod command;
 mod execute;
 mod grammar;
 
-pub use command::{Command, SqlError};
+pub use command::{Command, SessionAddress, SqlError};
 pub use execute::{CommandResult, RESULT_COLUMN, cancel_session, execute, terminate_session};
 pub use grammar::parse;

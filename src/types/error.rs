@@ -4,31 +4,54 @@ use crate::types::id::{SessionId, StatementId, ThreadId};
 use std::sync::Arc;
 use std::{fmt, io};
 
-/// Why a request was refused. Nothing has been done to any session.
+/// The reason for which a request was rejected. Nothing has been done to any session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum RequestError {
-    /// No session has this id: it has ended, or never was.
+    /// No session has this id: it has ended, or it never existed.
     NoSuchSession(SessionId),
     /// The session ended a moment ago.
     AlreadyEnded(SessionId),
     /// No thread has this id.
     NoSuchThread(ThreadId),
-    /// The thread is there and runs no session now.
+    /// The thread runs no session now.
     ThreadIdle(ThreadId),
-    /// The thread is one of the server's own, which never run sessions; its name.
-    BackgroundThread(ThreadId, Arc<str>),
-    /// The thread and the session don't belong together.
-    NotAttached(ThreadId, SessionId),
-    /// The policy does not let the author do this to that session.
+    /// The thread is one of the server's background threads, which never run sessions.
+    BackgroundThread {
+        /// The id of the thread.
+        thread: ThreadId,
+        /// The name of the thread.
+        name: Arc<str>,
+    },
+    /// The session is not attached to the thread that was named with it.
+    NotAttached {
+        /// The thread that was named.
+        thread: ThreadId,
+        /// The session that was named.
+        session: SessionId,
+    },
+    /// The policy does not permit the requester to do this to the session.
     PermissionDenied(SessionId),
     /// No statement runs in the session, and none was named.
     NoActiveStatement(SessionId),
-    /// The statement that was named is over.
-    StatementEnded(SessionId, StatementId),
+    /// The statement that was named has ended.
+    StatementEnded {
+        /// The session of the statement.
+        session: SessionId,
+        /// The statement that was named.
+        statement: StatementId,
+    },
     /// The statement that was named has not begun, and is not queued either.
-    NoSuchStatement(SessionId, StatementId),
+    NoSuchStatement {
+        /// The session that was named.
+        session: SessionId,
+        /// The statement that was named.
+        statement: StatementId,
+    },
+    /// The session no longer does what its row says: see
+    /// [`BulkOptions::only_if_unchanged`](crate::manager::BulkOptions::only_if_unchanged).
+    SessionChanged(SessionId),
     /// The system gives no thread for the timer that a grace needs.
     TimerUnavailable(SessionId),
 }
@@ -42,11 +65,13 @@ impl RequestError {
             | RequestError::AlreadyEnded(_)
             | RequestError::NoSuchThread(_)
             | RequestError::ThreadIdle(_)
-            | RequestError::NoSuchStatement(..) => "42704",
-            RequestError::BackgroundThread(..) => "42809",
-            RequestError::NotAttached(..) => "22023",
+            | RequestError::NoSuchStatement { .. } => "42704",
+            RequestError::BackgroundThread { .. } => "42809",
+            RequestError::NotAttached { .. } => "22023",
             RequestError::PermissionDenied(_) => "42501",
-            RequestError::NoActiveStatement(_) | RequestError::StatementEnded(..) => "55000",
+            RequestError::NoActiveStatement(_)
+            | RequestError::StatementEnded { .. }
+            | RequestError::SessionChanged(_) => "55000",
             RequestError::TimerUnavailable(_) => "53000",
         }
     }
@@ -59,21 +84,24 @@ impl fmt::Display for RequestError {
             RequestError::AlreadyEnded(id) => write!(f, "session {id} has already ended"),
             RequestError::NoSuchThread(id) => write!(f, "no such thread: {id}"),
             RequestError::ThreadIdle(id) => write!(f, "thread {id} runs no session now"),
-            RequestError::BackgroundThread(id, name) => {
+            RequestError::BackgroundThread { thread: id, name } => {
                 write!(f, "thread {id} ({name}) is a background thread, not a session")
             }
-            RequestError::NotAttached(thread, session) => {
+            RequestError::NotAttached { thread, session } => {
                 write!(f, "thread {thread} and session {session} don't belong together")
             }
             RequestError::PermissionDenied(id) => {
                 write!(f, "permission denied to end session {id} or its statement")
             }
             RequestError::NoActiveStatement(id) => write!(f, "session {id} runs no statement"),
-            RequestError::StatementEnded(id, statement) => {
+            RequestError::StatementEnded { session: id, statement } => {
                 write!(f, "statement {statement} of session {id} is over")
             }
-            RequestError::NoSuchStatement(id, statement) => {
+            RequestError::NoSuchStatement { session: id, statement } => {
                 write!(f, "session {id} has no statement {statement} yet")
+            }
+            RequestError::SessionChanged(id) => {
+                write!(f, "session {id} has changed since it was listed")
             }
             RequestError::TimerUnavailable(id) => {
                 write!(f, "session {id} can't be given a grace: there is no thread for the timer")
@@ -84,13 +112,7 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
-impl From<OpenError> for io::Error {
-    fn from(error: OpenError) -> io::Error {
-        io::Error::other(error)
-    }
-}
-
-/// Why nothing could be added.
+/// The reason for which a session could not be opened, or a thread not be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -114,7 +136,63 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// Why a session can't be attached.
+/// The reason for which something that needs a thread of its own was not started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A pool was started for a manager of another [model](crate::ThreadModel).
+    WrongModel,
+    /// The manager could not register the thread.
+    NotRegistered(OpenError),
+    /// The system gave no thread, or not what the thread needs.
+    Io(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StartError::WrongModel => "a pool needs a manager with the model ThreadModel::Pool",
+            StartError::NotRegistered(_) => "the thread cannot be registered",
+            StartError::Io(_) => "the thread cannot be started",
+        })
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::WrongModel => None,
+            StartError::NotRegistered(error) => Some(error),
+            StartError::Io(error) => Some(error),
+        }
+    }
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> StartError {
+        StartError::NotRegistered(error)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> StartError {
+        StartError::Io(error)
+    }
+}
+
+/// There is no session to act on: none is attached to the calling thread, or it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSessionError;
+
+impl fmt::Display for NoSessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no session is attached to this thread")
+    }
+}
+
+impl std::error::Error for NoSessionError {}
+
+/// The reason for which a session cannot be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttachError {

@@ -77,9 +77,6 @@ macro_rules! id {
                 self.0.get()
             }
 
-            /// The id of a record that is not registered yet.
-            pub(crate) const PLACEHOLDER: $name = $name(NonZeroU64::MIN);
-
             pub(crate) fn from_raw(raw: u64) -> Option<$name> {
                 NonZeroU64::new(raw).filter(|n| n.get() <= i64::MAX as u64).map($name)
             }
@@ -90,7 +87,7 @@ macro_rules! id {
 
             /// # Errors
             /// [`InvalidIdError`] for zero and for numbers of 2<sup>63</sup> and above. A valid
-            /// number need not be the id of a session or thread.
+            /// number need not be in use as an id.
             fn try_from(raw: u64) -> Result<Self, InvalidIdError> {
                 Self::from_raw(raw).ok_or(InvalidIdError)
             }
@@ -106,6 +103,25 @@ macro_rules! id {
                 let digits = text.bytes().all(|byte| byte.is_ascii_digit());
                 let number = text.parse().ok().filter(|_| digits);
                 number.and_then(Self::from_raw).ok_or(InvalidIdError)
+            }
+        }
+
+        impl From<$name> for u64 {
+            fn from(id: $name) -> u64 {
+                id.get()
+            }
+        }
+
+        impl From<$name> for i64 {
+            fn from(id: $name) -> i64 {
+                // Not above `i64::MAX`: see `from_raw`.
+                id.get() as i64
+            }
+        }
+
+        impl From<$name> for NonZeroU64 {
+            fn from(id: $name) -> NonZeroU64 {
+                id.0
             }
         }
 
@@ -139,6 +155,9 @@ id! {
 }
 
 impl SessionId {
+    /// The id of a record that is not registered yet.
+    pub(crate) const PLACEHOLDER: SessionId = SessionId(NonZeroU64::MIN);
+
     pub(crate) fn from_parts(parts: Parts) -> SessionId {
         SessionId(parts.pack())
     }
@@ -150,6 +169,9 @@ impl SessionId {
 }
 
 impl ThreadId {
+    /// The id of a record that is not registered yet.
+    pub(crate) const PLACEHOLDER: ThreadId = ThreadId(NonZeroU64::MIN);
+
     pub(crate) fn from_parts(parts: Parts) -> ThreadId {
         ThreadId(parts.pack())
     }
@@ -160,29 +182,15 @@ impl ThreadId {
     }
 }
 
-/// Names one statement of one session: the first is 1, and none is named twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct StatementId(pub(crate) u64);
+id! {
+    /// Names one statement of one session: the first is 1, and none is named twice.
+    StatementId
+}
 
 impl StatementId {
-    /// Returns the number within its session, from 1 up.
-    #[must_use]
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl From<u64> for StatementId {
-    /// Accepts any number. A request for a statement that does not exist is rejected.
-    fn from(number: u64) -> Self {
-        StatementId(number)
-    }
-}
-
-impl fmt::Display for StatementId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+    /// The id with this number, which a statement has: it is never 0.
+    pub(crate) fn of(number: u64) -> StatementId {
+        StatementId(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
     }
 }
 

@@ -17,13 +17,17 @@ pub enum InterruptKind {
 }
 
 impl InterruptKind {
-    /// Its name in figures and traces.
-    #[cfg(any(feature = "tracing", feature = "metrics"))]
     pub(crate) fn name(self) -> &'static str {
         match self {
             InterruptKind::Cancel => "cancel",
             InterruptKind::Terminate => "terminate",
         }
+    }
+}
+
+impl fmt::Display for InterruptKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -48,6 +52,7 @@ impl InterruptKind {
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Interrupt {
     kind: InterruptKind,
     request: Arc<Request>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct SessionEnd {
     /// How.
     pub reason: EndReason,
@@ -29,6 +30,7 @@ pub enum EndReason {
 /// The end of a statement for which a cancel was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct StatementEnd {
     /// Whether it saw the cancel. If not, it finished first, a termination ended it, or its command
     /// was never begun.

@@ -10,16 +10,19 @@ use std::time::{Duration, SystemTime};
 
 /// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum ProbeResult {
     /// No thread runs it, or it sleeps where an interrupt ends the sleep: it needs no safe point.
     NotRunning,
     /// It runs, and was asked by this very call; ask again.
+    #[non_exhaustive]
     Requested {
         /// The last safe point that was noted.
         last_safe_point: Option<CallSite>,
     },
     /// It runs, was asked before, and has passed no safe point since.
+    #[non_exhaustive]
     Unanswered {
         /// For so long.
         elapsed: Duration,
@@ -46,13 +49,38 @@ impl fmt::Display for ActiveHoldOff {
 }
 
 /// The progress of a rollback, in units of the application.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Progress {
-    /// The number of completed units.
-    pub completed: u64,
-    /// The number of all units, if it is known.
-    pub total: Option<u64>,
+    completed: u64,
+    total: Option<u64>,
+}
+
+impl Progress {
+    /// Creates the progress of a rollback that has completed this many units, of a number that is not
+    /// known.
+    #[must_use]
+    pub fn new(completed: u64) -> Progress {
+        Progress { completed, total: None }
+    }
+
+    /// Sets the number of all units.
+    #[must_use]
+    pub fn of(self, total: u64) -> Progress {
+        Progress { total: Some(total), ..self }
+    }
+
+    /// Returns the number of completed units.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    /// Returns the number of all units, if it is known.
+    #[must_use]
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
 }
 
 impl fmt::Display for Progress {
@@ -71,6 +99,7 @@ impl fmt::Display for Progress {
 #[non_exhaustive]
 pub enum PendingReason {
     /// The request is deferred: the statement, or the transaction, continues.
+    #[non_exhaustive]
     Deferred {
         /// The mode of the request.
         mode: TerminateMode,
@@ -80,6 +109,7 @@ pub enum PendingReason {
     /// No thread runs it. Its holder has been woken, and has not ended it yet.
     Detached,
     /// It runs, and has passed no safe point since the request fell due.
+    #[non_exhaustive]
     NoSafePoint {
         /// The least time since the last safe point. Zero if it is not known, because a deferred
         /// request has fallen due at an unknown time.
@@ -97,6 +127,7 @@ pub enum PendingReason {
     UninterruptibleWait(CallSite),
     /// A safe point has reported the interrupt, or the code [rolls
     /// back](crate::Attached::begin_rollback).
+    #[non_exhaustive]
     RollingBack {
         /// The safe point, or the begin of the rollback.
         spot: CallSite,
@@ -150,12 +181,10 @@ pub struct PendingInterrupt {
 /// In the words of `pg_stat_activity`, without the time: `terminate (immediate) by omm`.
 impl fmt::Display for PendingInterrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.mode {
-            None => "cancel",
-            Some(TerminateMode::Immediate) => "terminate (immediate)",
-            Some(TerminateMode::AfterStatement) => "terminate (after statement)",
-            Some(TerminateMode::AfterTransaction) => "terminate (after transaction)",
-        })?;
+        self.kind.fmt(f)?;
+        if let Some(mode) = self.mode {
+            write!(f, " ({mode})")?;
+        }
         let author = &self.request.requester;
         match (&author.user, author.session) {
             (Some(user), _) => write!(f, " by {user}"),

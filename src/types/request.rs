@@ -4,10 +4,12 @@ use crate::sync::now;
 use crate::types::id::{SessionId, StatementId, ThreadId};
 use crate::types::reason::InterruptReason;
 use crate::types::time::Timestamp;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// When an accepted termination falls due. Stronger forms compare greater.
+/// The time at which an accepted termination falls due. Stronger modes compare greater. The enum is
+/// exhaustive: code that matches on it must handle a new mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum TerminateMode {
@@ -19,70 +21,169 @@ pub enum TerminateMode {
     Immediate,
 }
 
-/// Who asks for an interrupt.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Requester {
-    /// The session that asks, if a session does: one of the manager that is asked. Each manager
-    /// has its own numbers, so leave this out where the author's session is another's.
-    pub session: Option<SessionId>,
-    /// The user on whose behalf it asks.
-    pub user: Option<Arc<str>>,
-    /// Whether that user is an administrator.
-    pub admin: bool,
-    /// Where the client is that asks, if a client does.
-    pub address: Option<Arc<str>>,
-}
-
-impl Requester {
-    /// Returns the server itself as a requester: an administrator with no session and no name.
-    #[must_use]
-    pub fn system() -> Requester {
-        Requester { admin: true, ..Requester::default() }
+impl fmt::Display for TerminateMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TerminateMode::AfterTransaction => "after transaction",
+            TerminateMode::AfterStatement => "after statement",
+            TerminateMode::Immediate => "immediate",
+        })
     }
 }
 
-/// A request for an interrupt: its requester, reason, time and comment.
+/// The requester of an interrupt. The default has no session, no user, and is no administrator.
 ///
-/// Two requests are equal if all fields except the times are equal.
+/// # Examples
+///
+/// ```
+/// use safepoint::Requester;
+///
+/// let monitor = Requester::new("monitor").with_address("10.0.0.7");
+/// assert_eq!(monitor.user(), Some("monitor"));
+/// assert!(!monitor.is_admin());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Requester {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) admin: bool,
+    pub(crate) address: Option<Arc<str>>,
+}
+
+impl Requester {
+    /// Creates a requester in no session that requests on behalf of this user, who is no administrator.
+    #[must_use]
+    pub fn new(user: impl Into<Arc<str>>) -> Requester {
+        Requester::default().with_user(user)
+    }
+
+    /// Returns the server itself as a requester: an administrator with no session and no name.
+    #[must_use]
+    pub fn system() -> Requester {
+        Requester::default().with_admin(true)
+    }
+
+    /// Sets the session from which the request comes. It must be one of the manager that gets the
+    /// request: each manager has its own ids, so leave this out if the session is another manager's.
+    #[must_use]
+    pub fn with_session(mut self, session: SessionId) -> Requester {
+        self.session = Some(session);
+        self
+    }
+
+    /// Sets the user on whose behalf the request is made.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<Arc<str>>) -> Requester {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Sets whether the user is an administrator.
+    #[must_use]
+    pub fn with_admin(mut self, admin: bool) -> Requester {
+        self.admin = admin;
+        self
+    }
+
+    /// Sets the address of the client from which the request comes.
+    #[must_use]
+    pub fn with_address(mut self, address: impl Into<Arc<str>>) -> Requester {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// Returns the session from which the request comes, if it comes from one.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// Returns the user on whose behalf the request is made.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Returns whether the user is an administrator.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.admin
+    }
+
+    /// Returns the address of the client from which the request comes, if it comes from one.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+}
+
+/// A request for an interrupt: its requester, reason, time and comment. The library makes it.
+///
+/// Two requests are equal if everything but their times is equal.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Request {
-    /// Who asked.
-    pub requester: Requester,
-    /// Why.
-    pub reason: InterruptReason,
-    /// Free text from the author.
-    pub comment: Option<Arc<str>>,
-    /// When it was asked for.
-    pub requested_at: SystemTime,
-    /// Whether the target learns the requester: see
-    /// [`Policy::discloses_requester`](crate::policy::Policy::discloses_requester). The comment
-    /// reaches the target in any case.
-    pub requester_disclosed: bool,
+    pub(crate) requester: Requester,
+    pub(crate) reason: InterruptReason,
+    pub(crate) comment: Option<Arc<str>>,
+    pub(crate) requested_at: SystemTime,
+    pub(crate) requester_disclosed: bool,
     /// The time of the request on the monotonic clock.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) since: Instant,
 }
 
 impl Request {
-    /// Creates a request that is made now, and whose requester the target may learn of.
+    /// Creates a request that is made now, has no comment, and discloses its requester to the target.
+    /// The library makes those that it sends; this is for tests.
     #[must_use]
-    pub fn new(author: Requester, reason: InterruptReason, text: Option<Arc<str>>) -> Request {
-        let (at, since) = (SystemTime::now(), now());
-        Request {
-            requester: author,
-            reason,
-            comment: text,
-            requested_at: at,
-            requester_disclosed: true,
-            since,
-        }
+    pub fn new(requester: Requester, reason: InterruptReason) -> Request {
+        let (requested_at, since) = (SystemTime::now(), now());
+        Request { requester, reason, comment: None, requested_at, requester_disclosed: true, since }
+    }
+
+    /// Sets the comment.
+    #[must_use]
+    pub fn with_comment(mut self, comment: impl Into<Arc<str>>) -> Request {
+        self.comment = Some(comment.into());
+        self
     }
 
     pub(crate) fn asked(&self) -> Timestamp {
         Timestamp { at: self.since, time: self.requested_at }
+    }
+
+    /// Returns the requester.
+    #[must_use]
+    pub fn requester(&self) -> &Requester {
+        &self.requester
+    }
+
+    /// Returns the reason.
+    #[must_use]
+    pub fn reason(&self) -> InterruptReason {
+        self.reason
+    }
+
+    /// Returns the requester's comment.
+    #[must_use]
+    pub fn comment(&self) -> Option<&str> {
+        self.comment.as_deref()
+    }
+
+    /// Returns when the request was made.
+    #[must_use]
+    pub fn requested_at(&self) -> SystemTime {
+        self.requested_at
+    }
+
+    /// Returns whether the target learns the requester: see
+    /// [`Policy::discloses_requester`](crate::policy::Policy::discloses_requester). The target learns
+    /// the comment in any case.
+    #[must_use]
+    pub fn is_requester_disclosed(&self) -> bool {
+        self.requester_disclosed
     }
 
     /// Returns the time since the request was made.
@@ -101,7 +202,7 @@ impl PartialEq for Request {
 
 impl Eq for Request {}
 
-/// Which session is meant.
+/// The session that a request names.
 ///
 /// # Examples
 ///
@@ -122,6 +223,7 @@ impl Eq for Request {}
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Target {
     /// This session, on any thread or none.
     Session(SessionId),
@@ -130,6 +232,16 @@ pub enum Target {
     AttachedTo(ThreadId),
     /// This session, only if it is attached to this thread when the request arrives.
     Pair(ThreadId, SessionId),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Session(session) => write!(f, "session {session}"),
+            Target::AttachedTo(thread) => write!(f, "the session on thread {thread}"),
+            Target::Pair(thread, session) => write!(f, "session {session} on thread {thread}"),
+        }
+    }
 }
 
 impl From<SessionId> for Target {
@@ -144,7 +256,7 @@ impl From<SessionId> for Target {
 /// use safepoint::{Requester, Terminate, TerminateMode};
 /// let request = Terminate::new(TerminateMode::Immediate, Requester::system()).comment("disk full");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terminate {
     pub(crate) mode: TerminateMode,
     pub(crate) grace: Option<Duration>,
@@ -153,16 +265,16 @@ pub struct Terminate {
 }
 
 impl Terminate {
-    /// Creates a request of `author` with the mode `when`.
+    /// Creates a request with this mode.
     #[must_use]
-    pub fn new(when: TerminateMode, author: Requester) -> Terminate {
-        Terminate { mode: when, grace: None, requester: author, comment: None }
+    pub fn new(mode: TerminateMode, requester: Requester) -> Terminate {
+        Terminate { mode, grace: None, requester, comment: None }
     }
 
     /// Sets when the request falls due.
     #[must_use]
-    pub fn mode(self, when: TerminateMode) -> Terminate {
-        Terminate { mode: when, ..self }
+    pub fn mode(self, mode: TerminateMode) -> Terminate {
+        Terminate { mode, ..self }
     }
 
     /// Sets a grace: a deferred termination becomes [`TerminateMode::Immediate`] this long after it
@@ -176,8 +288,8 @@ impl Terminate {
 
     /// Sets the requester's comment, which is part of the target's error detail.
     #[must_use]
-    pub fn comment(mut self, text: impl Into<Arc<str>>) -> Terminate {
-        self.comment = Some(text.into());
+    pub fn comment(mut self, comment: impl Into<Arc<str>>) -> Terminate {
+        self.comment = Some(comment.into());
         self
     }
 
@@ -187,7 +299,7 @@ impl Terminate {
 }
 
 /// A request for the end of a statement. The session lives on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
     pub(crate) statement: Option<StatementId>,
     pub(crate) requester: Requester,
@@ -195,23 +307,23 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// Creates a request of `author` for this statement and no other.
+    /// Creates a request for this statement and no other.
     #[must_use]
-    pub fn statement(statement: StatementId, author: Requester) -> Cancel {
-        Cancel { statement: Some(statement), requester: author, comment: None }
+    pub fn statement(statement: StatementId, requester: Requester) -> Cancel {
+        Cancel { statement: Some(statement), requester, comment: None }
     }
 
-    /// Creates a request of `author` for the statement that runs when the request arrives. A queued
+    /// Creates a request for the statement that runs when the request arrives. A queued
     /// command must be named: [`crate::view::SessionInfo::statement_id`] has its id.
     #[must_use]
-    pub fn running(author: Requester) -> Cancel {
-        Cancel { statement: None, requester: author, comment: None }
+    pub fn running(requester: Requester) -> Cancel {
+        Cancel { statement: None, requester, comment: None }
     }
 
     /// Sets the requester's comment, which is part of the target's error detail.
     #[must_use]
-    pub fn comment(mut self, text: impl Into<Arc<str>>) -> Cancel {
-        self.comment = Some(text.into());
+    pub fn comment(mut self, comment: impl Into<Arc<str>>) -> Cancel {
+        self.comment = Some(comment.into());
         self
     }
 

@@ -26,6 +26,7 @@ pub enum SessionState {
 /// Where a request found its target, at the instant at which it took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct TargetSnapshot {
     /// The state of the session.
     pub state: SessionState,

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let manager = SessionManager::new(ThreadModel::PerSession);
 /// let mut session = manager.open(ClientInfo::default())?;
-/// session.set_timeouts(Timeouts { statement: Some(Duration::from_millis(20)), ..Timeouts::default() })?;
+/// session.set_timeouts(Timeouts::new().with_statement(Duration::from_millis(20)))?;
 ///
 /// let thread = session.own_thread().ok_or("a pool")?;
 /// let mut attached = session.attach(&thread)?;
@@ -31,17 +31,90 @@ use std::time::Duration;
 ///
 /// `None` is no limit, and so is one too long for the clock, some 580 years, which reads back as
 /// `None`. Zero is over at once; where PostgreSQL's settings say 0 they mean `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Timeouts {
-    /// For one statement, the time that it waits for a worker included. It is cancelled, and
-    /// the session lives on.
-    pub statement: Option<Duration>,
-    /// For one transaction, or a statement outside of one. The session ends.
-    pub transaction: Option<Duration>,
-    /// For one wait for a lock: see [`Attached::with_lock_timeout`](crate::Attached::with_lock_timeout). The statement is cancelled.
-    pub lock: Option<Duration>,
-    /// For the time without a command while no transaction is open. The session ends.
-    pub idle: Option<Duration>,
-    /// For the time without a command while a transaction is open. The session ends.
-    pub idle_in_transaction: Option<Duration>,
+    pub(crate) statement: Option<Duration>,
+    pub(crate) transaction: Option<Duration>,
+    pub(crate) lock: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) idle_in_transaction: Option<Duration>,
+}
+
+impl Timeouts {
+    /// Creates timeouts that are all `None`.
+    #[must_use]
+    pub fn new() -> Timeouts {
+        Timeouts::default()
+    }
+
+    /// Sets the timeout of one statement, including the time that it waits for a worker. The
+    /// statement is cancelled, and the session continues.
+    #[must_use]
+    pub fn with_statement(mut self, timeout: impl Into<Option<Duration>>) -> Timeouts {
+        self.statement = timeout.into();
+        self
+    }
+
+    /// Sets the timeout of one transaction, or of a statement outside of one. The session ends.
+    #[must_use]
+    pub fn with_transaction(mut self, timeout: impl Into<Option<Duration>>) -> Timeouts {
+        self.transaction = timeout.into();
+        self
+    }
+
+    /// Sets the timeout of one wait for a lock: see
+    /// [`Attached::with_lock_timeout`](crate::Attached::with_lock_timeout). The statement is cancelled.
+    #[must_use]
+    pub fn with_lock(mut self, timeout: impl Into<Option<Duration>>) -> Timeouts {
+        self.lock = timeout.into();
+        self
+    }
+
+    /// Sets the timeout of the time without a command while no transaction is open. The session
+    /// ends.
+    #[must_use]
+    pub fn with_idle(mut self, timeout: impl Into<Option<Duration>>) -> Timeouts {
+        self.idle = timeout.into();
+        self
+    }
+
+    /// Sets the timeout of the time without a command while a transaction is open. The session
+    /// ends.
+    #[must_use]
+    pub fn with_idle_in_transaction(mut self, timeout: impl Into<Option<Duration>>) -> Timeouts {
+        self.idle_in_transaction = timeout.into();
+        self
+    }
+
+    /// Returns the timeout of one statement.
+    #[must_use]
+    pub fn statement(&self) -> Option<Duration> {
+        self.statement
+    }
+
+    /// Returns the timeout of one transaction.
+    #[must_use]
+    pub fn transaction(&self) -> Option<Duration> {
+        self.transaction
+    }
+
+    /// Returns the timeout of one wait for a lock.
+    #[must_use]
+    pub fn lock(&self) -> Option<Duration> {
+        self.lock
+    }
+
+    /// Returns the timeout of the time without a command while no transaction is open.
+    #[must_use]
+    pub fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+
+    /// Returns the timeout of the time without a command while a transaction is open.
+    #[must_use]
+    pub fn idle_in_transaction(&self) -> Option<Duration> {
+        self.idle_in_transaction
+    }
 }

@@ -142,9 +142,7 @@ fn stalls_and_limits() {
             // Other tests may have stalls of their own meanwhile.
             assert!(count("safepoint_stalls_total") > before);
             let before = count("safepoint_timeouts_total");
-            attached
-                .set_timeouts(Timeouts { idle: Some(Duration::ZERO), ..Timeouts::default() })
-                .unwrap();
+            attached.set_timeouts(Timeouts::new().with_idle(Duration::ZERO)).unwrap();
             eventually("it is due", || attached.check().is_err());
             // Its event comes after the step. Other tests may hit limits of their own meanwhile.
             eventually("it is counted", || count("safepoint_timeouts_total") > before);
@@ -182,7 +180,7 @@ fn refusals_by_their_reason() {
             manager.cancel(id, Cancel::running(admin("root"))).unwrap_err();
             let mut attached = session.attach(&worker).unwrap();
             let first = attached.begin().unwrap().statement_id();
-            for named in [first, StatementId::from(first.get() + 1)] {
+            for named in [first, StatementId::try_from(first.get() + 1).unwrap()] {
                 manager.cancel(id, Cancel::statement(named, admin("root"))).unwrap_err();
             }
             drop(attached);

@@ -8,7 +8,7 @@ use safepoint::diagnose::{ProbeResult, Watchdog};
 use safepoint::request::Target;
 use safepoint::session::{Timeouts, WaitMode};
 use safepoint::{
-    Cancel, ClientInfo, Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
+    Cancel, Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
 };
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -113,9 +113,7 @@ fn shown(fields: BTreeMap<&str, String>) -> String {
 }
 
 fn opened(manager: &SessionManager) -> safepoint::Session {
-    let session = manager
-        .open(ClientInfo { address: "10.0.0.9".into(), database: "shop".into(), ..of("ann") })
-        .unwrap();
+    let session = manager.open(of("ann").with_address("10.0.0.9").with_database("shop")).unwrap();
     assert_said(
         session.id(),
         &["level=DEBUG safepoint|message=session opened|user=ann|address=10.0.0.9"],
@@ -133,8 +131,7 @@ fn requests_and_what_they_come_to() {
             let (id, thread) = (session.id(), thread_for(&manager, &session));
             let mut attached = session.attach(&thread).unwrap();
             let at = attached.thread_id();
-            let author =
-                Requester { session: Some(id), address: Some("10.0.0.7".into()), ..admin("root") };
+            let author = admin("root").with_session(id).with_address("10.0.0.7");
             let statement = attached.begin().unwrap();
             manager.cancel(id, Cancel::running(author.clone()).comment("too slow")).unwrap();
             let by =
@@ -245,7 +242,7 @@ fn refusals_with_what_they_named() {
         let id = session.id();
         let worker = manager.register_worker("worker").unwrap();
         let at = worker.id();
-        let eve = Requester { address: Some("10.0.0.7".into()), ..user("eve") };
+        let eve = user("eve").with_address("10.0.0.7");
         manager.terminate(id, Terminate::new(TerminateMode::Immediate, eve.clone())).unwrap_err();
         manager.cancel(id, Cancel::running(eve)).unwrap_err();
         let denied = format!(
@@ -275,7 +272,7 @@ fn refusals_with_what_they_named() {
                 ),
             ],
         );
-        let by = Requester { session: Some(id), ..admin("root") };
+        let by = admin("root").with_session(id);
         let request = Terminate::new(TerminateMode::Immediate, by);
         manager.terminate(Target::AttachedTo(at), request).unwrap_err();
         let said: Vec<_> =
@@ -301,10 +298,8 @@ fn an_idle_session_is_seen_to_end() {
             let desk = Desk::leave(session);
             manager.terminate(id, kill_now()).unwrap();
             assert_eq!(locked(&desk.told).len(), 1);
-            let thread = match model {
-                ThreadModel::PerSession => format!("|thread={id}"),
-                ThreadModel::Pool => String::new(),
-            };
+            let own_thread = model == ThreadModel::PerSession;
+            let thread = if own_thread { format!("|thread={id}") } else { String::new() };
             let said: Vec<_> = Collector::of_all()
                 .take("session", id.get())
                 .into_iter()
@@ -324,7 +319,7 @@ fn limits_that_run_out() {
         Collector::of_all();
         each_model(|Stage { manager, session, id, .. }| {
             Collector::of_all().take("session", id.get());
-            let limits = Timeouts { idle: Some(Duration::ZERO), ..Timeouts::default() };
+            let limits = Timeouts::new().with_idle(Duration::ZERO);
             session.set_timeouts(limits).unwrap();
             let hit = |said: &mut Vec<Fields>| {
                 said.extend(Collector::of_all().take("session", id.get()));

@@ -18,11 +18,11 @@ fn newcomer(manager: &SessionManager) -> Result<Session, OpenError> {
 /// The user is known now. A task says so off its thread.
 fn log_in(session: &mut Session, thread: &Thread, admin: bool) -> Result<(), OpenError> {
     if session.id().get().is_multiple_of(2) {
-        session.update_client_info(|about| about.admin = admin);
+        session.update_client_info(|about| about.with_admin(admin));
         return session.admit();
     }
     let attached = session.attach(thread).unwrap();
-    attached.update_client_info(|about| about.admin = admin);
+    attached.update_client_info(|about| about.with_admin(admin));
     attached.admit()
 }
 

@@ -10,7 +10,6 @@ use safepoint::view::SessionState;
 use safepoint::{Attached, Cancel, Session, SessionId, SessionManager, TerminateMode, ThreadModel};
 use std::cell::RefCell;
 use std::future::{pending, ready};
-use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -272,13 +271,13 @@ fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
 fn what_is_known_of_the_session_and_its_limits() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
-            let limits = Timeouts { statement: Some(LONG), ..Timeouts::default() };
+            let limits = Timeouts::new().with_statement(LONG);
             let nobody = |session: &Session| {
                 let called =
                     safepoint::current::update_client_info(|_| panic!("there is no session"));
-                assert_eq!(called, Err::<(), _>(NoSessionError));
+                assert_eq!(called, Err(NoSessionError));
+                assert_eq!(safepoint::current::client_info(), None);
                 let error = safepoint::current::set_timeouts(limits).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::NotFound);
                 assert_eq!(error.to_string(), "no session is attached to this thread");
                 assert_eq!(safepoint::current::timeouts(), None);
                 assert_eq!(session.timeouts(), Timeouts::default());
@@ -287,21 +286,20 @@ fn what_is_known_of_the_session_and_its_limits() {
 
             let attached = session.attach(&thread).unwrap();
             assert_eq!(safepoint::current::timeouts(), Some(Timeouts::default()));
-            safepoint::current::set_timeouts(limits).unwrap();
+            safepoint::current::set_timeouts(limits).unwrap().unwrap();
             assert_eq!(safepoint::current::timeouts(), Some(limits));
             assert_eq!(attached.timeouts(), limits);
-            let before = safepoint::current::update_client_info(|about| {
-                std::mem::replace(&mut about.user, "bob".into())
-            });
-            assert_eq!(before.as_deref(), Ok("ann"));
-            assert_eq!(&*manager.session_info(id).unwrap().client.user, "bob");
+            assert_eq!(safepoint::current::client_info(), Some(of("ann")));
+            safepoint::current::update_client_info(|about| about.with_user("bob")).unwrap();
+            assert_eq!(attached.client_info(), of("bob"));
+            assert_eq!(manager.session_info(id).unwrap().client.user(), "bob");
             attached.detach().unwrap();
 
             session.set_timeouts(Timeouts::default()).unwrap();
             nobody(&session);
             let author = session.requester();
-            assert_eq!((author.session, author.user.as_deref()), (Some(id), Some("bob")));
-            assert!(!author.admin);
+            assert_eq!((author.session(), author.user()), (Some(id), Some("bob")));
+            assert!(!author.is_admin());
         });
     });
 }

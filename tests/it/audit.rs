@@ -28,21 +28,21 @@ fn manager(model: ThreadModel) -> (SessionManager, Heard) {
         move |event: &Event<'_>| {
             let line = match event {
                 Event::SessionOpened { client: description, .. } => {
-                    format!("opened {}", description.user)
+                    format!("opened {}", description.user())
                 }
                 Event::InterruptRequested { kind, request, .. } => {
-                    let author = request.requester.user.as_deref().unwrap_or("-");
-                    format!("{kind:?} by {author}: {}", request.comment.as_deref().unwrap_or("-"))
+                    let author = request.requester().user().unwrap_or("-");
+                    format!("{kind:?} by {author}: {}", request.comment().unwrap_or("-"))
                 }
-                Event::RequestRejected { author, refused, .. } => {
-                    let author = author.user.as_deref().unwrap_or("-");
+                Event::RequestRejected { requester: author, error: refused, .. } => {
+                    let author = author.user().unwrap_or("-");
                     format!("refused {author}: {}", refused.sqlstate())
                 }
                 Event::InterruptObserved { kind, .. } => format!("{kind:?} seen"),
-                Event::StatementEnded { over, request, .. } => {
-                    format!("over {} {}", over.cancelled, request.comment.as_deref().unwrap_or("-"))
+                Event::StatementEnded { end: over, request, .. } => {
+                    format!("over {} {}", over.cancelled, request.comment().unwrap_or("-"))
                 }
-                Event::SessionEnded { ended, .. } => format!("ended {}", name(&ended.reason)),
+                Event::SessionEnded { end: ended, .. } => format!("ended {}", name(&ended.reason)),
                 Event::TimeoutExpired { reason, .. } => format!("limit {reason:?}"),
                 Event::SessionStalled { stalled, .. } => format!("stalled in {}", stalled.text),
                 other => panic!("{other:?}"),
@@ -164,19 +164,21 @@ fn a_request_carries_who_where_when_and_why() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, session, id, .. } = Stage::new(model);
-            let about = ClientInfo { address: "10.0.0.7".into(), ..of("ann") };
+            let about = of("ann").with_address("10.0.0.7");
             let mut killer = manager.open(about).unwrap();
             let thread = thread_for(&manager, &killer);
             let author = killer.attach(&thread).unwrap().requester();
-            assert_eq!(author.address.as_deref(), Some("10.0.0.7"));
+            assert_eq!(author.address(), Some("10.0.0.7"));
             let before = SystemTime::now();
             manager
                 .terminate(id, Terminate::new(TerminateMode::Immediate, author).comment("why not"))
                 .unwrap();
             let interrupt = session.check().unwrap_err();
             let request = interrupt.request();
-            assert!(before <= request.requested_at && request.requested_at <= SystemTime::now());
-            assert_eq!(request.reason, InterruptReason::AdministratorCommand);
+            assert!(
+                before <= request.requested_at() && request.requested_at() <= SystemTime::now()
+            );
+            assert_eq!(request.reason(), InterruptReason::AdministratorCommand);
             let detail = interrupt.detail(id).unwrap();
             let from = format!("user \"ann\" in session {} from 10.0.0.7 at 2", killer.id());
             assert!(detail.contains(&from) && detail.ends_with(" UTC. why not"), "{detail}");
@@ -192,7 +194,7 @@ impl Policy for Anonymous {
     }
 
     fn discloses_requester(&self, author: &Requester, _: &ClientInfo) -> bool {
-        author.user.as_deref() != Some("root")
+        author.user() != Some("root")
     }
 }
 
@@ -221,8 +223,7 @@ fn the_audit_hears_of_a_limit() {
             let (manager, heard) = manager(model);
             let mut session = manager.open(of("ann")).unwrap();
             let thread = thread_for(&manager, &session);
-            let limits =
-                Timeouts { statement: Some(Duration::from_millis(1)), ..Timeouts::default() };
+            let limits = Timeouts::new().with_statement(Duration::from_millis(1));
             session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();

@@ -7,9 +7,7 @@ use crate::common::{
 use safepoint::manager::BulkOptions;
 use safepoint::request::EndReason;
 use safepoint::view::{SessionInfo, SessionState};
-use safepoint::{
-    Cancel, Requester, Session, SessionManager, Terminate, TerminateMode, ThreadModel,
-};
+use safepoint::{Cancel, Session, SessionManager, Terminate, TerminateMode, ThreadModel};
 use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -51,7 +49,7 @@ fn a_dry_run_tells_nobody_and_the_sweep_tells_just_these() {
     supervised(|| {
         for model in MODELS {
             let (manager, _desks) = manager_with(model, &["ann", "bob", "ann", "eve"]);
-            let ann = |row: &SessionInfo| *row.client.user == *"ann";
+            let ann = |row: &SessionInfo| row.client.user() == "ann";
             let rows = manager.dry_run(ann, &admin("root"), BulkOptions::new());
             assert_eq!(rows.len(), 2);
             assert_eq!(manager.len(), 4);
@@ -98,7 +96,7 @@ fn the_authors_own_session_is_spared_unless_asked_for() {
         for model in MODELS {
             let (manager, desks) = manager_with(model, &["ann", "ann"]);
             let own = crate::common::locked(&desks[0].session).as_ref().unwrap().id();
-            let author = Requester { session: Some(own), ..user("ann") };
+            let author = user("ann").with_session(own);
             let request = || Terminate::new(TerminateMode::Immediate, author.clone());
             let rows = manager.dry_run(all, &author, BulkOptions::new());
             assert!(rows.len() == 1 && rows[0].id != own);
@@ -123,7 +121,7 @@ fn what_the_policy_refuses_is_said_and_the_rest_goes_on() {
             assert_eq!((swept.accepted(), swept.rejected.len()), (2, 2));
             for (session, refused) in swept.rejected {
                 assert_eq!(refused.sqlstate(), "42501");
-                assert_eq!(*manager.session_info(session).unwrap().client.user, *"bob");
+                assert_eq!(manager.session_info(session).unwrap().client.user(), "bob");
             }
         }
     });
@@ -253,7 +251,7 @@ fn a_sweeper_can_be_killed_in_its_pause() {
                     manager.terminate(id, kill_now()).unwrap();
                 });
                 let request = Terminate::new(TerminateMode::Immediate, admin("root"));
-                let ann = |row: &SessionInfo| *row.client.user == *"ann";
+                let ann = |row: &SessionInfo| row.client.user() == "ann";
                 let swept = until("its killer ends the pause", || {
                     manager.terminate_where(ann, request, BulkOptions::new().batch(1, ENDLESS))
                 });

@@ -30,7 +30,7 @@ fn all(_: &SessionInfo) -> bool {
 }
 
 fn is(name: &str, row: &SessionInfo) -> bool {
-    *row.client.user == *name
+    row.client.user() == name
 }
 
 /// Sessions of these users, in the order in which a sweep comes to them.
@@ -98,7 +98,7 @@ fn one_that_is_another_after_the_pause() {
                         asked.set(asked.get() + 1);
                         let session = second.borrow_mut().take();
                         if let Some(session) = session {
-                            session.update_client_info(|about| about.user = "bob".into());
+                            session.update_client_info(|about| about.with_user("bob"));
                             *second.borrow_mut() = Some(session).filter(|_| !ends);
                         }
                     }
@@ -184,7 +184,7 @@ fn rows_of_all_kinds() {
             for own in [0, 2, 6] {
                 let (manager, sessions) = opened(model, users);
                 let mut sessions = Vec::from(sessions);
-                let author = Requester { session: Some(sessions[own].id()), ..user("own") };
+                let author = user("own").with_session(sessions[own].id());
                 let rows: Vec<_> = manager.sessions().collect();
                 let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
                 drop(sessions.remove(3));
@@ -219,7 +219,7 @@ fn targets_of_all_kinds() {
         for model in MODELS {
             let (manager, sessions) = opened(model, ["own", "bob", "own", "bob", "own"]);
             let ids = sessions.each_ref().map(Session::id);
-            let author = Requester { session: Some(ids[2]), ..user("own") };
+            let author = user("own").with_session(ids[2]);
             let (all_but, sweep) = (all, BulkOptions::new().batch(2, ENDLESS));
             let dry = |sweep| {
                 let rows = manager.dry_run(all_but, &author, sweep);
@@ -285,7 +285,7 @@ fn a_sweep_that_is_stopped_in_its_pause() {
                 assert_eq!(self::others(&swept), (0, 0, 0, false));
                 let stopped = swept.interrupted.expect("it says so");
                 assert_told(&stopped);
-                assert_eq!(stopped.request().requester, admin("dba"));
+                assert_eq!(*stopped.request().requester(), admin("dba"));
                 // Its own, two that were told, and the one before which it paused.
                 assert_eq!(looks.get(), if by_rows { 0 } else { 4 });
                 for other in &others {
@@ -318,7 +318,7 @@ fn the_pauses_are_where_they_are_to_be() {
                 let thread = thread_for(&manager, &own);
                 let attached = own.attach(&thread).unwrap();
                 let sweep = BulkOptions::new().batch(batch, pause);
-                let author = Requester { admin: true, ..attached.requester() };
+                let author = attached.requester().with_admin(true);
                 let sweeps = || manager.terminate_user("ann", now(&author), sweep);
                 assert_eq!(until("it is through", sweeps).accepted(), 7);
                 let times = locked(&times);

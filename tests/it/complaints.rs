@@ -72,7 +72,7 @@ fn who_did_it_and_why() {
             assert!(detail.starts_with(&by), "{detail}");
             assert!(detail.ends_with(" UTC. It blocks a vacuum."), "{detail}");
             let EndReason::Terminated(request) = session.close().reason else { panic!() };
-            assert_eq!(request.requester, author);
+            assert_eq!(*request.requester(), author);
         }
     });
 }

@@ -40,6 +40,13 @@ fn opened(model: ThreadModel) -> (SessionManager, Session, Thread) {
     (manager, session, thread)
 }
 
+fn report(sessions: usize, graceful: usize, forced: usize, remaining: usize) -> DrainReport {
+    let mut report = DrainReport::default();
+    (report.sessions, report.graceful) = (sessions, graceful);
+    (report.forced, report.remaining) = (forced, remaining);
+    report
+}
+
 #[test]
 fn who_finishes_within_the_grace_is_left_to_finish() {
     supervised(|| {
@@ -65,7 +72,7 @@ fn who_finishes_within_the_grace_is_left_to_finish() {
                 assert!(joined("it has finished", runs).unwrap_err().is_terminate());
                 joined("all have ended", drain)
             });
-            let all_in_grace = DrainReport { sessions: 1, graceful: 1, ..DrainReport::default() };
+            let all_in_grace = report(1, 1, 0, 0);
             assert_eq!(drained, all_in_grace);
         }
     });
@@ -90,10 +97,10 @@ fn who_does_not_is_cut_short() {
                 );
                 drop(never);
                 let told = joined("it has ended", runs).expect_err("it is cut short");
-                assert_eq!(told.request().comment.as_deref(), Some("because"));
+                assert_eq!(told.request().comment(), Some("because"));
                 drained
             });
-            let cut_short = DrainReport { sessions: 1, forced: 1, ..DrainReport::default() };
+            let cut_short = report(1, 0, 1, 0);
             assert_eq!(drained, cut_short);
         }
     });
@@ -107,10 +114,7 @@ fn who_never_looks_is_left_and_said_to_be() {
             let request = kill(TerminateMode::AfterTransaction);
             let drained =
                 manager.drain(DrainOptions::new(request.clone()).timeout(Duration::from_millis(1)));
-            assert_eq!(
-                drained,
-                DrainReport { sessions: 1, remaining: 1, ..DrainReport::default() }
-            );
+            assert_eq!(drained, report(1, 0, 0, 1));
             assert!(session.check().is_err(), "its request stands");
         }
     });
@@ -140,17 +144,11 @@ fn the_session_that_asks_is_not_waited_for() {
             let drain =
                 || manager.drain(DrainOptions::new(request.clone()).timeout(Duration::ZERO));
             let drained = until("its limit is over", drain);
-            assert_eq!(
-                drained,
-                DrainReport { sessions: 2, remaining: 2, ..DrainReport::default() }
-            );
+            assert_eq!(drained, report(2, 0, 0, 2));
             drop(idle);
             let drain = || manager.drain(DrainOptions::new(request.clone()).grace(Duration::MAX));
             let drained = until("nobody but the author is left", drain);
-            assert_eq!(
-                drained,
-                DrainReport { sessions: 1, remaining: 1, ..DrainReport::default() }
-            );
+            assert_eq!(drained, report(1, 0, 0, 1));
             statement.finish().expect_err("it is told as well");
         }
     });
@@ -185,7 +183,7 @@ fn all_who_do_not_are_cut_short() {
                 assert_eq!(locked(&desk.told).len(), 1);
                 drained
             });
-            let expected = DrainReport { sessions: 4, graceful: 1, forced: 3, remaining: 0 };
+            let expected = report(4, 1, 3, 0);
             assert_eq!(drained, expected);
             assert!(manager.is_empty());
         }
@@ -208,10 +206,7 @@ fn those_who_never_look_are_not_waited_for_one_by_one() {
                         .timeout(limit),
                 )
             });
-            assert_eq!(
-                drained,
-                DrainReport { sessions: MANY, remaining: MANY, ..DrainReport::default() }
-            );
+            assert_eq!(drained, report(MANY, 0, 0, MANY));
         }
         drop(sessions);
     });
@@ -238,10 +233,10 @@ fn a_session_that_asks_while_others_end_at_once_and_are_cut_short() {
                 );
                 drop(never);
                 let told = joined("it has ended", runs).expect_err("it is cut short");
-                assert_eq!(told.request().requester, own.requester());
+                assert_eq!(*told.request().requester(), own.requester());
                 drained
             });
-            let expected = DrainReport { sessions: 3, graceful: 1, forced: 1, remaining: 1 };
+            let expected = report(3, 1, 1, 1);
             assert_eq!(drained, expected);
             own.check().expect_err("it is told as well");
         }

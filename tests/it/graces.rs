@@ -18,8 +18,8 @@ fn graceful(when: TerminateMode) -> Terminate {
 #[track_caller]
 fn assert_grace_over(interrupt: &Interrupt) {
     assert!(interrupt.is_terminate());
-    assert_eq!(interrupt.request().requester, admin("root"));
-    assert_eq!(interrupt.request().comment.as_deref(), Some("because"));
+    assert_eq!(*interrupt.request().requester(), admin("root"));
+    assert_eq!(interrupt.request().comment(), Some("because"));
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn nobody_is_here() {
     assert_eq!(safepoint::current::thread_id(), None);
     assert_eq!(safepoint::current::requester(), None);
     assert_eq!(safepoint::current::timeouts(), None);
-    assert_eq!(safepoint::current::update_client_info(|_| ()), Err(NoSessionError));
+    assert_eq!(safepoint::current::update_client_info(|about| about), Err(NoSessionError));
     assert!(safepoint::current::set_timeouts(safepoint::session::Timeouts::default()).is_err());
     assert_eq!(NUMBER.try_with(Cell::get), Err(NoSessionError));
     safepoint::current::set_in_transaction(false);
@@ -326,7 +326,7 @@ fn requests_from_where_it_is_hidden() {
                 let (says, others) = (asked.clone(), manager.clone());
                 let runs = Runs::new(move || {
                     let author = safepoint::current::requester().unwrap_or_else(|| user("nobody"));
-                    *locked(&says) = author.session;
+                    *locked(&says) = author.session();
                     assert!(others.cancel(id, Cancel::running(author)).is_err());
                 });
                 way(&manager, runs);

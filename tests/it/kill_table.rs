@@ -17,8 +17,8 @@ fn cancel_running() -> Cancel {
 #[track_caller]
 fn assert_killed(how: &EndReason, author: &str, text: &str) {
     let EndReason::Terminated(request) = how else { panic!("not killed but {how:?}") };
-    assert_eq!(request.requester, admin(author));
-    assert_eq!(request.comment.as_deref(), Some(text));
+    assert_eq!(*request.requester(), admin(author));
+    assert_eq!(request.comment(), Some(text));
 }
 
 #[test]
@@ -32,9 +32,15 @@ fn detached_idle() {
                 let refused = manager.cancel(id, cancel_running()).unwrap_err();
                 assert_eq!(refused, RequestError::NoActiveStatement(id));
                 assert_eq!(refused.sqlstate(), "55000");
-                let never = Cancel::statement(StatementId::from(1), admin("root"));
+                let never = Cancel::statement(StatementId::try_from(1).unwrap(), admin("root"));
                 let refused = manager.cancel(id, never).unwrap_err();
-                assert_eq!(refused, RequestError::NoSuchStatement(id, StatementId::from(1)));
+                assert_eq!(
+                    refused,
+                    RequestError::NoSuchStatement {
+                        session: id,
+                        statement: StatementId::try_from(1).unwrap()
+                    }
+                );
                 assert_eq!(refused.sqlstate(), "42704");
                 assert!(locked(&desk.session).is_some(), "a refused cancel does nothing");
 
@@ -52,7 +58,7 @@ fn detached_idle() {
                 let told = locked(&desk.told);
                 assert_eq!(told.len(), 1);
                 assert_told(&told[0]);
-                assert_eq!(told[0].request().comment.as_deref(), Some("because"));
+                assert_eq!(told[0].request().comment(), Some("because"));
                 let detail = told[0].detail(id).unwrap();
                 let (who, why) = detail.split_once(" at ").unwrap();
                 assert_eq!(who, "Requested by user \"root\"");
@@ -125,7 +131,10 @@ fn a_queued_command_that_is_never_begun_was_not_cancelled() {
             attached.detach().unwrap();
             assert!(!receipt.try_get().unwrap().cancelled);
             let stale = manager.cancel(id, Cancel::statement(queued, admin("root")));
-            assert_eq!(stale.unwrap_err(), RequestError::StatementEnded(id, queued));
+            assert_eq!(
+                stale.unwrap_err(),
+                RequestError::StatementEnded { session: id, statement: queued }
+            );
             assert_ne!(session.reserve_statement(), Some(queued));
         }
     });
@@ -230,8 +239,8 @@ fn running() {
             assert_eq!(receipt.target().statement_id, Some(statement.statement_id()));
             let interrupt = statement.check().unwrap_err();
             assert_cancelled(&interrupt);
-            assert_eq!(interrupt.request().requester, admin("root"));
-            assert_eq!(interrupt.request().comment.as_deref(), Some("because"));
+            assert_eq!(*interrupt.request().requester(), admin("root"));
+            assert_eq!(interrupt.request().comment(), Some("because"));
             assert_eq!(statement.check(), Err(interrupt), "repeated until the statement is over");
             assert!(receipt.try_get().is_none());
             statement.finish().unwrap();
@@ -376,16 +385,16 @@ fn running_another_statement_by_now() {
             let named = || Cancel::statement(old, admin("root"));
             assert_eq!(
                 manager.cancel(id, named()).unwrap_err(),
-                RequestError::StatementEnded(id, old)
+                RequestError::StatementEnded { session: id, statement: old }
             );
             let statement = attached.begin().unwrap();
             let refused = manager.cancel(id, named()).unwrap_err();
-            assert_eq!(refused, RequestError::StatementEnded(id, old));
+            assert_eq!(refused, RequestError::StatementEnded { session: id, statement: old });
             assert_eq!(refused.sqlstate(), "55000");
-            let future = StatementId::from(statement.statement_id().get() + 1);
+            let future = StatementId::try_from(statement.statement_id().get() + 1).unwrap();
             assert_eq!(
                 manager.cancel(id, Cancel::statement(future, admin("root"))).unwrap_err(),
-                RequestError::NoSuchStatement(id, future)
+                RequestError::NoSuchStatement { session: id, statement: future }
             );
             assert_eq!(statement.check(), Ok(()));
             statement.finish().unwrap();
@@ -460,7 +469,7 @@ fn a_second_cancel_keeps_the_first_ones_author() {
             let statement = attached.begin().unwrap();
             let one = manager.cancel(id, Cancel::running(admin("one"))).unwrap();
             let two = manager.cancel(id, Cancel::running(user("ann"))).unwrap();
-            assert_eq!(statement.check().unwrap_err().request().requester, admin("one"));
+            assert_eq!(*statement.check().unwrap_err().request().requester(), admin("one"));
             drop(statement);
             assert!(one.try_get().unwrap().cancelled && two.try_get().unwrap().cancelled);
         }
@@ -501,7 +510,7 @@ fn a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked() {
                 let receipt = manager.terminate(id, kill(when)).unwrap();
                 drop(session);
                 let EndReason::Terminated(request) = how(&receipt) else { panic!("{when:?}") };
-                assert_eq!(request.requester, admin("root"));
+                assert_eq!(*request.requester(), admin("root"));
 
                 // In a transaction, which only its end would have ended.
                 let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -535,7 +544,7 @@ fn a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked() {
                 .unwrap();
             drop(session);
             let EndReason::Terminated(request) = how(&receipt) else { panic!("it was due") };
-            assert_eq!(request.requester, admin("two"));
+            assert_eq!(*request.requester(), admin("two"));
             assert_eq!(Stage::new(model).session.close().reason, EndReason::Closed);
         }
     });

@@ -6,7 +6,7 @@ use crate::common::{
 };
 use safepoint::id::ThreadId;
 use safepoint::policy::Policy;
-use safepoint::request::{EndReason, InterruptKind, Request, RequestError, StatementEnd, Target};
+use safepoint::request::{EndReason, InterruptKind, Request, RequestError, Target};
 use safepoint::session::AttachError;
 use safepoint::{
     Cancel, ClientInfo, Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
@@ -21,7 +21,7 @@ fn itself() {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let author = attached.requester();
-            assert_eq!(author, Requester { session: Some(id), ..user("ann") });
+            assert_eq!(author, user("ann").with_session(id));
             let statement = attached.begin().unwrap();
             let cancel = manager.cancel(id, Cancel::running(author.clone())).unwrap();
             assert_cancelled(&statement.check().unwrap_err());
@@ -39,7 +39,7 @@ fn itself() {
             drop(statement);
             drop(attached);
             let EndReason::Terminated(request) = session.close().reason else { panic!() };
-            assert_eq!(request.requester, author);
+            assert_eq!(*request.requester(), author);
         }
     });
 }
@@ -53,16 +53,20 @@ fn a_pair_is_hit_only_where_it_is() {
             let elsewhere = thread_for(&manager, &other);
             let pair = Target::Pair(thread.id(), id);
             let refused = manager.terminate(pair, kill_now()).unwrap_err();
-            assert_eq!(refused, RequestError::NotAttached(thread.id(), id), "detached");
+            assert_eq!(
+                refused,
+                RequestError::NotAttached { thread: thread.id(), session: id },
+                "detached"
+            );
             assert_eq!(refused.sqlstate(), "22023");
 
             let mut attached = session.attach(&thread).unwrap();
             let wrong = Target::Pair(elsewhere.id(), id);
             let refused = manager.terminate(wrong, kill_now()).unwrap_err();
-            assert_eq!(refused, RequestError::NotAttached(elsewhere.id(), id));
+            assert_eq!(refused, RequestError::NotAttached { thread: elsewhere.id(), session: id });
             let statement = attached.begin().unwrap();
             let refused = manager.cancel(wrong, Cancel::running(admin("root"))).unwrap_err();
-            assert_eq!(refused, RequestError::NotAttached(elsewhere.id(), id));
+            assert_eq!(refused, RequestError::NotAttached { thread: elsewhere.id(), session: id });
             assert_eq!(statement.check(), Ok(()));
 
             manager.cancel(pair, Cancel::running(admin("root"))).unwrap();
@@ -95,7 +99,7 @@ fn both_of_a_wrong_pair_are_attached() {
                         manager.terminate(Target::Pair(there.thread_id(), id), kill_now());
                     assert_eq!(
                         refused.unwrap_err(),
-                        RequestError::NotAttached(there.thread_id(), id)
+                        RequestError::NotAttached { thread: there.thread_id(), session: id }
                     );
                     assert_eq!(there.check(), Ok(()));
                 });
@@ -136,7 +140,10 @@ fn threads_are_not_sessions() {
             );
             for target in [Target::AttachedTo(timer.id()), Target::Pair(timer.id(), id)] {
                 let refused = manager.terminate(target, kill_now()).unwrap_err();
-                assert_eq!(refused, RequestError::BackgroundThread(timer.id(), "timer".into()));
+                assert_eq!(
+                    refused,
+                    RequestError::BackgroundThread { thread: timer.id(), name: "timer".into() }
+                );
                 assert_eq!(refused.sqlstate(), "42809");
             }
             let never = ThreadId::try_from(i64::MAX as u64).unwrap();
@@ -146,10 +153,11 @@ fn threads_are_not_sessions() {
                 assert_eq!(refused.sqlstate(), "42704");
             }
             let refused = session.attach(&timer).unwrap_err();
-            match model {
-                ThreadModel::Pool => assert_eq!(refused, AttachError::BackgroundThread),
-                ThreadModel::PerSession => assert_eq!(refused, AttachError::WrongThread),
-            }
+            let expected = match model == ThreadModel::Pool {
+                true => AttachError::BackgroundThread,
+                false => AttachError::WrongThread,
+            };
+            assert_eq!(refused, expected);
             assert!(session.attach(&thread).is_ok(), "a refused attach leaves nothing behind");
             assert_eq!(session.check(), Ok(()));
         }
@@ -230,7 +238,7 @@ impl Policy for Curious {
         let extra = manager.open(ClientInfo::default()).unwrap();
         assert!(manager.sessions().count() >= 2);
         drop(extra);
-        author.admin && &*target.application != "precious"
+        author.is_admin() && target.application() != "precious"
     }
 }
 
@@ -242,10 +250,10 @@ fn the_policy_is_the_embedders_and_is_asked_under_no_lock() {
             let manager = SessionManager::builder(model).policy(Curious(slot.clone())).build();
             *slot.lock().unwrap() = Some(manager.clone());
             let session = manager.open(of("ann")).unwrap();
-            session.update_client_info(|about| about.application = "precious".into());
+            session.update_client_info(|about| about.with_application("precious"));
             let refused = manager.terminate(session.id(), kill_now()).unwrap_err();
             assert_eq!(refused, RequestError::PermissionDenied(session.id()));
-            let own = Requester { session: Some(session.id()), ..user("ann") };
+            let own = user("ann").with_session(session.id());
             assert!(
                 manager
                     .terminate(session.id(), Terminate::new(TerminateMode::Immediate, own))
@@ -273,7 +281,7 @@ fn what_was_seen_is_what_killed() {
             let by = |name: &str, when| Terminate::new(when, admin(name));
             let receipt = manager.terminate(id, by("one", TerminateMode::AfterStatement)).unwrap();
             let seen: Request = session.check().unwrap_err().request().clone();
-            assert_eq!(seen.requester, admin("one"));
+            assert_eq!(*seen.requester(), admin("one"));
             // Stronger, but too late to be seen.
             manager.terminate(id, by("two", TerminateMode::Immediate)).unwrap();
             drop(session);
@@ -312,10 +320,10 @@ fn a_command_that_was_none_takes_its_cancel_along() {
             let receipt = manager.cancel(id, cancel.clone()).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             attached.discard_reserved();
-            assert_eq!(receipt.try_get(), Some(StatementEnd { cancelled: false }));
+            assert!(receipt.try_get().is_some_and(|end| !end.cancelled));
             assert_eq!(
                 manager.cancel(id, cancel).unwrap_err(),
-                RequestError::StatementEnded(id, queued)
+                RequestError::StatementEnded { session: id, statement: queued }
             );
             let statement = attached.begin().unwrap();
             assert_ne!(statement.statement_id(), queued);

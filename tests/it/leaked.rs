@@ -64,7 +64,10 @@ fn who_names_another_thread_does_not_hit_it() {
         drop(thread);
         let second = manager.register_worker("two").unwrap();
         let refused = manager.terminate(Target::Pair(second.id(), id), kill_now());
-        assert_eq!(refused.unwrap_err(), RequestError::NotAttached(second.id(), id));
+        assert_eq!(
+            refused.unwrap_err(),
+            RequestError::NotAttached { thread: second.id(), session: id }
+        );
         session.check().unwrap();
     });
 }

@@ -6,7 +6,7 @@ use safepoint::audit::Event;
 use safepoint::diagnose::PendingReason;
 use safepoint::request::{InterruptKind, Target};
 use safepoint::sql;
-use safepoint::sql::Command;
+use safepoint::sql::{Command, SessionAddress};
 use safepoint::{Requester, SessionManager, ThreadModel};
 use std::sync::{Arc, Mutex};
 
@@ -97,15 +97,16 @@ fn a_cancel_by_the_thread_names_what_its_session_has_queued() {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
         session.reserve_statement().unwrap();
         let mut attached = session.attach(&thread).unwrap();
-        let number = i64::try_from(thread.id().get()).unwrap();
-        let cancel = || sql::cancel_session(&manager, number, number, Requester::system(), None);
+        let number = i64::from(thread.id());
+        let address = SessionAddress::try_from((number, number)).unwrap();
+        let cancel = || sql::cancel_session(&manager, address, Requester::system(), None);
         let receipt = cancel().unwrap();
         assert_eq!(receipt.session(), id);
         assert!(!attached.begin().unwrap_err().is_terminate());
         assert!(receipt.try_get().unwrap().cancelled);
-        assert_eq!(cancel().unwrap_err().sqlstate, "55000", "nothing runs");
+        assert_eq!(cancel().unwrap_err().sqlstate(), "55000", "nothing runs");
         drop(attached);
-        assert_eq!(cancel().unwrap_err().sqlstate, "42704", "nobody is there");
+        assert_eq!(cancel().unwrap_err().sqlstate(), "42704", "nobody is there");
     });
 }
 
@@ -124,12 +125,10 @@ fn the_audit_hears_of_what_does_not_belong_together() {
             let session = manager.open(of("ann")).unwrap();
             let background = manager.register_background("checkpointer").unwrap();
             let (thread, id) = (background.id(), session.id());
-            let numbers = [thread.get(), id.get()].map(|number| i64::try_from(number).unwrap());
-            let terminate =
-                sql::terminate_session(&manager, numbers[0], numbers[1], Requester::system(), None);
-            let cancel =
-                sql::cancel_session(&manager, numbers[0], numbers[1], Requester::system(), None);
-            for sqlstate in [terminate.unwrap_err().sqlstate, cancel.unwrap_err().sqlstate] {
+            let address = SessionAddress::try_from((thread.into(), id.into())).unwrap();
+            let terminate = sql::terminate_session(&manager, address, Requester::system(), None);
+            let cancel = sql::cancel_session(&manager, address, Requester::system(), None);
+            for sqlstate in [terminate.unwrap_err().sqlstate(), cancel.unwrap_err().sqlstate()] {
                 assert_eq!(sqlstate, "22023");
             }
             let pair = Target::Pair(thread, id);

@@ -110,7 +110,7 @@ fn the_next_statement_has_its_limit_all_the_same() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let limit = Some(Duration::from_millis(20));
-            session.set_timeouts(Timeouts { statement: limit, ..Timeouts::default() }).unwrap();
+            session.set_timeouts(Timeouts::new().with_statement(limit)).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let sleeps = || {
@@ -123,7 +123,7 @@ fn the_next_statement_has_its_limit_all_the_same() {
             let next = attached.begin().unwrap();
             let slept = until("its time runs out", || next.sleep(ENDLESS));
             let interrupt = slept.unwrap_err();
-            assert_eq!(interrupt.request().reason, InterruptReason::StatementTimeout);
+            assert_eq!(interrupt.request().reason(), InterruptReason::StatementTimeout);
             assert_eq!(manager.session_info(id).unwrap().statement_id, Some(next.statement_id()));
         });
     });

@@ -33,7 +33,7 @@ fn cancel_hits_the_next_statement() {
                         let cancel = Cancel::statement(named, admin("root")).comment(text);
                         match manager.cancel(id, cancel) {
                             Ok(_) => accepted += 1,
-                            Err(RequestError::StatementEnded(..)) => {}
+                            Err(RequestError::StatementEnded { .. }) => {}
                             Err(other) => panic!("{other}"),
                         }
                     }
@@ -45,7 +45,7 @@ fn cancel_hits_the_next_statement() {
                     let statement = attached.begin().unwrap();
                     for _ in 0..10 {
                         if let Err(interrupt) = statement.check() {
-                            let meant = interrupt.request().comment.clone().unwrap();
+                            let meant = interrupt.request().comment().clone().unwrap();
                             assert_eq!(*meant, *statement.statement_id().to_string());
                             hits.fetch_add(1, Ordering::SeqCst);
                             break;
@@ -180,7 +180,7 @@ fn the_workers_next_session_dies_instead() {
                 current.store(id.get(), Ordering::SeqCst);
                 let attached = session.attach(&worker).unwrap();
                 if let Err(interrupt) = attached.check() {
-                    assert_eq!(interrupt.request().comment.as_deref(), Some(&*id.to_string()));
+                    assert_eq!(interrupt.request().comment(), Some(&*id.to_string()));
                     killed += 1;
                 }
                 drop(attached);
@@ -291,7 +291,7 @@ fn weaker_reason_hides_the_stronger() {
                 .unwrap();
             let interrupt = statement.check().unwrap_err();
             assert_told(&interrupt);
-            assert_eq!(interrupt.request().requester, admin("root"));
+            assert_eq!(*interrupt.request().requester(), admin("root"));
             drop(statement);
             assert!(cancel.try_get().unwrap().cancelled);
         }

@@ -8,7 +8,7 @@ use safepoint::id::StatementId;
 use safepoint::request::RequestError;
 use safepoint::session::WaitMode;
 use safepoint::sql;
-use safepoint::sql::{Command, RESULT_COLUMN, SqlError};
+use safepoint::sql::{Command, RESULT_COLUMN, SessionAddress, SqlError};
 use safepoint::{Requester, SessionManager, TerminateMode, ThreadModel};
 use std::task::Waker;
 
@@ -20,17 +20,25 @@ fn root() -> Requester {
     admin("root")
 }
 
+fn address(thread: i64, session: i64) -> Result<SessionAddress, SqlError> {
+    SessionAddress::try_from((thread, session))
+}
+
 /// What the two functions, and the command with these numbers, are answered: the SQLSTATE and the
 /// message, if they are refused.
 #[track_caller]
 fn refused(manager: &SessionManager, thread: i64, session: i64) -> (&'static str, String) {
-    let terminate = sql::terminate_session(manager, thread, session, root(), None).unwrap_err();
-    let cancel = sql::cancel_session(manager, thread, session, root(), None).unwrap_err();
+    let terminate = address(thread, session)
+        .and_then(|address| sql::terminate_session(manager, address, root(), None))
+        .unwrap_err();
+    let cancel = address(thread, session)
+        .and_then(|address| sql::cancel_session(manager, address, root(), None))
+        .unwrap_err();
     assert_eq!(terminate, cancel, "{thread}, {session}");
     let command = Command::parse(&format!("{thread}, {session}"), TerminateMode::Immediate)
         .and_then(|command| sql::execute(manager, command, root()));
     assert_eq!(terminate, command.unwrap_err(), "{thread}, {session}");
-    (terminate.sqlstate, terminate.message.into_owned())
+    (terminate.sqlstate(), terminate.message().to_owned())
 }
 
 const INVALID: (&str, &str) = ("42704", "missing or invalid session ID");
@@ -78,7 +86,7 @@ fn without_a_pool_both_numbers_are_the_session_s() {
         let expected = format!("thread {b} (writer) is a background thread, not a session");
         assert_eq!((sqlstate, message), ("42809", expected));
         session.check().unwrap();
-        sql::terminate_session(&manager, n, n, root(), None).unwrap();
+        sql::terminate_session(&manager, address(n, n).unwrap(), root(), None).unwrap();
         session.check().unwrap_err();
         other.check().unwrap();
     });
@@ -97,7 +105,8 @@ fn in_a_pool_the_session_s_number_decides() {
         for thread in [0, w, g] {
             let session = manager.open(of("ann")).unwrap();
             let id = number(session.id().get());
-            sql::terminate_session(&manager, number(thread), id, root(), None).unwrap();
+            sql::terminate_session(&manager, address(number(thread), id).unwrap(), root(), None)
+                .unwrap();
             session.check().unwrap_err();
         }
         let session = manager.open(of("ann")).unwrap();
@@ -137,7 +146,8 @@ fn one_number_twice_is_whoever_runs_on_that_thread() {
         let at = number(thread.id().get());
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
-        let receipt = sql::cancel_session(&manager, at, at, root(), None).unwrap();
+        let receipt =
+            sql::cancel_session(&manager, address(at, at).unwrap(), root(), None).unwrap();
         assert_eq!(receipt.session(), id);
         statement.check().unwrap_err();
         drop(statement);
@@ -159,24 +169,28 @@ fn what_the_functions_ask_for() {
                 let at = if manager.model() == ThreadModel::Pool { 0 } else { n };
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
-                let author = Requester { address: Some("10.0.0.7".into()), ..root() };
-                let cancel = sql::cancel_session(&manager, at, n, author.clone(), text).unwrap();
-                assert_eq!(cancel.target().statement_id, Some(StatementId::from(1)));
+                let author = root().with_address("10.0.0.7");
+                let cancel =
+                    sql::cancel_session(&manager, address(at, n).unwrap(), author.clone(), text)
+                        .unwrap();
+                assert_eq!(cancel.target().statement_id, Some(StatementId::try_from(1).unwrap()));
                 let interrupt = statement.check().unwrap_err();
                 assert!(!interrupt.is_terminate());
-                assert_eq!(interrupt.request().comment.as_deref(), text);
-                assert_eq!(interrupt.request().requester, author);
+                assert_eq!(interrupt.request().comment(), text);
+                assert_eq!(*interrupt.request().requester(), author);
                 drop(statement);
                 assert!(cancel.try_get().unwrap().cancelled);
                 let statement = attached.begin().unwrap();
-                sql::terminate_session(&manager, at, n, author.clone(), text).unwrap();
+                sql::terminate_session(&manager, address(at, n).unwrap(), author.clone(), text)
+                    .unwrap();
                 let interrupt = statement.check().unwrap_err();
                 assert!(interrupt.is_terminate(), "in the middle of its statement");
-                assert_eq!(interrupt.request().comment.as_deref(), text);
-                assert_eq!(interrupt.request().requester, author);
+                assert_eq!(interrupt.request().comment(), text);
+                assert_eq!(*interrupt.request().requester(), author);
                 drop(statement);
-                let eve = sql::terminate_session(&manager, at, n, user("eve"), text);
-                assert_eq!(eve.unwrap_err().sqlstate, "42501");
+                let eve =
+                    sql::terminate_session(&manager, address(at, n).unwrap(), user("eve"), text);
+                assert_eq!(eve.unwrap_err().sqlstate(), "42501");
             });
         }
         assert_eq!(RESULT_COLUMN, "pg_terminate_session");
@@ -313,19 +327,23 @@ fn a_refusal_is_an_error_with_what_to_do_about_it() {
             (RequestError::AlreadyEnded(id), None),
             (RequestError::NoSuchThread(at), Some("With a thread pool 'n, n' names the session")),
             (RequestError::ThreadIdle(at), None),
-            (RequestError::BackgroundThread(at, "writer".into()), None),
-            (RequestError::NotAttached(at, id), Some("Take both numbers from one row")),
+            (RequestError::BackgroundThread { thread: at, name: "writer".into() }, None),
+            (
+                RequestError::NotAttached { thread: at, session: id },
+                Some("Take both numbers from one row"),
+            ),
             (RequestError::PermissionDenied(id), Some("Administrators may end anyone's sessions")),
             (RequestError::NoActiveStatement(id), None),
-            (RequestError::StatementEnded(id, statement), None),
-            (RequestError::NoSuchStatement(id, statement), None),
+            (RequestError::StatementEnded { session: id, statement }, None),
+            (RequestError::NoSuchStatement { session: id, statement }, None),
+            (RequestError::SessionChanged(id), None),
             (RequestError::TimerUnavailable(id), None),
         ] {
             let error = SqlError::from(refused.clone());
-            assert_eq!(error.sqlstate, refused.sqlstate());
-            assert_eq!(error.message, refused.to_string());
+            assert_eq!(error.sqlstate(), refused.sqlstate());
+            assert_eq!(error.message(), refused.to_string());
             assert_eq!(error.to_string(), refused.to_string());
-            match (error.hint, hint) {
+            match (error.hint(), hint) {
                 (None, None) => {}
                 (Some(found), Some(start)) => assert!(found.starts_with(start), "{found}"),
                 other => panic!("{refused:?}: {other:?}"),

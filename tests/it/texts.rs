@@ -1,7 +1,7 @@
 //! What an embedder's log shows of this library's types.
 
 use crate::common::{MODELS, Stage, kill, kill_now, supervised};
-use safepoint::diagnose::{PendingReason, ProbeResult, Progress, StalledSession, Watchdog};
+use safepoint::diagnose::{ProbeResult, Progress, StalledSession, Watchdog};
 use safepoint::id::StatementId;
 use safepoint::manager::OpenError;
 use safepoint::request::{InterruptReason, Request, RequestError};
@@ -29,12 +29,12 @@ fn each_refusal_says_who_and_why() {
                 "42704",
             ),
             (
-                RequestError::BackgroundThread(thread, "listener".into()),
+                RequestError::BackgroundThread { thread, name: "listener".into() },
                 format!("thread {thread} (listener) is a background thread, not a session"),
                 "42809",
             ),
             (
-                RequestError::NotAttached(thread, id),
+                RequestError::NotAttached { thread, session: id },
                 format!("thread {thread} and session {id} don't belong together"),
                 "22023",
             ),
@@ -49,12 +49,12 @@ fn each_refusal_says_who_and_why() {
                 "55000",
             ),
             (
-                RequestError::StatementEnded(id, statement),
+                RequestError::StatementEnded { session: id, statement },
                 format!("statement {statement} of session {id} is over"),
                 "55000",
             ),
             (
-                RequestError::NoSuchStatement(id, statement),
+                RequestError::NoSuchStatement { session: id, statement },
                 format!("session {id} has no statement {statement} yet"),
                 "42704",
             ),
@@ -146,8 +146,6 @@ fn reasons_are_sentences() {
         let attached = session.attach(&thread).unwrap();
         attached.set_in_transaction(true);
         assert_eq!(say(), "it may finish its transaction");
-        let text = PendingReason::Deferred { mode: TerminateMode::AfterStatement }.to_string();
-        assert_eq!(text, "it may finish its statement");
         assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
         attached.check().unwrap();
         attached.set_in_transaction(false);
@@ -173,8 +171,8 @@ fn reasons_are_sentences() {
         );
         for (progress, said) in [
             (None, ""),
-            (Some(Progress { completed: 3, total: None }), ", 3 rolled back"),
-            (Some(Progress { completed: 3, total: Some(10) }), ", 3 of 10 rolled back"),
+            (Some(Progress::new(3)), ", 3 rolled back"),
+            (Some(Progress::new(3).of(10)), ", 3 of 10 rolled back"),
         ] {
             let line = line!() + 1;
             let rollback = attached.begin_rollback();
@@ -198,8 +196,8 @@ fn requests_that_are_pending_name_who_asked() {
         ] {
             let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
             let nobody = Requester::system();
-            let by_session = Requester { session: Some(id), ..nobody.clone() };
-            let by_both = Requester { user: Some("root".into()), ..by_session.clone() };
+            let by_session = nobody.clone().with_session(id);
+            let by_both = by_session.clone().with_user("root");
             for (author, by) in [
                 (nobody, String::new()),
                 (by_session, format!(" by session {id}")),
@@ -258,13 +256,12 @@ fn details_name_whoever_can_be_named() {
         let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
         let other = manager.open(crate::common::of("bob")).unwrap();
         let by = other.id();
-        let from =
-            |author: &Requester| Requester { address: Some("10.0.0.7".into()), ..author.clone() };
+        let from = |author: &Requester| author.clone().with_address("10.0.0.7");
         let nobody = Requester::system();
-        let named = Requester { user: Some("root".into()), ..nobody.clone() };
-        let in_session = Requester { session: Some(by), ..nobody.clone() };
-        let both = Requester { session: Some(by), ..named.clone() };
-        let own = Requester { session: Some(id), ..named.clone() };
+        let named = nobody.clone().with_user("root");
+        let in_session = nobody.clone().with_session(by);
+        let both = named.clone().with_session(by);
+        let own = named.clone().with_session(id);
         for (author, who) in [
             (&nobody, None),
             (&from(&nobody), None),
@@ -278,7 +275,7 @@ fn details_name_whoever_can_be_named() {
         ] {
             for text in [None, Some("It blocks a vacuum.")] {
                 let victim = manager.open(crate::common::of("ann")).unwrap();
-                let own_id = if author.session == Some(id) { id } else { victim.id() };
+                let own_id = if author.session() == Some(id) { id } else { victim.id() };
                 let request = Terminate::new(TerminateMode::Immediate, author.clone());
                 let request = match text {
                     Some(text) => request.comment(text),
@@ -286,7 +283,7 @@ fn details_name_whoever_can_be_named() {
                 };
                 manager.terminate(victim.id(), request).unwrap();
                 let interrupt = victim.check().unwrap_err();
-                let at = interrupt.request().requested_at;
+                let at = interrupt.request().requested_at();
                 let detail = interrupt.detail(own_id);
                 let since = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
                 // The time is looked at elsewhere.
@@ -312,19 +309,19 @@ fn details_name_whoever_can_be_named() {
 #[test]
 fn requests_are_equal_where_they_say_the_same() {
     supervised(|| {
-        let author = Requester { user: Some("root".into()), ..Requester::system() };
+        let author = Requester::new("root").with_admin(true);
         let one =
-            Request::new(author.clone(), InterruptReason::UserRequest, Some("because".into()));
+            Request::new(author.clone(), InterruptReason::UserRequest).with_comment("because");
         std::thread::sleep(Duration::from_millis(1));
         let same =
-            Request::new(author.clone(), InterruptReason::UserRequest, Some("because".into()));
-        assert_ne!(one.requested_at, same.requested_at);
+            Request::new(author.clone(), InterruptReason::UserRequest).with_comment("because");
+        assert_ne!(one.requested_at(), same.requested_at());
         assert_eq!(one, same);
         for other in [
-            Request::new(Requester::system(), InterruptReason::UserRequest, Some("because".into())),
-            Request::new(author.clone(), InterruptReason::StatementTimeout, Some("because".into())),
-            Request::new(author.clone(), InterruptReason::UserRequest, Some("why not".into())),
-            Request::new(author, InterruptReason::UserRequest, None),
+            Request::new(Requester::system(), InterruptReason::UserRequest).with_comment("because"),
+            Request::new(author.clone(), InterruptReason::StatementTimeout).with_comment("because"),
+            Request::new(author.clone(), InterruptReason::UserRequest).with_comment("why not"),
+            Request::new(author, InterruptReason::UserRequest),
         ] {
             assert_ne!(one, other);
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const SHORT: Duration = Duration::from_millis(20);
 
 fn statement(limit: Duration) -> Timeouts {
-    Timeouts { statement: Some(limit), ..Timeouts::default() }
+    Timeouts::new().with_statement(limit)
 }
 
 #[track_caller]
@@ -24,7 +24,7 @@ fn assert_ran_out(
     code: &str,
     text: &str,
 ) {
-    assert_eq!(interrupt.request().reason, reason);
+    assert_eq!(interrupt.request().reason(), reason);
     assert_eq!(interrupt.severity(), severity);
     assert_eq!(interrupt.sqlstate(), code);
     assert_eq!(interrupt.message(), text);
@@ -149,7 +149,7 @@ fn a_wait_for_a_lock_has_its_own_limit() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
-            let lock_wait = |length| Timeouts { lock: Some(length), ..statement(LONG) };
+            let lock_wait = |length| statement(LONG).with_lock(length);
             session.set_timeouts(lock_wait(LONG)).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let waits = attached.begin().unwrap();
@@ -175,7 +175,7 @@ fn a_wait_for_a_lock_has_its_own_limit() {
                 ended.is_err()
             });
             assert!(since.elapsed() >= SHORT, "early");
-            assert_eq!(ended.unwrap_err().request().reason, InterruptReason::LockTimeout);
+            assert_eq!(ended.unwrap_err().request().reason(), InterruptReason::LockTimeout);
             waits.finish().unwrap();
             attached.begin().unwrap().sleep(SHORT * 2).expect("the next statement");
         }
@@ -203,9 +203,9 @@ fn an_idle_session_ends() {
                 let Stage { manager, mut session, thread, id } = Stage::new(model);
                 let mut attached = session.attach(&thread).unwrap();
                 let limits = if in_transaction {
-                    Timeouts { idle_in_transaction: Some(SHORT), ..Timeouts::default() }
+                    Timeouts::new().with_idle_in_transaction(SHORT)
                 } else {
-                    Timeouts { idle: Some(SHORT), ..Timeouts::default() }
+                    Timeouts::new().with_idle(SHORT)
                 };
                 let busy = attached.begin().unwrap();
                 busy.set_timeouts(limits).unwrap();
@@ -233,9 +233,7 @@ fn a_session_that_turns_busy_in_time_is_not_idle() {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
             let mut idle_since = Instant::now();
-            session
-                .set_timeouts(Timeouts { idle: Some(SHORT * 5), ..Timeouts::default() })
-                .unwrap();
+            session.set_timeouts(Timeouts::new().with_idle(SHORT * 5)).unwrap();
             for _ in 0..4 {
                 let mut attached = session.attach(&thread).unwrap();
                 match attached.begin() {
@@ -261,7 +259,7 @@ fn a_transaction_ends_with_its_session() {
         for model in MODELS {
             for open in [true, false] {
                 let Stage { mut session, thread, .. } = Stage::new(model);
-                let limits = |length| Timeouts { transaction: Some(length), ..Timeouts::default() };
+                let limits = |length| Timeouts::new().with_transaction(length);
                 session.set_timeouts(limits(LONG)).unwrap();
                 let mut attached = session.attach(&thread).unwrap();
                 attached.set_in_transaction(true);
@@ -318,7 +316,7 @@ fn ambient_limits_are_those_of_the_session_s_own_manager() {
             for at in 0..stages.len() {
                 let Stage { session, thread, .. } = &mut stages[at];
                 let mut attached = session.attach(thread).unwrap();
-                safepoint::current::set_timeouts(statement(SHORT)).unwrap();
+                safepoint::current::set_timeouts(statement(SHORT)).unwrap().unwrap();
                 assert_statement_timeout(&run_on(&attached.begin().unwrap()));
                 drop(attached);
                 let timers: Vec<_> = stages.iter().map(has_timer).collect();
@@ -335,12 +333,13 @@ fn a_limit_too_long_for_the_clock_is_none() {
         /// 2^64 nanoseconds: one that wraps is over at once.
         const WRAPS: Duration = Duration::new(18_446_744_073, 709_551_616);
         let longest = Duration::from_nanos(u64::MAX - 1);
-        let all = |length| Timeouts {
-            statement: length,
-            transaction: length,
-            lock: length,
-            idle: length,
-            idle_in_transaction: length,
+        let all = |length: Option<Duration>| {
+            Timeouts::new()
+                .with_statement(length)
+                .with_transaction(length)
+                .with_lock(length)
+                .with_idle(length)
+                .with_idle_in_transaction(length)
         };
         for (length, kept) in [
             (longest, Some(longest)),

@@ -90,8 +90,7 @@ fn a_session() {
                     assert!(manager.is_empty() && manager.session_info(id).is_none());
                 }
             }
-            let mut sessions =
-                [(); 2].map(|()| manager.open(of("ann")).expect("all places are free"));
+            let sessions = [(); 2].map(|()| manager.open(of("ann")).expect("all places are free"));
             assert_eq!(
                 manager.open(of("ann")).unwrap_err(),
                 OpenError::Full,
@@ -160,7 +159,7 @@ fn an_attached() {
                 let row = manager.session_info(session.id()).unwrap();
                 assert_eq!(row.thread_id.is_some(), model == ThreadModel::PerSession);
                 let interrupt = session.check().unwrap_err();
-                assert_eq!(interrupt.request().reason, InterruptReason::InternalError);
+                assert_eq!(interrupt.request().reason(), InterruptReason::InternalError);
                 assert!(session.attach(thread).unwrap().begin().is_err(), "whoever has it next");
                 assert_eq!(session.close().reason, EndReason::Panicked);
                 // Its thread serves others.
@@ -323,7 +322,7 @@ fn code_that_blocks_and_waits_of_all_kinds() {
 #[test]
 fn a_wait_for_a_lock() {
     supervised(|| {
-        let lock_wait = |length| Timeouts { lock: Some(length), ..Timeouts::default() };
+        let lock_wait = |length| Timeouts::new().with_lock(length);
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
@@ -338,15 +337,13 @@ fn a_wait_for_a_lock() {
                 statement.set_timeouts(lock_wait(Duration::ZERO)).unwrap();
                 // The timer has looked: another session's limit has run out meanwhile.
                 let other = manager.open(of("bob")).unwrap();
-                other
-                    .set_timeouts(Timeouts { idle: Some(Duration::ZERO), ..Timeouts::default() })
-                    .unwrap();
+                other.set_timeouts(Timeouts::new().with_idle(Duration::ZERO)).unwrap();
                 eventually("the timer has looked", || other.check().is_err());
                 assert_eq!(manager.session_info(id).unwrap().pending, None);
             }
             statement.check().unwrap();
             let ended = statement.with_lock_timeout(Instant::now(), || statement.sleep(LONG));
-            assert_eq!(ended.unwrap_err().request().reason, InterruptReason::LockTimeout);
+            assert_eq!(ended.unwrap_err().request().reason(), InterruptReason::LockTimeout);
         });
     });
 }
@@ -355,9 +352,8 @@ fn a_wait_for_a_lock() {
 fn a_description_that_is_being_changed() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
-            let change = |about: &mut ClientInfo| {
-                about.user = "eve".into();
-                about.admin = true;
+            let change = |about: ClientInfo| {
+                drop(about.with_user("eve").with_admin(true));
                 panics()
             };
             for _ in 0..TIMES {
@@ -367,8 +363,8 @@ fn a_description_that_is_being_changed() {
             }
             let description = manager.session_info(id).unwrap().client;
             assert_eq!(description, of("ann"), "nothing has been changed");
-            session.update_client_info(|about| about.user = "bob".into());
-            assert_eq!(&*manager.session_info(id).unwrap().client.user, "bob");
+            session.update_client_info(|about| about.with_user("bob"));
+            assert_eq!(manager.session_info(id).unwrap().client.user(), "bob");
         });
     });
 }

@@ -144,9 +144,10 @@ fn a_sweep() {
                 assert_eq!(told, ids);
                 let mut sessions = std::collections::VecDeque::from([session]);
                 sessions.extend(others);
+                let mut ended = Box::pin(swept.ended());
                 for turn in 0..3 {
                     let two = Two::new();
-                    let last = polled(&two, Pin::new(&mut swept), order);
+                    let last = polled(&two, ended.as_mut(), order);
                     if turn == 0 {
                         // The last is through first, and that is of no use yet.
                         drop(sessions.pop_back());
@@ -158,8 +159,10 @@ fn a_sweep() {
                         break;
                     }
                 }
-                assert!(poll(Pin::new(&mut swept), Waker::noop()).is_ready());
-                assert!(poll(Pin::new(&mut swept), Waker::noop()).is_ready(), "and stays so");
+                assert!(poll(ended.as_mut(), Waker::noop()).is_ready());
+                drop(ended);
+                let again = std::pin::pin!(swept.ended());
+                assert!(poll(again, Waker::noop()).is_ready(), "and stays so");
             });
         }
     });

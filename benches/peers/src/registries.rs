@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 #[must_use]
 pub fn about() -> ClientInfo {
     thread_local! {
-        static ABOUT: ClientInfo = ClientInfo { user: "ann".into(), ..ClientInfo::default() };
+        static ABOUT: ClientInfo = ClientInfo::new("ann");
     }
     ABOUT.with(ClientInfo::clone)
 }

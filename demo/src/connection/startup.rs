@@ -69,11 +69,12 @@ impl Connection {
             minor = (negotiation.version & 0xffff) as u16;
             self.outgoing.negotiate_protocol(&negotiation);
         }
-        session.update_client_info(|about| {
-            about.user = name.into();
-            about.admin = admin;
-            about.database = database.into();
-            about.application = settings.get("application_name").unwrap_or_default().into();
+        session.update_client_info(|client| {
+            client
+                .with_user(name)
+                .with_admin(admin)
+                .with_database(database)
+                .with_application(settings.get("application_name").unwrap_or_default())
         });
         session.admit().map_err(|error| Refusal::from(error).fields())?;
 

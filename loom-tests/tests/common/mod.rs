@@ -23,7 +23,7 @@ pub fn immediate() -> Terminate {
 }
 
 pub fn killed(receipt: &Receipt<SessionEnd>) -> bool {
-    matches!(receipt.try_get(), Some(SessionEnd { reason: EndReason::Terminated(_) }))
+    matches!(receipt.try_get(), Some(SessionEnd { reason: EndReason::Terminated(_), .. }))
 }
 
 /// Where a session lies while no thread runs it; its killer ends it there. The pool's seat,

@@ -174,17 +174,15 @@ impl Record {
         Requester { session: Some(self.id), user: Some(user), admin, address }
     }
 
-    /// Changes the description. Only the holder or the runner does, so nothing is lost
-    /// between the look and the change, and `change` runs with no lock held.
-    pub(crate) fn describe<T>(&self, change: impl FnOnce(&mut ClientInfo) -> T) -> T {
-        let mut description = self.description();
-        let result = change(&mut description);
+    /// Changes the client information. Only the owner or the running thread does, so no other change
+    /// comes between the copy and the update, and `change` runs with no lock held.
+    pub(crate) fn describe(&self, change: impl FnOnce(ClientInfo) -> ClientInfo) {
+        let mut description = change(self.description());
         // The previous values are dropped without the lock.
         self.about(|about| {
             about.describe(&mut description);
             self.set(ADMIN, description.admin);
         });
-        result
     }
 
     pub(crate) fn description(&self) -> ClientInfo {

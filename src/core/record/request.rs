@@ -128,7 +128,7 @@ impl OverOne {
         let over = StatementEnd { cancelled: told.seen };
         // The audit receives the event before the receipts complete.
         if let Some(hooks) = hooks {
-            hooks.emit(&Event::StatementEnded { session, request: &told.request, over });
+            hooks.emit(&Event::StatementEnded { session, request: &told.request, end: over });
         }
         told.ticket.complete(over)
     }
@@ -232,7 +232,7 @@ impl Record {
     /// Requests the termination of a session that cannot continue.
     pub(crate) fn fail(&self, reason: InterruptReason) {
         let mut guarded = self.guarded.lock();
-        let request = Arc::new(Request::new(Requester::system(), reason, None));
+        let request = Arc::new(Request::new(Requester::system(), reason));
         match &mut guarded.terminate {
             Some(told) => told.request = request,
             None => {
@@ -291,7 +291,7 @@ impl Record {
             self.emit_observed(InterruptKind::Terminate, &request);
         }
         // The audit receives the event before the receipts complete.
-        self.emit(&Event::SessionEnded { session: self.id, ended: &ended });
+        self.emit(&Event::SessionEnded { session: self.id, end: &ended });
         if let Some(terminating) = spent.terminate.take() {
             wakers.append(terminating.ticket.complete(ended.clone()));
         }

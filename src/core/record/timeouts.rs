@@ -169,7 +169,7 @@ impl TimeoutState {
 }
 
 fn timeout_request(reason: InterruptReason) -> Request {
-    Request::new(Requester::system(), reason, None)
+    Request::new(Requester::system(), reason)
 }
 
 impl Record {

@@ -10,8 +10,8 @@ use crate::pool::poller::Poller;
 use crate::pool::queue::{Queue, Size};
 use crate::pool::status::{GroupStatus, WorkerState};
 use crate::sync::{AtomicU64, Builder, Mutex, Ordering};
+use crate::types::error::StartError;
 use slab::Slab;
-use std::io;
 use std::sync::Arc;
 
 /// The state that the threads of one group share.
@@ -56,7 +56,7 @@ impl<C: Connection> Group<C> {
         self: &Arc<Self>,
         name: &str,
         run: impl FnOnce(&Arc<Self>) + Send + 'static,
-    ) -> io::Result<()> {
+    ) -> Result<(), StartError> {
         struct Ends<C: Connection>(Arc<Group<C>>);
         impl<C: Connection> Drop for Ends<C> {
             fn drop(&mut self) {
@@ -68,7 +68,8 @@ impl<C: Connection> Group<C> {
             let ends = Ends(group);
             run(&ends.0);
         };
-        Builder::new().name(name.into()).spawn(body).map(drop)
+        Builder::new().name(name.into()).spawn(body)?;
+        Ok(())
     }
 
     /// Binds the calling thread, the worker of that number, to its CPUs, if it has any. Where the

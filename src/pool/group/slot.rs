@@ -94,7 +94,7 @@ impl<C: Connection> ConnectionSlot<C> {
         group: &Arc<Group<C>>,
         session: Session,
         client: C,
-    ) -> io::Result<()> {
+    ) -> Result<(), (C, io::Error)> {
         let seat = group.new_seat(|token| ConnectionSlot {
             state: Mutex::new(SlotState::Running),
             token,
@@ -111,8 +111,7 @@ impl<C: Connection> ConnectionSlot<C> {
         if let Err(error) = socket.map_or_else(no_socket, add) {
             drop(state);
             // What watches the descriptor now, if anything does, is not this.
-            seat.over(conn, CloseReason::Closed);
-            return Err(error);
+            return Err((seat.reject(conn), error));
         }
         *state = SlotState::Idle(conn);
         drop(state);
@@ -220,6 +219,16 @@ impl<C: Connection> ConnectionSlot<C> {
             group.poller.remove(socket);
         }
         self.over(conn, why);
+    }
+
+    /// Ends a session that was not accepted, and returns its connection.
+    fn reject(&self, conn: Entry<C>) -> C {
+        *self.state.lock() = SlotState::Closed;
+        let Entry { client, session } = conn;
+        let kept = self.group.upgrade().and_then(|group| group.forget(self));
+        current::without_current(|| catch_panic(|| drop(session)));
+        drop(kept);
+        client
     }
 
     /// Ends a session whose socket is not watched.

@@ -4,7 +4,7 @@
 //! wake-up is lost. During a hold-off no requester wakes a wait; the thread that ends the hold-off
 //! does.
 
-#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+#[cfg(all(feature = "crossbeam-channel", not(any(safepoint_loom, safepoint_shuttle))))]
 mod channel;
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
 mod socket;
@@ -157,6 +157,7 @@ fn asleep<T>(
 
 /// What may end a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WaitMode {
     /// A cancel or a termination.
     Interruptible,

@@ -28,7 +28,7 @@ struct Ear {
 }
 
 fn why(request: &Request) -> String {
-    request.comment.as_deref().map_or_else(|| format!("{:?}", request.reason), str::to_owned)
+    request.comment().map_or_else(|| format!("{:?}", request.reason()), str::to_owned)
 }
 
 /// Says so where one of the session's receipts is complete; it has none after that.
@@ -64,9 +64,9 @@ impl Ear {
             _ => " (and was woken before)",
         };
         let line = match event {
-            Event::SessionOpened { session, client: description } => {
-                locked(&self.names).insert(*session, description.user.clone());
-                format!("{} opened", description.user)
+            Event::SessionOpened { session, client: description, .. } => {
+                locked(&self.names).insert(*session, description.user().into());
+                format!("{} opened", description.user())
             }
             Event::InterruptRequested {
                 session,
@@ -74,6 +74,7 @@ impl Ear {
                 mode: when,
                 request,
                 target_state: found,
+                ..
             } => {
                 let when = when.map_or(String::new(), |when| format!(" {when:?}"));
                 let told =
@@ -81,19 +82,21 @@ impl Ear {
                 let (of, why) = (name(session), why(request));
                 format!("{kind:?}{when} for {of}, {}{told}: {why}{woken}", found.state)
             }
-            Event::RequestRejected { kind, refused, .. } => format!("{kind:?} refused: {refused}"),
-            Event::InterruptObserved { session, kind, request } => {
+            Event::RequestRejected { kind, error: refused, .. } => {
+                format!("{kind:?} refused: {refused}")
+            }
+            Event::InterruptObserved { session, kind, request, .. } => {
                 format!("{} saw {kind:?}: {}", name(session), why(request))
             }
-            Event::StatementEnded { session, request, over } => {
+            Event::StatementEnded { session, request, end: over, .. } => {
                 let how = if over.cancelled { "cancelled" } else { "over" };
                 let early = too_early(&self.overs, *session);
                 format!("{}'s statement {how}: {}{early}", name(session), why(request))
             }
-            Event::TimeoutExpired { session, reason } => {
+            Event::TimeoutExpired { session, reason, .. } => {
                 format!("{} hit {reason:?}{woken}", name(session))
             }
-            Event::SessionEnded { session, ended } => {
+            Event::SessionEnded { session, end: ended, .. } => {
                 let early = too_early(&self.ends, *session);
                 match &ended.reason {
                     EndReason::Terminated(by) => {

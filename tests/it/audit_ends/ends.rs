@@ -149,7 +149,7 @@ fn a_grace_that_is_over() {
 fn a_statement_whose_time_runs_out() {
     supervised(|| {
         each(|killer, mut session, thread| {
-            let limits = Timeouts { statement: Some(SHORT), ..Timeouts::default() };
+            let limits = Timeouts::new().with_statement(SHORT);
             session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
@@ -165,7 +165,7 @@ fn a_statement_whose_time_runs_out() {
 fn a_wait_for_a_lock_whose_time_runs_out() {
     supervised(|| {
         each(|killer, mut session, thread| {
-            let limits = Timeouts { lock: Some(SHORT), ..Timeouts::default() };
+            let limits = Timeouts::new().with_lock(SHORT);
             session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
@@ -184,7 +184,7 @@ fn a_wait_for_a_lock_whose_time_runs_out() {
 fn a_transaction_whose_time_runs_out() {
     supervised(|| {
         each(|killer, mut session, thread| {
-            let limits = Timeouts { transaction: Some(SHORT), ..Timeouts::default() };
+            let limits = Timeouts::new().with_transaction(SHORT);
             session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
@@ -207,7 +207,7 @@ fn an_idle_session_whose_time_runs_out() {
             each(|killer, mut session, thread| {
                 session.attach(&thread).unwrap().set_in_transaction(open);
                 let idle = Some(SHORT);
-                let limits = Timeouts { idle, idle_in_transaction: idle, ..Timeouts::default() };
+                let limits = Timeouts::new().with_idle(idle).with_idle_in_transaction(idle);
                 let desk = Desk::leave(session);
                 locked(&desk.session).as_ref().unwrap().set_timeouts(limits).unwrap();
                 eventually("it has ended", || killer.count() == 3);

@@ -11,6 +11,7 @@ use crate::common::{
     Desk, ENDLESS, WHENS, admin, eventually, joined, of, scope, supervised, until, user,
 };
 use ear::{Killer, each};
+use safepoint::id::StatementId;
 use safepoint::request::{RequestError, Target};
 use safepoint::session::{Timeouts, WaitMode};
 use safepoint::{Cancel, Requester, Session, Statement, Terminate, TerminateMode, Thread};
@@ -251,7 +252,7 @@ fn a_sleeper_is_woken_after_the_audit() {
             sleep(&attached.begin().unwrap(), &|| killer.cancel("slow"));
             killer.heard(&["Cancel for ann, waiting: slow", "ann's statement over: slow"]);
             let statement = Some(Duration::from_millis(5));
-            attached.set_timeouts(Timeouts { statement, ..Timeouts::default() }).unwrap();
+            attached.set_timeouts(Timeouts::new().with_statement(statement)).unwrap();
             sleep(&attached.begin().unwrap(), &|| ());
             let over = "ann's statement over: StatementTimeout";
             killer.heard(&["ann hit StatementTimeout", over]);
@@ -352,27 +353,37 @@ fn requests_that_are_refused() {
                 killer.heard(&[&format!("Terminate refused: {refused}")]);
                 refused
             };
-            let cancel = |named: u64| {
-                let request = Cancel::statement(named.into(), admin("root"));
+            let first = StatementId::try_from(1).unwrap();
+            let cancel = |named: StatementId| {
+                let request = Cancel::statement(named, admin("root"));
                 let refused = manager.cancel(id, request).unwrap_err();
                 killer.heard(&[&format!("Cancel refused: {refused}")]);
                 refused
             };
             assert_eq!(terminate(id.into(), user("bob")), RequestError::PermissionDenied(id));
             let pair = Target::Pair(thread.id(), id);
-            assert_eq!(terminate(pair, admin("root")), RequestError::NotAttached(thread.id(), id));
+            assert_eq!(
+                terminate(pair, admin("root")),
+                RequestError::NotAttached { thread: thread.id(), session: id }
+            );
             let alone = Target::AttachedTo(thread.id());
             assert_eq!(terminate(alone, admin("root")), RequestError::ThreadIdle(thread.id()));
-            assert_eq!(cancel(1), RequestError::NoSuchStatement(id, 1.into()));
+            assert_eq!(
+                cancel(first),
+                RequestError::NoSuchStatement { session: id, statement: first }
+            );
             session.attach(&thread).unwrap().begin().unwrap().finish().unwrap();
-            assert_eq!(cancel(1), RequestError::StatementEnded(id, 1.into()));
+            assert_eq!(
+                cancel(first),
+                RequestError::StatementEnded { session: id, statement: first }
+            );
             let refused = manager.cancel(id, Cancel::running(admin("root"))).unwrap_err();
             assert_eq!(refused, RequestError::NoActiveStatement(id));
             killer.heard(&[&format!("Cancel refused: {refused}")]);
             session.close();
             killer.heard(&["ann Closed"]);
             assert_eq!(terminate(id.into(), admin("root")), RequestError::NoSuchSession(id));
-            assert_eq!(cancel(1), RequestError::NoSuchSession(id));
+            assert_eq!(cancel(first), RequestError::NoSuchSession(id));
         });
     });
 }

@@ -52,16 +52,16 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// An administrator of that name, in no session.
 pub(crate) fn admin(name: &str) -> Requester {
-    Requester { user: Some(name.into()), ..Requester::system() }
+    Requester::system().with_user(name)
 }
 
 /// A user of that name, in no session.
 pub(crate) fn user(name: &str) -> Requester {
-    Requester { admin: false, ..admin(name) }
+    admin(name).with_admin(false)
 }
 
 pub(crate) fn of(user: &str) -> ClientInfo {
-    ClientInfo { user: user.into(), ..ClientInfo::default() }
+    ClientInfo::new(user)
 }
 
 pub(crate) fn kill(when: TerminateMode) -> Terminate {

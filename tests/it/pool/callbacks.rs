@@ -3,7 +3,7 @@
 
 use crate::common::{LONG, admin, eventually, kill_now, locked, of, supervised};
 use crate::pool::odd::{Odd, pool, serves, stick};
-use safepoint::pool::{Action, CloseReason, Connection, PoolBuilder, Priority, ServeError};
+use safepoint::pool::{Action, CloseReason, Connection, PoolBuilder, Priority, ServeErrorKind};
 use safepoint::request::EndReason;
 use safepoint::{Attached, Cancel, Interrupt, Session, SessionId, SessionManager, ThreadModel};
 use std::future::Future;
@@ -119,7 +119,8 @@ fn a_connection_that_is_refused_leaves_the_first_alone() {
         let socket = Arc::new(socket);
         pool.serve(manager.open(of("ann")).unwrap(), Shared(socket.clone())).unwrap();
         let refused = pool.serve(manager.open(of("bob")).unwrap(), Shared(socket));
-        assert!(matches!(refused, Err(ServeError::Io(_))));
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused.kind, ServeErrorKind::Io(_)), "{refused:?}");
         eventually("the second has ended", || manager.len() == 1);
         peer.write_all(b"x").unwrap();
         peer.read_exact(&mut [0]).expect("the first is served");

@@ -5,7 +5,7 @@ use crate::common::{LONG, eventually, kill, kill_now, locked, supervised};
 use crate::pool::odd::{Odd, is_closed, pool, serves, stick};
 use crate::pool::queued::assert_queues_exactly;
 use safepoint::local::SessionLocal;
-use safepoint::pool::{Action, CloseReason, Pool, Priority, ServeError};
+use safepoint::pool::{Action, CloseReason, Pool, Priority, ServeErrorKind};
 use safepoint::request::EndReason;
 use safepoint::{SessionManager, TerminateMode, current, session_local};
 use std::cell::Cell;
@@ -145,9 +145,12 @@ fn as_it_is_asked_for_its_socket_by_the_pool() {
             let (mut client, session, peer) = Odd::new(&manager);
             client.as_fd = Box::new(|_| panic!("on purpose"));
             let (id, ends) = (session.id(), client.ends.clone());
-            assert!(matches!(pool.serve(session, client), Err(ServeError::Io(_))));
-            assert!(manager.session_info(id).is_none() && is_closed(&peer));
-            assert_eq!(*locked(&ends), [CloseReason::Closed]);
+            let refused = pool.serve(session, client).unwrap_err();
+            assert!(matches!(refused.kind, ServeErrorKind::Io(_)), "{refused:?}");
+            assert!(manager.session_info(id).is_none(), "its session has ended");
+            assert_eq!(*locked(&ends), [], "the connection comes back as it was");
+            drop(refused.connection);
+            assert!(is_closed(&peer));
         }
         assert_all_is_right(&manager, &pool);
     });

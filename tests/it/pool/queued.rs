@@ -4,7 +4,7 @@ use crate::common::{LONG, eventually, kill_now, locked, supervised};
 use crate::pool::house::{House, Peer};
 use crate::pool::odd::{Odd, pool, serves, stick};
 use safepoint::SessionManager;
-use safepoint::pool::{CloseReason, Pool, PoolBuilder, Priority, ServeError};
+use safepoint::pool::{CloseReason, Pool, PoolBuilder, Priority, ServeErrorKind};
 use safepoint::view::SessionState;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -47,14 +47,13 @@ fn assert_full(house: &House, bound: usize) {
             assert!(queued < bound, "{queued} of at most {bound} wait, and it is let in");
             drop(house.manager.terminate(id, kill_now()).unwrap());
         }
-        Err(ServeError::Overloaded(client)) => {
+        Err(refused) => {
+            assert!(matches!(refused.kind, ServeErrorKind::Overloaded), "{refused:?}");
             assert!(queued >= bound, "{queued} of at most {bound} wait, and it is turned away");
             assert!(house.manager.session_info(id).is_none(), "its session has ended");
             assert_eq!(house.told(id), 0, "the connection comes back as it was");
-            drop(client);
+            drop(refused.connection);
         }
-        Err(ServeError::Io(error)) => panic!("{error}"),
-        Err(_) => unreachable!("there is no other reason"),
     }
     drop(socket);
     assert!(house.manager.session_info(id).is_none(), "it has gone");

@@ -6,7 +6,7 @@ mod ops;
 mod runner;
 
 use crate::common::{Count, Scope, admin, of, scope, supervised, until, user};
-use model::{Said, Wait, World};
+use model::{Found, Said, Wait, World};
 use ops::{Act, At, By, Named, Op, acts, op};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -180,9 +180,9 @@ impl Test {
                 let refused = session.attach(&self.background).err();
                 assert_eq!(
                     refused,
-                    Some(match self.manager.model() {
-                        ThreadModel::Pool => AttachError::BackgroundThread,
-                        ThreadModel::PerSession => AttachError::WrongThread,
+                    Some(match self.manager.model() == ThreadModel::Pool {
+                        true => AttachError::BackgroundThread,
+                        false => AttachError::WrongThread,
                     })
                 );
             }
@@ -344,26 +344,26 @@ impl Test {
         let author = match by {
             By::Admin => admin("root"),
             By::User(name) => user(["ann", "bob", ""][name % 3]),
-            By::Nobody => Requester { admin: false, ..Requester::system() },
+            By::Nobody => Requester::system().with_admin(false),
             By::Session(choice) => {
                 let id = self.session_id(choice);
                 let session = self.world.sessions.iter().find(|session| session.id == id);
                 let user = session.map(|session| session.user.clone());
-                Requester { session: Some(id), user, ..Requester::default() }
+                let author = Requester::default().with_session(id);
+                user.into_iter().fold(author, Requester::with_user)
             }
         };
         self.requests += 1;
-        let text = format!("request {}", self.requests).into();
-        Request::new(author, reason, Some(text))
+        Request::new(author, reason).with_comment(format!("request {}", self.requests))
     }
 
     fn terminate(&mut self, when: TerminateMode, target: Target, by: By) {
         let request = self.request(by, InterruptReason::AdministratorCommand);
         self.log.push(format!("terminate {when:?} {target:?} {request:?}"));
-        let real = Terminate::new(when, request.requester.clone())
-            .comment(request.comment.clone().unwrap());
+        let real =
+            Terminate::new(when, request.requester().clone()).comment(request.comment().unwrap());
         let real = self.manager.terminate(target, real);
-        let aim = self.world.aim(target, &request.requester);
+        let aim = self.world.aim(target, request.requester());
         assert_eq!(real.as_ref().err(), aim.as_ref().err());
         if let (Ok(receipt), Ok(index)) = (real, aim) {
             let found = self.model(index).terminate(when, request);
@@ -371,14 +371,9 @@ impl Test {
         }
     }
 
-    fn told(
-        &mut self,
-        index: usize,
-        receipt: Receipt<SessionEnd>,
-        found: safepoint::request::TargetSnapshot,
-    ) {
+    fn told(&mut self, index: usize, receipt: Receipt<SessionEnd>, found: Found) {
         assert_eq!(receipt.session(), self.world.sessions[index].id);
-        assert_eq!(receipt.target(), found);
+        assert_eq!(Found::from(receipt.target()), found);
         self.seats[index].kills.push(receipt);
     }
 
@@ -391,26 +386,26 @@ impl Test {
             Target::AttachedTo(thread) => {
                 self.world.on(thread).map(|index| &self.world.sessions[index])
             }
+            _ => unreachable!("there is no other target"),
         };
         let given = meant.map_or(0, |session| session.given);
         let named = match named {
             Named::Running => None,
             Named::Last => Some(given),
-            Named::Before => Some(given.saturating_sub(1)),
+            Named::Before => Some(given.saturating_sub(1).max(1)),
             Named::Future => Some(given + 1),
-            Named::Zero => Some(0),
         };
-        let named = named.map(StatementId::from);
+        let named = named.map(|number| StatementId::try_from(number).unwrap());
         self.log.push(format!("cancel {named:?} {target:?} {request:?}"));
         let real = match named {
-            None => Cancel::running(request.requester.clone()),
-            Some(id) => Cancel::statement(id, request.requester.clone()),
+            None => Cancel::running(request.requester().clone()),
+            Some(id) => Cancel::statement(id, request.requester().clone()),
         };
-        let real = self.manager.cancel(target, real.comment(request.comment.clone().unwrap()));
+        let real = self.manager.cancel(target, real.comment(request.comment().unwrap()));
         let expected = self.world.cancel(target, named, request);
         assert_eq!(real.as_ref().err(), expected.as_ref().err());
         if let (Ok(receipt), Ok((index, found, cancel))) = (real, expected) {
-            assert_eq!(receipt.target(), found);
+            assert_eq!(Found::from(receipt.target()), found);
             self.seats[index].cancels.push((receipt, cancel));
         }
     }
@@ -419,8 +414,8 @@ impl Test {
         self.closed = true;
         let request = self.request(By::Nobody, InterruptReason::AdministratorCommand);
         self.log.push(format!("shut down {when:?}"));
-        let real = Terminate::new(when, request.requester.clone())
-            .comment(request.comment.clone().unwrap());
+        let real =
+            Terminate::new(when, request.requester().clone()).comment(request.comment().unwrap());
         let mut receipts = self.manager.shutdown(real.clone());
         for index in self.world.open().collect::<Vec<_>>() {
             let id = self.world.sessions[index].id;
@@ -460,7 +455,7 @@ impl Test {
             assert_eq!(row.pending_mode, session.told.as_ref().map(|(when, _)| *when));
             assert_eq!(row.waiting, session.asleep());
             assert_eq!(row.transaction_started_at.is_some(), session.transaction);
-            assert_eq!(row.client.user, session.user);
+            assert_eq!(row.client.user(), &*session.user);
         }
         assert_eq!(self.manager.len(), open.len());
         let mut seen: Vec<SessionId> = self.manager.sessions().map(|row| row.id).collect();

@@ -8,6 +8,28 @@ use safepoint::view::SessionState;
 use safepoint::{Requester, SessionId, TerminateMode};
 use std::sync::Arc;
 
+/// What a request must find: the fields of a [`TargetSnapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) state: SessionState,
+    pub(crate) thread_id: Option<ThreadId>,
+    pub(crate) statement_id: Option<StatementId>,
+    pub(crate) in_transaction: bool,
+    pub(crate) pending_mode: Option<TerminateMode>,
+}
+
+impl From<TargetSnapshot> for Found {
+    fn from(snapshot: TargetSnapshot) -> Found {
+        Found {
+            state: snapshot.state,
+            thread_id: snapshot.thread_id,
+            statement_id: snapshot.statement_id,
+            in_transaction: snapshot.in_transaction,
+            pending_mode: snapshot.pending_mode,
+        }
+    }
+}
+
 /// What a safe point reports.
 pub(crate) type Said = Result<(), (InterruptKind, Request)>;
 
@@ -102,7 +124,7 @@ impl Session {
         match self.command {
             Command::None => None,
             Command::Queued { number, .. } | Command::Running { number, .. } => {
-                Some(StatementId::from(number))
+                Some(StatementId::try_from(number).unwrap())
             }
         }
     }
@@ -118,8 +140,8 @@ impl Session {
         }
     }
 
-    fn found(&self) -> TargetSnapshot {
-        TargetSnapshot {
+    fn found(&self) -> Found {
+        Found {
             state: self.doing(),
             thread_id: self.place,
             statement_id: self.statement(),
@@ -203,7 +225,7 @@ impl Session {
         };
         self.command = Command::Running { number, cancel, forgotten: false };
         self.check().inspect_err(|_| self.over())?;
-        Ok(StatementId::from(number))
+        Ok(StatementId::try_from(number).unwrap())
     }
 
     pub(crate) fn finish(&mut self) -> Said {
@@ -267,7 +289,7 @@ impl Session {
     }
 
     pub(crate) fn panic(&mut self) {
-        let request = Request::new(Requester::system(), InterruptReason::InternalError, None);
+        let request = Request::new(Requester::system(), InterruptReason::InternalError);
         self.wait = None;
         self.unwoken.0 |= self.told.is_none();
         self.told = Some((TerminateMode::Immediate, request));
@@ -305,7 +327,7 @@ impl Session {
         }
     }
 
-    pub(crate) fn terminate(&mut self, when: TerminateMode, request: Request) -> TargetSnapshot {
+    pub(crate) fn terminate(&mut self, when: TerminateMode, request: Request) -> Found {
         let found = self.found();
         if found.pending_mode < Some(when) {
             self.told = Some((when, request));
@@ -320,15 +342,15 @@ impl Session {
         &mut self,
         named: Option<StatementId>,
         request: Request,
-    ) -> Result<(TargetSnapshot, usize), RequestError> {
+    ) -> Result<(Found, usize), RequestError> {
         let found = self.found();
         match named {
             None if !self.running() => return Err(RequestError::NoActiveStatement(self.id)),
             Some(id) if id.get() == 0 || id.get() > self.given => {
-                return Err(RequestError::NoSuchStatement(self.id, id));
+                return Err(RequestError::NoSuchStatement { session: self.id, statement: id });
             }
             Some(id) if self.statement() != Some(id) => {
-                return Err(RequestError::StatementEnded(self.id, id));
+                return Err(RequestError::StatementEnded { session: self.id, statement: id });
             }
             _ => {}
         }
@@ -366,7 +388,7 @@ impl World {
 
     fn thread(&self, thread: ThreadId) -> Result<(), RequestError> {
         if thread == self.background.0 {
-            return Err(RequestError::BackgroundThread(thread, self.background.1.clone()));
+            return Err(RequestError::BackgroundThread { thread, name: self.background.1.clone() });
         }
         let own = self.open().any(|index| self.sessions[index].own == Some(thread));
         let known = own || self.workers.contains(&thread);
@@ -392,16 +414,17 @@ impl World {
             Target::Pair(thread, id) => {
                 self.thread(thread)?;
                 let index = self.session(id)?;
-                let refused = RequestError::NotAttached(thread, id);
+                let refused = RequestError::NotAttached { thread, session: id };
                 if self.sessions[index].own.is_some_and(|own| own != thread) {
                     return Err(refused);
                 }
                 (index, Some((thread, refused)))
             }
+            _ => unreachable!("there is no other target"),
         };
         let session = &self.sessions[index];
-        let same_user = !session.user.is_empty() && author.user.as_ref() == Some(&session.user);
-        if !author.admin && !same_user && author.session != Some(session.id) {
+        let same_user = !session.user.is_empty() && author.user() == Some(&*session.user);
+        if !author.is_admin() && !same_user && author.session() != Some(session.id) {
             return Err(RequestError::PermissionDenied(session.id));
         }
         match not_there {
@@ -415,8 +438,8 @@ impl World {
         target: Target,
         named: Option<StatementId>,
         request: Request,
-    ) -> Result<(usize, TargetSnapshot, usize), RequestError> {
-        let index = self.aim(target, &request.requester)?;
+    ) -> Result<(usize, Found, usize), RequestError> {
+        let index = self.aim(target, request.requester())?;
         let (found, cancel) = self.sessions[index].cancel(named, request)?;
         Ok((index, found, cancel))
     }

@@ -38,7 +38,6 @@ pub(crate) enum Named {
     Last,
     Before,
     Future,
-    Zero,
 }
 
 pub(crate) fn op() -> impl Strategy<Value = Op> {
@@ -65,7 +64,6 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         3 => Just(Named::Last),
         1 => Just(Named::Before),
         1 => Just(Named::Future),
-        1 => Just(Named::Zero),
     ];
     prop_oneof![
         3 => any().prop_map(|user| Op::Open { user }),
