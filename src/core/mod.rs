@@ -1,7 +1,7 @@
 //! The state word, the record and the registry.
 //!
-//! Application code is never called here, with two exceptions: a waker is cloned and compared under
-//! the lock that guards it, and audit events are emitted with no lock held.
+//! Application code is never called here, with two exceptions. A waker is cloned and compared under
+//! the lock that guards it. Audit events are emitted without a lock held.
 
 pub(crate) mod admission;
 pub(crate) mod attention;

@@ -24,16 +24,16 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<SlotAllocator>,
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) timers: TimerOwner,
-    /// `None`: there is no limit.
+    /// `None` if there is no limit on sessions.
     pub(crate) places: Option<AdmissionLimit>,
 }
 
 /// All managers, for code that has only the record of a session. A reference in the record or in
-/// the thread-local would cost each open, or each attachment.
+/// the thread-local would make each open or each attachment slower.
 static HOMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 impl Shared {
-    /// A manager's.
+    /// Creates the state of a manager, and adds it to the list of all managers.
     pub(crate) fn listed(home: Shared) -> Arc<Shared> {
         let home = Arc::new(home);
         let mut homes = HOMES.lock();
@@ -45,8 +45,8 @@ impl Shared {
 
     /// Returns the manager's state for a session that has not ended.
     pub(crate) fn of(record: &Arc<Record>) -> Option<Arc<Shared>> {
-        // Looked at, and dropped, with the lock released: the last to drop one runs the embedder's
-        // code.
+        // Upgraded and dropped after the lock is released, since dropping the last reference runs
+        // application code.
         let homes = HOMES.lock().clone();
         homes.iter().filter_map(Weak::upgrade).find(|home| {
             let same = home.sessions.get(record.number());
@@ -61,8 +61,8 @@ mod tests {
     use crate::{SessionManager, ThreadModel};
 
     #[test]
-    fn the_list_forgets_managers_that_are_gone() {
-        // Other tests run meanwhile, and have a few of their own.
+    fn dropped_managers_leave_the_list() {
+        // Other tests run at the same time, and have a few managers.
         for _ in 0..1_000 {
             drop(SessionManager::new(ThreadModel::Pool));
         }

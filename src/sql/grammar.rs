@@ -1,22 +1,21 @@
-//! The grammar of the two statements.
+//! The grammar of the two SQL statements.
 
 use crate::sql::command::{Command, SqlError, invalid_id};
 use crate::types::id::SessionId;
 use crate::types::request::TerminateMode;
 
 impl Command {
-    /// Parses the ids of a server's own command: `ids` is what stands between the quotes of the
-    /// others, `thread_id, session_id`.
+    /// Parses the ids of a command with a server's own grammar. `ids` is the text in the quotes of
+    /// the other commands: `thread_id, session_id`.
     ///
-    /// # Errors
-    /// [`SqlError`] for anything but two whole numbers and a comma.
+    /// # Errors Returns [`SqlError`] if `ids` is not two whole numbers with a comma between them.
     pub fn parse(ids: &str, when: TerminateMode) -> Result<Command, SqlError> {
         let (thread, session) = self::ids(ids)?;
         Ok(Command { thread, session, when })
     }
 }
 
-/// How much of an unexpected word an error repeats.
+/// The number of characters that an error repeats of an unexpected word.
 const REPEATED_CHARS: usize = 40;
 
 /// Parses one statement. Returns `None` if it is none of these commands, so that the server runs
@@ -65,7 +64,8 @@ fn command(mut rest: Tokens<'_>, disconnect: bool) -> Result<Command, SqlError> 
     }
 }
 
-/// `'thread_id, session_id'`: two decimal numbers and a comma, blanks around each allowed.
+/// Parses `'thread_id, session_id'`: two decimal numbers and a comma, each with optional blanks
+/// around it.
 pub(super) fn ids(text: &str) -> Result<(u64, SessionId), SqlError> {
     let mut parts = text.split(',').map(|part| number(part.trim_matches(is_blank)));
     match (parts.next(), parts.next(), parts.next()) {
@@ -77,7 +77,7 @@ pub(super) fn ids(text: &str) -> Result<(u64, SessionId), SqlError> {
     }
 }
 
-/// Digits only, and small enough for a `bigint`.
+/// Parses a number of digits only that fits a `bigint`.
 fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)
@@ -110,8 +110,8 @@ fn is_blank(char: char) -> bool {
 
 enum Token<'a> {
     Word(&'a str),
-    /// What stands between the quotes of a string constant, as it stands there. No string with a
-    /// quote or a backslash in it is two numbers, so none has to be read as what it means.
+    /// The text between the quotes of a string constant, with its escapes. Two numbers contain no
+    /// quote and no backslash, so escapes need no decoding.
     Text(&'a str),
     Other(char),
     Unterminated,
@@ -156,9 +156,9 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// What stands between the quotes of a string constant that starts here, and what follows it:
-/// `'…'`, `E'…'`, `U&'…'` or `$tag$…$tag$`. `None` if none starts here; within that, if it does not
-/// end.
+/// Returns the text between the quotes of a string constant that starts here, and the text after
+/// it. The constant is `'…'`, `E'…'`, `U&'…'` or `$tag$…$tag$`. Returns `None` if none starts here,
+/// and `Some(None)` if the constant does not end.
 fn quoted(text: &str) -> Option<Option<(&str, &str)>> {
     let starts = |prefix: &str| {
         let (start, rest) = text.split_at_checked(prefix.len())?;
@@ -179,7 +179,7 @@ fn quoted(text: &str) -> Option<Option<(&str, &str)>> {
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
-            // A doubled quote stands for one quote in the string.
+            // A doubled quote means one quote in the string.
             b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 2,
             b'\'' => return Some(Some((&rest[..at], &rest[at + 1..]))),
             b'\\' if escapes => at += 2,
@@ -189,7 +189,7 @@ fn quoted(text: &str) -> Option<Option<(&str, &str)>> {
     Some(None)
 }
 
-/// Where a comment that starts here ends; comments nest. `None` if it doesn't.
+/// Returns the end of a comment that starts here, or `None` if it does not end. Comments nest.
 fn comment_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);

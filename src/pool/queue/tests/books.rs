@@ -359,7 +359,7 @@ fn the_gone_are_counted_once() {
 }
 
 #[test]
-fn with_room_for_none_it_is_always_full() {
+fn a_queue_of_length_zero_is_always_full() {
     let queue = Queue::<Held>::new(Size { least: 1, most: 1, queue: 0 });
     assert!(queue.is_full());
 }

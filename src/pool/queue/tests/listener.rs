@@ -91,7 +91,7 @@ fn a_listener_that_was_called_in_vain_goes_back_to_sleep() {
 
 /// Before the listener sleeps, it checks by itself at each interval.
 #[test]
-fn a_listener_that_does_not_sleep_yet_needs_no_call() {
+fn a_listener_that_does_not_sleep_needs_no_wake() {
     let queue = Arc::new(idle(1, 1));
     let listener = queue.clone();
     let looks = on_a_thread(move || {
@@ -132,7 +132,7 @@ fn at_the_end_the_listener_stops_whatever_it_does() {
 /// The added permits are at most as many as there are permits, and as many as sessions wait, up to
 /// the maximum.
 #[test]
-fn places_are_added_by_need_by_what_there_is_and_by_the_maximum() {
+fn permits_are_added_by_need_and_up_to_the_maximum() {
     for (least, most, waiting, added) in [
         (1, 9, 1, 1),
         (1, 9, 5, 1),
@@ -201,7 +201,7 @@ fn places_are_added_only_after_a_stall() {
 
 /// A free permit is used, even if its wake-up was lost, before a permit is added.
 #[test]
-fn a_free_place_is_filled_before_one_is_added() {
+fn a_free_permit_is_used_before_one_is_added() {
     let queue = running(2, 9);
     assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
     let mut watch = StallDetector::new();

@@ -16,14 +16,14 @@ const FIRST: Priority = Priority::High;
 const OTHER: Priority = Priority::Normal;
 
 #[test]
-fn those_who_go_first_and_then_the_others_each_as_they_came() {
+fn high_priority_is_taken_first_and_each_in_order() {
     let queue = running(1, 1);
     let entries = pushed(&queue, &[OTHER, FIRST, OTHER, FIRST, OTHER]);
     assert_eq!(takes(&queue, &entries, 5), [1, 3, 0, 2, 4]);
 }
 
 #[test]
-fn one_that_is_put_back_goes_to_the_end_of_its_kind() {
+fn a_requeued_session_is_the_last_of_its_priority() {
     let queue = running(1, 1);
     let entries = pushed(&queue, &[FIRST, OTHER, FIRST, OTHER]);
     let first = runs(queue.next(None)).0;
@@ -66,7 +66,7 @@ fn a_row_begins_after_one_of_the_others() {
 
 /// While no session of normal priority waits, high priority is not limited.
 #[test]
-fn those_who_go_first_go_on_where_nobody_else_waits() {
+fn high_priority_alone_is_not_limited() {
     let queue = running(1, 1);
     let entries = pushed(&queue, &[FIRST; HIGH_PRIORITY_BURST + 2]);
     assert_eq!(
