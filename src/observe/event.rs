@@ -34,8 +34,8 @@ pub enum Event<'a> {
         /// The state of the target when the request reached it.
         target_state: TargetSnapshot,
     },
-    /// A request was rejected: the requester has no permission, or there is no such target. A text
-    /// that is no valid id makes no request, but an error of the caller.
+    /// A request was rejected: the requester has no permission, or there is no such target. Text that
+    /// is no valid id is an error of the caller, and causes no event.
     RequestRejected {
         /// The target that the request named.
         target: Target,

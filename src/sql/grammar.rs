@@ -5,10 +5,11 @@ use crate::types::id::SessionId;
 use crate::types::request::TerminateMode;
 
 impl Command {
-    /// Parses the ids of a command with a server's own grammar. `ids` is the text in the quotes of
-    /// the other commands: `thread_id, session_id`.
+    /// Parses the ids for a server that has its own syntax. `ids` is the text between the quotes of
+    /// the other form: `thread_id, session_id`.
     ///
-    /// # Errors Returns [`SqlError`] if `ids` is not two whole numbers with a comma between them.
+    /// # Errors
+    /// Returns [`SqlError`] if `ids` is not two whole numbers with a comma between them.
     pub fn parse(ids: &str, when: TerminateMode) -> Result<Command, SqlError> {
         let (thread, session) = self::ids(ids)?;
         Ok(Command { thread, session, when })
