@@ -50,11 +50,11 @@ pub(crate) struct Args {
     pub(crate) max_connections: usize,
     pub(crate) reserved_connections: usize,
     pub(crate) authentication_timeout: Duration,
-    /// How long a session may run without a safe point; `None` is as long as it likes.
+    /// How long a session may run without a safe point; `None` means without limit.
     pub(crate) watchdog: Option<Duration>,
     pub(crate) database: Option<PathBuf>,
     pub(crate) admins: Vec<String>,
-    /// Databases, and who owns them.
+    /// The databases, and their owners.
     pub(crate) owners: Vec<(String, String)>,
     pub(crate) signallers: Vec<String>,
     pub(crate) hide_sessions: bool,
@@ -86,7 +86,7 @@ impl Default for Args {
     }
 }
 
-/// `None` where only the usage was asked for.
+/// Parses the arguments. Returns `None` if only the usage was requested.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = std::ffi::OsString>,
 ) -> Result<Option<Args>, String> {
@@ -204,7 +204,7 @@ pub(crate) fn parse(
     Ok(Some(args))
 }
 
-/// So many in one group; 0 means one per core.
+/// Returns one group with this number of workers; 0 means one per core.
 fn workers(thread_num: usize) -> ThreadPoolAttr {
     ThreadPoolAttr { thread_num, group_num: 1, binding: CpuBinding::None }
 }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_is_taken() {
+    fn arguments_are_parsed() {
         let args = parsed("--listen 127.0.0.1:0 --thread-pool=off --workers 3 --admin a --admin b");
         let args = args.unwrap().unwrap();
         assert_eq!((args.listen.port(), args.thread_pool), (0, false));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn wrong_arguments_are_named() {
         for (words, said) in [
             ("--listen here", "--listen: expected an address"),
             ("--thread-pool maybe", "expected on or off"),

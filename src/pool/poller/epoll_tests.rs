@@ -32,11 +32,7 @@ fn a_socket_is_told_of_once_each_time_that_it_is_armed() {
     peer.write_all(b"two").unwrap();
     assert_eq!(ready_events(&poller), [], "it is not armed");
     poller.arm(socket.as_fd(), 8).unwrap();
-    assert_eq!(
-        waits(&poller, TEST_TIMEOUT),
-        [Event::Ready(8)],
-        "an event comes at once"
-    );
+    assert_eq!(waits(&poller, TEST_TIMEOUT), [Event::Ready(8)], "an event comes at once");
     (&socket).read_exact(&mut [0; 6]).unwrap();
     poller.arm(socket.as_fd(), 8).unwrap();
     assert_eq!(ready_events(&poller), [], "all has been read");
