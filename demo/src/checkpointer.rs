@@ -21,10 +21,10 @@ const PAGES: i32 = 1000;
 const TOO_MANY: i32 = 16 * PAGES;
 
 /// How long the checkpointer waits for readers, while writers wait for it.
-const PATIENCE: Duration = Duration::from_millis(100);
+const READER_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a writer waits for the next round if the machine is busy, and how often it checks.
-const THEIR_PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(5));
+const WRITER_WAIT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(5));
 
 /// Wakes the checkpointer's thread, which ends when the last clone is dropped.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl Checkpointer {
     pub(crate) fn start(manager: &SessionManager, database: &Path) -> Result<Checkpointer, String> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(database, flags).map_err(|e| e.to_string())?;
-        connection.busy_timeout(PATIENCE).map_err(|e| e.to_string())?;
+        connection.busy_timeout(READER_WAIT).map_err(|e| e.to_string())?;
         let registered = manager.register_background("checkpointer").map_err(|e| e.to_string())?;
         let (wake, woken) = sync_channel(1);
         let rounds = Arc::<AtomicU64>::default();
@@ -72,8 +72,8 @@ impl Checkpointer {
             Err(TrySendError::Disconnected(())) => return,
         }
         // A writer that never pauses would always hold the lock when the checkpointer needs it.
-        let (patience, pause) = THEIR_PATIENCE;
-        let until = Instant::now() + patience;
+        let (longest, pause) = WRITER_WAIT;
+        let until = Instant::now() + longest;
         while pages >= TOO_MANY
             && self.rounds.load(Ordering::Relaxed) == rounds
             && Instant::now() < until
@@ -105,7 +105,7 @@ mod tests {
         });
         let limit = Duration::from_secs(30);
         woken.recv_timeout(limit).expect("it is called");
-        assert!(is_done.recv_timeout(20 * THEIR_PATIENCE.1).is_err(), "it waits");
+        assert!(is_done.recv_timeout(20 * WRITER_WAIT.1).is_err(), "it waits");
         checkpointer.rounds.fetch_add(1, Ordering::Relaxed);
         is_done.recv_timeout(limit).expect("it goes on");
         writes.join().unwrap();

@@ -144,7 +144,7 @@ impl Connection {
 
     /// Lets other sessions use the engine of an idle session that has left nothing in it.
     fn lend_engine(&mut self) {
-        let lends = |runner: &mut Runner| !runner.failed && runner.engine.is_anyones();
+        let lends = |runner: &mut Runner| !runner.failed && runner.engine.is_reusable();
         if let Some(runner) = self.runner.take_if(lends) {
             self.shared.engines.put(runner.engine);
         }
@@ -321,7 +321,7 @@ impl Connection {
     /// Sends the FATAL message, on the thread that ran the session.
     fn tell(&mut self, interrupt: &Interrupt, session: &Attached<'_>) {
         self.outgoing.error(&fields_of(interrupt, session.id()));
-        self.stream.say_last(&self.outgoing.buf);
+        self.stream.send_last(&self.outgoing.buf);
         self.told = true;
     }
 
@@ -372,7 +372,7 @@ impl pool::Connection for Connection {
         };
         if let Some(last) = last.filter(|_| !self.told) {
             self.outgoing.error(&last);
-            self.stream.say_last_now(&self.outgoing.buf);
+            self.stream.send_last_now(&self.outgoing.buf);
         }
         self.stream.close();
     }

@@ -44,7 +44,7 @@ pub(crate) struct Door {
     spare: Option<File>,
     guests: VecDeque<Guest>,
     /// Sessions whose user may be unknown, and the deadline for each, earliest first.
-    newcomers: VecDeque<(Instant, SessionId)>,
+    unauthenticated: VecDeque<(Instant, SessionId)>,
     paused_until: Option<Instant>,
 }
 
@@ -55,9 +55,9 @@ impl Door {
         listener: TcpListener,
     ) -> io::Result<Door> {
         listener.set_nonblocking(true)?;
-        let (guests, newcomers) = Default::default();
+        let (guests, unauthenticated) = Default::default();
         let spare = Some(spare()?);
-        Ok(Door { shared, pool, listener, spare, guests, newcomers, paused_until: None })
+        Ok(Door { shared, pool, listener, spare, guests, unauthenticated, paused_until: None })
     }
 
     pub(crate) fn keep(mut self) {
@@ -65,7 +65,7 @@ impl Door {
             self.wait();
             let shared = &self.shared;
             self.guests.retain_mut(|guest| !guest.has_left(shared));
-            self.end_those_who_are_late();
+            self.end_late_sessions();
             self.paused_until = self.paused_until.filter(|until| *until > Instant::now());
             if self.spare.is_none() {
                 self.spare = spare().ok();
@@ -84,7 +84,7 @@ impl Door {
             watched.push(PollFd::new(&self.listener, PollFlags::IN));
         }
         let retry = self.spare.is_none().then(|| Instant::now() + PAUSE);
-        let late = self.newcomers.front().map(|(until, _)| *until);
+        let late = self.unauthenticated.front().map(|(until, _)| *until);
         let guests = self.guests.iter().map(|guest| guest.until).min();
         let until = [retry, late, guests, self.paused_until].into_iter().flatten().min();
         let limit = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -105,7 +105,7 @@ impl Door {
                 Ok((socket, _)) => match take_in(&self.shared, self.pool.as_deref(), socket) {
                     Ok(Some(session)) => {
                         let limit = self.shared.authentication_timeout;
-                        self.newcomers.push_back((Instant::now() + limit, session));
+                        self.unauthenticated.push_back((Instant::now() + limit, session));
                     }
                     Ok(None) => {}
                     Err((socket, refusal)) => self.turn_away(socket, refusal, GUEST_TIME),
@@ -151,12 +151,12 @@ impl Door {
         }
     }
 
-    fn end_those_who_are_late(&mut self) {
+    fn end_late_sessions(&mut self) {
         let now = Instant::now();
-        while let Some((until, session)) = self.newcomers.front().copied()
+        while let Some((until, session)) = self.unauthenticated.front().copied()
             && until <= now
         {
-            self.newcomers.pop_front();
+            self.unauthenticated.pop_front();
             let row = self.shared.manager.session_info(session);
             if row.is_some_and(|row| row.client.user.is_empty()) {
                 let late = Terminate::new(TerminateMode::Immediate, Requester::system());

@@ -122,7 +122,7 @@ impl Engine {
     }
 
     /// Returns whether the engine is like a new one, so that another session can use it.
-    pub(crate) fn is_anyones(&self) -> bool {
+    pub(crate) fn is_reusable(&self) -> bool {
         !self.keep.load(Ordering::Relaxed) && !self.in_transaction()
     }
 

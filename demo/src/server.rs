@@ -177,10 +177,11 @@ fn serve_alone(
     let name = format!("session {}", session.id());
     // A thread that fails to start would drop its closure, so the session and socket are taken from
     // here.
-    let luggage = Arc::new(Mutex::new(Some((session, socket))));
-    let take =
-        |luggage: &Mutex<Option<_>>| luggage.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mine = luggage.clone();
+    let handover = Arc::new(Mutex::new(Some((session, socket))));
+    let take = |handover: &Mutex<Option<_>>| {
+        handover.lock().unwrap_or_else(PoisonError::into_inner).take()
+    };
+    let mine = handover.clone();
     let serve = move || {
         let Some((session, socket)) = take(&mine) else { return };
         // If this fails, the client has disconnected.
@@ -190,7 +191,7 @@ fn serve_alone(
     };
     match Builder::new().name(name).spawn(serve) {
         Ok(_) => Ok(()),
-        Err(_) => take(&luggage).map_or(Ok(()), |(_, socket)| Err(socket)),
+        Err(_) => take(&handover).map_or(Ok(()), |(_, socket)| Err(socket)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// How long the FATAL message waits for a client that does not read.
-const PATIENCE: Duration = Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(crate) struct Stream {
     socket: Arc<TcpStream>,
@@ -135,11 +135,11 @@ impl Stream {
 
     /// Sends the FATAL message, from the thread that ran the session. Waits a moment for a slow
     /// client.
-    pub(crate) fn say_last(&self, bytes: &[u8]) {
-        self.say_last_until(bytes, Instant::now() + PATIENCE);
+    pub(crate) fn send_last(&self, bytes: &[u8]) {
+        self.send_last_until(bytes, Instant::now() + CLOSE_TIMEOUT);
     }
 
-    fn say_last_until(&self, mut bytes: &[u8], until: Instant) {
+    fn send_last_until(&self, mut bytes: &[u8], until: Instant) {
         // The socket's buffer is filled first without a time limit: on a busy machine the time may
         // be over already.
         let _ = self.socket.set_nonblocking(true);
@@ -162,7 +162,7 @@ impl Stream {
 
     /// Sends the FATAL message from another thread, as far as the socket accepts it without
     /// blocking.
-    pub(crate) fn say_last_now(&self, mut bytes: &[u8]) {
+    pub(crate) fn send_last_now(&self, mut bytes: &[u8]) {
         self.never_block();
         let _ = self.write_now(&mut bytes);
     }
@@ -230,11 +230,11 @@ mod tests {
             .terminate(id, Terminate::new(TerminateMode::Immediate, Requester::system()))
             .unwrap();
         stream.write(&attached, b"an answer, ").unwrap().unwrap();
-        stream.say_last(b"and last words");
+        stream.send_last(b"and a message");
         stream.close();
-        let mut said = String::new();
-        client.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "an answer, and last words");
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "an answer, and a message");
     }
 
     #[test]
@@ -243,10 +243,10 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let stream = Stream::new(listener.accept().unwrap().0, false).unwrap();
-        stream.say_last_until(b"last words", Instant::now());
+        stream.send_last_until(b"late message", Instant::now());
         stream.close();
-        let mut said = String::new();
-        client.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "last words");
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "late message");
     }
 }

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 /// How long a killed session may take to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Plays the example in both thread models.
 pub(crate) fn play(args: &Args) -> Result<(), String> {
@@ -112,7 +112,7 @@ fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
     say("The connection to the server was lost. Attempting reset: Succeeded.\n".into())?;
     let count = format!("select count(*) from pg_stat_activity where sessionid = {};", mine[1]);
     // A session ends after its connection, so shortly after its client is notified.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + END_TIMEOUT;
     while Instant::now() < deadline && values(&client.ask(&count)?) != [["0"]] {
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -30,16 +30,16 @@ pub(crate) struct Shared {
 
 /// All managers, for code that has only the record of a session. A reference in the record or in
 /// the thread-local would make each open or each attachment slower.
-static HOMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static MANAGERS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 impl Shared {
     /// Creates the state of a manager, and adds it to the list of all managers.
     pub(crate) fn listed(home: Shared) -> Arc<Shared> {
         let home = Arc::new(home);
-        let mut homes = HOMES.lock();
-        homes.retain(|other| other.strong_count() > 0);
-        homes.push(Arc::downgrade(&home));
-        drop(homes);
+        let mut managers = MANAGERS.lock();
+        managers.retain(|other| other.strong_count() > 0);
+        managers.push(Arc::downgrade(&home));
+        drop(managers);
         home
     }
 
@@ -47,8 +47,8 @@ impl Shared {
     pub(crate) fn of(record: &Arc<Record>) -> Option<Arc<Shared>> {
         // Upgraded and dropped after the lock is released, since dropping the last reference runs
         // application code.
-        let homes = HOMES.lock().clone();
-        homes.iter().filter_map(Weak::upgrade).find(|home| {
+        let managers = MANAGERS.lock().clone();
+        managers.iter().filter_map(Weak::upgrade).find(|home| {
             let same = home.sessions.get(record.number());
             same.is_some_and(|same| Arc::ptr_eq(&same, record))
         })
@@ -66,6 +66,6 @@ mod tests {
         for _ in 0..1_000 {
             drop(SessionManager::new(ThreadModel::Pool));
         }
-        assert!(HOMES.lock().len() < 500);
+        assert!(MANAGERS.lock().len() < 500);
     }
 }

@@ -23,8 +23,8 @@ Sessions and threads of a server, refreshed each second
 usage: top [OPTION]...
 
   --address ADDRESS:PORT    the server [127.0.0.1:5433]
-  --user USER               who looks; to end other users' sessions, an administrator [omm]
-  -h, --help                say this
+  --user USER               the user; only an administrator can end other users' sessions [omm]
+  -h, --help                print this help
 ";
 
 fn main() -> ExitCode {
