@@ -39,7 +39,8 @@ struct SectionEntry {
 }
 
 impl Diagnostics {
-    /// `change` runs under the lock, and must call nothing but transitions of the session's word.
+    /// `change` runs under the lock, so it must take no other lock. It may take transitions of the
+    /// word.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut DiagnosticsState) -> T) -> T {
         change(&mut self.0.lock())
     }

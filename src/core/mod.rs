@@ -1,7 +1,8 @@
 //! The state word, the record and the registry.
 //!
-//! Application code is never called here, with two exceptions. A waker is cloned and compared under
-//! the lock that guards it. Audit events are emitted without a lock held.
+//! Application code runs here in two cases only. A waker is cloned and compared under the lock that
+//! guards it. With no lock held, audit events are emitted, and wakers and session-local values are
+//! dropped.
 
 pub(crate) mod admission;
 pub(crate) mod attention;

@@ -180,7 +180,8 @@ pub(super) fn run<C: Connection>(
 ) {
     worker.watched.state().runs(Some(conn.session.id()));
     let Entry { client, session } = &mut conn;
-    // If a panic unwinds through the attachment, dropping the attachment detaches the session.
+    // If a panic unwinds through the attachment, its destructor requests the end of the session,
+    // with `InternalError` as the reason.
     let outcome = catch_panic(|| turn(seat, client, session, &worker.thread));
     worker.watched.state().runs(None);
     match outcome {

@@ -133,8 +133,8 @@ impl Record {
     ///
     /// The first load may read the value that a later attachment wrote. Then, by the acquire, the
     /// load of the word sees the detach before that attachment. If the session is back on the first
-    /// thread, the load of the word acquires that attachment too, so the second load of `thread` is no
-    /// older.
+    /// thread, the load of the word acquires that attachment too, so the second load of `thread` is
+    /// no older.
     pub(crate) fn thread_in(&self, seen: Snapshot, before: u64) -> Option<ThreadId> {
         let slot = seen.slot()?;
         if slot == Slot::OWN {
