@@ -1,24 +1,24 @@
-//! An engine that knows nothing of sessions, made to end when it is told to: one ambient safe point
-//! in its innermost loop, and its waits by `safepoint::sleep`. `cargo run --example existing_engine`
+//! Ends the statements of an engine that has no sessions. The engine has one ambient safe point in
+//! its innermost loop, and waits by `safepoint::sleep`. `cargo run --example existing_engine`
 
 use safepoint::{Cancel, ClientInfo, Interrupt, Requester, SessionManager, ThreadModel};
 use std::time::Duration;
 
-/// The engine. Nothing of it takes a session.
+/// The engine. None of its functions takes a session.
 mod engine {
     use safepoint::Interrupt;
 
     pub(crate) struct Table(pub(crate) Vec<u64>);
 
     impl Table {
-        /// How many pairs of rows have this sum.
+        /// Returns the number of pairs of rows with this sum.
         pub(crate) fn pairs(&self, sum: u64) -> Result<u64, Interrupt> {
             let mut count = 0;
             for a in &self.0 {
                 for b in &self.0 {
                     count += u64::from(a + b == sum);
                 }
-                // Once for each row of the outer loop: some microseconds apart.
+                // Once for each row of the outer loop, which takes some microseconds.
                 safepoint::check()?;
             }
             Ok(count)
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Ok(all)
     });
-    // Until it runs; a cancel that comes too early is refused, not lost.
+    // Repeated until the statement runs: a cancel that comes too early is rejected, not lost.
     let cancel = || manager.cancel(id, Cancel::running(Requester::system()).comment("too slow"));
     let mut receipt = loop {
         match cancel() {

@@ -1,6 +1,6 @@
-//! Waits that a kill ends: crossbeam's `select!`, and a condition variable. The recipe is always
-//! the same: a waker that makes the wait return, handed to `Attached::wait`.
-//! `cargo run --example interruptible_wait`
+//! Interruptible waits: crossbeam's `select!`, and a condition variable. The method is always the
+//! same: pass a waker that makes the wait return to `Attached::wait`. `cargo run --example
+//! interruptible_wait`
 
 use crossbeam_channel::{bounded, select};
 use safepoint::session::WaitMode;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-/// `select!` over the server's own channels, and one more that says "wake up".
+/// Waits by `select!` for the server's own channels, and for one more channel that wakes the wait.
 fn either(session: &Attached<'_>) -> Result<&'static str, Interrupt> {
     struct Signal(crossbeam_channel::Sender<()>);
     impl Wake for Signal {
@@ -33,31 +33,31 @@ fn either(session: &Attached<'_>) -> Result<&'static str, Interrupt> {
         }
     })?;
     match got {
-        // What was received is not lost: an interrupt is still there at the next safe point.
+        // A received message is not lost: the next safe point still reports the interrupt.
         Some(message) => Ok(message),
         None => session.check().map(|()| "woken"),
     }
 }
 
-/// A condition variable, such as a lock manager's.
+/// Waits for a condition variable, such as the one of a lock manager.
 fn condition(session: &Attached<'_>) -> Result<(), Interrupt> {
     #[derive(Default)]
     struct Lock {
-        /// Whether it is granted, and whether someone has woken who waits.
+        /// Whether the lock is granted, and whether the waker was woken.
         state: Mutex<(bool, bool)>,
         changed: Condvar,
     }
-    struct Nudge(Arc<Lock>);
-    impl Wake for Nudge {
+    struct WakeUp(Arc<Lock>);
+    impl Wake for WakeUp {
         fn wake(self: Arc<Self>) {
-            self.0.state.lock().expect("nobody panics").1 = true;
+            self.0.state.lock().expect("no panic").1 = true;
             self.0.changed.notify_all();
         }
     }
     let lock = Arc::new(Lock::default());
-    let waker = Waker::from(Arc::new(Nudge(lock.clone())));
+    let waker = Waker::from(Arc::new(WakeUp(lock.clone())));
     session.wait(WaitMode::Interruptible, &waker, || {
-        let state = lock.state.lock().expect("nobody panics");
+        let state = lock.state.lock().expect("no panic");
         let waits = |state: &mut (bool, bool)| !state.0 && !state.1;
         drop(lock.changed.wait_while(state, waits));
     })?;
@@ -79,7 +79,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let statement = attached.begin()?.with_text(name);
             wait(&statement)
         });
-        // Before, in or after the wait: it makes no difference. This is for the story.
+        // A request before, in or after the wait has the same effect. The example shows the one in
+        // the wait.
         while manager.session_info(id).is_some_and(|row| row.state != SessionState::Waiting) {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -1,4 +1,4 @@
-//! Limits in time, changed while the session runs. `cargo run --example limits`
+//! Timeouts, changed while the session runs. `cargo run --example limits`
 
 use safepoint::session::Timeouts;
 use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
@@ -17,14 +17,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for milliseconds in [10, 50] {
         set(&attached, milliseconds)?;
         let start = Instant::now();
-        // The safe points of a statement, or its waits, end it; the session lives on.
+        // The safe points of a statement, and its waits, end the statement. The session continues.
         let statement = attached.begin()?.with_text("select pg_sleep(3600)");
         let interrupt = statement.sleep(Duration::from_secs(3600)).expect_err("a limit");
         assert_eq!(interrupt.sqlstate(), "57014");
         println!("{milliseconds} ms: {interrupt}, after {:?}", start.elapsed());
     }
 
-    // A limit on idleness ends the session, whoever holds it.
+    // A timeout for idleness ends the session, attached or not.
     attached.set_timeouts(Timeouts::new().with_idle(Duration::from_millis(10)))?;
     let waits = attached.sleep(Duration::from_secs(3600)).expect_err("a limit");
     println!("idle: {waits} ({})", waits.sqlstate());

@@ -1,6 +1,7 @@
 //! Sessions as tokio tasks: `cargo run --example tasks`, then `nc 127.0.0.1 5437` from several
-//! terminals. A line is a command: `who`, `count`, `kill ID`, `cancel ID`, `bye`. An idle client that
-//! is killed is told at once; one that counts ends at its next `await`.
+//! terminals. A line is a command: `who`, `count`, `kill ID`, `cancel ID`, `bye`. If the session of
+//! an idle client is killed, the client is notified at once. A session that counts ends at its next
+//! `await`.
 
 use safepoint::task::RunError;
 use safepoint::{
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The longest line that is read, in bytes.
+/// The maximum length of a line, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
 
 #[tokio::main(worker_threads = 2)]
@@ -29,7 +30,7 @@ async fn main() -> Result<()> {
                 let client = ClientInfo::new("ann").with_address(address.to_string());
                 let manager = manager.clone();
                 tokio::spawn(async move {
-                    // One client's trouble ends no other.
+                    // An error of one client does not end the other clients.
                     if let Err(error) = serve(socket, &manager, client).await {
                         eprintln!("{address}: {error}");
                     }
@@ -37,7 +38,7 @@ async fn main() -> Result<()> {
             }
             Err(error) => {
                 eprintln!("not accepted: {error}");
-                // It may last, such as when no descriptor is left.
+                // The error may last, for example if no descriptor is left.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
@@ -50,7 +51,8 @@ async fn serve(socket: TcpStream, manager: &SessionManager, client: ClientInfo) 
     let mut session = manager.open(client).map_err(Error::other)?;
     let mut line = Vec::new();
     loop {
-        // An idle client is told at once. What was read of its line is lost with the connection.
+        // An idle client is notified at once. The part of a line that was read is lost with the
+        // connection.
         let mut limited = (&mut read).take(MAX_LINE);
         let length = tokio::select! {
             length = limited.read_until(b'\n', &mut line) => length?,
@@ -76,13 +78,13 @@ async fn serve(socket: TcpStream, manager: &SessionManager, client: ClientInfo) 
         };
         tokio::select! {
             written = write.write_all(answer.as_bytes()) => written?,
-            // A client that does not read can't be told.
+            // A client that does not read cannot be notified.
             _ = session.interrupted() => return Err(ErrorKind::ConnectionAborted.into()),
         }
     }
 }
 
-/// Runs one command as a statement of the session. Returns `None` if the client says goodbye.
+/// Runs one command as a statement of the session. Returns `None` if the command is `bye`.
 async fn answer(
     session: &mut Session,
     manager: &SessionManager,

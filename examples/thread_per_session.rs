@@ -13,8 +13,8 @@ use std::task::{Wake, Waker};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// Ends a read or a write that would go on for ever. Where only reading has stopped the client can
-/// still be told.
+/// Ends a read or a write that may block forever. If only the reading side is shut down, the client
+/// can still be notified.
 struct Stop(TcpStream, Shutdown);
 
 impl Wake for Stop {
@@ -30,10 +30,10 @@ fn main() -> Result<()> {
         TcpListener::bind(&address).map_err(|error| Error::other(format!("{address}: {error}")))?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {
-        // One client's trouble ends no other.
+        // An error of one client does not end the other clients.
         if let Err(error) = socket.and_then(|socket| take_in(&manager, socket)) {
             eprintln!("refused: {error}");
-            // It may last, as where no descriptor is left.
+            // The error may last, for example if no descriptor is left.
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -52,11 +52,11 @@ fn take_in(manager: &SessionManager, socket: TcpStream) -> Result<()> {
 fn serve(manager: &SessionManager, mut session: Session, thread: &Thread, socket: &TcpStream) {
     let Ok(attached) = session.attach(thread) else { return };
     if let Ok(Err(interrupt)) = talk(manager, attached, socket) {
-        // For whoever does not read their last words.
+        // Limits the write to a client that does not read.
         let _ = socket.set_write_timeout(Some(Duration::from_secs(1)));
         let _ = writeln!(&*socket, "FATAL: {interrupt}");
     }
-    // The session is dropped last: who killed it then knows that its client has been told.
+    // The session is dropped last, so a completed receipt implies that the client was notified.
 }
 
 fn talk(
@@ -79,7 +79,7 @@ fn talk(
             Err(interrupt) if interrupt.is_terminate() => return Ok(Err(interrupt)),
             Err(interrupt) => format!("ERROR: {interrupt}"),
         };
-        // Who does not read is not told.
+        // A termination gives up a client that does not read: its connection is shut down.
         let write = || writeln!(socket, "{answer}");
         let written = session.wait(WaitMode::Killable, &stop_all, write);
         match written.and_then(|written| session.check().map(|()| written)) {

@@ -1,7 +1,7 @@
-//! Many connections on two workers: `cargo run --example worker_pool`, then `nc 127.0.0.1 5435` from
-//! as many terminals as you like. A line is a command: `who`, `count`, `kill ID`, `bye`. Two who
-//! count leave no worker; `kill` still works for those that wait, and a third worker comes. Ctrl-C
-//! tells all of them before the server ends.
+//! Many connections on two workers: `cargo run --example worker_pool`, then `nc 127.0.0.1 5435`
+//! from any number of terminals. A line is a command: `who`, `count`, `kill ID`, `bye`. Two
+//! sessions that count occupy both workers. `kill` still ends idle sessions, and the pool adds a
+//! third worker. Ctrl-C notifies all clients before the server ends.
 
 use safepoint::manager::DrainOptions;
 use safepoint::pool;
@@ -19,12 +19,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a line may be, give or take one read.
+/// The maximum length of a line, in bytes, exceeded by at most one read.
 const MAX_LINE: usize = 64 * 1024;
 
 struct Connection {
     socket: TcpStream,
-    /// What has arrived and is no whole line yet.
+    /// The bytes that have arrived and are not a whole line yet.
     buffer: Vec<u8>,
     manager: SessionManager,
 }
@@ -64,10 +64,10 @@ impl pool::Connection for Connection {
         Ok(Action::WaitReadable)
     }
 
-    /// Also on the killer's thread, for a session that no worker runs.
+    /// Runs on the requester's thread if no worker runs the session.
     fn on_close(&mut self, _session: &Session, why: CloseReason) {
         if let CloseReason::Interrupted(interrupt) = why {
-            // What nobody has read would reset the connection, and take the last words along.
+            // Unread input would reset the connection, and the message might be lost.
             let _ = self.socket.read(&mut [0; 65_536]);
             let _ = writeln!(self.socket, "FATAL: {interrupt}");
         }
@@ -105,7 +105,8 @@ impl Connection {
         }))
     }
 
-    /// Waits for a slow client, for whom no other has to wait. A kill ends it, a cancel does not.
+    /// Waits for a slow client, without a worker's permit. A termination ends the wait, a cancel
+    /// does not.
     fn write(&self, session: &Attached<'_>, mut rest: &[u8]) -> Result<io::Result<()>, Interrupt> {
         while !rest.is_empty() {
             match (&self.socket).write(rest) {
@@ -140,11 +141,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(&address).map_err(|error| format!("{address}: {error}"))?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {
-        // One client's trouble ends no other, nor does a newcomer while all are told to end.
+        // The server continues after an error of one client, and when the manager rejects a new
+        // one.
         if let Err(error) = socket.map_err(Into::into).and_then(|new| take_in(&pool, &manager, new))
         {
             eprintln!("refused: {error}");
-            // It may last, as where no descriptor is left.
+            // The error may last, for example if no descriptor is left.
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -1,6 +1,6 @@
 //! A pool that the server already has: plain threads that take jobs from a channel. A session is
-//! attached for as long as one of them runs a job of its, and whoever kills an idle one ends it.
-//! `cargo run --example your_own_pool`
+//! attached only while a thread runs one of its jobs. An idle session is ended on the requester's
+//! thread. `cargo run --example your_own_pool`
 
 use crossbeam_channel::{Sender, unbounded};
 use safepoint::view::SessionState;
@@ -14,40 +14,41 @@ use std::time::Duration;
 
 type Job = fn(&mut Attached<'_>) -> Result<u64, Interrupt>;
 
-/// A client, who sends one job at a time.
-struct Seat {
-    /// It lies here while no thread runs it. Whoever closes it takes it out, as it refers to the
-    /// seat by its waker.
+/// A client, which sends one job at a time.
+struct ClientSlot {
+    /// The session, while no thread runs it. Its waker refers to this slot, so the thread that ends
+    /// the session takes it out.
     session: Mutex<Option<Session>>,
-    /// In place of a socket.
+    /// The sending side to the client, instead of a socket.
     client: Sender<String>,
 }
 
-impl Wake for Seat {
-    /// On the killer's thread, where no thread runs the session.
+impl Wake for ClientSlot {
+    /// Runs on the requester's thread if no thread runs the session.
     fn wake(self: Arc<Self>) {
         self.end_if_due();
     }
 }
 
-impl Seat {
+impl ClientSlot {
     fn put(&self, session: Session, answer: Option<String>) {
-        let mut seat = self.session.lock().expect("nobody panics");
-        *seat = Some(session);
-        // In the lock, so that neither the next job nor the last words come before it.
+        let mut slot = self.session.lock().expect("no panic");
+        *slot = Some(session);
+        // Sent under the lock, so that neither the answer of the next job nor the FATAL message
+        // comes first.
         answer.into_iter().for_each(|answer| drop(self.client.send(answer)));
-        drop(seat);
-        // Whoever killed it on its way here has found no session to end.
+        drop(slot);
+        // A requester that came before the session was back in its slot found no session to end.
         self.end_if_due();
     }
 
     fn end_if_due(&self) {
-        let mut seat = self.session.lock().expect("nobody panics");
-        let Some(Err(interrupt)) = seat.as_ref().map(Session::check) else { return };
-        let session = seat.take();
-        drop(seat);
+        let mut slot = self.session.lock().expect("no panic");
+        let Some(Err(interrupt)) = slot.as_ref().map(Session::check) else { return };
+        let session = slot.take();
+        drop(slot);
         let _ = self.client.send(format!("FATAL: {interrupt}"));
-        drop(session); // The last: who killed it then knows that its client has been told.
+        drop(session); // Last, so a completed receipt implies that the client was notified.
     }
 }
 
@@ -70,26 +71,26 @@ fn endless(session: &mut Attached<'_>) -> Result<u64, Interrupt> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let (submit, jobs) = unbounded::<(Arc<Seat>, Job)>();
+    let (submit, jobs) = unbounded::<(Arc<ClientSlot>, Job)>();
     let workers: Vec<_> = (1..=2)
         .map(|number| {
-            // Once for each thread; the session ids that it runs are seen beside its own.
+            // Once for each thread. Activity views list the thread with the session that it runs.
             let thread = manager.register_worker(&format!("worker {number}"))?;
             let jobs = jobs.clone();
             Ok(std::thread::spawn(move || {
-                for (seat, job) in jobs {
-                    // Unless its killer was faster.
-                    let taken = seat.session.lock().expect("nobody panics").take();
+                for (slot, job) in jobs {
+                    // Continues if a requester was faster.
+                    let taken = slot.session.lock().expect("no panic").take();
                     let Some(mut session) = taken else { continue };
                     let mut attached = session.attach(&thread).expect("it runs no other");
                     let answer = match job(&mut attached) {
                         Ok(answer) => Some(answer.to_string()),
-                        // It is told as it ends in its seat.
+                        // The client is notified when the session ends in its slot.
                         Err(interrupt) if interrupt.is_terminate() => None,
                         Err(cancel) => Some(format!("ERROR: {cancel}")),
                     };
                     drop(attached);
-                    seat.put(session, answer);
+                    slot.put(session, answer);
                 }
             }))
         })
@@ -97,15 +98,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     for (user, job) in [("ann", sum as Job), ("bob", endless)] {
         let session = manager.open(ClientInfo::new(user))?;
-        let (id, (client, told)) = (session.id(), unbounded());
-        let seat = Arc::new(Seat { session: Mutex::default(), client });
-        session.set_detached_waker(Some(Waker::from(seat.clone())));
-        seat.put(session, None);
-        submit.send((seat, job))?;
+        let (id, (client, messages)) = (session.id(), unbounded());
+        let slot = Arc::new(ClientSlot { session: Mutex::default(), client });
+        session.set_detached_waker(Some(Waker::from(slot.clone())));
+        slot.put(session, None);
+        submit.send((slot, job))?;
         if user == "ann" {
-            println!("ann's job: {}", told.recv_timeout(Duration::from_secs(60))?);
+            println!("ann's job: {}", messages.recv_timeout(Duration::from_secs(60))?);
         }
-        // Idle, queued or running: it makes no difference. This is for the story.
+        // A request for an idle, queued or running session has the same effect. The example shows a
+        // running one.
         while user == "bob"
             && manager.session_info(id).is_some_and(|row| row.state != SessionState::Running)
         {
@@ -114,7 +116,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let kill = Terminate::new(TerminateMode::Immediate, Requester::system()).comment("enough");
         let mut receipt = manager.terminate(id, kill)?;
         assert!(receipt.wait_timeout(Duration::from_secs(60)).is_some());
-        println!("{user}'s session was {}: {}", receipt.target().state, told.try_recv()?);
+        println!("{user}'s session was {}: {}", receipt.target().state, messages.try_recv()?);
     }
 
     drop(submit);

@@ -1,5 +1,5 @@
-//! `pg_stat_activity`: a view over `json_each`, SQLite's own virtual table, fed with a snapshot
-//! of the manager. (A virtual table of one's own takes an `unsafe impl` with rusqlite.)
+//! `pg_stat_activity`: a view over `json_each`, SQLite's own virtual table, which reads a snapshot
+//! of the manager. (A custom virtual table would need an `unsafe impl` with rusqlite.)
 
 use crate::shared::Shared;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::SystemTime;
 
-/// Makes the view. It lives in a schema of its own, where qualified names find it too.
+/// Creates the view, in its own schema, so that qualified names find it too.
 pub(crate) const VIEWS: &str = "
 ATTACH ':memory:' AS pg_catalog;
 CREATE VIEW pg_catalog.pg_stat_activity AS
@@ -50,8 +50,8 @@ SELECT CAST(value ->> 'group_id' AS INT) AS group_id,
 FROM json_each(safepoint_threadpool(), '$.workers');
 ";
 
-/// The pool's groups and workers, as one JSON object; of the sessions that they run, those that
-/// `author` may see. Without a pool there are none.
+/// Returns the pool's groups and workers as one JSON object, with the sessions that `author` may
+/// see. Without a pool it is empty.
 pub(crate) fn pool(shared: &Shared, author: &Requester) -> String {
     let shown: HashSet<_> = shared.manager.sessions_visible_to(author).map(|row| row.id).collect();
     let pool = shared.pool.get().and_then(std::sync::Weak::upgrade);
@@ -66,7 +66,7 @@ pub(crate) fn pool(shared: &Shared, author: &Requester) -> String {
     .to_string()
 }
 
-/// As openGauss's view shows a group; -1 says that its workers are not bound to a node.
+/// Returns a group as openGauss's view shows it; -1 means that its workers are not bound to a node.
 fn group_row(group: &GroupStatus) -> Value {
     let GroupStatus {
         min_workers: default_workers,
@@ -108,14 +108,13 @@ fn worker_row(group: usize, worker: &WorkerStatus, shown: &HashSet<SessionId>) -
     })
 }
 
-/// All rows that `author` may see, as one JSON array.
+/// Returns all rows that `author` may see, as one JSON array.
 ///
-/// # Errors
-/// The interrupt that is due: there may be many rows, and a join asks for them again and again.
+/// # Errors Returns a due interrupt: there may be many rows, and a join reads them again and again.
 pub(crate) fn snapshot(shared: &Shared, author: &Requester) -> Result<String, Interrupt> {
     let threads = shared.manager.threads();
     let threads = threads.iter().map(|row| thread_row(row, shared.owner()));
-    // A client that has not said who it is has no session as far as SQL can tell.
+    // A client that has not sent its user name has no session in SQL.
     let sessions = shared.manager.sessions_visible_to(author);
     let sessions = sessions.filter(|row| !row.client.user().is_empty());
     let mut rows = Vec::new();
@@ -156,7 +155,8 @@ fn session_row(row: &SessionInfo) -> Value {
     })
 }
 
-/// The server's own threads: pid and sessionid are equal, and there is no client.
+/// Returns the row of one of the server's own threads: pid and sessionid are equal, and there is no
+/// client.
 fn thread_row(row: &ThreadInfo, owner: &str) -> Value {
     json!({
         "pid": row.id.get(),
@@ -169,7 +169,8 @@ fn thread_row(row: &ThreadInfo, owner: &str) -> Value {
     })
 }
 
-/// Where it waits if no interrupt ends that; `interruptible` for other waits in a statement.
+/// Returns the location of an uninterruptible wait, or `interruptible` for another wait in a
+/// statement.
 fn waiting(row: &SessionInfo) -> Option<String> {
     let known = row.uninterruptible_wait.map(|spot| spot.to_string());
     known.or_else(|| (row.state == SessionState::Waiting).then(|| "interruptible".to_string()))
@@ -184,7 +185,7 @@ fn state(doing: SessionState) -> &'static str {
     }
 }
 
-/// As PostgreSQL prints a `timestamptz` in UTC.
+/// Formats a time as PostgreSQL prints a `timestamptz` in UTC.
 fn time(at: Option<SystemTime>) -> Option<String> {
     let at = Timestamp::try_from(at?).ok()?;
     Some(at.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string())

@@ -11,32 +11,33 @@ SQLite behind the PostgreSQL protocol, with sessions that can be killed
 
 usage: server [OPTION]...
 
-  --listen ADDRESS:PORT     where to listen; port 0 picks a free one [127.0.0.1:5433]
-  --allow-remote            allow an address that is not this machine's own
+  --listen ADDRESS:PORT     the address to listen on; port 0 picks a free one [127.0.0.1:5433]
+  --allow-remote            allow an address that is not a loopback address
   --thread-pool on|off      share worker threads, or one thread for each session [on]
-  --workers N               how many workers share the sessions [one per core]
-  --thread-pool-attr TEXT   the same as openGauss says it: 'thread_num, group_num, (binding)'
-  --max-workers N           how many there may be where all are stuck [eight times as many]
-  --max-queue N             how many sessions may wait for a worker of a group before newcomers
-                            are turned away [no limit]
-  --grace SECONDS           how long transactions have to finish as the server ends [3]
-  --max-connections N       how many clients there may be at once [10000]
-  --reserved-connections K  how many of these places only administrators get [3]
+  --workers N               the number of workers [one per core]
+  --thread-pool-attr TEXT   the workers in openGauss's form: 'thread_num, group_num, (binding)'
+  --max-workers N           the maximum number of workers if all are blocked [8 x the workers]
+  --max-queue N             reject new clients while N sessions of a group wait for a worker
+                            [no limit]
+  --grace SECONDS           the time in which a shutdown lets transactions finish [3]
+  --max-connections N       the maximum number of clients [10000]
+  --reserved-connections K  the number of these connections reserved for administrators [3]
   --authentication-timeout SECONDS
-                            how long a client may take to say who it is [60]
-  --watchdog MILLISECONDS   report sessions that run for longer without a safe point; 0 is never
+                            the time in which a client must send its startup message [60]
+  --watchdog MILLISECONDS   report sessions that run for longer without a safe point; 0 means never
                             [1000]
   --database FILE           the SQLite database [a file in a temporary folder]
   --admin USER              an administrator; may be given several times [omm]
-  --owner DATABASE=USER     who may end the sessions in that database; may be given several times
-  --signaller USER          one who may end anyone's sessions but an administrator's; may be
-                            given several times
+  --owner DATABASE=USER     a user who may end the sessions in that database; may be given several
+                            times
+  --signaller USER          a user who may end any session except an administrator's; may be given
+                            several times
   --hide-sessions           show users only the sessions that they may end
-  --transcript              play the reference page's example against this server, and stop
+  --transcript              play the reference page's example against this server, and exit
   --test-functions          add safepoint_test_panic(), safepoint_test_stall(milliseconds), and
-                            safepoint_test_stall(), which says on the standard error that it was
-                            called and goes on until someone calls safepoint_test_release()
-  -h, --help                say this
+                            safepoint_test_stall(), which writes a line to standard error and
+                            blocks until safepoint_test_release() is called
+  -h, --help                print this help
 ";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +51,11 @@ pub(crate) struct Args {
     pub(crate) max_connections: usize,
     pub(crate) reserved_connections: usize,
     pub(crate) authentication_timeout: Duration,
-    /// How long a session may run without a safe point; `None` is as long as it likes.
+    /// How long a session may run without a safe point; `None` means without limit.
     pub(crate) watchdog: Option<Duration>,
     pub(crate) database: Option<PathBuf>,
     pub(crate) admins: Vec<String>,
-    /// Databases, and who owns them.
+    /// The databases, and their owners.
     pub(crate) owners: Vec<(String, String)>,
     pub(crate) signallers: Vec<String>,
     pub(crate) hide_sessions: bool,
@@ -86,7 +87,7 @@ impl Default for Args {
     }
 }
 
-/// `None` where only the usage was asked for.
+/// Parses the arguments. Returns `None` if only the usage was requested.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = std::ffi::OsString>,
 ) -> Result<Option<Args>, String> {
@@ -204,7 +205,7 @@ pub(crate) fn parse(
     Ok(Some(args))
 }
 
-/// So many in one group; 0 means one per core.
+/// Returns one group with this number of workers; 0 means one per core.
 fn workers(thread_num: usize) -> ThreadPoolAttr {
     ThreadPoolAttr::new().with_thread_num(thread_num).with_group_num(1)
 }
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_is_taken() {
+    fn arguments_are_parsed() {
         let args = parsed("--listen 127.0.0.1:0 --thread-pool=off --workers 3 --admin a --admin b");
         let args = args.unwrap().unwrap();
         assert_eq!((args.listen.port(), args.thread_pool), (0, false));
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn wrong_arguments_are_named() {
         for (words, said) in [
             ("--listen here", "--listen: expected an address"),
             ("--thread-pool maybe", "expected on or off"),

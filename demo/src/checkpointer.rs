@@ -1,7 +1,7 @@
-//! Moves what has been committed from SQLite's log into its database, on a thread of its own.
+//! Moves committed pages from SQLite's log into its database, on a separate thread.
 //!
-//! SQLite would have whoever commits do that once the log is long, with no safe point in it: a
-//! client's statement then goes on for as long as the disk takes.
+//! Without it, the session that commits would move them when the log is long. This has no safe
+//! point, so the client's statement would take as long as the disk does.
 
 use rusqlite::{Connection, OpenFlags};
 use safepoint::SessionManager;
@@ -12,24 +12,25 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// How many pages lie in the log before they are moved: as many as SQLite itself would have.
+/// The number of pages in the log at which they are moved, the same as SQLite's own.
 const PAGES: i32 = 1000;
 
-/// How many there are before those who write have to wait for it: they would be ahead of it for
-/// ever. Their waits, for it to come and for the lock that it has then, have safe points.
+/// The number of pages at which writers must wait for the checkpointer, or the log would grow
+/// without limit. They wait for its next round, and for the lock that it holds then. Both waits
+/// have safe points.
 const TOO_MANY: i32 = 16 * PAGES;
 
-/// How long it keeps them waiting for those who read.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the checkpointer waits for readers, while writers wait for it.
+const READER_WAIT: Duration = Duration::from_millis(100);
 
-/// How long they wait for it to come, where the machine has no time for it, and how often they look.
-const THEIR_PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(5));
+/// How long a writer waits for the next round if the machine is busy, and how often it checks.
+const WRITER_WAIT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(5));
 
-/// Calls the thread, which ends with the last of these.
+/// Wakes the checkpointer's thread, which ends when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Checkpointer {
     wake: SyncSender<()>,
-    /// How often it has moved what there was. Relaxed: the database has its own locks.
+    /// The number of finished rounds. Relaxed: the database has its own locks.
     rounds: Arc<AtomicU64>,
 }
 
@@ -37,7 +38,7 @@ impl Checkpointer {
     pub(crate) fn start(manager: &SessionManager, database: &Path) -> Result<Checkpointer, String> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(database, flags).map_err(|e| e.to_string())?;
-        connection.busy_timeout(PATIENCE).map_err(|e| e.to_string())?;
+        connection.busy_timeout(READER_WAIT).map_err(|e| e.to_string())?;
         let registered = manager.register_background("checkpointer").map_err(|e| e.to_string())?;
         let (wake, woken) = sync_channel(1);
         let rounds = Arc::<AtomicU64>::default();
@@ -45,7 +46,7 @@ impl Checkpointer {
         let work = move || {
             let _registered = registered;
             while let Ok(()) = woken.recv() {
-                // What others are in the way of is moved the next time.
+                // Pages that another connection blocks are moved in the next round.
                 let pages = connection
                     .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i32>(1));
                 if pages.is_ok_and(|pages| pages >= TOO_MANY) {
@@ -58,21 +59,21 @@ impl Checkpointer {
         Ok(Checkpointer { wake, rounds })
     }
 
-    /// So many pages lie in the log, after a commit that has given its lock back.
+    /// Reports the number of pages in the log, after a commit that has released its lock.
     pub(crate) fn committed(&self, pages: i32) {
         if pages < PAGES {
             return;
         }
         let rounds = self.rounds.load(Ordering::Relaxed);
         match self.wake.try_send(()) {
-            // It has been called already, and looks at all that there is.
+            // The thread has been woken already, and will move all pages.
             Ok(()) | Err(TrySendError::Full(())) => {}
-            // Its thread has panicked, or could not be started: the log grows.
+            // The thread has panicked, or could not be started: the log grows.
             Err(TrySendError::Disconnected(())) => return,
         }
-        // Who writes on and on would have the lock whenever it looks.
-        let (patience, pause) = THEIR_PATIENCE;
-        let until = Instant::now() + patience;
+        // A writer that never pauses would always hold the lock when the checkpointer needs it.
+        let (longest, pause) = WRITER_WAIT;
+        let until = Instant::now() + longest;
         while pages >= TOO_MANY
             && self.rounds.load(Ordering::Relaxed) == rounds
             && Instant::now() < until
@@ -87,9 +88,10 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
-    /// On a busy machine it may never find the lock free, and the log would have no bound.
+    /// Without the wait, on a busy machine the lock may never be free, and the log would grow
+    /// without limit.
     #[test]
-    fn whoever_is_far_ahead_of_it_waits_for_it() {
+    fn a_writer_far_ahead_waits_for_the_checkpointer() {
         let (wake, woken) = sync_channel(1);
         let checkpointer = Checkpointer { wake, rounds: Arc::default() };
         checkpointer.committed(PAGES - 1);
@@ -103,11 +105,11 @@ mod tests {
         });
         let limit = Duration::from_secs(30);
         woken.recv_timeout(limit).expect("it is called");
-        assert!(is_done.recv_timeout(20 * THEIR_PATIENCE.1).is_err(), "it waits");
+        assert!(is_done.recv_timeout(20 * WRITER_WAIT.1).is_err(), "it waits");
         checkpointer.rounds.fetch_add(1, Ordering::Relaxed);
         is_done.recv_timeout(limit).expect("it goes on");
         writes.join().unwrap();
-        // There is nobody to wait for.
+        // No thread is left to wait for.
         drop(woken);
         checkpointer.committed(TOO_MANY);
     }

@@ -1,4 +1,4 @@
-//! The few statements that PostgreSQL's tools send and SQLite has other words for.
+//! Rewrites statements of PostgreSQL's tools for which SQLite has another syntax.
 
 mod copy;
 mod cursor;
@@ -11,17 +11,17 @@ use cursor::Cursor;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rewrite<'a> {
-    /// SQLite takes the statement as it is.
+    /// SQLite accepts the statement unchanged.
     Same,
-    /// Run these in its place, in order.
+    /// Run these statements instead, in order.
     Statements(Vec<String>),
     /// `COPY table [(columns)] FROM STDIN` in text format, names quoted as they were written.
     Copy { table: &'a str, columns: Vec<&'a str> },
-    /// Nothing in SQLite comes close.
+    /// SQLite has no similar statement.
     Unsupported(SqlError),
 }
 
-/// Rewrites one statement, as `split` gives it.
+/// Rewrites one statement of `split`.
 pub(crate) fn rewrite(stmt: &str) -> Rewrite<'_> {
     let Some(first) = tokens(stmt).next() else {
         return Rewrite::Same;
@@ -75,7 +75,7 @@ fn begin<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
     run(&["BEGIN"])
 }
 
-/// `[AND [NO] CHAIN]` at the end of a statement: whether there is a chain.
+/// Parses `[AND [NO] CHAIN]` at the end of a statement, and returns whether there is a chain.
 fn chain(c: &mut Cursor<'_>) -> Option<bool> {
     let chained = c.take(&["AND", "CHAIN"]);
     if !chained {
@@ -144,7 +144,7 @@ fn truncate<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
     c.done().then_some(Rewrite::Statements(statements))
 }
 
-/// Takes out UNLOGGED, storage parameters and the tablespace.
+/// Removes UNLOGGED, storage parameters and the tablespace.
 fn create_table<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
     c.at = 1;
     let unlogged = c.take(&["UNLOGGED"]);
@@ -219,8 +219,8 @@ fn primary_key_name(table: &str) -> String {
     }
 }
 
-/// SQLite takes the name after VACUUM for a schema and rewrites the whole of it, so a table's
-/// VACUUM comes down to its ANALYZE.
+/// SQLite takes the name after VACUUM for a schema, and rewrites the whole schema. So a table's
+/// VACUUM becomes its ANALYZE.
 fn vacuum<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
     let mut analyze = !c.take(&["VACUUM"]);
     let vacuum = !analyze;
@@ -297,7 +297,7 @@ fn copy_target<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
         }
     }
     c.take(&["FREEZE"]);
-    // Older clients say what is so anyway.
+    // Older clients send options that have their default value.
     for (option, usual) in [("DELIMITER", &["'\t'", "E'\\t'"]), ("NULL", &["'\\N'", "E'\\\\N'"])] {
         if c.take(&[option]) {
             c.take(&["AS"]);

@@ -1,4 +1,4 @@
-//! One client's connection: messages in, answers out.
+//! The connection of one client: reads messages and sends answers.
 
 mod copy;
 mod extended;
@@ -23,25 +23,25 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// How many times in a row a client is read from before others have their turn.
+/// The number of reads from one client in a row, before other clients are served.
 const TURNS: usize = 16;
 
 const READ_BYTES: usize = 16 * 1024;
 
-/// What the server tells a client that has not said in time who it is.
+/// The message to a client that has not sent its startup message in time.
 pub(crate) const LATE: &str = "canceling authentication due to timeout";
 
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     stream: Stream,
     incoming: Incoming,
-    /// Messages that have been looked at ahead of their turn, and what was none.
+    /// Messages that were parsed in advance, and the error that ended the parsing.
     ahead: VecDeque<Result<Message, WireError>>,
     outgoing: Outgoing,
     key: Option<CancelKey>,
-    /// `None` until the client has said who it is.
+    /// `None` until the client has sent its user name.
     user: Option<User>,
-    /// An idle connection is cheap: SQLite comes with a statement.
+    /// Created with the first statement, since an idle connection needs no SQLite.
     runner: Option<Runner>,
     prepared: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
@@ -54,10 +54,10 @@ struct User {
     admin: bool,
 }
 
-/// Whether a connection goes on.
+/// Whether a connection continues.
 enum Flow {
     Continue,
-    /// Who it is has just been said: what it may do first, and where, is to be asked anew.
+    /// The user has just become known, so the priority and the lane must be chosen again.
     Known,
     Close,
 }
@@ -85,7 +85,7 @@ impl Connection {
         self.stream.socket()
     }
 
-    /// Serves the client until it leaves, on a thread of its own.
+    /// Serves the client until it leaves, on the session's own thread.
     pub(crate) fn serve(&mut self, session: &mut Attached<'_>) -> Result<(), Interrupt> {
         let result = loop {
             match self.work(session) {
@@ -104,7 +104,7 @@ impl Connection {
         result.inspect_err(|interrupt| self.tell(interrupt, session))
     }
 
-    /// Serves what has arrived, on a worker.
+    /// Serves the bytes that have arrived, on a worker.
     fn serve_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         let mut turns = 0;
         let mut more = true;
@@ -118,8 +118,8 @@ impl Connection {
             if self.at_end {
                 return Ok(Action::Close);
             }
-            // The one session that others may be waiting for keeps its thread, so that its
-            // COMMIT needs no other.
+            // The one session for which others may wait keeps its thread, so that its COMMIT needs
+            // no other worker.
             if self.runner.as_ref().is_some_and(|runner| runner.engine.is_writing()) {
                 if !session.block_in_place(|| self.read(session))? {
                     return Ok(Action::Close);
@@ -142,15 +142,15 @@ impl Connection {
         }
     }
 
-    /// Going idle, a session that has left nothing in its engine lets others use it.
+    /// Lets other sessions use the engine of an idle session that has left nothing in it.
     fn lend_engine(&mut self) {
-        let lends = |runner: &mut Runner| !runner.failed && runner.engine.is_anyones();
+        let lends = |runner: &mut Runner| !runner.failed && runner.engine.is_reusable();
         if let Some(runner) = self.runner.take_if(lends) {
             self.shared.engines.put(runner.engine);
         }
     }
 
-    /// Waits for more; `false` where the client has left.
+    /// Waits for more bytes. Returns `false` if the client has left.
     fn read(&mut self, session: &Attached<'_>) -> Result<bool, Interrupt> {
         let mut buffer = [0; READ_BYTES];
         match self.stream.read(session, &mut buffer)? {
@@ -162,7 +162,8 @@ impl Connection {
         }
     }
 
-    /// Takes what is there, once. Where that has filled the buffer there may be more.
+    /// Reads the bytes that have arrived, once. Returns whether there may be more, because the
+    /// buffer is full.
     fn read_now(&mut self) -> io::Result<bool> {
         let mut buffer = [0; READ_BYTES];
         let length = self.stream.read_now(&mut buffer)?;
@@ -171,7 +172,7 @@ impl Connection {
         Ok(length == buffer.len())
     }
 
-    /// Runs all messages that are there.
+    /// Handles all messages that have arrived.
     fn work(&mut self, session: &mut Attached<'_>) -> Result<Flow, Interrupt> {
         loop {
             session.check()?;
@@ -224,7 +225,7 @@ impl Connection {
                 return self.send(session);
             }
             Message::Flush(_) => return self.send(session),
-            // Left over from a COPY that failed.
+            // These follow a COPY that failed.
             Message::CopyData(_) | Message::CopyDone(_) | Message::CopyFail(_) => Ok(()),
             extended if extended.is_extended_query() => {
                 let result = self.extended(session, extended);
@@ -238,7 +239,7 @@ impl Connection {
         self.settle(session, result, false)
     }
 
-    /// Reports what went wrong, and says whether the session goes on.
+    /// Sends the error, if there is one, and returns whether the session continues.
     fn settle(
         &mut self,
         session: &Attached<'_>,
@@ -302,7 +303,7 @@ impl Connection {
                 Done::Tag(tag) => self.outgoing.command_complete(&tag),
                 Done::EndsItself => {
                     statement.finish()?;
-                    // It is told so at the safe point before the next message.
+                    // The safe point before the next message reports the termination.
                     return Ok(());
                 }
                 Done::Copy { table, columns } => {
@@ -311,27 +312,27 @@ impl Connection {
                 }
             }
         }
-        // What waits for the end of the statement is told once the client has its rows.
+        // A termination after the statement is reported after the client has received its rows.
         drop(statement);
         self.ready(session);
         Ok(())
     }
 
-    /// Tells the client, from the thread that ran its session.
+    /// Sends the FATAL message, on the thread that ran the session.
     fn tell(&mut self, interrupt: &Interrupt, session: &Attached<'_>) {
         self.outgoing.error(&fields_of(interrupt, session.id()));
-        self.stream.say_last(&self.outgoing.buf);
+        self.stream.send_last(&self.outgoing.buf);
         self.told = true;
     }
 
-    /// Whether a message is one that an administrator frees the server with.
+    /// Returns whether the emergency lane serves the message.
     fn is_for_emergencies(&self, message: &Message) -> bool {
         match message {
             Message::Query(query) => is_for_emergencies(&query.query),
             Message::Parse(parse) => is_for_emergencies(&parse.query),
             Message::Bind(bind) => {
                 let name = bind.statement_name.as_deref().unwrap_or_default();
-                // One that is parsed in this very batch has been looked at there.
+                // A statement that is parsed in the same batch was checked there.
                 self.prepared.get(name).is_none_or(|prepared| prepared.is_for_emergencies())
             }
             _ => true,
@@ -371,7 +372,7 @@ impl pool::Connection for Connection {
         };
         if let Some(last) = last.filter(|_| !self.told) {
             self.outgoing.error(&last);
-            self.stream.say_last_now(&self.outgoing.buf);
+            self.stream.send_last_now(&self.outgoing.buf);
         }
         self.stream.close();
     }
@@ -402,7 +403,7 @@ impl pool::Connection for Connection {
             }
         }
         let mut ahead = self.ahead.iter().map(Result::as_ref);
-        // What is no message is answered with an error.
+        // An error is sent to the client at once, so it needs no worker.
         !self.ahead.is_empty()
             && ahead.all(|next| next.map_or(true, |message| self.is_for_emergencies(message)))
     }

@@ -18,10 +18,11 @@ pub(crate) struct Column {
     pub(crate) ty: PgType,
 }
 
-/// The columns of the result of `stmt`, which was prepared from `sql`; none if it returns none.
+/// Returns the columns of the result of `stmt`, which was prepared from `sql`; none if it has no
+/// result.
 ///
-/// `functions` gives the type that a function returns, by its name in lower case, and comes before
-/// what is known of SQLite's own.
+/// `functions` returns the type of a function by its name in lower case, and has precedence over
+/// SQLite's own functions.
 pub(crate) fn columns_of(
     conn: &Connection,
     stmt: &Statement<'_>,
@@ -36,7 +37,7 @@ pub(crate) fn columns_of(
             (c.name().to_owned(), ty)
         })
         .collect();
-    // A PRAGMA may take effect as it is prepared, so it is not prepared once more.
+    // A PRAGMA may take effect when it is prepared, so it is not prepared again.
     let inferred = if declared.iter().all(|(_, ty)| ty.is_some()) || starts_with(sql, &["PRAGMA"]) {
         Vec::new()
     } else if stmt.is_explain() != 0 {
@@ -61,7 +62,7 @@ fn explain_type(column: &str) -> PgType {
     }
 }
 
-/// Which of PostgreSQL's parameters each of SQLite's stands for.
+/// Maps each of SQLite's parameters to one of PostgreSQL's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parameters {
     numbers: Vec<usize>,
@@ -69,28 +70,29 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// The highest `n` of a `$n`: how many values Bind has to bring.
+    /// Returns the highest `n` of a `$n`, which is the number of values that Bind must send.
     pub(crate) fn count(&self) -> usize {
         self.oids.len()
     }
 
-    /// `(index, n)`: the parameter that SQLite numbers `index` is `$n`. One `$n` may have several.
+    /// Returns `(index, n)`: the parameter with the number `index` in SQLite is `$n`. One `$n` may
+    /// have several.
     pub(crate) fn bindings(&self) -> impl Iterator<Item = (usize, usize)> {
         self.numbers.iter().enumerate().map(|(i, &n)| (i + 1, n))
     }
 
-    /// The type that each of `$1`, `$2`, ... is cast to, as in `$1::int8`, or 0.
+    /// Returns the type that each of `$1`, `$2`, ... is cast to, as in `$1::int8`, or 0.
     pub(crate) fn oids(&self) -> &[u32] {
         &self.oids
     }
 }
 
-/// SQLite takes `$1` for a name, numbers names as they appear, and takes `$1::int8` for one name
-/// without casting anything.
+/// Returns the parameters of a statement. SQLite takes `$1` for a name, and numbers names in the
+/// order of their first use. It takes `$1::int8` for one name too, without a cast.
 pub(crate) fn parameters(stmt: &Statement<'_>) -> Result<Parameters, SqlError> {
     let mut parameters = Parameters::default();
     for index in 1..=stmt.parameter_count() {
-        // SQLite looks for a name from the first one on.
+        // SQLite searches for a name from the first one on.
         safepoint::check()?;
         let name = stmt.parameter_name(index).unwrap_or("?");
         let (n, cast) = number(name)
@@ -106,7 +108,7 @@ pub(crate) fn parameters(stmt: &Statement<'_>) -> Result<Parameters, SqlError> {
     Ok(parameters)
 }
 
-/// The number in `$n` or `$n::type`, and the type.
+/// Parses the number in `$n` or `$n::type`, and the type.
 fn number(name: &str) -> Option<(usize, Option<PgType>)> {
     let rest = name.strip_prefix('$')?;
     let (digits, cast) = match rest.split_once("::") {
@@ -121,7 +123,7 @@ fn number(name: &str) -> Option<(usize, Option<PgType>)> {
 }
 
 fn cast_type(name: &str) -> Option<PgType> {
-    // SQLite takes a modifier, as in `varchar(8)`, into the name as well.
+    // In SQLite a modifier, as in `varchar(8)`, is part of the name.
     let name = name.split_once('(').map_or(name, |(name, _)| name);
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         return None;

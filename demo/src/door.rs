@@ -1,9 +1,9 @@
-//! Where connections come in: who gets a session, who is turned away and told why, and who has
-//! not said in time who they are.
+//! The thread that accepts connections. It gives a connection a session or sends a refusal, and
+//! ends sessions whose startup message is late.
 //!
-//! One thread does all of this and waits for nobody: whoever is turned away is a *guest*
-//! meanwhile. A client listens to a refusal only once it has sent its startup message, and it
-//! may lose what it was told where the server closes over something it has not read.
+//! The thread never waits for a single client. A client that gets no session is a *guest* until it
+//! leaves. It reads a refusal only after it has sent its startup message. If the server closes the
+//! connection with unread input, the refusal may be lost.
 
 use crate::server::{Refusal, TOO_MANY, take_in};
 use crate::shared::Shared;
@@ -20,32 +20,31 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a client that is turned away has to say who it is, and to leave once it is told.
+/// The time in which a guest must send its startup message, and leave after the refusal.
 const GUEST_TIME: Duration = Duration::from_secs(3);
 
-/// The same where the guest has the last descriptor.
+/// The same time for the guest that has the last descriptor.
 const SHORT_GUEST_TIME: Duration = Duration::from_millis(500);
 
-/// How many guests there are at once. If more come, the first goes as it is.
+/// The maximum number of guests. If more come, the first guest gets its refusal and is dropped.
 const MAX_GUESTS: usize = 64;
 
-/// How many connections are accepted before anything else is looked at.
+/// The number of connections accepted before anything else is checked.
 const ACCEPTS: usize = 64;
 
-/// How long nobody is accepted where the system has nothing to accept them with.
+/// The pause after the system could not accept a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Door {
     shared: Arc<Shared>,
     pool: Option<Arc<Pool>>,
     listener: TcpListener,
-    /// A descriptor kept back, to be closed for a client that is to be told that there are
-    /// none. Without it nobody is accepted.
+    /// A reserved descriptor, closed to refuse a client when no other descriptor is left. While it
+    /// is missing, no connection is accepted.
     spare: Option<File>,
     guests: VecDeque<Guest>,
-    /// Sessions whose user may be unknown, and until when that is tolerated; the first is due
-    /// first.
-    newcomers: VecDeque<(Instant, SessionId)>,
+    /// Sessions whose user may be unknown, and the deadline for each, earliest first.
+    unauthenticated: VecDeque<(Instant, SessionId)>,
     paused_until: Option<Instant>,
 }
 
@@ -56,9 +55,9 @@ impl Door {
         listener: TcpListener,
     ) -> io::Result<Door> {
         listener.set_nonblocking(true)?;
-        let (guests, newcomers) = Default::default();
+        let (guests, unauthenticated) = Default::default();
         let spare = Some(spare()?);
-        Ok(Door { shared, pool, listener, spare, guests, newcomers, paused_until: None })
+        Ok(Door { shared, pool, listener, spare, guests, unauthenticated, paused_until: None })
     }
 
     pub(crate) fn keep(mut self) {
@@ -66,7 +65,7 @@ impl Door {
             self.wait();
             let shared = &self.shared;
             self.guests.retain_mut(|guest| !guest.has_left(shared));
-            self.end_those_who_are_late();
+            self.end_late_sessions();
             self.paused_until = self.paused_until.filter(|until| *until > Instant::now());
             if self.spare.is_none() {
                 self.spare = spare().ok();
@@ -77,7 +76,7 @@ impl Door {
         }
     }
 
-    /// Until a client knocks, a guest does something, or it is time for something.
+    /// Waits until a client connects, a guest sends bytes, or a deadline expires.
     fn wait(&self) {
         let mut watched: Vec<_> =
             self.guests.iter().map(|guest| PollFd::new(&guest.socket, PollFlags::IN)).collect();
@@ -85,11 +84,11 @@ impl Door {
             watched.push(PollFd::new(&self.listener, PollFlags::IN));
         }
         let retry = self.spare.is_none().then(|| Instant::now() + PAUSE);
-        let late = self.newcomers.front().map(|(until, _)| *until);
+        let late = self.unauthenticated.front().map(|(until, _)| *until);
         let guests = self.guests.iter().map(|guest| guest.until).min();
         let until = [retry, late, guests, self.paused_until].into_iter().flatten().min();
         let limit = until.map(|until| until.saturating_duration_since(Instant::now()));
-        // A limit too long for the system is no limit.
+        // A limit that is too long for the system means no limit.
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         match poll(&mut watched, limit.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -106,13 +105,13 @@ impl Door {
                 Ok((socket, _)) => match take_in(&self.shared, self.pool.as_deref(), socket) {
                     Ok(Some(session)) => {
                         let limit = self.shared.authentication_timeout;
-                        self.newcomers.push_back((Instant::now() + limit, session));
+                        self.unauthenticated.push_back((Instant::now() + limit, session));
                     }
                     Ok(None) => {}
                     Err((socket, refusal)) => self.turn_away(socket, refusal, GUEST_TIME),
                 },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // It has hung up already.
+                // The client has disconnected already.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) if is_out_of_descriptors(&error) => return self.use_spare(),
                 Err(_) => {
@@ -123,11 +122,12 @@ impl Door {
         }
     }
 
-    /// There is no descriptor for the next client but the spare one: it is lent to the client
-    /// for as long as it takes to say so.
+    /// Refuses the next client, for which only the reserved descriptor is left. The client has it
+    /// until it leaves.
     fn use_spare(&mut self) {
         self.spare = None;
-        // Where nobody has knocked, or another thread was faster, the spare one comes back later.
+        // If there is no client, or another thread took the descriptor, the reserve is opened again
+        // later.
         if let Ok((socket, _)) = self.listener.accept() {
             self.turn_away(socket, TOO_MANY, SHORT_GUEST_TIME);
         }
@@ -145,22 +145,22 @@ impl Door {
         let until = Instant::now() + time;
         let incoming = Incoming::new();
         let mut guest = Guest { socket, incoming, refusal, told: false, until };
-        // Most have said who they are by now.
+        // Most clients have sent their startup message already.
         if !guest.has_left(&self.shared) {
             self.guests.push_back(guest);
         }
     }
 
-    fn end_those_who_are_late(&mut self) {
+    fn end_late_sessions(&mut self) {
         let now = Instant::now();
-        while let Some((until, session)) = self.newcomers.front().copied()
+        while let Some((until, session)) = self.unauthenticated.front().copied()
             && until <= now
         {
-            self.newcomers.pop_front();
+            self.unauthenticated.pop_front();
             let row = self.shared.manager.session_info(session);
             if row.is_some_and(|row| row.client.user().is_empty()) {
                 let late = Terminate::new(TerminateMode::Immediate, Requester::system());
-                // It may be gone by now.
+                // The session may have ended already.
                 let _ = self.shared.manager.terminate(session, late.comment(connection::LATE));
             }
         }
@@ -176,7 +176,7 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
 }
 
-/// A client that has no session and is told why.
+/// A client without a session, which gets a refusal.
 struct Guest {
     socket: TcpStream,
     incoming: Incoming,
@@ -186,11 +186,12 @@ struct Guest {
 }
 
 impl Guest {
-    /// Does what can be done at once. Whoever cancels a statement is no less welcome for the
-    /// server being full.
+    /// Handles what the guest has sent, without blocking. Returns whether the guest is finished.
+    /// Its cancel requests are served, even if the server is full.
     fn has_left(&mut self, shared: &Shared) -> bool {
         let mut buffer = [0; 4096];
-        // One that never stops sending has its time, too.
+        // The number of reads is limited, so a client that never stops sending still reaches its
+        // deadline.
         for _ in 0..16 {
             match self.socket.read(&mut buffer) {
                 Ok(0) => return true,
@@ -213,7 +214,7 @@ impl Guest {
         is_late
     }
 
-    /// Answers what it has said; `true` where that was a cancel request.
+    /// Answers the guest's messages. Returns `true` after a cancel request.
     fn has_cancelled(&mut self, shared: &Shared) -> bool {
         while !self.told {
             match self.incoming.next() {
@@ -240,12 +241,13 @@ impl Guest {
             let mut outgoing = Outgoing::new();
             outgoing.error(&self.refusal.fields());
             self.send(&outgoing);
-            // It sees the end of what there is to read, and leaves.
+            // The guest reads the end of the input, and leaves.
             let _ = self.socket.shutdown(Shutdown::Write);
         }
     }
 
-    /// So little fits into any socket's buffer; whoever has gone is not told.
+    /// A refusal fits any socket's buffer, so this does not block. An error means that the guest
+    /// has left.
     fn send(&mut self, outgoing: &Outgoing) {
         let _ = self.socket.write_all(&outgoing.buf);
     }

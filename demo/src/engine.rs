@@ -16,30 +16,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How many of SQLite's virtual machine instructions lie between two safe points: some ten
-/// microseconds' worth.
+/// The number of SQLite's virtual machine instructions between two safe points, which take some ten
+/// microseconds.
 const SAFE_POINT_EVERY: i32 = 1000;
 
-/// What SQLite works through in one go takes as long as its input is.
+/// SQLite processes such an input without a safe point, so its length limits the time.
 const LIMITS: [(Limit, i32); 3] = [
     (Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE),
     (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000),
     (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 10_000),
 ];
 
-/// How long a lock wait sleeps between two tries, at first and at most.
+/// How long a lock wait sleeps between two attempts, at first and at most.
 pub(crate) const LOCK_WAIT: (Duration, Duration) =
     (Duration::from_micros(200), Duration::from_millis(10));
 
-/// How many prepared statements SQLite keeps for a session.
+/// The number of prepared statements that SQLite keeps for a session.
 const CACHED_STATEMENTS: usize = 64;
 
-/// Engines that nobody uses. One that has only read is like any other, and has descriptors and
-/// memory that thousands of idle connections had better share.
+/// Engines that no session uses. Engines that have left nothing are interchangeable. They have
+/// descriptors and memory, so thousands of idle connections share a few.
 #[derive(Default)]
 pub(crate) struct Engines(Mutex<Vec<Engine>>);
 
-/// How many of them are kept.
+/// The maximum number of unused engines.
 const ENGINES: usize = 64;
 
 impl Engines {
@@ -66,11 +66,11 @@ pub(crate) struct Engine {
     pub(crate) connection: Connection,
     pub(crate) left: Arc<Left>,
     known: Known,
-    /// A statement has left something in the connection that is its session's own.
+    /// Whether a statement has left something in the connection that belongs to its session.
     keep: Arc<AtomicBool>,
 }
 
-/// Makes the database file ready for many connections.
+/// Prepares the database file for many connections.
 pub(crate) fn prepare(database: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(database)?;
     // Readers and the one writer do not wait for each other.
@@ -78,7 +78,8 @@ pub(crate) fn prepare(database: &Path) -> rusqlite::Result<()> {
 }
 
 impl Engine {
-    /// Safe points and waits in it are those of the session that the calling thread runs.
+    /// Opens an engine. Its safe points and waits check the session that the calling thread
+    /// runs.
     pub(crate) fn open(shared: &Arc<Shared>) -> rusqlite::Result<Engine> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&shared.database, flags)?;
@@ -100,14 +101,14 @@ impl Engine {
         let keep = Arc::<AtomicBool>::default();
         let kept = keep.clone();
         connection.authorizer(Some(move |context: AuthContext<'_>| {
-            // Relaxed: it is read by the session whose statement this is.
+            // Relaxed: only the session of this statement reads it.
             kept.fetch_or(leaves_something(&context), Ordering::Relaxed);
             authorize(context)
         }))?;
         Ok(Engine { connection, left, keep, known: Known::default() })
     }
 
-    /// The columns of the result of `statement`, which was prepared from `sql`.
+    /// Returns the columns of the result of `statement`, which was prepared from `sql`.
     pub(crate) fn columns_of(
         &self,
         statement: &Statement<'_>,
@@ -120,12 +121,12 @@ impl Engine {
         !self.connection.is_autocommit()
     }
 
-    /// Whether another session would not know it from a new one.
-    pub(crate) fn is_anyones(&self) -> bool {
+    /// Returns whether the engine is like a new one, so that another session can use it.
+    pub(crate) fn is_reusable(&self) -> bool {
         !self.keep.load(Ordering::Relaxed) && !self.in_transaction()
     }
 
-    /// Whether it holds the lock that keeps other writers waiting.
+    /// Returns whether the engine holds the lock for which other writers wait.
     pub(crate) fn is_writing(&self) -> bool {
         self.in_transaction()
             && self
@@ -134,13 +135,14 @@ impl Engine {
                 .is_ok_and(|state| state == rusqlite::TransactionState::Write)
     }
 
-    /// The error for the client, in PostgreSQL's terms.
+    /// Translates an error for the client, in PostgreSQL's terms.
     pub(crate) fn error(&self, error: &Error) -> Fields {
         self.left.take_error().unwrap_or_else(|| sqlite_error::of(error).into())
     }
 }
 
-/// Temporary tables, settings, and what `changes()` and `last_insert_rowid()` return.
+/// Returns whether a statement changes temporary tables, settings, or the results of `changes()`
+/// and `last_insert_rowid()`.
 fn leaves_something(context: &AuthContext<'_>) -> bool {
     !matches!(
         context.action,
@@ -154,8 +156,8 @@ fn leaves_something(context: &AuthContext<'_>) -> bool {
     )
 }
 
-/// What no client may change: how lock waits are interrupted, who moves the log, and the schema of
-/// the views.
+/// Denies changes that no client may make: to the interruption of lock waits, to the checkpoints,
+/// and to the schema of the views.
 fn authorize(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Pragma { pragma_name, pragma_value: Some(_) }

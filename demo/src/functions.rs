@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What functions leave for the session that called them.
+/// The results that functions leave for the session that called them.
 #[derive(Default)]
 pub(crate) struct Left {
     notices: Mutex<Vec<Fields>>,
@@ -44,7 +44,7 @@ impl Left {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 
-    /// The error with which a function fails; it is reported in place of SQLite's own.
+    /// Fails a function with an error that is reported instead of SQLite's own.
     fn fail<T>(&self, sqlstate: &'static str, message: &str) -> rusqlite::Result<T> {
         let error = Fields::new("ERROR", sqlstate, message);
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -52,7 +52,7 @@ impl Left {
     }
 }
 
-/// The type that a function of this file returns.
+/// Returns the type of a function of this file.
 pub(crate) fn returns(name: &str) -> Option<PgType> {
     Some(match name {
         "pg_backend_pid" | "pg_current_sessid" => PgType::Int8,
@@ -98,7 +98,7 @@ pub(crate) fn define(
     })?;
     let at = shared.clone();
     define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at, &author())))?;
-    // The third argument, if there is one, is what the author has to say to the target.
+    // The optional third argument is the requester's comment for the target.
     for arguments in [2, 3] {
         let at = shared.clone();
         define.function("pg_terminate_session", arguments, move |call, left| {
@@ -167,7 +167,8 @@ pub(crate) struct Define<'a> {
 }
 
 impl Define<'_> {
-    /// A panic in `call` is kept for the session's own thread, to go on there.
+    /// Defines a function. If `call` panics, the panic is stored, and resumed on the session's own
+    /// thread.
     pub(crate) fn function<T: ToSql + 'static>(
         &self,
         name: &'static str,
@@ -191,7 +192,7 @@ pub(crate) enum Number {
     Real(f64),
 }
 
-/// Numbers also come as text, as openGauss's own statement passes them.
+/// Parses a number, which may also be text: openGauss's own statement passes text.
 pub(crate) fn number(call: &Context<'_>, at: usize) -> rusqlite::Result<Number> {
     let text = match call.get_raw(at) {
         ValueRef::Null => return Ok(Number::Null),
@@ -206,7 +207,7 @@ pub(crate) fn number(call: &Context<'_>, at: usize) -> rusqlite::Result<Number> 
     })
 }
 
-/// An argument that may be left out, or NULL.
+/// Returns an argument that may be missing or NULL.
 fn text(call: &Context<'_>, at: usize) -> Option<String> {
     if at < call.len() { call.get(at).ok() } else { None }
 }
@@ -260,7 +261,7 @@ fn wait(receipt: Receipt<SessionEnd>, limit: u64, left: &Left) -> rusqlite::Resu
             left.warn(Fields::new("WARNING", "01000", message));
             Ok(false)
         }
-        // The safe point after this reports it.
+        // The safe point after this call reports the interrupt.
         Err(interrupt) => Err(Error::UserFunctionError(interrupt.into())),
     }
 }

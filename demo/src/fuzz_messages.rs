@@ -1,5 +1,5 @@
-//! The way of a client's bytes through the server, up to where something is run: the body of
-//! the fuzz target `server_messages`, and its corpus, replayed.
+//! Passes the bytes of a client through the server, up to the execution of statements. This is the
+//! body of the fuzz target `server_messages`, and a test replays the target's corpus.
 
 use crate::compat::{CopyDecoder, rewrite};
 use crate::split::{command_tag, split, starts_with};
@@ -14,7 +14,7 @@ const STARTED: &[u8] = b"\0\0\0\x10\0\x03\0\0user\0u\0\0";
 const OIDS: [u32; 19] =
     [0, 16, 17, 19, 20, 21, 23, 25, 26, 114, 700, 701, 705, 1042, 1043, 1184, 1700, 2950, u32::MAX];
 
-/// The first byte says how the rest is cut, and whether the client has said who it is.
+/// The first byte selects the chunks of the rest, and whether a startup message comes first.
 pub(crate) fn run(data: &[u8]) {
     let Some((&first, bytes)) = data.split_first() else { return };
     let stream = if first & 1 == 0 { bytes.to_vec() } else { [STARTED, bytes].concat() };
@@ -87,7 +87,7 @@ fn texts(sql: &str) {
     }
 }
 
-/// What is read, and written again, reads the same.
+/// Checks that a decoded parameter, encoded again, decodes to the same value.
 fn parameters(bytes: &[u8]) {
     for oid in OIDS {
         for format in [Format::Text, Format::Binary] {
@@ -105,7 +105,7 @@ fn parameters(bytes: &[u8]) {
 fn written(value: ValueRef<'_>, ty: PgType, format: Format) -> Option<Vec<u8>> {
     let mut out = BytesMut::new();
     encode(value, ty, format, &mut out).ok()?;
-    // After its length, which is negative for NULL.
+    // The bytes after the length, which is negative for NULL.
     out.get(4..).map(<[u8]>::to_vec)
 }
 
@@ -135,7 +135,7 @@ fn rows(chunks: &[&[u8]]) -> Result<Vec<Vec<Option<String>>>, SqlError> {
 fn the_corpus_of_server_messages() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/server_messages");
     if !std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz")).exists() {
-        // The package goes without it.
+        // The published package does not contain the corpus.
         return eprintln!("NOT CHECKED: there is no {folder}");
     }
     let files = std::fs::read_dir(folder).expect("a corpus");

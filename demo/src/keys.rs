@@ -1,4 +1,5 @@
-//! Keys for wire cancel requests: random, compared in constant time, and not for guessing.
+//! Keys for wire cancel requests: random, compared in constant time, and protected against
+//! guessing.
 
 use safepoint::SessionId;
 use std::collections::HashMap;
@@ -7,21 +8,21 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
-/// Bytes in the key of a client that speaks protocol 3.0, which has room for no more.
+/// The length of the key of a client with protocol 3.0, which allows no longer one.
 pub(crate) const SHORT_KEY: usize = 4;
-/// Bytes in the key of a client that speaks protocol 3.2.
+/// The length of the key of a client with protocol 3.2.
 pub(crate) const LONG_KEY: usize = 32;
 
 #[derive(Default)]
 pub(crate) struct CancelKeys(Mutex<Table>);
 
-/// How many wrong keys an address may send within [`WINDOW`]. After that its requests are not
-/// looked at until the window is over, which begins with the first of them: so many guesses per
-/// second at most. It costs no thread a wait, and an honest client of that address can try again.
+/// The number of wrong keys that an address may send within [`WINDOW`], which begins with the first
+/// of them. After that its requests are dropped until the window is over, which limits the guesses
+/// per second. No thread waits, and an honest client of that address can try again.
 const GUESSES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(1);
-/// How many addresses are kept apart. Should more than these guess at once, the others share one
-/// count.
+/// The number of addresses with a separate count. If more addresses guess at once, the others share
+/// one count.
 const MAX_SUSPECTS: usize = 1024;
 
 #[derive(Default)]
@@ -29,33 +30,34 @@ struct Table {
     last_pid: i32,
     by_pid: HashMap<i32, (Vec<u8>, SessionId)>,
     suspects: HashMap<IpAddr, Suspect>,
-    /// Since the start.
+    /// The number of wrong keys since the start.
     wrong: u64,
     dropped: u64,
 }
 
-/// Where wrong keys came from.
+/// The count of wrong keys from one address.
 struct Suspect {
     since: Instant,
     wrong: u32,
 }
 
-/// What became of a cancel request. Whoever sent it is not told.
+/// The outcome of a cancel request. The sender is not informed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Session(SessionId),
-    /// How many there have been since the start, and whether this one was the last guess that
-    /// this address has for now.
+    /// The numbers of wrong keys and of dropped requests since the start, and whether this was the
+    /// last guess of this address in its window.
     WrongKey {
         wrong: u64,
         dropped: u64,
         last: bool,
     },
-    /// Not looked at.
+    /// The key was not compared.
     Dropped,
 }
 
-/// What a client is given at the start. It is void when this is dropped.
+/// The process id and key that a client receives at the start, which [`CancelKeys::forget`]
+/// invalidates.
 pub(crate) struct CancelKey {
     pub(crate) pid: i32,
     pub(crate) key: Vec<u8>,
@@ -66,7 +68,8 @@ impl CancelKeys {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The process id is the table's own: a session's number does not fit the message.
+    /// Creates a key. The process id is a number of this table, since a session's id does not fit
+    /// the message.
     pub(crate) fn give(
         &self,
         session: SessionId,
@@ -85,7 +88,7 @@ impl CancelKeys {
         Ok(CancelKey { pid, key })
     }
 
-    /// What a request `from` there means at `now`.
+    /// Returns the outcome of a request from the address `from` at `now`.
     pub(crate) fn find(&self, from: IpAddr, pid: i32, key: &[u8], now: Instant) -> Found {
         let from = neighbourhood(from);
         let mut table = self.lock();
@@ -124,7 +127,7 @@ impl CancelKeys {
     }
 }
 
-/// One client has all the addresses of an IPv6 network of 64 bits.
+/// Returns one address for an IPv6 network of 64 bits, since one client may have all its addresses.
 fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64 | 1).into(),
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_guesses_is_counted_and_slowed_down() {
+    fn guesses_are_counted_and_limited() {
         let (keys, start) = (CancelKeys::default(), Instant::now());
         let given = keys.give(session(7), LONG_KEY).unwrap();
         for guess in 1..=GUESSES {
@@ -173,15 +176,15 @@ mod tests {
             let (wrong, last) = (u64::from(guess), guess == GUESSES);
             assert_eq!(found, Found::WrongKey { wrong, dropped: 0, last });
         }
-        // The right key too: a guesser does not learn that it was.
+        // The right key is dropped too, so a guesser does not learn it.
         let late = start + WINDOW - Duration::from_millis(1);
         assert_eq!(keys.find(HERE, given.pid, &given.key, late), Found::Dropped);
         assert_eq!(keys.find(HERE, given.pid, b"guess", late), Found::Dropped);
-        // Others are not hindered.
+        // Other addresses are not affected.
         let elsewhere = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
         let right = Found::Session(session(7));
         assert_eq!(keys.find(elsewhere, given.pid, &given.key, late), right);
-        // Nor is the guesser, later.
+        // The guesser is served again later.
         let later = start + WINDOW;
         assert_eq!(keys.find(HERE, given.pid, &given.key, later), right);
         let found = keys.find(HERE, given.pid, b"guess", later);
@@ -190,18 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_are_no_way_around_that() {
+    fn addresses_of_one_network_share_a_count() {
         let (keys, now) = (CancelKeys::default(), Instant::now());
         let given = keys.give(session(7), SHORT_KEY).unwrap();
         let from = |number: u32, host: u128| {
             IpAddr::V6(Ipv6Addr::from_bits((0x2001 << 112) | (u128::from(number) << 64) | host))
         };
-        // One network is one guesser.
+        // All addresses of one network share a count.
         for host in 0..u128::from(GUESSES) {
             keys.find(from(0, host), given.pid, b"guess", now);
         }
         assert_eq!(keys.find(from(0, 99), given.pid, b"guess", now), Found::Dropped);
-        // What is kept of them is bounded, and those beyond that share their guesses.
+        // The number of counts is limited, and further addresses share one count.
         let most = MAX_SUSPECTS as u32 + GUESSES;
         for number in 1..=most {
             keys.find(from(number, 1), given.pid, b"guess", now);

@@ -39,7 +39,7 @@ use std::process::ExitCode;
 
 type Pool = safepoint::pool::Pool<connection::Connection>;
 
-/// Runs the server with the arguments of the process, until it is stopped by a signal.
+/// Runs the server with the arguments of the process, until a signal stops it.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = match args::parse(std::env::args_os().skip(1)) {
@@ -64,10 +64,10 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(args: &args::Args) -> Result<(), String> {
-    // Before the first thread starts, so that no signal is missed.
+    // Installed before the first thread starts, so that no signal is missed.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| e.to_string())?;
     let server = server::Server::start(args)?;
-    // Someone may be waiting for this line; whether they still are is their business.
+    // Another program may wait for this line. An error does not matter to the server.
     let _ = writeln!(std::io::stdout(), "{}", server.address());
     let _ = std::io::stdout().flush();
     signals.forever().next();

@@ -1,4 +1,4 @@
-//! The settings that limit a session's time.
+//! The settings for a session's timeouts.
 
 use crate::engine::LOCK_WAIT;
 use crate::settings::Settings;
@@ -7,7 +7,7 @@ use safepoint::session::Timeouts;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// Their names. openGauss calls one of them `session_timeout`.
+/// The names of the settings. openGauss calls one of them `session_timeout`.
 pub(crate) const NAMES: [&str; 5] = [
     "idle_in_transaction_session_timeout",
     "idle_session_timeout",
@@ -16,12 +16,12 @@ pub(crate) const NAMES: [&str; 5] = [
     "transaction_timeout",
 ];
 
-/// A setting's other name.
+/// Returns the canonical name of a setting.
 pub(crate) fn alias(name: &str) -> &str {
     if name == "session_timeout" { "idle_session_timeout" } else { name }
 }
 
-/// From the largest, in microseconds.
+/// The units, in microseconds, largest first.
 const UNITS: [(&str, u64); 6] = [
     ("d", 86_400_000_000),
     ("h", 3_600_000_000),
@@ -31,8 +31,7 @@ const UNITS: [(&str, u64); 6] = [
     ("us", 1),
 ];
 
-/// A length in milliseconds, as PostgreSQL reads it: a number, of milliseconds where no unit
-/// follows.
+/// Parses a length as PostgreSQL does: a number, in milliseconds if no unit follows.
 fn milliseconds(name: &str, value: &str) -> Result<u64, SqlError> {
     let refused = |text: String| Err(SqlError::new("22023", text));
     let text = value.trim();
@@ -53,7 +52,7 @@ fn milliseconds(name: &str, value: &str) -> Result<u64, SqlError> {
     Ok(ms as u64)
 }
 
-/// The value as it is shown: in the largest unit that fits.
+/// Formats the value in the largest unit that fits.
 pub(crate) fn shown(name: &str, value: &str) -> Result<String, SqlError> {
     let micros = milliseconds(name, value)? * 1000;
     let fits = |(_, unit): &&(&str, u64)| micros >= *unit && micros.is_multiple_of(*unit);
@@ -63,7 +62,7 @@ pub(crate) fn shown(name: &str, value: &str) -> Result<String, SqlError> {
     })
 }
 
-/// What a session's settings come to. 0 is no limit.
+/// Returns the timeouts of a session's settings. The value 0 means no timeout.
 pub(crate) fn of(settings: &Settings) -> Timeouts {
     let limit = |name: &str| {
         let value = settings.get(name).unwrap_or("0");
@@ -82,12 +81,12 @@ std::thread_local! {
     static WAITS_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// SQLite asks what to do about a lock that another session holds: wait, and try again, unless
-/// an interrupt is due. The holder may need a worker to go on, so this one gives up its place.
+/// Handles a lock of another session, for SQLite: waits and tries again, unless an interrupt is
+/// due. The session with the lock may need a worker to continue, so this one blocks in place.
 pub(crate) fn lock_wait(tries: i32) -> bool {
     let (first, most) = LOCK_WAIT;
     let time = first.saturating_mul(1 << tries.clamp(0, 10)).min(most);
-    // One wait is all the tries together.
+    // All attempts together are one wait.
     let before = WAITS_SINCE.get().filter(|_| tries > 0);
     let since = before.unwrap_or_else(Instant::now);
     WAITS_SINCE.set(Some(since));

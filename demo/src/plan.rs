@@ -1,4 +1,4 @@
-//! What a statement is to the server, before anything is run.
+//! Plans of statements, before they are executed.
 
 use crate::compat::{self, Rewrite};
 use crate::describe::{self, Column, Parameters};
@@ -20,7 +20,7 @@ pub(crate) enum Plan {
     Rollback {
         chain: bool,
     },
-    /// Back to a savepoint, which also mends a transaction that has failed.
+    /// To a savepoint, after which a failed transaction may continue.
     RollbackTo(String),
     Copy {
         table: String,
@@ -29,7 +29,7 @@ pub(crate) enum Plan {
     Sqlite(Vec<String>),
 }
 
-/// A statement, ready to be run.
+/// A statement that is ready for execution.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) text: String,
@@ -37,7 +37,7 @@ pub(crate) struct Prepared {
     pub(crate) plan: Option<Plan>,
     pub(crate) columns: Vec<Column>,
     pub(crate) parameters: Parameters,
-    /// The types that the client has named, or 0.
+    /// The types that the client has specified, or 0.
     pub(crate) oids: Vec<u32>,
 }
 
@@ -82,7 +82,7 @@ impl Plan {
         matches!(self, Plan::Commit { .. } | Plan::Rollback { .. } | Plan::RollbackTo(_))
     }
 
-    /// The rows that it answers with where that is not SQLite's to say.
+    /// Returns the columns of a result that does not come from SQLite.
     pub(crate) fn own_columns(&self) -> Option<Vec<Column>> {
         let text = |name: &str| Column { name: name.to_string(), ty: PgType::Text };
         match self {

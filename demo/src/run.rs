@@ -16,20 +16,21 @@ use safepoint::{Attached, Interrupt, TerminateMode, sql};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How many bytes of rows are gathered before they are sent.
+/// The number of bytes of rows that are collected before they are sent.
 pub(crate) const SEND_AT: usize = 32 * 1024;
 
-/// Why a statement did not do what it was to do.
+/// Why a statement failed.
 pub(crate) enum Failure {
-    /// The client is told, and the session goes on.
+    /// The client receives the error, and the session continues.
     Error(Fields),
     Interrupt(Interrupt),
-    /// The client has gone.
+    /// The client has disconnected.
     Gone,
 }
 
 impl Failure {
-    /// What went wrong with a value; if that was an interrupt, it is due at this safe point.
+    /// Reports an error with a value. If the error was an interrupt, this safe point returns the
+    /// interrupt.
     pub(crate) fn new(session: &Attached<'_>, error: SqlError) -> Failure {
         session.check().map_or_else(Failure::Interrupt, |()| error.into())
     }
@@ -59,15 +60,15 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// What the statements of one session share.
+/// The state that the statements of one session share.
 pub(crate) struct Runner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) engine: Engine,
-    /// A statement failed in this transaction: nothing runs until its end.
+    /// Whether a statement has failed in this transaction, so that no other runs until its end.
     pub(crate) failed: bool,
 }
 
-/// Where the client's answer goes.
+/// The destination of the client's answer.
 pub(crate) struct Answer<'a> {
     pub(crate) stream: &'a Stream,
     pub(crate) outgoing: &'a mut Outgoing,
@@ -83,11 +84,11 @@ impl Answer<'_> {
     }
 }
 
-/// How the rows of a statement are to be answered.
+/// How the rows of a statement are sent.
 pub(crate) enum Rows<'a> {
-    /// Simple protocol: described as they come, in text.
+    /// Simple protocol: with a description, in text format.
     Described,
-    /// Extended protocol: as was described before.
+    /// Extended protocol: without a description, in the formats of Bind.
     Bound {
         columns: &'a [Column],
         formats: &'a [Format],
@@ -96,11 +97,11 @@ pub(crate) enum Rows<'a> {
     },
 }
 
-/// What came of it.
+/// The outcome of a statement.
 pub(crate) enum Done {
-    /// Its command tag.
+    /// The command tag of a finished statement.
     Tag(String),
-    /// It has told its own session to end, which takes place of an answer.
+    /// The statement has terminated its own session, whose FATAL message replaces the answer.
     EndsItself,
     Copy {
         table: String,
@@ -117,7 +118,7 @@ impl Runner {
         }
     }
 
-    /// Runs one statement, and keeps the books on its transaction.
+    /// Runs one statement, and updates the state of its transaction.
     pub(crate) fn run(
         &mut self,
         session: &Attached<'_>,
@@ -172,7 +173,7 @@ impl Runner {
                 } else if !session.in_transaction() {
                     warn(answer, "25P01", "there is no transaction in progress");
                 } else if self.engine.in_transaction() {
-                    // What has been written down can't be taken back.
+                    // A commit that has been written cannot be undone.
                     let _held = (verb == "COMMIT").then(|| session.hold_off("commit"));
                     let end = || self.execute_all(session, &[verb.to_string()]);
                     let _rollback = (verb == "ROLLBACK").then(|| session.begin_rollback());
@@ -204,13 +205,13 @@ impl Runner {
         }
     }
 
-    /// The error behind a failure of SQLite's: what is due at this safe point, a panic that
-    /// was kept, or what SQLite says.
+    /// Converts an error of SQLite. A stored panic is resumed, and a due interrupt takes precedence
+    /// over the error.
     pub(crate) fn failure(&self, session: &Attached<'_>, error: &rusqlite::Error) -> Failure {
         if let Some(panic) = self.engine.left.take_panic() {
             std::panic::resume_unwind(panic);
         }
-        // Taken in either case: the engine may be another session's next.
+        // The stored error is taken in either case, since another session may use the engine next.
         let error = self.engine.error(error);
         session.check().map_or_else(Failure::Interrupt, |()| Failure::Error(error))
     }
@@ -221,7 +222,7 @@ impl Runner {
         statements: &[String],
     ) -> Result<(), Failure> {
         for (at, statement) in statements.iter().enumerate() {
-            // Each may be too short for a safe point of SQLite's.
+            // A statement may be too short for one of SQLite's safe points.
             if at > 0 {
                 session.check()?;
             }
@@ -276,7 +277,7 @@ impl Runner {
         let mut count = 0;
         let mut found = compiled.raw_query();
         while let Some(row) = found.next().map_err(fail)? {
-            // A row that ends its own session is not shown.
+            // A row that terminates its own session is not sent.
             session.check()?;
             count += 1;
             let done = answer.outgoing.data_row(width, |out| {
@@ -359,13 +360,13 @@ impl Runner {
     }
 }
 
-/// The session's limits become what its settings say.
+/// Applies the settings of the session to its timeouts.
 pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
     let limits = SETTINGS.with_borrow(limits::of);
     session.set_timeouts(limits).map_err(|error| Fields::new("ERROR", "53000", with_cause(&error)))
 }
 
-/// Rows that are not SQLite's.
+/// Sends rows that do not come from SQLite.
 fn own_rows(
     plan: &Plan,
     rows: Rows<'_>,
@@ -402,8 +403,8 @@ fn warn(answer: &mut Answer<'_>, sqlstate: &'static str, message: &str) {
     answer.outgoing.notice(&Fields::new("WARNING", sqlstate, message));
 }
 
-/// Whether a statement is one that an administrator frees the server with: it runs in the
-/// emergency lane.
+/// Returns whether the emergency lane runs a statement, so that an administrator can free the
+/// server with it.
 pub(crate) fn is_for_emergencies(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let statements = split::split(&text);
@@ -425,7 +426,7 @@ pub(crate) fn is_for_emergencies(text: &str) -> bool {
 }
 
 impl Prepared {
-    /// What it is called in a list of activities, and in an error.
+    /// Returns whether the emergency lane runs this statement.
     pub(crate) fn is_for_emergencies(&self) -> bool {
         is_for_emergencies(&self.text)
     }

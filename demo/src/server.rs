@@ -1,4 +1,4 @@
-//! Accepts connections, gives each a session in one of the two thread models, and shuts down
+//! Accepts connections, creates a session for each in one of the two thread models, and shuts down
 //! in order.
 
 use crate::Pool;
@@ -20,8 +20,8 @@ use std::thread::Builder;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// How long a shutdown waits for sessions to end that have been told to end at once. Where the
-/// machine has other things to do they may have to wait for a processor.
+/// How long a shutdown waits for sessions after the grace, when all of them have an immediate
+/// request. On a busy machine they may have to wait for a processor.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why a client gets no session.
@@ -59,7 +59,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens, and serves from threads of its own.
+    /// Binds the address, and serves clients on separate threads.
     pub(crate) fn start(args: &Args) -> Result<Server, String> {
         let (folder, database) = match &args.database {
             Some(file) => (None, file.clone()),
@@ -90,7 +90,7 @@ impl Server {
             let config = config.max_workers(most);
             let pool = config.start(shared.manager.clone()).map_err(threads)?;
             let pool = Arc::new(pool);
-            // Set once, here.
+            // The pool is set once, here.
             let _ = shared.pool.set(Arc::downgrade(&pool));
             Some(pool)
         } else {
@@ -106,7 +106,8 @@ impl Server {
         Builder::new().name("acceptor".into()).spawn(accept).map_err(|e| threads(e.into()))?;
         let watch = |limit| {
             Watchdog::start(&shared.manager, limit, |stalled| {
-                // A client's statement must not look like lines of the log.
+                // Control characters are replaced, so that a client's statement cannot imitate a
+                // line of the log.
                 let line = stalled.to_string().replace(char::is_control, " ");
                 eprintln!("watchdog: {line}");
             })
@@ -119,8 +120,8 @@ impl Server {
         self.address
     }
 
-    /// No new sessions; those that exist are told to end, and have the grace to finish their
-    /// transactions.
+    /// Rejects new sessions, and requests the end of all existing ones. They have the grace to
+    /// finish their transactions.
     pub(crate) fn shut_down(self) -> DrainReport {
         let request = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
         self.shared
@@ -129,8 +130,8 @@ impl Server {
     }
 }
 
-/// Gives a client a session, and says which; `None` where the client has gone already. One that
-/// gets none is given back, with the reason.
+/// Opens a session for a client, and returns its id, or `None` if the client has disconnected. The
+/// error is the socket of a client that gets no session, with the reason.
 pub(crate) fn take_in(
     shared: &Arc<Shared>,
     pool: Option<&Pool>,
@@ -145,7 +146,7 @@ pub(crate) fn take_in(
     let id = session.id();
     match (pool, session.own_thread()) {
         (Some(pool), _) => {
-            // One that fails here has gone already.
+            // If this fails, the client has disconnected.
             let Ok(connection) = Connection::new(shared.clone(), socket) else { return Ok(None) };
             match pool.serve(session, connection) {
                 Ok(()) => Ok(Some(id)),
@@ -166,8 +167,7 @@ pub(crate) fn take_in(
     }
 }
 
-/// One thread for one session, for its whole life. Where the system gives no thread, the socket
-/// comes back.
+/// Starts the thread of one session. Returns the socket if the system cannot start a thread.
 fn serve_alone(
     shared: Arc<Shared>,
     session: Session,
@@ -175,21 +175,23 @@ fn serve_alone(
     socket: TcpStream,
 ) -> Result<(), TcpStream> {
     let name = format!("session {}", session.id());
-    // Here a thread that never starts leaves what it was to take along.
-    let luggage = Arc::new(Mutex::new(Some((session, socket))));
-    let take =
-        |luggage: &Mutex<Option<_>>| luggage.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mine = luggage.clone();
+    // A thread that fails to start would drop its closure, so the session and socket are taken from
+    // here.
+    let handover = Arc::new(Mutex::new(Some((session, socket))));
+    let take = |handover: &Mutex<Option<_>>| {
+        handover.lock().unwrap_or_else(PoisonError::into_inner).take()
+    };
+    let mine = handover.clone();
     let serve = move || {
         let Some((session, socket)) = take(&mine) else { return };
-        // A connection that fails here has gone already.
+        // If this fails, the client has disconnected.
         if let Ok(connection) = Connection::new(shared, socket) {
             serve_on(&thread, session, connection);
         }
     };
     match Builder::new().name(name).spawn(serve) {
         Ok(_) => Ok(()),
-        Err(_) => take(&luggage).map_or(Ok(()), |(_, socket)| Err(socket)),
+        Err(_) => take(&handover).map_or(Ok(()), |(_, socket)| Err(socket)),
     }
 }
 
@@ -204,7 +206,8 @@ fn serve_on(thread: &Thread, mut session: Session, mut connection: Connection) {
         Err(_) => CloseReason::Panicked,
     };
     connection.on_close(&session, why);
-    // The connection is closed before the session: its receipts say that it has ended.
+    // The connection is closed before the session ends, so a completed receipt implies a closed
+    // connection.
     drop(connection);
     drop(session);
 }

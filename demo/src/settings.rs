@@ -1,4 +1,4 @@
-//! `SHOW` and `SET`, for the names that drivers send at start.
+//! `SHOW` and `SET` for the names that drivers send at the start.
 
 use crate::limits;
 use crate::split::{Kind, tokens};
@@ -8,23 +8,23 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 session_local! {
-    /// The settings of the session that the calling thread runs. They are made as the client
-    /// says who it is.
+    /// The settings of the session that the calling thread runs. They are created when the startup
+    /// message names the user.
     pub(crate) static SETTINGS: RefCell<Settings> = RefCell::default();
 }
 
-/// How long a name may be, as in PostgreSQL.
+/// The maximum length of a name, as in PostgreSQL.
 pub(crate) const NAME_BYTES: usize = 63;
 
-/// What one session has set.
+/// The settings of one session.
 #[derive(Default)]
 pub(crate) struct Settings {
     values: BTreeMap<&'static str, String>,
-    /// Names with a dot in them, which anyone may make up.
+    /// Names with a dot, which a client may choose freely.
     custom: BTreeMap<String, String>,
 }
 
-/// Name, value at the start, and whether a client may change it.
+/// Name, initial value, and whether a client may change it.
 const KNOWN: &[(&str, &str, bool)] = &[
     ("application_name", "", true),
     ("bytea_output", "hex", true),
@@ -55,7 +55,7 @@ const KNOWN: &[(&str, &str, bool)] = &[
     ("transaction_timeout", "0", true),
 ];
 
-/// What PostgreSQL reports to the client at the start, spelled as it does.
+/// The settings that PostgreSQL reports to the client at the start, in its spelling.
 pub(crate) const REPORTED: &[&str] = &[
     "application_name",
     "client_encoding",
@@ -70,16 +70,16 @@ pub(crate) const REPORTED: &[&str] = &[
     "TimeZone",
 ];
 
-/// A statement of this file.
+/// A statement that this module handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Setting {
     Show(String),
     ShowAll,
-    /// `None` is the value at the start.
+    /// The initial value if it is `None`.
     Set(String, Option<String>),
-    /// By the command of that tag.
+    /// Resets all settings, with the tag of the command.
     ResetAll(&'static str),
-    /// Says what is so anyway.
+    /// Changes nothing, since the value is fixed.
     Nothing(&'static str),
 }
 
@@ -94,7 +94,7 @@ impl Setting {
     }
 }
 
-/// `None` where the statement is none of these.
+/// Parses a statement. Returns `None` if it is none of these statements.
 pub(crate) fn parse(statement: &str) -> Option<Result<Setting, SqlError>> {
     let words: Vec<_> = tokens(statement).filter(|token| token.text != ";").collect();
     let text = |at: usize| words.get(at).map_or("", |token| token.text);
@@ -210,7 +210,7 @@ impl Settings {
         self.values.iter().map(|(name, value)| (*name, value.as_str())).chain(custom)
     }
 
-    /// Returns the value that it has now.
+    /// Sets a value, and returns the value as it is shown.
     pub(crate) fn set(&mut self, name: &str, value: Option<&str>) -> Result<String, SqlError> {
         let name = name.to_ascii_lowercase();
         let known = limits::alias(&name);
@@ -265,7 +265,7 @@ impl Settings {
     }
 }
 
-/// As much as a name may have, of a text that is only shown.
+/// Returns at most the length of a name of a text that is only shown.
 fn name_of(text: &str) -> &str {
     let mut end = text.len().min(NAME_BYTES);
     while !text.is_char_boundary(end) {
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_so_are_refused() {
+    fn wrong_values_are_rejected() {
         let mut settings = Settings::new(true, "omm", true);
         assert_eq!(settings.get("Enable_Thread_Pool").unwrap(), "on");
         assert_eq!(settings.set("enable_thread_pool", Some("off")).unwrap_err().sqlstate, "55P02");

@@ -1,4 +1,4 @@
-//! What all sessions of the server share.
+//! The state that all sessions of the server share.
 
 use crate::Pool;
 use crate::args::Args;
@@ -22,11 +22,11 @@ pub(crate) struct Shared {
     pub(crate) database: PathBuf,
     pub(crate) checkpointer: Checkpointer,
     pub(crate) admins: Vec<String>,
-    /// How long a client may take to say who it is.
+    /// The time in which a client must send its startup message.
     pub(crate) authentication_timeout: Duration,
     pub(crate) test_functions: bool,
     pub(crate) stalls: Stalls,
-    /// Whoever accepts connections owns the pool; its connections own this.
+    /// A weak reference, since the pool's connections refer to this struct.
     pub(crate) pool: OnceLock<Weak<Pool>>,
 }
 
@@ -45,7 +45,7 @@ impl Shared {
         }
         let mut builder = SessionManager::builder(model);
         if args.transcript {
-            // The same numbers each time, as the README shows them.
+            // The same ids in each run, as the README shows them.
             builder = builder.first_serial(1);
         }
         let manager = builder
@@ -75,13 +75,14 @@ impl Shared {
         self.admins.iter().any(|admin| admin == user)
     }
 
-    /// In whose name the server's own threads appear: the first administrator's.
+    /// Returns the user of the server's own threads: the first administrator.
     pub(crate) fn owner(&self) -> &str {
         self.admins.first().map_or("", String::as_str)
     }
 
-    /// A wire cancel request. It names a session, and means the statement that runs there now
-    /// or waits for a worker. Whoever has the key may; nobody is answered, right or wrong.
+    /// Handles a wire cancel request. It names a session, and cancels the statement that runs or is
+    /// queued there. The key alone grants permission. The sender gets no answer, with a right or a
+    /// wrong key.
     pub(crate) fn cancel(&self, request: &CancelRequest, from: IpAddr) {
         let pid = request.pid;
         let key = match &request.secret_key {
@@ -106,7 +107,7 @@ impl Shared {
             Some(statement) => Cancel::statement(statement, author),
             None => Cancel::running(author),
         };
-        // Where nothing runs there is nothing to cancel.
+        // If no statement runs, there is nothing to cancel.
         let _ = self.manager.cancel(session, cancel);
     }
 }

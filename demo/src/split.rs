@@ -1,10 +1,10 @@
-//! Statements: where one ends, what it begins with, and the tag it completes with.
+//! Splits a query into statements, and returns their first words and command tags.
 
 mod lex;
 
 pub(crate) use lex::{Kind, Token, tokens};
 
-/// The statements of a simple query, in order, without the blanks and comments around them.
+/// Returns the statements of a simple query, in order, without the blanks and comments around them.
 pub(crate) fn split(sql: &str) -> Vec<&str> {
     let mut statements = Vec::new();
     let mut span: Option<(usize, usize)> = None;
@@ -22,11 +22,11 @@ pub(crate) fn split(sql: &str) -> Vec<&str> {
     statements
 }
 
-/// Follows one statement for as long as it may be a CREATE TRIGGER, whose body holds semicolons.
+/// Tracks a statement that may be a CREATE TRIGGER, whose body contains semicolons.
 #[derive(Default)]
 struct Trigger {
     state: State,
-    /// How many ENDs are owed: one for the body, one for each CASE in it.
+    /// The number of ENDs still expected: one for the body, and one for each CASE in it.
     depth: usize,
 }
 
@@ -70,18 +70,18 @@ impl Trigger {
     }
 }
 
-/// The words that a statement begins with, up to anything else.
+/// Returns the words at the beginning of a statement, up to the first other token.
 pub(crate) fn words(stmt: &str) -> impl Iterator<Item = &str> {
     tokens(stmt).take_while(|t| t.kind == Kind::Word).map(|t| t.text)
 }
 
-/// Whether a statement begins with these words, whatever their case.
+/// Returns whether a statement begins with these words, in upper or lower case.
 pub(crate) fn starts_with(stmt: &str, expected: &[&str]) -> bool {
     let mut words = words(stmt);
     expected.iter().all(|e| words.next().is_some_and(|w| w.eq_ignore_ascii_case(e)))
 }
 
-/// What CommandComplete says of a statement that returned or changed `rows` rows.
+/// Returns the tag in CommandComplete for a statement that returned or changed `rows` rows.
 pub(crate) fn command_tag(stmt: &str, rows: u64) -> String {
     let mut words = words(stmt).map(str::to_ascii_uppercase);
     let Some(first) = words.next() else {

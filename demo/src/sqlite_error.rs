@@ -1,4 +1,4 @@
-//! What SQLite says went wrong, in PostgreSQL's terms.
+//! Translates SQLite's errors to PostgreSQL's terms.
 
 use crate::types::SqlError;
 use rusqlite::{Error, ffi};
@@ -38,7 +38,8 @@ fn sqlstate(code: i32, message: &str) -> &'static str {
     }
 }
 
-/// SQLite has one code for all that is wrong with a statement.
+/// Returns the SQLSTATE by the text of an error, since SQLite has one code for all errors of a
+/// statement.
 fn by_text(message: &str) -> &'static str {
     let has = |part: &str| message.contains(part);
     if has("syntax error") || has("unrecognized token") || has("incomplete input") {

@@ -1,4 +1,4 @@
-//! The client's socket, and waits on it that a kill can end.
+//! The client's socket, and interruptible waits for it.
 
 use safepoint::session::WaitMode;
 use safepoint::{Attached, Interrupt};
@@ -9,23 +9,23 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-/// How long a farewell may wait for a client that does not read.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the FATAL message waits for a client that does not read.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(crate) struct Stream {
     socket: Arc<TcpStream>,
-    /// In a pool the socket does not block, save while a worker has nothing else to do.
+    /// Whether the session is in a pool, where the socket is nonblocking except during a wait.
     pooled: bool,
     read_waker: Waker,
     write_waker: Waker,
 }
 
-/// Makes a blocked read, or write, return.
+/// Makes a blocked read or write return.
 struct ShutDown(Arc<TcpStream>, Shutdown);
 
 impl Wake for ShutDown {
     fn wake(self: Arc<Self>) {
-        // It fails only where the peer has gone, and then nothing blocks.
+        // It fails only if the peer has disconnected, and then nothing blocks.
         let _ = self.0.shutdown(self.1);
     }
 }
@@ -44,13 +44,13 @@ impl Stream {
         })
     }
 
-    /// Reads what is there. Only in a pool.
+    /// Reads the bytes that have arrived. Only called in a pool.
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         retry(|| (&*self.socket).read(buffer))
     }
 
-    /// Reads, and waits for something to read. A termination ends the wait, and the read half
-    /// of the connection with it; the FATAL still goes out on the other.
+    /// Reads, and waits for bytes if there are none. A termination ends the wait, and shuts down
+    /// the reading side of the connection. The FATAL message still goes out on the writing side.
     pub(crate) fn read(
         &self,
         session: &Attached<'_>,
@@ -60,7 +60,7 @@ impl Stream {
             let read = session.wait(WaitMode::Killable, &self.read_waker, || {
                 retry(|| (&*self.socket).read(buffer))
             })?;
-            // Nothing was read: it may be the waker that has shut the socket down.
+            // Nothing was read: the waker may have shut the socket down.
             if !matches!(read, Ok(1..)) {
                 session.check()?;
             }
@@ -68,9 +68,10 @@ impl Stream {
         })
     }
 
-    /// Writes all of it, and waits for a client that is slow. A cancel does not end the wait,
-    /// since half a message can't be taken back; a termination does, and gives the client up.
-    /// So nothing waits that need not: whoever has read all there is can still be told.
+    /// Writes all bytes, and waits for a slow client. A cancel does not end the wait, since half a
+    /// message cannot be taken back. A termination ends it, and gives the client up. If the bytes
+    /// fit the socket's buffer there is no wait, so a client that reads still receives the FATAL
+    /// message.
     pub(crate) fn write(
         &self,
         session: &Attached<'_>,
@@ -80,13 +81,13 @@ impl Stream {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             done => return Ok(done),
         }
-        // A client that does not read holds no place of the pool.
+        // A client that does not read holds no permit of the pool.
         session.block_in_place(|| {
             self.blocking(|| {
                 let written = session.wait(WaitMode::Killable, &self.write_waker, || {
                     (&*self.socket).write_all(bytes)
                 })?;
-                // It may be the waker that has shut the socket down.
+                // The waker may have shut the socket down.
                 if written.is_err() {
                     session.check()?;
                 }
@@ -95,7 +96,7 @@ impl Stream {
         })
     }
 
-    /// Does what may not block.
+    /// Calls `run` with a nonblocking socket.
     fn at_once(&self, run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.pooled {
             return run();
@@ -132,22 +133,22 @@ impl Stream {
         }
     }
 
-    /// The last words, from the thread that ran the session: it waits a moment for a client
-    /// that is slow to read.
-    pub(crate) fn say_last(&self, bytes: &[u8]) {
-        self.say_last_until(bytes, Instant::now() + PATIENCE);
+    /// Sends the FATAL message, from the thread that ran the session. Waits a moment for a slow
+    /// client.
+    pub(crate) fn send_last(&self, bytes: &[u8]) {
+        self.send_last_until(bytes, Instant::now() + CLOSE_TIMEOUT);
     }
 
-    fn say_last_until(&self, mut bytes: &[u8], until: Instant) {
-        // What the socket takes at once is said in any case: on a busy machine the time may be over
-        // by now.
+    fn send_last_until(&self, mut bytes: &[u8], until: Instant) {
+        // The socket's buffer is filled first without a time limit: on a busy machine the time may
+        // be over already.
         let _ = self.socket.set_nonblocking(true);
         let _ = self.write_now(&mut bytes);
         let _ = self.socket.set_nonblocking(false);
-        // Whoever does not read is not told.
+        // A client that does not read in time misses the rest.
         while !bytes.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
-            // None is left, or it can't be set.
+            // No time is left, or the timeout cannot be set.
             if self.socket.set_write_timeout(Some(left)).is_err() {
                 break;
             }
@@ -159,26 +160,27 @@ impl Stream {
         let _ = self.socket.set_nonblocking(self.pooled);
     }
 
-    /// The last words, from whichever thread: what the socket takes at once.
-    pub(crate) fn say_last_now(&self, mut bytes: &[u8]) {
+    /// Sends the FATAL message from another thread, as far as the socket accepts it without
+    /// blocking.
+    pub(crate) fn send_last_now(&self, mut bytes: &[u8]) {
         self.never_block();
         let _ = self.write_now(&mut bytes);
     }
 
-    /// From here on. In a pool a socket that nobody reads from does not block anyway.
+    /// Makes the socket nonblocking. In a pool it is already, except during a wait.
     fn never_block(&self) {
         if !self.pooled {
             let _ = self.socket.set_nonblocking(true);
         }
     }
 
-    /// The socket once more, for someone else to say the last words.
+    /// Returns another handle of the socket, through which another thread can send a message.
     pub(crate) fn socket(&self) -> io::Result<TcpStream> {
         self.socket.try_clone()
     }
 
-    /// Closes the connection. What the client has sent and nobody read is read first, for to
-    /// close over it would be to reset the connection, and the last words might be lost.
+    /// Closes the connection. Unread input is read first: closing with unread input would reset the
+    /// connection, and the FATAL message might be lost.
     pub(crate) fn close(&self) {
         self.never_block();
         let mut scrap = [0; 4096];
@@ -211,9 +213,10 @@ mod tests {
     use safepoint::{ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel};
     use std::net::TcpListener;
 
-    /// Else the kill shuts the socket down under the answer, and the client is not told why.
+    /// Otherwise the termination shuts the socket down during the answer, and the client gets no
+    /// FATAL message.
     #[test]
-    fn a_kill_during_an_answer_leaves_the_connection_to_be_told() {
+    fn the_fatal_message_follows_an_answer_during_a_kill() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -227,23 +230,23 @@ mod tests {
             .terminate(id, Terminate::new(TerminateMode::Immediate, Requester::system()))
             .unwrap();
         stream.write(&attached, b"an answer, ").unwrap().unwrap();
-        stream.say_last(b"and last words");
+        stream.send_last(b"and a message");
         stream.close();
-        let mut said = String::new();
-        client.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "an answer, and last words");
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "an answer, and a message");
     }
 
     #[test]
-    fn last_words_that_come_late_are_said_if_there_is_room() {
+    fn a_late_fatal_message_is_sent_if_it_fits() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let stream = Stream::new(listener.accept().unwrap().0, false).unwrap();
-        stream.say_last_until(b"last words", Instant::now());
+        stream.send_last_until(b"late message", Instant::now());
         stream.close();
-        let mut said = String::new();
-        client.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "last words");
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "late message");
     }
 }

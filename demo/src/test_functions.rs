@@ -1,4 +1,4 @@
-//! The functions of `--test-functions`: what an engine does that knows nothing of sessions.
+//! The functions of `--test-functions`, which imitate an engine without safe points.
 
 use crate::functions::{Define, Number, number};
 use crate::shared::Shared;
@@ -6,7 +6,8 @@ use safepoint::current;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The calls of `safepoint_test_stall()`. No kill ends one, only `safepoint_test_release()` does.
+/// The calls of `safepoint_test_stall()`. No request ends one, only `safepoint_test_release()`
+/// does.
 #[derive(Default)]
 pub(crate) struct Stalls {
     state: Mutex<State>,
@@ -16,7 +17,7 @@ pub(crate) struct Stalls {
 #[derive(Default)]
 struct State {
     stalled: i64,
-    /// How often they were released. A call waits for the next time.
+    /// The number of releases. A call waits for the next one.
     releases: u64,
 }
 
@@ -25,8 +26,8 @@ impl Stalls {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says so on the standard error, so that a test knows that the session has come here. The
-    /// call counts by then: a release that follows the line ends it.
+    /// Stalls the calling thread. It writes a line to standard error first, so that a test knows
+    /// that the session is here. The call is counted before, so a release after that line ends it.
     fn stall(&self) {
         let mut state = self.lock();
         state.stalled += 1;
@@ -37,7 +38,7 @@ impl Stalls {
         drop(self.released.wait_while(state, waits));
     }
 
-    /// Ends all calls, and returns how many there were.
+    /// Ends all calls, and returns their number.
     fn release(&self) -> i64 {
         let mut state = self.lock();
         state.releases += 1;

@@ -1,4 +1,4 @@
-//! The reference page's example, played against this server with a real PostgreSQL client.
+//! Plays the example of the reference page against this server, with a real PostgreSQL client.
 
 use crate::args::Args;
 use crate::server::Server;
@@ -10,10 +10,10 @@ use tokio::runtime::{self, Runtime};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{NoTls, SimpleQueryMessage, SimpleQueryRow};
 
-/// How long a session that has been killed may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a killed session may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Plays it in both thread models.
+/// Plays the example in both thread models.
 pub(crate) fn play(args: &Args) -> Result<(), String> {
     for thread_pool in [false, true] {
         let model = if thread_pool { "with a thread pool" } else { "one thread per session" };
@@ -38,8 +38,8 @@ pub(crate) fn play(args: &Args) -> Result<(), String> {
     Ok(())
 }
 
-/// `postgres`, the same client for threads, loses a last message with the connection's end
-/// close behind it; this one delivers it.
+/// A client that delivers a message that comes just before the end of the connection. The blocking
+/// crate `postgres` loses it.
 struct Client {
     client: tokio_postgres::Client,
     runtime: Runtime,
@@ -53,7 +53,7 @@ impl Client {
         config.host(address.ip().to_string()).port(address.port()).user("omm").dbname("postgres");
         let connected = runtime.block_on(config.application_name(application).connect(NoTls));
         let (client, connection) = connected.map_err(|e| format!("connecting: {e}"))?;
-        // Its outcome is what the requests say.
+        // The requests return the errors of the connection.
         drop(runtime.spawn(connection));
         Ok(Client { client, runtime })
     }
@@ -65,7 +65,7 @@ impl Client {
         self.runtime.block_on(self.client.simple_query(text))
     }
 
-    /// The rows of a query that is to go well.
+    /// Returns the rows of a query that must succeed.
     fn ask(&mut self, text: &str) -> Result<Vec<SimpleQueryRow>, String> {
         let messages = self.simple_query(text).map_err(|e| format!("{text}: {e}"))?;
         let row = |message| match message {
@@ -107,12 +107,12 @@ fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
     )?;
     expect(client.simple_query("select 1").is_err(), "the connection is closed")?;
 
-    // The page's client connects again by itself.
+    // The page's client reconnects by itself.
     let mut client = Client::connect(address, "gsql")?;
     say("The connection to the server was lost. Attempting reset: Succeeded.\n".into())?;
     let count = format!("select count(*) from pg_stat_activity where sessionid = {};", mine[1]);
-    // A session ends after its connection, a moment after its client knows.
-    let deadline = Instant::now() + PATIENCE;
+    // A session ends after its connection, so shortly after its client is notified.
+    let deadline = Instant::now() + END_TIMEOUT;
     while Instant::now() < deadline && values(&client.ask(&count)?) != [["0"]] {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -120,7 +120,7 @@ fn example(address: SocketAddr, thread_pool: bool) -> Result<(), String> {
     expect(left == [["0"]], "the session is gone from pg_stat_activity")
 }
 
-/// Whoever reads it may have had enough.
+/// Prints a line. Fails if standard output is closed.
 fn say(text: String) -> Result<(), String> {
     writeln!(std::io::stdout(), "{text}").map_err(|error| format!("nobody reads on: {error}"))
 }
@@ -129,7 +129,7 @@ fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("expected: {what}")) }
 }
 
-/// Sends a query and prints it with its answer, as the page does.
+/// Sends a query, and prints it with its answer, as the page does.
 fn query(client: &mut Client, text: &str) -> Result<Vec<Vec<String>>, String> {
     say(format!("openGauss=# {text}"))?;
     let rows = client.ask(text)?;

@@ -21,15 +21,15 @@ impl SqlError {
     }
 }
 
-/// To end long work on a value with. Whoever reports it looks first whether an interrupt is due.
+/// Ends long work on a value. The code that reports the error checks for a due interrupt first.
 impl From<Interrupt> for SqlError {
     fn from(interrupt: Interrupt) -> SqlError {
         SqlError::new(interrupt.sqlstate(), interrupt.message())
     }
 }
 
-/// Counts the steps of a loop over bytes, and passes a safe point now and then: one for each
-/// byte costs more than the byte.
+/// Counts the steps of a loop over bytes, and passes a safe point after many of them. A safe point
+/// costs more than one byte does.
 #[derive(Debug, Default)]
 pub(crate) struct Steps(usize);
 
@@ -41,11 +41,11 @@ impl Steps {
     }
 }
 
-/// How long a value may be, in bytes. A function of SQLite's works through one in one go, with no
-/// safe point in it: at this length in some tens of milliseconds.
+/// The maximum length of a value, in bytes. SQLite's functions process a value without a safe
+/// point, which takes some tens of milliseconds at this length.
 pub(crate) const MAX_VALUE: i32 = 16 << 20;
 
-/// How many bytes of a value are worked on between two safe points.
+/// The number of bytes of a value between two safe points.
 pub(crate) const CHUNK: usize = 16 * 1024;
 
 impl std::fmt::Display for SqlError {
@@ -78,8 +78,8 @@ impl Format {
         }
     }
 
-    /// The format of item `i` under Bind's rule: no codes mean text for all, one code holds for
-    /// all, otherwise there is one code for each.
+    /// Returns the format of item `i` under Bind's rule. No codes mean text for all items, and one
+    /// code is the format of all items. Otherwise there is one code for each item.
     pub(crate) fn pick(formats: &[Self], i: usize) -> Self {
         match formats {
             [one] => *one,
@@ -136,7 +136,7 @@ impl PgType {
         }
     }
 
-    /// `pg_type.typlen`: negative for types of variable length.
+    /// Returns `pg_type.typlen`, which is negative for types of variable length.
     pub(crate) fn len(self) -> i16 {
         match self {
             Self::Bool => 1,
@@ -164,8 +164,8 @@ impl PgType {
         }
     }
 
-    /// The type reported for a column declared so. Every integer is 64 bits wide in SQLite, and
-    /// every other number is a double.
+    /// Returns the type reported for a column with this declared type. Every integer of SQLite has
+    /// 64 bits, and every other number is a double.
     pub(crate) fn from_decltype(decl: &str) -> Self {
         let decl = decl.to_ascii_uppercase();
         let has = |part: &str| decl.contains(part);

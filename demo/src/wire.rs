@@ -1,4 +1,4 @@
-//! The frontend/backend protocol, as bytes in and bytes out.
+//! The frontend/backend protocol: decodes the client's bytes, and encodes the server's messages.
 
 mod check;
 mod incoming;
@@ -12,11 +12,13 @@ use crate::types::SqlError;
 /// A message from the client that breaks the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WireError {
-    /// `FATAL` when the connection cannot go on; after an `ERROR` it can, with what is next.
+    /// `FATAL` if the connection cannot continue. After an `ERROR` it continues with the next
+    /// message.
     pub(crate) severity: &'static str,
     pub(crate) sqlstate: &'static str,
     pub(crate) message: String,
-    /// The message belonged to the extended query protocol: skip all up to Sync.
+    /// Whether the message belonged to the extended query protocol, so that all messages up to Sync
+    /// are skipped.
     pub(crate) extended: bool,
 }
 
@@ -54,7 +56,7 @@ pub(crate) struct Fields {
     pub(crate) message: String,
     pub(crate) detail: Option<String>,
     pub(crate) hint: Option<String>,
-    /// In characters of the query, from 1.
+    /// The position in the query, in characters from 1.
     pub(crate) position: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! The limit on sessions: the number of slots, and of those that are reserved for administrators.
+//! The limit on sessions: how many slots there are, and how many are reserved for administrators.
 //!
 //! A session acquires a slot when it opens and its user is not yet known, and is *admitted* when
 //! the user is known. An ordinary user is admitted while fewer sessions are admitted than there are
@@ -22,7 +22,7 @@ pub(crate) struct AdmissionLimit {
     taken: AtomicU64,
 }
 
-/// One admitted session in [`AdmissionLimit::taken`].
+/// The value of one admitted session in [`AdmissionLimit::taken`].
 const ADMITTED: u64 = 1 << 32;
 
 fn taken(word: u64) -> u64 {
@@ -67,40 +67,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newcomers_count_against_each_other_only() {
-        let places = AdmissionLimit::new(3, 1);
+    fn sessions_not_admitted_limit_only_each_other() {
+        let limit = AdmissionLimit::new(3, 1);
         for _ in 0..3 {
-            places.take().unwrap();
+            limit.take().unwrap();
         }
-        assert_eq!(places.take(), Err(OpenError::Full));
-        assert_eq!(places.admit(false), Ok(()));
-        assert_eq!(places.admit(false), Ok(()));
-        assert_eq!(places.admit(false), Err(OpenError::Full));
-        assert_eq!(places.admit(true), Ok(()));
-        places.give_back(true);
-        assert_eq!(places.admit(false), Err(OpenError::Full), "two are admitted");
-        places.give_back(true);
-        assert_eq!(places.admit(false), Ok(()));
+        assert_eq!(limit.take(), Err(OpenError::Full));
+        assert_eq!(limit.admit(false), Ok(()));
+        assert_eq!(limit.admit(false), Ok(()));
+        assert_eq!(limit.admit(false), Err(OpenError::Full));
+        assert_eq!(limit.admit(true), Ok(()));
+        limit.give_back(true);
+        assert_eq!(limit.admit(false), Err(OpenError::Full), "two are admitted");
+        limit.give_back(true);
+        assert_eq!(limit.admit(false), Ok(()));
     }
 
     #[test]
-    fn numbers_that_do_not_fit_are_as_large_as_fits() {
-        let places = AdmissionLimit::new(usize::MAX, usize::MAX);
-        places.take().unwrap();
-        assert_eq!(places.admit(false), Err(OpenError::Full));
-        assert_eq!(places.admit(true), Ok(()));
-        places.give_back(true);
-        assert_eq!(places.taken.load(Ordering::Relaxed), 0);
+    fn numbers_that_do_not_fit_are_clamped() {
+        let limit = AdmissionLimit::new(usize::MAX, usize::MAX);
+        limit.take().unwrap();
+        assert_eq!(limit.admit(false), Err(OpenError::Full));
+        assert_eq!(limit.admit(true), Ok(()));
+        limit.give_back(true);
+        assert_eq!(limit.taken.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn a_bound_that_does_not_fit_is_not_cut_off() {
         for more in [0, 1] {
-            let places = AdmissionLimit::new((1 << 32) + more, (1 << 32) + more);
+            let limit = AdmissionLimit::new((1 << 32) + more, (1 << 32) + more);
             for _ in 0..3 {
-                places.take().unwrap();
-                assert_eq!(places.admit(true), Ok(()));
-                assert_eq!(places.admit(false), Err(OpenError::Full));
+                limit.take().unwrap();
+                assert_eq!(limit.admit(true), Ok(()));
+                assert_eq!(limit.admit(false), Err(OpenError::Full));
             }
         }
     }

@@ -37,7 +37,7 @@ const SHARED: u16 = 1;
 // Several flags share a cache line, since they are rarely written.
 shared! { static RAISED: [AtomicU32; COUNT] = zeroes!(COUNT); }
 
-// No thread of a model's takes a turn while it is held.
+// No thread of a model is switched while this lock is held.
 shared! { static FREE: Mutex<Free> = Mutex::new(Free { next: SHARED + 1, returned: Vec::new() }); }
 
 struct Free {
@@ -49,7 +49,7 @@ impl Free {
     fn take(&mut self) -> Option<u16> {
         self.returned.pop().or_else(|| {
             let fresh = self.next;
-            // The last number is left over, so that this one can be counted up.
+            // The last number is never used, so that `next` does not overflow.
             let there = usize::from(fresh) + 1 < COUNT;
             self.next += u16::from(there);
             there.then_some(fresh)
@@ -65,14 +65,14 @@ per_thread! {
     static KEPT: RefCell<Option<Kept>> = RefCell::new(None);
 }
 
-/// Returns the flag of a thread that ends.
+/// Returns the flag of a thread when the thread ends.
 struct Kept(u16);
 
 impl Drop for Kept {
     fn drop(&mut self) {
         // A session that the thread still runs while it drops its thread-locals raises the shared flag.
         let _ = OWN.try_with(|own| own.set(SHARED));
-        // What is shared in a model is gone before its last thread-locals.
+        // In a model, statics are dropped before the last thread-locals.
         if cfg!(not(any(safepoint_loom, safepoint_shuttle))) {
             raise(SHARED);
             FREE.lock().returned.push(self.0);
@@ -103,9 +103,10 @@ fn take() -> u16 {
         *kept.borrow_mut() = Some(Kept(number));
         Some(number)
     };
-    // A thread that has dropped its thread-locals could not return it.
+    // A thread whose thread-locals are destroyed could not return a flag, so it uses the shared
+    // one.
     let number = KEPT.try_with(keep).ok().flatten().unwrap_or(SHARED);
-    // Raised before its thread reads it.
+    // The shared flag is raised before the thread reads it.
     raise(SHARED);
     OWN.with(|own| own.set(number));
     number
@@ -122,7 +123,7 @@ pub(crate) fn raise_own() {
     }
 }
 
-/// To be followed by a step of the word.
+/// Clears the calling thread's flag. The caller must take a transition of the word next.
 pub(crate) fn clear_own() {
     let own = OWN.with(Cell::get);
     if own != SHARED {
@@ -135,10 +136,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_run_out_and_are_given_out_again() {
+    fn flags_run_out_and_are_reused() {
         let mut free = Free { next: SHARED + 1, returned: Vec::new() };
         let all: Vec<_> = std::iter::from_fn(|| free.take()).collect();
-        assert_eq!(all.len(), COUNT - 3, "but for nobody's, the common one, and one left over");
+        assert_eq!(all.len(), COUNT - 3, "except `NONE`, `SHARED` and the last number");
         assert!(all.iter().all(|number| *number > SHARED));
         free.returned.push(7);
         assert_eq!((free.take(), free.take()), (Some(7), None));
@@ -147,13 +148,13 @@ mod tests {
     #[test]
     fn a_thread_returns_its_flag() {
         let first = std::thread::spawn(own).join().unwrap();
-        // Other tests take some meanwhile.
+        // Other tests take flags at the same time.
         let again = (0..1000).any(|_| std::thread::spawn(own).join().unwrap() == first);
         assert!(again);
     }
 
     #[test]
-    fn the_common_bell_is_never_silent() {
+    fn the_shared_flag_stays_raised() {
         std::thread::spawn(|| {
             OWN.set(SHARED);
             raise(SHARED);
@@ -162,7 +163,7 @@ mod tests {
         })
         .join()
         .unwrap();
-        assert!(!is_raised(), "nobody's is");
+        assert!(!is_raised(), "`NONE` is never raised");
         raise_own();
         assert!(!is_raised());
     }

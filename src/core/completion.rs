@@ -1,4 +1,4 @@
-//! The cell in which an outcome is stored, and which its waiters await.
+//! The cell in which an outcome is stored, and the wakers that wait for it.
 
 use crate::sync::Mutex;
 use crate::sync::catch::catch_panic;
@@ -38,7 +38,8 @@ impl<T: Clone> Completion<T> {
         self.0.lock().value.clone()
     }
 
-    /// `place` is the key of the caller's waker, until it [leaves](Self::leave).
+    /// Returns the value, or registers `waker`. `place` is the key of the caller's waker until it
+    /// [leaves](Self::leave).
     pub(crate) fn poll(&self, place: &mut Option<usize>, waker: &Waker) -> Poll<T> {
         let mut state = self.0.lock();
         if let Some(value) = &state.value {
@@ -52,7 +53,7 @@ impl<T: Clone> Completion<T> {
                 None
             }
         };
-        // A waker is the embedder's code.
+        // Dropping a waker runs application code, so the lock is released first.
         drop(state);
         drop(spent);
         Poll::Pending

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Section {
     HoldOff(&'static str),
-    /// Nothing interrupts it.
+    /// A wait that not every interrupt ends.
     Wait,
     Rollback(Option<Progress>),
 }
@@ -23,7 +23,7 @@ pub(crate) struct Diagnostics(Mutex<DiagnosticsState>);
 pub(crate) struct DiagnosticsState {
     /// The time of the probe, if the word has `PROBE`.
     pub(crate) asked: Option<Timestamp>,
-    /// The last safe point that was noted.
+    /// The last safe point that answered a probe.
     pub(crate) passed: Option<(Place, Timestamp)>,
     /// When the last hold-off ended.
     pub(crate) released: Option<Instant>,
@@ -39,7 +39,8 @@ struct SectionEntry {
 }
 
 impl Diagnostics {
-    /// Nothing but the steps of the session's word may be taken in `change`.
+    /// `change` runs under the lock, so it must take no other lock. It may take transitions of the
+    /// word.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut DiagnosticsState) -> T) -> T {
         change(&mut self.0.lock())
     }
@@ -62,7 +63,7 @@ impl DiagnosticsState {
         self.last
     }
 
-    /// Whether it was still there.
+    /// Removes a section. Returns whether it was there.
     pub(crate) fn leave(&mut self, number: u64) -> bool {
         let before = self.stretches.len();
         self.stretches.retain(|other| other.number != number);

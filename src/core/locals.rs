@@ -5,11 +5,11 @@ use crate::sync::catch::catch_panic;
 use std::any::Any;
 use std::sync::Arc;
 
-/// A value of a static. A thread that uses it holds a reference, so it may be dropped late, but
-/// never too early.
+/// A value of a static. A thread that uses the value holds a reference, so the value may be dropped
+/// late, but never too early.
 pub(crate) type Value = Arc<dyn Any + Send + Sync>;
 
-/// The values by the number of their static, the oldest first. A session has few of them.
+/// The values by the number of their static, oldest first. A session has few of them.
 #[derive(Debug, Default)]
 pub(crate) struct LocalValues(Mutex<List>);
 
@@ -46,7 +46,7 @@ impl LocalValues {
         }))
     }
 
-    /// Takes them all, for good if the session has ended.
+    /// Takes all values. After the session has ended no more are stored.
     pub(crate) fn take(&self) -> DrainedValues {
         DrainedValues(std::mem::take(&mut *self.0.lock()))
     }
@@ -56,8 +56,7 @@ impl LocalValues {
 pub(crate) struct DrainedValues(List);
 
 impl DrainedValues {
-    /// Drops the values, the newest first. If a destructor panics, the others are dropped all the
-    /// same.
+    /// Drops the values, newest first. If a destructor panics, the other values are still dropped.
     pub(crate) fn drop_all(mut self) {
         while let Some((_, value)) = self.0.pop() {
             let _ = catch_panic(|| drop(value));

@@ -1,15 +1,15 @@
-//! The metadata of a session, for its row.
+//! The metadata of a session, for `SessionInfo`.
 
 use crate::types::client_info::ClientInfo;
 use crate::types::id::StatementId;
 use crate::types::time::UnixMicros;
 use std::sync::Arc;
 
-/// How many bytes of a statement's text are kept, as PostgreSQL's
-/// `track_activity_query_size` does by default.
+/// The maximum number of bytes kept of a statement's text, which is the default of PostgreSQL's
+/// `track_activity_query_size`.
 pub const STATEMENT_TEXT_BYTES: usize = 1024;
 
-/// The metadata for the row. Whether the user is an administrator is a flag of the record.
+/// The metadata of a session. Whether the user is an administrator is a flag of the record.
 #[derive(Debug)]
 pub(crate) struct Metadata {
     user: Arc<str>,
@@ -28,12 +28,12 @@ pub(crate) struct Activity {
     pub(crate) statement: UnixMicros,
     pub(crate) changed: UnixMicros,
     pub(crate) text: String,
-    /// The statement that the text is of.
+    /// The statement to which the text belongs.
     pub(crate) of: Option<StatementId>,
 }
 
 impl Metadata {
-    // Inlined, so that it is made where it stays.
+    // Inlined, so that the value is constructed in its final location.
     #[inline(always)]
     pub(crate) fn new(description: ClientInfo) -> Metadata {
         let ClientInfo { user, admin: _, database, application, address: client } = description;
@@ -57,7 +57,7 @@ impl Metadata {
         }
     }
 
-    /// The caller drops the previous value.
+    /// Swaps in new client information. The caller drops the previous values.
     pub(crate) fn describe(&mut self, new: &mut ClientInfo) {
         std::mem::swap(&mut self.user, &mut new.user);
         std::mem::swap(&mut self.database, &mut new.database);

@@ -1,7 +1,10 @@
 //! The state word, the record and the registry.
 //!
-//! Application code is never called here, with two exceptions: a waker is cloned and compared under
-//! the lock that guards it, and audit events are emitted with no lock held.
+//! Under a lock, the only application code that runs here is the `clone` of a waker, by the lock
+//! that guards it. With no lock held, this folder emits audit events, calls the closure of
+//! `update_client_info` and the `complete` of `Record::begin_at`, and drops wakers and
+//! session-local values.
+//! dropped.
 
 pub(crate) mod admission;
 pub(crate) mod attention;

@@ -1,7 +1,7 @@
-//! Records by number: slabs behind short locks, a few of them side by side.
+//! Records by number, in several shards: slabs behind short locks.
 //!
-//! No code but this file's runs under a lock of it; nothing is allocated but the slab's own
-//! growth, and nothing is dropped there.
+//! No code from outside this file runs under a shard's lock. Nothing is allocated there except when
+//! the slab grows, and nothing is dropped.
 
 use crate::sync::Mutex;
 use crate::types::error::OpenError;
@@ -35,9 +35,9 @@ pub(crate) trait Keyed {
 #[derive(Debug)]
 struct Shard<R> {
     records: Slab<Arc<R>>,
-    /// Those up to this one have been given out, or are never to be.
+    /// The serials up to this one have been assigned, or are never assigned.
     last_serial: u64,
-    /// One more than the largest key ever used: where a look at the shard ends.
+    /// One more than the largest key ever used, where an iteration over the shard ends.
     keys_used: usize,
     closed: bool,
 }
@@ -57,8 +57,8 @@ pub(crate) struct Cursor {
 }
 
 impl<R: Keyed> Registry<R> {
-    /// The numbers given out have the shards `first_shard..first_shard + count`, and serials from
-    /// `first_serial` on, which is at least 1.
+    /// Creates a registry. Its numbers have the shards `first_shard..first_shard + count`, and
+    /// serials from `first_serial` on, which must be at least 1.
     pub(crate) fn new(first_shard: usize, count: usize, first_serial: u64) -> Registry<R> {
         let last_serial = first_serial - 1;
         let shard = || Shard { records: Slab::new(), last_serial, keys_used: 0, closed: false };
@@ -135,8 +135,8 @@ impl<R: Keyed> Registry<R> {
     }
 
     /// Appends the next records to `batch`. Returns `false` at the end. It holds one lock for at
-    /// most [`BATCH`] keys and [`RECORDS`] records, so an open or a close waits no longer than
-    /// that.
+    /// most [`BATCH`] keys and [`RECORDS`] records, which bounds how long an open or a close waits
+    /// for it.
     pub(crate) fn next_batch(&self, cursor: &mut Cursor, batch: &mut Vec<Arc<R>>) -> bool {
         let Some(shard) = self.shards.get(cursor.shard) else { return false };
         let shard = shard.lock();
@@ -155,8 +155,8 @@ impl<R: Keyed> Registry<R> {
         true
     }
 
-    /// Rejects further records. A record of a concurrent `insert` is there when this returns, since
-    /// the flag is set and read under each shard's lock.
+    /// Rejects further records. The record of a concurrent `insert` is in the registry when this
+    /// returns, since the flag is set and read under each shard's lock.
     pub(crate) fn close(&self) {
         for shard in &self.shards {
             shard.lock().closed = true;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_no_more_records_than_it_may() {
+    fn a_batch_is_bounded_in_records() {
         let registry = Registry::new(0, 1, FIRST);
         for _ in 0..=RECORDS {
             registry.insert(0, Arc::new(Numbers(0))).unwrap();
@@ -219,8 +219,8 @@ mod tests {
         assert_eq!(batch.len(), RECORDS);
     }
 
-    /// A number finds its own record and takes that out, and no number that is like it does: the
-    /// serials are as large as a field of 16 or 32 bits, and the last there is.
+    /// A number finds and removes its own record only, and no similar number does. The serials
+    /// overflow 16 or 32 bits, or are the last that exists.
     #[test]
     fn a_number_is_compared_to_its_last_bit() {
         for serial in [1, 1 << 16, (1 << 16) + 1, 1 << 32, MAX_SERIAL] {
@@ -233,7 +233,7 @@ mod tests {
                 assert!(registry.remove(alike).is_none(), "{alike:#x} takes {number:#x} out");
             }
             assert!(registry.get(number).is_some());
-            // The serials of a place that has been given out are those up to its last.
+            // The serials assigned to a key are those up to its last one.
             let with = |serial| Parts { serial, ..Parts::unpack(number) }.pack().get();
             assert!(registry.was_given_out(number) && registry.was_given_out(with(1)));
             for bit in (0..38).filter(|bit| serial < MAX_SERIAL && serial & 1 << bit == 0) {
@@ -243,12 +243,12 @@ mod tests {
         }
     }
 
-    /// A shard takes in as many records as there are keys, and leaves the next to another shard.
+    /// A shard has as many records as there are keys, and the next record goes to another shard.
     #[test]
     fn a_shard_is_full_once_its_keys_are_used_up() {
         let registry = Registry::new(0, 2, 1);
         let first = registry.insert(0, Arc::new(Numbers(0))).unwrap();
-        // All of one number, which is quicker.
+        // All records have one number, which is faster.
         let fill = |_| registry.shards[0].lock().records.insert(first.clone());
         assert_eq!((2..MAX_KEYS).map(fill).last(), Some(MAX_KEYS - 2));
         let insert = |near| {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_meets_each_record_once_in_bounded_batches() {
+    fn an_iteration_finds_each_record_once_in_bounded_batches() {
         let registry = Registry::new(0, 3, FIRST);
         let mut numbers: Vec<_> = (0..1000)
             .map(|near| registry.insert(near, Arc::new(Numbers(0))).unwrap().number())

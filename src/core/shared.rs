@@ -24,31 +24,31 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<SlotAllocator>,
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) timers: TimerOwner,
-    /// `None`: there is no limit.
+    /// `None` if there is no limit on sessions.
     pub(crate) places: Option<AdmissionLimit>,
 }
 
 /// All managers, for code that has only the record of a session. A reference in the record or in
-/// the thread-local would cost each open, or each attachment.
-static HOMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+/// the thread-local would make each open or each attachment slower.
+static MANAGERS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 impl Shared {
-    /// A manager's.
+    /// Creates the state of a manager, and adds it to the list of all managers.
     pub(crate) fn listed(home: Shared) -> Arc<Shared> {
         let home = Arc::new(home);
-        let mut homes = HOMES.lock();
-        homes.retain(|other| other.strong_count() > 0);
-        homes.push(Arc::downgrade(&home));
-        drop(homes);
+        let mut managers = MANAGERS.lock();
+        managers.retain(|other| other.strong_count() > 0);
+        managers.push(Arc::downgrade(&home));
+        drop(managers);
         home
     }
 
     /// Returns the manager's state for a session that has not ended.
     pub(crate) fn of(record: &Arc<Record>) -> Option<Arc<Shared>> {
-        // Looked at, and dropped, with the lock released: the last to drop one runs the embedder's
-        // code.
-        let homes = HOMES.lock().clone();
-        homes.iter().filter_map(Weak::upgrade).find(|home| {
+        // Upgraded and dropped after the lock is released, since dropping the last reference runs
+        // application code.
+        let managers = MANAGERS.lock().clone();
+        managers.iter().filter_map(Weak::upgrade).find(|home| {
             let same = home.sessions.get(record.number());
             same.is_some_and(|same| Arc::ptr_eq(&same, record))
         })
@@ -61,11 +61,11 @@ mod tests {
     use crate::{SessionManager, ThreadModel};
 
     #[test]
-    fn the_list_forgets_managers_that_are_gone() {
-        // Other tests run meanwhile, and have a few of their own.
+    fn dropped_managers_leave_the_list() {
+        // Other tests run at the same time, and have a few managers.
         for _ in 0..1_000 {
             drop(SessionManager::new(ThreadModel::Pool));
         }
-        assert!(HOMES.lock().len() < 500);
+        assert!(MANAGERS.lock().len() < 500);
     }
 }

@@ -1,11 +1,11 @@
-//! What a session is, as plain data: the table of what a kill does, with no word in sight.
+//! A model of a session as plain data, without a state word, and the effect of each event on it.
 
 use crate::types::request::TerminateMode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum Placement {
     Detached,
-    /// On no thread, in the middle of what a task runs, which waits.
+    /// No thread runs the session, but a task does, which waits in its statement.
     Suspended,
     Attached {
         thread: usize,
@@ -16,9 +16,9 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rest {
     Awake,
-    Asleep,
-    /// Asleep in a wait that only a termination ends.
-    Deaf,
+    Waiting,
+    /// In a killable wait, which only a termination ends.
+    Killable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,14 +30,14 @@ pub(super) enum Command {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Model {
-    pub(super) place: Place,
+    pub(super) placement: Placement,
     pub(super) command: Command,
     pub(super) transaction: bool,
-    pub(super) told: Option<TerminateMode>,
-    /// How many statement numbers have been given out.
+    pub(super) pending: Option<TerminateMode>,
+    /// The number of statement ids assigned until now.
     pub(super) given: u64,
     pub(super) ended: bool,
-    /// A watcher waits for the next safe point.
+    /// A probe waits for the next safe point.
     pub(super) probed: bool,
 }
 
@@ -46,10 +46,10 @@ pub(super) enum Event {
     Attach(usize),
     Suspend,
     Detach,
-    DetachQueued,
+    DetachToQueue,
     Queue,
-    VoidQueued,
-    /// In a hold-off, or not.
+    DiscardReserved,
+    /// Whether the session is in a hold-off.
     Begin {
         held: bool,
     },
@@ -87,24 +87,24 @@ pub(super) enum No {
 }
 
 impl Model {
-    /// Whether the types let this come about. A killer's may at any time. A guard may be
-    /// forgotten, so that a session is attached again, queues or ends where it was; but a
-    /// sleep always returns before that.
+    /// Returns whether the types allow the event now. A requester's event is always possible. A
+    /// guard may be leaked, so a session may be attached again, queued or ended while it is
+    /// attached or in a statement. A wait always returns before that.
     pub(super) fn possible(&self, event: Event) -> bool {
         use Event::*;
-        match (event, self.place) {
+        match (event, self.placement) {
             (Terminate { .. } | Cancel { .. } | Probe { .. }, _) => true,
             _ if self.ended => false,
-            (Attach(_) | Queue | End, Place::Detached) => true,
-            // The task goes on, or is given up.
-            (Attach(_) | Detach | End, Place::Suspended) => true,
-            (_, Place::Detached | Place::Suspended) => false,
-            (Begin { .. }, Place::Attached { rest: Rest::Awake, .. }) => !self.running(),
-            (Finish | Suspend, Place::Attached { rest: Rest::Awake, .. }) => self.running(),
-            (Wake, Place::Attached { rest, .. }) => rest != Rest::Awake,
-            (_, Place::Attached { rest: Rest::Awake, .. }) => true,
-            (Sleep { .. } | Transaction(_) | Passed, Place::Attached { .. }) => true,
-            (_, Place::Attached { .. }) => false,
+            (Attach(_) | Queue | End, Placement::Detached) => true,
+            // The task continues, or is dropped.
+            (Attach(_) | Detach | End, Placement::Suspended) => true,
+            (_, Placement::Detached | Placement::Suspended) => false,
+            (Begin { .. }, Placement::Attached { rest: Rest::Awake, .. }) => !self.running(),
+            (Finish | Suspend, Placement::Attached { rest: Rest::Awake, .. }) => self.running(),
+            (Wake, Placement::Attached { rest, .. }) => rest != Rest::Awake,
+            (_, Placement::Attached { rest: Rest::Awake, .. }) => true,
+            (Sleep { .. } | Transaction(_) | Passed, Placement::Attached { .. }) => true,
+            (_, Placement::Attached { .. }) => false,
         }
     }
 
@@ -113,7 +113,7 @@ impl Model {
     }
 
     pub(super) fn terminate_due(&self) -> bool {
-        let Some(when) = self.told else { return false };
+        let Some(when) = self.pending else { return false };
         if self.ended {
             return false;
         }
@@ -125,11 +125,11 @@ impl Model {
     }
 
     pub(super) fn cancel_due(&self) -> bool {
-        let killable = matches!(self.place, Place::Attached { rest: Rest::Deaf, .. });
+        let killable = matches!(self.placement, Placement::Attached { rest: Rest::Killable, .. });
         matches!(self.command, Command::Running { cancelled: true, .. }) && !killable
     }
 
-    /// The statement that runs, or the queued command's.
+    /// Returns the statement that runs or is queued.
     pub(super) fn statement(&self) -> Option<u64> {
         match self.command {
             Command::None => None,
@@ -137,16 +137,16 @@ impl Model {
         }
     }
 
-    /// What a request that is tied to what the session does compares: which statement runs, is
-    /// queued or was the last, and whether a transaction is open.
+    /// Returns the activity that `same_activity` compares: the statement that runs, is queued or
+    /// ran last, and whether a transaction is open.
     pub(super) fn does(&self) -> (u64, bool, bool, bool, bool) {
         let queued = matches!(self.command, Command::Queued { .. });
         (self.given, self.running(), queued, self.transaction, self.ended)
     }
 
-    /// Whether whoever asked last has to wake the session.
+    /// Returns whether the last requester must wake the session.
     pub(super) fn needs_wake(&self) -> bool {
-        let waits = !matches!(self.place, Place::Attached { rest: Rest::Awake, .. });
+        let waits = !matches!(self.placement, Placement::Attached { rest: Rest::Awake, .. });
         waits && (self.terminate_due() || self.cancel_due())
     }
 
@@ -167,20 +167,20 @@ impl Model {
     }
 
     fn is_on(&self, thread: usize) -> bool {
-        matches!(self.place, Place::Attached { thread: here, .. } if here == thread)
+        matches!(self.placement, Placement::Attached { thread: here, .. } if here == thread)
     }
 
-    /// Whether an event, if it comes about, tells a watcher that the session does not run on and
-    /// on: it is a safe point, or one that sleeps or that no thread runs needs none.
+    /// Returns whether the event answers a probe: it is a safe point, or it begins a wait or leaves
+    /// the thread, so that no answer is needed.
     fn passes(&self, event: Event) -> bool {
         use Event::*;
         matches!(
             event,
-            Passed | Begin { .. } | Sleep { .. } | Suspend | Detach | DetachQueued | End
+            Passed | Begin { .. } | Sleep { .. } | Suspend | Detach | DetachToQueue | End
         )
     }
 
-    /// Whom a killer may not hit, wherever its request comes from.
+    /// Rejects a request for another thread than the session's, or for a session that has ended.
     fn hit(&self, only: Option<usize>) -> Result<(), No> {
         match only {
             _ if self.ended => Err(No::Ended),
@@ -204,33 +204,35 @@ impl Model {
     }
 
     fn rest(&mut self, next: Rest) {
-        if let Place::Attached { rest, .. } = &mut self.place {
-            // Within a deaf wait a cancel ends no other wait either.
-            *rest = if next == Rest::Asleep { (*rest).max(next) } else { next };
+        if let Placement::Attached { rest, .. } = &mut self.placement {
+            // A cancel does not end a wait inside a killable wait either.
+            *rest = if next == Rest::Waiting { (*rest).max(next) } else { next };
         }
     }
 
-    /// `last` is the last statement number there is.
+    /// Applies an event. `last` is the last statement id that exists.
     pub(super) fn step(mut self, event: Event, last: u64) -> Result<Model, No> {
         if self.passes(event) {
             self.probed = false;
         }
         match event {
-            Event::Attach(thread) => self.place = Place::Attached { thread, rest: Rest::Awake },
-            Event::Suspend => self.place = Place::Suspended,
+            Event::Attach(thread) => {
+                self.placement = Placement::Attached { thread, rest: Rest::Awake }
+            }
+            Event::Suspend => self.placement = Placement::Suspended,
             Event::Detach => {
-                self.place = Place::Detached;
+                self.placement = Placement::Detached;
                 self.command = Command::None;
             }
-            Event::DetachQueued => {
-                self.place = Place::Detached;
+            Event::DetachToQueue => {
+                self.placement = Placement::Detached;
                 if self.running() {
                     self.command = Command::None;
                 }
                 self.queue(last);
             }
             Event::Queue => self.queue(last),
-            Event::VoidQueued => {
+            Event::DiscardReserved => {
                 if matches!(self.command, Command::Queued { .. }) {
                     self.command = Command::None;
                 }
@@ -249,28 +251,30 @@ impl Model {
             }
             Event::Finish => self.command = Command::None,
             Event::Transaction(open) => self.transaction = open,
-            Event::Sleep { killable: true } => self.rest(Rest::Deaf),
-            Event::Sleep { killable: false } => self.rest(Rest::Asleep),
+            Event::Sleep { killable: true } => self.rest(Rest::Killable),
+            Event::Sleep { killable: false } => self.rest(Rest::Waiting),
             Event::Wake => {
                 self.rest(Rest::Awake);
                 self.probed = false;
             }
             Event::End => {
-                self.place = Place::Detached;
+                self.placement = Placement::Detached;
                 self.command = Command::None;
                 self.ended = true;
             }
             Event::Terminate { when, only } => {
                 self.hit(only)?;
-                self.told = self.told.max(Some(when));
+                self.pending = self.pending.max(Some(when));
             }
             Event::Cancel { named, only } => {
                 self.hit(only)?;
                 self.cancel(named)?;
             }
-            Event::Probe { held } => match self.place {
+            Event::Probe { held } => match self.placement {
                 _ if self.ended => return Err(No::NotRunning),
-                Place::Attached { rest, .. } if rest == Rest::Awake || held => self.probed = true,
+                Placement::Attached { rest, .. } if rest == Rest::Awake || held => {
+                    self.probed = true
+                }
                 _ => return Err(No::NotRunning),
             },
             Event::Passed => {}

@@ -1,40 +1,41 @@
-//! Every reachable word against every event, without threads, next to a model without bits.
+//! Every reachable word with every event, without threads, compared to a model without bits.
 
 #[path = "state_model.rs"]
 mod model;
 
 use super::*;
-use model::{Command, Event, Model, No, Place, Rest};
+use model::{Command, Event, Model, No, Placement, Rest};
 use std::collections::{BTreeMap, BTreeSet};
 
 const WHENS: [TerminateMode; 3] =
     [TerminateMode::AfterTransaction, TerminateMode::AfterStatement, TerminateMode::Immediate];
 const THREADS: [Slot; 3] = [Slot(1), Slot(2), Slot::OWN];
 
-/// Statement numbers grow without end; so many, after each of [`ROOTS`], tell one from the next.
+/// Statement ids only grow. With this number of them after each of [`ROOTS`], one differs from the
+/// next.
 const STATEMENTS: u64 = 3;
 
-/// Numbers that had been given out before: none, and so many that the next ones are those at which
-/// a field of 16 or 32 bits begins anew, or the last ones that there are.
+/// The number of ids assigned before: none, or so many that the next ids overflow 16 or 32 bits, or
+/// are the last ids that exist.
 const ROOTS: [u64; 4] = [0, (1 << 16) - 2, (1 << 32) - 2, LAST_STATEMENT - STATEMENTS];
 
-/// What the word says, in the model's terms. Words that contradict themselves don't pass.
+/// Translates a word into the model. Panics if the word contradicts itself.
 fn meaning(word: Snapshot) -> Model {
     let rest = match (word.has(ASLEEP), word.has(KILLABLE)) {
         (false, false) => Rest::Awake,
-        (true, false) => Rest::Asleep,
-        (true, true) => Rest::Deaf,
-        (false, true) => panic!("deaf and awake: {word:?}"),
+        (true, false) => Rest::Waiting,
+        (true, true) => Rest::Killable,
+        (false, true) => panic!("killable without a wait: {word:?}"),
     };
-    let place = match word.slot() {
-        None if rest == Rest::Asleep && word.in_statement() => Place::Suspended,
+    let placement = match word.slot() {
+        None if rest == Rest::Waiting && word.in_statement() => Placement::Suspended,
         None => {
-            assert!(rest == Rest::Awake && !word.in_statement(), "nobody runs it: {word:?}");
-            Place::Detached
+            assert!(rest == Rest::Awake && !word.in_statement(), "no thread runs it: {word:?}");
+            Placement::Detached
         }
         Some(slot) => {
             let thread = THREADS.iter().position(|known| *known == slot).unwrap();
-            Place::Attached { thread, rest }
+            Placement::Attached { thread, rest }
         }
     };
     let (number, cancelled) = (word.number(), word.cancelled());
@@ -48,10 +49,10 @@ fn meaning(word: Snapshot) -> Model {
         (true, true) => panic!("one number for two: {word:?}"),
     };
     Model {
-        place,
+        placement,
         command,
         transaction: word.in_transaction(),
-        told: word.terminate_mode(),
+        pending: word.terminate_mode(),
         given: number,
         ended: word.ended(),
         probed: word.probed(),
@@ -61,16 +62,16 @@ fn meaning(word: Snapshot) -> Model {
 fn events(word: Snapshot) -> Vec<Event> {
     use Event::*;
     let mut events =
-        vec![Suspend, Detach, DetachQueued, Queue, VoidQueued, Finish, Wake, End, Passed];
+        vec![Suspend, Detach, DetachToQueue, Queue, DiscardReserved, Finish, Wake, End, Passed];
     events.extend([false, true].map(|held| Begin { held }));
     events.extend([false, true].map(|held| Probe { held }));
     events.extend([false, true].map(Transaction));
     events.extend([false, true].map(|killable| Sleep { killable }));
     events.extend((0..THREADS.len()).map(Attach));
     let near = word.number().saturating_sub(STATEMENTS)..=word.number() + 1;
-    // Who compares some of the bits takes one of these for the session's own.
+    // Each of these ids differs from the session's own in one bit, so comparing too few bits fails.
     let alike = (0..64).map(|bit| word.number() ^ 1 << bit);
-    let named = [1, LAST_STATEMENT].into_iter().chain(near).chain(alike);
+    let named = [1, LAST_STATEMENT].into_iter().chain(near).chain(alike).filter(|id| *id > 0);
     let named: BTreeSet<u64> = named.collect();
     for only in [None].into_iter().chain((0..THREADS.len()).map(Some)) {
         events.extend(WHENS.map(|when| Terminate { when, only }));
@@ -93,9 +94,9 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
         Event::Attach(thread) => word.attach(THREADS[thread]),
         Event::Suspend => word.suspend(),
         Event::Detach => word.detach(),
-        Event::DetachQueued => word.detach_to_queue(),
+        Event::DetachToQueue => word.detach_to_queue(),
         Event::Queue => word.queue(),
-        Event::VoidQueued => word.discard_reserved(),
+        Event::DiscardReserved => word.discard_reserved(),
         Event::Begin { held } => word.begin(|| held).map_err(|no| match no {
             BeginError::Terminate => No::TerminationFirst,
             BeginError::Exhausted => No::Exhausted,
@@ -129,8 +130,8 @@ fn every_reachable_word_does_what_the_model_does() {
         assert_eq!(word.due(), due, "{word:?}");
         assert_eq!(word.attention(), due || model.probed, "{word:?}");
         assert_eq!(word.needs_wake(), model.needs_wake(), "{word:?}");
-        assert_eq!(word.runs(), model.place != Place::Detached, "{word:?}");
-        assert_eq!(word.suspended(), model.place == Place::Suspended, "{word:?}");
+        assert_eq!(word.runs(), model.placement != Placement::Detached, "{word:?}");
+        assert_eq!(word.suspended(), model.placement == Placement::Suspended, "{word:?}");
         assert_eq!(word.statement(), model.statement().map(StatementId::of), "{word:?}");
 
         for event in events(word).into_iter().filter(|event| model.possible(*event)) {
@@ -178,8 +179,8 @@ fn what_is_due_when() {
         (TerminateMode::AfterStatement, Snapshot::FIRST.queue(), true),
         (TerminateMode::Immediate, running.end(), false),
     ] {
-        let told = word.terminate(when, None);
-        assert_eq!(told.is_ok_and(Snapshot::terminate_due), due, "{when:?} in {word:?}");
+        let pending = word.terminate(when, None);
+        assert_eq!(pending.is_ok_and(Snapshot::terminate_due), due, "{when:?} in {word:?}");
     }
 }
 
@@ -201,22 +202,22 @@ fn a_cancel_names_its_statement() {
 fn a_queued_command_keeps_its_number_and_its_cancel() {
     let queued = Snapshot::FIRST.queue();
     assert_eq!(queued.queue(), queued);
-    let told = queued.cancel(Some(StatementId::of(1)), None).unwrap();
-    assert!(!told.attention());
-    let begun = told.attach(Slot(1)).detach_to_queue().attach(Slot(2)).begin(|| false).unwrap();
+    let pending = queued.cancel(Some(StatementId::of(1)), None).unwrap();
+    assert!(!pending.attention());
+    let begun = pending.attach(Slot(1)).detach_to_queue().attach(Slot(2)).begin(|| false).unwrap();
     assert_eq!(begun.statement(), Some(StatementId::of(1)));
     assert!(begun.cancel_due());
-    let void = told.attach(Slot(1)).detach();
+    let void = pending.attach(Slot(1)).detach();
     assert!(!void.cancelled());
     assert_eq!(void.attach(Slot(1)).begin(|| false).unwrap().statement(), Some(StatementId::of(2)));
 }
 
 #[test]
-fn a_deaf_sleeper_hears_a_cancel_when_it_wakes() {
+fn a_cancel_is_due_after_a_killable_wait() {
     let asleep = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap().sleep(true);
-    let told = asleep.cancel(None, None).unwrap();
-    assert!(!told.attention() && !told.needs_wake());
-    assert!(told.wake().cancel_due());
+    let pending = asleep.cancel(None, None).unwrap();
+    assert!(!pending.attention() && !pending.needs_wake());
+    assert!(pending.wake().cancel_due());
     assert!(asleep.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
 }
 
@@ -226,15 +227,15 @@ fn a_suspended_session_keeps_its_statement_and_its_cancel() {
     let suspended = running.suspend();
     assert!(suspended.suspended() && suspended.in_statement());
     assert_eq!(suspended.attach(Slot(2)).suspend(), suspended);
-    let told = suspended.cancel(None, None).unwrap();
-    assert!(told.needs_wake() && told.attach(Slot(2)).attention());
+    let pending = suspended.cancel(None, None).unwrap();
+    assert!(pending.needs_wake() && pending.attach(Slot(2)).attention());
     assert!(suspended.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
     assert!(!suspended.terminate(TerminateMode::AfterStatement, None).unwrap().needs_wake());
     assert_eq!(
         suspended.terminate(TerminateMode::Immediate, Some(Slot(1))),
         Err(TransitionError::NotThere)
     );
-    let given_up = told.detach();
+    let given_up = pending.detach();
     assert!(!given_up.asleep() && !given_up.cancelled() && !given_up.in_statement());
 }
 
@@ -252,7 +253,7 @@ fn a_probe_is_answered_and_leaves_what_is_due() {
     }
 }
 
-/// Two numbers of statements, of whichever size, are told from each other.
+/// Statement ids that differ in one bit are different activities, at any size of the id.
 #[test]
 fn a_session_does_the_same_only_in_the_same_statement() {
     for number in ROOTS {
@@ -268,21 +269,22 @@ fn a_session_does_the_same_only_in_the_same_statement() {
     }
 }
 
-/// A request that names a thread hits on the place of that thread, and on none that is like it.
+/// A request that names a thread hits only a session in the slot of that thread, and in no similar
+/// slot.
 #[test]
 fn a_place_is_told_from_each_other_place() {
     let running = Snapshot::FIRST.with_statement(LAST_STATEMENT - 1).attach(Slot(u16::MAX));
     let running = running.begin(|| false).unwrap();
-    for place in 1..=u16::MAX {
-        let there = running.attach(Slot(place));
-        assert_eq!(there.slot(), Some(Slot(place)));
-        assert_eq!(there.attach(Slot::OWN), running, "the place is all that has changed");
+    for slot in 1..=u16::MAX {
+        let there = running.attach(Slot(slot));
+        assert_eq!(there.slot(), Some(Slot(slot)));
+        assert_eq!(there.attach(Slot::OWN), running, "the slot is all that has changed");
     }
-    for place in (1..=u16::MAX).step_by(257) {
-        let there = running.attach(Slot(place));
-        assert!(there.terminate(TerminateMode::Immediate, Some(Slot(place))).is_ok());
-        assert!(there.cancel(None, Some(Slot(place))).is_ok());
-        for alike in (0..16).map(|bit| place ^ 1 << bit).filter(|alike| *alike != 0) {
+    for slot in (1..=u16::MAX).step_by(257) {
+        let there = running.attach(Slot(slot));
+        assert!(there.terminate(TerminateMode::Immediate, Some(Slot(slot))).is_ok());
+        assert!(there.cancel(None, Some(Slot(slot))).is_ok());
+        for alike in (0..16).map(|bit| slot ^ 1 << bit).filter(|alike| *alike != 0) {
             let only = Some(Slot(alike));
             assert_eq!(
                 there.terminate(TerminateMode::Immediate, only),
@@ -296,9 +298,9 @@ fn a_place_is_told_from_each_other_place() {
 
 #[test]
 fn no_thread_of_a_pool_has_the_place_of_a_sessions_own() {
-    let places: BTreeSet<u16> = (0..Slot::COUNT).map(|at| Slot::new(at).unwrap().0).collect();
-    assert_eq!(places.len(), Slot::COUNT, "each its own");
-    assert!(!places.contains(&0), "that is no thread's");
+    let slots: BTreeSet<u16> = (0..Slot::COUNT).map(|at| Slot::new(at).unwrap().0).collect();
+    assert_eq!(slots.len(), Slot::COUNT, "each its own");
+    assert!(!slots.contains(&0), "that is no thread's");
     let last = Slot::new(Slot::COUNT - 1).unwrap();
     assert_eq!(last.index(), Slot::COUNT - 1);
     assert_ne!(last, Slot::OWN);

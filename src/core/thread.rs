@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The thread slots, which session words name. A slot is free again when the last reference to the
-/// record of its thread is gone (rule 4 of `core/state.rs`).
+/// The thread slots, which session words name. A slot is free again after the last reference to the
+/// record of its thread is dropped (rule 4 of `core/state.rs`).
 #[derive(Debug, Default)]
 pub(crate) struct SlotAllocator(Mutex<Slab<()>>);
 
@@ -33,8 +33,8 @@ pub(crate) struct ThreadRecord {
     /// `None` for threads that never run sessions.
     pub(crate) slot: Option<Slot>,
     pub(crate) slots: Arc<SlotAllocator>,
-    /// The session it runs, or 0. Relaxed: a hint where to look; the word of that session
-    /// decides whether it is there.
+    /// The session that the thread runs, or 0. Relaxed: it is a hint. The word of that session
+    /// decides whether the session is attached to this thread.
     session: AtomicU64,
 }
 
@@ -59,7 +59,7 @@ impl ThreadRecord {
         self.id
     }
 
-    /// Returns whether the thread's slot is one of these; each manager has its own slots.
+    /// Returns whether the thread's slot is one of `slots`. Each manager has its own slots.
     pub(crate) fn is_of(&self, slots: &Arc<SlotAllocator>) -> bool {
         Arc::ptr_eq(&self.slots, slots)
     }
@@ -111,23 +111,23 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// Each thread that runs sessions has a place of its own. The last one there is, is given out,
-    /// and one that came back is given out again.
+    /// Each thread that runs sessions has its own slot. The last slot is used, and a returned slot
+    /// is used again.
     #[test]
     fn places_run_out_and_come_back() {
         let slots = Arc::new(SlotAllocator::default());
         let thread = || ThreadRecord::new(Arc::from("worker"), slots.clone(), true);
-        let mut all: Vec<_> = (0..Slot::COUNT).map(|_| thread().expect("a place")).collect();
-        let places: BTreeSet<_> = all.iter().map(|thread| thread.slot().unwrap().index()).collect();
-        assert_eq!(places.len(), Slot::COUNT, "each its own");
-        assert!(thread().is_none(), "there are no more");
+        let mut all: Vec<_> = (0..Slot::COUNT).map(|_| thread().expect("a slot")).collect();
+        let used: BTreeSet<_> = all.iter().map(|thread| thread.slot().unwrap().index()).collect();
+        assert_eq!(used.len(), Slot::COUNT, "each its own");
+        assert!(thread().is_none(), "no slot is left");
         let gone = all.swap_remove(4711).slot();
-        let next = thread().expect("one came back");
+        let next = thread().expect("one was returned");
         assert_eq!(next.slot(), gone);
-        assert!(thread().is_none(), "just one");
+        assert!(thread().is_none(), "only one");
     }
 
-    /// A thread that never runs sessions takes no place.
+    /// A thread that never runs sessions takes no slot.
     #[test]
     fn a_background_thread_takes_no_place() {
         let slots = Arc::new(SlotAllocator::default());

@@ -1,28 +1,28 @@
-//! The timer: one thread that knows when to look at which session.
+//! The timer: one thread that knows which session to check, and when.
 //!
-//! It has at most one entry for a session. It knows nothing of limits: when an entry's time has
-//! come it asks the session's record, which says when to look next. It starts with the first
-//! limit, and ends with its manager.
+//! It has at most one entry for each session, and knows nothing about timeouts. When the time of an
+//! entry has come, it calls the session's record, which returns the next time. Its thread starts
+//! with the first timeout of any session, and ends with its manager.
 
 use crate::sync::{AtomicU64, Mutex, Ordering, Parker, Unparker, now};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A time that does not come, and a length that does not pass.
+/// A time that never comes, and a length without an end.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// How many sessions are looked at before the lock is taken again.
+/// The maximum number of sessions that are checked before the lock is taken again.
 const BATCH: usize = 64;
 
-/// In nanoseconds.
+/// Returns the length in nanoseconds.
 pub(crate) fn nanos(length: Duration) -> u64 {
     u64::try_from(length.as_nanos()).unwrap_or(NEVER)
 }
 
 #[derive(Debug)]
 pub(crate) struct Timer {
-    /// When its clock was at 0.
+    /// The instant at which the timer's clock was 0.
     start: Instant,
     entries: Mutex<Entries>,
     unparker: Unparker,
@@ -30,11 +30,11 @@ pub(crate) struct Timer {
 
 #[derive(Debug)]
 struct Entries {
-    /// When to look, and at which session.
+    /// The time of each entry, and the session to check.
     order: BTreeSet<(u64, u64)>,
-    /// When the thread wakes by itself. 0 while it is awake.
+    /// The time at which the thread wakes by itself; 0 while it is awake.
     wakes_at: u64,
-    /// The manager is gone.
+    /// The manager was dropped.
     closed: bool,
 }
 
@@ -42,7 +42,7 @@ struct Entries {
 #[derive(Debug)]
 pub(crate) struct TimerOwner {
     pub(crate) timer: Arc<Timer>,
-    /// Until the thread has it.
+    /// `None` once the timer thread has taken it.
     #[cfg_attr(safepoint_loom, allow(dead_code, reason = "no model has a timer's thread"))]
     pub(crate) parker: Mutex<Option<Parker>>,
 }
@@ -68,7 +68,7 @@ impl Drop for TimerOwner {
 }
 
 impl Timer {
-    /// A moment on its clock.
+    /// Returns the time of an instant on the timer's clock.
     pub(crate) fn at(&self, instant: Instant) -> u64 {
         nanos(instant.saturating_duration_since(self.start))
     }
@@ -77,14 +77,15 @@ impl Timer {
         self.at(now())
     }
 
-    /// What [`at`](Self::at) was asked for.
+    /// Returns the instant of a time on the timer's clock, the inverse of [`at`](Self::at).
     #[cfg(not(safepoint_loom))]
     pub(crate) fn instant(&self, at: u64) -> Instant {
         self.start + Duration::from_nanos(at)
     }
 
-    /// Puts a session's entry where it belongs: for when `next` says, which is asked once
-    /// `armed` says "never". Whoever sees what `next` does sees that, too.
+    /// Moves a session's entry to the time that `next` returns; without a time there is no entry.
+    /// `NEVER` is stored in `armed` before `next` is called, so a thread that sees the transition
+    /// in `next` also sees `NEVER`.
     pub(crate) fn arm(&self, session: u64, armed: &AtomicU64, next: impl FnOnce() -> Option<u64>) {
         let mut entries = self.entries.lock();
         entries.forget(session, armed);
@@ -102,8 +103,9 @@ impl Timer {
         self.entries.lock().forget(session, armed);
     }
 
-    /// Takes the sessions out that are to be looked at by `now`, some of them. `Err` says that
-    /// there is none, and when there will be; `None` that all is over.
+    /// Removes entries that have expired by `now`, at most [`BATCH`] of them, and appends their
+    /// sessions to `due`. The error is the time of the next entry, if none has expired. Returns
+    /// `None` after the manager was dropped.
     pub(crate) fn take(&self, now: u64, due: &mut Vec<u64>) -> Option<Result<(), u64>> {
         let mut entries = self.entries.lock();
         if entries.closed {
@@ -132,8 +134,9 @@ impl Timer {
 
 impl Entries {
     fn forget(&mut self, session: u64, armed: &AtomicU64) {
-        // Relaxed: it is written under this lock alone. Who reads it elsewhere does so after a
-        // step, whose acquire pairs with that of the step that follows here.
+        // Relaxed: written under this lock only. A thread that reads it without the lock (`R3` in
+        // `core/record/timeouts.rs`) has taken its transition before. The acquire half of that
+        // transition pairs with the release half of the transition that follows here (`T2`).
         let at = armed.load(Ordering::Relaxed);
         if at != NEVER {
             self.order.remove(&(at, session));
@@ -155,8 +158,8 @@ mod tests {
         Timeouts { idle: Some(length), ..Timeouts::default() }
     }
 
-    /// Waits until the timer sleeps, and returns until when.
-    fn asleep(manager: &SessionManager) -> u64 {
+    /// Waits until the timer sleeps, and returns the time at which it will wake.
+    fn wait_until_asleep(manager: &SessionManager) -> u64 {
         let timer = &manager.0.home.timers.timer;
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -164,19 +167,19 @@ mod tests {
             if wakes_at != 0 {
                 return wakes_at;
             }
-            assert!(Instant::now() < deadline, "the timer does not come to rest");
+            assert!(Instant::now() < deadline, "the timer does not sleep");
             std::thread::yield_now();
         }
     }
 
     #[test]
-    fn the_timer_sleeps_until_what_its_clock_says() {
+    fn the_timers_clock_converts_both_ways() {
         let timer = TimerOwner::new().timer.clone();
         let later = timer.start + Duration::from_secs(5);
         assert_eq!(timer.instant(timer.at(later)), later);
     }
 
-    /// Whether it sleeps for good, or until a time that is far away.
+    /// The timer is woken both if it has no entry, and if its next entry is much later.
     #[test]
     fn a_timer_that_sleeps_is_called_for_what_is_due_earlier() {
         let manager = SessionManager::new(ThreadModel::PerSession);
@@ -189,23 +192,24 @@ mod tests {
             let session = ends(Duration::ZERO);
             let deadline = Instant::now() + Duration::from_secs(30);
             while session.check().is_ok() {
-                assert!(Instant::now() < deadline, "nobody has called the timer");
+                assert!(Instant::now() < deadline, "the timer was not woken");
                 std::thread::yield_now();
             }
         };
         ends_now();
-        assert_eq!(asleep(&manager), NEVER);
+        assert_eq!(wait_until_asleep(&manager), NEVER);
         ends_now();
         let later = ends(Duration::from_secs(3600));
-        // It is awake once more, and comes to rest after that.
+        // The timer wakes once more, and then sleeps again.
         ends_now();
-        assert_ne!(asleep(&manager), NEVER);
+        assert_ne!(wait_until_asleep(&manager), NEVER);
         ends_now();
         later.check().unwrap();
     }
 
-    /// Whether it sleeps for good, or until a time that is far away; and whether its manager goes by
-    /// a panic or not. Many times, as one that was called a moment ago looks once more by itself.
+    /// The timer's thread ends both if it has no entry, and if its next entry is much later. It
+    /// ends if a panic drops the manager, too. Repeated, since a timer that was woken a moment ago
+    /// checks once more by itself.
     #[test]
     fn the_timers_thread_ends_with_its_manager() {
         let long = Duration::from_secs(3600);
@@ -221,7 +225,7 @@ mod tests {
         let session = manager.open(ClientInfo::default()).unwrap();
         session.set_timeouts(idle(length)).unwrap();
         let timer = manager.0.home.timers.timer.clone();
-        asleep(&manager);
+        wait_until_asleep(&manager);
         let deadline = Instant::now() + Duration::from_secs(30);
         let both = AssertUnwindSafe((session, manager));
         let _ = catch_unwind(move || {
@@ -230,9 +234,9 @@ mod tests {
                 resume_unwind(Box::new("on purpose"));
             }
         });
-        // The thread has one as well.
+        // The timer's thread has a reference as well.
         while Arc::strong_count(&timer) > 1 {
-            assert!(Instant::now() < deadline, "the timer's thread goes on");
+            assert!(Instant::now() < deadline, "the timer's thread does not end");
             std::thread::sleep(Duration::from_millis(1));
         }
     }

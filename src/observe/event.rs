@@ -10,14 +10,14 @@ use crate::types::reason::InterruptReason;
 use crate::types::request::{Request, Requester, Target, TerminateMode};
 use crate::types::state::TargetSnapshot;
 
-/// Something that happened to a session, or did not.
+/// An event of a session, or a request that reached no session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A session was opened. Mostly its user is not known yet.
+    /// A session was opened. Its user is mostly not known yet.
     #[non_exhaustive]
     SessionOpened {
-        /// Which.
+        /// The session.
         session: SessionId,
         /// Information about the client.
         client: &'a ClientInfo,
@@ -29,15 +29,15 @@ pub enum Event<'a> {
         session: SessionId,
         /// Whether it ends the statement or the session.
         kind: InterruptKind,
-        /// When a termination falls due; `None` for a cancel.
+        /// The mode of a termination; `None` for a cancel.
         mode: Option<TerminateMode>,
         /// The request, with its requester, time and comment.
         request: &'a Request,
-        /// Where it found its target.
+        /// The state of the target when the request reached it.
         target_state: TargetSnapshot,
     },
-    /// A request was rejected: the requester has no permission, or there is no such target. A text
-    /// that is no id is an error of the caller, and no request.
+    /// A request was rejected: the requester has no permission, or there is no such target. Text that
+    /// is no valid id is an error of the caller, and causes no event.
     #[non_exhaustive]
     RequestRejected {
         /// The target that the request named.
@@ -46,13 +46,13 @@ pub enum Event<'a> {
         kind: InterruptKind,
         /// The requester.
         requester: &'a Requester,
-        /// The reason.
+        /// Why the request was rejected.
         error: &'a RequestError,
     },
-    /// A safe point has reported a request, for the first time.
+    /// A safe point has reported a request for the first time.
     #[non_exhaustive]
     InterruptObserved {
-        /// The session that saw it.
+        /// The session that observed the request.
         session: SessionId,
         /// Whether it ends the statement or the session.
         kind: InterruptKind,
@@ -62,34 +62,34 @@ pub enum Event<'a> {
     /// A statement with a pending cancel has ended. Its receipts complete after this event.
     #[non_exhaustive]
     StatementEnded {
-        /// The session that ran it.
+        /// The session that ran the statement.
         session: SessionId,
-        /// The request.
+        /// The request for the cancel.
         request: &'a Request,
-        /// Whether the statement ended because of the request.
+        /// Whether the statement observed the cancel.
         end: StatementEnd,
     },
-    /// A session has used up one of its time limits.
+    /// One of a session's timeouts has expired.
     #[non_exhaustive]
     TimeoutExpired {
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// Which limit.
+        /// The timeout, as the reason of the interrupt.
         reason: InterruptReason,
     },
-    /// A session has gone for longer than a [watchdog](crate::diagnose::Watchdog)'s limit without a safe
-    /// point.
+    /// A session has run for longer than the limit of a [watchdog](crate::diagnose::Watchdog)
+    /// without a safe point.
     #[non_exhaustive]
     SessionStalled {
-        /// Which, for how long, and where it was last.
+        /// The session, the time, and its last safe point.
         stalled: &'a StalledSession,
     },
-    /// A session has ended. Its receipts are complete a moment later.
+    /// A session has ended. Its receipts complete after this event.
     #[non_exhaustive]
     SessionEnded {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// How.
+        /// Why it ended.
         end: &'a SessionEnd,
     },
 }
@@ -98,9 +98,11 @@ pub enum Event<'a> {
 ///
 /// It is called on the thread that causes the event, without a lock of this library held, so it may
 /// list sessions and even end them. That thread waits for it. A panic in it is caught, and has no
-/// other effect. Events of one session are in order, except that no thread waits for another: a
-/// request may be reported before the thread that opened the session reports that, and the end of
-/// the session before the requester's thread reports the request.
+/// other effect.
+///
+/// The events of one session are in order, but no thread waits for another. So a request may be
+/// reported before the thread that opened the session reports the session, and the end of the
+/// session may be reported before the request.
 ///
 /// # Examples
 ///
@@ -111,7 +113,7 @@ pub enum Event<'a> {
 /// let manager = SessionManager::builder(ThreadModel::PerSession).audit(audit).build();
 /// ```
 pub trait Audit: Send + Sync {
-    /// Receives an event. It must not block for long, since the thread that caused the event waits.
+    /// Receives an event. Must not block for long, since the thread that caused the event waits.
     fn on_event(&self, event: &Event<'_>);
 }
 

@@ -1,4 +1,4 @@
-//! Hands events to the audit, to `tracing` and to `metrics`.
+//! The receivers of events: the audit, `tracing` and `metrics`.
 
 use crate::observe::event::{Audit, Event};
 use crate::sync::catch::catch_panic;
@@ -14,7 +14,7 @@ impl Hooks {
         cfg!(any(feature = "tracing", feature = "metrics")) || self.0.is_some()
     }
 
-    /// To be called with no lock held: an audit is the embedder's code.
+    /// Emits an event. Must be called without locks held, because the audit is application code.
     pub(crate) fn emit(&self, event: &Event<'_>) {
         #[cfg(feature = "tracing")]
         let _ = catch_panic(|| crate::observe::tracing::trace(event));

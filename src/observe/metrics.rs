@@ -1,4 +1,4 @@
-//! What happens, as `metrics`.
+//! Events as `metrics`.
 
 use crate::observe::event::Event;
 use crate::types::error::RequestError;
@@ -35,7 +35,7 @@ pub(crate) fn count(event: &Event<'_>) {
     }
 }
 
-/// A safe point has answered a probe, so long after it.
+/// Records the time between a probe and the safe point that answered it.
 pub(crate) fn gap(length: Duration) {
     histogram!("safepoint_safe_point_gap_seconds").record(length);
 }

@@ -1,4 +1,4 @@
-//! Events, and their way to the audit, to `tracing` and to `metrics`.
+//! Events, and their receivers: the audit, `tracing` and `metrics`.
 
 pub(crate) mod event;
 pub(crate) mod hooks;

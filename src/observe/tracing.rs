@@ -1,4 +1,4 @@
-//! What happens, as `tracing` events.
+//! Events as `tracing` events.
 
 use crate::observe::event::Event;
 use crate::types::error::RequestError;
@@ -6,7 +6,7 @@ use crate::types::outcome::EndReason;
 use crate::types::request::{Requester, Target};
 use tracing::{debug, info, warn};
 
-/// Fields of an event: numbers as numbers, and what is not known left out.
+/// The requester, as fields of an event. Ids are numbers, and unknown fields are left out.
 struct By<'a> {
     session: Option<u64>,
     user: Option<&'a str>,

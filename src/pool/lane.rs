@@ -1,4 +1,4 @@
-//! The emergency lane: threads for sessions that may end the others.
+//! The emergency lane: threads for sessions that may end other sessions.
 
 use crate::pool::connection::Connection;
 use crate::pool::group::Group;
@@ -6,7 +6,7 @@ use crate::pool::worker::{Worker, run};
 use crate::types::error::StartError;
 use std::sync::Arc;
 
-/// Starts a lane thread where none is free.
+/// Starts a lane thread if none is idle.
 pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartError> {
     if !group.queue.wants_lane(MAX_EMERGENCY_THREADS) {
         return Ok(());
@@ -22,8 +22,8 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>) {
     while let Some(job) = group.queue.pop_for_lane() {
         match job.entry.take_for_lane() {
             Ok(conn) => {
-                // If this session takes long, the next emergency has another thread. If no thread
-                // can be started, it waits.
+                // If this session takes long, the next emergency needs another thread. If none can
+                // be started, the next emergency waits.
                 let _ = start(group);
                 run(group, &job.entry, conn, worker);
             }
@@ -31,7 +31,7 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>) {
                 let seat = job.entry.clone();
                 let call = group.queue.push_back_from_lane(job);
                 group.answer(call);
-                // A shutdown that came while the session was out of its slot has not found it.
+                // A shutdown that came while the session was out of its slot did not find it.
                 if group.queue.is_closed() {
                     seat.close();
                 }
@@ -41,5 +41,5 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>) {
     }
 }
 
-/// How many lane threads a group has at most.
+/// The maximum number of lane threads of a group.
 pub const MAX_EMERGENCY_THREADS: usize = 8;

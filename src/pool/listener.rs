@@ -7,7 +7,7 @@ use crate::pool::queue::{ListenerStep, StallDetector};
 use crate::types::error::StartError;
 use std::sync::Arc;
 
-/// How many events are taken at once.
+/// The number of events taken at once.
 const EVENTS: usize = 256;
 
 pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartError> {
@@ -41,6 +41,6 @@ fn listen<C: Connection>(group: &Arc<Group<C>>) {
             }
         }
     }
-    // The wake-up that stops the workers may have arrived here.
+    // The wake-up for the end may have reached the listener, and the workers need it.
     group.poller.wake();
 }

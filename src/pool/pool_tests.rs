@@ -1,4 +1,4 @@
-//! What the pool's unit tests share, and those of its seats.
+//! Shared code of the pool's unit tests, and the tests of connection slots.
 
 use super::*;
 use crate::pool::connection::{Action, CloseReason, Priority};
@@ -8,31 +8,31 @@ use crate::session::session::Session;
 use crate::types::interrupt::Interrupt;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Who is never there.
-pub(super) struct Nobody;
+/// A connection that the pool never serves.
+pub(super) struct Unserved;
 
-impl AsFd for Nobody {
+impl AsFd for Unserved {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        unreachable!("it is in no seat")
+        unreachable!("no pool serves it")
     }
 }
 
-impl Connection for Nobody {
+impl Connection for Unserved {
     fn on_readable(&mut self, _: &mut Attached<'_>) -> Result<Action, Interrupt> {
-        unreachable!("it is in no seat")
+        unreachable!("no pool serves it")
     }
 
     fn on_close(&mut self, _: &Session, _: CloseReason) {}
 }
 
 #[test]
-fn a_client_that_says_nothing_of_it_is_served_in_order_and_not_in_the_lane() {
-    assert_eq!(Nobody.priority(), Priority::Normal);
-    assert!(!Nobody.is_emergency());
+fn the_defaults_are_normal_priority_and_no_emergency() {
+    assert_eq!(Unserved.priority(), Priority::Normal);
+    assert!(!Unserved.is_emergency());
 }
 
 #[test]
-fn what_was_not_served_is_an_error_with_its_cause() {
+fn serve_errors_name_their_cause() {
     use std::error::Error;
     let overloaded = ServeError { connection: (), kind: ServeErrorKind::Overloaded };
     assert_eq!(overloaded.to_string(), "too many sessions wait for a worker already");
@@ -43,33 +43,33 @@ fn what_was_not_served_is_an_error_with_its_cause() {
     assert_eq!(failed.source().expect("its cause").to_string(), "no epoll");
 }
 
-/// A seat has a place in its group, which is free for another once it is forgotten, and a token, which
-/// no other has.
+/// A slot has a key, which is free for another slot after the first is removed, and a token, which
+/// no other slot has.
 #[test]
 fn the_next_in_a_place_has_another_token() {
     let manager = SessionManager::new(ThreadModel::Pool);
-    let pool = Pool::<Nobody>::start(manager, &PoolBuilder::new(1)).unwrap();
+    let pool = Pool::<Unserved>::start(manager, &PoolBuilder::new(1)).unwrap();
     let group = &pool.groups[0];
-    let mut gone: Vec<Arc<ConnectionSlot<Nobody>>> = Vec::new();
+    let mut removed: Vec<Arc<ConnectionSlot<Unserved>>> = Vec::new();
     for _ in 0..3 {
-        let seats: [_; 2] = std::array::from_fn(|_| group.new_seat(ConnectionSlot::empty));
+        let slots: [_; 2] = std::array::from_fn(|_| group.new_seat(ConnectionSlot::empty));
         assert_eq!(group.sessions(), 2);
-        for seat in &seats {
-            let found = group.seat(seat.token()).expect("it is there");
-            assert!(Arc::ptr_eq(&found, seat));
+        for slot in &slots {
+            let found = group.seat(slot.token()).expect("it is there");
+            assert!(Arc::ptr_eq(&found, slot));
         }
-        // Whoever had one of the two places has nothing to do with those who have them now.
-        for old in &gone {
-            assert!(seats.iter().any(|seat| place_of(seat.token()) == place_of(old.token())));
-            assert!(seats.iter().all(|seat| seat.token() != old.token()));
+        // An old token finds no new slot, even one with the same key.
+        for old in &removed {
+            assert!(slots.iter().any(|slot| place_of(slot.token()) == place_of(old.token())));
+            assert!(slots.iter().all(|slot| slot.token() != old.token()));
             assert!(group.seat(old.token()).is_none());
             assert!(group.forget(old).is_none());
         }
         assert_eq!(group.sessions(), 2);
-        for seat in seats {
-            assert!(Arc::ptr_eq(&group.forget(&seat).expect("it was there"), &seat));
-            assert!(group.seat(seat.token()).is_none());
-            gone.push(seat);
+        for slot in slots {
+            assert!(Arc::ptr_eq(&group.forget(&slot).expect("it was there"), &slot));
+            assert!(group.seat(slot.token()).is_none());
+            removed.push(slot);
         }
         assert_eq!(group.sessions(), 0);
     }

@@ -1,4 +1,4 @@
-//! The threads that run sessions.
+//! Workers: the threads that run sessions.
 
 use crate::core::record::request::FinishedCancel;
 use crate::pool::connection::{Action, CloseReason, Connection, Priority};
@@ -17,7 +17,7 @@ use crate::types::error::StartError;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 
-/// A worker's entry in its group's list, for as long as it lives.
+/// A worker's entry in the list of its group, which dropping it removes.
 pub(super) struct WorkerEntry<C: Connection> {
     state: Arc<WorkerState>,
     key: usize,
@@ -55,7 +55,7 @@ impl<C: Connection> Place for Arc<Group<C>> {
     }
 }
 
-/// A thread that runs sessions, and can be seen doing so.
+/// A registered thread that runs sessions, and its entry in the list of workers.
 pub(super) struct Worker<C: Connection> {
     thread: Thread,
     watched: WorkerEntry<C>,
@@ -74,7 +74,7 @@ impl<C: Connection> Worker<C> {
     }
 }
 
-/// Starts a worker that counts already.
+/// Starts a worker that is counted already.
 pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartError> {
     let number = group.next_worker();
     let name = group.name(&format!("worker {number}"));
@@ -119,15 +119,15 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) 
             }
         }
     }
-    // The call may have been one for all.
+    // One wake-up reaches one thread, and the other threads must exit too.
     if group.queue.is_closed() {
         group.poller.wake();
     }
 }
 
 impl<C: Connection> Group<C> {
-    /// Does what a change of the queue calls for. Where the system gives no thread, the session
-    /// waits for another.
+    /// Carries out the wake-up after a change of the queue. If the system cannot start a thread,
+    /// the session waits for another worker.
     pub(super) fn answer(self: &Arc<Self>, call: Wakeup) {
         match call {
             Wakeup::None => {}
@@ -138,7 +138,7 @@ impl<C: Connection> Group<C> {
         }
     }
 
-    /// Queues a session. Where that is too late it is closed.
+    /// Queues a session. Closes it if the queue is closed.
     pub(super) fn enqueue(self: &Arc<Self>, seat: &Arc<ConnectionSlot<C>>, priority: Priority) {
         match self.queue.push(seat.clone(), priority) {
             Ok(call) => self.answer(call),
@@ -147,7 +147,7 @@ impl<C: Connection> Group<C> {
     }
 }
 
-/// `false` where its killer has been faster.
+/// Runs the session in a slot. Returns `false` if a requester took it first.
 fn run_seat<C: Connection>(
     group: &Arc<Group<C>>,
     seat: &Arc<ConnectionSlot<C>>,
@@ -163,13 +163,13 @@ fn run_seat<C: Connection>(
 
 /// The outcome of one turn of a session.
 enum Outcome<'a, 'c, C> {
-    /// The session is detached, and goes back into its slot, which has been locked since before
-    /// that transition.
+    /// The session is detached, and will be put back into its slot. The slot was locked before that
+    /// transition.
     Back {
         seat: MutexGuard<'a, SlotState<C>>,
-        /// The connection's socket, to be watched again; `None` if `as_fd` panicked.
+        /// The connection's socket, which must be armed again; `None` if `as_fd` panicked.
         socket: Option<BorrowedFd<'c>>,
-        /// The priority with which the session is queued again, if it is.
+        /// The priority with which to requeue the session; `None` if it waits for its socket.
         again: Option<Priority>,
         over: FinishedCancel,
     },
@@ -184,12 +184,14 @@ pub(super) fn run<C: Connection>(
 ) {
     worker.watched.state().runs(Some(conn.session.id()));
     let Entry { client, session } = &mut conn;
-    // If a panic unwinds through the attachment, the session learns of it there.
+    // If a panic unwinds through the attachment, its destructor requests the end of the session,
+    // with `InternalError` as the reason.
     let outcome = catch_panic(|| turn(seat, client, session, &worker.thread));
     worker.watched.state().runs(None);
     match outcome {
         Some(Outcome::Back { seat: mut place, socket, again: None, over }) => {
-            // Armed under the lock, so that no thread takes the session before it is in its slot.
+            // Armed while the slot is locked, so that no thread takes the session before it is in
+            // its slot.
             let watched = socket.is_some_and(|socket| arm(group, socket, seat));
             *place = SlotState::Idle(conn);
             drop(place);
@@ -222,7 +224,8 @@ fn turn<'a, 'c, C: Connection>(
     session: &mut Session,
     thread: &Thread,
 ) -> Outcome<'a, 'c, C> {
-    // A pool's own threads can run its sessions.
+    // A pool's own threads can run its sessions, so this fails only if application code has leaked
+    // an attachment on this thread.
     let Ok(mut attached) = session.attach(thread) else {
         return Outcome::Over(CloseReason::Closed);
     };
@@ -235,7 +238,7 @@ fn turn<'a, 'c, C: Connection>(
     let again = (next == Action::Yield).then(|| priority_of(client));
     // The connection's methods are called before the lock is taken.
     let socket = socket_of(client);
-    // The receipts of a leaked statement complete without the lock.
+    // The receipts of a leaked statement complete before the lock is taken.
     complete(attached.record.end_leaked_statement());
     let place = seat.lock();
     let (due, over) = attached.leave(again.is_some()).ask();

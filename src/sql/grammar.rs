@@ -1,4 +1,4 @@
-//! The grammar of the two statements.
+//! The grammar of the two SQL statements.
 
 use crate::sql::command::{Command, SessionAddress, SqlError, invalid_id};
 use crate::types::request::TerminateMode;
@@ -29,7 +29,7 @@ impl FromStr for SessionAddress {
     }
 }
 
-/// How much of an unexpected word an error repeats.
+/// The number of characters that an error repeats of an unexpected word.
 const REPEATED_CHARS: usize = 40;
 
 /// Parses one statement. Returns `None` if it is none of these commands, so that the server runs
@@ -114,8 +114,8 @@ fn is_blank(char: char) -> bool {
 
 enum Token<'a> {
     Word(&'a str),
-    /// What stands between the quotes of a string constant, as it stands there. No string with a
-    /// quote or a backslash in it is two numbers, so none has to be read as what it means.
+    /// The text between the quotes of a string constant, with its escapes. Two numbers contain no
+    /// quote and no backslash, so escapes need no decoding.
     Text(&'a str),
     Other(char),
     Unterminated,
@@ -160,9 +160,9 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// What stands between the quotes of a string constant that starts here, and what follows it:
-/// `'…'`, `E'…'`, `U&'…'` or `$tag$…$tag$`. `None` if none starts here; within that, if it does not
-/// end.
+/// Returns the text between the quotes of a string constant that starts here, and the text after
+/// it. The constant is `'…'`, `E'…'`, `U&'…'` or `$tag$…$tag$`. Returns `None` if none starts here,
+/// and `Some(None)` if the constant does not end.
 fn quoted(text: &str) -> Option<Option<(&str, &str)>> {
     let starts = |prefix: &str| {
         let (start, rest) = text.split_at_checked(prefix.len())?;
@@ -183,7 +183,7 @@ fn quoted(text: &str) -> Option<Option<(&str, &str)>> {
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
-            // A doubled quote stands for one quote in the string.
+            // A doubled quote means one quote in the string.
             b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 2,
             b'\'' => return Some(Some((&rest[..at], &rest[at + 1..]))),
             b'\\' if escapes => at += 2,
@@ -193,7 +193,7 @@ fn quoted(text: &str) -> Option<Option<(&str, &str)>> {
     Some(None)
 }
 
-/// Where a comment that starts here ends; comments nest. `None` if it doesn't.
+/// Returns the end of a comment that starts here, or `None` if it does not end. Comments nest.
 fn comment_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);

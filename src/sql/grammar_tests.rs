@@ -17,7 +17,7 @@ fn the_reference_pages_example() {
 }
 
 #[test]
-fn each_form_and_its_when() {
+fn each_form_and_its_mode() {
     for (tail, when) in [
         ("KILL SESSION '0, 7'", TerminateMode::AfterStatement),
         ("KILL SESSION '0, 7' IMMEDIATE", TerminateMode::Immediate),
@@ -29,7 +29,7 @@ fn each_form_and_its_when() {
 }
 
 #[test]
-fn ids_of_a_server_with_words_of_its_own() {
+fn ids_of_a_servers_own_command() {
     assert_eq!(
         Command::parse(" 0,7 ", TerminateMode::Immediate),
         Ok(kill(0, 7, TerminateMode::Immediate))
@@ -80,7 +80,7 @@ fn blanks_comments_and_case() {
     }
 }
 
-/// What a string must not say, in either place.
+/// Texts that are no ids, as the thread or the session.
 #[test]
 fn malformed_ids() {
     let not_numbers = "|s|-0|-1|+0|+1|--1|- 1|1-|1+|1.0|1.|.1|1e0|0x1|0b1|0o1|1_0|1 1|1\t1|1;\
@@ -88,7 +88,7 @@ fn malformed_ids() {
         |\u{feff}1|\u{200b}1|1\x08|\x1f1|1\\|\\1|/**/1|1--|(1)|\"1\"|''1|1''|null|immediate\
         |9223372036854775808|9223372036854775809|18446744073709551615|18446744073709551616\
         |18446744073709551617|99999999999999999999999|00000000009223372036854775808";
-    // No session has the number 0.
+    // No session has the id 0.
     let whole = "| |1|,|,,|1,|,1|,1,|1,,1|1,1,|,1,1|1,1,1|1, 1, @node|1, 1, n1|1;1|1.1|1 1|1/1\
         |1\u{ff0c}1|1\u{60c}1|1, 0|0, 0|1, 00|1, -0";
     let pairs =
@@ -123,7 +123,7 @@ fn numbers_up_to_what_a_bigint_holds() {
     }
 }
 
-/// Whatever SQL takes for a string constant is one.
+/// Every string constant of SQL is accepted.
 #[test]
 fn strings_of_each_kind() {
     let expected = Ok(kill(1, 2, TerminateMode::Immediate));
@@ -146,7 +146,7 @@ fn strings_of_each_kind() {
         }
     }
     assert_eq!(parsed("ALTER SYSTEM KILL SESSION'1, 2'IMMEDIATE"), expected);
-    // A quote that is doubled, or escaped, is part of the string, and so is what follows it.
+    // A doubled or escaped quote is part of the string, and the string continues after it.
     for string in [
         "''",
         "'1, 2'''",
@@ -170,7 +170,7 @@ fn strings_of_each_kind() {
         let statement = format!("ALTER SYSTEM KILL SESSION {string} IMMEDIATE");
         assert_eq!(parsed(&statement), Err(invalid_id()), "{statement}");
     }
-    // What has no end, or is no string.
+    // Strings without an end, and texts that are no strings.
     for string in [
         "'1, 2",
         "'",
@@ -267,7 +267,7 @@ fn syntax_errors_name_the_place() {
     }
 }
 
-/// An error repeats no more than so much of what was sent.
+/// An error repeats a limited number of characters of the input.
 #[test]
 fn a_long_word_is_cut_short() {
     for (length, kept) in [(39, 39), (40, 40), (41, 40), (100_000, 40)] {
@@ -296,7 +296,7 @@ fn other_statements_are_not_ours() {
         "ALTER SYSTEM;",
         "ALTER SYSTEM SET x = 1",
         "ALTER TABLE t",
-        // Glued together, cut short, quoted, or with something before it.
+        // Joined words, incomplete words, quoted words, and words after other text.
         "ALTERSYSTEM KILL SESSION '1, 2'",
         "ALTER SYSTEMKILL SESSION '1, 2'",
         "ALTER_SYSTEM KILL SESSION '1, 2'",
@@ -322,7 +322,7 @@ fn other_statements_are_not_ours() {
         "(ALTER SYSTEM KILL SESSION '1, 2')",
         "EXPLAIN ALTER SYSTEM KILL SESSION '1, 2'",
         "\u{feff}ALTER SYSTEM KILL SESSION '1, 2'",
-        // A long s and a Kelvin sign, which in other alphabets than SQL's are an s and a k.
+        // A long s and a Kelvin sign, which Unicode case folding maps to s and k.
         "ALTER \u{17f}YSTEM KILL SESSION '1, 2'",
         "ALTER SYSTEM \u{212a}ILL SESSION '1, 2'",
     ] {
@@ -342,7 +342,7 @@ proptest! {
     }
 
     #[test]
-    fn every_pair_of_ids_comes_through(
+    fn every_pair_of_ids_is_parsed(
         thread in 0..=i64::MAX as u64,
         session in 1..=i64::MAX as u64,
         blanks in "[ \t\n]{0,3}",

@@ -1,4 +1,4 @@
-//! What the models of `loom-tests` see.
+//! Replaces threads and time in the models of `loom-tests`.
 
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
@@ -11,19 +11,19 @@ loom::thread_local! {
 }
 
 std::thread_local! {
-    // A model's threads all run on the thread that explores it.
+    // All threads of a model run on the thread that explores it.
     static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static SHARDS: Cell<usize> = const { Cell::new(1) };
 }
 
-/// Time is the model's own: it stands still but for [`set_clock`], and waits with a limit never
-/// run out.
+/// Returns the model's own time. It changes only by [`set_clock`], and waits with a time limit
+/// never expire.
 pub(crate) fn now() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now) + CLOCK.get()
 }
 
-/// Sets the time; each execution of a model begins with it.
+/// Sets the time. Each execution of a model must begin with it.
 pub fn set_clock(time: Duration) {
     CLOCK.set(time);
 }
@@ -32,7 +32,8 @@ pub(crate) fn panicking() -> bool {
     UNWINDING.with(Cell::get)
 }
 
-/// Runs code as if a panic unwound through it: loom can't switch threads while one does.
+/// Runs code as if a panic unwound through it. A real panic would not do: loom cannot switch
+/// threads while one unwinds.
 pub fn unwinding<T>(run: impl FnOnce() -> T) -> T {
     UNWINDING.with(|unwinding| unwinding.set(true));
     let result = run();
@@ -63,13 +64,13 @@ pub(crate) use zeroes;
 
 pub(crate) const FLAGS: usize = 16;
 
-/// As many as [`set_session_shards`] says, or one.
+/// Returns the number set by [`set_session_shards`], or 1.
 pub(crate) fn session_shards() -> usize {
     SHARDS.get()
 }
 
-/// Sets the number of shards of managers that are created from here on. More than one costs much,
-/// so each execution that needs them begins with this.
+/// Sets the number of shards of managers that are created from then on. More than one costs much
+/// time, so each execution that needs several must call this.
 pub fn set_session_shards(shards: usize) {
     SHARDS.set(shards);
 }
@@ -78,14 +79,14 @@ pub(crate) fn near() -> usize {
     NEAR.with(Cell::get)
 }
 
-/// Sets the shard of the sessions that the calling thread opens from here on.
+/// Sets the shard of the sessions that the calling thread opens from then on.
 pub fn set_near(shard: usize) {
     NEAR.with(|near| near.set(shard));
 }
 
-/// loom has none, so here it is one that is not reentrant: a thread that locks it twice, such as
-/// by nested calls of [`SessionLocal::with`](crate::local::SessionLocal::with) on one static, is a
-/// deadlock.
+/// A mutex that is not reentrant, since loom has none that is. A thread that locks it twice
+/// deadlocks, for example by nested calls of
+/// [`SessionLocal::with`](crate::local::SessionLocal::with) on one static.
 pub(crate) type ReentrantMutex<T> = Mutex<T>;
 
 /// loom's mutex without the poisoning that parking_lot does not have.
@@ -102,7 +103,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A parking place with a token, as crossbeam's. Time limits never run out here.
+/// A parker with a token, like crossbeam's. Its time limits never expire.
 #[derive(Debug)]
 pub(crate) struct Parker(Unparker);
 

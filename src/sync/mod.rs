@@ -1,5 +1,5 @@
-//! The facade: what the core and the pool need of threads, with one API over parking_lot and
-//! std, over loom under `cfg(safepoint_loom)`, or over shuttle under `cfg(safepoint_shuttle)`.
+//! The primitives of the core and the pool, with one API over parking_lot and std, over loom under
+//! `cfg(safepoint_loom)`, or over shuttle under `cfg(safepoint_shuttle)`.
 
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 #[path = "std.rs"]

@@ -1,7 +1,7 @@
-//! What the scenes of `shuttle-tests` see.
+//! Replaces threads and time in the scenes of `shuttle-tests`.
 //!
-//! Time is the scene's own: it stands still but for waits with a limit, which run out after a
-//! few turns of the others, and take the clock to their deadline.
+//! A scene has its own time, which changes only by waits with a time limit. Such a wait expires
+//! after a few turns of the other threads, and sets the clock to its deadline.
 
 pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use shuttle::thread::Builder;
@@ -46,7 +46,7 @@ pub(crate) const fn near() -> usize {
 }
 
 std::thread_local! {
-    // A scene's threads all run on the thread that explores it.
+    // All threads of a scene run on the thread that explores it.
     static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
@@ -59,7 +59,8 @@ pub(crate) fn now() -> Instant {
     start() + CLOCK.get()
 }
 
-/// Waits until `done`, or until the deadline has come.
+/// Waits until `done` returns `true`, or until the wait expires, which sets the clock to the
+/// deadline.
 fn wait_until(deadline: Instant, done: impl Fn() -> bool) {
     for _ in 0..shuttle::rand::thread_rng().gen_range(0..8) {
         if done() {
@@ -70,9 +71,9 @@ fn wait_until(deadline: Instant, done: impl Fn() -> bool) {
     CLOCK.set(CLOCK.get().max(deadline - start()));
 }
 
-/// shuttle has none, so here it is one that is not reentrant: a thread that locks it twice, such as
-/// by nested calls of [`SessionLocal::with`](crate::local::SessionLocal::with) on one static, is a
-/// deadlock.
+/// A mutex that is not reentrant, since shuttle has none that is. A thread that locks it twice
+/// deadlocks, for example by nested calls of
+/// [`SessionLocal::with`](crate::local::SessionLocal::with) on one static.
 pub(crate) type ReentrantMutex<T> = Mutex<T>;
 
 /// shuttle's mutex without the poisoning that parking_lot does not have.
@@ -81,7 +82,7 @@ pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
 
 pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
-    /// `None` while a condition is waited for.
+    /// `None` while a thread waits for a condition.
     held: Option<shuttle::sync::MutexGuard<'a, T>>,
 }
 
@@ -117,7 +118,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// One thread's call: made once, heard once.
+/// The wake-up of one waiting thread.
 #[derive(Debug)]
 struct Call {
     made: AtomicU32,
@@ -126,19 +127,19 @@ struct Call {
 
 impl Call {
     fn make(&self) {
-        // Pairs with `was_made`. Shuttle runs every access as `SeqCst`.
+        // Pairs with the load in `was_made`. Shuttle runs every access as `SeqCst`.
         self.made.store(1, Ordering::SeqCst);
         self.thread.unpark();
     }
 
     fn was_made(&self) -> bool {
-        // Pairs with `make`.
+        // Pairs with the store in `make`.
         self.made.load(Ordering::SeqCst) != 0
     }
 }
 
-/// parking_lot's condition variable, save that it may call any of those that wait. shuttle's
-/// own has no time limits.
+/// parking_lot's condition variable, except that it may wake any waiting thread. shuttle's own has
+/// no time limits.
 #[derive(Debug)]
 pub(crate) struct Condvar(Mutex<Vec<Arc<Call>>>);
 
@@ -200,7 +201,7 @@ impl Condvar {
     }
 }
 
-/// A parking place with a token, as crossbeam's.
+/// A parker with a token, like crossbeam's.
 #[derive(Debug)]
 pub(crate) struct Parker(Unparker);
 

@@ -1,4 +1,4 @@
-//! What ships.
+//! The primitives of a normal build, without loom and shuttle.
 
 pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
 #[cfg(target_os = "linux")]
@@ -12,8 +12,8 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// The time since 1970, as of the last tick of the system's clock: some milliseconds ago at most.
-/// It costs a fifth of what the time to the nanosecond does.
+/// Returns the time since 1970, as of the last tick of the system's clock, which is at most some
+/// milliseconds ago. It costs a fifth of a clock with nanoseconds.
 pub(crate) fn time_of_last_tick() -> Duration {
     #[cfg(target_os = "linux")]
     let time =
@@ -23,7 +23,7 @@ pub(crate) fn time_of_last_tick() -> Duration {
     time.unwrap_or_default()
 }
 
-/// A thread-local whose first value is a constant expression.
+/// Declares a thread-local whose first value is a constant expression.
 macro_rules! per_thread {
     ($(#[$meta:meta])* static $name:ident: $type:ty = $first:expr;) => {
         std::thread_local! { $(#[$meta])* static $name: $type = const { $first }; }
@@ -31,7 +31,7 @@ macro_rules! per_thread {
 }
 pub(crate) use per_thread;
 
-/// A static that is there for as long as what runs here: a process, or one way of a model's.
+/// Declares a static that exists once for a process, or once for an execution of a model.
 macro_rules! shared {
     (static $name:ident: $type:ty = $first:expr;) => {
         static $name: $type = $first;
@@ -46,22 +46,22 @@ macro_rules! zeroes {
 }
 pub(crate) use zeroes;
 
-/// Over how many shards a manager's sessions are spread.
+/// Returns the number of shards of a manager's sessions.
 pub(crate) const fn session_shards() -> usize {
     16
 }
 
-/// A number that is the same for one thread and spreads threads evenly.
+/// Returns a number that stays the same for one thread, and that spreads threads evenly.
 pub(crate) fn near() -> usize {
     use std::sync::atomic::AtomicUsize;
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     std::thread_local! {
-        // Relaxed: any spread will do.
+        // Relaxed: only the distribution matters.
         static NEAR: usize = NEXT.fetch_add(1, Ordering::Relaxed);
     }
     NEAR.with(|near| *near)
 }
 
-/// As many as an index of sixteen bits reaches: a quarter of a megabyte, of which the system gives
-/// only what is used.
+/// As many flags as an index of 16 bits can name: 256 KiB, of which the system provides only the
+/// pages in use.
 pub(crate) const FLAGS: usize = 1 << 16;

@@ -1,10 +1,10 @@
-//! Wakers that were collected under a lock, to be woken after it is released.
+//! Wakers that are collected under a lock, and woken after it is released.
 
 use std::task::Waker;
 
 /// Wakers to wake once no lock is held: waking runs application code.
 ///
-/// Mostly there is none, so an empty list is one pointer. After tokio's `util::WakeList`.
+/// Most lists are empty, so an empty list is one pointer. After tokio's `util::WakeList`.
 #[derive(Debug, Default)]
 #[must_use = "wake after the lock is released"]
 pub(crate) struct WakeList(Option<Box<Wakers>>);

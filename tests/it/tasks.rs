@@ -490,7 +490,9 @@ fn a_thread_runs_one_session_at_a_time() {
         let Poll::Ready(result) = poll(pin!(session.run(async {})), &waker) else { panic!() };
         let error = result.unwrap_err();
         assert_eq!(error, RunError::NotAttached(AttachError::WrongThread));
-        assert_eq!(error.to_string(), AttachError::WrongThread.to_string());
+        assert_eq!(error.to_string(), "the session cannot be attached");
+        let cause = std::error::Error::source(&error).expect("its cause");
+        assert_eq!(cause.to_string(), AttachError::WrongThread.to_string());
     });
 }
 

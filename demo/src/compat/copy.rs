@@ -4,18 +4,18 @@ use crate::types::{SqlError, Steps};
 
 const MAX_LINE: usize = crate::types::MAX_VALUE as usize;
 
-/// No table of SQLite's has as many.
+/// More than the maximum number of columns of SQLite.
 const MAX_COLUMNS: usize = 1 << 15;
 
 /// Decodes COPY's text format from chunks that may be split anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct CopyDecoder {
     buf: BytesMut,
-    /// How much of `buf` is known to hold no end of line.
+    /// The number of bytes of `buf` that are known to contain no end of line.
     scanned: usize,
-    /// The client sent CopyDone: the last line need not be terminated.
+    /// The client sent CopyDone, so the last line need not be terminated.
     finished: bool,
-    /// The `\.` line was seen: whatever follows is ignored.
+    /// The `\.` line was read, and the rest is ignored.
     ended: bool,
     line: u64,
 }
@@ -37,12 +37,12 @@ impl CopyDecoder {
         self.finished = true;
     }
 
-    /// The number of the line that `next_row` last looked at, from 1.
+    /// Returns the number of the line that `next_row` has read last, from 1.
     pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
-    /// The next row, or `None` until more is fed.
+    /// Returns the next row, or `None` until more bytes are fed.
     pub(crate) fn next_row(&mut self) -> Result<Option<CopyRow>, SqlError> {
         if self.ended {
             return Ok(None);
@@ -67,7 +67,7 @@ impl CopyDecoder {
         self.decode(&line)
     }
 
-    /// Where the first newline is that no backslash escapes.
+    /// Returns the position of the first newline that is not escaped by a backslash.
     fn end_of_line(&mut self) -> Result<Option<usize>, SqlError> {
         let mut steps = Steps::default();
         while let Some(&b) = self.buf.get(self.scanned) {

@@ -1,6 +1,6 @@
 use crate::split::{Token, tokens};
 
-/// Goes over the tokens of a statement.
+/// A cursor over the tokens of a statement.
 pub(super) struct Cursor<'a> {
     pub(super) stmt: &'a str,
     pub(super) tokens: Vec<Token<'a>>,
@@ -20,7 +20,7 @@ impl<'a> Cursor<'a> {
         self.at == self.tokens.len()
     }
 
-    /// Takes these keywords if they come next, all of them or none.
+    /// Skips these keywords if all of them come next, or else none.
     pub(super) fn take(&mut self, keywords: &[&str]) -> bool {
         let found = keywords
             .iter()
@@ -42,7 +42,7 @@ impl<'a> Cursor<'a> {
         found
     }
 
-    /// Takes a string that is written in one of these ways.
+    /// Skips a string that is spelled in one of these forms.
     pub(super) fn take_string(&mut self, ways: &[&str]) -> bool {
         let Some(token) = self.peek() else { return false };
         // `E'...'` may be two tokens.
@@ -59,7 +59,8 @@ impl<'a> Cursor<'a> {
         Some(token.text)
     }
 
-    /// A name with or without a schema: where its last part starts, and the whole of it.
+    /// Skips a name with or without a schema. Returns the start of its last part, and the whole
+    /// name.
     pub(super) fn name(&mut self) -> Option<(usize, &'a str)> {
         let start = self.peek()?.start;
         let mut last = start;
@@ -72,7 +73,7 @@ impl<'a> Cursor<'a> {
         Some((last - start, &self.stmt[start..end]))
     }
 
-    /// `(a, b)`
+    /// Parses `(a, b)`.
     pub(super) fn columns(&mut self) -> Option<Vec<&'a str>> {
         let mut columns = Vec::new();
         if !self.take_punct("(") {
@@ -89,7 +90,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Skips a parenthesis and all in it.
+    /// Skips a pair of parentheses and everything in it.
     pub(super) fn skip_parenthesis(&mut self) -> bool {
         let mut depth = 0usize;
         while let Some(token) = self.peek() {

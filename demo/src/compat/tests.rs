@@ -139,7 +139,7 @@ fn copies() {
     }
 }
 
-/// What `pgbench -i` sends, step by step, as SQLite takes it.
+/// The statements of `pgbench -i`, in order, as SQLite receives them.
 #[test]
 fn pgbench_initializes() {
     let db = Connection::open_in_memory().unwrap();

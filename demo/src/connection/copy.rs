@@ -37,7 +37,7 @@ impl Connection {
             if result.is_ok() { "RELEASE safepoint_copy" } else { "ROLLBACK TO safepoint_copy" };
         let ended = runner.execute_all(session, &[end.to_string()]);
         if result.is_err() && !session.in_transaction() && runner.engine.in_transaction() {
-            // It fails only where SQLite has rolled back already.
+            // It fails only if SQLite has rolled back already.
             let _ = runner.engine.connection.execute_batch("ROLLBACK");
         }
         runner.failed |= (result.is_err() || ended.is_err()) && session.in_transaction();

@@ -17,8 +17,8 @@ pub(super) struct Portal {
     prepared: Arc<Prepared>,
     values: Vec<Value>,
     formats: Vec<Format>,
-    /// The rows that a client which asked for a few at a time has not had yet, and the tag. A
-    /// statement runs to its end with the first few: SQLite's cursors can't outlive the call.
+    /// The rows that a client with a row limit has not received yet, and the tag. A statement runs
+    /// to its end with the first fetch, since SQLite's cursors cannot outlive the call.
     rest: Option<(VecDeque<BytesMut>, String)>,
 }
 
@@ -64,7 +64,7 @@ impl Connection {
         let prepared = match plan::prepare(&runner.engine, &parse.query, oids) {
             Ok(prepared) => prepared,
             Err(fields) => {
-                // If an interrupt is what went wrong, it is what is reported.
+                // If the error is an interrupt, the interrupt is reported.
                 statement.check()?;
                 runner.failed |= statement.in_transaction();
                 return Err(fields.into());
@@ -156,7 +156,7 @@ impl Connection {
                 kept: few.is_some().then_some(&mut kept),
             };
             let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
-            // Rows are kept apart from what waits to be sent already.
+            // Rows are kept separate from messages that wait for sending already.
             let mut apart = crate::wire::Outgoing::new();
             let outgoing = if few.is_some() { &mut apart } else { &mut self.outgoing };
             let mut answer = Answer { stream: &self.stream, outgoing };
@@ -167,7 +167,7 @@ impl Connection {
             match done? {
                 Done::Tag(tag) => {
                     portal.rest = Some((kept, tag));
-                    // Not over before the client has its first rows.
+                    // The statement ends after the client has received its first rows.
                     return self.fetch(&statement, name, few);
                 }
                 Done::EndsItself => {
@@ -183,7 +183,7 @@ impl Connection {
         self.fetch(session, name, few)
     }
 
-    /// The next rows that a portal has.
+    /// Sends the next rows of a portal.
     fn fetch(
         &mut self,
         session: &Attached<'_>,

@@ -1,4 +1,4 @@
-//! Who the client is: the messages before the first statement.
+//! The startup: the messages before the first statement.
 
 use super::{Connection, Flow, User};
 use crate::keys::{LONG_KEY, SHORT_KEY};
@@ -11,7 +11,7 @@ use pgwire::messages::startup::Startup;
 use safepoint::Attached;
 use std::net::Ipv4Addr;
 
-/// The protocol's minor version that has room for long keys.
+/// The protocol's first minor version with long keys.
 const LONG_KEYS_SINCE: u16 = 2;
 
 impl Connection {
@@ -22,7 +22,7 @@ impl Connection {
                 Flow::Continue
             }
             Message::CancelRequest(request) => {
-                // One whose address is gone by now counts with the others of that kind.
+                // A client whose address is unknown counts under one common address.
                 let from = self.socket().and_then(|socket| socket.peer_addr());
                 let from = from.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
                 self.shared.cancel(&request, from);
@@ -46,7 +46,7 @@ impl Connection {
             Fields::new("FATAL", "28000", message)
         })?;
         let database = parameter("database").unwrap_or(name);
-        // To cut them, as PostgreSQL does, would make one user of two.
+        // PostgreSQL cuts long names, which would make one user of two.
         if let Some(long) = [name, database].into_iter().find(|name| name.len() > NAME_BYTES) {
             let message = format!(
                 "identifier too long: {} bytes, where at most {NAME_BYTES} are allowed",
@@ -96,7 +96,7 @@ impl Connection {
         SETTINGS.with_borrow_mut(|own| *own = settings);
         limit(session)?;
         self.user = Some(User { admin });
-        // What waited was no command.
+        // The command in the queue was only the startup message.
         session.discard_reserved();
         self.outgoing.ready(b'I');
         Ok(())

@@ -13,14 +13,14 @@ pub(super) struct Op {
     pub(super) p4: String,
 }
 
-/// The program that SQLite compiles `sql` to.
+/// Returns the program to which SQLite compiles `sql`.
 pub(super) fn explain(conn: &Connection, sql: &str) -> Result<Vec<Op>> {
     let mut stmt = conn.prepare(&format!("EXPLAIN {sql}"))?;
-    // Unlike `query`, this wants no parameters bound.
+    // Unlike `query`, this needs no bound parameters.
     let ops = stmt
         .raw_query()
         .mapped(|r| {
-            // A listing is no program that runs: SQLite passes no safe point.
+            // EXPLAIN executes no instructions, so SQLite reaches no safe point.
             safepoint::check().map_err(interrupted)?;
             Ok(Op {
                 address: r.get(0)?,
@@ -28,7 +28,7 @@ pub(super) fn explain(conn: &Connection, sql: &str) -> Result<Vec<Op>> {
                 p1: r.get(2)?,
                 p2: r.get(3)?,
                 p3: r.get(4)?,
-                // A blob constant is shown as it is, which need not be text.
+                // A blob constant is returned unchanged, and may be no valid text.
                 p4: match r.get_ref(5)? {
                     ValueRef::Text(p4) => String::from_utf8_lossy(p4).into_owned(),
                     _ => String::new(),
@@ -36,7 +36,7 @@ pub(super) fn explain(conn: &Connection, sql: &str) -> Result<Vec<Op>> {
             })
         })
         .collect::<Result<Vec<Op>>>()?;
-    // The programs of triggers follow, each counting from 0 again.
+    // The programs of triggers follow, each numbered from 0 again.
     Ok(ops
         .into_iter()
         .zip(0..)

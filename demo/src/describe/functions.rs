@@ -1,7 +1,8 @@
 use super::infer::{FLOAT, INT, TEXT, Ty, UNKNOWN, join, widen};
 use crate::types::PgType;
 
-/// The type of what `name(n)`, which is how EXPLAIN shows a function, returns for its arguments.
+/// Returns the result type of `name(n)`, as EXPLAIN shows a function, for the types of its
+/// arguments.
 pub(super) fn returns(
     call: &str,
     functions: &dyn Fn(&str) -> Option<PgType>,
@@ -12,7 +13,7 @@ pub(super) fn returns(
     if let Some(ty) = functions(&name) {
         return Some(ty);
     }
-    // A function of any number of arguments is shown with a negative number.
+    // A function with any number of arguments is shown with a negative number.
     let args = || match n.trim_end_matches(')').parse::<i64>() {
         Ok(n) if n >= 0 => (0..n.min(1 << 15)).map(&arg).fold(None, join),
         _ => UNKNOWN,

@@ -1,4 +1,4 @@
-//! The types of a statement's results, followed through the program that SQLite compiled it to:
+//! Infers the types of a statement's results from the program to which SQLite compiles it:
 //! <https://sqlite.org/opcode.html>.
 
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use super::explain::{Op, explain};
 use super::{functions, number, schema};
 use crate::types::PgType;
 
-/// What a register holds. `None` is nothing but NULL so far, and `Unknown` anything at all.
+/// The type in a register: `None` if only NULL was stored yet, and `Unknown` for any type.
 pub(super) type Ty = Option<PgType>;
 
 pub(super) const UNKNOWN: Ty = Some(PgType::Unknown);
@@ -18,7 +18,7 @@ pub(super) const INT: Ty = Some(PgType::Int8);
 pub(super) const FLOAT: Ty = Some(PgType::Float8);
 pub(super) const TEXT: Ty = Some(PgType::Text);
 
-/// Where a cursor's columns come from.
+/// The source of a cursor's columns.
 #[derive(Clone)]
 enum Source {
     Stored {
@@ -26,11 +26,11 @@ enum Source {
         database: i64,
         keyed: bool,
     },
-    /// A table made while the statement runs: the types of what was inserted.
+    /// A table created while the statement runs, with the types of the inserted values.
     Made(Vec<Ty>),
     /// A pseudo-table over the record in a register.
     Record(i64),
-    /// Another cursor on what that cursor is on.
+    /// A duplicate of another cursor.
     Dup(i64),
 }
 
@@ -44,21 +44,21 @@ struct Program<'a> {
     conn: &'a Connection,
     functions: &'a dyn Fn(&str) -> Option<PgType>,
     parameters: Vec<Ty>,
-    /// The registers that are set once, before all else.
+    /// The registers that are set once, before the rest of the program.
     constants: HashMap<i64, Ty>,
     now: Registers,
     cursors: HashMap<i64, Source>,
-    /// The argument's type of the aggregate that a register accumulates.
+    /// The type of the argument of the aggregate in a register.
     aggregates: HashMap<i64, Ty>,
     results: Vec<Ty>,
 }
 
-/// What statements that touch no table return, by their text. Nothing that happens to the
-/// schema changes that.
+/// The result types of statements that read no table, by their text. Changes of the schema do not
+/// affect them.
 #[derive(Default)]
 pub(crate) struct Known(RefCell<HashMap<String, Vec<PgType>>>);
 
-/// How many of them are kept.
+/// The maximum number of such statements.
 const KNOWN: usize = 64;
 
 pub(super) fn result_types(
@@ -114,7 +114,7 @@ fn follow(
         .collect())
 }
 
-/// The widest type of the kind, which is what SQLite computes with.
+/// Returns the widest type of the same kind, with which SQLite computes.
 pub(super) fn widen(ty: Ty) -> Ty {
     match ty {
         Some(PgType::Bool | PgType::Int2 | PgType::Int4) => INT,
@@ -155,7 +155,8 @@ fn join_registers(into: &mut Registers, from: &Registers) {
     }
 }
 
-/// Whoever reports it looks first whether an interrupt is due.
+/// Converts an interrupt to an error. The code that reports the error checks for a due interrupt
+/// first.
 pub(super) fn interrupted(interrupt: safepoint::Interrupt) -> rusqlite::Error {
     rusqlite::Error::UserFunctionError(interrupt.into())
 }
@@ -169,7 +170,7 @@ fn arithmetic(a: Ty, b: Ty) -> Ty {
     }
 }
 
-/// What a value of a type may become as a column of this affinity stores it.
+/// Returns the type of a value after it is stored in a column with this affinity.
 fn convert(ty: Ty, affinity: u8) -> Ty {
     match (affinity, widen(ty)) {
         (b'B', INT | FLOAT) => TEXT,
@@ -180,10 +181,10 @@ fn convert(ty: Ty, affinity: u8) -> Ty {
 }
 
 impl Program<'_> {
-    /// Goes through the program once, in the order in which it is entered. Jumps forward, which
-    /// are how CASE and its like are compiled, carry their registers to where they lead.
+    /// Interprets the program once, in order of its instructions. Forward jumps, which implement
+    /// CASE and similar expressions, pass their registers to the target.
     fn run(&mut self, ops: &[Op]) -> Result<()> {
-        // The program starts with a jump to its end, where it sets the constants up.
+        // The program starts with a jump to its end, where it sets the constants.
         let setup = match ops.first() {
             Some(op) if op.opcode == "Init" && op.p2 > 0 => (op.p2 as usize).min(ops.len()),
             _ => ops.len(),
@@ -196,7 +197,7 @@ impl Program<'_> {
         let mut arriving: HashMap<usize, Registers> = HashMap::new();
         let mut reached = true;
         for (at, op) in ops[..setup].iter().enumerate() {
-            // Where many registers are joined, one step is long.
+            // Joining many registers makes one step long.
             safepoint::check().map_err(interrupted)?;
             if let Some(from) = arriving.remove(&at) {
                 if reached {
@@ -231,7 +232,7 @@ impl Program<'_> {
         self.now.records.remove(&register);
     }
 
-    /// The cursor that this one was opened as a duplicate of, or itself.
+    /// Returns the cursor of which this one is a duplicate, or the cursor itself.
     fn home(&self, cursor: i64) -> i64 {
         match self.cursors.get(&cursor) {
             Some(&Source::Dup(of)) => of,
@@ -240,11 +241,11 @@ impl Program<'_> {
     }
 
     fn range(&self, from: i64, n: i64) -> Vec<Ty> {
-        // SQLite allows 32767 columns at most.
+        // SQLite allows at most 32767 columns.
         (0..n.clamp(0, 1 << 15)).map(|i| self.get(from + i)).collect()
     }
 
-    /// Gives the registers from `first` on the affinities that are listed, one letter each.
+    /// Applies the affinities, one letter each, to the registers from `first` on.
     fn convert_range(&mut self, first: i64, affinities: &str) {
         for (r, affinity) in (first..).zip(affinities.bytes().take(1 << 15)) {
             self.set(r, convert(self.get(r), affinity));

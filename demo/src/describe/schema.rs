@@ -2,8 +2,8 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use crate::types::PgType;
 
-/// The types of the columns that the b-tree with this root page stores, in its order. `None`
-/// stands for a column with no declared type, and for the rowid at the end of an index.
+/// Returns the types of the columns that the b-tree with this root page stores, in its order. The
+/// type is `None` for a column without a declared type, and for the rowid at the end of an index.
 pub(super) fn stored_columns(
     conn: &Connection,
     root: i64,

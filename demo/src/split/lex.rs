@@ -41,7 +41,8 @@ impl Token<'_> {
     }
 }
 
-/// The tokens of `sql`, without blanks and comments. What is not terminated lasts to the end.
+/// Returns the tokens of `sql`, without blanks and comments. An unterminated token extends to the
+/// end.
 pub(crate) fn tokens(sql: &str) -> Tokens<'_> {
     Tokens { sql, at: 0 }
 }
@@ -101,7 +102,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The end of what `open` (at `from`) starts, where the closing `quote` is doubled to stand for
+    /// Returns the end of the token that starts at `from`. In it a doubled `quote` means the quote
     /// itself.
     fn quoted(&self, from: usize, quote: u8, backslashes: bool) -> usize {
         let mut at = from + 1;

@@ -7,8 +7,8 @@ use super::{CHUNK, Format, PgType, SqlError};
 
 /// Appends `value` as a field of type `ty`: its length and its bytes, or a length of -1 for NULL.
 ///
-/// SQLite types values and not columns, so a value that is not of the column's type is converted
-/// where that loses nothing, and is an error otherwise. Nothing is appended on an error.
+/// In SQLite values have types, and columns do not. A value of another type than the column's is
+/// converted if the conversion is exact; otherwise it is an error. Nothing is appended on an error.
 pub(crate) fn encode(
     value: ValueRef<'_>,
     ty: PgType,
@@ -123,8 +123,8 @@ fn put_float8_text(v: f64, out: &mut BytesMut) {
     put_decimal(v, &format!("{v:e}"), 15, out);
 }
 
-/// Writes a number, given in Rust's shortest scientific form, as PostgreSQL writes it: with an
-/// exponent when that would be below -4 or not below `limit`.
+/// Writes a number, given in Rust's shortest scientific form, in PostgreSQL's form. It has an
+/// exponent if that would be below -4, or at least `limit`.
 fn put_decimal(v: f64, scientific: &str, limit: i32, out: &mut BytesMut) {
     if v.is_nan() {
         return out.put_slice(b"NaN");
@@ -141,7 +141,7 @@ fn put_decimal(v: f64, scientific: &str, limit: i32, out: &mut BytesMut) {
     if !(-4..limit).contains(&exponent) {
         out.put_slice(mantissa.trim_start_matches('-').as_bytes());
         let sign = if exponent < 0 { '-' } else { '+' };
-        // A BytesMut takes any number of bytes, so writing to it does not fail.
+        // A BytesMut takes any number of bytes, so this write does not fail.
         let _ = write!(out.writer(), "e{sign}{:02}", exponent.unsigned_abs());
         return;
     }

@@ -10,7 +10,7 @@ const JSON: u32 = 114;
 const OID: u32 = 26;
 const NUMERIC: u32 = 1700;
 
-/// The value of a Bind parameter of the type `ty_oid`, or 0 where the client gave none.
+/// Returns the value of a Bind parameter of the type `ty_oid`, which is 0 if the client gave none.
 pub(crate) fn decode_param(
     bytes: Option<&[u8]>,
     ty_oid: u32,
@@ -40,8 +40,8 @@ fn decode_text(bytes: &[u8], oid: u32) -> Result<Value, SqlError> {
         },
         PgType::Bool => boolean(text),
         PgType::Bytea => bytea(text),
-        // SQLite gives a parameter no affinity, so digits have to arrive as a number to compare
-        // equal to one outside of a column's context.
+        // SQLite gives a parameter no affinity. Outside of a column's context, digits must be a
+        // number to compare equal to a number.
         PgType::Unknown => Ok(match canonical_integer(text) {
             Some(v) => Value::Integer(v),
             None => Value::Text(text.to_owned()),
@@ -116,7 +116,7 @@ fn real(text: &str, name: &str) -> Result<Value, SqlError> {
     number(v)
 }
 
-/// SQLite would turn a NaN into NULL without a word.
+/// Rejects a NaN, which SQLite would silently turn into NULL.
 fn number(v: f64) -> Result<Value, SqlError> {
     if v.is_nan() {
         return Err(SqlError::new("0A000", "SQLite cannot store NaN"));

@@ -1,5 +1,5 @@
-//! Checks of a message body's layout, made before pgwire decodes it: its decoder reads past the
-//! end of a truncated body, which panics.
+//! Checks the layout of a message body before pgwire decodes it. pgwire's decoder panics at the end
+//! of a truncated body.
 
 use super::WireError;
 
@@ -71,7 +71,7 @@ pub(super) fn body(ty: u8, body: &[u8]) -> Result<(), WireError> {
     texts.into_iter().try_for_each(|text| utf8(text, extended))
 }
 
-/// Walks through a body; the strings in it, or what was expected and not found.
+/// Returns the strings in a body, or the expected part that is missing.
 fn layout(ty: u8, body: &[u8]) -> Result<[&[u8]; 2], String> {
     let mut r = Reader(body);
     let mut texts: [&[u8]; 2] = [&[]; 2];
@@ -123,7 +123,7 @@ fn layout(ty: u8, body: &[u8]) -> Result<[&[u8]; 2], String> {
     Ok(texts)
 }
 
-/// Checks what follows the version in a startup packet.
+/// Checks the part of a startup packet after the version.
 pub(super) fn startup(parameters: &[u8]) -> Result<(), WireError> {
     let mut r = Reader(parameters);
     let mut walk = || {

@@ -10,26 +10,25 @@ const MAX_STARTUP: usize = 10_000;
 const MAX_SMALL: usize = 10_000;
 const MAX_LARGE: usize = 32 << 20;
 
-/// How long the text of a command may be, in bytes. What SQLite makes of a text it makes in one go,
-/// with no safe point in it.
+/// The maximum length of a command's text, in bytes. SQLite compiles a text without a safe point.
 const MAX_TEXT: usize = 1 << 20;
-/// The same for one that is read and thrown away, so that the client can go on.
+/// The maximum length of a text that is skipped, so that the client can continue.
 const MAX_SKIPPED: usize = 1 << 30;
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
-/// Length, code and process id, then a key of 4 to 256 bytes.
+/// The length of a cancel request: length, code and process id, then a key of 4 to 256 bytes.
 const CANCEL_LENGTH: std::ops::RangeInclusive<usize> = 16..=268;
 
 const VERSION_3_0: u32 = 3 << 16;
 const VERSION_3_2: u32 = 3 << 16 | 2;
 
-/// Makes messages of the bytes that a client sends.
+/// Decodes the bytes that a client sends into messages.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     buf: BytesMut,
-    /// How much is still to come of a message that is too long to be looked at.
+    /// The number of bytes still to skip of a message that is too long.
     skip: usize,
     ctx: DecodeContext,
     ssl_asked: bool,
@@ -37,10 +36,10 @@ pub(crate) struct Incoming {
     failed: Option<WireError>,
 }
 
-/// What NegotiateProtocolVersion has to tell the client.
+/// The content of NegotiateProtocolVersion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Negotiation {
-    /// The version to go on with, as one number.
+    /// The version to use, as one number.
     pub(crate) version: u32,
     pub(crate) unsupported_options: Vec<String>,
 }
@@ -65,20 +64,21 @@ impl Incoming {
         }
     }
 
-    /// Whether nothing has come that was not taken.
+    /// Returns whether all received bytes were taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.buf.is_empty()
     }
 
-    /// Whether the client has not sent its startup message yet.
+    /// Returns whether the client has not sent its startup message yet.
     pub(crate) fn in_startup(&self) -> bool {
         self.ctx.awaiting_frontend_startup
     }
 
-    /// The next message, or `None` until more is fed. After a fatal error there is only that error.
+    /// Returns the next message, or `None` until more bytes are fed. After a fatal error it returns
+    /// only that error.
     ///
-    /// A `SslNegotiation` wants a single byte for an answer, `N` to refuse; the client goes on with
-    /// another request or its startup message.
+    /// A `SslNegotiation` needs a single byte as an answer, `N` to refuse. The client continues
+    /// with another request or its startup message.
     pub(crate) fn next(&mut self) -> Result<Option<PgWireFrontendMessage>, WireError> {
         if let Some(e) = &self.failed {
             return Err(e.clone());
@@ -173,7 +173,7 @@ impl Incoming {
                 char::from(ty)
             )));
         }
-        // Beside the text there are names and types.
+        // In addition to the text, such a message has names and types.
         if matches!(ty, b'Q' | b'P') && length > MAX_TEXT + MAX_SMALL {
             let here = self.buf.len().min(length + 1);
             drop(self.buf.split_to(here));
@@ -198,8 +198,8 @@ impl Incoming {
         self.decode(length + 1).map(Some)
     }
 
-    /// Decodes the frame that the first `length` bytes are, which must have been checked: the
-    /// unwinding is caught so that no oversight there takes the process down.
+    /// Decodes the frame in the first `length` bytes, which must have been checked. A panic is
+    /// caught, so that an oversight in these checks does not end the process.
     fn decode(&mut self, length: usize) -> Result<PgWireFrontendMessage, WireError> {
         let mut frame = self.buf.split_to(length);
         let ctx = &self.ctx;
@@ -225,8 +225,8 @@ fn unsupported_version(version: u32) -> WireError {
 }
 
 impl Negotiation {
-    /// What has to be negotiated about this startup message, if anything: a minor version other
-    /// than 0 and 2, or protocol options, of which there are none yet.
+    /// Returns the content of a negotiation, if this startup message needs one. It does for a minor
+    /// version other than 0 and 2, or for protocol options, since there are none yet.
     pub(crate) fn of(startup: &Startup) -> Option<Self> {
         let version = match startup.protocol_number_minor {
             0 | 1 => VERSION_3_0,

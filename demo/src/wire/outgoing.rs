@@ -17,7 +17,7 @@ use super::{Fields, Negotiation, WireError};
 use crate::describe::Column;
 use crate::types::{Format, SqlError};
 
-/// Keeps every message below the limits that pgwire puts on encoding it.
+/// Keeps every message below the length limits of pgwire's encoder.
 const MAX_TEXT: usize = 8_000;
 
 /// Collects the messages to send to a client.
@@ -26,7 +26,8 @@ pub(crate) struct Outgoing {
     pub(crate) buf: BytesMut,
 }
 
-/// `s` as a protocol string: without zero bytes, and cut at a character's end if it is too long.
+/// Converts `s` to a protocol string: without zero bytes, and cut at the end of a character if it
+/// is too long.
 fn text(s: &str) -> String {
     let mut end = s.len().min(MAX_TEXT);
     while !s.is_char_boundary(end) {
@@ -52,7 +53,7 @@ impl Outgoing {
         })
     }
 
-    /// For messages whose encoding has nothing to refuse, their texts having gone through `text`.
+    /// Appends a message whose encoding cannot fail, since its texts have passed `text`.
     fn put(&mut self, message: &impl Message) {
         let pushed = self.push(message);
         debug_assert_eq!(pushed, Ok(()));
@@ -70,7 +71,7 @@ impl Outgoing {
         self.put(&ParameterStatus::new(text(name), text(value)));
     }
 
-    /// The key has to be of 4 bytes for protocol 3.0, and of 4 to 256 for 3.2.
+    /// Appends the key, which must have 4 bytes for protocol 3.0, and 4 to 256 bytes for 3.2.
     pub(crate) fn backend_key_data(&mut self, pid: i32, key: &[u8]) -> Result<(), WireError> {
         let key = SecretKey::Bytes(Bytes::copy_from_slice(key));
         self.push(&BackendKeyData::new(pid, key))
@@ -83,7 +84,8 @@ impl Outgoing {
         ));
     }
 
-    /// `status` is `I` outside of a transaction, `T` in one and `E` in a failed one.
+    /// Appends ReadyForQuery. `status` is `I` outside of a transaction, `T` in one, and `E` in a
+    /// failed one.
     pub(crate) fn ready(&mut self, status: u8) {
         let status = TransactionStatus::try_from(status).unwrap_or(TransactionStatus::Idle);
         self.put(&ReadyForQuery::new(status));
@@ -109,7 +111,8 @@ impl Outgoing {
         self.put(&RowDescription::new(fields));
     }
 
-    /// A DataRow of `columns` fields, which `fields` appends. Nothing is appended on an error.
+    /// Appends a DataRow of `columns` fields, which `fields` appends. Nothing is appended on an
+    /// error.
     pub(crate) fn data_row(
         &mut self,
         columns: usize,
@@ -176,7 +179,7 @@ impl Outgoing {
         self.put(&ParameterDescription::new(oids[..most].to_vec()));
     }
 
-    /// The whole of it, and each of its columns, in text format.
+    /// Appends a CopyInResponse in text format for the whole and for each column.
     pub(crate) fn copy_in_response(&mut self, columns: usize) {
         let columns = count(columns).min(2_000);
         let formats = vec![0; columns as usize];

@@ -23,7 +23,7 @@ impl PendingTerminate {
         })
     }
 
-    /// Returns the request if the event that it was observed is still to be emitted.
+    /// Returns the request if the event that it was observed must still be emitted.
     pub(super) fn take_unreported(&mut self) -> Option<Arc<Request>> {
         let said = std::mem::replace(&mut self.said, true);
         self.seen.clone().filter(|_| !said)
@@ -49,7 +49,7 @@ impl Record {
 
     /// Returns the due interrupt, and whether the caller must emit that it was observed.
     fn observe_due(&self, at: Place, says: bool) -> (Result<(), Interrupt>, bool) {
-        // First, as the killer may still have the lock.
+        // The clock is read before the lock is taken: the requester may still hold the lock.
         let now = Timestamp::now();
         let mut guarded = self.guarded.lock();
         let word = self.word.load();

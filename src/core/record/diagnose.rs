@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 impl Record {
     /// Sets a probe: the next safe point stores its time and location.
     pub(crate) fn probe(&self) -> ProbeResult {
-        // Most sessions are idle, and note nothing: not even this.
+        // Most sessions are idle. Checked first, so that no diagnostics are created for them.
         let held = self.held();
         if self.look().probe(held).is_err() {
             return ProbeResult::NotRunning;
@@ -44,7 +44,7 @@ impl Record {
         })
     }
 
-    /// A safe point that takes the cold path.
+    /// Stores the time and location of a safe point that takes the cold path, if a probe is set.
     pub(super) fn answer_probe(&self, at: Place) {
         if self.word.load().probed() {
             self.note_passed(at, || {
@@ -53,7 +53,7 @@ impl Record {
         }
     }
 
-    /// A step that is a safe point has cleared the probe.
+    /// Stores the time and location of a safe point whose transition has cleared the probe.
     #[cold]
     pub(super) fn passed(&self, at: Place) {
         self.note_passed(at, || {});
@@ -73,7 +73,7 @@ impl Record {
         let _ = asked;
     }
 
-    // Hold-offs. Their number changes under the lock of their list, so both agree.
+    // Hold-offs. Their number changes under the lock of their list, so the two agree.
 
     /// Begins a hold-off, and returns the number that ends it.
     pub(crate) fn hold(&self, name: &'static str, at: Place) -> u64 {
@@ -84,7 +84,7 @@ impl Record {
         })
     }
 
-    /// Whether this was the last hold-off in force.
+    /// Ends a hold-off. Returns whether it was the last one in force.
     pub(crate) fn release(&self, number: u64) -> bool {
         self.cold().notes.change(|noted| {
             let held = self.hold.load(Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Record {
         })
     }
 
-    /// The guards of all sections were leaked.
+    /// Ends all sections, whose guards were leaked.
     #[cold]
     pub(super) fn drop_leaked_hold_offs(&self) {
         self.cold().notes.change(|noted| {
@@ -117,12 +117,12 @@ impl Record {
         Some(self.cold.get()?.notes.copy())
     }
 
-    /// Why what was asked for has not come about; `None` where it has.
+    /// Returns why the request has not taken effect yet, or `None` if it has.
     pub(crate) fn why_not_yet(&self, kind: InterruptKind) -> Option<PendingReason> {
         let (pending, asked, word) = {
             let guarded = self.guarded.lock();
             let (pending, asked) = guarded.pending(kind, self.word.load())?;
-            // The lock keeps requesters out, so both agree.
+            // Requesters need the lock, so the request and the word agree.
             (pending, asked, self.word.load())
         };
         let noted = self.noted().unwrap_or_default();
@@ -148,7 +148,7 @@ impl Record {
         if let Some(held) = noted.hold_off() {
             return Some(PendingReason::HeldOff(held));
         }
-        // It has been woken.
+        // A suspended task with a due interrupt has been woken, and waits for a thread.
         if word.suspended() {
             return Some(PendingReason::Queued);
         }
@@ -158,7 +158,7 @@ impl Record {
         }
         let certain = matches!(pending.mode, None | Some(TerminateMode::Immediate));
         let mut due = if certain { asked.elapsed() } else { Duration::ZERO };
-        // Safe points in a hold-off have reported nothing.
+        // Safe points in a hold-off have reported nothing, so the time counts from its end.
         if let Some(released) = noted.released {
             due = due.min(now().saturating_duration_since(released));
         }
@@ -174,8 +174,8 @@ impl Record {
         self.guarded.lock().told(self.look())
     }
 
-    /// Calls `look` with the state, the pending request and the metadata, as of one moment:
-    /// requests and changes of the metadata are made under the lock that is held here.
+    /// Calls `look` with the state, the pending request and the metadata, as of one moment.
+    /// Requests and changes of the metadata need the lock that is held here.
     pub(crate) fn at_one_moment<T>(
         &self,
         look: impl FnOnce(Snapshot, Option<PendingInterrupt>, ClientInfo, &Metadata) -> T,
@@ -187,7 +187,7 @@ impl Record {
 }
 
 impl Guarded {
-    /// Of two, the termination.
+    /// Returns the pending request. If there are two, it is the termination.
     fn told(&self, word: Snapshot) -> Option<PendingInterrupt> {
         let kind = match word.terminate_mode() {
             Some(_) => InterruptKind::Terminate,

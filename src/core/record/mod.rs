@@ -52,8 +52,8 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Record {
     id: SessionId,
     word: State,
-    /// The thread it was last attached to, written before the step that attaches. Release,
-    /// pairs with the acquire in `last_thread` and in `thread_in`.
+    /// The thread that the session was last attached to, written before the transition that
+    /// attaches. Release, pairs with the acquire in `last_thread` and in `thread_in`.
     thread: AtomicU64,
     hold: AtomicU32,
     /// Written by the owner or the runner alone, of whom there is one at a time, so without a
@@ -79,10 +79,10 @@ const ADMITTED: u32 = 4;
 
 const FLAG_SHIFT: u32 = 16;
 
-/// What most sessions never have.
+/// The parts that most sessions never need.
 #[derive(Debug, Default)]
 struct Cold {
-    /// Since it first had a limit.
+    /// Created when the session first has a timeout.
     timing: OnceLock<TimeoutState>,
     values: LocalValues,
     notes: Diagnostics,
@@ -122,18 +122,19 @@ impl Record {
         self.word.load()
     }
 
-    /// The number of the thread that it was attached to last, for `thread_in`.
+    /// Returns the id of the thread that the session was last attached to, for `thread_in`.
     pub(crate) fn last_thread(&self) -> u64 {
         self.thread.load(Ordering::Acquire)
     }
 
     /// Returns the thread in a snapshot of this record, or `None` if the session has left it.
     /// `before` is the last thread from before the snapshot. The slot of that thread may belong to
-    /// another thread by now, to which the session is attached; but an id is never used twice.
+    /// another thread now, to which the session is attached; but an id is never used twice.
     ///
-    /// A caller that reads here what a later attachment wrote also sees, by the acquire, the detach
-    /// before it, unless the session is back on the first thread: then the second load is no older
-    /// than that.
+    /// The first load may read the value that a later attachment wrote. Then, by the acquire, the
+    /// load of the word sees the detach before that attachment. If the session is back on the first
+    /// thread, the load of the word acquires that attachment too, so the second load of `thread` is
+    /// no older.
     pub(crate) fn thread_in(&self, seen: Snapshot, before: u64) -> Option<ThreadId> {
         let slot = seen.slot()?;
         if slot == Slot::OWN {
@@ -152,10 +153,10 @@ impl Record {
         (word, self.thread_in(word, before))
     }
 
-    /// Whether it is attached to the calling thread.
+    /// Returns whether the session is attached to the calling thread.
     pub(crate) fn runs_here(&self) -> bool {
         // The word is loaded first: a thread that has attached the session elsewhere has written
-        // the flag before that.
+        // its flag before that transition.
         let attached = self.look().slot().is_some();
         let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
         attached && bell == u32::from(attention::own())
@@ -174,11 +175,11 @@ impl Record {
         Requester { session: Some(self.id), user: Some(user), admin, address }
     }
 
-    /// Changes the client information. Only the owner or the running thread does, so no other change
-    /// comes between the copy and the update, and `change` runs with no lock held.
+    /// Changes the client information. Only the owner or the runner calls this, so no change is
+    /// lost between the read and the write. `change` runs with no lock held.
     pub(crate) fn describe(&self, change: impl FnOnce(ClientInfo) -> ClientInfo) {
         let mut description = change(self.description());
-        // The previous values are dropped without the lock.
+        // The previous values are dropped after the lock is released.
         self.about(|about| {
             about.describe(&mut description);
             self.set(ADMIN, description.admin);
@@ -223,12 +224,12 @@ impl Record {
         Ok(())
     }
 
-    /// As it ends, once.
+    /// Releases the admission slot. Called once, when the session ends.
     pub(crate) fn release_admission(&self, places: &AdmissionLimit) {
         places.give_back(self.has(ADMITTED));
     }
 
-    // Its session-local values.
+    // Session-local values.
 
     pub(crate) fn value(&self, number: usize) -> Option<Value> {
         self.cold.get()?.values.get(number)
@@ -243,7 +244,7 @@ impl Record {
         Some(self.cold.get()?.values.take())
     }
 
-    // Transitions of the word, except those that detach the session.
+    // Transitions of the word that do not detach the session. Each may raise the attention flag.
 
     #[inline]
     fn step(&self, next: impl Fn(Snapshot) -> Snapshot) -> Transition {
@@ -299,7 +300,7 @@ impl Record {
         if self.word.attention() { self.report(at) } else { Ok(()) }
     }
 
-    /// Cold: for each interrupt and each probe.
+    /// Cold: runs once per interrupt or probe.
     #[cold]
     fn report(&self, at: Place) -> Result<(), Interrupt> {
         self.answer_probe(at);
@@ -310,7 +311,7 @@ impl Record {
         self.hold.load(Ordering::Relaxed) > 0
     }
 
-    // The runner's and the holder's steps.
+    // Transitions of the runner and the owner.
 
     #[inline]
     pub(crate) fn attach(&self, slot: Slot, thread: ThreadId, bell: u16) -> FinishedCancel {
@@ -333,7 +334,7 @@ impl Record {
     }
 
     /// Detaches the session. The caller must check the returned transition for a due interrupt and
-    /// a finished cancel. A leaked statement has been [finished](Self::end_leaked_statement)
+    /// a finished cancel, and must have [ended](Self::end_leaked_statement) a leaked statement
     /// before.
     #[inline]
     pub(crate) fn detach(&self, to_queue: bool) -> Transition {
@@ -341,7 +342,7 @@ impl Record {
             self.command_starts();
             self.word.step(Snapshot::detach_to_queue)
         } else {
-            // A discarded command ends a wait in the queue, so idleness begins here.
+            // A discarded command was queued until now, so idleness begins here.
             if self.word.load().queued() {
                 self.command_ends();
             }
@@ -369,7 +370,7 @@ impl Record {
     }
 
     pub(crate) fn discard_reserved(&self) -> FinishedCancel {
-        // The runner alone clears this bit while it runs, so a look is enough to know it.
+        // Only the runner clears this bit while the session runs, so a load is sufficient.
         if !self.word.load().queued() {
             return FinishedCancel::NOTHING;
         }
@@ -379,8 +380,9 @@ impl Record {
         self.cancel_finished(step)
     }
 
-    /// A leaked statement has been [finished](Self::end_leaked_statement) before. `complete` is
-    /// called if the command was cancelled in the queue, and so ends at once.
+    /// Begins a statement. The caller must have [ended](Self::end_leaked_statement) a leaked
+    /// statement before. Calls `complete` if the command was cancelled in the queue, so that its
+    /// statement ends at once.
     #[inline(always)]
     pub(crate) fn begin_at(
         &self,
@@ -400,7 +402,7 @@ impl Record {
         }
     }
 
-    /// A probe is set, or the command was cancelled while it was queued.
+    /// Handles a set probe, or a command that was cancelled in the queue.
     #[cold]
     fn begun_with(
         &self,
@@ -431,7 +433,7 @@ impl Record {
     }
 
     pub(crate) fn transaction_changes(&self, open: bool) {
-        // The runner alone writes this bit, so a look is enough to know it.
+        // Only the runner writes this bit, so a load is sufficient.
         if self.word.load().in_transaction() != open {
             self.transaction_step(open);
             self.about(|about| about.transaction_changes(open));
@@ -444,7 +446,8 @@ impl Record {
         fn leave(record: &Record) -> FinishedCancel {
             let over = record.end_leaked_statement();
             let step = record.detach(false);
-            // A session that was in a statement has no queued command that the second step ends.
+            // A session that was in a statement has no queued command, so the second transition
+            // ends no cancel.
             if over.is_nothing() { record.cancel_finished(step) } else { over }
         }
         if self.look().runs() { leave(self) } else { FinishedCancel::NOTHING }

@@ -23,9 +23,9 @@ use std::task::Waker;
 pub(super) struct Guarded {
     pub(super) terminate: Option<Box<PendingTerminate>>,
     pub(super) cancel: Option<Box<PendingCancel>>,
-    /// Left by the runner before it sleeps. In a box, as most sessions of a pool never do.
+    /// Stored by the runner before it waits. Boxed, since most sessions of a pool never wait.
     pub(super) wait_waker: Option<Box<Waker>>,
-    /// Set by the owner; woken when a termination falls due while no thread runs the session.
+    /// Set by the owner, and woken when a termination falls due while no thread runs the session.
     pub(super) detached_waker: Option<Waker>,
     pub(super) about: Metadata,
 }
@@ -76,14 +76,14 @@ impl Guarded {
 #[derive(Debug)]
 pub(super) struct PendingTerminate {
     pub(super) request: Arc<Request>,
-    /// The request that the session saw last; a stronger one may have come since.
+    /// The request that the session observed last. A stronger request may have been accepted since.
     pub(super) seen: Option<Arc<Request>>,
     /// Whether the audit has received the event that the request was observed.
     pub(super) said: bool,
     pub(super) asked: Timestamp,
     pub(super) seen_at: Option<(Place, Timestamp)>,
     pub(super) ticket: Arc<Completion<SessionEnd>>,
-    /// No requester has woken the session since the request was accepted.
+    /// Whether no requester has woken the session since the request was accepted.
     pub(super) wake_needed: bool,
 }
 
@@ -152,7 +152,8 @@ impl Record {
         self.terminate_as_seen(when, request, only, None)
     }
 
-    /// The same, only if the session still does what it did as `seen` was taken.
+    /// Requests a termination as `terminate` does, but only if the activity of the session is
+    /// unchanged since `seen`.
     pub(crate) fn terminate_as_seen(
         &self,
         when: TerminateMode,
@@ -169,8 +170,8 @@ impl Record {
         })
     }
 
-    /// `next` is a killer's step; it is taken under `guarded`. From there on its target may wait for
-    /// that lock, so all that takes time comes before.
+    /// Requests a termination. `next` is the requester's transition, taken under `guarded`. After
+    /// it the target may wait for that lock, so everything slow is done before.
     pub(super) fn terminate_by(
         &self,
         request: Request,
@@ -241,13 +242,13 @@ impl Record {
                 guarded.terminate = Some(told);
             }
         }
-        // Refused only where it has ended already.
+        // Rejected only if the session has ended already.
         let _ = self.try_transition(|word| word.terminate(TerminateMode::Immediate, None));
     }
 
     // The end.
 
-    /// The receipts of a cancel whose statement this step ended.
+    /// Takes the finished cancel, if this transition ended its statement.
     pub(crate) fn cancel_finished(&self, step: Transition) -> FinishedCancel {
         let left = step.before.cancelled() && (!step.after.cancelled() || step.after.ended());
         if left { self.take_cancel() } else { FinishedCancel::NOTHING }
@@ -260,8 +261,8 @@ impl Record {
         FinishedCancel(told.map(|told| Box::new(OverOne { told, session: self.id, hooks })))
     }
 
-    /// The last step of a session's life but one: `completed` still has to be called, once the
-    /// record is in no registry any more.
+    /// Takes the transition that ends the session. The caller must remove the record from the
+    /// registry next, and then call `completed`.
     pub(crate) fn end(&self) -> Transition {
         let step = self.step(Snapshot::end);
         self.disarm();
@@ -280,7 +281,8 @@ impl Record {
             Some(t) if t.request.reason == InterruptReason::InternalError => EndReason::Panicked,
             // The request that the client was notified of, if there is one.
             Some(PendingTerminate { seen: Some(seen), .. }) => EndReason::Terminated(seen.clone()),
-            // Whether the holder asked makes no difference to its killer.
+            // A termination that is due once the session is detached counts, even if the owner
+            // never checked.
             Some(told) if step.before.detach().terminate_due() => {
                 EndReason::Terminated(told.request.clone())
             }
@@ -295,7 +297,7 @@ impl Record {
         if let Some(terminating) = spent.terminate.take() {
             wakers.append(terminating.ticket.complete(ended.clone()));
         }
-        // Each may panic as it is dropped.
+        // Each waker may panic when it is dropped.
         for waker in spent.wakers {
             let _ = catch_panic(|| drop(waker));
         }

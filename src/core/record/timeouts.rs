@@ -1,9 +1,9 @@
 //! The timeouts of a session, and the transitions that enforce them.
 //!
-//! A *period* is what a timeout measures: a statement, from the time it is queued, or the idleness after it.
-//! The timer has at most one entry for a session, with the time in `armed`. A thread that begins a period
-//! checks whether that entry is soon enough, and mostly it is. If an entry is too soon, the timer computes
-//! the next time and waits again.
+//! A *period* is the time that a timeout measures: a statement, from the time it is queued, or the
+//! idleness after it. The timer has at most one entry for a session, with the time in `armed`. A
+//! thread that begins a period checks whether that entry is soon enough, which it mostly is. If an
+//! entry is too soon, the timer computes the next time and waits again.
 //!
 //! The runner, when a period begins:
 //!
@@ -20,10 +20,11 @@
 //! No timeout is lost: `R2` and `T2` are read-modify-writes of one word, so one is first. If `R2` is
 //! first, `T3` sees it, and `R1`. If `T2` is first, `R3` sees `T1` and arms the timer.
 //!
-//! No timeout reaches the wrong period. The timer takes a requester's transition under `guarded`. In that
-//! transition it checks again that the same timeout has still expired. A statement has an id, and the
-//! idleness after it has the same id. The timeouts, and the times at which transactions and lock waits began,
-//! are also written under `guarded`, so the timer reads the values that the runner wrote last.
+//! No timeout reaches the wrong period. The timer takes a requester's transition under `guarded`.
+//! In that transition it checks again that the same timeout has still expired. A statement has an
+//! id, and the idleness after it has the same id. The timeouts, and the times at which transactions
+//! and lock waits began, are also written under `guarded`, so the timer reads the values that the
+//! runner wrote last.
 
 use crate::core::record::Record;
 use crate::core::record::request::Accepted;
@@ -96,7 +97,7 @@ impl TimeoutState {
             lock_wait: none(),
             idle: none(),
             idle_in_transaction: none(),
-            // A period that has already begun counts from here.
+            // The start of a period that has already begun is unknown, so it counts from here.
             since: AtomicU64::new(now),
             transaction_since: AtomicU64::new(now),
             lock_wait_since: none(),
@@ -177,7 +178,7 @@ impl Record {
         self.cold().timing.get_or_init(|| TimeoutState::new(timer.clone()))
     }
 
-    /// Most sessions have none.
+    /// Returns the timeouts, or `None` for most sessions, which have none.
     #[inline]
     fn timing(&self) -> Option<&TimeoutState> {
         self.cold.get()?.timing.get()
@@ -214,7 +215,7 @@ impl Record {
                 place.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
             }
             let word = self.look();
-            // The start of this idleness was not stored.
+            // The start of the present idleness was not stored.
             if !was_limited && !word.in_statement() && !word.queued() {
                 timing.stamp();
             }
@@ -299,7 +300,7 @@ impl Record {
         timing.lock_wait_since.swap(since, Ordering::Relaxed)
     }
 
-    // Called by the requester.
+    // Called by requesters.
 
     /// Makes a deferred termination immediate after `grace`. The earliest such time counts.
     pub(crate) fn escalate(&self, timer: &Arc<Timer>, grace: Duration, by: Request) {
@@ -321,7 +322,8 @@ impl Record {
     #[cold]
     fn arm(&self, timing: &TimeoutState) {
         timing.timer.arm(self.id.get(), &timing.armed, || {
-            // A session that ends later is disarmed after this, under the lock that is held here.
+            // A session that ends later disarms the timer after this, under the lock that is held
+            // here.
             let word = self.step(|word| word).after;
             timing.next(word).map(|next| next.at)
         });
@@ -347,7 +349,7 @@ impl Record {
         wakers
     }
 
-    /// Reports an enforced timeout. If the transition was refused, the period has already ended.
+    /// Reports an enforced timeout. If the transition was rejected, the period has already ended.
     fn hit<T>(
         &self,
         reason: InterruptReason,
@@ -401,7 +403,7 @@ impl Record {
                     escalation.take()
                 };
                 let step = |now: Snapshot| now.terminate(TerminateMode::Immediate, None);
-                // Refused where it has ended by now.
+                // Rejected if the session has ended already.
                 match by.map(|request| self.terminate_by(request, Timestamp::now(), step)) {
                     Some(Ok(_)) => self.take_wakers(),
                     Some(Err(_)) | None => WakeList::EMPTY,

@@ -29,8 +29,8 @@ use crate::types::location::Place;
 use std::task::Waker;
 
 impl Record {
-    /// Takes the steps `W1` to `W3` for a runner that `waker` wakes. With an error it must not
-    /// block.
+    /// Takes the steps `W1` to `W3` for a runner that `waker` wakes. If it returns an error, the
+    /// runner must not block.
     pub(crate) fn begin_wait(
         &self,
         waker: &Waker,
@@ -72,7 +72,7 @@ impl Record {
         drop(spent);
     }
 
-    /// `W3`: a request that was accepted before `W2` has woken no thread.
+    /// Takes `W3`, since a request that was accepted before `W2` has woken no thread.
     fn recheck_wait(&self, step: Transition, killable: bool, at: Place) -> Result<(), Interrupt> {
         if step.before.probed() {
             self.passed(at);
@@ -85,7 +85,7 @@ impl Record {
         if killable && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
     }
 
-    /// Awake again.
+    /// Ends a wait.
     pub(crate) fn end_wait(&self) {
         self.step(Snapshot::wake);
     }
@@ -95,27 +95,28 @@ impl Record {
         drop(spent);
     }
 
-    // Who wakes it.
+    // Wakers.
 
     /// Returns the wakers to wake after a requester's transition: if an interrupt is due, and the
     /// session waits or no thread runs it.
     ///
-    /// A requester calls this late, after its audit. By then the session may be in another wait or
-    /// in a hold-off, so the word is checked again. A requester whose request changed nothing calls
-    /// it too, since an earlier requester may be delayed before this.
+    /// A requester calls this late, after its audit. The session may be in another wait or in a
+    /// hold-off then, so the word is checked again. A requester whose request changed nothing calls
+    /// it too, since an earlier requester may be delayed before this call.
     pub(crate) fn take_wakers(&self) -> WakeList {
-        // Most targets run.
+        // Most targets run, and need no wake.
         if !self.look().needs_wake() {
             return WakeList::EMPTY;
         }
         self.guarded.lock().waker_once(self.word.load(), self.held()).into()
     }
 
-    /// Returns the wakers to wake after the end of a hold-off, which another thread may have ended:
-    /// the runner may wait in the hold-off, with a due interrupt that has woken no thread. This
-    /// takes `H1`, a transition that changes nothing. `H1` and `W2` have an order: if `H1` is
+    /// Returns the wakers to wake after the end of a hold-off, which another thread may have ended.
+    /// The runner may wait in the hold-off, with a due interrupt that has woken no thread.
+    ///
+    /// This takes `H1`, a transition that changes nothing. `H1` and `W2` have an order. If `H1` is
     /// first, `W3` sees that the hold-off has ended; otherwise this sees `ASLEEP`. `H1` and `K1`
-    /// have an order too: if `H1` is first, `K2` sees that the hold-off has ended; otherwise this
+    /// have an order too. If `H1` is first, `K2` sees that the hold-off has ended; otherwise this
     /// sees the interrupt.
     pub(crate) fn take_wakers_after_hold_off(&self) -> WakeList {
         self.step(|word| word);

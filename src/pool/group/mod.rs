@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The state that the threads of one group share.
 pub(in crate::pool) struct Group<C: Connection> {
     pub(in crate::pool) number: usize,
-    /// Whether it is the only one.
+    /// Whether the pool has no other group.
     pub(in crate::pool) alone: bool,
     pub(in crate::pool) manager: SessionManager,
     pub(in crate::pool) queue: Queue<Arc<ConnectionSlot<C>>>,
@@ -34,24 +34,25 @@ pub(in crate::pool) struct ConnectionTable<C: Connection> {
     pub(in crate::pool) last_serial: u64,
 }
 
-/// A token is the key in the slab, in its lower half, and a serial, so that a late event of a
-/// session that has ended finds no successor.
+/// Returns the slab key of a token. A token is that key in its lower half, and a serial number in
+/// its upper half. So a late event of a session that has ended does not reach the next session with
+/// its key.
 pub(in crate::pool) fn place_of(token: u64) -> usize {
     (token & u64::from(u32::MAX)) as usize
 }
 
 impl<C: Connection> Group<C> {
-    /// The name of one of its threads.
+    /// Returns the name of one of the group's threads.
     pub(in crate::pool) fn name(&self, what: &str) -> String {
         if self.alone { what.to_owned() } else { format!("{what} of group {}", self.number) }
     }
 
     pub(in crate::pool) fn next_worker(&self) -> u64 {
-        // Relaxed: nothing else hangs on it.
+        // Relaxed: only the number matters, and it orders nothing else.
         self.last_worker.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Starts a thread that counts already.
+    /// Starts a thread that is counted already.
     pub(in crate::pool) fn spawn(
         self: &Arc<Self>,
         name: &str,
@@ -72,8 +73,8 @@ impl<C: Connection> Group<C> {
         Ok(())
     }
 
-    /// Binds the calling thread, the worker of that number, to its CPUs, if it has any. Where the
-    /// system does not let it, it runs elsewhere.
+    /// Binds the calling thread, the worker with this number, to its CPUs, if it has any. If the
+    /// system refuses, the worker runs unbound.
     pub(in crate::pool) fn bind(&self, worker: u64) {
         #[cfg(not(safepoint_shuttle))]
         if !self.cpus.is_empty() {

@@ -13,9 +13,9 @@
 //! - `K2` locks the slot;
 //! - `K3` takes the session out of the slot, and ends it.
 //!
-//! No termination is missed: `K1` and `D2` are read-modify-writes of one word, so one is first. If `K1` is
-//! first, the result of `D2` tells the worker, which ends the session. If `D2` is first, `K1` sees a detached
-//! session and `K2` waits for `D4`, so `K3` finds the session in its slot.
+//! No termination is missed: `K1` and `D2` are read-modify-writes of one word, so one is first. If
+//! `K1` is first, the worker sees it in the result of `D2`, and ends the session. If `D2` is first,
+//! `K1` sees a detached session and `K2` waits for `D4`, so `K3` finds the session in its slot.
 
 use crate::pool::connection::{CloseReason, Connection, Priority};
 use crate::pool::group::Group;
@@ -35,11 +35,11 @@ pub(in crate::pool) struct Entry<C> {
 }
 
 pub(in crate::pool) enum SlotState<C> {
-    /// Nothing to run. Its socket is armed.
+    /// No command has arrived. The socket is armed.
     Idle(Entry<C>),
     /// In the queue.
     Queued(Entry<C>),
-    /// With a worker.
+    /// A worker runs the session, or another thread has taken it out for a moment.
     Running,
     /// Ended.
     Closed,
@@ -70,17 +70,17 @@ pub(in crate::pool) struct ConnectionSlot<C: Connection> {
     pub(in crate::pool) group: Weak<Group<C>>,
 }
 
-/// A client that panics over this takes its turn.
+/// Returns the priority of a connection, or `Normal` if its method panics.
 pub(in crate::pool) fn priority_of<C: Connection>(client: &C) -> Priority {
     catch_panic(|| client.priority()).unwrap_or(Priority::Normal)
 }
 
-/// The socket of a client, unless that panics over it.
+/// Returns the socket of a connection, or `None` if its method panics.
 pub(in crate::pool) fn socket_of<C: Connection>(client: &C) -> Option<BorrowedFd<'_>> {
     catch_panic(|| client.as_fd())
 }
 
-/// Arms the socket again; `false` where it can't be watched any more.
+/// Arms the socket again. Returns `false` if it cannot be watched any more.
 pub(in crate::pool) fn arm<C: Connection>(
     group: &Group<C>,
     socket: BorrowedFd<'_>,
@@ -110,7 +110,8 @@ impl<C: Connection> ConnectionSlot<C> {
         let mut state = seat.state.lock();
         if let Err(error) = socket.map_or_else(no_socket, add) {
             drop(state);
-            // What watches the descriptor now, if anything does, is not this.
+            // The socket is not registered, so it is not removed from the poller: its descriptor
+            // may be registered for another connection.
             return Err((seat.reject(conn), error));
         }
         *state = SlotState::Idle(conn);
@@ -118,7 +119,7 @@ impl<C: Connection> ConnectionSlot<C> {
         if group.queue.is_closed() {
             seat.close();
         }
-        // A request from before the waker was set has woken no thread.
+        // A request that was accepted before the waker was set has woken no thread.
         seat.close_if_due();
         Ok(())
     }
@@ -142,7 +143,7 @@ impl<C: Connection> ConnectionSlot<C> {
         }
     }
 
-    /// The session, to be run. `None` where its killer was faster.
+    /// Takes the session to run it. Returns `None` if a requester was faster.
     pub(in crate::pool) fn take(&self) -> Option<Entry<C>> {
         self.state.lock().take()
     }
@@ -167,7 +168,7 @@ impl<C: Connection> ConnectionSlot<C> {
         None
     }
 
-    /// Takes it out, so that its client can be asked something with no lock held.
+    /// Takes the session out, so that its connection's methods can be called without a lock.
     fn take_if(&self, wanted: impl FnOnce(&SlotState<C>) -> bool) -> Option<Entry<C>> {
         let mut state = self.state.lock();
         if wanted(&state) { state.take() } else { None }
@@ -180,13 +181,13 @@ impl<C: Connection> ConnectionSlot<C> {
             conn.session.reserve_statement();
             *state = SlotState::Queued(conn);
         }
-        // A request that came while the session was out of its slot has not found it.
+        // A request that came while the session was out of its slot did not find it.
         self.close_if_due();
         matches!(*self.state.lock(), SlotState::Queued(_))
     }
 
-    /// For the lane: the session, if what has arrived may run there; else whether it still is
-    /// in the queue.
+    /// Takes the session for the lane, if its command may run there. The error is `true` if the
+    /// session is still in the queue.
     pub(in crate::pool) fn take_for_lane(&self) -> Result<Entry<C>, bool> {
         let queued = self.take_if(|state| matches!(state, SlotState::Queued(_)));
         let Some(mut conn) = queued else { return Err(false) };

@@ -1,9 +1,9 @@
 //! Waits for many sockets at once, on any number of threads at once.
 //!
-//! A socket is *armed* for one event. The system gives that event to one waiting thread, and
-//! reports nothing more of the socket until it is armed again; if it is readable then, the next
-//! event comes at once. So the thread with an event has the session alone, and no event is out of
-//! date.
+//! A socket is *armed* for one event. The system gives that event to one waiting thread. It reports
+//! nothing more of the socket until the socket is armed again. If the socket is readable then, the
+//! next event comes at once. So the thread with an event has the session alone, and no event is out
+//! of date.
 
 use rustix::event::epoll::{EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
@@ -18,7 +18,7 @@ const WAKE: u64 = u64::MAX;
 /// The pause after an error of the system's wait.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The longest time limit that any system takes.
+/// The longest timeout that every system accepts.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl Poller {
     pub(in crate::pool) fn new() -> io::Result<Poller> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // Edge-triggered: each wake-up reaches one waiting thread, or the next one to wait; several
-        // before that are merged.
+        // Edge-triggered: each wake-up reaches one waiting thread, or the next one to wait.
+        // Wake-ups that no thread has received are merged.
         let flags = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &wake, EventData::new_u64(WAKE), flags)?;
         Ok(Poller { epoll, wake })
@@ -66,29 +66,30 @@ impl Poller {
         EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT
     }
 
-    /// Takes a socket in, armed.
+    /// Registers a socket, armed.
     pub(in crate::pool) fn add(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), Self::armed())?)
     }
 
-    /// Arms it again.
+    /// Arms a registered socket again.
     pub(in crate::pool) fn arm(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), Self::armed())?)
     }
 
     /// Stops watching the socket. An earlier event may still arrive.
     pub(in crate::pool) fn remove(&self, socket: BorrowedFd<'_>) {
-        // It may never have been taken in.
+        // Fails only if the socket was never registered.
         let _ = epoll::delete(&self.epoll, socket);
     }
 
-    /// Ends one wait, of a thread that waits now or next.
+    /// Ends the wait of one thread, which waits now or waits next.
     pub(in crate::pool) fn wake(&self) {
         // Fails only if the counter is full; then a wake-up is pending already.
         let _ = rustix::io::write(self.wake.as_fd(), &1u64.to_ne_bytes());
     }
 
-    /// Waits for at least one event, or until `limit`. It may also end early, with none.
+    /// Waits for at least one event, for at most `limit`. It may also return early without an
+    /// event.
     pub(in crate::pool) fn wait(&self, limit: Option<Duration>, events: &mut Events) {
         let limit = limit.and_then(|limit| Timespec::try_from(limit.min(LONGEST)).ok());
         events.0.clear();

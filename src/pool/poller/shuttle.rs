@@ -1,5 +1,5 @@
-//! What the scenes of `shuttle-tests` see instead of `epoll.rs`: descriptors that turn readable
-//! when the scene says so. It may tell any of those who wait, where Linux tells the last to come.
+//! Replaces `epoll.rs` in the scenes of `shuttle-tests`: a scene makes its descriptors readable. An
+//! event may reach any waiting thread, while Linux wakes the last thread that began to wait.
 
 use crate::sync::{Condvar, Mutex, now};
 use shuttle::rand::Rng as _;
@@ -36,10 +36,10 @@ pub(in crate::pool) struct Events {
     events: Vec<Event>,
 }
 
-/// A descriptor that turns readable when it is told to, and stays so until all is read.
+/// A descriptor that a scene makes readable, and that stays readable until all is read.
 #[derive(Debug)]
 pub struct Descriptor {
-    // It only lends its number, which is one of its own while it is open.
+    // The file provides a descriptor number that is unique while the file is open.
     file: File,
     source: Arc<Source>,
 }
@@ -53,7 +53,7 @@ struct SourceState {
     armed: Option<(Weak<Inbox>, u64)>,
 }
 
-// These two are never held where shuttle may change threads.
+// The locks of `SOURCES` and of a `Source` are never held when shuttle may switch threads.
 static SOURCES: std::sync::Mutex<BTreeMap<RawFd, Arc<Source>>> =
     std::sync::Mutex::new(BTreeMap::new());
 
@@ -63,7 +63,7 @@ fn source(socket: BorrowedFd<'_>) -> io::Result<Arc<Source>> {
 }
 
 impl Source {
-    /// Tells a poller, if it is both readable and armed.
+    /// Sends the event to the poller, if the descriptor is both readable and armed.
     fn tell(&self) {
         let armed = {
             let mut state = self.0.lock().unwrap();
@@ -81,7 +81,7 @@ impl Descriptor {
     /// Creates a descriptor that is not readable.
     ///
     /// # Errors
-    /// Where the system has no more descriptors.
+    /// Returns an error if the system has no more descriptors.
     pub fn new() -> io::Result<Arc<Descriptor>> {
         let descriptor = Descriptor { file: File::open("/dev/null")?, source: Arc::default() };
         let number = descriptor.file.as_raw_fd();
@@ -116,7 +116,7 @@ impl Drop for Descriptor {
 impl Inbox {
     fn put(&self, event: Event) {
         let mut events = self.events.lock();
-        // Several calls before anyone looks are one.
+        // Wake-ups that no thread has received are merged.
         if event != Event::Woken || !events.contains(&event) {
             events.push(event);
         }

@@ -1,11 +1,11 @@
-//! Who waits for the emergency lane, and how many threads it has.
+//! The jobs that wait for the emergency lane, and the number of lane threads.
 
 use crate::pool::queue::{EMERGENCY_DELAY, Job, Queue, QueueState, Wakeup};
 use crate::sync::now;
 use std::time::Instant;
 
 impl<T> Queue<T> {
-    /// Wakes a lane for a session that has waited for long enough.
+    /// Wakes a lane if a session has waited for `EMERGENCY_DELAY`.
     pub(super) fn call_lane(&self, jobs: &QueueState<T>, now: Instant) {
         let waits = |job: &Job<T>| !job.lane_declined && job.since + EMERGENCY_DELAY <= now;
         if jobs.first.iter().any(waits) {
@@ -13,8 +13,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Returns the next session for a lane, which has waited for long enough. Returns `None` if the
-    /// queue is closed, or this lane is not needed any more.
+    /// Waits for a session that has waited for `EMERGENCY_DELAY`. Returns `None` if the queue is
+    /// closed, or if this lane is not needed any more.
     pub(in crate::pool) fn pop_for_lane(&self) -> Option<Job<T>> {
         let mut jobs = self.jobs.lock();
         jobs.idle_lanes += 1;
@@ -43,7 +43,7 @@ impl<T> Queue<T> {
         job
     }
 
-    /// Returns a session to the workers, at its old position: before those that came later.
+    /// Returns a job to the workers, at its old position: before all jobs that were queued later.
     pub(in crate::pool) fn push_back_from_lane(&self, job: Job<T>) -> Wakeup {
         let mut jobs = self.jobs.lock();
         let at = jobs.first.partition_point(|other| other.since <= job.since);
@@ -51,7 +51,7 @@ impl<T> Queue<T> {
         self.call_worker(&mut jobs)
     }
 
-    /// Whether another lane thread is wanted: then it counts from now on.
+    /// Returns whether another lane thread must be started, which is counted from then on.
     pub(in crate::pool) fn wants_lane(&self, max: usize) -> bool {
         let mut jobs = self.jobs.lock();
         let wanted = jobs.idle_lanes == 0 && jobs.counts.lanes < max && !jobs.closed;
@@ -62,7 +62,7 @@ impl<T> Queue<T> {
         wanted
     }
 
-    /// A lane thread that was wanted could not be started.
+    /// Stops counting a lane thread that could not be started.
     pub(in crate::pool) fn lane_failed(&self) {
         let mut jobs = self.jobs.lock();
         jobs.counts.lanes -= 1;

@@ -1,15 +1,15 @@
 //! The queue of a group: the sessions that wait for a worker, and the permits of the workers.
 //!
 //! A worker is *active* while it runs a session or looks for one; it has a permit then. An active
-//! worker with nothing to run is *idle*: it waits at the poller, and runs the first session whose
+//! worker with nothing to run is *idle*: it waits at the poller. It runs the first session whose
 //! socket becomes readable, so that a command costs no hand-over between threads. A worker that
 //! blocks in place releases its permit. If there are too many active workers when it comes back, it
 //! becomes a *spare*, until its idle timeout.
 //!
-//! While a worker is idle, no session stays in the queue: a thread that puts one there wakes an
+//! While a worker is idle, no session stays in the queue. A thread that queues a session wakes an
 //! idle worker, and a worker that takes one and leaves others wakes the next. While no worker is
 //! idle, the listener (`pool/listener.rs`) moves readable sessions into the queue, where the order
-//! below holds, and adds permits if no session is taken.
+//! below holds. It adds permits if no session is taken.
 
 mod lanes;
 
@@ -18,20 +18,20 @@ use crate::sync::{Condvar, Mutex, now};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How many sessions with [`Priority::High`] are taken in a row while others wait.
+/// The number of sessions with [`Priority::High`] that are taken in a row while others wait.
 pub const HIGH_PRIORITY_BURST: usize = 8;
 
 /// How long a session that may use the emergency lane waits for a worker first.
 pub const EMERGENCY_DELAY: Duration = Duration::from_millis(50);
 
-/// How long a thread waits for something to do before it ends, where it is one too many.
+/// How long a worker or a lane thread that is not needed waits for work before it ends.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the listener looks while no worker is idle.
+/// How often the listener polls while no worker is idle.
 const LISTENER_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How many ticks in a row a worker has to be idle for the listener to go to sleep. The scenes of
-/// `shuttle-tests` are short, and the listener sleeps in them as well.
+/// The number of intervals with an idle worker after which the listener sleeps. It is lower in the
+/// scenes of `shuttle-tests`, which are short, so that the listener sleeps in them as well.
 const QUIET_TICKS: u32 = if cfg!(safepoint_shuttle) { 2 } else { 50 };
 
 /// The time without a session taken after which permits are added.
@@ -40,7 +40,7 @@ const STALL_AFTER: Duration = Duration::from_millis(10);
 pub(super) struct Queue<T> {
     jobs: Mutex<QueueState<T>>,
     size: Size,
-    /// [`IDLE_TIMEOUT`], unless a test has less of it.
+    /// [`IDLE_TIMEOUT`], or less in a test.
     patience: Duration,
     for_spares: Condvar,
     for_lanes: Condvar,
@@ -61,18 +61,18 @@ struct QueueState<T> {
     first: VecDeque<Job<T>>,
     in_order: VecDeque<T>,
     high_streak: usize,
-    /// The number of stale entries, whose sessions have ended; for a moment it may be one too
-    /// small.
+    /// The number of stale entries, whose sessions have ended. It is one too small for a moment if
+    /// a worker takes the entry before the requester counts it.
     gone: isize,
     counts: Counts,
     /// The number of spares that have a permit and have not seen it yet.
     called: usize,
-    /// How often a worker has taken something.
+    /// The number of sessions that workers have taken.
     taken: u64,
     /// The listener sleeps until no worker is idle.
     listener_sleeps: bool,
     idle_lanes: usize,
-    /// Threads of any kind that have not ended.
+    /// The number of threads of any kind that have not ended.
     threads: usize,
     closed: bool,
 }
@@ -93,11 +93,11 @@ pub(super) struct Counts {
 pub(super) struct Job<T> {
     pub(super) entry: T,
     since: Instant,
-    /// Whether the lane has looked at it, and left it.
+    /// Whether a lane has taken it and returned it.
     lane_declined: bool,
 }
 
-/// The wake-up that a caller owes after a change.
+/// The wake-up that the caller must carry out after a change.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wakeup {
@@ -111,25 +111,26 @@ pub(super) enum Wakeup {
 /// The next step of a worker.
 pub(super) enum WorkerStep<T> {
     Run(T, Wakeup),
-    /// Wait at the poller, for so long.
+    /// Wait at the poller, for at most this time.
     Poll(Option<Duration>),
     /// Wait for a permit.
     Park(Wakeup),
-    /// End; it counts no longer.
+    /// Exit. The worker is not counted any more.
     Exit,
 }
 
-/// How a worker's wait at the poller ended, if not with a session.
+/// How a worker's wait at the poller ended, if it returned no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PollEnd {
     Woken,
-    /// Its time ran out.
+    /// The wait timed out.
     InVain,
 }
 
 /// The next step of the listener.
 pub(super) enum ListenerStep {
-    /// Wait at the poller for so long, and queue what turns ready.
+    /// Wait at the poller for at most this time, and queue the sessions whose sockets become
+    /// readable.
     Poll(Duration, Wakeup),
     Stop,
 }
@@ -138,10 +139,11 @@ pub(super) enum ListenerStep {
 #[derive(Debug)]
 pub(super) struct StallDetector {
     calm: u32,
-    /// The number of sessions taken, and the time since which none has been.
+    /// The value of `QueueState::taken` at the last check, and the time since which no session was
+    /// taken.
     taken: u64,
     since: Instant,
-    /// Whether the workers get things done, so that the next look has time.
+    /// Whether the workers make progress by themselves, so that the next poll can wait.
     flows: bool,
 }
 
@@ -156,8 +158,8 @@ impl<T> QueueState<T> {
         self.first.len() + self.in_order.len()
     }
 
-    /// Returns the number of sessions that wait for a worker. After the end none waits: the entries
-    /// are closed.
+    /// Returns the number of sessions that wait for a worker. It is 0 after the end, when all
+    /// entries are closed.
     fn waiting(&self) -> usize {
         if self.closed { 0 } else { self.len().saturating_add_signed(-self.gone) }
     }
@@ -171,7 +173,7 @@ impl<T> QueueState<T> {
         }
     }
 
-    /// Takes the next entry: high priority first, but one of the others after each burst.
+    /// Takes the next entry: high priority first, but one of normal priority after each burst.
     fn take(&mut self) -> Option<T> {
         let others_turn = self.high_streak >= HIGH_PRIORITY_BURST && !self.in_order.is_empty();
         let first = if others_turn { None } else { self.first.pop_front() };
@@ -215,7 +217,8 @@ impl<T> Queue<T> {
         Ok(self.call_worker(&mut jobs))
     }
 
-    /// As `push`, by a worker that is about to take the next: it needs no other for one.
+    /// Requeues a session that the calling worker has run. The caller takes the next session
+    /// itself, so no worker is woken if this is the only one.
     pub(super) fn push_back(&self, entry: T, priority: Priority) -> Result<Wakeup, Closed> {
         let mut jobs = self.jobs.lock();
         if jobs.closed {
@@ -254,7 +257,7 @@ impl<T> Queue<T> {
         if fresh > 0 { Wakeup::Spawn(fresh) } else { Wakeup::None }
     }
 
-    /// Wakes the listener, since no worker polls any more.
+    /// Wakes the listener if no worker polls any more.
     fn call_listener(&self, jobs: &mut QueueState<T>) {
         if jobs.counts.idle == 0 && jobs.listener_sleeps {
             jobs.listener_sleeps = false;
@@ -262,7 +265,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The first workers count from now on.
+    /// Counts the first workers, before they are started.
     pub(super) fn first_workers(&self) {
         let mut jobs = self.jobs.lock();
         let _ = self.fill(&mut jobs, self.size.least);
@@ -278,7 +281,7 @@ impl<T> Queue<T> {
         self.jobs.lock().gone += 1;
     }
 
-    /// Counts a stale entry that was taken.
+    /// Subtracts a stale entry that was taken.
     pub(super) fn remove_stale(&self) {
         self.jobs.lock().gone -= 1;
     }
@@ -294,9 +297,9 @@ impl<T> Queue<T> {
         Counts { queued: jobs.waiting(), ..jobs.counts }
     }
 
-    // A worker's life.
+    // Workers.
 
-    /// A worker that counts already has started, or could not be.
+    /// Records that a counted worker has started, or that it could not be started.
     pub(super) fn worker_started(&self, started: bool) {
         let mut jobs = self.jobs.lock();
         jobs.counts.starting -= 1;
@@ -306,7 +309,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// An active worker counts no longer.
+    /// Stops counting an active worker.
     fn worker_goes(&self, jobs: &mut QueueState<T>) {
         jobs.counts.active -= 1;
         jobs.counts.workers -= 1;
@@ -314,7 +317,7 @@ impl<T> Queue<T> {
     }
 
     /// Returns the next step of an active worker. `waited` is the result of its wait at the poller,
-    /// if that was no session.
+    /// if it returned no session.
     pub(super) fn next(&self, waited: Option<PollEnd>) -> WorkerStep<T> {
         let mut jobs = self.jobs.lock();
         if let Some(waited) = waited {
@@ -357,7 +360,7 @@ impl<T> Queue<T> {
         let deadline = now() + self.patience;
         let mut in_vain = false;
         loop {
-            // Looked at first: it may have been called as its time ran out.
+            // Checked first: the spare may have been given a permit as its wait timed out.
             if jobs.called > 0 {
                 jobs.called -= 1;
                 return true;
@@ -371,7 +374,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// A worker's wait at the poller has brought it a session.
+    /// Counts a session that an idle worker received from the poller.
     pub(super) fn takes_ready(&self) {
         let mut jobs = self.jobs.lock();
         jobs.counts.idle -= 1;
@@ -391,8 +394,8 @@ impl<T> Queue<T> {
         self.call_worker(&mut jobs)
     }
 
-    /// Takes a permit again. It does not wait for one, since the thread that has it may wait for
-    /// this worker.
+    /// Takes a permit again. It never waits for one, since the worker that has the permit may wait
+    /// for this worker.
     pub(super) fn reacquire_permit(&self) {
         self.jobs.lock().counts.active += 1;
     }
@@ -438,13 +441,14 @@ impl<T> Queue<T> {
         } else {
             Wakeup::None
         };
-        // With all permits in use, and sessions coming and going, the workers poll as soon as they
+        // All permits are in use and sessions make progress, so the workers poll as soon as they
         // can.
         watch.flows = moved && jobs.counts.active >= jobs.counts.places;
         ListenerStep::Poll(if watch.flows { Duration::ZERO } else { STALL_AFTER }, call)
     }
 
-    /// Returns whether a wake-up that reached the listener was meant for a worker.
+    /// Returns whether the listener must pass a wake-up on: it was meant for a worker, or for the
+    /// end.
     pub(super) fn passes_on(&self) -> bool {
         let jobs = self.jobs.lock();
         (jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed
@@ -484,7 +488,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// The queue takes nothing more.
+/// The error of a queue that accepts no more entries.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed;
 

@@ -1,4 +1,4 @@
-//! The queue's books and calls step by step, on one thread where that can show it.
+//! The queue's counters and wake-ups after each step, on a single thread where possible.
 
 mod books;
 mod lanes;
@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{sleep, spawn};
 
-/// What the queue holds.
+/// An entry of the test queues.
 type Held = Arc<()>;
 
-/// Longer than any step takes; reaching it is a failure.
-const LONG: Duration = Duration::from_secs(30);
+/// Longer than any step takes. A test that reaches it has failed.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A queue with its first workers, which have started and run something. Two may wait for them.
+/// A queue whose first workers have started and run a session. It is full with two waiting
+/// sessions.
 fn running(least: usize, most: usize) -> Queue<Held> {
     let queue = Queue::new(Size { least, most, queue: 2 });
     queue.first_workers();
@@ -24,62 +25,64 @@ fn running(least: usize, most: usize) -> Queue<Held> {
     queue
 }
 
-/// The same, with all of them idle.
+/// A queue whose first workers are all idle.
 fn idle(least: usize, most: usize) -> Queue<Held> {
     let queue = running(least, most);
     (0..least).for_each(|_| assert_eq!(waits(queue.next(None)), None));
     queue
 }
 
-fn seat() -> Held {
+fn entry() -> Held {
     Held::default()
 }
 
 fn push(queue: &Queue<Held>, priority: Priority) -> (Held, Wakeup) {
-    let seat = seat();
-    let call = queue.push(seat.clone(), priority).expect("it is open");
-    (seat, call)
+    let entry = entry();
+    let call = queue.push(entry.clone(), priority).expect("it is open");
+    (entry, call)
 }
 
-/// Someone waits for a worker, whoever is called for that.
-fn someone_waits(queue: &Queue<Held>) {
+/// Queues a session and ignores the wake-up.
+fn queue_one(queue: &Queue<Held>) {
     let _ = push(queue, Priority::Normal);
 }
 
-/// For how long a worker waits at the poller, as it has to here.
+/// Returns how long the worker polls. Panics if its step is not `Poll`.
 #[track_caller]
 fn waits(turn: WorkerStep<Held>) -> Option<Duration> {
     match turn {
         WorkerStep::Poll(limit) => limit,
-        turn => panic!("it has to wait, not to {}", name(&turn)),
+        turn => panic!("the worker must wait, not {}", name(&turn)),
     }
 }
 
-/// Whom a worker runs, as it has to here, and whom it calls before that.
+/// Returns the session that the worker runs, and the wake-up that it owes. Panics if its step is
+/// not `Run`.
 #[track_caller]
 fn runs(turn: WorkerStep<Held>) -> (Held, Wakeup) {
     match turn {
-        WorkerStep::Run(seat, call) => (seat, call),
-        turn => panic!("it has to run someone, not to {}", name(&turn)),
+        WorkerStep::Run(entry, call) => (entry, call),
+        turn => panic!("the worker must run a session, not {}", name(&turn)),
     }
 }
 
-/// The same, where it does not matter whom.
+/// Panics if the worker's step is not `Run`.
 #[track_caller]
-fn runs_someone(turn: WorkerStep<Held>) {
+fn runs_one(turn: WorkerStep<Held>) {
     let _ = runs(turn);
 }
 
 fn name(turn: &WorkerStep<Held>) -> &'static str {
     match turn {
-        WorkerStep::Run(..) => "run someone",
+        WorkerStep::Run(..) => "run one",
         WorkerStep::Poll(_) => "wait",
         WorkerStep::Park(_) => "be a spare",
         WorkerStep::Exit => "stop",
     }
 }
 
-/// What a listener has seen that finds that nobody has got anything done for long.
+/// The observations of a listener for which the queue has stalled: no session was taken for
+/// `STALL_AFTER`.
 fn stalled(queue: &Queue<Held>) -> StallDetector {
     StallDetector {
         taken: queue.jobs.lock().taken,
@@ -88,32 +91,33 @@ fn stalled(queue: &Queue<Held>) -> StallDetector {
     }
 }
 
-/// What the listener does next, as it has to go on here: nobody else listens.
+/// Returns the listener's next step, which must be `Poll`. No worker may be idle, or the listener
+/// would sleep.
 #[track_caller]
 fn look(queue: &Queue<Held>, watch: &mut StallDetector) -> (Duration, Wakeup) {
     assert_eq!(queue.counts().idle, 0, "it would go to sleep");
     match queue.watch(watch) {
         ListenerStep::Poll(limit, call) => (limit, call),
-        ListenerStep::Stop => panic!("it goes on"),
+        ListenerStep::Stop => panic!("the listener must not stop"),
     }
 }
 
-/// What another thread comes to; it has to come to something.
+/// Returns the result of another thread. Panics if there is none in time.
 #[track_caller]
 fn soon<T>(receiver: &Receiver<T>) -> T {
-    receiver.recv_timeout(LONG).expect("the other thread waits for ever")
+    receiver.recv_timeout(TEST_TIMEOUT).expect("the other thread waits forever")
 }
 
-/// Lets another thread get to where it waits. No test depends on it: if it has not got there, the
-/// test shows less.
+/// Gives another thread time to begin its wait. No test relies on this: without it a test only
+/// covers less.
 fn pause() {
     sleep(5 * STALL_AFTER);
 }
 
-/// Waits for a condition that another thread brings about.
+/// Waits until another thread makes the condition true.
 #[track_caller]
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + LONG;
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !holds() {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         sleep(Duration::from_millis(1));
@@ -123,7 +127,7 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 fn on_a_thread<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (sender, receiver) = channel();
     spawn(move || {
-        // The test may have failed by now.
+        // The receiver is dropped if the test has failed.
         let _ = sender.send(run());
     });
     receiver

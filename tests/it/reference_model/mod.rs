@@ -391,7 +391,7 @@ impl Test {
         let given = meant.map_or(0, |session| session.given);
         let named = match named {
             Named::Running => None,
-            Named::Last => Some(given),
+            Named::Last => Some(given.max(1)),
             Named::Before => Some(given.saturating_sub(1).max(1)),
             Named::Future => Some(given + 1),
         };

@@ -1,13 +1,13 @@
-//! What is shown, and what the keys do.
+//! The state of the live view, and the effect of each key.
 
 use crate::source::{Look, SessionLine, Target};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::time::Instant;
 
-/// How many kills are remembered.
+/// The number of kills that are kept.
 const KILLS: usize = 5;
 
-/// What the sessions are sorted by.
+/// The column by which the sessions are sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sort {
     Session,
@@ -40,10 +40,10 @@ impl Sort {
 #[derive(Debug)]
 pub(crate) struct Kill {
     pub(crate) target: Target,
-    /// What the server said: where it found the target, and when that ends.
+    /// The server's answer: the state of the target, and when the request takes effect.
     pub(crate) answer: Result<String, String>,
     sent: Instant,
-    /// Milliseconds until it was seen to be gone.
+    /// Milliseconds until the session was missing from the list.
     pub(crate) gone_after: Option<u128>,
 }
 
@@ -53,13 +53,13 @@ impl Kill {
     }
 }
 
-/// What is to be done about a key.
+/// The action for a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Nothing,
     Quit,
     Kill(Target),
-    /// Of the view's own session.
+    /// A kill of the view's own session, which is refused.
     Refuse(Target),
 }
 
@@ -67,13 +67,13 @@ pub(crate) enum Action {
 pub(crate) struct App {
     pub(crate) address: String,
     pub(crate) look: Look,
-    /// Why the last look failed.
+    /// The error of the last query.
     pub(crate) trouble: Option<String>,
     pub(crate) sort: Sort,
     pub(crate) filter: String,
-    /// The filter is being typed.
+    /// Whether the operator is typing the filter.
     pub(crate) typing: bool,
-    /// The chosen session; it stays the one as rows come and go.
+    /// The selected session, which stays selected when rows come and go.
     chosen: Option<i64>,
     pub(crate) kills: Vec<Kill>,
 }
@@ -96,7 +96,7 @@ impl App {
         self.kills.iter().any(Kill::is_pending)
     }
 
-    /// The sessions that the filter lets through, in order.
+    /// Returns the sessions that match the filter, in order.
     pub(crate) fn lines(&self) -> Vec<&SessionLine> {
         let part = self.filter.to_lowercase();
         let shows = |line: &&SessionLine| {
@@ -117,7 +117,7 @@ impl App {
         lines
     }
 
-    /// Where the chosen session stands among the lines.
+    /// Returns the index of the selected session among the lines.
     pub(crate) fn position(&self) -> Option<usize> {
         let lines = self.lines();
         lines.iter().position(|line| Some(line.session) == self.chosen)
@@ -134,8 +134,8 @@ impl App {
                         kill.gone_after = Some(kill.sent.elapsed().as_millis());
                     }
                 }
-                // Where the chosen one has gone the operator chooses anew: a second keystroke
-                // hits no bystander.
+                // If the selected session has ended, none is selected, so that a second keystroke
+                // does not kill another one.
                 let sessions = &self.look.sessions;
                 let gone = |chosen| !sessions.iter().any(|line| line.session == chosen);
                 if self.position().is_none() && !self.chosen.is_some_and(gone) {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chosen_session_stays_the_one_as_rows_come_and_go() {
+    fn the_selected_session_stays_selected() {
         let mut app = app(vec![line(1, "a", 0), line(2, "b", 0), line(3, "c", 0)]);
         press(&mut app, "v");
         assert_eq!(app.position(), Some(1));
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(press(&mut app, "q"), [Action::Quit]);
     }
 
-    /// Nor does a keystroke too many hit whoever comes next.
+    /// A second keystroke does not kill the next session in the list either.
     #[test]
     fn its_own_session_is_not_killed() {
         let mut app = App::new("here");
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_gone_is_no_reason_to_forget_what_was_seen() {
+    fn a_lost_connection_keeps_the_last_rows() {
         let mut app = app(vec![line(1, "a", 0)]);
         app.looked(Err("connection closed".into()));
         assert_eq!((shown(&app), app.trouble.as_deref()), (vec![1], Some("connection closed")));

@@ -1,5 +1,5 @@
-//! A live view of a server's sessions and threads, for the operator at three in the morning: it
-//! connects to the demo server as an ordinary client, sorts, filters, and kills.
+//! A live view of a server's sessions and threads, for operators. It connects to the demo server as
+//! an ordinary client, sorts and filters the sessions, and ends them.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use source::{Connected, Source};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How often it looks, and how often while a kill is on its way.
+/// How often it queries the server, and how often while a kill is pending.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_OFTEN: Duration = Duration::from_millis(100);
 
@@ -23,8 +23,8 @@ Sessions and threads of a server, refreshed each second
 usage: top [OPTION]...
 
   --address ADDRESS:PORT    the server [127.0.0.1:5433]
-  --user USER               who looks; to end other users' sessions, an administrator [omm]
-  -h, --help                say this
+  --user USER               the user; only an administrator can end other users' sessions [omm]
+  -h, --help                print this help
 ";
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ struct Args {
     user: String,
 }
 
-/// `None` where only the usage was asked for.
+/// Parses the arguments. Returns `None` if only the usage was requested.
 fn args(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Option<Args>, String> {
     use lexopt::ValueExt;
     use lexopt::prelude::{Long, Short};

@@ -1,11 +1,11 @@
-//! Where the rows come from: a server that speaks PostgreSQL's protocol.
+//! The source of the rows: a server with PostgreSQL's protocol.
 
 use postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One session, as the server lists it.
+/// One session in the server's list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SessionLine {
     pub(crate) pid: i64,
@@ -14,7 +14,7 @@ pub(crate) struct SessionLine {
     pub(crate) application: String,
     pub(crate) client: String,
     pub(crate) state: String,
-    /// Seconds in this state.
+    /// The time in this state, in seconds.
     pub(crate) seconds: i64,
     pub(crate) query: String,
 }
@@ -24,11 +24,11 @@ pub(crate) struct SessionLine {
 pub(crate) struct ThreadLine {
     pub(crate) pid: i64,
     pub(crate) name: String,
-    /// The session that it runs.
+    /// The session that the thread runs.
     pub(crate) session: Option<i64>,
 }
 
-/// All of it at one moment.
+/// All rows of one query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) own: i64,
@@ -36,7 +36,7 @@ pub(crate) struct Look {
     pub(crate) threads: Vec<ThreadLine>,
 }
 
-/// Whom to kill, and how.
+/// The session to kill, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) pid: i64,
@@ -46,7 +46,7 @@ pub(crate) struct Target {
 
 pub(crate) trait Source {
     fn look(&mut self) -> Result<Look, String>;
-    /// What the server says of an accepted kill, or what was in its way.
+    /// Kills the target. Returns the server's answer to an accepted request, or the error.
     fn kill(&mut self, target: &Target) -> Result<String, String>;
 }
 
@@ -145,7 +145,7 @@ fn rows(client: &mut Client, sql: &str) -> Result<Vec<SimpleQueryRow>, String> {
     Ok(messages.into_iter().filter_map(row).collect())
 }
 
-/// Whether the connection is at its end.
+/// Returns whether the connection is closed.
 fn is_lost(error: &postgres::Error) -> bool {
     error.as_db_error().is_none_or(|error| error.severity() == "FATAL")
 }

@@ -45,7 +45,8 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
     frame.render_widget(foot_line(app), foot);
 }
 
-/// An id has up to 19 digits. Where all are shorter, there is more room for what follows them.
+/// Returns the width for ids. An id has up to 19 digits; shorter ids leave more width for the next
+/// columns.
 fn id_width(ids: impl Iterator<Item = i64>) -> Constraint {
     let digits = ids.map(|id| id.to_string().len()).max().unwrap_or_default();
     Constraint::Length(digits.max("SESSION".len()) as u16)
@@ -94,7 +95,7 @@ fn session_row(line: &SessionLine, own: bool) -> Row<'static> {
         Cell::from(line.application.clone()),
         Cell::from(line.state.clone()),
         Cell::from(time(line.seconds)),
-        // A statement may have line breaks, and whatever else its client has put into it.
+        // A statement may have line breaks and other control characters.
         Cell::from(line.query.replace(char::is_control, " ")),
     ])
 }

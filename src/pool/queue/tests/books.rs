@@ -1,11 +1,11 @@
-//! What is counted, after each step.
+//! The counters after each step.
 
 use super::*;
 
-/// What the books say, and how many threads have not ended.
+/// Returns the counters, and the number of threads that have not ended.
 fn books(queue: &Queue<Held>) -> (Counts, usize) {
     let jobs = queue.jobs.lock();
-    assert!(!(jobs.listener_sleeps && jobs.counts.idle == 0), "someone has to listen");
+    assert!(!(jobs.listener_sleeps && jobs.counts.idle == 0), "some thread must poll");
     drop(jobs);
     (queue.counts(), queue.jobs.lock().threads)
 }
@@ -38,32 +38,33 @@ fn workers_start_wait_run_and_block() {
         assert_eq!(waits(queue.next(Some(waited))), None, "it was woken for nothing");
         assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
     }
-    someone_waits(&queue);
+    queue_one(&queue);
     assert_eq!(books(&queue), (Counts { idle: 2, queued: 1, ..both }, 2));
-    runs_someone(queue.next(Some(PollEnd::InVain)));
+    runs_one(queue.next(Some(PollEnd::InVain)));
     assert_eq!(books(&queue), (Counts { idle: 1, ..both }, 2));
     assert_eq!(waits(queue.next(None)), None);
     assert_eq!(books(&queue), (Counts { idle: 2, ..both }, 2));
 }
 
-/// Each who comes calls one worker, and each who is called, and leaves more behind, the next.
+/// Each queued session wakes one worker. A woken worker that leaves sessions in the queue wakes the
+/// next.
 #[test]
 fn one_worker_is_called_for_each_who_waits() {
     let queue = idle(3, 3);
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Idle);
     assert_eq!(push(&queue, Priority::High).1, Wakeup::Idle);
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Idle);
-    // Three calls may have been heard as one.
+    // The three wake-ups may have been merged.
     assert_eq!(runs(queue.next(Some(PollEnd::Woken))).1, Wakeup::Idle);
     assert_eq!(runs(queue.next(Some(PollEnd::Woken))).1, Wakeup::Idle);
-    assert_eq!(runs(queue.next(Some(PollEnd::Woken))).1, Wakeup::None, "nobody else waits");
+    assert_eq!(runs(queue.next(Some(PollEnd::Woken))).1, Wakeup::None, "no other session waits");
     assert_eq!(queue.counts().idle, 0);
 
-    // There is no place free.
+    // All permits are in use.
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None);
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None);
-    assert_eq!(runs(queue.next(None)).1, Wakeup::None, "nobody is idle");
-    assert_eq!(queue.release_permit(), Wakeup::Spawn(1), "for the one who waits");
+    assert_eq!(runs(queue.next(None)).1, Wakeup::None, "no worker is idle");
+    assert_eq!(queue.release_permit(), Wakeup::Spawn(1), "for the waiting session");
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     let full = Counts { places: 3, workers: 6, starting: 3, active: 3, ..Counts::default() };
@@ -71,31 +72,32 @@ fn one_worker_is_called_for_each_who_waits() {
     assert_eq!(push(&queue, Priority::High).1, Wakeup::None);
 }
 
-/// One who puts back what it has run, and takes the next, needs nobody else for one.
+/// A worker that requeues its session, and then takes the next, wakes no other worker for one
+/// session.
 #[test]
 fn a_worker_that_puts_back_calls_another_only_for_the_others() {
     let queue = idle(2, 2);
     queue.takes_ready();
-    let again = || queue.push_back(seat(), Priority::Normal).expect("it is open");
+    let again = || queue.push_back(entry(), Priority::Normal).expect("it is open");
     assert_eq!(again(), Wakeup::None);
     assert_eq!(again(), Wakeup::Idle);
     assert_eq!(queue.counts().queued, 2);
     let queue = running(2, 2);
-    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
-    let again = || queue.push_back(seat(), Priority::High).expect("it is open");
+    assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
+    let again = || queue.push_back(entry(), Priority::High).expect("it is open");
     assert_eq!(again(), Wakeup::None);
     assert_eq!(again(), Wakeup::Spawn(1));
-    assert_eq!(again(), Wakeup::None, "there is no other place");
+    assert_eq!(again(), Wakeup::None, "there is no other permit");
 }
 
-/// Two workers have started in the places of two that blocked and are back. Those are spares, and
-/// whether they get a place comes by the channels.
+/// Returns a queue with two spares. Two workers have blocked and returned, and two new workers have
+/// their permits. Each channel reports whether a spare got a permit.
 fn with_spares(most: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
     let mut queue = running(2, most);
-    queue.patience = 2 * LONG;
+    queue.patience = 2 * TEST_TIMEOUT;
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
     for _ in 0..2 {
-        someone_waits(&queue);
+        queue_one(&queue);
         assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
         queue.worker_started(true);
         assert_eq!(runs(queue.next(None)).1, Wakeup::None);
@@ -108,79 +110,79 @@ fn with_spares(most: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
         assert_eq!(books(&queue), (Counts { spare, ..two }, 4));
     }
     let queue = Arc::new(queue);
-    let skips = std::array::from_fn(|_| {
+    let spares = std::array::from_fn(|_| {
         let queue = queue.clone();
         on_a_thread(move || queue.wait_as_spare())
     });
     pause();
-    (queue, skips)
+    (queue, spares)
 }
 
-/// A worker that comes back finds its place taken. It is a spare until there is one, and is called
-/// before anyone is started.
+/// A worker that returns from blocking finds its permit in use. It is a spare until a permit is
+/// free, and it is woken before a new worker is started.
 #[test]
 fn spares_are_called_before_others_are_started() {
-    let (queue, skips) = with_spares(2);
+    let (queue, spares) = with_spares(2);
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
-    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
-    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+    assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
+    assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None, "a spare is called");
     assert_eq!(books(&queue), (Counts { active: 1, spare: 1, queued: 1, ..two }, 4));
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None);
     assert_eq!(books(&queue), (Counts { queued: 2, ..two }, 4));
-    assert!(skips.iter().all(soon), "each has a place");
+    assert!(spares.iter().all(soon), "each has a permit");
     assert_eq!(queue.jobs.lock().called, 0);
-    runs_someone(queue.next(None));
-    runs_someone(queue.next(None));
+    runs_one(queue.next(None));
+    runs_one(queue.next(None));
     assert_eq!(books(&queue), (two, 4));
     // There are no more spares.
-    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+    assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Spawn(1));
     assert_eq!(books(&queue), (Counts { workers: 5, starting: 1, queued: 1, ..two }, 5));
 }
 
-/// Two places are added at once, and both spares come.
+/// Two permits are added at once, and both spares get one.
 #[test]
 fn growth_calls_every_spare_that_has_a_place() {
-    let (queue, skips) = with_spares(4);
-    (0..2).for_each(|_| someone_waits(&queue));
-    assert_eq!(look(&queue, &mut stalled(&queue)).1, Wakeup::None, "nobody is started");
+    let (queue, spares) = with_spares(4);
+    (0..2).for_each(|_| queue_one(&queue));
+    assert_eq!(look(&queue, &mut stalled(&queue)).1, Wakeup::None, "no worker is started");
     let four = Counts { places: 4, active: 4, workers: 4, queued: 2, ..Counts::default() };
     assert_eq!(books(&queue), (four, 4));
-    assert!(skips.iter().all(soon));
+    assert!(spares.iter().all(soon));
 }
 
-/// Of two free places one goes to the spare, and one to someone new.
+/// Of two added permits the spare gets one, and a new worker the other.
 #[test]
 fn growth_takes_spares_and_starts_the_rest() {
     let queue = running(2, 5);
-    someone_waits(&queue);
+    queue_one(&queue);
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     queue.worker_started(true);
-    runs_someone(queue.next(None));
+    runs_one(queue.next(None));
     queue.reacquire_permit();
     assert!(matches!(queue.next(None), WorkerStep::Park(Wakeup::None)));
     let before = Counts { places: 2, active: 2, workers: 3, spare: 1, ..Counts::default() };
     assert_eq!(books(&queue), (before, 3));
-    someone_waits(&queue);
-    someone_waits(&queue);
+    queue_one(&queue);
+    queue_one(&queue);
     let mut watch = stalled(&queue);
     assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
     let four = Counts { places: 4, active: 4, workers: 4, ..Counts::default() };
     let after = Counts { starting: 1, queued: 2, ..four };
     assert_eq!(books(&queue), (after, 4));
-    assert!(queue.wait_as_spare(), "its place is there already");
+    assert!(queue.wait_as_spare(), "it has a permit already");
 }
 
-/// Two calls may have been heard as one, and by one that finds its place taken.
+/// Two wake-ups may have been merged, and reached a worker that has lost its permit.
 #[test]
 fn one_that_has_lost_its_place_passes_the_call_on() {
     for idle_one_goes in [false, true] {
         let queue = running(1, 1);
-        someone_waits(&queue);
+        queue_one(&queue);
         assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
         queue.worker_started(true);
-        runs_someone(queue.next(None));
+        runs_one(queue.next(None));
         assert_eq!(waits(queue.next(None)), None);
         queue.reacquire_permit();
         assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Idle);
@@ -189,30 +191,30 @@ fn one_that_has_lost_its_place_passes_the_call_on() {
             true => (Some(PollEnd::Woken), Wakeup::None, None),
         };
         assert!(matches!(queue.next(goes), WorkerStep::Park(call) if call == calls));
-        runs_someone(queue.next(stays));
+        runs_one(queue.next(stays));
     }
 }
 
-/// Those that were added go again, each with its place; the first stay.
+/// Added workers exit after the idle timeout, each with its permit. The first workers stay.
 #[test]
 fn workers_that_have_nothing_to_do_for_long_go_down_to_the_least() {
     let mut queue = running(2, 5);
-    queue.patience = LONG;
+    queue.patience = TEST_TIMEOUT;
     for (added, places) in [(2, 4), (1, 5)] {
-        (0..2).for_each(|_| someone_waits(&queue));
+        (0..2).for_each(|_| queue_one(&queue));
         assert_eq!(look(&queue, &mut stalled(&queue)).1, Wakeup::Spawn(added));
         (0..added).for_each(|_| queue.worker_started(true));
         assert_eq!(queue.counts().places, places);
     }
     let five = Counts { places: 5, workers: 5, active: 5, ..Counts::default() };
     assert_eq!(books(&queue), (Counts { queued: 4, ..five }, 5));
-    (0..4).for_each(|_| runs_someone(queue.next(None)));
-    (0..5).for_each(|_| assert_eq!(waits(queue.next(None)), Some(LONG)));
-    // One that is woken, or finds something to do, stays.
-    assert_eq!(waits(queue.next(Some(PollEnd::Woken))), Some(LONG));
-    someone_waits(&queue);
-    runs_someone(queue.next(Some(PollEnd::InVain)));
-    assert_eq!(waits(queue.next(None)), Some(LONG));
+    (0..4).for_each(|_| runs_one(queue.next(None)));
+    (0..5).for_each(|_| assert_eq!(waits(queue.next(None)), Some(TEST_TIMEOUT)));
+    // A worker that is woken, or finds a session in the queue, stays.
+    assert_eq!(waits(queue.next(Some(PollEnd::Woken))), Some(TEST_TIMEOUT));
+    queue_one(&queue);
+    runs_one(queue.next(Some(PollEnd::InVain)));
+    assert_eq!(waits(queue.next(None)), Some(TEST_TIMEOUT));
     assert_eq!(books(&queue), (Counts { idle: 5, ..five }, 5));
     for left in [4, 3, 2] {
         assert!(matches!(queue.next(Some(PollEnd::InVain)), WorkerStep::Exit));
@@ -224,21 +226,23 @@ fn workers_that_have_nothing_to_do_for_long_go_down_to_the_least() {
     }
 }
 
-/// While others of the least block, one that was added stays, and goes as they are back.
+/// While two of the first workers block, the two added workers stay. One of them exits after a
+/// blocked worker has returned.
 #[test]
 fn places_never_go_below_the_least() {
     let queue = running(2, 2);
     for _ in 0..2 {
-        assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+        assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
         assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Spawn(1));
         queue.worker_started(true);
-        runs_someone(queue.next(None));
+        runs_one(queue.next(None));
     }
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
     assert_eq!(waits(queue.next(None)), None);
     assert_eq!(waits(queue.next(None)), None);
     queue.reacquire_permit();
-    // Three for two places, and one of the idle ones has waited for long.
+    // Three active workers share two permits, and one of the idle workers has reached its idle
+    // timeout.
     assert!(matches!(queue.next(Some(PollEnd::InVain)), WorkerStep::Exit));
     assert_eq!(books(&queue), (Counts { workers: 3, idle: 1, ..two }, 4));
 }
@@ -246,10 +250,10 @@ fn places_never_go_below_the_least() {
 #[test]
 fn a_spare_whose_patience_has_run_out_counts_no_longer() {
     let mut queue = running(1, 1);
-    someone_waits(&queue);
+    queue_one(&queue);
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     queue.worker_started(true);
-    runs_someone(queue.next(None));
+    runs_one(queue.next(None));
     queue.reacquire_permit();
     assert!(matches!(queue.next(None), WorkerStep::Park(_)));
     queue.patience = Duration::from_millis(1);
@@ -258,17 +262,17 @@ fn a_spare_whose_patience_has_run_out_counts_no_longer() {
     assert!(!soon(&on_a_thread(move || spare.wait_as_spare())));
     let one = Counts { places: 1, active: 1, workers: 1, ..Counts::default() };
     assert_eq!(books(&queue), (one, 2), "its thread has not ended");
-    // The place that comes free next is for someone new.
-    someone_waits(&queue);
+    // The next free permit goes to a new worker.
+    queue_one(&queue);
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     assert_eq!(books(&queue), (Counts { workers: 2, starting: 1, queued: 1, ..one }, 3));
 }
 
-/// Where the system gives no thread, its place is free for the next attempt.
+/// If the system cannot start a thread, the permit is free for the next attempt.
 #[test]
 fn a_worker_that_could_not_start_leaves_its_place() {
     let queue = running(1, 3);
-    (0..2).for_each(|_| someone_waits(&queue));
+    (0..2).for_each(|_| queue_one(&queue));
     for attempt in 0..3 {
         let mut watch = stalled(&queue);
         assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1), "attempt {attempt}");
@@ -280,8 +284,8 @@ fn a_worker_that_could_not_start_leaves_its_place() {
     }
 }
 
-/// Both workers block elsewhere, so there are two places; someone comes, and the one worker that
-/// is started for that is on its way for so long that the listener thinks of adding places.
+/// Both workers block in place, so two permits are free. One session is queued, and the worker
+/// started for it takes longer than a stall, so that the listener considers adding permits.
 #[test]
 fn every_worker_that_counts_is_started() {
     let queue = idle(2, 4);
@@ -305,10 +309,11 @@ fn every_worker_that_counts_is_started() {
         assert_eq!((counts.starting, counts.workers), (starting, 2 + starting));
         assert_eq!(counts.active, starting);
     }
-    assert_eq!(queue.counts().places, 4, "it adds places where none is free");
+    assert_eq!(queue.counts().places, 4, "permits are added if none is free");
 }
 
-/// Those who have ended where they lie count no longer, and once each, however late they are taken.
+/// Stale entries are not counted as queued, and each is subtracted once, even if it is taken much
+/// later.
 #[test]
 fn the_gone_are_counted_once() {
     let queue = running(1, 1);
@@ -319,22 +324,23 @@ fn the_gone_are_counted_once() {
                 (waiting, waiting >= 2),
                 "{round}"
             );
-            someone_waits(&queue);
+            queue_one(&queue);
         }
         for left in [2, 1, 0] {
             queue.add_stale();
             assert_eq!((queue.counts().queued, queue.is_full()), (left, left >= 2), "{round}");
         }
-        // With three of them still there, the queue fills up again to the same bound.
+        // While the three stale entries are still in the queue, it becomes full at the same bound
+        // again.
         for waiting in 0..2 {
             assert_eq!((queue.counts().queued, queue.is_full()), (waiting, false), "{round}");
             let _ = push(&queue, Priority::High);
         }
         assert_eq!((queue.counts().queued, queue.is_full()), (2, true), "{round}");
         for taken in 0..5 {
-            runs_someone(queue.next(None));
+            runs_one(queue.next(None));
             if taken >= 2 {
-                // The last three that are taken are the first that came.
+                // The last three entries taken are the first three pushed.
                 queue.remove_stale();
                 assert_eq!(queue.counts().queued, 0);
             } else {
@@ -343,9 +349,9 @@ fn the_gone_are_counted_once() {
         }
         assert_eq!(queue.jobs.lock().gone, 0);
     }
-    // Its killer may come to say so after it was taken.
-    someone_waits(&queue);
-    runs_someone(queue.next(None));
+    // The requester may count a stale entry after a worker has taken it.
+    queue_one(&queue);
+    runs_one(queue.next(None));
     queue.remove_stale();
     assert_eq!(queue.counts().queued, 1, "for a moment");
     queue.add_stale();
@@ -353,54 +359,55 @@ fn the_gone_are_counted_once() {
 }
 
 #[test]
-fn with_room_for_none_it_is_always_full() {
+fn a_queue_of_length_zero_is_always_full() {
     let queue = Queue::<Held>::new(Size { least: 1, most: 1, queue: 0 });
     assert!(queue.is_full());
 }
 
-/// Whatever a thread does as the end comes, it goes, and at the end there is nobody.
+/// Every thread exits after `close`, in any state, and no thread is counted at the end.
 #[test]
 fn at_the_end_every_thread_goes_and_nobody_waits() {
     let mut queue = running(4, 8);
-    queue.patience = 2 * LONG;
+    queue.patience = 2 * TEST_TIMEOUT;
     let queue = Arc::new(queue);
     queue.thread_starts();
     assert!(queue.wants_lane(9));
-    // One blocks, with another in its place, and one is a spare; one is called and does not know.
+    // One worker blocks and has a replacement, one is a spare, and one spare has a permit but has
+    // not seen it yet.
     for _ in 0..3 {
-        someone_waits(&queue);
+        queue_one(&queue);
         assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
         queue.worker_started(true);
-        runs_someone(queue.next(None));
+        runs_one(queue.next(None));
     }
     for _ in 0..2 {
         queue.reacquire_permit();
         assert!(matches!(queue.next(None), WorkerStep::Park(_)));
     }
-    (0..2).for_each(|_| someone_waits(&queue));
+    (0..2).for_each(|_| queue_one(&queue));
     assert_eq!(queue.release_permit(), Wakeup::None, "a spare is called");
-    let skips: [_; 2] = std::array::from_fn(|_| {
+    let spares: [_; 2] = std::array::from_fn(|_| {
         let queue = queue.clone();
         on_a_thread(move || queue.wait_as_spare())
     });
     pause();
-    eventually("the spare that was called has come", || queue.jobs.lock().called == 0);
-    // The other is called, and one more is on its way.
+    wait_until("the spare that was called has come", || queue.jobs.lock().called == 0);
+    // The other spare gets a permit, and one more worker is starting.
     let mut watch = stalled(&queue);
     assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
 
     assert!(!queue.is_closed());
     queue.close();
     assert!(queue.is_closed());
-    assert!(queue.push(seat(), Priority::High).is_err());
-    assert!(queue.push_back(seat(), Priority::High).is_err());
-    assert_eq!((queue.counts().queued, queue.is_full()), (0, false), "all are told to go");
+    assert!(queue.push(entry(), Priority::High).is_err());
+    assert!(queue.push_back(entry(), Priority::High).is_err());
+    assert_eq!((queue.counts().queued, queue.is_full()), (0, false), "all entries are closed");
     assert!(matches!(queue.watch(&mut watch), ListenerStep::Stop));
     let lane = queue.clone();
     assert!(soon(&on_a_thread(move || lane.pop_for_lane())).is_none());
     assert!(!queue.wants_lane(9));
-    assert!(skips.iter().all(soon), "both have been called");
-    assert_eq!(queue.release_permit(), Wakeup::None, "nobody is started");
+    assert!(spares.iter().all(soon), "both have been called");
+    assert_eq!(queue.release_permit(), Wakeup::None, "no worker is started");
     (0..3).for_each(|_| queue.reacquire_permit());
     queue.worker_started(true);
     for worker in 0..8 {
@@ -424,16 +431,16 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
         queue.thread_ends();
     }
     soon(&for_all);
-    soon(&waiter(Some(2 * LONG)));
+    soon(&waiter(Some(2 * TEST_TIMEOUT)));
 }
 
-/// Idle workers, and spares that nobody calls, go as well.
+/// Idle workers, and spares without a permit, exit as well.
 #[test]
 fn at_the_end_those_who_wait_go() {
-    let (queue, skips) = with_spares(2);
+    let (queue, spares) = with_spares(2);
     (0..2).for_each(|_| assert_eq!(waits(queue.next(None)), None));
     queue.close();
-    assert!(!skips.iter().any(soon), "nobody has a place for them");
+    assert!(!spares.iter().any(soon), "there is no permit for them");
     for waited in [PollEnd::Woken, PollEnd::InVain] {
         assert!(matches!(queue.next(Some(waited)), WorkerStep::Exit));
     }

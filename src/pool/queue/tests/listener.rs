@@ -1,53 +1,58 @@
-//! When the listener sleeps, is called, and adds places.
+//! When the listener sleeps, when it is woken, and when it adds permits.
 
 use super::*;
 
-/// A listener that sleeps, since idle workers listen. The channel says when it is to listen again.
+/// Starts a listener, which sleeps because a worker is idle. The channel reports whether it must
+/// poll again.
 fn sleeping(queue: &Arc<Queue<Held>>) -> Receiver<bool> {
     let listener = queue.clone();
     let wakes = on_a_thread(move || {
         matches!(listener.watch(&mut StallDetector::new()), ListenerStep::Poll(..))
     });
-    eventually("the listener sleeps", || queue.jobs.lock().listener_sleeps);
+    wait_until("the listener sleeps", || queue.jobs.lock().listener_sleeps);
     assert!(wakes.try_recv().is_err());
     wakes
 }
 
-/// As all has been calm for long, the last idle worker goes: in each way that there is. Without a
-/// listener a pool whose workers are stuck has no growth and no lane, and nobody listens.
+/// The last idle worker stops polling, in each possible case. If the listener slept on, no thread
+/// would poll: a pool whose workers are all busy would neither grow nor use its lane.
 #[test]
 fn who_leaves_nobody_listening_calls_the_listener() {
     type Goes = fn(&Queue<Held>);
-    let ways: [(&str, Goes); 5] = [
+    let cases: [(&str, Goes); 5] = [
         ("it runs what has turned ready", Queue::takes_ready),
         ("it is called for one in the queue", |queue| {
-            someone_waits(queue);
-            runs_someone(queue.next(Some(PollEnd::Woken)));
+            queue_one(queue);
+            runs_one(queue.next(Some(PollEnd::Woken)));
         }),
         ("it finds one in the queue", |queue| {
-            someone_waits(queue);
-            runs_someone(queue.next(Some(PollEnd::InVain)));
+            queue_one(queue);
+            runs_one(queue.next(Some(PollEnd::InVain)));
         }),
         ("it has had nothing to do for long", |queue| {
-            // Another runs something, and may do so for ever.
+            // Another worker runs a session, perhaps forever.
             queue.reacquire_permit();
             assert!(matches!(queue.next(Some(PollEnd::InVain)), WorkerStep::Exit));
         }),
-        ("it has lost its place", |queue| {
+        ("it has lost its permit", |queue| {
             queue.reacquire_permit();
             assert!(matches!(queue.next(Some(PollEnd::Woken)), WorkerStep::Park(_)));
         }),
     ];
-    for (way, goes) in ways {
+    for (case, goes) in cases {
         let queue = Arc::new(idle(1, 1));
         let wakes = sleeping(&queue);
         goes(&queue);
-        assert!(!queue.jobs.lock().listener_sleeps, "{way}");
-        assert_eq!(wakes.recv_timeout(LONG), Ok(true), "{way}, and the listener sleeps on");
+        assert!(!queue.jobs.lock().listener_sleeps, "{case}");
+        assert_eq!(
+            wakes.recv_timeout(TEST_TIMEOUT),
+            Ok(true),
+            "{case}, and the listener sleeps on"
+        );
     }
 }
 
-/// While another is idle, that one listens.
+/// While another worker is idle, that worker polls.
 #[test]
 fn while_another_listens_the_listener_sleeps_on() {
     let queue = Arc::new(idle(2, 2));
@@ -61,31 +66,32 @@ fn while_another_listens_the_listener_sleeps_on() {
     assert!(soon(&wakes));
 }
 
-/// Someone takes something, and is back before the listener has looked.
-fn call_in_vain(queue: &Queue<Held>, jobs: &mut QueueState<Held>) {
+/// Wakes the listener without need: a worker takes a session, and is idle again before the listener
+/// has checked.
+fn wake_needlessly(queue: &Queue<Held>, jobs: &mut QueueState<Held>) {
     jobs.counts.idle -= 1;
     queue.call_listener(jobs);
     jobs.counts.idle += 1;
 }
 
-/// It has to be calm for as long as ever before the listener sleeps again.
+/// The listener sleeps again only after the full number of quiet ticks.
 #[test]
 fn a_listener_that_was_called_in_vain_goes_back_to_sleep() {
     let queue = Arc::new(idle(1, 1));
     let wakes = sleeping(&queue);
     for _ in 0..2 {
         let before = now();
-        call_in_vain(&queue, &mut queue.jobs.lock());
-        eventually("the listener sleeps again", || queue.jobs.lock().listener_sleeps);
+        wake_needlessly(&queue, &mut queue.jobs.lock());
+        wait_until("the listener sleeps again", || queue.jobs.lock().listener_sleeps);
         assert!(now() >= before + (QUIET_TICKS - 1) * LISTENER_INTERVAL);
     }
     queue.takes_ready();
     assert!(soon(&wakes));
 }
 
-/// Until it is calm the listener looks by itself every now and then.
+/// Before the listener sleeps, it checks by itself at each interval.
 #[test]
-fn a_listener_that_does_not_sleep_yet_needs_no_call() {
+fn a_listener_that_does_not_sleep_needs_no_wake() {
     let queue = Arc::new(idle(1, 1));
     let listener = queue.clone();
     let looks = on_a_thread(move || {
@@ -97,7 +103,7 @@ fn a_listener_that_does_not_sleep_yet_needs_no_call() {
             jobs.counts.idle = 0;
             break;
         }
-        call_in_vain(&queue, &mut jobs);
+        wake_needlessly(&queue, &mut jobs);
     }
     assert!(soon(&looks));
 }
@@ -110,7 +116,7 @@ fn at_the_end_the_listener_stops_whatever_it_does() {
     };
     let queue = Arc::new(idle(1, 1));
     let sleeps = stops(&queue, StallDetector::new());
-    eventually("the listener sleeps", || queue.jobs.lock().listener_sleeps);
+    wait_until("the listener sleeps", || queue.jobs.lock().listener_sleeps);
     queue.close();
     assert!(soon(&sleeps), "it slept");
     assert!(soon(&stops(&queue, StallDetector::new())), "with an idle worker");
@@ -123,9 +129,10 @@ fn at_the_end_the_listener_stops_whatever_it_does() {
     );
 }
 
-/// As many places as there are, but no more than wait, and no more than there may be.
+/// The added permits are at most as many as there are permits, and as many as sessions wait, up to
+/// the maximum.
 #[test]
-fn places_are_added_by_need_by_what_there_is_and_by_the_maximum() {
+fn permits_are_added_by_need_and_up_to_the_maximum() {
     for (least, most, waiting, added) in [
         (1, 9, 1, 1),
         (1, 9, 5, 1),
@@ -137,7 +144,7 @@ fn places_are_added_by_need_by_what_there_is_and_by_the_maximum() {
         (3, 9, 0, 0),
     ] {
         let queue = running(least, most);
-        (0..waiting).for_each(|_| someone_waits(&queue));
+        (0..waiting).for_each(|_| queue_one(&queue));
         let mut watch = stalled(&queue);
         let (_, call) = look(&queue, &mut watch);
         let expected = if added > 0 { Wakeup::Spawn(added) } else { Wakeup::None };
@@ -147,11 +154,11 @@ fn places_are_added_by_need_by_what_there_is_and_by_the_maximum() {
     }
 }
 
-/// A burst of those who wait brings the maximum, and no one more, in a few steps.
+/// A burst of waiting sessions reaches the maximum number of workers, and no more, in a few steps.
 #[test]
 fn a_burst_brings_the_maximum_and_no_more() {
     let queue = running(2, 7);
-    (0..50).for_each(|_| someone_waits(&queue));
+    (0..50).for_each(|_| queue_one(&queue));
     let mut watch = StallDetector::new();
     for places in [4, 7, 7, 7] {
         watch.since -= STALL_AFTER;
@@ -161,81 +168,81 @@ fn a_burst_brings_the_maximum_and_no_more() {
     }
 }
 
-/// For so long nobody has taken anything: since the last that was taken, and the last growth.
+/// The stall is measured from the last session taken, or from the last growth.
 #[test]
 fn places_are_added_only_after_a_stall() {
     let queue = running(1, 9);
-    someone_waits(&queue);
+    queue_one(&queue);
     let mut watch = StallDetector::new();
-    watch.since = now() + LONG;
+    watch.since = now() + TEST_TIMEOUT;
     assert_eq!(look(&queue, &mut watch).1, Wakeup::None, "it has not stalled");
     let before = now();
-    // One of the workers has taken something.
-    runs_someone(queue.next(None));
-    someone_waits(&queue);
-    watch.since -= 2 * LONG;
+    // One of the workers has taken a session.
+    runs_one(queue.next(None));
+    queue_one(&queue);
+    watch.since -= 2 * TEST_TIMEOUT;
     assert_eq!(look(&queue, &mut watch).1, Wakeup::None, "it has moved");
     assert!(watch.since >= before, "and the stall counts from then on");
-    watch.since = now() + LONG;
+    watch.since = now() + TEST_TIMEOUT;
     assert_eq!(look(&queue, &mut watch).1, Wakeup::None);
     assert!(watch.since > now(), "nothing has moved");
     watch.since = now() - STALL_AFTER;
     let before = now();
     assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
     assert!(watch.since >= before, "the next stall counts from the growth");
-    // An idle worker that takes what is ready has moved it as well.
+    // An idle worker that runs a session whose socket became readable counts as progress too.
     let queue = idle(1, 9);
     let mut watch = StallDetector::new();
     queue.takes_ready();
-    someone_waits(&queue);
+    queue_one(&queue);
     watch.since -= STALL_AFTER;
     assert_eq!(look(&queue, &mut watch).1, Wakeup::None);
 }
 
-/// A free place is filled, whatever became of the call that was made for it, and not added to.
+/// A free permit is used, even if its wake-up was lost, before a permit is added.
 #[test]
-fn a_free_place_is_filled_before_one_is_added() {
+fn a_free_permit_is_used_before_one_is_added() {
     let queue = running(2, 9);
-    assert_eq!(queue.release_permit(), Wakeup::None, "nobody waits");
+    assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
     let mut watch = StallDetector::new();
-    assert_eq!(look(&queue, &mut watch).1, Wakeup::None, "nobody waits");
-    (0..3).for_each(|_| queue.jobs.lock().put(seat(), Priority::Normal));
+    assert_eq!(look(&queue, &mut watch).1, Wakeup::None, "no session waits");
+    (0..3).for_each(|_| queue.jobs.lock().put(entry(), Priority::Normal));
     watch.since -= STALL_AFTER;
     assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
     let counts = queue.counts();
     assert_eq!((counts.places, counts.active, counts.workers), (2, 2, 3));
 }
 
-/// Where the workers get things done, and have no time to look themselves, the listener looks at
-/// once, and pauses before the next look. Otherwise it waits for something to turn ready.
+/// If the workers make progress, and have no time to poll, the listener polls without waiting and
+/// pauses before the next poll. Otherwise it waits for a socket to become readable.
 #[test]
 fn the_listener_waits_by_what_the_workers_do() {
     let queue = running(1, 1);
     let mut watch = StallDetector::new();
     assert_eq!(look(&queue, &mut watch).0, STALL_AFTER, "nothing moves");
-    someone_waits(&queue);
-    runs_someone(queue.next(None));
+    queue_one(&queue);
+    runs_one(queue.next(None));
     assert_eq!(look(&queue, &mut watch).0, Duration::ZERO, "it flows");
     let before = now();
     assert_eq!(look(&queue, &mut watch).0, STALL_AFTER, "nothing has moved since");
     assert!(now() >= before + LISTENER_INTERVAL, "it pauses");
-    someone_waits(&queue);
-    runs_someone(queue.next(None));
+    queue_one(&queue);
+    runs_one(queue.next(None));
     assert_eq!(queue.release_permit(), Wakeup::None);
-    assert_eq!(look(&queue, &mut watch).0, STALL_AFTER, "there is a place free");
+    assert_eq!(look(&queue, &mut watch).0, STALL_AFTER, "a permit is free");
 }
 
-/// A call for an idle worker may be heard by the listener.
+/// A wake-up for an idle worker may reach the listener.
 #[test]
 fn a_call_that_an_idle_worker_should_have_heard_is_passed_on() {
     let queue = idle(1, 1);
-    assert!(!queue.passes_on(), "nobody waits");
-    someone_waits(&queue);
+    assert!(!queue.passes_on(), "no session waits");
+    queue_one(&queue);
     assert!(queue.passes_on());
-    runs_someone(queue.next(Some(PollEnd::Woken)));
+    runs_one(queue.next(Some(PollEnd::Woken)));
     assert!(!queue.passes_on());
-    someone_waits(&queue);
-    assert!(!queue.passes_on(), "there is nobody to hear it");
+    queue_one(&queue);
+    assert!(!queue.passes_on(), "no worker is idle");
     queue.close();
     assert!(queue.passes_on(), "it may be the end");
 }

@@ -1,10 +1,10 @@
-//! Who is taken first.
+//! The order in which sessions are taken.
 
 use super::*;
 
-/// Takes so many, and says which of these they were.
-fn takes(queue: &Queue<Held>, seats: &[Held], count: usize) -> Vec<usize> {
-    let which = |seat: Held| seats.iter().position(|known| Arc::ptr_eq(known, &seat));
+/// Takes `count` sessions, and returns the index of each.
+fn takes(queue: &Queue<Held>, entries: &[Held], count: usize) -> Vec<usize> {
+    let which = |entry: Held| entries.iter().position(|known| Arc::ptr_eq(known, &entry));
     (0..count).map(|_| which(runs(queue.next(None)).0).expect("it is known")).collect()
 }
 
@@ -16,62 +16,63 @@ const FIRST: Priority = Priority::High;
 const OTHER: Priority = Priority::Normal;
 
 #[test]
-fn those_who_go_first_and_then_the_others_each_as_they_came() {
+fn high_priority_is_taken_first_and_each_in_order() {
     let queue = running(1, 1);
-    let seats = pushed(&queue, &[OTHER, FIRST, OTHER, FIRST, OTHER]);
-    assert_eq!(takes(&queue, &seats, 5), [1, 3, 0, 2, 4]);
+    let entries = pushed(&queue, &[OTHER, FIRST, OTHER, FIRST, OTHER]);
+    assert_eq!(takes(&queue, &entries, 5), [1, 3, 0, 2, 4]);
 }
 
 #[test]
-fn one_that_is_put_back_goes_to_the_end_of_its_kind() {
+fn a_requeued_session_is_the_last_of_its_priority() {
     let queue = running(1, 1);
-    let seats = pushed(&queue, &[FIRST, OTHER, FIRST, OTHER]);
+    let entries = pushed(&queue, &[FIRST, OTHER, FIRST, OTHER]);
     let first = runs(queue.next(None)).0;
     let _ = queue.push_back(first, FIRST).expect("it is open");
-    assert_eq!(takes(&queue, &seats, 3), [2, 0, 1]);
-    let _ = queue.push_back(seats[1].clone(), OTHER).expect("it is open");
-    assert_eq!(takes(&queue, &seats, 2), [3, 1]);
+    assert_eq!(takes(&queue, &entries, 3), [2, 0, 1]);
+    let _ = queue.push_back(entries[1].clone(), OTHER).expect("it is open");
+    assert_eq!(takes(&queue, &entries, 2), [3, 1]);
 }
 
-/// Of so many and one there is one of the others, and a turn of the others starts a new row.
+/// After each burst of high priority one session of normal priority is taken, which starts a new
+/// burst.
 #[test]
 fn of_those_who_go_first_so_many_in_a_row() {
     let queue = running(1, 1);
     let mut priorities = vec![OTHER; 3];
     priorities.extend([FIRST; 2 * HIGH_PRIORITY_BURST + 1]);
-    let seats = pushed(&queue, &priorities);
+    let entries = pushed(&queue, &priorities);
     let mut expected: Vec<_> = (3..3 + HIGH_PRIORITY_BURST).collect();
     expected.push(0);
     expected.extend(3 + HIGH_PRIORITY_BURST..3 + 2 * HIGH_PRIORITY_BURST);
     expected.extend([1, 3 + 2 * HIGH_PRIORITY_BURST, 2]);
-    assert_eq!(takes(&queue, &seats, seats.len()), expected);
+    assert_eq!(takes(&queue, &entries, entries.len()), expected);
 }
 
-/// A row is one without a break: what was taken before one of the others does not count.
+/// A burst is counted without a break: a session of normal priority resets it.
 #[test]
 fn a_row_begins_after_one_of_the_others() {
     let queue = running(1, 1);
-    let seats = pushed(&queue, &[FIRST; HIGH_PRIORITY_BURST - 1]);
-    takes(&queue, &seats, seats.len());
-    let seats = pushed(&queue, &[OTHER]);
-    takes(&queue, &seats, 1);
+    let entries = pushed(&queue, &[FIRST; HIGH_PRIORITY_BURST - 1]);
+    takes(&queue, &entries, entries.len());
+    let entries = pushed(&queue, &[OTHER]);
+    takes(&queue, &entries, 1);
     let mut priorities = vec![OTHER];
     priorities.extend([FIRST; HIGH_PRIORITY_BURST]);
-    let seats = pushed(&queue, &priorities);
+    let entries = pushed(&queue, &priorities);
     let mut expected: Vec<_> = (1..=HIGH_PRIORITY_BURST).collect();
     expected.push(0);
-    assert_eq!(takes(&queue, &seats, seats.len()), expected);
+    assert_eq!(takes(&queue, &entries, entries.len()), expected);
 }
 
-/// Without others nobody has to make room for them.
+/// While no session of normal priority waits, high priority is not limited.
 #[test]
-fn those_who_go_first_go_on_where_nobody_else_waits() {
+fn high_priority_alone_is_not_limited() {
     let queue = running(1, 1);
-    let seats = pushed(&queue, &[FIRST; HIGH_PRIORITY_BURST + 2]);
+    let entries = pushed(&queue, &[FIRST; HIGH_PRIORITY_BURST + 2]);
     assert_eq!(
-        takes(&queue, &seats, seats.len()),
+        takes(&queue, &entries, entries.len()),
         (0..HIGH_PRIORITY_BURST + 2).collect::<Vec<_>>()
     );
-    let seats = pushed(&queue, &[OTHER, FIRST]);
-    assert_eq!(takes(&queue, &seats, 2), [0, 1], "the others have waited for long enough");
+    let entries = pushed(&queue, &[OTHER, FIRST]);
+    assert_eq!(takes(&queue, &entries, 2), [0, 1], "the others have waited for long enough");
 }
