@@ -1,17 +1,17 @@
 //! A session manager for servers: cancel statements and terminate sessions at safe points, with a
 //! thread for each session, a thread pool, or async tasks.
 //!
-//! A [`Session`] is one client's logical connection. A thread that runs it [attaches](Session::attach)
-//! it, and calls [`check`](Attached::check) often: that is a *safe point*, and returns an [`Interrupt`]
-//! if the session must end, or its statement. Any thread may request that from the [`SessionManager`], and
-//! gets a [`Receipt`] for the outcome.
+//! A [`Session`] is one client's logical connection. The thread that runs it
+//! [attaches](Session::attach) it and calls [`check`](Attached::check) often. Each call is a *safe
+//! point*: it returns an [`Interrupt`] if the session or its statement must end. Any thread may
+//! request that from the [`SessionManager`], and gets a [`Receipt`] for the outcome.
 //!
 //! ```
 //! use safepoint::{ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel};
 //!
 //! let manager = SessionManager::new(ThreadModel::PerSession);
 //! let mut session = manager.open(ClientInfo::default())?;
-//! let thread = session.own_thread().expect("each session has a thread of its own");
+//! let thread = session.own_thread().expect("each session has its own");
 //! let attached = session.attach(&thread)?;
 //! attached.check()?;
 //!
@@ -22,9 +22,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Where things are
+//! # Modules
 //!
-//! - [`current`]: the same functions for code that was handed no session.
+//! - [`current`]: functions for code that has no reference to the session. They use the session that is
+//!   attached to the calling thread.
 //! - [`session`], [`manager`], [`request`]: arguments and results of the types at the root.
 //! - [`view`], [`diagnose`]: rows of sessions, and reasons why a session has not ended yet.
 //! - [`policy`], [`audit`]: permissions and events.
@@ -36,7 +37,7 @@
 //!
 //! # Platforms
 //!
-//! The pool, and waits for sockets, are available on Linux only; everything else on any platform.
+//! The pool and the waits for sockets are available on Linux only, all other items on every platform.
 //!
 //! # Features
 //!
@@ -45,17 +46,22 @@
 //! - `async`: sessions as tasks of any async runtime: `Session::run`,
 //!   `Session::interrupted`.
 //! - `serde`: `Serialize` for ids (as numbers), rows, requests, errors and outcomes.
-//! - `tracing`: an event with the target `safepoint` for each [`Event`](crate::audit::Event); who, whom and why are
-//!   fields of it. Sessions that open and requests that are seen are on the level `DEBUG`,
-//!   requests for which the permission is missing and sessions that a [`Watchdog`](crate::diagnose::Watchdog) reports on
-//!   `WARN`, all else on `INFO`.
-//! - `metrics`: the counters `safepoint_sessions_opened_total`, `safepoint_sessions_ended_total`
-//!   (by `reason`), `safepoint_kills_total` (by `kind` and `outcome`: accepted, observed, or why it was
-//!   refused), `safepoint_timeouts_total` and `safepoint_stalls_total`; the histograms `safepoint_kill_to_end_seconds`
-//!   (by `kind`) and `safepoint_safe_point_gap_seconds`, how long a session that was probed took to its next
-//!   safe point (a [`Watchdog`](crate::diagnose::Watchdog) probes all that run); and the gauges that
-//!   `SessionManager::record_metrics` and `Pool::record_metrics` set: `safepoint_sessions` (by
-//!   `state`), `safepoint_queue_length` and `safepoint_workers` (by `group`).
+//! - `tracing`: an event with the target `safepoint` for each [`Event`](crate::audit::Event). The session, the
+//!   requester and the reason are its fields. The level is `DEBUG` for sessions that open and for observed
+//!   interrupts. It is `WARN` for requests without permission, and for sessions that a
+//!   [`Watchdog`](crate::diagnose::Watchdog) reports. It is `INFO` for all other events.
+//! - `metrics`: counters, histograms and gauges.
+//!
+//! The metrics are:
+//!
+//! - counters: `safepoint_sessions_opened_total`, `safepoint_sessions_ended_total` (by `reason`),
+//!   `safepoint_kills_total` (by `kind` and `outcome`: accepted, observed, or the reason of the rejection),
+//!   `safepoint_timeouts_total` and `safepoint_stalls_total`;
+//! - the histogram `safepoint_kill_to_end_seconds` (by `kind`);
+//! - the histogram `safepoint_safe_point_gap_seconds`: the time from a probe to the next safe point of the
+//!   session. A [`Watchdog`](crate::diagnose::Watchdog) probes all running sessions;
+//! - gauges that `SessionManager::record_metrics` sets: `safepoint_sessions` (by `state`);
+//! - gauges that `Pool::record_metrics` sets: `safepoint_queue_length` and `safepoint_workers` (by `group`).
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(safepoint_loom, safepoint_shuttle))))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -95,8 +101,8 @@ pub use crate::types::model::ThreadModel;
 #[doc(inline)]
 pub use crate::types::request::{Cancel, Requester, Terminate, TerminateMode};
 
-/// Functions for code that was handed no session: they act on the session that is attached to the
-/// calling thread.
+/// Functions for code that has no reference to the session. They act on the session that is
+/// attached to the calling thread.
 pub mod current {
     pub use crate::session::ambient::{
         block_on, block_on_timeout, check, client_info, requester, session_id, set_in_transaction,
@@ -155,7 +161,7 @@ pub mod local {
     pub use crate::types::error::NoSessionError;
 }
 
-/// Sessions as tasks of an async runtime. A session is attached for the length of each poll.
+/// Sessions as tasks of an async runtime. A session is attached during each poll.
 ///
 /// ```
 /// use safepoint::Session;
@@ -168,8 +174,8 @@ pub mod local {
 ///     loop {
 ///         let length = tokio::select! {
 ///             length = socket.read(&mut line) => length?,
-///             told = session.interrupted() => {
-///                 return socket.write_all(format!("FATAL: {told}\n").as_bytes()).await;
+///             interrupt = session.interrupted() => {
+///                 return socket.write_all(format!("FATAL: {interrupt}\n").as_bytes()).await;
 ///             }
 ///         };
 ///         if length == 0 {
@@ -178,12 +184,12 @@ pub mod local {
 ///         let work = async { String::from_utf8_lossy(&line[..length]).to_uppercase() };
 ///         let answer = match session.run(work).with_text("to uppercase").await {
 ///             Ok(answer) => answer,
-///             Err(RunError::Interrupted(told)) if !told.is_terminate() => format!("ERROR: {told}\n"),
-///             Err(told) => return socket.write_all(format!("FATAL: {told}\n").as_bytes()).await,
+///             Err(RunError::Interrupted(cancel)) if !cancel.is_terminate() => format!("ERROR: {cancel}\n"),
+///             Err(error) => return socket.write_all(format!("FATAL: {error}\n").as_bytes()).await,
 ///         };
 ///         tokio::select! {
 ///             written = socket.write_all(answer.as_bytes()) => written?,
-///             // Whoever does not read can't be told.
+///             // The client does not read, so it cannot be notified.
 ///             _ = session.interrupted() => return Ok(()),
 ///         }
 ///     }

@@ -1,4 +1,4 @@
-//! Ending many at once: whatever a predicate over activity rows says.
+//! Bulk requests: to all sessions whose rows satisfy a predicate.
 
 use crate::manager::info::SessionInfo;
 use crate::manager::manager::SessionManager;
@@ -13,10 +13,10 @@ use crate::types::request::{Cancel, Requester, Terminate};
 use std::pin::pin;
 use std::time::Duration;
 
-/// How often the row of a session is made again if the session changes before its request.
+/// The maximum number of attempts to send a request to a session that changes before it.
 const TRIES: usize = 8;
 
-/// Options of a bulk request. By default it skips the requester's own session, makes no pause, and
+/// Options of a bulk request. By default it skips the requester's own session, makes no pauses, and
 /// checks each target by the predicate alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkOptions {
@@ -32,9 +32,9 @@ impl BulkOptions {
         BulkOptions::default()
     }
 
-    /// Limits the rate: waits for `pause` after each `targets` accepted requests; `targets` is at
-    /// least one. In a session the pause is an interruptible wait, and an interrupt stops the bulk
-    /// request.
+    /// Limits the rate. After each `targets` accepted requests there is a pause of `pause`; zero
+    /// `targets` count as one. In a session the pause is an interruptible wait, and an interrupt
+    /// stops the bulk request.
     #[must_use]
     pub fn batch(self, targets: usize, pause: Duration) -> BulkOptions {
         BulkOptions { batch: Some((targets.max(1), pause)), ..self }
@@ -46,14 +46,14 @@ impl BulkOptions {
         BulkOptions { own_too: true, ..self }
     }
 
-    /// Accepts a request only if the target still does what the row of the predicate shows: the
-    /// same statement runs, is queued, or was the last one, and a transaction is open or not. This
-    /// is compared in the transition of the request. If the target has changed, its row is made
-    /// again, up to eight times, and the predicate decides again.
+    /// Accepts a request only if the target has not changed since its row was read. This is checked
+    /// in the transition of the request. A target has changed if another statement runs, is queued,
+    /// or was the last one, or if a transaction began or ended. Then its row is read again, and the
+    /// predicate decides again. After eight attempts the target is skipped.
     ///
     /// Without this option a target may begin another statement between the row and the request.
     /// That is right for "all sessions of bob", and wrong for "the sessions that run this
-    /// statement". The user, the application and the address of the row are not compared.
+    /// statement". The user, the application and the address in the row are not compared.
     ///
     /// A cancel always names the statement of the row.
     #[must_use]
@@ -63,7 +63,7 @@ impl BulkOptions {
 }
 
 /// The result of a bulk request: a receipt for each accepted request, in the order of the requests,
-/// and the outcome of the others.
+/// and the outcome of the other requests.
 ///
 /// Inside a session wait for all targets with [`ended`](Self::ended) and
 /// [`Attached::block_on`](crate::Attached::block_on).
@@ -73,19 +73,20 @@ impl BulkOptions {
 pub struct BulkResult<T> {
     /// The receipts of the accepted requests.
     pub receipts: Vec<Receipt<T>>,
-    /// The sessions whose requests were rejected by the policy, with the errors.
+    /// The sessions whose requests were rejected, for example by the policy, with the errors.
     pub rejected: Vec<(SessionId, RequestError)>,
     /// The number of sessions that had ended before their request.
     pub already_ended: usize,
-    /// The number of sessions that did something else before their request, and were skipped: see
-    /// [`BulkOptions::only_if_unchanged`]. For a cancel, those that run no statement too.
+    /// The number of sessions that were skipped because they had changed before their request: see
+    /// [`BulkOptions::only_if_unchanged`]. For a cancel it includes the sessions that run no
+    /// statement.
     pub changed: usize,
     /// Whether the requester's own session was skipped.
     pub skipped_self: bool,
     /// The interrupt of the requester's own session that stopped the bulk request, if one did.
-    /// Return it outwards.
+    /// Propagate it to the caller.
     pub interrupted: Option<Interrupt>,
-    /// How many of the receipts, from the first, are complete.
+    /// The number of receipts, from the first, that are complete.
     complete: usize,
 }
 
@@ -111,7 +112,7 @@ impl<T: Clone> BulkResult<T> {
     }
 
     /// Blocks until all targets of accepted requests have ended, for at most `timeout`. Returns the
-    /// number of those that have not; their requests stay pending.
+    /// number of targets that have not ended; their requests stay pending.
     ///
     /// The wait cannot be interrupted.
     #[must_use = "it returns the number of targets that have not ended"]
@@ -124,7 +125,7 @@ impl<T: Clone> BulkResult<T> {
     /// Waits until all targets of accepted requests have ended. If the future is dropped, the requests
     /// stay pending.
     pub async fn ended(&mut self) {
-        // All have to end, so it does not matter which is waited for first.
+        // All targets must end, so the order does not matter.
         while let Some(receipt) = self.receipts.get_mut(self.complete) {
             receipt.await;
             self.complete += 1;
@@ -134,7 +135,7 @@ impl<T: Clone> BulkResult<T> {
 
 impl SessionManager {
     /// Returns the sessions that a bulk request would target now, without sending a request.
-    /// Sessions that the policy does not let `author` end are left out.
+    /// Sessions that the policy does not let `requester` end are left out.
     ///
     /// Pass the rows to [`terminate_rows`](Self::terminate_rows) to end just these.
     ///
@@ -167,10 +168,10 @@ impl SessionManager {
 
     /// Requests the termination of each session for which `predicate` returns `true`.
     ///
-    /// Each row is made, and the predicate called, immediately before the request. The request
-    /// covers every session that is open during the whole call, and may cover one that opens during
-    /// the call. It never reaches the successor of a session that has ended. The predicate is
-    /// called without locks held. The rejections of the policy are in
+    /// Each row is read, and the predicate called, immediately before the request. The request
+    /// covers every session that is open during the whole call, and may cover a session that opens
+    /// during the call. It reaches no session that opens after the session of the row has ended.
+    /// The predicate is called without locks held. The rejections of the policy are in
     /// [`BulkResult::rejected`].
     ///
     /// # Examples
@@ -201,8 +202,8 @@ impl SessionManager {
     }
 
     /// Requests a cancel of the statement of each session for which `predicate` returns `true`, as
-    /// [`terminate_where`](Self::terminate_where) does. Each request names the statement of
-    /// its row, whatever `request` names.
+    /// [`terminate_where`](Self::terminate_where) does. Each request names the statement of its
+    /// row; a statement that `request` names is ignored.
     pub fn cancel_where(
         &self,
         predicate: impl FnMut(&SessionInfo) -> bool,
@@ -216,9 +217,9 @@ impl SessionManager {
         })
     }
 
-    /// Requests the termination of the sessions in these rows, such as a [`dry_run`](Self::dry_run) has
-    /// returned, and of no others. With [`BulkOptions::only_if_unchanged`] each is told only if it still
-    /// does what its row says.
+    /// Requests the termination of the sessions in these rows and of no others. The rows may come
+    /// from a [`dry_run`](Self::dry_run). With [`BulkOptions::only_if_unchanged`] a session is
+    /// skipped if it has changed since its row was read.
     pub fn terminate_rows(
         &self,
         rows: &[SessionInfo],
@@ -240,7 +241,7 @@ impl SessionManager {
         broom.swept
     }
 
-    /// Requests the termination of all sessions of that user.
+    /// Requests the termination of all sessions of this user.
     pub fn terminate_user(
         &self,
         user: &str,
@@ -250,7 +251,7 @@ impl SessionManager {
         self.terminate_where(|row| *row.client.user == *user, request, sweep)
     }
 
-    /// Requests a cancel of the statements that run in the sessions of that user.
+    /// Requests a cancel of the statements that run in the sessions of this user, or are queued.
     pub fn cancel_user(
         &self,
         user: &str,
@@ -331,7 +332,7 @@ impl<T> BulkRun<T> {
     }
 
     /// Stores the outcome of a request. Returns `false` if the target has changed, so that its row
-    /// must be made again.
+    /// must be read again.
     fn keep(
         &mut self,
         session: SessionId,

@@ -1,4 +1,4 @@
-//! The orderly end of all sessions.
+//! Drain: terminates all sessions, with a grace for their statements or transactions.
 
 use crate::manager::manager::SessionManager;
 use crate::session::receipt::Receipt;
@@ -12,16 +12,16 @@ use std::time::Duration;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Sessions that were open.
+    /// The number of sessions that were open.
     pub sessions: usize,
-    /// The number of sessions that ended within the grace: idle ones, and those that reached the
-    /// end that the request waits for.
+    /// The number of sessions that ended within the grace: idle sessions, and sessions that reached
+    /// the end of their statement or transaction.
     pub graceful: usize,
     /// The number of sessions that ended after the grace, at a safe point in a statement or
     /// transaction.
     pub forced: usize,
-    /// The number of sessions that had not ended at the end of the timeout, with the requester's
-    /// own session. Their requests stay pending.
+    /// The number of sessions that had not ended at the end of the timeout, including the
+    /// requester's own session. Their requests stay pending.
     pub remaining: usize,
 }
 
@@ -45,27 +45,29 @@ pub struct DrainOptions {
 }
 
 impl DrainOptions {
-    /// Creates options with no grace and no timeout: all sessions are terminated at once, and
-    /// waited for as long as it takes.
+    /// Creates options with no grace and no timeout: all sessions are terminated at once, and the
+    /// drain waits until all have ended.
     #[must_use]
     pub fn new(request: Terminate) -> DrainOptions {
         DrainOptions { request, grace: Duration::ZERO, timeout: Duration::MAX }
     }
 
-    /// Sets the time that sessions have to reach the end of the statement or transaction, as the
-    /// request says. After it they are terminated immediately. The default is zero.
+    /// Sets the time that sessions have to reach the end of the statement or transaction, according
+    /// to the mode of the request. After it they are terminated immediately. The default is zero.
     #[must_use]
     pub fn grace(self, grace: Duration) -> DrainOptions {
         DrainOptions { grace, ..self }
     }
 
-    /// Sets how long to wait for the sessions after the grace. The default is [`Duration::MAX`].
+    /// Sets the maximum time to wait for the sessions after the grace. The default is
+    /// [`Duration::MAX`].
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> DrainOptions {
         DrainOptions { timeout, ..self }
     }
 
-    /// Returns when all of it is over; `None` if that is too far away for the clock.
+    /// Returns the time at which the drain ends at the latest, or `None` if it is too far away for
+    /// the clock.
     #[cfg(all(target_os = "linux", not(safepoint_loom)))]
     pub(crate) fn deadline(&self) -> Option<std::time::Instant> {
         now().checked_add(self.grace.saturating_add(self.timeout))
@@ -73,13 +75,13 @@ impl DrainOptions {
 }
 
 impl SessionManager {
-    /// Stops opening sessions and requests the termination of all, as [`shutdown`](Self::shutdown).
-    /// does. Sessions that run something have the grace to reach the end that the request waits
-    /// for, [`TerminateMode::AfterStatement`] or [`TerminateMode::AfterTransaction`]; then they are
-    /// terminated immediately. Blocks for at most the grace and the timeout.
+    /// Stops opening sessions and requests the termination of all, as [`shutdown`](Self::shutdown)
+    /// does. Sessions that run something have the grace to reach the end of their statement or
+    /// transaction, with [`TerminateMode::AfterStatement`] or [`TerminateMode::AfterTransaction`].
+    /// Then they are terminated immediately. Blocks for at most the grace and the timeout.
     ///
     /// Returns earlier if all sessions have ended. The wait cannot be interrupted. The requester's
-    /// own session ends at its next safe point, and is not waited for.
+    /// own session ends at its next safe point, and the drain does not wait for it.
     pub fn drain(&self, options: DrainOptions) -> DrainReport {
         let DrainOptions { request, grace, timeout: limit } = options;
         let mut receipts = self.shutdown(request.clone());
@@ -87,7 +89,7 @@ impl SessionManager {
         receipts.retain(|receipt| request.requester().session != Some(receipt.session()));
         let author = drained.sessions - receipts.len();
         let wait = |receipts: &mut Vec<Receipt<SessionEnd>>, limit: Duration| {
-            // A limit too long for the clock is no limit.
+            // A timeout that is too long for the clock counts as none.
             let deadline = now().checked_add(limit);
             receipts.retain_mut(|receipt| {
                 let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
@@ -99,7 +101,7 @@ impl SessionManager {
         drained.graceful = drained.sessions - author - open;
         if open > 0 {
             for receipt in &receipts {
-                // Refused only where it has ended by now.
+                // `None` only if the session has ended.
                 let _ =
                     self.tell(receipt.session(), &request.clone().mode(TerminateMode::Immediate));
             }

@@ -1,4 +1,4 @@
-//! What can be seen of sessions and threads: rows for `pg_stat_activity` and its like.
+//! Rows of sessions and threads, for an activity view such as `pg_stat_activity`.
 
 use crate::core::diagnostics::DiagnosticsState;
 use crate::core::record::Record;
@@ -16,43 +16,46 @@ use crate::types::state::SessionState;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A session as it was at one moment.
+/// The row of a session: its state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SessionInfo {
-    /// Its id.
+    /// The session's id.
     pub id: SessionId,
-    /// The thread it belongs to or is attached to; `None` while no thread runs it.
+    /// The session's own thread, or the thread that it is attached to. `None` while no thread runs
+    /// it.
     pub thread_id: Option<ThreadId>,
-    /// Whose it is.
+    /// The information about the client.
     pub client: ClientInfo,
     /// The state of the session.
     pub state: SessionState,
-    /// Whether it was waiting in a statement or for its next command, where an interrupt wakes it
-    /// unless a hold-off is in force.
+    /// Whether the session was in a wait that an interrupt ends, in a statement or for its next
+    /// command. During a hold-off the interrupt ends it later.
     pub waiting: bool,
-    /// The statement that ran or was queued.
+    /// The statement that ran or was queued, if any.
     pub statement_id: Option<StatementId>,
-    /// The mode of the pending termination.
+    /// The mode of the pending termination, if any.
     pub pending_mode: Option<TerminateMode>,
-    /// The pending request; of two, the termination.
+    /// The pending request. If both a termination and a cancel are pending, the termination.
     pub pending: Option<PendingInterrupt>,
-    /// The outermost hold-off that is in force.
+    /// The outermost hold-off that is in force, if any.
     pub hold_off: Option<ActiveHoldOff>,
-    /// The outermost wait that is going on and that not every interrupt ends: code that
+    /// The outermost present wait that not every interrupt ends: code that
     /// [blocks](crate::Attached::block_in_place), a wait by
-    /// [`WaitMode::Killable`](crate::session::WaitMode::Killable), a wait for a receipt.
+    /// [`WaitMode::Killable`](crate::session::WaitMode::Killable), or a wait for a receipt.
     pub uninterruptible_wait: Option<CallSite>,
-    /// The last safe point that was noted: see [`ProbeResult`](crate::diagnose::ProbeResult).
+    /// The last safe point that was stored: see [`ProbeResult`](crate::diagnose::ProbeResult).
     pub last_safe_point: Option<CallSite>,
-    /// When it was opened, to some milliseconds: it may be that much earlier.
+    /// The time at which the session was opened. It may be a few milliseconds too early.
     pub opened_at: SystemTime,
-    /// When the open transaction began.
+    /// The time at which the open transaction began. `None` if none is open.
     pub transaction_started_at: Option<SystemTime>,
-    /// When the statement that runs, or the last that had a text, began.
+    /// The time at which the statement of `statement_text` began. `None` if there is no such
+    /// statement.
     pub statement_started_at: Option<SystemTime>,
-    /// When a statement with a [text](crate::Statement::with_text) last began or ended.
+    /// The time at which a statement with a [text](crate::Statement::with_text) last began or
+    /// ended. If there was none, the time at which the session was opened.
     pub changed_at: SystemTime,
     /// The text of the running statement, or of the last statement with a text. Empty if the
     /// running statement has none.
@@ -62,20 +65,20 @@ pub struct SessionInfo {
     pub(crate) word: Snapshot,
 }
 
-/// A registered thread as it was at one moment.
+/// The row of a registered thread: its state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ThreadInfo {
-    /// Its id.
+    /// The thread's id.
     pub id: ThreadId,
-    /// Its name.
+    /// The thread's name.
     pub name: Arc<str>,
-    /// When it was registered.
+    /// The time at which the thread was registered.
     pub registered_at: SystemTime,
-    /// Whether sessions can be attached to it.
+    /// Whether sessions can be attached to the thread.
     pub is_worker: bool,
-    /// The session it ran.
+    /// The session that is attached to the thread, if any.
     pub session_id: Option<SessionId>,
 }
 
@@ -84,7 +87,7 @@ impl SessionInfo {
         let before = record.last_thread();
         let noted = record.noted();
         let mut row = record.at_one_moment(|word, interrupt, description, about| {
-            // A statement that has just begun must not be taken for the one before it.
+            // The text of the last statement must not be shown for a statement that has just begun.
             let fits = |of| !word.in_statement() || of == word.statement();
             let opened = about.opened.time().unwrap_or(UNIX_EPOCH);
             let activity = about.activity();
@@ -135,10 +138,10 @@ impl ThreadInfo {
     }
 }
 
-/// An iterator over all sessions. It takes a short batch at a time, and blocks no other thread.
+/// An iterator over all sessions. It reads a short batch at a time, and blocks no other thread.
 ///
 /// Each row is a snapshot of some moment of the iteration. A session that is open during the whole
-/// iteration is returned exactly once; one that opens or ends during it may be returned.
+/// iteration is returned exactly once. A session that opens or ends during it may be returned.
 #[derive(Debug)]
 pub struct Sessions {
     home: Arc<Shared>,

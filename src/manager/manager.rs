@@ -82,7 +82,7 @@ pub struct SessionManagerBuilder {
 }
 
 impl SessionManagerBuilder {
-    /// Sets who may end which session or statement. The default is [`SameUserOrAdmin`].
+    /// Sets the policy: which requester may end which session. The default is [`SameUserOrAdmin`].
     #[must_use]
     pub fn policy(mut self, policy: impl Policy + 'static) -> Self {
         self.policy = Box::new(policy);
@@ -96,8 +96,8 @@ impl SessionManagerBuilder {
         self
     }
 
-    /// Limits the number of open sessions, those of administrators and newcomers included. Without
-    /// this there is no limit.
+    /// Limits the number of open sessions. The limit includes the sessions of administrators, and
+    /// sessions that are not admitted yet. There is no limit by default.
     #[must_use]
     pub fn max_sessions(mut self, max: usize) -> Self {
         self.max = Some(max);
@@ -105,20 +105,22 @@ impl SessionManagerBuilder {
     }
 
     /// Reserves this many of the [`max_sessions`](Self::max_sessions) for administrators: see
-    /// [`Session::admit`](crate::Session::admit). If all are reserved, nobody else is admitted.
+    /// [`Session::admit`](crate::Session::admit). If all are reserved, only administrators are
+    /// admitted.
     #[must_use]
     pub fn reserved_for_admins(mut self, reserved: usize) -> Self {
         self.reserved = reserved;
         self
     }
 
-    /// Sets the first serial of session ids, instead of a random one, for tests and transcripts
+    /// Sets the first serial of session ids, instead of a random serial, for tests and transcripts
     /// that need the same ids each time. It is taken modulo 2<sup>37</sup>, and 0 counts as 1.
     ///
     /// Without this each manager starts at a random serial, so that an id from an old screen, or
     /// from another run of the server, names no session. If each of two runs opens a million
-    /// sessions, the chance that they share an id is below one in 50,000. An id is no secret: ids
-    /// are consecutive, so a user who knows one can guess others. Permissions are decided by the [policy](Self::policy) to say.
+    /// sessions, the chance that they share an id is below one in 50,000. An id is not a secret:
+    /// ids are consecutive, so a user who knows one can guess others. The [policy](Self::policy)
+    /// decides about permissions.
     #[must_use]
     pub fn first_serial(mut self, serial: u64) -> Self {
         self.first_serial = serial;
@@ -163,7 +165,7 @@ impl SessionManager {
         SessionManager::builder(model).build()
     }
 
-    /// Returns a builder, for a manager with another policy or with a limit on its sessions.
+    /// Returns a builder for a manager with another policy, an audit, or a limit on its sessions.
     #[must_use]
     pub fn builder(model: ThreadModel) -> SessionManagerBuilder {
         let policy = Box::new(SameUserOrAdmin);
@@ -177,10 +179,10 @@ impl SessionManager {
         self.0.home.model
     }
 
-    /// Opens a session. It belongs to the caller, detached.
+    /// Opens a session, which is attached to no thread.
     ///
     /// # Errors
-    /// [`OpenError`] once the manager is closed, full, or has used up its numbers.
+    /// Returns [`OpenError`] if the manager is closed or full, or if all ids are used.
     pub fn open(&self, description: ClientInfo) -> Result<Session, OpenError> {
         let home = &self.0.home;
         home.places.as_ref().map_or(Ok(()), AdmissionLimit::take)?;
@@ -199,30 +201,32 @@ impl SessionManager {
         Ok(session)
     }
 
-    /// Registers the thread of a pool that will run sessions.
+    /// Registers a thread that will run sessions of a pool.
     ///
     /// # Errors
-    /// [`OpenError`] if all ids are used, or 65,534 such threads are registered. A closed manager
-    /// opens no sessions, but registers threads.
+    /// Returns [`OpenError`] if all ids are used, or if 65,534 such threads are registered. A
+    /// closed manager still registers threads.
     pub fn register_worker(&self, name: &str) -> Result<Thread, OpenError> {
         self.0.home.register(name, true)
     }
 
-    /// Registers a thread that never runs sessions, so that it can be seen.
+    /// Registers a thread that never runs sessions, so that [`threads`](Self::threads) lists it.
     ///
     /// # Errors
-    /// As [`register_worker`](Self::register_worker).
+    /// Returns [`OpenError`] if all ids are used, or if the registry is full. A closed manager
+    /// still registers threads.
     pub fn register_background(&self, name: &str) -> Result<Thread, OpenError> {
         self.0.home.register(name, false)
     }
 
     /// Requests the termination of a session, on behalf of the requester.
     ///
-    /// If no thread runs the session, the waker of its owner has run when this returns. A request
-    /// that is no stronger than the pending one changes nothing and wakes no thread twice.
+    /// If no thread runs the session, its [detached waker](crate::Session::set_detached_waker) has
+    /// run when this returns. A request that is no stronger than the pending one changes nothing,
+    /// and wakes no thread.
     ///
     /// # Errors
-    /// [`RequestError`] names the reason; then nothing has been done.
+    /// Returns [`RequestError`] if the request is rejected. Then it has no effect.
     ///
     /// # Examples
     ///
@@ -246,7 +250,8 @@ impl SessionManager {
         self.terminate_as_seen(target.into(), request, None)
     }
 
-    /// The same, only if the session still does what it did as `seen` was taken.
+    /// Requests a termination as [`terminate`](Self::terminate) does, but rejects it if the session
+    /// has changed since the snapshot `seen`.
     pub(crate) fn terminate_as_seen(
         &self,
         target: Target,
@@ -284,7 +289,7 @@ impl SessionManager {
     /// Requests the cancel of one statement. The session and its other statements continue.
     ///
     /// # Errors
-    /// [`RequestError`] names the reason; then nothing has been done.
+    /// Returns [`RequestError`] if the request is rejected. Then it has no effect.
     ///
     /// # Examples
     ///
@@ -362,17 +367,16 @@ impl SessionManager {
     }
 
     /// Sets a probe: the next safe point of a running session stores its time and location. Returns
-    /// whether the last probe is still unanswered, or `None` if the session has ended. The stored
-    /// location is in the [`SessionInfo::last_safe_point`] of a later row. A `Watchdog` probes all
-    /// sessions.
+    /// whether the last probe is still unanswered, or `None` if the session has ended. A later row
+    /// has the location in [`SessionInfo::last_safe_point`]. A `Watchdog` probes all sessions.
     #[must_use]
     pub fn probe(&self, id: SessionId) -> Option<ProbeResult> {
         Some(self.0.home.sessions.get(id.get())?.probe())
     }
 
-    /// Returns why a session, or its statement, has not ended yet, as [`Receipt::pending_reason`]
-    /// does. If both were requested to end, it answers for the termination. Returns `None` if no
-    /// request is pending, or the session has ended.
+    /// Returns why a session or its statement has not ended yet, as [`Receipt::pending_reason`]
+    /// does. If both a termination and a cancel are pending, it returns the reason for the
+    /// termination. Returns `None` if no request is pending, or the session has ended.
     ///
     /// # Examples
     ///
@@ -405,8 +409,8 @@ impl SessionManager {
         Some(SessionInfo::of(&record, self.0.home.model == ThreadModel::PerSession))
     }
 
-    /// Returns all open sessions. A session that was requested to end is included until it has
-    /// ended.
+    /// Returns an iterator over the rows of all open sessions. A session that was requested to end
+    /// is included until it has ended.
     ///
     /// # Examples
     ///
@@ -424,12 +428,12 @@ impl SessionManager {
         Sessions::new(self.0.home.clone())
     }
 
-    /// Returns the open sessions that the policy shows to `author`.
+    /// Returns the rows of the open sessions that the policy shows to `requester`.
     pub fn sessions_visible_to(&self, author: &Requester) -> impl Iterator<Item = SessionInfo> {
         self.sessions().filter(|row| self.shows(author, row.id, &row.client))
     }
 
-    /// Returns all registered threads.
+    /// Returns the rows of all registered threads.
     #[must_use]
     pub fn threads(&self) -> Vec<ThreadInfo> {
         threads(&self.0.threads)
@@ -447,22 +451,22 @@ impl SessionManager {
         self.len() == 0
     }
 
-    /// Stops opening sessions. All open sessions are in [`sessions`](Self::sessions) when
-    /// this returns.
+    /// Stops opening sessions. When this returns, every open session is in
+    /// [`sessions`](Self::sessions).
     pub fn close(&self) {
         self.0.home.sessions.close();
     }
 
     /// Closes the manager, requests the termination of every session, and returns the receipts.
-    /// When all of them are complete, the manager is empty. The policy is not called, since the
+    /// When all receipts are complete, the manager is empty. The policy is not called, since the
     /// application itself makes this request.
     pub fn shutdown(&self, request: Terminate) -> Vec<Receipt<SessionEnd>> {
         self.close();
         self.sessions().filter_map(|row| self.tell(row.id, &request)).collect()
     }
 
-    /// Requests the termination of a session without calling the policy. Returns `None` if it has
-    /// ended.
+    /// Requests the termination of a session without calling the policy. Returns `None` if the
+    /// session has ended.
     pub(crate) fn tell(&self, id: SessionId, request: &Terminate) -> Option<Receipt<SessionEnd>> {
         let record = self.0.home.sessions.get(id.get())?;
         let Terminate { mode: when, grace, requester: author, comment: text } = request.clone();
@@ -471,7 +475,7 @@ impl SessionManager {
         match record.terminate(when, request.clone(), None) {
             Ok(accepted) => {
                 let grace = grace.filter(|_| when != TerminateMode::Immediate);
-                // Without a timer the request is accepted, and the grace never ends.
+                // If the timer cannot be started, the request is still accepted, without its grace.
                 if let Some(grace) = grace
                     && let Ok(timer) = timer::running(&self.0.home)
                 {
@@ -481,7 +485,7 @@ impl SessionManager {
                 self.emit_requested(&record, kind, Some(when), &request, &accepted);
                 Some(wake_and_receipt(&record, accepted))
             }
-            // It is about to leave the registry.
+            // The session has ended, and is about to leave the registry.
             Err(_) => {
                 let ticket = record.ending(request)?;
                 Some(Receipt::new(record.clone(), ticket, TargetSnapshot::new(record.look(), None)))
@@ -497,7 +501,7 @@ impl SessionManager {
         self.0.home.timers.timer.look(&self.0.home, crate::core::timer::nanos(now));
     }
 
-    /// Returns the number of sessions that the timer has an entry for.
+    /// Returns the number of sessions that have an entry in the timer.
     #[must_use]
     pub fn timed(&self) -> usize {
         self.0.home.timers.timer.len()
@@ -519,12 +523,12 @@ fn wake_and_receipt<T: Clone>(record: &Arc<Record>, accepted: Accepted<T>) -> Re
     Receipt::new(record.clone(), accepted.ticket, found)
 }
 
-/// Half of all serials, so that as many follow after the largest first one.
+/// Half of all serials, so that at least as many follow the first serial.
 const FIRST_SERIALS: u64 = MAX_SERIAL / 2 + 1;
 
 /// A serial that no other manager is likely to start with.
 fn any_serial() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    // A model must be the same each time.
+    // A model checker needs the same serial each time.
     if cfg!(any(safepoint_loom, safepoint_shuttle)) { 1 } else { RandomState::new().hash_one(0) }
 }

@@ -5,8 +5,8 @@ use crate::types::state::SessionState;
 use metrics::gauge;
 
 impl SessionManager {
-    /// Sets the gauge `safepoint_sessions`, by `state`, to the sessions that there are now.
-    /// It looks at all of them, so call it as the figures are collected.
+    /// Sets the gauge `safepoint_sessions`, by `state`, to the number of open sessions. It reads
+    /// the state of each session, so call it when the metrics are collected.
     pub fn record_metrics(&self) {
         const STATES: [SessionState; 6] = [
             SessionState::Idle,

@@ -1,9 +1,9 @@
-//! Open, find, authorise, request, bulk requests, drain, watchdog.
+//! The session manager: opens, lists and resolves sessions, sends requests, drains, watches.
 
 pub(crate) mod bulk;
 pub(crate) mod drain;
 pub(crate) mod info;
-#[allow(clippy::module_inception, reason = "the folder is named after what it is about")]
+#[allow(clippy::module_inception, reason = "the folder is named after its main type")]
 pub(crate) mod manager;
 #[cfg(feature = "metrics")]
 mod metrics;

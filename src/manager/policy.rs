@@ -1,14 +1,14 @@
-//! Who may end whose sessions, and who may know of them.
+//! Policies: which requester may end which session, and which may see it.
 
 use crate::types::client_info::ClientInfo;
 use crate::types::request::Requester;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Who may end whose sessions and statements.
+/// Decides which requester may end which session or statement.
 ///
-/// It is asked with no lock held, before anything is done to the target. A session may always
-/// see and end itself, and the policy is not asked.
+/// The manager calls the policy without locks held, before the request has any effect. A session
+/// may always see and end itself: for that the policy is not called.
 ///
 /// # Examples
 ///
@@ -17,24 +17,24 @@ use std::sync::Arc;
 ///
 /// struct AdminsOnly;
 /// impl Policy for AdminsOnly {
-///     fn permits(&self, author: &Requester, _target: &ClientInfo) -> bool {
-///         author.admin
+///     fn permits(&self, requester: &Requester, _target: &ClientInfo) -> bool {
+///         requester.is_admin()
 ///     }
 /// }
 /// let manager = SessionManager::builder(ThreadModel::PerSession).policy(AdminsOnly).build();
 /// ```
 pub trait Policy: Send + Sync {
-    /// Returns whether `author` may end `target` or one of its statements.
+    /// Returns whether `requester` may end `target` or one of its statements.
     fn permits(&self, author: &Requester, target: &ClientInfo) -> bool;
 
-    /// Returns whether `author` may know that `target` exists. The default is `true`. The manager
-    /// asks only if `author` may not end `target`.
+    /// Returns whether `requester` may know that `target` exists. The default is `true`. The
+    /// manager calls this only if `requester` may not end `target`.
     ///
-    /// A request for a hidden session is rejected as if there were no such session:
-    /// [`NoSuchSession`](crate::request::RequestError::NoSuchSession), or
-    /// [`NoSuchThread`](crate::request::RequestError::NoSuchThread) and
-    /// [`ThreadIdle`](crate::request::RequestError::ThreadIdle) if a thread was named. It is in no
-    /// bulk request of that requester, and not in
+    /// A request for a hidden session is rejected as if the session did not exist: with
+    /// [`NoSuchSession`](crate::request::RequestError::NoSuchSession), or, if a thread was named,
+    /// with [`NoSuchThread`](crate::request::RequestError::NoSuchThread) or
+    /// [`ThreadIdle`](crate::request::RequestError::ThreadIdle). The session is in no bulk request
+    /// of that requester, and not in
     /// [`sessions_visible_to`](crate::SessionManager::sessions_visible_to). The duration of a
     /// rejection is not hidden.
     fn is_visible(&self, author: &Requester, target: &ClientInfo) -> bool {
@@ -42,15 +42,15 @@ pub trait Policy: Send + Sync {
         true
     }
 
-    /// Returns whether `target` learns who ends it or its statement. The default is `true`. The
-    /// comment of the request reaches `target` in any case.
+    /// Returns whether `requester` is disclosed to `target`, whose session or statement it ends.
+    /// The default is `true`. The comment of the request is disclosed in any case.
     fn discloses_requester(&self, author: &Requester, target: &ClientInfo) -> bool {
         let _ = (author, target);
         true
     }
 }
 
-/// A policy in which administrators may end all sessions, and users their own.
+/// A policy in which administrators may end all sessions, and each user may end the user's own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SameUserOrAdmin;
 
@@ -62,9 +62,9 @@ impl Policy for SameUserOrAdmin {
     }
 }
 
-/// openGauss's policy. In addition to administrators and the same user, the owner of a database may
-/// end the sessions in it, also those of administrators, and a user with the signalling role may
-/// end all sessions but those of administrators.
+/// openGauss's policy, which permits more than [`SameUserOrAdmin`]. The owner of a database may end
+/// the sessions in it, even sessions of administrators. A user with the signalling role may end all
+/// sessions except sessions of administrators.
 ///
 /// ```
 /// use safepoint::{SessionManager, ThreadModel};
@@ -82,8 +82,8 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// Creates a policy in which nobody owns a database and no user has the signalling role. So far
-    /// it decides as [`SameUserOrAdmin`] does.
+    /// Creates a policy without owners of databases, and without users that have the signalling
+    /// role. It decides as [`SameUserOrAdmin`] does.
     #[must_use]
     pub fn new() -> Roles {
         Roles::default()

@@ -1,4 +1,4 @@
-//! From what a request names to the record that it hits, if its author may.
+//! Resolves the target of a request to a record, and calls the policy.
 
 use crate::core::record::Record;
 use crate::core::state::{Slot, TransitionError};
@@ -14,7 +14,7 @@ use crate::types::reason::InterruptReason;
 use crate::types::request::{Request, Requester, Target};
 use std::sync::Arc;
 
-/// A target that was found and may be hit.
+/// A target that exists, and that the requester may end.
 pub(crate) struct ResolvedTarget {
     target: Target,
     pub(crate) record: Arc<Record>,
@@ -22,8 +22,8 @@ pub(crate) struct ResolvedTarget {
     names_author: bool,
 }
 
-/// Where a target has to be for the request to count. It keeps the thread's record, and by
-/// that its place (rule 4 of `core/state.rs`), until the step has been taken.
+/// Where the session must be attached for the request to be accepted. `On` keeps the thread's
+/// record, and so its slot, until the transition is taken (rule 4 of `core/state.rs`).
 enum Placement {
     Anywhere,
     On(Arc<ThreadRecord>),
@@ -31,13 +31,13 @@ enum Placement {
 }
 
 impl ResolvedTarget {
-    /// The place to which the step is tied, if it is to any.
+    /// Returns the slot that the transition requires, if it requires one.
     pub(crate) fn only(&self) -> Result<Option<Slot>, TransitionError> {
         match &self.expected {
             Placement::Anywhere => Ok(None),
             Placement::Own => Ok(Some(Slot::OWN)),
-            // An attachment that was forgotten stays in the word, and its thread's place may be
-            // another's by now.
+            // A leaked attachment stays in the state word, and its thread's slot may belong to
+            // another thread now.
             Placement::On(thread) if !self.record.was_last_on(thread.id()) => {
                 Err(TransitionError::NotThere)
             }
@@ -95,7 +95,7 @@ impl SessionManager {
             .map_err(|refused| self.emit_rejected(kind, target, author, refused))
     }
 
-    /// Finds the target and asks the policy.
+    /// Finds the target and calls the policy.
     fn find(&self, target: Target, author: &Requester) -> Result<ResolvedTarget, RequestError> {
         let get = |id: SessionId| self.0.home.sessions.get(id.get());
         let find = |id: SessionId| get(id).ok_or(RequestError::NoSuchSession(id));
@@ -120,7 +120,7 @@ impl SessionManager {
                     Placement::On(record) => record.session(),
                     _ => Some(thread.own_session()),
                 };
-                // One that has gone by now has left its thread.
+                // If the session is not in the registry, it has ended and left its thread.
                 let record = id.and_then(get).ok_or(RequestError::ThreadIdle(thread))?;
                 (record, expected, RequestError::ThreadIdle(thread))
             }
@@ -157,7 +157,7 @@ impl SessionManager {
         author.session == Some(row.id) || self.0.policy.permits(author, &row.client)
     }
 
-    /// A thread that sessions can be attached to.
+    /// Finds a thread that sessions can be attached to.
     fn thread(&self, id: ThreadId, author: &Requester) -> Result<Placement, RequestError> {
         match self.0.threads.get(id.get()) {
             Some(record) if record.slot().is_some() => Ok(Placement::On(record)),
@@ -173,7 +173,7 @@ impl SessionManager {
         }
     }
 
-    /// Whether this is, or was, the number of a thread that could run this session.
+    /// Returns whether `thread` is, or was, the id of a thread that could run this session.
     pub(crate) fn could_run(&self, thread: ThreadId, session: SessionId) -> bool {
         match self.0.home.model {
             ThreadModel::PerSession => session.own_thread() == thread,
@@ -184,7 +184,7 @@ impl SessionManager {
         }
     }
 
-    /// The session that is attached to a thread of a pool, as far as can be seen.
+    /// Returns the session that is attached to a thread of a pool. It may be out of date.
     pub(crate) fn attached_to(&self, thread: ThreadId) -> Option<SessionId> {
         self.0.threads.get(thread.get())?.session()
     }

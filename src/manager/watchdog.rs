@@ -1,4 +1,4 @@
-//! Finds sessions that run on and on without a safe point.
+//! Finds sessions that run for too long without a safe point.
 
 use crate::core::registry::Cursor;
 use crate::manager::info::SessionInfo;
@@ -14,17 +14,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// The shortest pause between two probes of all sessions, however short the limit is.
+/// The minimum pause between two probes of all sessions, for any limit.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
-/// A watchdog for all sessions of a manager. It has its own registered thread, and stops when it is
-/// dropped; the drop joins that thread, which may be in `report`.
+/// A watchdog for all sessions of a manager. It has its own registered thread. Dropping it stops
+/// and joins that thread, which may be in `report`.
 ///
 /// It probes each running session twice in each `limit`. A session that has not answered a probe
-/// for `limit` is reported, once for each such section: to the manager's audit, as
-/// [`Event::SessionStalled`], and to `report`. An idle or queued session, or one in an
-/// interruptible wait, needs no safe point. A session that gets no processor is reported too, so
-/// choose a longer `limit`.
+/// for `limit` is reported, once until its next safe point: to the manager's audit, as
+/// [`Event::SessionStalled`], and to `report`. An idle or queued session, or a session in an
+/// interruptible wait, needs no safe point. A session whose thread gets no CPU time is reported
+/// too, so choose a limit that is long enough.
 ///
 /// # Examples
 ///
@@ -47,10 +47,12 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts a watchdog. `report` runs on its thread; if it panics, the watch ends, and nothing else.
+    /// Starts a watchdog. `report` runs on the watchdog's thread. If `report` panics, the panic is
+    /// printed and the watchdog stops.
     ///
     /// # Errors
-    /// [`StartError`] if the system gives no thread, or the manager registers no more threads.
+    /// Returns [`StartError`] if the system gives no thread, or the manager registers no more
+    /// threads.
     pub fn start(
         manager: &SessionManager,
         limit: Duration,
@@ -66,35 +68,36 @@ impl Watchdog {
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
                 look(&manager, limit, &mut reported, &mut report);
             }
-            // A section that has lasted for the limit is reported before the watchdog stops.
+            // A session without a safe point for `limit` is reported before the watchdog stops.
             look(&manager, limit, &mut reported, &mut report);
         })?;
         Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Stops the watchdog, as dropping it does. Blocks until its thread, which may be in `report`, has
-    /// ended; within `report` it does not.
+    /// Stops the watchdog, as dropping it does. Blocks until its thread has ended, unless it is
+    /// called within `report`.
     pub fn stop(self) {}
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // Its own report may drop it.
+        // `report` may drop the watchdog, and a thread cannot join itself.
         let this = std::thread::current().id();
         if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != this) {
-            // A panic in `report` has been printed, and ended nothing but the watch.
+            // A panic in `report` was printed, and has stopped only the watchdog.
             let _ = thread.join();
         }
     }
 }
 
-/// Twice in each limit.
+/// Returns the pause between two probes, so that there are two in each `limit`.
 fn pause(limit: Duration) -> Duration {
     (limit / 2).max(LEAST_PAUSE)
 }
 
-/// Probes all sessions. `reported` has the sessions whose present section has been reported.
+/// Probes all sessions. `reported` has the sessions that have been reported since their last safe
+/// point.
 fn look(
     manager: &SessionManager,
     limit: Duration,
@@ -132,13 +135,13 @@ fn look(
     *reported = still;
 }
 
-/// Runs `work`, for tests, and checks that no session of the manager goes for longer than `limit`
-/// without a safe point meanwhile. A shorter section never fails this; one of twice the limit does,
-/// if the watchdog gets a processor in time.
+/// Runs `work` in a test, and checks that each session of the manager passes a safe point at least
+/// once in each `limit`. A shorter time without a safe point never fails the check. A time of twice
+/// the `limit` fails it, if the watchdog gets CPU time soon enough.
 ///
 /// # Panics
-/// Where one does: the message names the session, how long it was, and the last safe point that
-/// was noted. Also where no thread can be started.
+/// Panics if a session does not. The message names the session, the time without a safe point, and
+/// the last safe point that was stored. Also panics if no thread can be started.
 ///
 /// # Examples
 ///

@@ -1,15 +1,15 @@
-//! The setting `thread_pool_attr`: how many threads, in how many groups, and on which CPUs.
+//! The setting `thread_pool_attr`: the number of threads and groups, and the CPUs.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The most threads that can be asked for.
+/// The maximum number of threads in the setting.
 pub const MAX_THREADS: usize = 4096;
 
-/// The most groups that can be asked for.
+/// The maximum number of groups in the setting.
 pub const MAX_GROUPS: usize = 64;
 
-/// The largest number of a CPU or a node: the size of a set of CPUs.
+/// The largest number of a CPU or a node: Linux's sets of CPUs have 1024 bits.
 const MAX_NUMBER: usize = 1023;
 
 /// The value of openGauss's setting `thread_pool_attr`: `thread_num, group_num, (binding)`.
@@ -44,15 +44,15 @@ impl ThreadPoolAttr {
         ThreadPoolAttr::default()
     }
 
-    /// Sets the number of threads, up to [`MAX_THREADS`]; 0 means one for each CPU that they may run on.
-    /// A larger number is an error of [`layout`](Self::layout).
+    /// Sets the number of threads, up to [`MAX_THREADS`]. Zero means one thread for each CPU that
+    /// they may run on. A larger number is an error of [`layout`](Self::layout).
     #[must_use]
     pub fn with_thread_num(self, thread_num: usize) -> ThreadPoolAttr {
         ThreadPoolAttr { thread_num, ..self }
     }
 
-    /// Sets the number of groups, up to [`MAX_GROUPS`]; 0 means one for each NUMA node. A larger number
-    /// is an error of [`layout`](Self::layout).
+    /// Sets the number of groups, up to [`MAX_GROUPS`]. Zero means one group for each NUMA node. A
+    /// larger number is an error of [`layout`](Self::layout).
     #[must_use]
     pub fn with_group_num(self, group_num: usize) -> ThreadPoolAttr {
         ThreadPoolAttr { group_num, ..self }
@@ -92,16 +92,17 @@ impl ThreadPoolAttr {
 )]
 #[non_exhaustive]
 pub enum CpuBinding {
-    /// `(nobind)`: threads are not bound.
+    /// `(nobind)`: the threads are not bound.
     #[default]
     None,
-    /// `(allbind)`: each on one of all the CPUs there are.
+    /// `(allbind)`: each thread is bound to one CPU, of all CPUs.
     All,
-    /// `(cpubind: 0-3, 7)`: each on one of these CPUs.
+    /// `(cpubind: 0-3, 7)`: each thread is bound to one of these CPUs.
     Cpus(Vec<usize>),
-    /// `(nodebind: 0, 1)`: each on one CPU of these NUMA nodes.
+    /// `(nodebind: 0, 1)`: each thread is bound to one CPU of these NUMA nodes.
     Nodes(Vec<usize>),
-    /// `(numabind: 0-3, 7)`: each on all of these CPUs that are of its group's NUMA node.
+    /// `(numabind: 0-3, 7)`: each thread is bound to all of these CPUs that belong to the NUMA node
+    /// of its group.
     Numa(Vec<usize>),
 }
 
@@ -111,7 +112,7 @@ impl Default for ThreadPoolAttr {
     }
 }
 
-/// A `thread_pool_attr` that is not valid.
+/// The error of an invalid `thread_pool_attr`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidAttrError(String);
 
@@ -120,7 +121,7 @@ impl InvalidAttrError {
         InvalidAttrError(detail.into())
     }
 
-    /// The pool may use none of the CPUs that the setting names.
+    /// Creates the error for a setting that leaves no usable CPU.
     pub(super) fn no_cpu() -> InvalidAttrError {
         InvalidAttrError::new(
             "Can not find valid CPU for thread binding: none is named, or those named are not \
@@ -156,7 +157,7 @@ impl FromStr for ThreadPoolAttr {
         let mut attr = ThreadPoolAttr::default();
         let mut parts = text.splitn(3, ',').map(str::trim);
         let [threads, groups, binding] = [(); 3].map(|()| parts.next().unwrap_or_default());
-        // A part may only be missing where all those after it are.
+        // A part may be missing only if all later parts are missing.
         if !threads.is_empty() || !groups.is_empty() || !binding.is_empty() {
             attr.thread_num = number("thread num", threads, MAX_THREADS)?;
         }
@@ -216,7 +217,8 @@ impl FromStr for CpuBinding {
     }
 }
 
-/// A list such as `0-3, 7`, in order and without doubles. A range may be given from either end.
+/// Parses a list such as `0-3, 7` into sorted numbers without duplicates. A range may be given from
+/// either end.
 pub(super) fn numbers(what: &str, list: &str) -> Result<Vec<usize>, InvalidAttrError> {
     let mut named = [false; MAX_NUMBER + 1];
     for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
@@ -361,7 +363,7 @@ mod tests {
             ("+4097", "Current thread num +4097 is out of range [0, 4096]."),
             ("9223372036854775808", "is out of range [0, 4096]."),
             ("-9223372036854775809", "is out of range [0, 4096]."),
-            // What fits again if it wraps.
+            // These would be in range after an overflow.
             ("18446744073709551617", "is out of range [0, 4096]."),
             ("4294967297", "is out of range [0, 4096]."),
             ("1, 18446744073709551617", "is out of range [0, 64]."),

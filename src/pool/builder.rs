@@ -4,9 +4,10 @@
 use crate::pool::layout::{GroupLayout, ThreadLayout};
 use crate::pool::queue::Size;
 
-/// How many workers a pool has, in how many groups, and how many may wait for them.
+/// A builder for a [`Pool`](crate::pool::Pool): the number of workers and groups, their CPUs, and
+/// the limit of the queue.
 ///
-/// One group whose workers the system puts where it likes:
+/// One group whose workers are not bound to CPUs:
 ///
 /// ```
 /// use safepoint::pool::PoolBuilder;
@@ -35,13 +36,13 @@ struct Share {
     cpus: Cpus,
 }
 
-/// The CPUs that the workers of a group take in turn: each is bound to one of these sets. None
-/// where they are not bound.
+/// The sets of CPUs that the workers of a group take in turn: each worker is bound to one set.
+/// Empty if the workers are not bound.
 pub(super) type Cpus = Vec<Vec<usize>>;
 
 impl PoolBuilder {
-    /// Creates a builder for a pool of `workers` threads, at least one, in one group. No workers
-    /// are added later.
+    /// Creates a builder for a pool of `workers` threads in one group, at least one thread. No
+    /// workers are added later unless [`max_workers`](Self::max_workers) is set.
     #[must_use]
     pub fn new(workers: usize) -> PoolBuilder {
         PoolBuilder::of(vec![Share { workers: workers.max(1), cpus: Cpus::new() }])
@@ -51,15 +52,15 @@ impl PoolBuilder {
         PoolBuilder { groups, max_workers: 0, max_queue: usize::MAX }
     }
 
-    /// Sets the largest number of workers, in all groups together, for times when sessions wait and
-    /// all workers are stuck. Each group may always have the workers that it starts with.
+    /// Sets the maximum number of workers, of all groups together. Workers are added when sessions
+    /// wait and all workers are stuck. Each group may always have the workers that it starts with.
     #[must_use]
     pub fn max_workers(self, max_workers: usize) -> PoolBuilder {
         PoolBuilder { max_workers, ..self }
     }
 
     /// Rejects a new connection while this many sessions of its group wait for a worker. There is
-    /// no limit by default; 0 rejects every connection.
+    /// no limit by default. With 0 every connection is rejected.
     #[must_use]
     pub fn max_queue(self, max_queue: usize) -> PoolBuilder {
         PoolBuilder { max_queue, ..self }
@@ -71,12 +72,12 @@ impl PoolBuilder {
         self.groups.iter().map(|group| group.workers).sum()
     }
 
-    /// Returns the share of each group. Workers that may be added are divided as the first ones
-    /// are.
+    /// Returns the share of each group. The workers that may be added are divided in the ratio of
+    /// the first workers.
     pub(super) fn shares(&self) -> impl Iterator<Item = (Size, Cpus)> {
         let (all, max_workers) = (self.workers(), self.max_workers);
         self.groups.iter().map(move |Share { workers: least, cpus }| {
-            // Computed in 128 bits, since `usize::MAX` stands for no limit.
+            // Computed in 128 bits: the product may overflow, since `usize::MAX` means no limit.
             let most = max_workers as u128 * *least as u128 / all as u128;
             let most = usize::try_from(most).unwrap_or(usize::MAX).max(*least);
             (Size { least: *least, most, queue: self.max_queue }, cpus.clone())

@@ -1,5 +1,5 @@
-//! The threads of each group on this machine, and the CPUs that they are bound to, from a
-//! `thread_pool_attr`.
+//! The layout of a pool on this machine, computed from a `thread_pool_attr`: the threads of each
+//! group, and the CPUs that they are bound to.
 
 use crate::pool::attr::{
     CpuBinding, InvalidAttrError, MAX_GROUPS, MAX_THREADS, ThreadPoolAttr, numbers,
@@ -24,7 +24,7 @@ pub struct GroupLayout {
     threads: usize,
     /// `None` if the threads are not bound.
     cpus: Option<Vec<usize>>,
-    /// Each thread is bound to all CPUs of the group, not to one of them.
+    /// Whether each thread is bound to all CPUs of the group, and not to one of them.
     whole_group: bool,
 }
 
@@ -36,16 +36,17 @@ struct Node {
 }
 
 impl ThreadPoolAttr {
-    /// Computes the layout for this machine and for the CPUs that the calling thread may run on; no
-    /// others are used.
+    /// Computes the layout for this machine. It uses only the CPUs that the calling thread may run
+    /// on.
     ///
     /// As in openGauss, each group belongs to one NUMA node. So threads are bound only if there are
     /// as many groups as nodes with usable CPUs. Otherwise they are not bound, and
-    /// [`ThreadLayout::warning`] says so.
+    /// [`ThreadLayout::warning`] returns a warning.
     ///
     /// # Errors
-    /// [`InvalidAttrError`] where a CPU or node is named that the machine doesn't have, or none is
-    /// left to be bound to.
+    /// Returns [`InvalidAttrError`] if the machine does not have a CPU or node that the setting
+    /// names, or if no usable CPU is left to bind threads to. The same error is returned for more
+    /// threads than [`MAX_THREADS`], and for more groups than [`MAX_GROUPS`].
     pub fn layout(&self) -> Result<ThreadLayout, InvalidAttrError> {
         let allowed = allowed_cpus().unwrap_or_default();
         self.layout_on(&nodes(&allowed), &allowed)
@@ -130,8 +131,8 @@ impl ThreadLayout {
         &self.groups
     }
 
-    /// Returns a warning for the administrator if the setting asks for bound threads and they are
-    /// not bound.
+    /// Returns a warning for the administrator if the setting binds threads but this layout does
+    /// not.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         self.warning
@@ -142,9 +143,8 @@ impl GroupLayout {
     /// Returns the number of threads that the group starts with.
     ///
     /// Without binding each group has the same number, and the remainder of the division is
-    /// dropped. With binding a group's share depends on the number of its CPUs. This is openGauss's
-    /// arithmetic, which gives no thread to any group if there are fewer threads than groups. Here
-    /// each group has at least one.
+    /// dropped. With binding a group's share is proportional to the number of its CPUs. In
+    /// openGauss's arithmetic a group may get no thread; here each group has at least one.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
@@ -157,9 +157,9 @@ impl GroupLayout {
         self.cpus.as_deref()
     }
 
-    /// Returns the CPUs that one thread of the group is bound to, or `None` if it is not bound. The
-    /// group's threads, counted from 0, take its CPUs in turn; with [`CpuBinding::Numa`] each
-    /// thread has all of them.
+    /// Returns the CPUs that one thread of the group is bound to, or `None` if it is not bound.
+    /// Threads are counted from 0, and take the CPUs of the group in turn. With
+    /// [`CpuBinding::Numa`] each thread has all of them.
     #[must_use]
     pub fn cpus_of(&self, thread: usize) -> Option<&[usize]> {
         let cpus = self.cpus()?;
@@ -170,7 +170,8 @@ impl GroupLayout {
         Some(&cpus[turn..=turn])
     }
 
-    /// Returns the sets of CPUs that the threads take in turn; none if they are not bound.
+    /// Returns the sets of CPUs that the threads take in turn. It is empty if the threads are not
+    /// bound.
     pub(super) fn turns(&self) -> Vec<Vec<usize>> {
         match &self.cpus {
             None => Vec::new(),
@@ -179,17 +180,17 @@ impl GroupLayout {
         }
     }
 
-    /// Binds the calling thread to the CPUs of this thread of the group. Does nothing if it is not to
-    /// be bound.
+    /// Binds the calling thread to the CPUs of this thread of the group. Does nothing if the
+    /// threads are not bound.
     ///
     /// # Errors
-    /// The system's error, if it does not bind the thread.
+    /// Returns the system's error if it does not bind the thread.
     pub fn bind_this_thread(&self, thread: usize) -> io::Result<()> {
         self.cpus_of(thread).map_or(Ok(()), bind)
     }
 }
 
-/// The calling thread runs on these CPUs only, from now on.
+/// Binds the calling thread to these CPUs.
 pub(super) fn bind(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     for cpu in cpus {
@@ -198,13 +199,13 @@ pub(super) fn bind(cpus: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// The CPUs that the calling thread may run on.
+/// Returns the CPUs that the calling thread may run on.
 fn allowed_cpus() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
     Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
-/// The machine's nodes. Where they can't be read, all CPUs that may be used are one node.
+/// Returns the machine's NUMA nodes. If they cannot be read, all usable CPUs count as one node.
 fn nodes(allowed: &[usize]) -> Vec<Node> {
     let list = |file: &str| {
         let text = read_to_string(format!("{NODES}/{file}")).ok()?;
@@ -220,7 +221,7 @@ fn nodes(allowed: &[usize]) -> Vec<Node> {
 mod tests {
     use super::*;
 
-    /// Two nodes of four CPUs each, whose numbers alternate, and one without any.
+    /// Returns two nodes of four CPUs each, whose numbers alternate, and a node without CPUs.
     fn two_nodes() -> Vec<Node> {
         let node = |number, cpus: [usize; 4]| Node { number, cpus: cpus.into() };
         let empty = Node { number: 1, cpus: Vec::new() };
@@ -383,13 +384,13 @@ mod tests {
             assert_eq!(layout.warning(), None);
             layout.groups()[0].bind_this_thread(0).unwrap();
             assert_eq!(allowed_cpus().unwrap(), [last]);
-            // What it may not run on is out of its reach from here on.
+            // From now on this thread may not run on the other CPUs.
             let all: ThreadPoolAttr = "0, 0, (allbind)".parse().unwrap();
             assert_eq!(all.layout().unwrap().groups()[0].cpus(), Some(&[last][..]));
         };
-        // The others of this program stay where they are.
+        // A thread of its own: the binding must not affect the other tests.
         std::thread::spawn(run).join().unwrap();
-        // To all of several.
+        // With `numabind` the thread is bound to several CPUs.
         let run = || {
             let allowed = allowed_cpus().unwrap();
             let all: Vec<_> = allowed.iter().map(usize::to_string).collect();

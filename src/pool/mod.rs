@@ -1,34 +1,38 @@
-//! A thread pool for sessions: many sessions share a few worker threads, and an idle session holds none.
+//! A thread pool for sessions: many sessions share a few worker threads, and an idle session
+//! occupies none.
 //!
-//! An idle worker waits for all idle sessions of its group at once, and runs the first session whose socket
-//! is readable: it attaches the session, calls the [`Connection`] for what has arrived, detaches the session,
-//! and watches its socket again. While no worker is idle, the *listener* moves readable sessions into the
-//! *queue*.
+//! An idle worker waits for all idle sessions of its group at once, and runs the first session
+//! whose socket is readable. It attaches the session, calls the [`Connection`] for the input that
+//! has arrived, detaches the session, and watches its socket again. While no worker is idle, the
+//! *listener* moves readable sessions into the *queue*.
 //!
 //! **Order of service.** Ending an idle or queued session needs no worker (below). Sessions with
-//! [`Priority::High`] are served first: new connections and administrators. Then come the others, in the order
-//! in which their sockets became readable. Of [`HIGH_PRIORITY_BURST`] sessions and one more, at least one is
-//! from the others, and a connection that returns [`Action::Yield`] goes to the end of its queue, so no session
-//! waits forever. This order holds within the queue. A session whose socket becomes readable while workers come
-//! and go is in the queue within 2 ms, or is served earlier.
+//! [`Priority::High`] are served first: new connections and administrators. The others follow, in
+//! the order in which their sockets became readable. After at most [`HIGH_PRIORITY_BURST`] sessions
+//! with high priority in a row, one of the others is served. A connection that returns
+//! [`Action::Yield`] goes to the end of its queue. So no session waits forever. This order holds
+//! within the queue. A session whose socket becomes readable while workers start or stop polling is
+//! in the queue within 2 ms, or is served earlier.
 //!
 //! **Ending an idle or queued session.** While no worker runs a session, it is in its *slot*. The requester's
 //! thread takes the session out of the slot, notifies the client, and closes the connection. A worker puts a
 //! session back, and takes the transition to detached, under the lock of the slot. So the worker sees a request
 //! that came before that transition, and a later one finds the session in its slot.
 //!
-//! **Growth.** If sessions wait and no worker has taken one for 10 ms, workers are added: as many as there are,
-//! up to [`PoolBuilder::max_workers`]. An added worker ends when it has had nothing to do for 10 s. During
-//! [`block_in_place`](crate::current::block_in_place) another worker takes over at once.
+//! **Growth.** If sessions wait and no worker has taken one for 10 ms, workers are added: as many
+//! as there are, up to [`PoolBuilder::max_workers`]. An added worker ends when it has been idle for
+//! 10 s. During [`block_in_place`](crate::current::block_in_place) another worker takes over at
+//! once.
 //!
-//! **The emergency lane.** If all workers are stuck and the maximum is reached, a separate thread serves the
-//! sessions at the head of the queue for which [`Connection::is_emergency`] returns `true`: new connections, and
-//! an administrator's KILL. It does so after such a session has waited for [`EMERGENCY_DELAY`]. If the threads of
-//! the lane are busy, more are added, up to [`MAX_EMERGENCY_THREADS`] in each group.
+//! **The emergency lane.** If all workers are stuck and the maximum is reached, a separate thread
+//! serves sessions at the head of the queue, after they have waited for [`EMERGENCY_DELAY`]. It
+//! serves only sessions for which [`Connection::is_emergency`] returns `true`: new connections, and
+//! an administrator's KILL. If the threads of the lane are busy, more are added, up to
+//! [`MAX_EMERGENCY_THREADS`] in each group.
 //!
-//! **Groups.** Each group has a share of the sessions, and its own workers, queue, listener and lane. A session
-//! belongs to the group that had the fewest sessions when it came. [`ThreadPoolAttr`] sets the number of groups,
-//! and the CPUs that their workers run on.
+//! **Groups.** Each group has a share of the sessions, and its own workers, queue, listener and
+//! lane. A session belongs to the group that had the fewest sessions when the session was accepted.
+//! [`ThreadPoolAttr`] sets the number of groups, and the CPUs that their workers run on.
 //!
 //! Available on Linux only.
 //!
@@ -66,9 +70,9 @@
 //!         Ok(if written.is_ok() { Action::Yield } else { Action::Close })
 //!     }
 //!
-//!     fn on_close(&mut self, _session: &Session, why: CloseReason) {
-//!         if let CloseReason::Interrupted(interrupt) = why {
-//!             // Unread input would reset the connection, and take the last words along.
+//!     fn on_close(&mut self, _session: &Session, reason: CloseReason) {
+//!         if let CloseReason::Interrupted(interrupt) = reason {
+//!             // Unread input would reset the connection, and the client would lose the message.
 //!             let _ = self.0.read(&mut [0; 65_536]);
 //!             let _ = writeln!(self.0, "FATAL: {interrupt}");
 //!         }
@@ -78,15 +82,15 @@
 //! pub fn serve(listener: TcpListener) -> Result<(), Box<dyn std::error::Error>> {
 //!     let manager = SessionManager::new(ThreadModel::Pool);
 //!     let pool = PoolBuilder::new(4).max_workers(64).start(manager.clone())?;
-//!     let take_in = |socket: TcpStream| -> Result<(), Box<dyn std::error::Error>> {
+//!     let accept = |socket: TcpStream| -> Result<(), Box<dyn std::error::Error>> {
 //!         socket.set_nonblocking(true)?;
 //!         Ok(pool.serve(manager.open(Default::default())?, Echo(socket))?)
 //!     };
 //!     for socket in listener.incoming() {
-//!         // One client's trouble ends no other.
-//!         if let Err(error) = socket.map_err(Into::into).and_then(take_in) {
-//!             eprintln!("refused: {error}");
-//!             std::thread::sleep(std::time::Duration::from_millis(10)); // it may last
+//!         // An error of one client must not end the others.
+//!         if let Err(error) = socket.map_err(Into::into).and_then(accept) {
+//!             eprintln!("not accepted: {error}");
+//!             std::thread::sleep(std::time::Duration::from_millis(10)); // such as: no descriptors are left
 //!         }
 //!     }
 //!     Ok(())

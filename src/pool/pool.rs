@@ -1,4 +1,4 @@
-//! The pool: starts its groups, takes connections in, and shuts down.
+//! The pool: starts its groups, accepts connections, and shuts down.
 
 use crate::manager::drain::{DrainOptions, DrainReport};
 use crate::manager::manager::SessionManager;
@@ -19,21 +19,21 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 /// A thread pool for connections. Its threads run until it is shut down or dropped. Dropping it
-/// closes each session that no worker runs, on the dropping thread, and the others when their
-/// workers are done; prefer [`shutdown`](Self::shutdown).
+/// closes the idle and queued sessions on the dropping thread, and each running session when its
+/// worker is done with it. Prefer [`shutdown`](Self::shutdown).
 #[must_use = "dropping a `Pool` stops it"]
 pub struct Pool<C: Connection> {
     manager: SessionManager,
     groups: Vec<Arc<Group<C>>>,
 }
 
-/// The reason for which a pool did not accept a session, whose connection comes back. The session has
+/// The error of a session that the pool did not accept. It returns the connection. The session has
 /// ended.
 #[non_exhaustive]
 pub struct ServeError<C> {
     /// The connection. Its [`on_close`](Connection::on_close) has not been called.
     pub connection: C,
-    /// The reason.
+    /// The kind of the error.
     pub kind: ServeErrorKind,
 }
 
@@ -41,9 +41,9 @@ pub struct ServeError<C> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServeErrorKind {
-    /// As many sessions wait for a worker already as [`PoolBuilder::max_queue`] allows.
+    /// The number of sessions that wait for a worker has reached [`PoolBuilder::max_queue`].
     Overloaded,
-    /// The system cannot watch the descriptor.
+    /// The system cannot poll the connection's file descriptor.
     Io(io::Error),
 }
 
@@ -75,8 +75,8 @@ impl PoolBuilder {
     /// Starts the workers, and for each group the listener and the emergency lane.
     ///
     /// # Errors
-    /// [`StartError`] if the manager was created with [another model](crate::ThreadModel), the
-    /// system gives no thread or no poller, or the manager cannot register the threads.
+    /// Returns [`StartError`] if the manager was created with [another model](crate::ThreadModel),
+    /// if the system gives no thread or no poller, or if the manager cannot register the threads.
     pub fn start<C: Connection>(&self, manager: SessionManager) -> Result<Pool<C>, StartError> {
         Pool::start(manager, self)
     }
@@ -103,13 +103,13 @@ impl<C: Connection> Pool<C> {
                 workers: Mutex::default(),
                 last_worker: AtomicU64::new(0),
             });
-            // If a thread can't start, dropping the pool stops the others.
+            // If a thread cannot start, dropping the pool stops the other threads.
             pool.groups.push(group.clone());
             listener::start(&group)?;
             group.queue.first_workers();
             for started in 0..size.least {
                 worker::start(&group).inspect_err(|_| {
-                    // The rest counts already.
+                    // The remaining workers are counted already.
                     (started + 1..size.least).for_each(|_| group.queue.worker_started(false));
                 })?;
             }
@@ -118,13 +118,14 @@ impl<C: Connection> Pool<C> {
         Ok(pool)
     }
 
-    /// Accepts a session and its connection. It is served when there is something to read.
+    /// Accepts a session and its connection. The connection is served when its socket is readable.
     ///
     /// # Errors
-    /// [`ServeError`] with the connection. Then the session has ended.
+    /// Returns [`ServeError`] with the connection if the queue is full, or if the socket cannot be
+    /// polled. Then the session has ended.
     pub fn serve(&self, session: Session, connection: C) -> Result<(), ServeError<C>> {
         let group = self.groups.iter().min_by_key(|group| group.sessions());
-        // There is at least one.
+        // There is at least one group.
         let Some(group) = group else { return Ok(()) };
         if group.queue.is_full() {
             return Err(ServeError { connection, kind: ServeErrorKind::Overloaded });
@@ -141,8 +142,8 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Stops opening sessions, requests the termination of all as [`SessionManager::drain`] does,
-    /// and stops the pool's threads. Blocks until the sessions and the threads have ended, within
-    /// the limits of the options. A worker that is stuck ends when it can.
+    /// and stops the pool's threads. Blocks until the sessions and the threads have ended, for at
+    /// most the grace and the timeout of the options. A worker that is stuck then ends later.
     pub fn shutdown(&self, options: DrainOptions) -> DrainReport {
         let deadline = options.deadline();
         let drained = self.manager.drain(options);
@@ -180,8 +181,9 @@ impl<C: Connection> fmt::Debug for Pool<C> {
 
 #[cfg(feature = "metrics")]
 impl<C: Connection> crate::pool::pool::Pool<C> {
-    /// Sets the gauges `safepoint_queue_length`, the number of sessions that wait for a worker, and
-    /// `safepoint_workers`, both by `group`. Call it when the metrics are collected.
+    /// Sets the gauges `safepoint_queue_length` and `safepoint_workers`, both by `group`. The queue
+    /// length is the number of sessions that wait for a worker. Call this when the metrics are
+    /// collected.
     pub fn record_metrics(&self) {
         for group in &self.groups {
             let counts = group.queue.counts();

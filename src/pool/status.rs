@@ -1,4 +1,4 @@
-//! How a pool is doing.
+//! The status of a pool.
 
 use crate::session::thread::Thread;
 use crate::sync::{AtomicU64, Ordering};
@@ -6,49 +6,50 @@ use crate::types::id::{SessionId, ThreadId};
 use crate::types::time::UnixMicros;
 use std::time::SystemTime;
 
-/// How one group of a pool is doing.
+/// The status of one group of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct GroupStatus {
-    /// Its number, from 0.
+    /// The number of the group, from 0.
     pub group: usize,
-    /// How many workers it starts with, and goes back to.
+    /// The number of workers that the group starts with, and shrinks to.
     pub min_workers: usize,
-    /// How many may run sessions at a time, at most.
+    /// The maximum number of workers that may run sessions at a time.
     pub max_workers: usize,
-    /// The number of workers that may be active now; more than at first if the pool has grown.
+    /// The number of workers that may be active now. It is larger than `min_workers` if the group
+    /// has grown.
     pub active_limit: usize,
-    /// The number of worker threads, with those that block in place.
+    /// The number of worker threads, including threads that block in place.
     pub workers: usize,
     /// The number of workers that are starting.
     pub starting: usize,
     /// The number of workers that wait for work.
     pub idle: usize,
-    /// Sessions in this group.
+    /// The number of sessions in this group.
     pub sessions: usize,
     /// The number of sessions that wait for a worker.
     pub queued: usize,
     /// The number of sessions that a thread runs.
     pub running: usize,
-    /// The CPUs that its workers are bound to; none where they are not bound.
+    /// The CPUs that the group's workers are bound to. Empty if they are not bound.
     pub cpus: Vec<usize>,
-    /// Its threads that run sessions.
+    /// The threads of the group that run sessions.
     pub threads: Vec<WorkerStatus>,
 }
 
-/// One thread of a pool that runs sessions.
+/// The status of a thread of a pool that runs sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WorkerStatus {
-    /// Its id.
+    /// The thread's id.
     pub thread_id: ThreadId,
-    /// Whether it belongs to the emergency lane.
+    /// Whether the thread belongs to the emergency lane.
     pub is_emergency: bool,
-    /// The session that it is coupled to.
+    /// The session that the thread runs, if any.
     pub session_id: Option<SessionId>,
-    /// Since when it is coupled, or decoupled.
+    /// The time at which the thread last began or stopped running a session.
     pub since: SystemTime,
 }
 

@@ -1,4 +1,5 @@
-//! The session of the calling thread, for code that was handed none.
+//! Functions for code that has no reference to the session. They act on the session that is
+//! attached to the calling thread.
 
 use crate::session::current::current;
 use crate::session::{current, wait};
@@ -11,10 +12,10 @@ use crate::types::request::Requester;
 use std::time::{Duration, Instant};
 
 /// Checks for a due interrupt of the session that is attached to the calling thread. Returns
-/// `Ok(())` on a thread that runs no session.
+/// `Ok(())` if no session is attached.
 ///
 /// # Errors
-/// The [`Interrupt`] that is due and not held off. Return it outwards.
+/// Returns the [`Interrupt`] that is due and not held off. Propagate it to the caller.
 ///
 /// ```
 /// fn deep_in_an_engine(rows: impl Iterator<Item = u64>) -> Result<u64, safepoint::Interrupt> {
@@ -33,7 +34,8 @@ pub fn check() -> Result<(), Interrupt> {
     current::check()
 }
 
-/// Returns the id of the session that is attached to the calling thread.
+/// Returns the id of the session that is attached to the calling thread, or `None` if there is
+/// none.
 #[must_use]
 pub fn session_id() -> Option<SessionId> {
     current().map(|record| record.id())
@@ -45,24 +47,27 @@ pub fn thread_id() -> Option<ThreadId> {
     current().and_then(|record| record.snapshot_with_thread().1)
 }
 
-/// Returns the session that is attached to the calling thread, as a requester.
+/// Returns the session that is attached to the calling thread, as a requester, or `None` if there
+/// is none.
 #[must_use]
 pub fn requester() -> Option<Requester> {
     current().map(|record| record.author())
 }
 
-/// Returns a copy of the client information of the session that is attached to the calling thread.
+/// Returns a copy of the client information of the session that is attached to the calling thread,
+/// or `None` if there is none.
 #[must_use]
 pub fn client_info() -> Option<ClientInfo> {
     current().map(|record| record.description())
 }
 
-/// Changes the client information of the session that is attached to the calling thread, such as
-/// within [`Session::run`](crate::Session::run), where no other code has the session. `change` gets a
-/// copy, and what it returns is stored.
+/// Changes the client information of the session that is attached to the calling thread. Use it
+/// where the [`Session`](crate::Session) is borrowed, for example within `Session::run`. `change`
+/// gets a copy, and its result is stored.
 ///
 /// # Errors
-/// [`NoSessionError`] on a thread that runs no session; then `change` was not called.
+/// Returns [`NoSessionError`] if no session is attached to the calling thread. Then `change` is not
+/// called.
 pub fn update_client_info(
     change: impl FnOnce(ClientInfo) -> ClientInfo,
 ) -> Result<(), NoSessionError> {
@@ -70,20 +75,21 @@ pub fn update_client_info(
     Ok(())
 }
 
-/// Sets whether a transaction is open, as
-/// [`Attached::set_in_transaction`](crate::Attached::set_in_transaction) does, for code that was
-/// handed no session. Does nothing on a thread that runs no session.
+/// Sets whether a transaction is open in the session that is attached to the calling thread. Does
+/// nothing if no session is attached. See
+/// [`Attached::set_in_transaction`](crate::Attached::set_in_transaction).
 pub fn set_in_transaction(open: bool) {
     if let Some(record) = current() {
         record.transaction_changes(open);
     }
 }
 
-/// Sleeps as [`Attached::sleep`](crate::Attached::sleep) does, for code that was handed no session.
-/// On a thread that runs none, no interrupt ends the sleep.
+/// Sleeps until `time` has passed or an interrupt is due, as
+/// [`Attached::sleep`](crate::Attached::sleep) does. If no session is attached to the calling
+/// thread, no interrupt ends the sleep.
 ///
 /// # Errors
-/// The [`Interrupt`] that is due and not held off.
+/// Returns the [`Interrupt`] that is due and not held off.
 #[track_caller]
 pub fn sleep(time: Duration) -> Result<(), Interrupt> {
     match current() {
@@ -95,27 +101,29 @@ pub fn sleep(time: Duration) -> Result<(), Interrupt> {
     }
 }
 
-/// Runs a future as [`Attached::block_on`](crate::Attached::block_on) does, for code that was
-/// handed no session. On a thread that runs none, no interrupt ends it.
+/// Runs a future until it is ready or an interrupt is due, as
+/// [`Attached::block_on`](crate::Attached::block_on) does. If no session is attached to the calling
+/// thread, no interrupt ends the wait.
 ///
 /// # Errors
-/// The [`Interrupt`] that is due and not held off.
+/// Returns the [`Interrupt`] that is due and not held off.
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, Interrupt> {
     let output = block_on_until(future, None)?;
     Ok(output.expect("without a deadline there is an output"))
 }
 
-/// Runs a future as [`block_on`] does, for at most `limit`. Returns `Ok(None)` if `limit` elapses.
+/// Runs a future as [`block_on`] does, for at most `timeout`. Returns `Ok(None)` if `timeout`
+/// elapses.
 ///
 /// # Errors
-/// The [`Interrupt`] that is due and not held off.
+/// Returns the [`Interrupt`] that is due and not held off.
 #[track_caller]
 pub fn block_on_timeout<F: Future>(
     limit: Duration,
     future: F,
 ) -> Result<Option<F::Output>, Interrupt> {
-    // A limit too long for the clock is no limit.
+    // A timeout that is too long for the clock counts as none.
     block_on_until(future, now().checked_add(limit))
 }
 

@@ -1,4 +1,4 @@
-//! A session on the thread that runs it: its statements, and the way off the thread.
+//! A session on the thread that runs it: safe points, statements, detaching.
 
 use crate::core::record::Record;
 use crate::core::record::request::FinishedCancel;
@@ -24,15 +24,15 @@ use std::task::Waker;
 /// A session on the thread that runs it.
 ///
 /// If a panic unwinds through it, the session cannot continue: an internal error is pending for its
-/// next safe point. Code that attaches a session in a destructor, while its thread unwinds already,
-/// must handle this itself, since one panic cannot be distinguished from another there.
+/// next safe point. Code that attaches a session in a destructor during unwinding must handle a
+/// panic itself, because there the two panics cannot be distinguished.
 #[must_use = "dropping an `Attached` detaches the session"]
 pub struct Attached<'s> {
     pub(crate) record: &'s Record,
     pub(crate) owner: &'s mut OwnerState,
-    /// `None`: its own.
+    /// `None` if the thread is the session's own.
     shared: Option<&'s ThreadRecord>,
-    /// The session that its thread ran before, and will run again, or 0.
+    /// The id of the session that the thread ran before and will run again, or 0.
     outer: u64,
     panicking: bool,
     not_send: PhantomData<*const ()>,
@@ -79,10 +79,10 @@ impl<'s> Attached<'s> {
         self.record.describe(change);
     }
 
-    /// Asks for admission, as [`Session::admit`](crate::Session::admit) does.
+    /// Requests admission, as [`Session::admit`](crate::Session::admit) does.
     ///
     /// # Errors
-    /// As there.
+    /// Returns [`OpenError::Full`] if only reserved slots are left.
     pub fn admit(&self) -> Result<(), OpenError> {
         self.owner.admit(self.record)
     }
@@ -90,7 +90,7 @@ impl<'s> Attached<'s> {
     /// Checks for a due interrupt. Costs one load, one mask and one branch if none is due.
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due and not held off. Return it outwards.
+    /// Returns the [`Interrupt`] that is due and not held off. Propagate it to the caller.
     ///
     /// # Examples
     ///
@@ -122,7 +122,7 @@ impl<'s> Attached<'s> {
     /// [queued](crate::Session::reserve_statement), or whose timeout expired there, ends at once.
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due. After a cancel the session continues.
+    /// Returns the [`Interrupt`] that is due. After a cancel the session continues.
     ///
     /// # Examples
     ///
@@ -144,10 +144,9 @@ impl<'s> Attached<'s> {
         Ok(Statement { attached: self, described: false })
     }
 
-    /// Discards the id of a reserved statement, if no command has arrived after all: the id that
-    /// [`Session::reserve_statement`](crate::Session::reserve_statement) has reserved. Call this
-    /// before the client learns that it may send its next command. Otherwise a cancel of the last
-    /// command could reach the next one.
+    /// Discards the id that [`Session::reserve_statement`](crate::Session::reserve_statement) has
+    /// reserved, if no command has arrived after all. Call this before the client learns that it
+    /// may send its next command. Otherwise a cancel of the last command could reach the next one.
     pub fn discard_reserved(&self) {
         complete(self.record.discard_reserved());
     }
@@ -163,29 +162,30 @@ impl<'s> Attached<'s> {
         self.record.look().in_transaction()
     }
 
-    /// Detaches the session from this thread; it has nothing to run.
+    /// Detaches the session from this thread. The session is then idle.
     ///
     /// # Errors
-    /// The [`Interrupt`] that ends the session. The session is detached in any case, and the caller
-    /// must end it.
+    /// Returns the [`Interrupt`] that ends the session. The session is detached in any case, and
+    /// the caller must end it.
     #[inline]
     #[track_caller]
     pub fn detach(self) -> Result<(), Interrupt> {
         left(self.leave(false))
     }
 
-    /// Detaches the session from this thread; its command waits for another thread. A command whose
-    /// id comes from [`Session::reserve_statement`](crate::Session::reserve_statement) keeps it.
+    /// Detaches the session from this thread. Its command waits for another thread, and keeps the
+    /// id that [`Session::reserve_statement`](crate::Session::reserve_statement) has reserved.
     ///
     /// # Errors
-    /// As [`detach`](Self::detach).
+    /// Returns the [`Interrupt`] that ends the session. The session is detached in any case, and
+    /// the caller must end it.
     #[track_caller]
     pub fn detach_to_queue(self) -> Result<(), Interrupt> {
         left(self.leave(true))
     }
 
-    /// For whoever holds a lock in which receipts may not be completed, and so
-    /// [asks](Left::ask) first.
+    /// Detaches the session. This is for callers with a lock under which no receipt may complete:
+    /// they call [`Left::ask`], and complete the receipts after the lock is released.
     #[inline]
     #[track_caller]
     pub(crate) fn leave(mut self, to_queue: bool) -> Left<'s> {
@@ -211,8 +211,7 @@ impl<'s> Attached<'s> {
         }
     }
 
-    /// Detaches the session in the middle of a task's statement. See
-    /// [`Record::suspend`].
+    /// Detaches the session in the middle of a task's statement. See [`Record::suspend`].
     #[cfg(feature = "async")]
     pub(crate) fn suspend(mut self, waker: &Waker, at: Place) -> bool {
         self.leave_thread();
@@ -270,7 +269,7 @@ fn left(left: Left<'_>) -> Result<(), Interrupt> {
     due
 }
 
-/// Begins a statement, and finishes one whose guard was leaked.
+/// Ends a statement whose guard was leaked, and begins the next one.
 pub(crate) fn begin_at(record: &Record, at: Place) -> Result<(), Interrupt> {
     complete(record.end_leaked_statement());
     record.begin_at(at, complete)
@@ -304,8 +303,9 @@ impl Statement<'_> {
         StatementId::of(self.attached.record.look().last_statement())
     }
 
-    /// Stores the statement's text for the activity view, the first
-    /// [`STATEMENT_TEXT_BYTES`](crate::view::STATEMENT_TEXT_BYTES) of it, and the time.
+    /// Stores the current time and the first
+    /// [`STATEMENT_TEXT_BYTES`](crate::view::STATEMENT_TEXT_BYTES) of the statement's text, for the
+    /// activity view.
     pub fn with_text(mut self, text: &str) -> Self {
         let id = self.statement_id();
         self.attached.record.about(|about| about.statement_begins(id, text));
@@ -313,11 +313,12 @@ impl Statement<'_> {
         self
     }
 
-    /// Ends it. A cancel that has not been seen by now is void.
+    /// Ends the statement. A cancel that was not observed has no effect.
     ///
     /// # Errors
-    /// The [`Interrupt`] that waited for the end of the statement: the session ends now. The
-    /// statement is done, so send its answer before the error.
+    /// Returns the [`Interrupt`] of a termination that is due now, for example because it was
+    /// deferred to the end of the statement. The statement is complete, so send its result before
+    /// the error.
     #[inline]
     #[track_caller]
     pub fn finish(self) -> Result<(), Interrupt> {

@@ -11,14 +11,14 @@ use std::sync::Arc;
 /// The hooks of a pool around a block: a worker releases its permit before it, and takes one again
 /// after it.
 pub(crate) trait Place {
-    /// The thread blocks: another may run.
+    /// Releases the permit before the block, so that another worker may run.
     fn leave(&self);
-    /// Takes a permit again.
+    /// Takes a permit again after the block.
     fn take(&self);
 }
 
 per_thread! {
-    /// The pool whose worker this thread is.
+    /// The hooks of the pool whose worker this thread is.
     static PLACE: RefCell<Option<Arc<dyn Place>>> = RefCell::new(None);
 }
 
@@ -27,8 +27,8 @@ pub(crate) fn has_place(place: Arc<dyn Place>) {
     PLACE.with(|mine| *mine.borrow_mut() = Some(place));
 }
 
-/// Runs code that blocks, as [`Attached::block_in_place`] does, for code that was handed no
-/// session.
+/// Runs code that blocks, as [`Attached::block_in_place`] does, for code that has no reference to
+/// the session.
 #[track_caller]
 pub fn block_in_place<T>(run: impl FnOnce() -> T) -> T {
     struct Back(Option<Arc<dyn Place>>);
@@ -52,14 +52,14 @@ pub fn block_in_place<T>(run: impl FnOnce() -> T) -> T {
 }
 
 impl Attached<'_> {
-    /// Runs code that blocks without a wait of this library, for as long as another session needs:
-    /// a wait for a lock that a session holds, or for the client in a transaction. During the block
-    /// another worker of the pool takes over. On a thread that is no worker of a pool, only the
-    /// code runs.
+    /// Runs code that blocks without a wait of this library, possibly until another session has
+    /// run. Examples are a wait for a lock that another session holds, or for the client in a
+    /// transaction. During the block another worker of the pool takes over. On a thread that is no
+    /// worker of a pool, only the code runs.
     ///
     /// The thread id of the session does not change. A request wakes the code only if it waits
-    /// interruptibly, such as by [`wait`](Self::wait). Otherwise this is the reason that
-    /// [`pending_reason`](crate::Receipt::pending_reason) returns.
+    /// interruptibly, such as by [`wait`](Self::wait). Otherwise
+    /// [`pending_reason`](crate::Receipt::pending_reason) returns this call as the reason.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! Which session the calling thread runs.
+//! The session that the calling thread runs.
 
 use crate::core::attention;
 use crate::core::record::Record;
@@ -43,9 +43,9 @@ per_thread! {
     static CURRENT: RefCell<Option<Arc<Record>>> = RefCell::new(None);
 }
 
-/// Makes `record` the thread's session, and returns false if the thread already runs one. It takes
-/// the `spare` reference, and [`leave`] returns it. A leaked attachment (`mem::forget`) never returns
-/// its reference, so `enter` ends it if its session has moved to another thread.
+/// Makes `record` the thread's session, and returns `false` if the thread already runs one. It
+/// takes the `spare` reference, and [`leave`] returns it. A leaked attachment (`mem::forget`) never
+/// returns its reference, so `enter` ends it if its session has moved to another thread.
 #[inline]
 pub(crate) fn enter(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
     enter_free(record, spare) || end_leaked_attachment() && enter_free(record, spare)
@@ -61,7 +61,7 @@ fn enter_free(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
         }
         free
     });
-    // A thread that has dropped its thread-locals runs no session.
+    // If the thread-local is already destroyed, the thread runs no session.
     entered.unwrap_or(false)
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn leave(record: &Record) -> Option<Arc<Record>> {
         let mut current = current.borrow_mut();
         current.take_if(|current| std::ptr::eq(&raw const **current, record))
     });
-    // A thread that has dropped its thread-locals has dropped the reference with them.
+    // If the thread-local is already destroyed, the reference was dropped with it.
     left.ok().flatten()
 }
 
@@ -101,8 +101,8 @@ fn look(at: Place) -> Result<(), Interrupt> {
     }
 }
 
-/// Returns the thread's session. `None` if the thread has dropped its thread-locals, or if a leaked
-/// attachment's session has moved to another thread.
+/// Returns the thread's session. Returns `None` if the thread-local is already destroyed, or if the
+/// attachment was leaked and its session has moved to another thread.
 pub(crate) fn current() -> Option<Arc<Record>> {
     let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
     current.filter(|record| record.runs_here())
@@ -115,7 +115,7 @@ pub(crate) fn without_current<T>(run: impl FnOnce() -> T) -> T {
         fn drop(&mut self) {
             // A session that has left this thread is not restored.
             let session = self.0.take().filter(|session| session.runs_here());
-            // A thread that has dropped its thread-locals had no session to hide.
+            // If the thread-local is already destroyed, there was no session to hide.
             let left = CURRENT.try_with(|current| {
                 let mut current = current.borrow_mut();
                 if current.is_some() { session } else { std::mem::replace(&mut *current, session) }

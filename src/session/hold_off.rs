@@ -10,12 +10,12 @@ use std::panic::Location;
 use std::sync::Arc;
 
 impl Attached<'_> {
-    /// Begins a section in which safe points report nothing and waits are not interrupted, until
-    /// the guard is dropped. The first safe point after it reports an interrupt that fell due in
-    /// it.
+    /// Begins a section in which safe points report nothing and waits are not interrupted. It lasts
+    /// until the guard is dropped. The first safe point after it reports an interrupt that fell due
+    /// in it.
     ///
-    /// `pending_reason` returns the `name`, the caller's location, and the time; of nested
-    /// hold-offs, those of the outermost.
+    /// `pending_reason` returns the `name`, the caller's location and the time. Of nested hold-offs
+    /// it returns the outermost.
     ///
     /// # Examples
     ///
@@ -35,8 +35,8 @@ impl Attached<'_> {
         HoldOff::new(Held::Here(self.record), name, Location::caller())
     }
 
-    /// Marks a section that rolls back, or cleans up in some other way before the statement or the
-    /// session is over, until the guard is dropped.
+    /// Marks a section that rolls back, or cleans up in another way, before the statement or the
+    /// session ends. It lasts until the guard is dropped.
     ///
     /// [`Receipt::pending_reason`](crate::Receipt::pending_reason) reports it. Safe points and waits
     /// are not affected.
@@ -52,7 +52,7 @@ impl Attached<'_> {
     /// use safepoint::diagnose::Progress;
     ///
     /// let rollback = attached.begin_rollback();
-    /// rollback.report(Progress { completed: 3, total: Some(10) });
+    /// rollback.report(Progress::new(3).of(10));
     /// drop(rollback);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -62,12 +62,12 @@ impl Attached<'_> {
     }
 }
 
-/// Begins a hold-off as [`Attached::hold_off`] does, for code that was handed no session: of the
-/// session that is attached to the calling thread. On a thread that runs none it holds nothing off.
+/// Begins a hold-off of the session that is attached to the calling thread, as
+/// [`Attached::hold_off`] does. Has no effect if no session is attached.
 ///
-/// In a task the guard may be kept across an `await`. The hold-off ends with its guard, and at the
-/// latest when its session is attached anew. If the guard is dropped on another thread and an
-/// interrupt is due, the session is woken.
+/// In a task the guard may be kept across an `await`. The hold-off ends when the guard is dropped,
+/// or at the latest when the session is attached for its next statement. If the guard is dropped on
+/// another thread and an interrupt is due, the session is woken.
 #[track_caller]
 pub fn hold_off(name: &'static str) -> HoldOff<'static> {
     let held = current().map_or(Held::Nowhere, Held::Anywhere);
@@ -122,7 +122,7 @@ impl Drop for HoldOff<'_> {
 pub struct RollbackGuard<'a>(SectionGuard<'a>);
 
 impl RollbackGuard<'_> {
-    /// Reports how far the rollback has come.
+    /// Reports the progress of the rollback.
     pub fn report(&self, progress: Progress) {
         self.0.progress(progress);
     }

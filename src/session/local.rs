@@ -1,4 +1,4 @@
-//! Statics of which each session has its own.
+//! Statics with one value for each session.
 
 use crate::core::locals::Value;
 use crate::session::current::{current, without_current};
@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 ///     static ROWS_READ: Cell<u64> = Cell::new(0);
 /// }
 ///
-/// /// Deep in an engine, which was handed no session.
+/// /// Deep in an engine, without a reference to the session.
 /// fn scan() -> String {
 ///     ROWS_READ.set(ROWS_READ.get() + 1);
 ///     SEARCH_PATH.with_borrow(|path| format!("scanning {path}"))
@@ -69,21 +69,21 @@ macro_rules! session_local {
 
 /// A static with one value for each session, declared by [`session_local!`](crate::session_local).
 ///
-/// A session's value is created on first use, and dropped by the thread that ends the session,
-/// before the receipts complete. The values of one session are dropped in the reverse order of
-/// their creation, with no session attached and no lock held. If a destructor panics, the other
-/// values are dropped and the session ends. A destructor that waits for a receipt of its own
-/// session never returns.
+/// A session's value is created on first use. The thread that ends the session drops it before the
+/// receipts complete. The values of one session are dropped in the reverse order of their creation,
+/// with no session attached and no lock held. If a destructor panics, the other values are still
+/// dropped, and the session ends. A destructor that waits for a receipt of the same session never
+/// returns.
 ///
-/// If the initializer of a value uses the same static, the value is created twice: the inner one is
-/// kept, and the outer one dropped. An endless recursion overflows the stack.
+/// If the initializer of a value uses the same static, the value is created twice: the inner value
+/// is kept, and the outer one is dropped. An endless recursion overflows the stack.
 ///
 /// A closure that uses a value keeps it locked. If the session moves to another thread during the
 /// closure, that thread blocks on the same value until the closure returns. If the session ends
 /// while the closure runs, the value is dropped after the closure returns.
 pub struct SessionLocal<T: 'static> {
     first: fn() -> T,
-    /// Given with the first use.
+    /// Assigned on first use.
     number: OnceLock<usize>,
 }
 
@@ -94,11 +94,11 @@ impl<T: Send + 'static> SessionLocal<T> {
         SessionLocal { first, number: OnceLock::new() }
     }
 
-    /// Gives the value of the session that is attached to the calling thread, which it makes
-    /// if this is the first time. Calls may be nested.
+    /// Calls `f` with the value of the session that is attached to the calling thread. Creates the
+    /// value on first use. Calls may be nested.
     ///
     /// # Panics
-    /// Where no session is attached to the calling thread, or that has ended.
+    /// Panics if no session is attached to the calling thread, or if that session has ended.
     #[track_caller]
     pub fn with<R>(&'static self, look: impl FnOnce(&T) -> R) -> R {
         match self.try_with(look) {
@@ -107,11 +107,11 @@ impl<T: Send + 'static> SessionLocal<T> {
         }
     }
 
-    /// Calls `run` as [`with`](Self::with) does, and returns an error where that would panic.
+    /// Calls `f` as [`with`](Self::with) does, and returns an error instead of panicking.
     ///
     /// # Errors
-    /// [`NoSessionError`] where none is attached to the calling thread, or that has ended. `look` is
-    /// not called then.
+    /// Returns [`NoSessionError`] if no session is attached to the calling thread, or if that
+    /// session has ended. Then `f` is not called.
     pub fn try_with<R>(&'static self, look: impl FnOnce(&T) -> R) -> Result<R, NoSessionError> {
         let value = self.value()?;
         let result = look(&value.lock());
@@ -124,13 +124,13 @@ impl<T: Send + 'static> SessionLocal<T> {
 
     fn value(&'static self) -> Result<Arc<ReentrantMutex<T>>, NoSessionError> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        // Relaxed: the numbers need but differ.
+        // Relaxed: the numbers only need to be unique.
         let number = *self.number.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed));
         let session = current().ok_or(NoSessionError)?;
         let kept = session.value(number).or_else(|| {
             let first: Value = Arc::new(ReentrantMutex::new((self.first)()));
             let kept = session.keep_value(number, &first);
-            // It goes here if another was kept, or none.
+            // Dropped here if another value was stored first, or if the session has ended.
             without_current(|| drop(first));
             kept
         });
@@ -142,7 +142,7 @@ impl<T: Copy + Send + 'static> SessionLocal<Cell<T>> {
     /// Returns a copy of the value in the session's cell.
     ///
     /// # Panics
-    /// As [`with`](Self::with).
+    /// Panics if no session is attached to the calling thread, or if that session has ended.
     #[track_caller]
     #[must_use]
     pub fn get(&'static self) -> T {
@@ -151,10 +151,11 @@ impl<T: Copy + Send + 'static> SessionLocal<Cell<T>> {
 }
 
 impl<T: Send + 'static> SessionLocal<Cell<T>> {
-    /// Sets the value in the session's cell. The initial value is created first, if it was not.
+    /// Sets the value in the session's cell. The initial value is created first if it does not
+    /// exist.
     ///
     /// # Panics
-    /// As [`with`](Self::with).
+    /// Panics if no session is attached to the calling thread, or if that session has ended.
     #[track_caller]
     pub fn set(&'static self, value: T) {
         self.with(|cell| cell.set(value));
@@ -163,7 +164,7 @@ impl<T: Send + 'static> SessionLocal<Cell<T>> {
     /// Replaces the value in the session's cell, and returns the old one.
     ///
     /// # Panics
-    /// As [`with`](Self::with).
+    /// Panics if no session is attached to the calling thread, or if that session has ended.
     #[track_caller]
     pub fn replace(&'static self, value: T) -> T {
         self.with(|cell| cell.replace(value))
@@ -172,7 +173,7 @@ impl<T: Send + 'static> SessionLocal<Cell<T>> {
     /// Takes the value out of the session's cell, and leaves the type's default.
     ///
     /// # Panics
-    /// As [`with`](Self::with).
+    /// Panics if no session is attached to the calling thread, or if that session has ended.
     #[track_caller]
     pub fn take(&'static self) -> T
     where
@@ -183,10 +184,11 @@ impl<T: Send + 'static> SessionLocal<Cell<T>> {
 }
 
 impl<T: Send + 'static> SessionLocal<RefCell<T>> {
-    /// Borrows what the session's cell holds.
+    /// Borrows the value in the session's cell.
     ///
     /// # Panics
-    /// As [`with`](Self::with), and where it is mutably borrowed.
+    /// Panics if no session is attached to the calling thread, if that session has ended, or if the
+    /// value is mutably borrowed.
     #[track_caller]
     pub fn with_borrow<R>(&'static self, look: impl FnOnce(&T) -> R) -> R {
         self.with(|cell| look(&cell.borrow()))
@@ -195,16 +197,19 @@ impl<T: Send + 'static> SessionLocal<RefCell<T>> {
     /// Borrows the value in the session's cell mutably.
     ///
     /// # Panics
-    /// As [`with`](Self::with), and where it is borrowed.
+    /// Panics if no session is attached to the calling thread, if that session has ended, or if the
+    /// value is borrowed.
     #[track_caller]
     pub fn with_borrow_mut<R>(&'static self, change: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| change(&mut cell.borrow_mut()))
     }
 
-    /// Sets the value in the session's cell. The initial value is created first, if it was not.
+    /// Sets the value in the session's cell. The initial value is created first if it does not
+    /// exist.
     ///
     /// # Panics
-    /// As [`with`](Self::with), and if the value is borrowed.
+    /// Panics if no session is attached to the calling thread, if that session has ended, or if the
+    /// value is borrowed.
     #[track_caller]
     pub fn set(&'static self, value: T) {
         drop(self.replace(value));
@@ -213,7 +218,8 @@ impl<T: Send + 'static> SessionLocal<RefCell<T>> {
     /// Replaces the value in the session's cell, and returns the old one.
     ///
     /// # Panics
-    /// As [`with`](Self::with), and if the value is borrowed.
+    /// Panics if no session is attached to the calling thread, if that session has ended, or if the
+    /// value is borrowed.
     #[track_caller]
     pub fn replace(&'static self, value: T) -> T {
         self.with(|cell| cell.replace(value))
@@ -222,7 +228,8 @@ impl<T: Send + 'static> SessionLocal<RefCell<T>> {
     /// Takes the value out of the session's cell, and leaves the type's default.
     ///
     /// # Panics
-    /// As [`with`](Self::with), and if the value is borrowed.
+    /// Panics if no session is attached to the calling thread, if that session has ended, or if the
+    /// value is borrowed.
     #[track_caller]
     pub fn take(&'static self) -> T
     where

@@ -1,4 +1,4 @@
-//! What a session's owner and its thread use.
+//! Sessions: the types for their owners, and for the threads that run them.
 
 pub(crate) mod ambient;
 pub(crate) mod attached;
@@ -8,7 +8,7 @@ pub(crate) mod hold_off;
 pub(crate) mod local;
 pub(crate) mod owner;
 pub(crate) mod receipt;
-#[allow(clippy::module_inception, reason = "the folder is named after what it is about")]
+#[allow(clippy::module_inception, reason = "the folder is named after its main type")]
 pub(crate) mod session;
 #[cfg(feature = "async")]
 pub(crate) mod task;

@@ -1,20 +1,21 @@
-//! What the owner of a session keeps beside its record.
+//! The state that the owner of a session has in addition to the record.
 
 use crate::core::record::Record;
 use crate::core::shared::SharedHandle;
 use crate::types::error::OpenError;
 use std::sync::Arc;
 
-/// What its owner keeps.
+/// The owner's state.
 pub(crate) struct OwnerState {
-    /// From its first attachment on. The thread that runs it has this reference meanwhile, so that
-    /// to attach and to detach counts none.
+    /// A second reference to the record, from the first attachment on. While the session is
+    /// attached, the running thread has this reference, so that attaching and detaching count no
+    /// references.
     pub(crate) spare: Option<Arc<Record>>,
     pub(crate) home: SharedHandle,
 }
 
 impl OwnerState {
-    /// Asks for admission, where places are kept for administrators.
+    /// Requests admission, if the manager has a limit on its sessions.
     pub(crate) fn admit(&self, record: &Record) -> Result<(), OpenError> {
         self.home.places.as_ref().map_or(Ok(()), |places| record.admit(places))
     }

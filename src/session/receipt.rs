@@ -21,8 +21,8 @@ use std::time::Duration;
 
 /// The requester's handle on an accepted request: the state of the target, and its outcome.
 ///
-/// It is also a future, which stays ready once it is complete, and dropping it withdraws nothing.
-/// Inside a session wait for it with [`Attached::block_on`], so that the requester can be
+/// It is also a future, which stays ready once it is complete. Dropping it does not withdraw the
+/// request. Inside a session, wait for it with [`Attached::block_on`], so that the requester can be
 /// interrupted too.
 ///
 /// [`Attached::block_on`]: crate::Attached::block_on
@@ -47,7 +47,7 @@ pub struct Receipt<T> {
     record: Arc<Record>,
     ticket: Arc<Completion<T>>,
     found: TargetSnapshot,
-    /// Where it has left its waker.
+    /// The key of its waker in the completion.
     place: Option<usize>,
 }
 
@@ -60,19 +60,19 @@ impl<T: Clone> Receipt<T> {
         Receipt { record, ticket, found, place: None }
     }
 
-    /// Returns the id of the session that was requested to end.
+    /// Returns the id of the target session.
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.record.id()
     }
 
-    /// Returns the state of the target as the request met it.
+    /// Returns the state of the target when the request took effect.
     #[must_use]
     pub fn target(&self) -> TargetSnapshot {
         self.found
     }
 
-    /// Returns the outcome, or `None` if there is none yet.
+    /// Returns the outcome, or `None` if the session or statement has not ended yet.
     #[must_use]
     pub fn try_get(&self) -> Option<T> {
         self.ticket.get()
@@ -82,7 +82,7 @@ impl<T: Clone> Receipt<T> {
         if self.try_get().is_some() { None } else { self.record.why_not_yet(kind) }
     }
 
-    /// Blocks until the outcome is there, and returns it.
+    /// Blocks until the session or statement has ended, and returns the outcome.
     ///
     /// The wait cannot be interrupted. Inside a session use [`Attached::block_on`].
     ///
@@ -92,10 +92,10 @@ impl<T: Clone> Receipt<T> {
         self.wait_timeout(Duration::MAX).expect("a wait without a deadline ends with the outcome")
     }
 
-    /// Blocks until the outcome is there, for at most `limit`. Returns `None` if `limit` elapses;
-    /// the request stays pending.
+    /// Blocks until the session or statement has ended, for at most `timeout`. Returns `None` if
+    /// `timeout` elapses; the request stays pending.
     ///
-    /// The wait can't be interrupted. Inside a session use [`Attached::block_on`].
+    /// The wait cannot be interrupted. Inside a session use [`Attached::block_on`].
     ///
     /// [`Attached::block_on`]: crate::Attached::block_on
     #[must_use]
@@ -103,16 +103,16 @@ impl<T: Clone> Receipt<T> {
     pub fn wait_timeout(&mut self, limit: Duration) -> Option<T> {
         let (session, at) = (current(), Location::caller());
         let _within = session.as_ref().map(|record| record.within(Section::Wait, at));
-        // A limit too long for the clock is no limit.
+        // A timeout that is too long for the clock counts as none.
         wait::block_on_deaf(self, now().checked_add(limit))
     }
 }
 
 impl Receipt<SessionEnd> {
-    /// Returns why the session has not ended yet, as far as can be seen now, or `None` if it has.
+    /// Returns why the session has not ended yet, or `None` if it has.
     ///
-    /// It does not block, and contacts no other thread. The answer may be out of date when it is
-    /// read.
+    /// It does not block, and contacts no other thread. The result may be out of date when the
+    /// caller reads it.
     #[must_use]
     pub fn pending_reason(&self) -> Option<PendingReason> {
         self.why(InterruptKind::Terminate)
@@ -120,7 +120,10 @@ impl Receipt<SessionEnd> {
 }
 
 impl Receipt<StatementEnd> {
-    /// Returns why the statement has not ended yet, as far as can be seen now, or `None` if it has.
+    /// Returns why the statement has not ended yet, or `None` if it has.
+    ///
+    /// It does not block, and contacts no other thread. The result may be out of date when the
+    /// caller reads it.
     #[must_use]
     pub fn pending_reason(&self) -> Option<PendingReason> {
         self.why(InterruptKind::Cancel)

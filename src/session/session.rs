@@ -1,4 +1,4 @@
-//! A session as its holder has it: owned, and on no thread.
+//! A session that is attached to no thread, as its owner has it.
 
 use crate::core::attention;
 use crate::core::record::Record;
@@ -70,7 +70,7 @@ impl Session {
         self.record.id()
     }
 
-    /// Returns the thread that runs this session and no other, if each session has its own: the two
+    /// Returns the thread that runs this session and no other, if each session has its own. The two
     /// ids are equal. Returns `None` in a pool, whose threads are [registered].
     ///
     /// [registered]: crate::SessionManager::register_worker
@@ -80,11 +80,11 @@ impl Session {
             .then(|| Thread::new(Kind::Own(self.id(), self.owner.home.slots.clone())))
     }
 
-    /// Attaches the session to the calling thread, which `thread` stands for, until the guard is
+    /// Attaches the session to the calling thread, which `thread` represents, until the guard is
     /// detached or dropped.
     ///
     /// # Errors
-    /// [`AttachError`] where the thread may not run it.
+    /// Returns [`AttachError`] if the thread may not run the session.
     ///
     /// # Examples
     ///
@@ -106,7 +106,7 @@ impl Session {
         Ok(Attached::new(&self.record, &mut self.owner, shared))
     }
 
-    /// Attaches the session as `attach` does, in the middle of a task's statement.
+    /// Attaches the session as `attach` does, but in the middle of a task's statement.
     #[cfg(feature = "async")]
     pub(crate) fn resume<'s>(
         &'s mut self,
@@ -164,8 +164,8 @@ impl Session {
     }
 
     /// Sets the waker for a termination that falls due while no thread runs the session. It is
-    /// woken on the requester's thread, without a lock of this library held. An owner uses it to
-    /// end an idle session at once, as in `examples/your_own_pool.rs`.
+    /// woken on the requester's thread, with no lock of this library held. An owner uses it to end
+    /// an idle session at once, as in `examples/your_own_pool.rs`.
     ///
     /// Set it before the session is first detached, or call [`check`](Self::check) after it.
     pub fn set_detached_waker(&self, waker: Option<Waker>) {
@@ -180,20 +180,20 @@ impl Session {
     /// leaked ends.
     ///
     /// # Errors
-    /// The [`Interrupt`] that ends the session.
+    /// Returns the [`Interrupt`] that ends the session.
     #[track_caller]
     pub fn check(&self) -> Result<(), Interrupt> {
         complete(self.record.end_leaked_attachment());
         self.record.due(Location::caller())
     }
 
-    /// As [`check`](Self::check), for a caller that holds a lock of this library.
+    /// Checks as [`check`](Self::check) does, for a caller that holds a lock: it emits no event.
     #[cfg(all(target_os = "linux", not(safepoint_loom)))]
     pub(crate) fn check_due_unreported(&self) -> Result<(), Interrupt> {
         self.record.check_due_unreported()
     }
 
-    /// Returns the session as a requester, such as of a cancel that its client sends while no
+    /// Returns the session as a requester, for example of a cancel that its client sends while no
     /// thread runs the session.
     #[must_use]
     pub fn requester(&self) -> Requester {
@@ -206,8 +206,8 @@ impl Session {
         self.record.description()
     }
 
-    /// Changes the client information. `change` gets a copy, and what it returns is stored. An update
-    /// within `change` is overwritten.
+    /// Changes the client information. `change` gets a copy, and its result is stored. An update
+    /// made within `change` is overwritten.
     ///
     /// # Examples
     ///
@@ -223,23 +223,23 @@ impl Session {
         self.record.describe(change);
     }
 
-    /// Asks for admission, if the manager reserves slots for administrators. The user is not known
-    /// when the session opens; update the client's information, and call this then. An ordinary
-    /// user is admitted while as many slots as are reserved are free of admitted sessions; an
-    /// administrator is always admitted. A session that is not admitted keeps out only other such
-    /// sessions, so give it a limited time.
+    /// Requests admission, if the manager reserves slots for administrators. The user is not known
+    /// when the session opens, so update the client information first. An administrator is always
+    /// admitted. An ordinary user is admitted while fewer sessions are admitted than there are
+    /// unreserved slots. A session that is not admitted takes a slot too, so give its client a
+    /// limited time to authenticate.
     ///
     /// Only the first admission counts, even if the client's information changes later. Without a
     /// limit every session is admitted.
     ///
     /// # Errors
-    /// [`OpenError::Full`] if only reserved slots are left. The session keeps the slot that it
-    /// opened with: notify the client, and close the session.
+    /// Returns [`OpenError::Full`] if only reserved slots are left. The session keeps the slot that
+    /// it opened with: notify the client, and close the session.
     pub fn admit(&self) -> Result<(), OpenError> {
         self.owner.admit(&self.record)
     }
 
-    /// Ends it. Dropping it does the same.
+    /// Ends the session, and returns how it ended. Dropping the session ends it too.
     pub fn close(self) -> SessionEnd {
         self.end()
     }
@@ -257,8 +257,8 @@ impl Session {
         ended
     }
 
-    /// Session-local values are dropped before the receipts complete. A requester may run their
-    /// destructors, and has a session too.
+    /// Drops the session-local values, before the receipts complete. This thread may belong to a
+    /// requester that runs another session, so the current session is hidden.
     fn drop_values(&self) {
         if let Some(values) = self.record.take_values() {
             current::without_current(|| values.drop_all());

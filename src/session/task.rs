@@ -1,8 +1,9 @@
 //! Sessions as tasks of an async runtime, each attached during a poll.
 //!
-//! A task that waits takes the steps `W1` to `W3` of `core/record/wait.rs` off its thread, and its `W4` is to
-//! return `Pending`: it is polled again at once, or woken. The statement of a suspended session, its cancel
-//! and its hold-offs stay in the record, and move with it to the thread that polls it next.
+//! A waiting task takes the steps `W1` to `W3` of `core/record/wait.rs` while it is detached. In
+//! `W4` it returns `Pending`: it is polled again at once, or woken. The statement of a suspended
+//! session, its cancel and its hold-offs stay in the record, and move with it to the thread that
+//! polls it next.
 
 use crate::core::shared::Shared;
 use crate::session::attached::{Attached, begin_at};
@@ -26,7 +27,8 @@ use std::task::{Context, Poll};
 
 impl Session {
     /// Waits until the session must end, while no thread runs it. A task waits for this and for its
-    /// client's next command at the same time. After it, notify the client and close the session.
+    /// client's next command at the same time. When it is ready, notify the client and close the
+    /// session.
     ///
     /// It replaces a waker that [`set_detached_waker`](Self::set_detached_waker) has set. Drop the
     /// future to stop waiting. A session has one waker, and so one of these futures at a time.
@@ -42,25 +44,26 @@ impl Session {
     /// [`check`](crate::check), [`hold_off`](crate::current::hold_off), [`current::thread_id`] and
     /// the other functions of the module use this session. Each poll is a safe point.
     ///
-    /// If an interrupt is due and not held off, the future is dropped where it waits, with the
-    /// session attached. Code that must not be cut there needs a hold-off. Dropping `Run` before it
-    /// is ready ends the statement as well.
+    /// If an interrupt is due and not held off, the future is dropped at the `await` where it
+    /// waits, with the session attached. Code that must not be interrupted there needs a hold-off.
+    /// Dropping `Run` before it is ready ends the statement too.
     ///
-    /// If a termination falls due when the statement ends, the output is returned all the same;
-    /// call [`interrupted`](Self::interrupted) or [`check`](Self::check), or begin the next.
+    /// If a termination falls due when the statement ends, the output is still returned. Call
+    /// [`interrupted`](Self::interrupted) or [`check`](Self::check) next, or begin the next
+    /// statement.
     ///
-    /// Threads are [registered](crate::SessionManager::register_worker) when they first poll a
-    /// session of a manager, under their own name, until they end. Threads that the future starts,
-    /// such as by `spawn_blocking`, do not run the session: run blocking code with tokio's
+    /// A thread is [registered](crate::SessionManager::register_worker) under its own name when it
+    /// first polls a session of a manager, until the thread ends. Threads that the future starts,
+    /// such as by `spawn_blocking`, do not run the session. Run blocking code with tokio's
     /// `block_in_place`, or the same function of another runtime.
     ///
     /// # Errors
-    /// [`RunError::Interrupted`] carries the interrupt; after a cancel the session continues. With
-    /// the other errors the session could not be attached, which ends the statement and drops the
-    /// future.
+    /// Returns [`RunError::Interrupted`] with the interrupt; after a cancel the session continues.
+    /// The other errors mean that the session could not be attached. Then the statement ends and
+    /// the future is dropped.
     ///
     /// # Panics
-    /// A `Run` that is polled after it was ready panics.
+    /// Polling a `Run` after it was ready panics.
     ///
     /// [`current::thread_id`]: crate::current::thread_id
     #[track_caller]
@@ -103,17 +106,17 @@ impl fmt::Debug for Interrupted<'_> {
     }
 }
 
-/// The reason for which a future did not run to its end. As an error, an interrupt stands for itself:
-/// its text is the interrupt's own, which a server sends to its client.
+/// The error of a future that did not run to its end. The text of `Interrupted` is the interrupt's
+/// message, which a server sends to its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError {
     /// A termination or a cancel was due.
     Interrupted(Interrupt),
-    /// The thread that polled may not run the session: it was running another, or the manager
-    /// was made for threads of the sessions' own.
+    /// The polling thread may not run the session: it runs another one, or the manager's model is
+    /// [`ThreadModel::PerSession`](crate::ThreadModel::PerSession).
     NotAttached(AttachError),
-    /// The thread that polled could not be registered.
+    /// The polling thread could not be registered.
     NotRegistered(OpenError),
 }
 
@@ -140,9 +143,9 @@ impl std::error::Error for RunError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Fresh,
-    /// It waits, off the thread.
+    /// The future waits, and the session is detached.
     Suspended,
-    /// On a thread, or at its end.
+    /// The future is being polled, or has ended.
     Over,
 }
 
@@ -166,24 +169,24 @@ pin_project! {
 }
 
 impl<'s, F> Run<'s, F> {
-    /// Keeps the statement's text, and the time, for the activity view, as
+    /// Stores the statement's text and the time for the activity view, as
     /// [`Statement::with_text`](crate::Statement::with_text) does.
     pub fn with_text(mut self, text: &'s str) -> Self {
         self.text = Some(text);
         self
     }
 
-    /// The future was dropped, or it cannot continue.
+    /// Drops the future and ends the statement, because `Run` was dropped or cannot continue.
     fn give_up(self: Pin<&mut Self>) {
         let mut this = self.project();
         match std::mem::replace(this.stage, Stage::Over) {
             Stage::Fresh => {
-                // The command that was queued for it does not begin.
+                // The reserved statement does not begin.
                 complete(this.session.record.discard_reserved());
                 return without_current(|| this.future.set(None));
             }
             Stage::Suspended => {}
-            // The future has panicked, or there is none any more.
+            // The future has panicked.
             Stage::Over if this.future.is_some() => {
                 return without_current(|| this.future.set(None));
             }
@@ -195,7 +198,7 @@ impl<'s, F> Run<'s, F> {
             this.future.set(None);
             return over(attached, described);
         }
-        // The thread runs another session, which has nothing to do with it, or is about to end.
+        // The session cannot be attached: this thread runs another session, or is about to end.
         let dropped = catch_unwind(AssertUnwindSafe(|| without_current(|| this.future.set(None))));
         let record = &this.session.record;
         if dropped.is_err() {
@@ -212,7 +215,7 @@ impl<'s, F> Run<'s, F> {
 }
 
 impl<F: Future> Run<'_, F> {
-    /// Polls the future on the calling thread. The error ends it.
+    /// Polls the future on the calling thread. After an error the future cannot continue.
     fn resume(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -277,7 +280,7 @@ impl<F> fmt::Debug for Run<'_, F> {
     }
 }
 
-/// The statement has ended. What falls due by that is the holder's to find.
+/// Ends the statement. The owner checks for a termination that falls due by this.
 fn over(attached: Attached<'_>, described: bool) {
     if described {
         attached.record.about(|about| about.statement_ends());
@@ -296,7 +299,7 @@ fn worker(home: &Arc<Shared>) -> Result<Rc<Thread>, OpenError> {
         let mine = workers.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(home));
         mine.map(|(_, thread)| thread.clone())
     };
-    // A thread that has dropped its thread-locals is registered for this one poll.
+    // If the thread-local is already destroyed, the thread is registered for this poll only.
     if let Some(thread) = WORKERS.try_with(registered).ok().flatten() {
         return Ok(thread);
     }

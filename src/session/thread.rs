@@ -1,4 +1,4 @@
-//! Threads that run sessions, as their owners have them.
+//! Registered threads, and the sessions' own threads.
 
 use crate::core::registry::{Keyed as _, Registry};
 use crate::core::shared::Shared;
@@ -19,13 +19,12 @@ impl Shared {
     }
 }
 
-/// A registered thread. Sessions are attached to it; dropping it takes it out of the view.
+/// A registered thread, to which sessions are attached. Dropping it unregisters the thread.
 ///
 /// A thread that only serves one session needs no registration: see
 /// [`Session::own_thread`](crate::Session::own_thread).
 ///
-/// It stands for one thread of the system at a time, and so can be sent to another, and not
-/// shared with it.
+/// It represents one thread of the system at a time, so it is `Send` but not `Sync`.
 #[must_use = "dropping a `Thread` unregisters it"]
 pub struct Thread(pub(crate) Kind, NotSync);
 
@@ -36,7 +35,7 @@ pub(crate) enum Kind {
         record: Arc<ThreadRecord>,
         threads: Arc<Registry<ThreadRecord>>,
     },
-    /// The session's own, and whose places its manager's threads have.
+    /// The session's own thread, and the slot allocator of its manager.
     Own(SessionId, Arc<SlotAllocator>),
 }
 

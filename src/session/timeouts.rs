@@ -1,4 +1,4 @@
-//! Limits on how long a session's statements, transactions, lock waits and idleness last.
+//! The timeouts of a session: getting, setting, and waits for locks.
 
 use crate::core::record::Record;
 use crate::core::shared::Shared;
@@ -25,13 +25,13 @@ impl Session {
         self.record.limits()
     }
 
-    /// Sets the session's timeouts. They apply at once, and count from the begin of the statement,
-    /// transaction or idleness; if the session had no timeouts before, from now. A lock wait that
-    /// began without a timeout has none until its end. The first timeout of a manager's sessions
-    /// starts its timer, a background thread.
+    /// Sets the session's timeouts. They apply at once, and count from the start of the statement,
+    /// transaction or idle time. If the session had no timeouts before, they count from now. A lock
+    /// wait that began without a timeout has none until its end. The first timeout of a manager's
+    /// sessions starts its timer, a background thread.
     ///
     /// # Errors
-    /// [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
+    /// Returns [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
     pub fn set_timeouts(&self, limits: Timeouts) -> Result<(), StartError> {
         set(&self.record, &self.owner.home, limits)
     }
@@ -47,44 +47,45 @@ impl Attached<'_> {
     /// Sets the session's timeouts, as [`Session::set_timeouts`] does.
     ///
     /// # Errors
-    /// [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
+    /// Returns [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
     pub fn set_timeouts(&self, limits: Timeouts) -> Result<(), StartError> {
         set(self.record, &self.owner.home, limits)
     }
 
-    /// Applies the lock timeout to `wait`, which waits for a lock interruptibly, such as by
+    /// Applies the lock timeout to `wait`, which waits for a lock interruptibly, for example by
     /// [`sleep`](Self::sleep) or [`block_on`](Self::block_on). If the timeout expires, the
     /// statement is cancelled, and `wait` is woken.
     ///
-    /// The timeout counts from `since`, so that one wait may consist of several calls: pass the
-    /// time at which the first call began to each.
+    /// The timeout counts from `started`. If one lock wait consists of several calls, pass the time
+    /// at which the first call began to each of them.
     pub fn with_lock_timeout<T>(&self, since: Instant, wait: impl FnOnce() -> T) -> T {
         lock_wait_of(self.record, since, wait)
     }
 }
 
-/// Returns the timeouts of the session that is attached to the calling thread, or `None` on a
-/// thread that runs none.
+/// Returns the timeouts of the session that is attached to the calling thread, or `None` if there
+/// is none.
 #[must_use]
 pub fn timeouts() -> Option<Timeouts> {
     current().map(|record| record.limits())
 }
 
 /// Sets the timeouts of the session that is attached to the calling thread, as
-/// [`Session::set_timeouts`] does, for code that was handed no session, such as a `SET
-/// statement_timeout` within [`Session::run`](crate::Session::run).
+/// [`Session::set_timeouts`] does. Use it for example for `SET statement_timeout` within
+/// `Session::run`.
 ///
 /// # Errors
-/// The outer error is [`NoSessionError`], on a thread that runs no session. The inner one is
-/// [`StartError`], if the timer cannot be started. In both cases the timeouts are unchanged.
+/// The outer error is [`NoSessionError`], if no session is attached to the calling thread. The
+/// inner error is [`StartError`], if the timer cannot be started. In both cases the timeouts are
+/// unchanged.
 pub fn set_timeouts(limits: Timeouts) -> Result<Result<(), StartError>, NoSessionError> {
     let record = current().ok_or(NoSessionError)?;
     let home = Shared::of(&record).ok_or(NoSessionError)?;
     Ok(set(&record, &home, limits))
 }
 
-/// Applies the lock timeout as [`Attached::with_lock_timeout`] does, for code that was handed no
-/// session. On a thread that runs none there is no timeout.
+/// Applies the lock timeout of the session that is attached to the calling thread, as
+/// [`Attached::with_lock_timeout`] does. If no session is attached, there is no timeout.
 pub fn with_lock_timeout<T>(since: Instant, wait: impl FnOnce() -> T) -> T {
     match current() {
         Some(record) => lock_wait_of(&record, since, wait),

@@ -1,4 +1,4 @@
-//! The manager's timer: started where it is needed.
+//! Starts the manager's timer when it is first needed.
 
 use crate::core::shared::Shared;
 use crate::core::timer::Timer;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 #[cfg(safepoint_loom)]
 impl Timer {
-    /// Looks once, as if it were `now`.
+    /// Expires once the timeouts that are due at `now`.
     pub(crate) fn look(&self, home: &Shared, now: u64) {
         let mut due = Vec::new();
         self.take(now, &mut due);
@@ -21,10 +21,10 @@ impl Timer {
     }
 }
 
-/// The manager's timer, running.
+/// Returns the manager's timer, and starts its thread if it does not run.
 ///
 /// # Errors
-/// [`StartError`] if the system gives no thread, or the manager has no id for it.
+/// Returns [`StartError`] if the system gives no thread, or the manager has no id for it.
 pub(crate) fn running(home: &Arc<Shared>) -> Result<&Arc<Timer>, StartError> {
     #[cfg(not(safepoint_loom))]
     start(home)?;

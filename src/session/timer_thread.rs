@@ -31,7 +31,7 @@ pub(super) fn start(home: &Arc<Shared>) -> Result<(), StartError> {
             run(&weak, &timer, &parker);
         }
     };
-    // A thread that does not start leaves its parking place to the next.
+    // If the thread does not start, the parker is put back for the next attempt.
     Builder::new()
         .name(NAME.into())
         .spawn(body)
@@ -48,7 +48,8 @@ fn run(home: &Weak<Shared>, timer: &Timer, parker: &Parker) {
             Ok(()) => {
                 let Some(home) = home.upgrade() else { return };
                 for record in due.drain(..).filter_map(|session| home.sessions.get(session)) {
-                    // What panics here is the embedder's own trouble, and no one else's.
+                    // A panic in the application's code must not stop the timer of the other
+                    // sessions.
                     let look = || wake_all(record.expire_timeouts(timer.now()));
                     let _ = catch_unwind(AssertUnwindSafe(look));
                 }

@@ -6,15 +6,16 @@ use crate::types::request::TerminateMode;
 use std::borrow::Cow;
 use std::fmt;
 
-/// The two numbers that name a session: those of its row in the activity view.
+/// The two numbers that name a session, as its row in the activity view has them: the thread and
+/// the session.
 ///
 /// # Examples
 ///
 /// ```
 /// use safepoint::sql::SessionAddress;
 ///
-/// let address: SessionAddress = "12, 345".parse()?; // as it stands between the quotes of a command
-/// assert_eq!(address, SessionAddress::try_from((12, 345))?); // as an SQL function gets it
+/// let address: SessionAddress = "12, 345".parse()?; // the text in a command
+/// assert_eq!(address, SessionAddress::try_from((12, 345))?); // arguments of a function
 /// assert_eq!(address.session().get(), 345);
 /// # Ok::<(), safepoint::sql::SqlError>(())
 /// ```
@@ -25,15 +26,15 @@ pub struct SessionAddress {
 }
 
 impl SessionAddress {
-    /// Returns the thread. `None`, written as 0, means any thread of a pool; if each session has its own
-    /// thread, no session has such an address.
+    /// Returns the thread, or `None` for 0. In a pool 0 means any thread. If each session has its
+    /// own thread, no session has an address with thread 0.
     #[must_use]
     pub fn thread(&self) -> Option<ThreadId> {
         self.thread
     }
 
-    /// Returns the session. In a pool an address with one number twice names the session that is
-    /// attached to that thread, whatever its id.
+    /// Returns the session. In a pool an address with two equal numbers names the session that is
+    /// attached to that thread.
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.session
@@ -61,7 +62,7 @@ impl TryFrom<(i64, i64)> for SessionAddress {
     /// Converts the arguments of an SQL function: the thread and the session.
     ///
     /// # Errors
-    /// [`SqlError`] for a negative number, and for a session with the number 0.
+    /// Returns [`SqlError`] for a negative number, and for the session number 0.
     fn try_from((thread, session): (i64, i64)) -> Result<SessionAddress, SqlError> {
         match (u64::try_from(thread), u64::try_from(session)) {
             (Ok(thread), Ok(session)) => SessionAddress::of(thread, session),
@@ -91,7 +92,7 @@ pub struct SqlError {
 }
 
 impl SqlError {
-    /// Returns the five characters of the SQLSTATE.
+    /// Returns the SQLSTATE, five characters.
     #[must_use]
     pub fn sqlstate(&self) -> &'static str {
         self.sqlstate
@@ -103,7 +104,7 @@ impl SqlError {
         &self.message
     }
 
-    /// Returns the hint: what the user can do about it.
+    /// Returns the hint: advice for the user about the error.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         self.hint

@@ -1,4 +1,4 @@
-//! Executes a parsed command, and describes the result.
+//! Executes parsed commands, and the SQL functions.
 
 use crate::manager::manager::SessionManager;
 use crate::session::receipt::Receipt;
@@ -11,24 +11,24 @@ use crate::types::outcome::{SessionEnd, StatementEnd};
 use crate::types::request::{Cancel, Requester, Target, Terminate, TerminateMode};
 use crate::types::state::SessionState;
 
-/// The one column of the row that answers an accepted `ALTER SYSTEM KILL SESSION`.
+/// The name of the only column in the result row of an accepted `ALTER SYSTEM KILL SESSION`.
 pub const RESULT_COLUMN: &str = "pg_terminate_session";
 
 /// The result of an accepted command.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CommandResult {
-    /// The receipt.
+    /// The receipt of the request.
     pub receipt: Receipt<SessionEnd>,
-    /// The state in which the request met the session, and whether it has ended or when it will: for a
-    /// NOTICE.
+    /// The text for a NOTICE: the state of the session when the request took effect, and when it
+    /// ends or that it has ended.
     pub notice: String,
 }
 
 /// Executes a command on behalf of the requester.
 ///
 /// # Errors
-/// [`SqlError`] if the request is rejected; then it has had no effect.
+/// Returns [`SqlError`] if the request is rejected. Then it has no effect.
 pub fn execute(
     manager: &SessionManager,
     command: Command,
@@ -56,11 +56,11 @@ fn terminate(
     manager.terminate(target, request).map_err(|refused| known_thread(manager, refused))
 }
 
-/// Does what the SQL function `pg_terminate_session(thread_id, session_id)` does. A server may take
-/// a comment in a third argument: `comment`.
+/// Executes the SQL function `pg_terminate_session(thread_id, session_id)`. A server may accept a
+/// comment as a third argument: `comment`.
 ///
 /// # Errors
-/// [`SqlError`] if the request is rejected; then it has had no effect.
+/// Returns [`SqlError`] if the request is rejected. Then it has no effect.
 pub fn terminate_session(
     manager: &SessionManager,
     address: SessionAddress,
@@ -70,12 +70,11 @@ pub fn terminate_session(
     terminate(manager, address, TerminateMode::Immediate, author, comment)
 }
 
-/// Does what the SQL function `pg_cancel_session(thread_id, session_id)` does: cancels the
-/// statement that runs in that session now, or its queued command. For `comment`
-/// see [`terminate_session`].
+/// Executes the SQL function `pg_cancel_session(thread_id, session_id)`: cancels the statement that
+/// runs in that session now, or its queued command. For `comment` see [`terminate_session`].
 ///
 /// # Errors
-/// [`SqlError`] if the request is rejected; then it has had no effect.
+/// Returns [`SqlError`] if the request is rejected. Then it has no effect.
 pub fn cancel_session(
     manager: &SessionManager,
     address: SessionAddress,
@@ -100,7 +99,7 @@ pub fn cancel_session(
     manager.cancel(target, cancel).map_err(|refused| known_thread(manager, refused))
 }
 
-/// The session id decides; the thread id is checked and not trusted.
+/// Resolves an address. The session id decides; the thread id is only checked.
 fn resolve(
     manager: &SessionManager,
     address: SessionAddress,
@@ -116,7 +115,8 @@ fn resolve(
     };
     match manager.model() {
         ThreadModel::Pool if thread.get() == session.get() => Ok(Target::AttachedTo(thread)),
-        // Sessions move, so any thread is accepted that could have been seen with the session.
+        // Sessions move between threads, so each thread is accepted that an earlier row could have
+        // shown with the session.
         _ if manager.could_run(thread, session) => Ok(Target::Session(session)),
         _ => {
             let target = Target::Pair(thread, session);
@@ -126,7 +126,7 @@ fn resolve(
     }
 }
 
-/// A session with a thread of its own is never on thread 0.
+/// Creates the error for thread 0 if each session has its own thread.
 fn no_thread(session: SessionId) -> SqlError {
     SqlError {
         sqlstate: "22023",
@@ -136,7 +136,7 @@ fn no_thread(session: SessionId) -> SqlError {
     }
 }
 
-/// The number of a thread looks like a session's.
+/// Replaces the error if the given session id is the id of a thread.
 fn known_thread(manager: &SessionManager, refused: RequestError) -> SqlError {
     let RequestError::NoSuchSession(id) = refused else { return refused.into() };
     let mut threads = manager.threads().into_iter();

@@ -1,7 +1,8 @@
-//! The SQL face: `ALTER SYSTEM KILL SESSION 'thread_id, session_id' [IMMEDIATE]`, as openGauss
-//! has it, and Oracle's `ALTER SYSTEM DISCONNECT SESSION '…' POST_TRANSACTION`.
+//! The SQL commands: openGauss's `ALTER SYSTEM KILL SESSION 'thread_id, session_id' [IMMEDIATE]`,
+//! and Oracle's `ALTER SYSTEM DISCONNECT SESSION '…' POST_TRANSACTION`.
 //!
-//! A server passes each statement to [`parse`], and the command that it returns to [`execute`](fn@execute):
+//! A server passes each statement to [`parse`], and the returned command to
+//! [`execute`](fn@execute):
 //!
 //! ```
 //! use safepoint::{ClientInfo, Requester, SessionManager, ThreadModel, sql};
@@ -11,8 +12,8 @@
 //! let statement = format!("ALTER SYSTEM KILL SESSION '{0}, {0}'", session.id());
 //!
 //! let command = sql::parse(&statement)?.expect("a command of this module");
-//! let answer = sql::execute(&manager, command, Requester::system())?;
-//! assert!(answer.notice.contains("was idle"));
+//! let result = sql::execute(&manager, command, Requester::system())?;
+//! assert!(result.notice.contains("was idle"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

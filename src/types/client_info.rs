@@ -24,8 +24,9 @@ pub struct ClientInfo {
 }
 
 impl ClientInfo {
-    /// Creates the information about a client of this user, who is no administrator. The other texts
-    /// are empty. Before a client has authenticated, use the default, whose user is empty too.
+    /// Creates the information about a client of this user, who is not an administrator. The other
+    /// fields are empty. Until a client has authenticated, use the default, whose user is empty
+    /// too.
     #[must_use]
     pub fn new(user: impl Into<Arc<str>>) -> ClientInfo {
         ClientInfo::default().with_user(user)
@@ -99,7 +100,7 @@ impl ClientInfo {
 
 impl Default for ClientInfo {
     fn default() -> Self {
-        // One allocation for all of them.
+        // All fields share one allocation.
         let empty: Arc<str> = Arc::from("");
         ClientInfo {
             user: empty.clone(),

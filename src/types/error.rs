@@ -1,17 +1,17 @@
-//! Why a session could not be opened, attached or requested to end.
+//! Errors of requests, and of opening, attaching and starting.
 
 use crate::types::id::{SessionId, StatementId, ThreadId};
 use std::sync::Arc;
 use std::{fmt, io};
 
-/// The reason for which a request was rejected. Nothing has been done to any session.
+/// The error of a rejected request. The request had no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum RequestError {
     /// No session has this id: it has ended, or it never existed.
     NoSuchSession(SessionId),
-    /// The session ended a moment ago.
+    /// The session ended before the request took effect.
     AlreadyEnded(SessionId),
     /// No thread has this id.
     NoSuchThread(ThreadId),
@@ -24,35 +24,35 @@ pub enum RequestError {
         /// The name of the thread.
         name: Arc<str>,
     },
-    /// The session is not attached to the thread that was named with it.
+    /// The session is not attached to the thread that the request names with it.
     NotAttached {
-        /// The thread that was named.
+        /// The thread that the request names.
         thread: ThreadId,
-        /// The session that was named.
+        /// The session that the request names.
         session: SessionId,
     },
-    /// The policy does not permit the requester to do this to the session.
+    /// The policy does not permit this requester to end the session or its statement.
     PermissionDenied(SessionId),
-    /// No statement runs in the session, and none was named.
+    /// The session runs no statement, and the request names none.
     NoActiveStatement(SessionId),
-    /// The statement that was named has ended.
+    /// The statement that the request names has ended.
     StatementEnded {
         /// The session of the statement.
         session: SessionId,
-        /// The statement that was named.
+        /// The statement that the request names.
         statement: StatementId,
     },
-    /// The statement that was named has not begun, and is not queued either.
+    /// The statement that the request names has not begun, and is not queued.
     NoSuchStatement {
-        /// The session that was named.
+        /// The session that the request names.
         session: SessionId,
-        /// The statement that was named.
+        /// The statement that the request names.
         statement: StatementId,
     },
-    /// The session no longer does what its row says: see
+    /// The session has changed since its row was read: see
     /// [`BulkOptions::only_if_unchanged`](crate::manager::BulkOptions::only_if_unchanged).
     SessionChanged(SessionId),
-    /// The system gives no thread for the timer that a grace needs.
+    /// The grace needs the timer, and the timer's thread could not be started.
     TimerUnavailable(SessionId),
 }
 
@@ -112,15 +112,15 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
-/// The reason for which a session could not be opened, or a thread not be registered.
+/// The error of opening or admitting a session, or of registering a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The manager has been closed.
     Closed,
-    /// No slot is left for this session: by the manager's limit, or because the registry is full.
+    /// No slot is left: the manager's limit is reached, or the registry is full.
     Full,
-    /// The numbers are used up. They are never given out twice, so this is for good.
+    /// All ids are used. Ids are never reused, so this error is permanent.
     IdsExhausted,
 }
 
@@ -136,15 +136,15 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// The reason for which something that needs a thread of its own was not started.
+/// The error of starting a pool, a watchdog or the timer.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A pool was started for a manager of another [model](crate::ThreadModel).
+    /// A pool needs a manager with the model [`ThreadModel::Pool`](crate::ThreadModel::Pool).
     WrongModel,
     /// The manager could not register the thread.
     NotRegistered(OpenError),
-    /// The system gave no thread, or not what the thread needs.
+    /// The system could not start a thread, or could not create a poller.
     Io(io::Error),
 }
 
@@ -180,7 +180,8 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// There is no session to act on: none is attached to the calling thread, or it has ended.
+/// The error of code that needs a session: none is attached to the calling thread, or the attached
+/// session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSessionError;
 
@@ -192,7 +193,7 @@ impl fmt::Display for NoSessionError {
 
 impl std::error::Error for NoSessionError {}
 
-/// The reason for which a session cannot be attached.
+/// The error of attaching a session to a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttachError {
@@ -200,8 +201,8 @@ pub enum AttachError {
     ThreadBusy,
     /// The thread is registered as a background thread, which never runs sessions.
     BackgroundThread,
-    /// The thread belongs to another session or manager, or the manager was made for the other
-    /// model.
+    /// The [`Thread`](crate::Thread) belongs to another session or manager, or it does not fit the
+    /// manager's thread model.
     WrongThread,
 }
 

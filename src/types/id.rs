@@ -1,8 +1,8 @@
-//! Ids of sessions and threads, in one number space.
+//! Ids of sessions and threads, which share one range of numbers.
 //!
-//! A number is `serial ⧺ shard ⧺ key`. The key is the index of the record in the slab of its shard,
-//! so a lookup is one index. The serial is different for each record that has used that index, so a
-//! number is never used twice. Sessions and threads are in different shards, so their numbers
+//! An id is the number `serial ⧺ shard ⧺ key`. The key is the index of the record in the slab of
+//! its shard, so a lookup is one index. The serial is different for each record that has used that
+//! index, so an id is never used twice. Sessions and threads are in different shards, so their ids
 //! differ.
 
 use std::fmt;
@@ -15,16 +15,16 @@ const SHARD_BITS: u32 = 5;
 
 const SERIAL_BITS: u32 = 63 - SHARD_BITS - KEY_BITS;
 
-/// How many records one shard can hold.
+/// The maximum number of records in one shard.
 pub(crate) const MAX_KEYS: usize = 1 << KEY_BITS;
 
-/// The largest serial of a shard; after it, the shard gives out no more numbers.
+/// The largest serial of a shard. After it, the shard assigns no more ids.
 pub(crate) const MAX_SERIAL: u64 = (1 << SERIAL_BITS) - 1;
 
-/// The shard number of the first (and only) shard of threads. Those below it are of sessions.
+/// The number of the only shard of threads. Lower numbers are shards of sessions.
 pub(crate) const THREAD_SHARD: usize = 16;
 
-/// A number taken apart.
+/// The parts of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) serial: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// `serial` is at least 1, so no number is zero.
+    /// Packs the parts into a number. `serial` is at least 1, so the number is not zero.
     pub(crate) fn pack(self) -> NonZeroU64 {
         debug_assert!((1..=MAX_SERIAL).contains(&self.serial) && self.key < MAX_KEYS);
         let raw = self.serial << (SHARD_BITS + KEY_BITS)
@@ -51,7 +51,8 @@ impl Parts {
     }
 }
 
-/// The number is not positive, or not below 2<sup>63</sup>.
+/// The error for a number or a text that is not an id. An id is a whole number from 1 to
+/// 2<sup>63</sup> - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidIdError;
 
@@ -71,7 +72,7 @@ macro_rules! id {
         pub struct $name(NonZeroU64);
 
         impl $name {
-            /// Returns the number: positive, and small enough for an SQL `bigint`.
+            /// Returns the number. It is positive and fits into an SQL `bigint`.
             #[must_use]
             pub fn get(self) -> u64 {
                 self.0.get()
@@ -86,8 +87,8 @@ macro_rules! id {
             type Error = InvalidIdError;
 
             /// # Errors
-            /// [`InvalidIdError`] for zero and for numbers of 2<sup>63</sup> and above. A valid
-            /// number need not be in use as an id.
+            /// Returns [`InvalidIdError`] for zero and for numbers of 2<sup>63</sup> and above.
+            /// Success does not imply that the id is in use.
             fn try_from(raw: u64) -> Result<Self, InvalidIdError> {
                 Self::from_raw(raw).ok_or(InvalidIdError)
             }
@@ -97,9 +98,10 @@ macro_rules! id {
             type Err = InvalidIdError;
 
             /// # Errors
-            /// [`InvalidIdError`] for anything but a decimal number in range.
+            /// Returns [`InvalidIdError`] unless the text is a decimal number in range, without a
+            /// sign.
             fn from_str(text: &str) -> Result<Self, InvalidIdError> {
-                // `parse` takes a sign.
+                // `parse` accepts a sign, which an id does not have.
                 let digits = text.bytes().all(|byte| byte.is_ascii_digit());
                 let number = text.parse().ok().filter(|_| digits);
                 number.and_then(Self::from_raw).ok_or(InvalidIdError)
@@ -114,7 +116,7 @@ macro_rules! id {
 
         impl From<$name> for i64 {
             fn from(id: $name) -> i64 {
-                // Not above `i64::MAX`: see `from_raw`.
+                // At most `i64::MAX`: see `from_raw`.
                 id.get() as i64
             }
         }
@@ -142,15 +144,15 @@ macro_rules! id {
 id! {
     /// The id of a session, which is a client's logical connection.
     ///
-    /// A manager never uses a number twice, for a session or for a thread.
+    /// A manager never reuses an id.
     SessionId
 }
 
 id! {
     /// The id of a thread of the server.
     ///
-    /// Without a pool a session's thread has the number of the session. With a pool a number is
-    /// that of a thread or of a session, never both.
+    /// If each session has its own thread, the thread has the id of its session. In a pool no
+    /// thread has the id of a session.
     ThreadId
 }
 
@@ -162,7 +164,7 @@ impl SessionId {
         SessionId(parts.pack())
     }
 
-    /// The id of the thread that runs this session and no other.
+    /// Returns the id of the thread that runs this session and no other.
     pub(crate) fn own_thread(self) -> ThreadId {
         ThreadId(self.0)
     }
@@ -183,12 +185,12 @@ impl ThreadId {
 }
 
 id! {
-    /// Names one statement of one session: the first is 1, and none is named twice.
+    /// The id of a statement, unique within its session. The first statement has the id 1.
     StatementId
 }
 
 impl StatementId {
-    /// The id with this number, which a statement has: it is never 0.
+    /// Returns the id with this number, which must not be 0.
     pub(crate) fn of(number: u64) -> StatementId {
         StatementId(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
     }

@@ -6,11 +6,11 @@ use crate::types::time::utc;
 use std::fmt;
 use std::sync::Arc;
 
-/// What ends: the statement, or the session with it.
+/// The kind of an interrupt: whether it ends a statement or a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum InterruptKind {
-    /// The statement ends and the session lives on.
+    /// The statement ends and the session continues.
     Cancel,
     /// The session ends.
     Terminate,
@@ -31,8 +31,8 @@ impl fmt::Display for InterruptKind {
     }
 }
 
-/// An interrupt, which a safe point returns. Return it outwards; every safe point on the way
-/// returns it again until the statement, or the session, has ended.
+/// An interrupt, as a safe point returns it. Propagate it to the caller. Until the statement or the
+/// session has ended, every safe point returns the interrupt again.
 ///
 /// # Examples
 ///
@@ -63,13 +63,13 @@ impl Interrupt {
         Interrupt { kind, request }
     }
 
-    /// Returns whether a statement or the session ends.
+    /// Returns whether the interrupt ends a statement or the session.
     #[must_use]
     pub fn kind(&self) -> InterruptKind {
         self.kind
     }
 
-    /// Returns whether the session ends, and not only its statement.
+    /// Returns whether the interrupt ends the session, and not only its statement.
     #[must_use]
     pub fn is_terminate(&self) -> bool {
         self.kind == InterruptKind::Terminate
@@ -81,7 +81,7 @@ impl Interrupt {
         &self.request
     }
 
-    /// Returns `FATAL` if the session ends, `ERROR` if only its statement does.
+    /// Returns `FATAL` if the session ends, or `ERROR` if only its statement ends.
     #[must_use]
     pub fn severity(&self) -> &'static str {
         match self.kind {
@@ -102,9 +102,12 @@ impl Interrupt {
         self.request.reason.sqlstate()
     }
 
-    /// Returns a sentence for the error's DETAIL: who requested it, from where and when, and their
-    /// comment. Returns `None` if there is nothing to say: `own` itself, or the server, requested
-    /// it without a comment. If the policy hides the requester, it returns only the comment.
+    /// Returns the text for the error's DETAIL. It names the requester and its address, the time of
+    /// the request, and the requester's comment. `own` is the id of the session that is
+    /// interrupted.
+    ///
+    /// The requester is left out if the policy hides it, if it is `own`, or if it has neither a
+    /// user nor a session. Returns `None` if there is no comment either.
     #[must_use]
     pub fn detail(&self, own: SessionId) -> Option<String> {
         let Request {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 /// A location in the source.
 pub(crate) type Place = &'static Location<'static>;
 
-/// As `file:line:column`.
+/// Serializes the location as `file:line:column`.
 #[cfg(feature = "serde")]
 fn as_text<S: serde::Serializer>(at: &Place, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(at)
@@ -21,7 +21,7 @@ pub struct CallSite {
     /// The location in the source.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
     pub location: &'static Location<'static>,
-    /// The time.
+    /// The time at which the session reached it.
     pub reached_at: SystemTime,
 }
 

@@ -1,8 +1,8 @@
-//! How sessions share threads.
+//! The thread model of a manager.
 
 use std::fmt;
 
-/// How sessions and threads belong together.
+/// The relation between sessions and threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]

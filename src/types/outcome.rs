@@ -1,29 +1,29 @@
-//! How sessions and statements end.
+//! Outcomes: how sessions and statements end.
 
 use crate::types::request::Request;
 use std::sync::Arc;
 
-/// How a session ended.
+/// The end of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct SessionEnd {
-    /// How.
+    /// The reason why the session ended.
     pub reason: EndReason,
 }
 
-/// How a session ended.
+/// The reason why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum EndReason {
-    /// It ended by this request: a safe point reported it, or it was due as the session was
-    /// closed, whether its holder had asked or not.
+    /// A termination ended the session. A safe point reported the request, or the request was due
+    /// when the owner closed the session.
     Terminated(Arc<Request>),
-    /// The owner closed the session while no termination was due, such as after the client has
-    /// left. A termination that was deferred to the end of an open transaction was not due.
+    /// The owner closed the session while no termination was due, for example after the client had
+    /// disconnected. A termination that was deferred to the end of an open transaction was not due.
     Closed,
-    /// A panic unwound out of the code that it was running.
+    /// A panic unwound out of the code that the session was running.
     Panicked,
 }
 
@@ -32,7 +32,7 @@ pub enum EndReason {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StatementEnd {
-    /// Whether it saw the cancel. If not, it finished first, a termination ended it, or its command
-    /// was never begun.
+    /// Whether the statement observed the cancel. If not, the statement finished first, a
+    /// termination ended it, or its queued command never began.
     pub cancelled: bool,
 }

@@ -1,4 +1,4 @@
-//! Reasons why a session has not ended yet, and the answers of probes.
+//! Reasons why a session has not ended yet, and results of probes.
 
 use crate::types::id::{SessionId, ThreadId};
 use crate::types::interrupt::InterruptKind;
@@ -13,32 +13,33 @@ use std::time::{Duration, SystemTime};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum ProbeResult {
-    /// No thread runs it, or it sleeps where an interrupt ends the sleep: it needs no safe point.
+    /// No thread runs the session, or it is in a wait that an interrupt ends. It needs no safe
+    /// point.
     NotRunning,
-    /// It runs, and was asked by this very call; ask again.
+    /// The session runs, and this call has set a probe. Call again later.
     #[non_exhaustive]
     Requested {
-        /// The last safe point that was noted.
+        /// The last safe point that was stored.
         last_safe_point: Option<CallSite>,
     },
-    /// It runs, was asked before, and has passed no safe point since.
+    /// The session runs, and has passed no safe point since an earlier call set the probe.
     #[non_exhaustive]
     Unanswered {
-        /// For so long.
+        /// The time since the probe was set.
         elapsed: Duration,
-        /// The last safe point that was noted.
+        /// The last safe point that was stored.
         last_safe_point: Option<CallSite>,
     },
 }
 
-/// A hold-off in force.
+/// A hold-off that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ActiveHoldOff {
-    /// The name that the code gave it.
+    /// The name that the code gave to the hold-off.
     pub name: &'static str,
-    /// Where it began, and when.
+    /// The location at which the hold-off began, and the time.
     pub spot: CallSite,
 }
 
@@ -57,14 +58,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Creates the progress of a rollback that has completed this many units, of a number that is not
-    /// known.
+    /// Creates the progress of a rollback that has completed this many units. The total is unknown.
     #[must_use]
     pub fn new(completed: u64) -> Progress {
         Progress { completed, total: None }
     }
 
-    /// Sets the number of all units.
+    /// Sets the total number of units.
     #[must_use]
     pub fn of(self, total: u64) -> Progress {
         Progress { total: Some(total), ..self }
@@ -76,7 +76,7 @@ impl Progress {
         self.completed
     }
 
-    /// Returns the number of all units, if it is known.
+    /// Returns the total number of units, or `None` if it is unknown.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         self.total
@@ -92,8 +92,7 @@ impl fmt::Display for Progress {
     }
 }
 
-/// The reason why a session or a statement with a pending request has not ended yet, as of one
-/// moment.
+/// The reason why a session or a statement with a pending request has not ended yet, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -104,24 +103,25 @@ pub enum PendingReason {
         /// The mode of the request.
         mode: TerminateMode,
     },
-    /// Its command waits for a thread.
+    /// The session's command waits for a thread.
     Queued,
-    /// No thread runs it. Its holder has been woken, and has not ended it yet.
+    /// No thread runs the session. Its owner has been woken, and has not ended it yet.
     Detached,
-    /// It runs, and has passed no safe point since the request fell due.
+    /// The session runs, and has passed no safe point since the request fell due.
     #[non_exhaustive]
     NoSafePoint {
-        /// The least time since the last safe point. Zero if it is not known, because a deferred
-        /// request has fallen due at an unknown time.
+        /// A lower bound of the time since the last safe point. Zero if no bound is known, because
+        /// a deferred request has fallen due at an unknown time.
         elapsed: Duration,
         /// The last safe point that was stored. A safe point is stored only when it answers a
         /// [probe](crate::diagnose::ProbeResult), so there may have been later ones before the
         /// request fell due.
         last_safe_point: Option<CallSite>,
     },
-    /// A hold-off is in force: the outermost one.
+    /// A hold-off is in force. This is the outermost one.
     HeldOff(ActiveHoldOff),
-    /// It is in a wait that the request does not end. See [`SessionInfo::uninterruptible_wait`].
+    /// The session is in a wait that the request does not end. See
+    /// [`SessionInfo::uninterruptible_wait`].
     ///
     /// [`SessionInfo::uninterruptible_wait`]: crate::view::SessionInfo::uninterruptible_wait
     UninterruptibleWait(CallSite),
@@ -129,7 +129,7 @@ pub enum PendingReason {
     /// back](crate::Attached::begin_rollback).
     #[non_exhaustive]
     RollingBack {
-        /// The safe point, or the begin of the rollback.
+        /// The safe point, or the start of the rollback.
         spot: CallSite,
         /// The progress of the rollback, if the code reports it.
         progress: Option<Progress>,
@@ -168,17 +168,18 @@ impl fmt::Display for PendingReason {
 pub struct PendingInterrupt {
     /// Whether the session or the statement ends.
     pub kind: InterruptKind,
-    /// When a termination falls due; `None` for a cancel.
+    /// The mode of a termination; `None` for a cancel.
     pub mode: Option<TerminateMode>,
     /// The request, with its requester, reason and comment.
     pub request: Arc<Request>,
-    /// When they asked.
+    /// The time of the request.
     pub requested_at: SystemTime,
-    /// The safe point that reported it, if one has.
+    /// The safe point that reported the request, or `None` if none has.
     pub observed_at: Option<CallSite>,
 }
 
-/// In the words of `pg_stat_activity`, without the time: `terminate (immediate) by omm`.
+/// Formats the request as `pg_stat_activity` shows it, without the time: `terminate (immediate) by
+/// omm`.
 impl fmt::Display for PendingInterrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.kind.fmt(f)?;
@@ -194,25 +195,26 @@ impl fmt::Display for PendingInterrupt {
     }
 }
 
-/// A session that has gone longer than the limit without a safe point.
+/// A session that has passed no safe point for longer than the limit of a watchdog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StalledSession {
-    /// The session.
+    /// The id of the session.
     pub session: SessionId,
-    /// The thread that runs it; `None` where it has left that by now.
+    /// The thread that runs the session, or `None` if the session has already left it.
     pub thread: Option<ThreadId>,
-    /// It has passed no safe point for so long at least.
+    /// A lower bound of the time since the last safe point.
     pub elapsed: Duration,
-    /// The last safe point that was noted. One is noted for each time that the watchdog asks, so
-    /// it may have passed later ones.
+    /// The last safe point that was stored. A safe point is stored only when it answers a probe of
+    /// the watchdog, so there may have been later ones.
     pub last_safe_point: Option<CallSite>,
-    /// The hold-off that is in force.
+    /// The hold-off that is in force, if any.
     pub hold_off: Option<ActiveHoldOff>,
-    /// The wait that it is in, if that can't be interrupted.
+    /// The wait that the session is in, if the wait cannot be interrupted.
     pub wait: Option<CallSite>,
-    /// The text of the statement that runs, or ran last.
+    /// The text of the running statement, or of the last statement with a text. Empty if the
+    /// running statement has none.
     pub text: String,
 }
 

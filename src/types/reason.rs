@@ -1,6 +1,6 @@
-//! Why a session or a statement is interrupted.
+//! Reasons of interrupts.
 
-/// Why an interrupt was asked for. It decides the text and the SQLSTATE.
+/// The reason of an interrupt. It determines the message and the SQLSTATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
@@ -9,19 +9,19 @@ pub enum InterruptReason {
     AdministratorCommand,
     /// A requester cancelled the statement.
     UserRequest,
-    /// The statement's time ran out.
+    /// The statement timeout expired.
     StatementTimeout,
-    /// The time for a wait for a lock ran out.
+    /// The lock timeout expired.
     LockTimeout,
-    /// The transaction's time ran out.
+    /// The transaction timeout expired.
     TransactionTimeout,
-    /// The session was idle for too long, with no transaction open.
+    /// The session was idle for too long, without an open transaction.
     IdleSessionTimeout,
-    /// The session was idle for too long, with a transaction open.
+    /// The session was idle for too long, with an open transaction.
     IdleInTransactionTimeout,
     /// A panic unwound out of the code that the session was running.
     InternalError,
-    /// The session has used up its statement numbers (2<sup>36</sup> of them).
+    /// The session has used all its statement ids, 2<sup>36</sup> of them.
     StatementsExhausted,
 }
 
@@ -52,8 +52,8 @@ impl InterruptReason {
         }
     }
 
-    /// Returns the SQLSTATE, five characters ([PostgreSQL, appendix
-    /// A](https://www.postgresql.org/docs/current/errcodes-appendix.html)).
+    /// Returns the SQLSTATE, five characters. See [PostgreSQL, appendix
+    /// A](https://www.postgresql.org/docs/current/errcodes-appendix.html).
     #[must_use]
     pub fn sqlstate(self) -> &'static str {
         match self {

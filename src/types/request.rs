@@ -13,11 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum TerminateMode {
-    /// At the end of the transaction; at once if none is open and no statement runs.
+    /// At the end of the transaction. At once if no transaction is open and no statement runs.
     AfterTransaction,
-    /// At the end of the statement; at once if none runs.
+    /// At the end of the statement. At once if no statement runs.
     AfterStatement,
-    /// At the next safe point, in the middle of a statement if need be.
+    /// At the next safe point, even in the middle of a statement.
     Immediate,
 }
 
@@ -31,7 +31,8 @@ impl fmt::Display for TerminateMode {
     }
 }
 
-/// The requester of an interrupt. The default has no session, no user, and is no administrator.
+/// The requester of an interrupt. The default has no session and no user, and is not an
+/// administrator.
 ///
 /// # Examples
 ///
@@ -52,20 +53,20 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// Creates a requester in no session that requests on behalf of this user, who is no administrator.
+    /// Creates a requester for this user, who is not an administrator. It has no session.
     #[must_use]
     pub fn new(user: impl Into<Arc<str>>) -> Requester {
         Requester::default().with_user(user)
     }
 
-    /// Returns the server itself as a requester: an administrator with no session and no name.
+    /// Creates a requester for the server itself: an administrator with no session and no user.
     #[must_use]
     pub fn system() -> Requester {
         Requester::default().with_admin(true)
     }
 
-    /// Sets the session from which the request comes. It must be one of the manager that gets the
-    /// request: each manager has its own ids, so leave this out if the session is another manager's.
+    /// Sets the session from which the request comes. The session must belong to the manager that
+    /// gets the request, because each manager has its own ids. Otherwise leave it out.
     #[must_use]
     pub fn with_session(mut self, session: SessionId) -> Requester {
         self.session = Some(session);
@@ -93,7 +94,7 @@ impl Requester {
         self
     }
 
-    /// Returns the session from which the request comes, if it comes from one.
+    /// Returns the session from which the request comes, if there is one.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
         self.session
@@ -111,16 +112,16 @@ impl Requester {
         self.admin
     }
 
-    /// Returns the address of the client from which the request comes, if it comes from one.
+    /// Returns the address of the client from which the request comes, if it is known.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
         self.address.as_deref()
     }
 }
 
-/// A request for an interrupt: its requester, reason, time and comment. The library makes it.
+/// A request for an interrupt: its requester, reason, time and comment. The library creates it.
 ///
-/// Two requests are equal if everything but their times is equal.
+/// Two requests are equal if all their fields except the times are equal.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Request {
@@ -135,8 +136,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Creates a request that is made now, has no comment, and discloses its requester to the target.
-    /// The library makes those that it sends; this is for tests.
+    /// Creates a request with the current time and without a comment. Its requester is disclosed to
+    /// the target. This function is for tests: the library creates the requests that it sends.
     #[must_use]
     pub fn new(requester: Requester, reason: InterruptReason) -> Request {
         let (requested_at, since) = (SystemTime::now(), now());
@@ -166,7 +167,7 @@ impl Request {
         self.reason
     }
 
-    /// Returns the requester's comment.
+    /// Returns the requester's comment, if there is one.
     #[must_use]
     pub fn comment(&self) -> Option<&str> {
         self.comment.as_deref()
@@ -227,8 +228,8 @@ impl Eq for Request {}
 pub enum Target {
     /// This session, on any thread or none.
     Session(SessionId),
-    /// The session that is attached to this thread now. It is hit only if it still is when
-    /// the request arrives.
+    /// The session that is attached to this thread when the request arrives. If the session leaves
+    /// the thread before the request takes effect, the request is rejected.
     AttachedTo(ThreadId),
     /// This session, only if it is attached to this thread when the request arrives.
     Pair(ThreadId, SessionId),
@@ -250,7 +251,7 @@ impl From<SessionId> for Target {
     }
 }
 
-/// A request for the end of a session.
+/// A request to terminate a session.
 ///
 /// ```
 /// use safepoint::{Requester, Terminate, TerminateMode};
@@ -271,7 +272,7 @@ impl Terminate {
         Terminate { mode, grace: None, requester, comment: None }
     }
 
-    /// Sets when the request falls due.
+    /// Sets the mode, which determines when the request falls due.
     #[must_use]
     pub fn mode(self, mode: TerminateMode) -> Terminate {
         Terminate { mode, ..self }
@@ -279,8 +280,8 @@ impl Terminate {
 
     /// Sets a grace: a deferred termination becomes [`TerminateMode::Immediate`] this long after it
     /// was accepted. The escalated request keeps the requester and the comment of this one, even if
-    /// weaker requests were accepted after it. The session still ends at a safe point of its own.
-    /// Without effect if the request is immediate.
+    /// weaker requests were accepted after it. The session still ends at a safe point. The grace
+    /// has no effect if the request is immediate.
     #[must_use]
     pub fn grace(self, grace: Duration) -> Terminate {
         Terminate { grace: Some(grace), ..self }
@@ -298,7 +299,7 @@ impl Terminate {
     }
 }
 
-/// A request for the end of a statement. The session lives on.
+/// A request to cancel a statement. The session continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
     pub(crate) statement: Option<StatementId>,
@@ -307,14 +308,15 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// Creates a request for this statement and no other.
+    /// Creates a request for this statement only.
     #[must_use]
     pub fn statement(statement: StatementId, requester: Requester) -> Cancel {
         Cancel { statement: Some(statement), requester, comment: None }
     }
 
-    /// Creates a request for the statement that runs when the request arrives. A queued
-    /// command must be named: [`crate::view::SessionInfo::statement_id`] has its id.
+    /// Creates a request for the statement that runs when the request arrives. To cancel a queued
+    /// command, name its statement, which
+    /// [`SessionInfo::statement_id`](crate::view::SessionInfo::statement_id) has.
     #[must_use]
     pub fn running(requester: Requester) -> Cancel {
         Cancel { statement: None, requester, comment: None }

@@ -1,42 +1,45 @@
-//! The state of a session, and the state in which a request met it.
+//! The state of a session, and the target of a request.
 
 use crate::types::id::{StatementId, ThreadId};
 use crate::types::request::TerminateMode;
 use std::fmt;
 
-/// The target of a request, as the request met it.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum SessionState {
-    /// It has nothing to run: no thread runs it, or its thread waits, in no statement.
+    /// The session runs no statement and has no open transaction. No thread runs it, or its thread
+    /// waits for the next command.
     Idle,
-    /// The same, with a transaction open.
+    /// As `Idle`, but with an open transaction.
     IdleInTransaction,
-    /// A command of its waits for a thread.
+    /// A command of the session waits for a thread.
     Queued,
-    /// A thread has it, between statements.
+    /// The session is attached to a thread, between statements.
     BetweenStatements,
     /// A statement runs.
     Running,
-    /// A statement sleeps in one of this library's waits.
+    /// A statement runs, and is in one of this library's waits.
     Waiting,
 }
 
-/// Where a request found its target, at the instant at which it took effect.
+/// The target of a request, at the instant at which the request took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct TargetSnapshot {
     /// The state of the session.
     pub state: SessionState,
-    /// The thread it was attached to, if any; unknown where it has left it already.
+    /// The thread that the session was attached to. `None` if there was none, or if the session has
+    /// already left it.
     pub thread_id: Option<ThreadId>,
     /// The statement that ran or was queued, if any.
     pub statement_id: Option<StatementId>,
     /// Whether a transaction was open.
     pub in_transaction: bool,
-    /// The mode of an earlier termination; a request that is not stronger changes nothing.
+    /// The mode of a termination that was already pending. A request that is no stronger changes
+    /// nothing.
     pub pending_mode: Option<TerminateMode>,
 }
 

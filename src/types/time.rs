@@ -1,9 +1,9 @@
-//! A moment, as people read it.
+//! Times, for measuring and for display.
 
 use crate::sync::{now, time_of_last_tick};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Microseconds since 1970; 0 is "never".
+/// Microseconds since 1970. Zero means "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UnixMicros(u64);
 
@@ -13,7 +13,7 @@ impl UnixMicros {
         UnixMicros(since.as_micros() as u64)
     }
 
-    /// Not later than now, and not much earlier.
+    /// Returns the time of the last tick of the clock, which is a few milliseconds ago at most.
     pub(crate) fn of_last_tick() -> UnixMicros {
         UnixMicros(time_of_last_tick().as_micros() as u64)
     }
@@ -33,11 +33,12 @@ impl UnixMicros {
     }
 }
 
-/// Such as `2026-11-22 23:19:19 UTC`; what is before 1970 is shown as its beginning.
+/// Formats a time, such as `2026-11-22 23:19:19 UTC`. A time before 1970 is shown as the start of
+/// 1970.
 pub(crate) fn utc(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);
-    // Four hundred years have always the same number of days.
+    // 400 years always have the same number of days.
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;
     while days >= 365 + leap(year) {
@@ -59,7 +60,7 @@ fn leap(year: u64) -> u64 {
     u64::from(year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)))
 }
 
-/// A time to measure from, and the same to show.
+/// One moment on the monotonic clock, to measure from, and on the wall clock, to show.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timestamp {
     pub(crate) at: Instant,

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 /// The timeouts of a session. `None` means no timeout.
 ///
-/// When a timeout expires, the next safe point reports it, and a wait is woken, within a few
+/// When a timeout expires, the next safe point reports it, or the wait is woken. This takes a few
 /// milliseconds on a machine that is not overloaded. Each timeout has PostgreSQL's message and
 /// SQLSTATE; see [`InterruptReason`](crate::request::InterruptReason). One thread enforces all
-/// timeouts of a manager, and wakes the waiting sessions: a slow waker delays the timeouts after
-/// it.
+/// timeouts of a manager, and wakes the waiting sessions: a slow waker delays the later timeouts.
 ///
 /// ```
 /// use safepoint::{ClientInfo, SessionManager, ThreadModel};
@@ -29,8 +28,8 @@ use std::time::Duration;
 /// # }
 /// ```
 ///
-/// `None` is no limit, and so is one too long for the clock, some 580 years, which reads back as
-/// `None`. Zero is over at once; where PostgreSQL's settings say 0 they mean `None`.
+/// A timeout that is too long for the clock, about 580 years, is stored as `None`. A timeout of
+/// zero expires at once; in PostgreSQL's settings 0 means no timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]

@@ -11,14 +11,14 @@ struct Signal(Sender<()>);
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        // Full is as good: it is awake already.
+        // If the channel is full, the thread is woken already.
         let _ = self.0.try_send(());
     }
 }
 
 impl Attached<'_> {
-    /// Receives a message from a channel. Blocks until there is one, or an interrupt is due; an
-    /// interrupt loses no message.
+    /// Receives a message from a channel. Blocks until there is a message or an interrupt is due.
+    /// An interrupt loses no message.
     ///
     /// # Errors
     /// The outer error is the [`Interrupt`] that is due and not held off. The inner error means
@@ -55,7 +55,7 @@ impl Attached<'_> {
                     recv(signalled) -> _ => {}
                 }
             })?;
-            // A message that was taken is delivered; the next safe point has the rest.
+            // A received message is returned. The next safe point reports a due interrupt.
             if let Some(received) = message.take() {
                 return Ok(received);
             }

@@ -1,8 +1,8 @@
 //! Interruptible waits.
 //!
-//! All of them take the steps `W1` to `W4` of `core/record/wait.rs`, which also shows that no
-//! wake-up is lost. During a hold-off no requester wakes a wait; the thread that ends the hold-off
-//! does.
+//! All waits take the steps `W1` to `W4` of `core/record/wait.rs`, which also shows that no wake-up
+//! is lost. During a hold-off no requester wakes a wait. The thread that ends the hold-off wakes
+//! it.
 
 #[cfg(all(feature = "crossbeam-channel", not(any(safepoint_loom, safepoint_shuttle))))]
 mod channel;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-/// Wakes a thread parked here.
+/// Wakes a thread that is parked by a `ThreadParker`.
 struct Unpark(Unparker);
 
 impl Wake for Unpark {
@@ -58,16 +58,16 @@ impl ThreadParker {
 }
 
 per_thread! {
-    /// Taken while a wait uses it, so that a wait within a wait gets another.
+    /// Taken out while a wait uses it, so that a nested wait gets another.
     static PLACE: RefCell<Option<ThreadParker>> = RefCell::new(None);
 }
 
 fn with_place<T>(wait: impl FnOnce(&ThreadParker) -> T) -> T {
-    /// Puts it back, also where the wait unwinds: an unparker may have been taken of it.
+    /// Puts the parker back, also if the wait unwinds: a waker of it may exist.
     struct Kept(Option<ThreadParker>);
     impl Drop for Kept {
         fn drop(&mut self) {
-            // A thread that has dropped its thread-locals keeps none.
+            // If the thread-local is already destroyed, nothing is kept.
             let _ = PLACE.try_with(|place| *place.borrow_mut() = self.0.take());
         }
     }
@@ -80,7 +80,7 @@ fn over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| now() >= deadline)
 }
 
-/// Runs a future to its end, or to the deadline (`None`), on a thread that is in no session.
+/// Runs a future until it is ready. Returns `None` at the deadline. No interrupt ends the wait.
 pub(crate) fn block_on_deaf<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
     let mut future = pin!(future);
     with_place(|place| {
@@ -97,7 +97,7 @@ pub(crate) fn block_on_deaf<F: Future>(future: F, deadline: Option<Instant>) -> 
     })
 }
 
-/// Runs a future to its end, to the deadline (`None`), or to an interrupt.
+/// Runs a future until it is ready or an interrupt is due. Returns `Ok(None)` at the deadline.
 #[track_caller]
 pub(crate) fn block_on<F: Future>(
     record: &Record,
@@ -110,7 +110,8 @@ pub(crate) fn block_on<F: Future>(
     with_place(|place| {
         let mut context = Context::from_waker(&place.waker);
         loop {
-            // Asked first: an output that is there is not thrown away for an interrupt.
+            // Polled before the check for an interrupt, so that an output that is ready is not
+            // lost.
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return Ok(Some(output));
             }
@@ -128,9 +129,9 @@ pub(crate) fn sleep(record: &Record, time: Duration) -> Result<(), Interrupt> {
     block_on(record, future::pending::<()>(), deadline).map(|_| ())
 }
 
-/// Runs `sleep` within the protocol of a wait: it blocks until it is done, or until `waker` is
-/// woken. With an error `sleep` was not called. The value of `sleep` is always returned; the next
-/// safe point reports an interrupt that fell due during it.
+/// Runs `block` within the protocol of a wait. `block` must return when it is done, or when `waker`
+/// is woken. An error means that `block` was not called. The value of `block` is always returned;
+/// the next safe point reports an interrupt that fell due during it.
 fn asleep<T>(
     record: &Record,
     waker: &Waker,
@@ -138,7 +139,7 @@ fn asleep<T>(
     at: Place,
     sleep: impl FnOnce() -> T,
 ) -> Result<T, Interrupt> {
-    /// Ends the wait, also if `sleep` unwinds.
+    /// Ends the wait, also if `block` unwinds.
     struct Awake<'a>(&'a Record);
     impl Drop for Awake<'_> {
         fn drop(&mut self) {
@@ -155,14 +156,14 @@ fn asleep<T>(
     Ok(sleep())
 }
 
-/// What may end a wait.
+/// The kinds of interrupts that end a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitMode {
-    /// A cancel or a termination.
+    /// A cancel or a termination ends the wait.
     Interruptible,
-    /// A termination alone. For waits that can't be given up without giving up the connection,
-    /// such as a write to the client.
+    /// Only a termination ends the wait. For waits that cannot be given up without closing the
+    /// connection, such as a write to the client.
     Killable,
 }
 
@@ -170,18 +171,18 @@ impl Attached<'_> {
     /// Sleeps for `time`, or until an interrupt is due.
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due and not held off.
+    /// Returns the [`Interrupt`] that is due and not held off.
     #[track_caller]
     pub fn sleep(&self, time: Duration) -> Result<(), Interrupt> {
         sleep(self.record, time)
     }
 
-    /// Parks the thread until [`park_waker`](Self::park_waker)'s waker is woken, or until an
-    /// interrupt is due. As [`std::thread::park`] it may also return for no reason: check what you
-    /// wait for, and park again.
+    /// Parks the thread until the waker of [`park_waker`](Self::park_waker) is woken, or until an
+    /// interrupt is due. As [`std::thread::park`] it may also return spuriously: check the
+    /// condition, and park again.
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due and not held off.
+    /// Returns the [`Interrupt`] that is due and not held off.
     #[track_caller]
     pub fn park(&self) -> Result<(), Interrupt> {
         self.park_until(None)
@@ -190,7 +191,7 @@ impl Attached<'_> {
     /// Parks the thread as [`park`](Self::park) does, at most until `deadline`.
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due and not held off.
+    /// Returns the [`Interrupt`] that is due and not held off.
     #[track_caller]
     pub fn park_deadline(&self, deadline: Instant) -> Result<(), Interrupt> {
         self.park_until(Some(deadline))
@@ -206,19 +207,19 @@ impl Attached<'_> {
         block_on(self.record, once, deadline).and_then(|_| self.check())
     }
 
-    /// Returns a waker that ends this thread's present or next [`park`](Self::park). Take it
-    /// outside of other waits: during one the thread parks elsewhere.
+    /// Returns a waker that ends this thread's present or next [`park`](Self::park). Call this
+    /// outside of other waits: during another wait the thread uses another parker.
     #[must_use]
     pub fn park_waker(&self) -> Waker {
         with_place(|place| place.waker.clone())
     }
 
-    /// Runs a future on this thread until it is ready or an interrupt is due; then the future is
-    /// dropped. If the future is ready at that time, its output is returned, and the next safe
-    /// point reports the interrupt.
+    /// Runs a future on this thread until it is ready or an interrupt is due. On an interrupt the
+    /// future is dropped. If the future is ready at that time, its output is returned, and the next
+    /// safe point reports the interrupt.
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due and not held off.
+    /// Returns the [`Interrupt`] that is due and not held off.
     ///
     /// # Examples
     ///
@@ -238,39 +239,39 @@ impl Attached<'_> {
         Ok(output.expect("without a deadline there is an output"))
     }
 
-    /// Runs a future as [`block_on`](Self::block_on) does, for at most `limit`. Returns `Ok(None)`
-    /// if `limit` elapses.
+    /// Runs a future as [`block_on`](Self::block_on) does, for at most `timeout`. Returns
+    /// `Ok(None)` if `timeout` elapses.
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due and not held off.
+    /// Returns the [`Interrupt`] that is due and not held off.
     #[track_caller]
     pub fn block_on_timeout<F: Future>(
         &self,
         limit: Duration,
         future: F,
     ) -> Result<Option<F::Output>, Interrupt> {
-        // A limit too long for the clock is no limit.
+        // A timeout that is too long for the clock counts as none.
         block_on(self.record, future, now().checked_add(limit))
     }
 
-    /// Runs `sleep`, which blocks in its own way, such as a read from a socket. When an interrupt
-    /// falls due, `waker` is woken on the requester's thread, and must make `sleep` return soon.
+    /// Runs `block`, which blocks in its own way, such as a read from a socket. When an interrupt
+    /// falls due, `waker` is woken on the requester's thread, and must make `block` return soon.
     /// During a hold-off it is not woken. The session keeps the waker until its next wait, or its
     /// end.
     ///
-    /// The value of `sleep` is always returned, since it may be the answer of a statement that has
-    /// committed. The next safe point reports the interrupt. If `sleep` returned without the
+    /// The value of `block` is always returned, since it may be the result of a statement that has
+    /// committed. The next safe point reports the interrupt. If `block` returned without the
     /// awaited value, call [`check`](Self::check), and then wait again: a slow requester may wake
-    /// `waker` without an interrupt.
+    /// `waker` when no interrupt is due.
     ///
-    /// `sleep` must not wait with this session again: the outer wait would not be woken any more.
+    /// `block` must not wait with this session again: the outer wait would not be woken any more.
     ///
-    /// Use a waker that does harm, such as one that shuts a socket down, only in a wait that ends
-    /// for a termination alone: in a statement, that is [`WaitMode::Killable`].
+    /// Use a waker with a destructive effect, such as a shutdown of a socket, only in a wait that
+    /// no cancel ends. In a statement, that is [`WaitMode::Killable`].
     ///
     /// # Errors
-    /// The [`Interrupt`] that is due and not held off as the wait begins. Then `sleep` was not
-    /// called.
+    /// Returns the [`Interrupt`] that is due and not held off when the wait begins. Then `block` is
+    /// not called.
     ///
     /// # Examples
     ///

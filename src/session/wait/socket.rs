@@ -1,4 +1,4 @@
-//! Waits for a socket that does not block.
+//! Waits for a non-blocking socket.
 
 use crate::session::wait::{Attached, WaitMode};
 use crate::sync::per_thread;
@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-/// Wakes a thread that polls it together with its socket.
+/// Wakes a thread that polls this descriptor together with its socket.
 struct Signal(OwnedFd);
 
 impl Wake for Signal {
@@ -20,7 +20,7 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Full is as good: it is awake already.
+        // If the counter is full, the thread is woken already.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 }
@@ -36,7 +36,7 @@ impl Signal {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 
-    /// Whether the socket is ready; else it was woken.
+    /// Polls both descriptors. Returns whether the socket is ready. If not, the thread was woken.
     fn poll(&self, socket: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<bool> {
         let mut both = [PollFd::new(&socket, wanted), PollFd::new(&self.0, PollFlags::IN)];
         match poll(&mut both, None) {
@@ -48,16 +48,16 @@ impl Signal {
 }
 
 per_thread! {
-    /// Taken while a wait uses it, so that a wait within a wait gets another.
+    /// Taken out while a wait uses it, so that a nested wait gets another.
     static SIGNAL: RefCell<Option<Arc<Signal>>> = RefCell::new(None);
 }
 
 impl Attached<'_> {
-    /// Blocks until a socket is readable, its peer has closed it, or an interrupt is due. An
+    /// Blocks until the socket is readable, its peer has closed it, or an interrupt is due. An
     /// interrupt does not change the socket.
     ///
     /// # Errors
-    /// The outer one is the [`Interrupt`] that is due and not held off, the inner one the
+    /// The outer error is the [`Interrupt`] that is due and not held off. The inner error is the
     /// system's.
     #[track_caller]
     pub fn wait_readable(
@@ -69,11 +69,12 @@ impl Attached<'_> {
     }
 
     /// Blocks until the socket is writable or an interrupt is due. Call this for a slow client,
-    /// after a write to a non-blocking socket would block. In a pool call it within
-    /// [`block_in_place`](Self::block_in_place), so that the client keeps no other session waiting.
+    /// after a write to the socket has returned `WouldBlock`. In a pool call it within
+    /// [`block_in_place`](Self::block_in_place), so that the client does not block other sessions.
     ///
     /// # Errors
-    /// As [`wait_readable`](Self::wait_readable).
+    /// The outer error is the [`Interrupt`] that is due and not held off. The inner error is the
+    /// system's.
     #[track_caller]
     pub fn wait_writable(
         &self,
@@ -90,7 +91,7 @@ impl Attached<'_> {
         socket: BorrowedFd<'_>,
         wanted: PollFlags,
     ) -> Result<io::Result<()>, Interrupt> {
-        // A thread that has dropped its thread-locals keeps none.
+        // If the thread-local is already destroyed, nothing is kept.
         let kept = SIGNAL.try_with(|signal| signal.borrow_mut().take()).ok().flatten();
         let signal = match kept.map_or_else(Signal::new, Ok) {
             Ok(signal) => signal,
