@@ -124,12 +124,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "manager/resolve.rs",
                 within: "fn find",
-                find: "Ok(ResolvedTarget { target, record, expected, names_author })",
+                find: "Ok(ResolvedTarget { target, record, expected, requester_disclosed })",
                 replace: "let thread = record.snapshot_with_thread().1;
                 let thread = thread.and_then(|thread| self.0.threads.get(thread.get()));
                 let session = thread.and_then(|thread| thread.session());
                 let record = session.and_then(get).unwrap_or(record);
-                Ok(ResolvedTarget { target, record, expected, names_author })",
+                Ok(ResolvedTarget { target, record, expected, requester_disclosed })",
             },
         ],
         loom: &["no_bystander_is_hit::next_session_dies_instead"],
@@ -523,8 +523,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "core/record/request.rs",
-                within: "fn terminate_as_seen",
-                find: "!word.same_activity(seen)",
+                within: "fn terminate_if_unchanged",
+                find: "!word.same_activity(expected)",
                 replace: "false",
             },
         ],
@@ -781,10 +781,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/wait/mod.rs",
-                within: "fn asleep",
+                within: "fn run_wait",
                 find: "record.begin_wait(waker, killable, at)?;",
                 replace: "if record.held() {
-                    return Ok(sleep());
+                    return Ok(block());
                 }
                 record.begin_wait(waker, killable, at)?;",
             },

@@ -356,7 +356,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/execute.rs",
                 within: "fn terminate(",
-                find: "request.comment(text)",
+                find: "request.comment(comment)",
                 replace: "request",
             },
         ],
@@ -401,8 +401,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/execute.rs",
                 within: "pub fn cancel_session",
-                find: "known_thread(manager, refused)",
-                replace: "refused.into()",
+                find: "known_thread(manager, error)",
+                replace: "error.into()",
             },
         ],
         loom: &[],
@@ -416,8 +416,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/execute.rs",
                 within: "fn notice",
-                find: "found.pending_mode.map_or(when, |told| told.max(when))",
-                replace: "when",
+                find: "target.pending_mode.map_or(mode, |pending| pending.max(mode))",
+                replace: "mode",
             },
         ],
         loom: &[],
@@ -431,8 +431,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/execute.rs",
                 within: "fn notice",
-                find: "found.pending_mode >= Some(when)",
-                replace: "found.pending_mode > Some(when)",
+                find: "target.pending_mode >= Some(mode)",
+                replace: "target.pending_mode > Some(mode)",
             },
         ],
         loom: &[],
@@ -461,8 +461,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/execute.rs",
                 within: "fn notice",
-                find: "matches!(found.state, SessionState::Running | SessionState::Waiting)",
-                replace: "matches!(found.state, SessionState::Running)",
+                find: "matches!(target.state, SessionState::Running | SessionState::Waiting)",
+                replace: "matches!(target.state, SessionState::Running)",
             },
         ],
         loom: &[],

@@ -10,10 +10,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "manager/manager.rs",
             within: "pub fn shutdown",
-            find: "self.close(); self.sessions().filter_map(|row| self.tell(row.id, &request)).collect()",
+            find: "self.close(); self.sessions().filter_map(|row| self.terminate_unchecked(row.id, &request)).collect()",
             replace: "let rows: Vec<_> = self.sessions().collect();
                 self.close();
-                rows.into_iter().filter_map(|row| self.tell(row.id, &request)).collect()",
+                rows.into_iter().filter_map(|row| self.terminate_unchecked(row.id, &request)).collect()",
         }],
         loom: &[
             "a_shutdown_tells_everyone::who_comes_as_all_are_told_to_end",
@@ -28,10 +28,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "manager/manager.rs",
             within: "pub fn shutdown",
-            find: "self.close(); self.sessions().filter_map(|row| self.tell(row.id, &request)).collect()",
-            replace: "let told = self.sessions().filter_map(|row| self.tell(row.id, &request)).collect();
+            find: "self.close(); self.sessions().filter_map(|row| self.terminate_unchecked(row.id, &request)).collect()",
+            replace: "let receipts = self.sessions().filter_map(|row| self.terminate_unchecked(row.id, &request)).collect();
                 self.close();
-                told",
+                receipts",
         }],
         loom: &[
             "a_shutdown_tells_everyone::who_comes_as_all_are_told_to_end",

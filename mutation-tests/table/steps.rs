@@ -279,7 +279,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "core/record/request.rs",
-                within: "fn terminate_as_seen",
+                within: "fn terminate_if_unchanged",
                 find: "word.terminate(when, only)",
                 replace: "word.terminate(when, only).inspect(|_| crate::mutation::tear())",
             },

@@ -9,7 +9,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request for whatever is attached to a thread hits that session wherever it is by then.",
         edits: &[Edit {
             file: "manager/resolve.rs",
-            within: "fn only",
+            within: "fn required_slot",
             find: "Ok(thread.slot())",
             replace: "Ok(thread.slot().filter(|_| !matches!(self.target, Target::AttachedTo(_))))",
         }],
@@ -25,7 +25,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request for a session on a thread hits it wherever it is by then.",
         edits: &[Edit {
             file: "manager/resolve.rs",
-            within: "fn only",
+            within: "fn required_slot",
             find: "Ok(thread.slot())",
             replace: "Ok(thread.slot().filter(|_| !matches!(self.target, Target::Pair(..))))",
         }],
@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request for the session of a thread of its own hits it while nobody runs it.",
         edits: &[Edit {
             file: "manager/resolve.rs",
-            within: "fn only",
+            within: "fn required_slot",
             find: "Ok(Some(Slot::OWN))",
             replace: "Ok(None)",
         }],
@@ -114,7 +114,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Whoever names a thread hits a session that was forgotten in the same place.",
         edits: &[Edit {
             file: "manager/resolve.rs",
-            within: "fn only",
+            within: "fn required_slot",
             find: "!self.record.was_last_on(thread.id())",
             replace: "false",
         }],

@@ -535,8 +535,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "manager/manager.rs",
-                within: "fn tell",
-                find: "grace.filter(|_| when != TerminateMode::Immediate)",
+                within: "fn terminate_unchecked",
+                find: "grace.filter(|_| mode != TerminateMode::Immediate)",
                 replace: "None",
             },
         ],
@@ -550,8 +550,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "manager/manager.rs",
-                within: "fn terminate_as_seen",
-                find: "grace.filter(|_| when != TerminateMode::Immediate)",
+                within: "fn terminate_if_unchanged",
+                find: "grace.filter(|_| mode != TerminateMode::Immediate)",
                 replace: "grace",
             },
         ],

@@ -191,8 +191,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/receipt.rs",
                 within: "impl<T> Drop for Receipt<T>",
-                find: "self.ticket.leave(place);",
-                replace: "if !std::thread::panicking() { self.ticket.leave(place); }",
+                find: "self.completion.leave(key);",
+                replace: "if !std::thread::panicking() { self.completion.leave(key); }",
             },
         ],
         loom: &[],
@@ -250,7 +250,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/wait/mod.rs",
-                within: "impl Drop for Awake<'_>",
+                within: "impl Drop for EndWait<'_>",
                 find: "self.0.end_wait();",
                 replace: "if !std::thread::panicking() { self.0.end_wait(); }",
             },
@@ -340,7 +340,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/wait/mod.rs",
-                within: "fn asleep",
+                within: "fn run_wait",
                 find: "killable && record.look().in_statement()",
                 replace: "killable",
             },

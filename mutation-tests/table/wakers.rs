@@ -129,8 +129,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/receipt.rs",
             within: "impl<T> Drop for Receipt<T>",
-            find: "self.ticket.leave(place);",
-            replace: "let _ = place;",
+            find: "self.completion.leave(key);",
+            replace: "let _ = key;",
         }],
         loom: &[],
         shuttle: &[],

@@ -40,7 +40,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "manager/watchdog.rs",
-                within: "fn look",
+                within: "fn probe_all",
                 find: "reported.contains(&record.id())",
                 replace: "false",
             },
@@ -55,9 +55,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "manager/watchdog.rs",
-                within: "fn look",
-                find: "*reported = still;",
-                replace: "reported.extend(still);",
+                within: "fn probe_all",
+                find: "*reported = stalled_now;",
+                replace: "reported.extend(stalled_now);",
             },
         ],
         loom: &[],
@@ -70,8 +70,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "manager/watchdog.rs",
-                within: "fn look",
-                find: "since < limit",
+                within: "fn probe_all",
+                find: "elapsed < limit",
                 replace: "false",
             },
         ],
@@ -86,7 +86,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "manager/watchdog.rs",
                 within: "fn start",
-                find: "// A section that has lasted for the limit is reported before the watchdog stops. look(&manager, limit, &mut reported, &mut report);",
+                find: "// A session without a safe point for `limit` is reported before the watchdog stops. probe_all(&manager, limit, &mut reported, &mut report);",
                 replace: "",
             },
         ],
@@ -431,8 +431,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "manager/drain.rs",
                 within: "fn drain",
-                find: "let _ = self.tell(receipt.session(), &request.clone().mode(TerminateMode::Immediate));",
-                replace: "let _ = self.tell(receipt.session(), &request.clone().mode(TerminateMode::Immediate)); break;",
+                find: "let _ = self.terminate_unchecked(receipt.session(), &immediate);",
+                replace: "let _ = self.terminate_unchecked(receipt.session(), &immediate); break;",
             },
         ],
         loom: &[],
@@ -446,7 +446,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "manager/drain.rs",
                 within: "fn drain",
-                find: "wait(&mut receipts, limit)",
+                find: "wait(&mut receipts, timeout)",
                 replace: "wait(&mut receipts, grace)",
             },
         ],
@@ -462,7 +462,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 file: "manager/drain.rs",
                 within: "fn drain",
                 find: "deadline.map(|deadline| deadline.saturating_duration_since(now()))",
-                replace: "Some(limit)",
+                replace: "Some(timeout)",
             },
         ],
         loom: &[],

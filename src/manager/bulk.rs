@@ -21,8 +21,8 @@ const TRIES: usize = 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkOptions {
     batch: Option<(usize, Duration)>,
-    own_too: bool,
-    same_statement: bool,
+    include_self: bool,
+    only_if_unchanged: bool,
 }
 
 impl BulkOptions {
@@ -32,9 +32,9 @@ impl BulkOptions {
         BulkOptions::default()
     }
 
-    /// Limits the rate. After each `targets` accepted requests there is a pause of `pause`; zero
-    /// `targets` count as one. In a session the pause is an interruptible wait, and an interrupt
-    /// stops the bulk request.
+    /// Sends the requests in batches, to limit the rate. After each `targets` accepted requests
+    /// there is a pause of `pause`; zero `targets` count as one. In a session the pause is an
+    /// interruptible wait, and an interrupt stops the bulk request.
     #[must_use]
     pub fn batch(self, targets: usize, pause: Duration) -> BulkOptions {
         BulkOptions { batch: Some((targets.max(1), pause)), ..self }
@@ -43,13 +43,13 @@ impl BulkOptions {
     /// Includes the requester's own session among the targets.
     #[must_use]
     pub fn include_self(self) -> BulkOptions {
-        BulkOptions { own_too: true, ..self }
+        BulkOptions { include_self: true, ..self }
     }
 
     /// Accepts a request only if the target has not changed since its row was read. This is checked
-    /// in the transition of the request. A target has changed if another statement runs, is queued,
-    /// or was the last one, or if a transaction began or ended. Then its row is read again, and the
-    /// predicate decides again. After eight attempts the target is skipped.
+    /// in the transition of the request. A target has changed if a statement was queued, began or
+    /// ended, or if a transaction began or ended. Then its row is read again, and the predicate
+    /// decides again. After eight attempts the target is skipped.
     ///
     /// Without this option a target may begin another statement between the row and the request.
     /// That is right for "all sessions of bob", and wrong for "the sessions that run this
@@ -58,7 +58,7 @@ impl BulkOptions {
     /// A cancel always names the statement of the row.
     #[must_use]
     pub fn only_if_unchanged(self) -> BulkOptions {
-        BulkOptions { same_statement: true, ..self }
+        BulkOptions { only_if_unchanged: true, ..self }
     }
 }
 
@@ -118,7 +118,7 @@ impl<T: Clone> BulkResult<T> {
     #[must_use = "it returns the number of targets that have not ended"]
     pub fn wait_timeout(&mut self, timeout: Duration) -> usize {
         // A timeout too long for the clock is no timeout.
-        let _ = wait::block_on_deaf(pin!(self.ended()), now().checked_add(timeout));
+        let _ = wait::block_on_uninterruptibly(pin!(self.ended()), now().checked_add(timeout));
         self.receipts.iter().filter(|receipt| receipt.try_get().is_none()).count()
     }
 
@@ -156,13 +156,13 @@ impl SessionManager {
     pub fn dry_run(
         &self,
         mut predicate: impl FnMut(&SessionInfo) -> bool,
-        author: &Requester,
-        sweep: BulkOptions,
+        requester: &Requester,
+        options: BulkOptions,
     ) -> Vec<SessionInfo> {
-        let spared = author.session.filter(|_| !sweep.own_too);
-        self.sessions_visible_to(author)
-            .filter(|row| Some(row.id) != spared && predicate(row))
-            .filter(|row| self.may_end(author, row))
+        let skipped = requester.session.filter(|_| !options.include_self);
+        self.sessions_visible_to(requester)
+            .filter(|row| Some(row.id) != skipped && predicate(row))
+            .filter(|row| self.may_end(requester, row))
             .collect()
     }
 
@@ -192,12 +192,12 @@ impl SessionManager {
         &self,
         predicate: impl FnMut(&SessionInfo) -> bool,
         request: Terminate,
-        sweep: BulkOptions,
+        options: BulkOptions,
     ) -> BulkResult<SessionEnd> {
-        let author = request.requester().clone();
-        self.sweep(predicate, &author, sweep, |row| {
-            let seen = sweep.same_statement.then_some(row.word);
-            self.terminate_as_seen(row.id.into(), request.clone(), seen)
+        let requester = request.requester().clone();
+        self.request_each(predicate, &requester, options, |row| {
+            let expected = options.only_if_unchanged.then_some(row.word);
+            self.terminate_if_unchanged(row.id.into(), request.clone(), expected)
         })
     }
 
@@ -208,10 +208,10 @@ impl SessionManager {
         &self,
         predicate: impl FnMut(&SessionInfo) -> bool,
         request: Cancel,
-        sweep: BulkOptions,
+        options: BulkOptions,
     ) -> BulkResult<StatementEnd> {
-        let author = request.requester().clone();
-        self.sweep(predicate, &author, sweep, |row| match row.statement_id {
+        let requester = request.requester().clone();
+        self.request_each(predicate, &requester, options, |row| match row.statement_id {
             Some(statement) => self.cancel(row.id, request.clone().naming(statement)),
             None => Err(RequestError::NoActiveStatement(row.id)),
         })
@@ -224,21 +224,21 @@ impl SessionManager {
         &self,
         rows: &[SessionInfo],
         request: Terminate,
-        sweep: BulkOptions,
+        options: BulkOptions,
     ) -> BulkResult<SessionEnd> {
-        let mut broom = BulkRun::new(sweep, request.requester());
+        let mut run = BulkRun::new(options, request.requester());
         for row in rows {
-            if broom.skips(row.id) {
+            if run.skips(row.id) {
                 continue;
             }
-            if let Some(Pause::Stopped) = broom.pause_if_full() {
+            if let Some(Pause::Stopped) = run.pause_if_full() {
                 break;
             }
-            let seen = sweep.same_statement.then_some(row.word);
-            let told = self.terminate_as_seen(row.id.into(), request.clone(), seen);
-            broom.keep(row.id, told, true);
+            let expected = options.only_if_unchanged.then_some(row.word);
+            let outcome = self.terminate_if_unchanged(row.id.into(), request.clone(), expected);
+            run.record(row.id, outcome, true);
         }
-        broom.swept
+        run.result
     }
 
     /// Requests the termination of all sessions of this user.
@@ -246,9 +246,9 @@ impl SessionManager {
         &self,
         user: &str,
         request: Terminate,
-        sweep: BulkOptions,
+        options: BulkOptions,
     ) -> BulkResult<SessionEnd> {
-        self.terminate_where(|row| *row.client.user == *user, request, sweep)
+        self.terminate_where(|row| *row.client.user == *user, request, options)
     }
 
     /// Requests a cancel of the statements that run in the sessions of this user, or are queued.
@@ -256,50 +256,50 @@ impl SessionManager {
         &self,
         user: &str,
         request: Cancel,
-        sweep: BulkOptions,
+        options: BulkOptions,
     ) -> BulkResult<StatementEnd> {
-        self.cancel_where(|row| *row.client.user == *user, request, sweep)
+        self.cancel_where(|row| *row.client.user == *user, request, options)
     }
 
-    fn sweep<T>(
+    fn request_each<T>(
         &self,
         mut predicate: impl FnMut(&SessionInfo) -> bool,
-        author: &Requester,
-        sweep: BulkOptions,
-        tell: impl Fn(&SessionInfo) -> Result<Receipt<T>, RequestError>,
+        requester: &Requester,
+        options: BulkOptions,
+        send: impl Fn(&SessionInfo) -> Result<Receipt<T>, RequestError>,
     ) -> BulkResult<T> {
-        let mut broom = BulkRun::new(sweep, author);
-        'rows: for mut row in self.sessions_visible_to(author) {
+        let mut run = BulkRun::new(options, requester);
+        'rows: for mut row in self.sessions_visible_to(requester) {
             let mut tries = 0;
-            while predicate(&row) && !broom.skips(row.id) {
-                let again = match broom.pause_if_full() {
+            while predicate(&row) && !run.skips(row.id) {
+                let again = match run.pause_if_full() {
                     Some(Pause::Stopped) => break 'rows,
                     Some(Pause::Over) => true,
                     None => {
                         tries += 1;
-                        !broom.keep(row.id, tell(&row), tries == TRIES)
+                        !run.record(row.id, send(&row), tries == TRIES)
                     }
                 };
                 if !again {
                     break;
                 }
                 let Some(now) = self.session_info(row.id) else {
-                    broom.swept.already_ended += 1;
+                    run.result.already_ended += 1;
                     break;
                 };
                 row = now;
             }
         }
-        broom.swept
+        run.result
     }
 }
 
 /// A bulk request in progress.
 struct BulkRun<T> {
-    sweep: BulkOptions,
-    own: Option<SessionId>,
+    options: BulkOptions,
+    requester_session: Option<SessionId>,
     in_batch: usize,
-    swept: BulkResult<T>,
+    result: BulkResult<T>,
 }
 
 enum Pause {
@@ -308,24 +308,29 @@ enum Pause {
 }
 
 impl<T> BulkRun<T> {
-    fn new(sweep: BulkOptions, author: &Requester) -> BulkRun<T> {
-        BulkRun { sweep, own: author.session, in_batch: 0, swept: BulkResult::default() }
+    fn new(options: BulkOptions, requester: &Requester) -> BulkRun<T> {
+        BulkRun {
+            options,
+            requester_session: requester.session,
+            in_batch: 0,
+            result: BulkResult::default(),
+        }
     }
 
     fn skips(&mut self, session: SessionId) -> bool {
-        let spared = self.own == Some(session) && !self.sweep.own_too;
-        self.swept.skipped_self |= spared;
-        spared
+        let skipped = self.requester_session == Some(session) && !self.options.include_self;
+        self.result.skipped_self |= skipped;
+        skipped
     }
 
     /// Makes the pause between batches, if a batch is full.
     fn pause_if_full(&mut self) -> Option<Pause> {
-        let (_, pause) = self.sweep.batch.filter(|(size, _)| *size == self.in_batch)?;
+        let (_, pause) = self.options.batch.filter(|(size, _)| *size == self.in_batch)?;
         self.in_batch = 0;
         match ambient::sleep(pause) {
             Ok(()) => Some(Pause::Over),
             Err(interrupt) => {
-                self.swept.interrupted = Some(interrupt);
+                self.result.interrupted = Some(interrupt);
                 Some(Pause::Stopped)
             }
         }
@@ -333,20 +338,20 @@ impl<T> BulkRun<T> {
 
     /// Stores the outcome of a request. Returns `false` if the target has changed, so that its row
     /// must be read again.
-    fn keep(
+    fn record(
         &mut self,
         session: SessionId,
-        told: Result<Receipt<T>, RequestError>,
+        outcome: Result<Receipt<T>, RequestError>,
         last: bool,
     ) -> bool {
-        let swept = &mut self.swept;
-        match told {
+        let result = &mut self.result;
+        match outcome {
             Ok(receipt) => {
-                swept.receipts.push(receipt);
+                result.receipts.push(receipt);
                 self.in_batch += 1;
             }
             Err(RequestError::NoSuchSession(_) | RequestError::AlreadyEnded(_)) => {
-                swept.already_ended += 1
+                result.already_ended += 1
             }
             Err(RequestError::StatementEnded { .. } | RequestError::SessionChanged(_)) if !last => {
                 return false;
@@ -355,8 +360,8 @@ impl<T> BulkRun<T> {
                 RequestError::StatementEnded { .. }
                 | RequestError::SessionChanged(_)
                 | RequestError::NoActiveStatement(_),
-            ) => swept.changed += 1,
-            Err(refused) => swept.rejected.push((session, refused)),
+            ) => result.changed += 1,
+            Err(error) => result.rejected.push((session, error)),
         }
         true
     }

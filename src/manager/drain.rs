@@ -83,14 +83,14 @@ impl SessionManager {
     /// Returns earlier if all sessions have ended. The wait cannot be interrupted. The requester's
     /// own session ends at its next safe point, and the drain does not wait for it.
     pub fn drain(&self, options: DrainOptions) -> DrainReport {
-        let DrainOptions { request, grace, timeout: limit } = options;
+        let DrainOptions { request, grace, timeout } = options;
         let mut receipts = self.shutdown(request.clone());
-        let mut drained = DrainReport { sessions: receipts.len(), ..DrainReport::default() };
+        let mut report = DrainReport { sessions: receipts.len(), ..DrainReport::default() };
         receipts.retain(|receipt| request.requester().session != Some(receipt.session()));
-        let author = drained.sessions - receipts.len();
-        let wait = |receipts: &mut Vec<Receipt<SessionEnd>>, limit: Duration| {
+        let own = report.sessions - receipts.len();
+        let wait = |receipts: &mut Vec<Receipt<SessionEnd>>, timeout: Duration| {
             // A timeout that is too long for the clock counts as none.
-            let deadline = now().checked_add(limit);
+            let deadline = now().checked_add(timeout);
             receipts.retain_mut(|receipt| {
                 let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
                 receipt.wait_timeout(left.unwrap_or(Duration::MAX)).is_none()
@@ -98,17 +98,17 @@ impl SessionManager {
             receipts.len()
         };
         let open = wait(&mut receipts, grace);
-        drained.graceful = drained.sessions - author - open;
+        report.graceful = report.sessions - own - open;
         if open > 0 {
+            let immediate = request.clone().mode(TerminateMode::Immediate);
             for receipt in &receipts {
                 // `None` only if the session has ended.
-                let _ =
-                    self.tell(receipt.session(), &request.clone().mode(TerminateMode::Immediate));
+                let _ = self.terminate_unchecked(receipt.session(), &immediate);
             }
-            drained.remaining = wait(&mut receipts, limit);
-            drained.forced = open - drained.remaining;
+            report.remaining = wait(&mut receipts, timeout);
+            report.forced = open - report.remaining;
         }
-        drained.remaining += author;
-        drained
+        report.remaining += own;
+        report
     }
 }

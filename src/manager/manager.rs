@@ -54,7 +54,7 @@ pub struct SessionManager(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) home: Arc<Shared>,
-    ways: Box<[SharedHandle]>,
+    handles: Box<[SharedHandle]>,
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) policy: Box<dyn Policy>,
 }
@@ -96,7 +96,7 @@ impl SessionManagerBuilder {
         self
     }
 
-    /// Limits the number of open sessions. The limit includes the sessions of administrators, and
+    /// Sets the maximum number of open sessions. It includes the sessions of administrators, and
     /// sessions that are not admitted yet. There is no limit by default.
     #[must_use]
     pub fn max_sessions(mut self, max: usize) -> Self {
@@ -142,9 +142,9 @@ impl SessionManagerBuilder {
             timers: TimerOwner::new(),
             places: max.map(|max| AdmissionLimit::new(max, reserved)),
         });
-        let way = |_| Arc::new(CachePadded::new(home.clone()));
-        let ways = (0..session_shards()).map(way).collect();
-        SessionManager(Arc::new(Inner { home, ways, threads, policy }))
+        let handle = |_| Arc::new(CachePadded::new(home.clone()));
+        let handles = (0..session_shards()).map(handle).collect();
+        SessionManager(Arc::new(Inner { home, handles, threads, policy }))
     }
 }
 
@@ -183,18 +183,18 @@ impl SessionManager {
     ///
     /// # Errors
     /// Returns [`OpenError`] if the manager is closed or full, or if all ids are used.
-    pub fn open(&self, description: ClientInfo) -> Result<Session, OpenError> {
+    pub fn open(&self, client: ClientInfo) -> Result<Session, OpenError> {
         let home = &self.0.home;
         home.places.as_ref().map_or(Ok(()), AdmissionLimit::take)?;
-        let record =
-            Arc::new(Record::new(description, home.hooks.hear().then(|| home.hooks.clone())));
-        let near = near();
-        let record = home.sessions.insert(near, record).inspect_err(|_| {
+        let record = Arc::new(Record::new(client, home.hooks.hear().then(|| home.hooks.clone())));
+        let shard_hint = near();
+        let record = home.sessions.insert(shard_hint, record).inspect_err(|_| {
             if let Some(places) = &home.places {
                 places.give_back(false);
             }
         })?;
-        let session = Session::new(record, self.0.ways[near % self.0.ways.len()].clone());
+        let session =
+            Session::new(record, self.0.handles[shard_hint % self.0.handles.len()].clone());
         if home.hooks.hear() {
             session.emit_opened();
         }
@@ -247,41 +247,43 @@ impl SessionManager {
         target: impl Into<Target>,
         request: Terminate,
     ) -> Result<Receipt<SessionEnd>, RequestError> {
-        self.terminate_as_seen(target.into(), request, None)
+        self.terminate_if_unchanged(target.into(), request, None)
     }
 
     /// Requests a termination as [`terminate`](Self::terminate) does, but rejects it if the session
-    /// has changed since the snapshot `seen`.
-    pub(crate) fn terminate_as_seen(
+    /// has changed since the snapshot `expected`.
+    pub(crate) fn terminate_if_unchanged(
         &self,
         target: Target,
         request: Terminate,
-        seen: Option<Snapshot>,
+        expected: Option<Snapshot>,
     ) -> Result<Receipt<SessionEnd>, RequestError> {
-        let Terminate { mode: when, grace, requester: author, comment: text } = request;
+        let Terminate { mode, grace, requester, comment } = request;
         let kind = InterruptKind::Terminate;
-        let aim = self.aim(target, kind, &author)?;
-        let request = aim.request(author, InterruptReason::AdministratorCommand, text);
-        let grace = grace.filter(|_| when != TerminateMode::Immediate);
+        let resolved = self.resolve_target(target, kind, &requester)?;
+        let request = resolved.request(requester, InterruptReason::AdministratorCommand, comment);
+        let grace = grace.filter(|_| mode != TerminateMode::Immediate);
         let timer = || match timer::running(&self.0.home) {
             Ok(timer) => Ok(timer),
             Err(_) => {
-                let refused = RequestError::TimerUnavailable(aim.record.id());
-                Err(self.emit_rejected(kind, target, &request.requester, refused))
+                let unavailable = RequestError::TimerUnavailable(resolved.record.id());
+                Err(self.emit_rejected(kind, target, &request.requester, unavailable))
             }
         };
         let timer = grace.map(|grace| Ok((grace, timer()?))).transpose()?;
-        let step = |only| aim.record.terminate_as_seen(when, request.clone(), only, seen);
-        match aim.only().and_then(step) {
+        let send =
+            |slot| resolved.record.terminate_if_unchanged(mode, request.clone(), slot, expected);
+        match resolved.required_slot().and_then(send) {
             Ok(accepted) => {
                 if let Some((grace, timer)) = timer {
-                    aim.record.escalate(timer, grace, request.clone());
+                    resolved.record.escalate(timer, grace, request.clone());
                 }
-                self.emit_requested(&aim.record, kind, Some(when), &request, &accepted);
-                Ok(wake_and_receipt(&aim.record, accepted))
+                self.emit_requested(&resolved.record, kind, Some(mode), &request, &accepted);
+                Ok(wake_and_receipt(&resolved.record, accepted))
             }
-            Err(void) => {
-                Err(self.emit_rejected(kind, target, &request.requester, aim.refusal(void, None)))
+            Err(error) => {
+                let rejected = resolved.rejection(error, None);
+                Err(self.emit_rejected(kind, target, &request.requester, rejected))
             }
         }
     }
@@ -315,18 +317,18 @@ impl SessionManager {
         request: Cancel,
     ) -> Result<Receipt<StatementEnd>, RequestError> {
         let (target, kind) = (target.into(), InterruptKind::Cancel);
-        let Cancel { statement, requester: author, comment: text } = request;
-        let aim = self.aim(target, kind, &author)?;
-        let request = aim.request(author, InterruptReason::UserRequest, text);
-        let step = |only| aim.record.cancel(statement, request.clone(), only);
-        match aim.only().and_then(step) {
+        let Cancel { statement, requester, comment } = request;
+        let resolved = self.resolve_target(target, kind, &requester)?;
+        let request = resolved.request(requester, InterruptReason::UserRequest, comment);
+        let send = |slot| resolved.record.cancel(statement, request.clone(), slot);
+        match resolved.required_slot().and_then(send) {
             Ok(accepted) => {
-                self.emit_requested(&aim.record, kind, None, &request, &accepted);
-                Ok(wake_and_receipt(&aim.record, accepted))
+                self.emit_requested(&resolved.record, kind, None, &request, &accepted);
+                Ok(wake_and_receipt(&resolved.record, accepted))
             }
-            Err(void) => {
-                let refused = aim.refusal(void, statement);
-                Err(self.emit_rejected(kind, target, &request.requester, refused))
+            Err(error) => {
+                let rejected = resolved.rejection(error, statement);
+                Err(self.emit_rejected(kind, target, &request.requester, rejected))
             }
         }
     }
@@ -335,18 +337,18 @@ impl SessionManager {
         &self,
         record: &Record,
         kind: InterruptKind,
-        when: Option<TerminateMode>,
+        mode: Option<TerminateMode>,
         request: &Request,
         accepted: &Accepted<T>,
     ) {
-        let found = TargetSnapshot::new(accepted.before, accepted.thread);
+        let target_state = TargetSnapshot::new(accepted.before, accepted.thread);
         let session = record.id();
         self.0.home.hooks.emit(&Event::InterruptRequested {
             session,
             kind,
-            mode: when,
+            mode,
             request,
-            target_state: found,
+            target_state,
         });
     }
 
@@ -354,16 +356,16 @@ impl SessionManager {
         &self,
         kind: InterruptKind,
         target: Target,
-        author: &Requester,
-        refused: RequestError,
+        requester: &Requester,
+        rejected: RequestError,
     ) -> RequestError {
         self.0.home.hooks.emit(&Event::RequestRejected {
             target,
             kind,
-            requester: author,
-            error: &refused,
+            requester,
+            error: &rejected,
         });
-        refused
+        rejected
     }
 
     /// Sets a probe: the next safe point of a running session stores its time and location. Returns
@@ -429,8 +431,8 @@ impl SessionManager {
     }
 
     /// Returns the rows of the open sessions that the policy shows to `requester`.
-    pub fn sessions_visible_to(&self, author: &Requester) -> impl Iterator<Item = SessionInfo> {
-        self.sessions().filter(|row| self.shows(author, row.id, &row.client))
+    pub fn sessions_visible_to(&self, requester: &Requester) -> impl Iterator<Item = SessionInfo> {
+        self.sessions().filter(|row| self.is_visible_to(requester, row.id, &row.client))
     }
 
     /// Returns the rows of all registered threads.
@@ -462,19 +464,23 @@ impl SessionManager {
     /// application itself makes this request.
     pub fn shutdown(&self, request: Terminate) -> Vec<Receipt<SessionEnd>> {
         self.close();
-        self.sessions().filter_map(|row| self.tell(row.id, &request)).collect()
+        self.sessions().filter_map(|row| self.terminate_unchecked(row.id, &request)).collect()
     }
 
     /// Requests the termination of a session without calling the policy. Returns `None` if the
     /// session has ended.
-    pub(crate) fn tell(&self, id: SessionId, request: &Terminate) -> Option<Receipt<SessionEnd>> {
+    pub(crate) fn terminate_unchecked(
+        &self,
+        id: SessionId,
+        request: &Terminate,
+    ) -> Option<Receipt<SessionEnd>> {
         let record = self.0.home.sessions.get(id.get())?;
-        let Terminate { mode: when, grace, requester: author, comment: text } = request.clone();
-        let request = Request::new(author, InterruptReason::AdministratorCommand);
-        let request = Request { comment: text, ..request };
-        match record.terminate(when, request.clone(), None) {
+        let Terminate { mode, grace, requester, comment } = request.clone();
+        let request = Request::new(requester, InterruptReason::AdministratorCommand);
+        let request = Request { comment, ..request };
+        match record.terminate(mode, request.clone(), None) {
             Ok(accepted) => {
-                let grace = grace.filter(|_| when != TerminateMode::Immediate);
+                let grace = grace.filter(|_| mode != TerminateMode::Immediate);
                 // If the timer cannot be started, the request is still accepted, without its grace.
                 if let Some(grace) = grace
                     && let Ok(timer) = timer::running(&self.0.home)
@@ -482,13 +488,17 @@ impl SessionManager {
                     record.escalate(timer, grace, request.clone());
                 }
                 let kind = InterruptKind::Terminate;
-                self.emit_requested(&record, kind, Some(when), &request, &accepted);
+                self.emit_requested(&record, kind, Some(mode), &request, &accepted);
                 Some(wake_and_receipt(&record, accepted))
             }
             // The session has ended, and is about to leave the registry.
             Err(_) => {
-                let ticket = record.ending(request)?;
-                Some(Receipt::new(record.clone(), ticket, TargetSnapshot::new(record.look(), None)))
+                let completion = record.ending(request)?;
+                Some(Receipt::new(
+                    record.clone(),
+                    completion,
+                    TargetSnapshot::new(record.look(), None),
+                ))
             }
         }
     }
@@ -519,8 +529,8 @@ impl fmt::Debug for SessionManager {
 
 fn wake_and_receipt<T: Clone>(record: &Arc<Record>, accepted: Accepted<T>) -> Receipt<T> {
     wake_all(record.take_wakers());
-    let found = TargetSnapshot::new(accepted.before, accepted.thread);
-    Receipt::new(record.clone(), accepted.ticket, found)
+    let target_state = TargetSnapshot::new(accepted.before, accepted.thread);
+    Receipt::new(record.clone(), accepted.ticket, target_state)
 }
 
 /// Half of all serials, so that at least as many follow the first serial.

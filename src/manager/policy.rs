@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// ```
 pub trait Policy: Send + Sync {
     /// Returns whether `requester` may end `target` or one of its statements.
-    fn permits(&self, author: &Requester, target: &ClientInfo) -> bool;
+    fn permits(&self, requester: &Requester, target: &ClientInfo) -> bool;
 
     /// Returns whether `requester` may know that `target` exists. The default is `true`. The
     /// manager calls this only if `requester` may not end `target`.
@@ -37,15 +37,15 @@ pub trait Policy: Send + Sync {
     /// of that requester, and not in
     /// [`sessions_visible_to`](crate::SessionManager::sessions_visible_to). The duration of a
     /// rejection is not hidden.
-    fn is_visible(&self, author: &Requester, target: &ClientInfo) -> bool {
-        let _ = (author, target);
+    fn is_visible(&self, requester: &Requester, target: &ClientInfo) -> bool {
+        let _ = (requester, target);
         true
     }
 
     /// Returns whether `requester` is disclosed to `target`, whose session or statement it ends.
     /// The default is `true`. The comment of the request is disclosed in any case.
-    fn discloses_requester(&self, author: &Requester, target: &ClientInfo) -> bool {
-        let _ = (author, target);
+    fn discloses_requester(&self, requester: &Requester, target: &ClientInfo) -> bool {
+        let _ = (requester, target);
         true
     }
 }
@@ -55,10 +55,10 @@ pub trait Policy: Send + Sync {
 pub struct SameUserOrAdmin;
 
 impl Policy for SameUserOrAdmin {
-    fn permits(&self, author: &Requester, target: &ClientInfo) -> bool {
+    fn permits(&self, requester: &Requester, target: &ClientInfo) -> bool {
         // Two clients without a user are not the same user.
-        let known = author.user.as_ref().filter(|user| !user.is_empty());
-        author.admin || known.is_some_and(|user| *user == target.user)
+        let known = requester.user.as_ref().filter(|user| !user.is_empty());
+        requester.admin || known.is_some_and(|user| *user == target.user)
     }
 }
 
@@ -112,18 +112,18 @@ impl Roles {
 }
 
 impl Policy for Roles {
-    fn permits(&self, author: &Requester, target: &ClientInfo) -> bool {
+    fn permits(&self, requester: &Requester, target: &ClientInfo) -> bool {
         let by_role = |user: &Arc<str>| {
             let owns = || self.owners.contains(&(target.database.clone(), user.clone()));
             // A client without a user may turn out to be an administrator.
             let signals = !target.admin && !target.user.is_empty();
             signals && self.signallers.contains(user) || !target.database.is_empty() && owns()
         };
-        SameUserOrAdmin.permits(author, target)
-            || author.user.as_ref().filter(|user| !user.is_empty()).is_some_and(by_role)
+        SameUserOrAdmin.permits(requester, target)
+            || requester.user.as_ref().filter(|user| !user.is_empty()).is_some_and(by_role)
     }
 
-    fn is_visible(&self, author: &Requester, target: &ClientInfo) -> bool {
-        !self.hides || self.permits(author, target)
+    fn is_visible(&self, requester: &Requester, target: &ClientInfo) -> bool {
+        !self.hides || self.permits(requester, target)
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct ResolvedTarget {
     target: Target,
     pub(crate) record: Arc<Record>,
     expected: Placement,
-    names_author: bool,
+    requester_disclosed: bool,
 }
 
 /// Where the session must be attached for the request to be accepted. `On` keeps the thread's
@@ -32,7 +32,7 @@ enum Placement {
 
 impl ResolvedTarget {
     /// Returns the slot that the transition requires, if it requires one.
-    pub(crate) fn only(&self) -> Result<Option<Slot>, TransitionError> {
+    pub(crate) fn required_slot(&self) -> Result<Option<Slot>, TransitionError> {
         match &self.expected {
             Placement::Anywhere => Ok(None),
             Placement::Own => Ok(Some(Slot::OWN)),
@@ -47,21 +47,21 @@ impl ResolvedTarget {
 
     pub(crate) fn request(
         &self,
-        author: Requester,
+        requester: Requester,
         reason: InterruptReason,
-        text: Option<Arc<str>>,
+        comment: Option<Arc<str>>,
     ) -> Request {
-        let (requester_disclosed, comment) = (self.names_author, text);
-        Request { requester_disclosed, comment, ..Request::new(author, reason) }
+        let requester_disclosed = self.requester_disclosed;
+        Request { requester_disclosed, comment, ..Request::new(requester, reason) }
     }
 
-    pub(crate) fn refusal(
+    pub(crate) fn rejection(
         &self,
-        void: TransitionError,
+        error: TransitionError,
         named: Option<StatementId>,
     ) -> RequestError {
         let id = self.record.id();
-        match (void, self.target) {
+        match (error, self.target) {
             (TransitionError::NotThere, Target::Pair(thread, _)) => {
                 RequestError::NotAttached { thread, session: id }
             }
@@ -85,37 +85,37 @@ impl ResolvedTarget {
 }
 
 impl SessionManager {
-    pub(crate) fn aim(
+    pub(crate) fn resolve_target(
         &self,
         target: Target,
         kind: InterruptKind,
-        author: &Requester,
+        requester: &Requester,
     ) -> Result<ResolvedTarget, RequestError> {
-        self.find(target, author)
-            .map_err(|refused| self.emit_rejected(kind, target, author, refused))
+        self.find(target, requester)
+            .map_err(|error| self.emit_rejected(kind, target, requester, error))
     }
 
     /// Finds the target and calls the policy.
-    fn find(&self, target: Target, author: &Requester) -> Result<ResolvedTarget, RequestError> {
+    fn find(&self, target: Target, requester: &Requester) -> Result<ResolvedTarget, RequestError> {
         let get = |id: SessionId| self.0.home.sessions.get(id.get());
         let find = |id: SessionId| get(id).ok_or(RequestError::NoSuchSession(id));
-        let (record, expected, without_current) = match target {
+        let (record, expected, if_hidden) = match target {
             Target::Session(id) => {
                 (find(id)?, Placement::Anywhere, RequestError::NoSuchSession(id))
             }
             Target::Pair(thread, id) => {
-                let expected = self.thread(thread, author)?;
+                let expected = self.thread(thread, requester)?;
                 let record = find(id)?;
                 if matches!(expected, Placement::On(_)) || thread == id.own_thread() {
                     (record, expected, RequestError::NoSuchSession(id))
-                } else if self.is_shown(author, &record) {
+                } else if self.is_record_visible_to(requester, &record) {
                     return Err(RequestError::NotAttached { thread, session: id });
                 } else {
                     return Err(RequestError::NoSuchSession(id));
                 }
             }
             Target::AttachedTo(thread) => {
-                let expected = self.thread(thread, author)?;
+                let expected = self.thread(thread, requester)?;
                 let id = match &expected {
                     Placement::On(record) => record.session(),
                     _ => Some(thread.own_session()),
@@ -125,40 +125,40 @@ impl SessionManager {
                 (record, expected, RequestError::ThreadIdle(thread))
             }
         };
-        let description = record.description();
-        let own = author.session == Some(record.id());
-        if own || self.0.policy.permits(author, &description) {
-            let names_author = own || self.0.policy.discloses_requester(author, &description);
-            Ok(ResolvedTarget { target, record, expected, names_author })
-        } else if self.0.policy.is_visible(author, &description) {
+        let client = record.description();
+        let own = requester.session == Some(record.id());
+        if own || self.0.policy.permits(requester, &client) {
+            let requester_disclosed = own || self.0.policy.discloses_requester(requester, &client);
+            Ok(ResolvedTarget { target, record, expected, requester_disclosed })
+        } else if self.0.policy.is_visible(requester, &client) {
             Err(RequestError::PermissionDenied(record.id()))
         } else {
-            Err(without_current)
+            Err(if_hidden)
         }
     }
 
-    fn is_shown(&self, author: &Requester, record: &Record) -> bool {
-        let description = record.description();
-        self.shows(author, record.id(), &description)
+    fn is_record_visible_to(&self, requester: &Requester, record: &Record) -> bool {
+        let client = record.description();
+        self.is_visible_to(requester, record.id(), &client)
     }
 
-    pub(crate) fn shows(
+    pub(crate) fn is_visible_to(
         &self,
-        author: &Requester,
+        requester: &Requester,
         id: SessionId,
-        description: &ClientInfo,
+        client: &ClientInfo,
     ) -> bool {
-        author.session == Some(id)
-            || self.0.policy.permits(author, description)
-            || self.0.policy.is_visible(author, description)
+        requester.session == Some(id)
+            || self.0.policy.permits(requester, client)
+            || self.0.policy.is_visible(requester, client)
     }
 
-    pub(crate) fn may_end(&self, author: &Requester, row: &SessionInfo) -> bool {
-        author.session == Some(row.id) || self.0.policy.permits(author, &row.client)
+    pub(crate) fn may_end(&self, requester: &Requester, row: &SessionInfo) -> bool {
+        requester.session == Some(row.id) || self.0.policy.permits(requester, &row.client)
     }
 
     /// Finds a thread that sessions can be attached to.
-    fn thread(&self, id: ThreadId, author: &Requester) -> Result<Placement, RequestError> {
+    fn thread(&self, id: ThreadId, requester: &Requester) -> Result<Placement, RequestError> {
         match self.0.threads.get(id.get()) {
             Some(record) if record.slot().is_some() => Ok(Placement::On(record)),
             Some(record) => {
@@ -167,8 +167,9 @@ impl SessionManager {
             None => {
                 let own = self.0.home.model == ThreadModel::PerSession;
                 let record = self.0.home.sessions.get(id.get()).filter(|_| own);
-                let shown = record.is_some_and(|record| self.is_shown(author, &record));
-                shown.then_some(Placement::Own).ok_or(RequestError::NoSuchThread(id))
+                let visible =
+                    record.is_some_and(|record| self.is_record_visible_to(requester, &record));
+                visible.then_some(Placement::Own).ok_or(RequestError::NoSuchThread(id))
             }
         }
     }

@@ -15,7 +15,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 /// The minimum pause between two probes of all sessions, for any limit.
-const LEAST_PAUSE: Duration = Duration::from_millis(1);
+const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// A watchdog for all sessions of a manager. It has its own registered thread. Dropping it stops
 /// and joins that thread, which may be in `report`.
@@ -66,10 +66,10 @@ impl Watchdog {
             let _registered = registered;
             let mut reported = HashSet::new();
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
-                look(&manager, limit, &mut reported, &mut report);
+                probe_all(&manager, limit, &mut reported, &mut report);
             }
             // A session without a safe point for `limit` is reported before the watchdog stops.
-            look(&manager, limit, &mut reported, &mut report);
+            probe_all(&manager, limit, &mut reported, &mut report);
         })?;
         Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
     }
@@ -93,36 +93,35 @@ impl Drop for Watchdog {
 
 /// Returns the pause between two probes, so that there are two in each `limit`.
 fn pause(limit: Duration) -> Duration {
-    (limit / 2).max(LEAST_PAUSE)
+    (limit / 2).max(MIN_PAUSE)
 }
 
 /// Probes all sessions. `reported` has the sessions that have been reported since their last safe
 /// point.
-fn look(
+fn probe_all(
     manager: &SessionManager,
     limit: Duration,
     reported: &mut HashSet<SessionId>,
     report: &mut impl FnMut(StalledSession),
 ) {
     let home = &manager.0.home;
-    let (mut still, mut cursor, mut batch) = (HashSet::new(), Cursor::default(), Vec::new());
+    let (mut stalled_now, mut cursor, mut batch) = (HashSet::new(), Cursor::default(), Vec::new());
     while home.sessions.next_batch(&mut cursor, &mut batch) {
         for record in batch.drain(..) {
-            let ProbeResult::Unanswered { elapsed: since, last_safe_point: last } = record.probe()
-            else {
+            let ProbeResult::Unanswered { elapsed, last_safe_point } = record.probe() else {
                 continue;
             };
-            if since < limit {
+            if elapsed < limit {
                 continue;
             }
-            still.insert(record.id());
+            stalled_now.insert(record.id());
             if !reported.contains(&record.id()) {
                 let row = SessionInfo::of(&record, home.model == ThreadModel::PerSession);
                 let stalled = StalledSession {
                     session: row.id,
                     thread: row.thread_id,
-                    elapsed: since,
-                    last_safe_point: last,
+                    elapsed,
+                    last_safe_point,
                     hold_off: row.hold_off,
                     wait: row.uninterruptible_wait,
                     text: row.statement_text,
@@ -132,7 +131,7 @@ fn look(
             }
         }
     }
-    *reported = still;
+    *reported = stalled_now;
 }
 
 /// Runs `work` in a test, and checks that each session of the manager passes a safe point at least
@@ -184,6 +183,6 @@ mod tests {
     #[test]
     fn it_looks_twice_in_each_limit() {
         assert_eq!(pause(Duration::from_secs(2)), Duration::from_secs(1));
-        assert_eq!(pause(Duration::ZERO), LEAST_PAUSE);
+        assert_eq!(pause(Duration::ZERO), MIN_PAUSE);
     }
 }

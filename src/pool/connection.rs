@@ -25,7 +25,7 @@ pub trait Connection: AsFd + Send + 'static {
     ///
     /// A queued session has unread input. Closing a TCP socket with unread input resets the
     /// connection, and the peer may lose the last message, so read the input first.
-    fn on_close(&mut self, session: &Session, why: CloseReason);
+    fn on_close(&mut self, session: &Session, reason: CloseReason);
 
     /// Returns the priority among connections that wait for a worker. It must not block, since a
     /// requester may be waiting for the session. The default is [`Priority::Normal`].

@@ -83,12 +83,12 @@ impl PoolBuilder {
 }
 
 impl<C: Connection> Pool<C> {
-    fn start(manager: SessionManager, config: &PoolBuilder) -> Result<Pool<C>, StartError> {
+    fn start(manager: SessionManager, builder: &PoolBuilder) -> Result<Pool<C>, StartError> {
         if manager.model() != ThreadModel::Pool {
             return Err(StartError::WrongModel);
         }
         let mut pool = Pool { manager, groups: Vec::new() };
-        let shares: Vec<_> = config.shares().collect();
+        let shares: Vec<_> = builder.shares().collect();
         let alone = shares.len() == 1;
         for (number, (size, cpus)) in shares.into_iter().enumerate() {
             let group = Arc::new(Group {
@@ -146,12 +146,12 @@ impl<C: Connection> Pool<C> {
     /// most the grace and the timeout of the options. A worker that is stuck then ends later.
     pub fn shutdown(&self, options: DrainOptions) -> DrainReport {
         let deadline = options.deadline();
-        let drained = self.manager.drain(options);
+        let report = self.manager.drain(options);
         self.stop();
-        if drained.remaining == 0 {
+        if report.remaining == 0 {
             self.groups.iter().for_each(|group| group.queue.wait_for_threads(deadline));
         }
-        drained
+        report
     }
 
     fn stop(&self) {

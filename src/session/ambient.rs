@@ -120,11 +120,11 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Interrupt> {
 /// Returns the [`Interrupt`] that is due and not held off.
 #[track_caller]
 pub fn block_on_timeout<F: Future>(
-    limit: Duration,
+    timeout: Duration,
     future: F,
 ) -> Result<Option<F::Output>, Interrupt> {
     // A timeout that is too long for the clock counts as none.
-    block_on_until(future, now().checked_add(limit))
+    block_on_until(future, now().checked_add(timeout))
 }
 
 #[track_caller]
@@ -134,6 +134,6 @@ fn block_on_until<F: Future>(
 ) -> Result<Option<F::Output>, Interrupt> {
     match current() {
         Some(record) => wait::block_on(&record, future, deadline),
-        None => Ok(wait::block_on_deaf(future, deadline)),
+        None => Ok(wait::block_on_uninterruptibly(future, deadline)),
     }
 }

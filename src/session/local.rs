@@ -100,8 +100,8 @@ impl<T: Send + 'static> SessionLocal<T> {
     /// # Panics
     /// Panics if no session is attached to the calling thread, or if that session has ended.
     #[track_caller]
-    pub fn with<R>(&'static self, look: impl FnOnce(&T) -> R) -> R {
-        match self.try_with(look) {
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        match self.try_with(f) {
             Ok(result) => result,
             Err(none) => panic!("{none}"),
         }
@@ -112,9 +112,9 @@ impl<T: Send + 'static> SessionLocal<T> {
     /// # Errors
     /// Returns [`NoSessionError`] if no session is attached to the calling thread, or if that
     /// session has ended. Then `f` is not called.
-    pub fn try_with<R>(&'static self, look: impl FnOnce(&T) -> R) -> Result<R, NoSessionError> {
+    pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, NoSessionError> {
         let value = self.value()?;
-        let result = look(&value.lock());
+        let result = f(&value.lock());
         // This is the last reference if the session has ended.
         if let Some(last) = Arc::into_inner(value) {
             without_current(|| drop(last));
@@ -190,8 +190,8 @@ impl<T: Send + 'static> SessionLocal<RefCell<T>> {
     /// Panics if no session is attached to the calling thread, if that session has ended, or if the
     /// value is mutably borrowed.
     #[track_caller]
-    pub fn with_borrow<R>(&'static self, look: impl FnOnce(&T) -> R) -> R {
-        self.with(|cell| look(&cell.borrow()))
+    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| f(&cell.borrow()))
     }
 
     /// Borrows the value in the session's cell mutably.
@@ -200,8 +200,8 @@ impl<T: Send + 'static> SessionLocal<RefCell<T>> {
     /// Panics if no session is attached to the calling thread, if that session has ended, or if the
     /// value is borrowed.
     #[track_caller]
-    pub fn with_borrow_mut<R>(&'static self, change: impl FnOnce(&mut T) -> R) -> R {
-        self.with(|cell| change(&mut cell.borrow_mut()))
+    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| f(&mut cell.borrow_mut()))
     }
 
     /// Sets the value in the session's cell. The initial value is created first if it does not

@@ -45,19 +45,19 @@ use std::time::Duration;
 /// ```
 pub struct Receipt<T> {
     record: Arc<Record>,
-    ticket: Arc<Completion<T>>,
-    found: TargetSnapshot,
+    completion: Arc<Completion<T>>,
+    target_state: TargetSnapshot,
     /// The key of its waker in the completion.
-    place: Option<usize>,
+    waker_key: Option<usize>,
 }
 
 impl<T: Clone> Receipt<T> {
     pub(crate) fn new(
         record: Arc<Record>,
-        ticket: Arc<Completion<T>>,
-        found: TargetSnapshot,
+        completion: Arc<Completion<T>>,
+        target_state: TargetSnapshot,
     ) -> Receipt<T> {
-        Receipt { record, ticket, found, place: None }
+        Receipt { record, completion, target_state, waker_key: None }
     }
 
     /// Returns the id of the target session.
@@ -69,16 +69,16 @@ impl<T: Clone> Receipt<T> {
     /// Returns the state of the target when the request took effect.
     #[must_use]
     pub fn target(&self) -> TargetSnapshot {
-        self.found
+        self.target_state
     }
 
     /// Returns the outcome, or `None` if the session or statement has not ended yet.
     #[must_use]
     pub fn try_get(&self) -> Option<T> {
-        self.ticket.get()
+        self.completion.get()
     }
 
-    fn why(&self, kind: InterruptKind) -> Option<PendingReason> {
+    fn reason(&self, kind: InterruptKind) -> Option<PendingReason> {
         if self.try_get().is_some() { None } else { self.record.why_not_yet(kind) }
     }
 
@@ -100,11 +100,11 @@ impl<T: Clone> Receipt<T> {
     /// [`Attached::block_on`]: crate::Attached::block_on
     #[must_use]
     #[track_caller]
-    pub fn wait_timeout(&mut self, limit: Duration) -> Option<T> {
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<T> {
         let (session, at) = (current(), Location::caller());
         let _within = session.as_ref().map(|record| record.within(Section::Wait, at));
         // A timeout that is too long for the clock counts as none.
-        wait::block_on_deaf(self, now().checked_add(limit))
+        wait::block_on_uninterruptibly(self, now().checked_add(timeout))
     }
 }
 
@@ -115,7 +115,7 @@ impl Receipt<SessionEnd> {
     /// caller reads it.
     #[must_use]
     pub fn pending_reason(&self) -> Option<PendingReason> {
-        self.why(InterruptKind::Terminate)
+        self.reason(InterruptKind::Terminate)
     }
 }
 
@@ -126,7 +126,7 @@ impl Receipt<StatementEnd> {
     /// caller reads it.
     #[must_use]
     pub fn pending_reason(&self) -> Option<PendingReason> {
-        self.why(InterruptKind::Cancel)
+        self.reason(InterruptKind::Cancel)
     }
 }
 
@@ -134,15 +134,15 @@ impl<T: Clone> Future for Receipt<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let Receipt { ticket, place, .. } = &mut *self;
-        ticket.poll(place, context.waker())
+        let Receipt { completion, waker_key, .. } = &mut *self;
+        completion.poll(waker_key, context.waker())
     }
 }
 
 impl<T> Drop for Receipt<T> {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.ticket.leave(place);
+        if let Some(key) = self.waker_key.take() {
+            self.completion.leave(key);
         }
     }
 }
@@ -151,7 +151,7 @@ impl<T> fmt::Debug for Receipt<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receipt")
             .field("session", &self.record.id())
-            .field("found", &self.found)
+            .field("found", &self.target_state)
             .finish()
     }
 }

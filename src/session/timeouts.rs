@@ -11,9 +11,9 @@ use crate::types::timeouts::Timeouts;
 use std::sync::Arc;
 use std::time::Instant;
 
-fn set(record: &Record, home: &Arc<Shared>, limits: Timeouts) -> Result<(), StartError> {
-    if record.limits() != limits {
-        record.set_limits(timer::running(home)?, limits);
+fn set(record: &Record, home: &Arc<Shared>, timeouts: Timeouts) -> Result<(), StartError> {
+    if record.limits() != timeouts {
+        record.set_limits(timer::running(home)?, timeouts);
     }
     Ok(())
 }
@@ -32,8 +32,8 @@ impl Session {
     ///
     /// # Errors
     /// Returns [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
-    pub fn set_timeouts(&self, limits: Timeouts) -> Result<(), StartError> {
-        set(&self.record, &self.owner.home, limits)
+    pub fn set_timeouts(&self, timeouts: Timeouts) -> Result<(), StartError> {
+        set(&self.record, &self.owner.home, timeouts)
     }
 }
 
@@ -48,8 +48,8 @@ impl Attached<'_> {
     ///
     /// # Errors
     /// Returns [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
-    pub fn set_timeouts(&self, limits: Timeouts) -> Result<(), StartError> {
-        set(self.record, &self.owner.home, limits)
+    pub fn set_timeouts(&self, timeouts: Timeouts) -> Result<(), StartError> {
+        set(self.record, &self.owner.home, timeouts)
     }
 
     /// Applies the lock timeout to `wait`, which waits for a lock interruptibly, for example by
@@ -58,8 +58,8 @@ impl Attached<'_> {
     ///
     /// The timeout counts from `started`. If one lock wait consists of several calls, pass the time
     /// at which the first call began to each of them.
-    pub fn with_lock_timeout<T>(&self, since: Instant, wait: impl FnOnce() -> T) -> T {
-        lock_wait_of(self.record, since, wait)
+    pub fn with_lock_timeout<T>(&self, started: Instant, wait: impl FnOnce() -> T) -> T {
+        with_lock_timeout_of(self.record, started, wait)
     }
 }
 
@@ -78,28 +78,28 @@ pub fn timeouts() -> Option<Timeouts> {
 /// The outer error is [`NoSessionError`], if no session is attached to the calling thread. The
 /// inner error is [`StartError`], if the timer cannot be started. In both cases the timeouts are
 /// unchanged.
-pub fn set_timeouts(limits: Timeouts) -> Result<Result<(), StartError>, NoSessionError> {
+pub fn set_timeouts(timeouts: Timeouts) -> Result<Result<(), StartError>, NoSessionError> {
     let record = current().ok_or(NoSessionError)?;
     let home = Shared::of(&record).ok_or(NoSessionError)?;
-    Ok(set(&record, &home, limits))
+    Ok(set(&record, &home, timeouts))
 }
 
 /// Applies the lock timeout of the session that is attached to the calling thread, as
 /// [`Attached::with_lock_timeout`] does. If no session is attached, there is no timeout.
-pub fn with_lock_timeout<T>(since: Instant, wait: impl FnOnce() -> T) -> T {
+pub fn with_lock_timeout<T>(started: Instant, wait: impl FnOnce() -> T) -> T {
     match current() {
-        Some(record) => lock_wait_of(&record, since, wait),
+        Some(record) => with_lock_timeout_of(&record, started, wait),
         None => wait(),
     }
 }
 
-fn lock_wait_of<T>(record: &Record, since: Instant, wait: impl FnOnce() -> T) -> T {
+fn with_lock_timeout_of<T>(record: &Record, started: Instant, wait: impl FnOnce() -> T) -> T {
     struct Ends<'a>(&'a Record, u64);
     impl Drop for Ends<'_> {
         fn drop(&mut self) {
             self.0.lock_wait_ends(self.1);
         }
     }
-    let _ends = record.lock_wait_begins(since).map(|outer| Ends(record, outer));
+    let _ends = record.lock_wait_begins(started).map(|outer| Ends(record, outer));
     wait()
 }

@@ -124,8 +124,8 @@ impl std::error::Error for SqlError {
 }
 
 impl From<RequestError> for SqlError {
-    fn from(refused: RequestError) -> SqlError {
-        let hint = match refused {
+    fn from(error: RequestError) -> SqlError {
+        let hint = match error {
             RequestError::NoSuchThread(_) => Some(
                 "With a thread pool 'n, n' names the session attached to thread n. \
                  To name a session wherever it is, write '0, session_id'.",
@@ -139,8 +139,8 @@ impl From<RequestError> for SqlError {
             }
             _ => None,
         };
-        let (sqlstate, message) = (refused.sqlstate(), refused.to_string().into());
-        SqlError { sqlstate, message, hint, rejection: Some(refused) }
+        let (sqlstate, message) = (error.sqlstate(), error.to_string().into());
+        SqlError { sqlstate, message, hint, rejection: Some(error) }
     }
 }
 

@@ -32,10 +32,10 @@ pub struct CommandResult {
 pub fn execute(
     manager: &SessionManager,
     command: Command,
-    author: Requester,
+    requester: Requester,
 ) -> Result<CommandResult, SqlError> {
     let Command { address, mode } = command;
-    let receipt = terminate(manager, address, mode, author, None)?;
+    let receipt = terminate(manager, address, mode, requester, None)?;
     let notice = notice(&receipt, mode);
     Ok(CommandResult { receipt, notice })
 }
@@ -43,17 +43,17 @@ pub fn execute(
 fn terminate(
     manager: &SessionManager,
     address: SessionAddress,
-    when: TerminateMode,
-    author: Requester,
-    text: Option<&str>,
+    mode: TerminateMode,
+    requester: Requester,
+    comment: Option<&str>,
 ) -> Result<Receipt<SessionEnd>, SqlError> {
-    let target = resolve(manager, address, InterruptKind::Terminate, &author)?;
-    let request = Terminate::new(when, author);
-    let request = match text {
-        Some(text) => request.comment(text),
+    let target = resolve(manager, address, InterruptKind::Terminate, &requester)?;
+    let request = Terminate::new(mode, requester);
+    let request = match comment {
+        Some(comment) => request.comment(comment),
         None => request,
     };
-    manager.terminate(target, request).map_err(|refused| known_thread(manager, refused))
+    manager.terminate(target, request).map_err(|error| known_thread(manager, error))
 }
 
 /// Executes the SQL function `pg_terminate_session(thread_id, session_id)`. A server may accept a
@@ -64,10 +64,10 @@ fn terminate(
 pub fn terminate_session(
     manager: &SessionManager,
     address: SessionAddress,
-    author: Requester,
+    requester: Requester,
     comment: Option<&str>,
 ) -> Result<Receipt<SessionEnd>, SqlError> {
-    terminate(manager, address, TerminateMode::Immediate, author, comment)
+    terminate(manager, address, TerminateMode::Immediate, requester, comment)
 }
 
 /// Executes the SQL function `pg_cancel_session(thread_id, session_id)`: cancels the statement that
@@ -78,25 +78,25 @@ pub fn terminate_session(
 pub fn cancel_session(
     manager: &SessionManager,
     address: SessionAddress,
-    author: Requester,
+    requester: Requester,
     comment: Option<&str>,
 ) -> Result<Receipt<StatementEnd>, SqlError> {
-    let mut target = resolve(manager, address, InterruptKind::Cancel, &author)?;
-    let mut found = Some(address.session);
+    let mut target = resolve(manager, address, InterruptKind::Cancel, &requester)?;
+    let mut session = Some(address.session);
     if let Target::AttachedTo(thread) = target {
-        found = manager.attached_to(thread);
-        target = found.map_or(target, |session| Target::Pair(thread, session));
+        session = manager.attached_to(thread);
+        target = session.map_or(target, |session| Target::Pair(thread, session));
     }
-    let named = found.and_then(|session| manager.session_info(session)?.statement_id);
+    let named = session.and_then(|session| manager.session_info(session)?.statement_id);
     let cancel = match named {
-        Some(statement) => Cancel::statement(statement, author),
-        None => Cancel::running(author),
+        Some(statement) => Cancel::statement(statement, requester),
+        None => Cancel::running(requester),
     };
     let cancel = match comment {
         Some(comment) => cancel.comment(comment),
         None => cancel,
     };
-    manager.cancel(target, cancel).map_err(|refused| known_thread(manager, refused))
+    manager.cancel(target, cancel).map_err(|error| known_thread(manager, error))
 }
 
 /// Resolves an address. The session id decides; the thread id is only checked.
@@ -104,7 +104,7 @@ fn resolve(
     manager: &SessionManager,
     address: SessionAddress,
     kind: InterruptKind,
-    author: &Requester,
+    requester: &Requester,
 ) -> Result<Target, SqlError> {
     let SessionAddress { thread, session } = address;
     let Some(thread) = thread else {
@@ -120,8 +120,8 @@ fn resolve(
         _ if manager.could_run(thread, session) => Ok(Target::Session(session)),
         _ => {
             let target = Target::Pair(thread, session);
-            let refused = RequestError::NotAttached { thread, session };
-            Err(manager.emit_rejected(kind, target, author, refused).into())
+            let error = RequestError::NotAttached { thread, session };
+            Err(manager.emit_rejected(kind, target, requester, error).into())
         }
     }
 }
@@ -137,46 +137,46 @@ fn no_thread(session: SessionId) -> SqlError {
 }
 
 /// Replaces the error if the given session id is the id of a thread.
-fn known_thread(manager: &SessionManager, refused: RequestError) -> SqlError {
-    let RequestError::NoSuchSession(id) = refused else { return refused.into() };
+fn known_thread(manager: &SessionManager, error: RequestError) -> SqlError {
+    let RequestError::NoSuchSession(id) = error else { return error.into() };
     let mut threads = manager.threads().into_iter();
     match threads.find(|row| row.id.get() == id.get()) {
         Some(row) if row.is_worker => SqlError {
             sqlstate: "42809",
             message: format!("thread {id} ({}) is a worker, not a session", row.name).into(),
             hint: Some("With a thread pool 'n, n' names the session attached to thread n."),
-            rejection: Some(refused),
+            rejection: Some(error),
         },
         Some(row) => RequestError::BackgroundThread { thread: row.id, name: row.name }.into(),
-        None => refused.into(),
+        None => error.into(),
     }
 }
 
-fn notice(receipt: &Receipt<SessionEnd>, when: TerminateMode) -> String {
-    let found = receipt.target();
-    let mut text = format!("session {} was {}", receipt.session(), found.state);
+fn notice(receipt: &Receipt<SessionEnd>, mode: TerminateMode) -> String {
+    let target = receipt.target();
+    let mut text = format!("session {} was {}", receipt.session(), target.state);
     if let (SessionState::Running | SessionState::Waiting | SessionState::Queued, Some(statement)) =
-        (found.state, found.statement_id)
+        (target.state, target.statement_id)
     {
-        text += &match found.state {
+        text += &match target.state {
             SessionState::Running => format!(" statement {statement}"),
             SessionState::Waiting => format!(" in statement {statement}"),
             _ => format!(" with statement {statement}"),
         };
     }
-    if let Some(thread) = found.thread_id {
+    if let Some(thread) = target.thread_id {
         text += &format!(" on thread {thread}");
     }
-    let stronger = found.pending_mode.map_or(when, |told| told.max(when));
-    let in_statement = matches!(found.state, SessionState::Running | SessionState::Waiting);
+    let stronger = target.pending_mode.map_or(mode, |pending| pending.max(mode));
+    let in_statement = matches!(target.state, SessionState::Running | SessionState::Waiting);
     let outlook = match stronger {
         _ if receipt.try_get().is_some() => "it has ended",
         TerminateMode::AfterStatement if in_statement => "it ends when the statement does",
-        TerminateMode::AfterTransaction if in_statement || found.in_transaction => {
+        TerminateMode::AfterTransaction if in_statement || target.in_transaction => {
             "it ends when the transaction does"
         }
         _ => "it ends at its next safe point",
     };
-    let again = if found.pending_mode >= Some(when) { ", as it had been told before" } else { "" };
+    let again = if target.pending_mode >= Some(mode) { ", as it had been told before" } else { "" };
     text + "; " + outlook + again
 }

@@ -110,15 +110,9 @@ impl Interrupt {
     /// user nor a session. Returns `None` if there is no comment either.
     #[must_use]
     pub fn detail(&self, own: SessionId) -> Option<String> {
-        let Request {
-            requester: author,
-            comment: text,
-            requested_at: at,
-            requester_disclosed: names_author,
-            ..
-        } = &*self.request;
-        let by = match (&author.user, author.session) {
-            _ if !names_author => None,
+        let Request { requester, comment, requested_at, requester_disclosed, .. } = &*self.request;
+        let by = match (&requester.user, requester.session) {
+            _ if !requester_disclosed => None,
             (_, Some(session)) if session == own => None,
             (Some(user), Some(session)) => Some(format!("user \"{user}\" in session {session}")),
             (Some(user), None) => Some(format!("user \"{user}\"")),
@@ -126,15 +120,15 @@ impl Interrupt {
             (None, None) => None,
         };
         let who = by.map(|by| {
-            let address = author.address.as_ref();
+            let address = requester.address.as_ref();
             let from = address.map(|address| format!(" from {address}")).unwrap_or_default();
-            format!("Requested by {by}{from} at {}.", utc(*at))
+            format!("Requested by {by}{from} at {}.", utc(*requested_at))
         });
-        match (who, text) {
+        match (who, comment) {
             (None, None) => None,
             (Some(who), None) => Some(who),
-            (None, Some(text)) => Some(text.to_string()),
-            (Some(who), Some(text)) => Some(format!("{who} {text}")),
+            (None, Some(comment)) => Some(comment.to_string()),
+            (Some(who), Some(comment)) => Some(format!("{who} {comment}")),
         }
     }
 }

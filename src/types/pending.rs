@@ -145,9 +145,9 @@ impl fmt::Display for PendingReason {
             PendingReason::Deferred { .. } => f.write_str("it may finish its statement"),
             PendingReason::Queued => f.write_str("queued for a worker"),
             PendingReason::Detached => f.write_str("its holder has not ended it yet"),
-            PendingReason::NoSafePoint { elapsed: at_least, last_safe_point: last } => {
-                write!(f, "no safe point for at least {} ms", at_least.as_millis())?;
-                last.map_or(Ok(()), |last| write!(f, ", the last one known at {last}"))
+            PendingReason::NoSafePoint { elapsed, last_safe_point } => {
+                write!(f, "no safe point for at least {} ms", elapsed.as_millis())?;
+                last_safe_point.map_or(Ok(()), |last| write!(f, ", the last one known at {last}"))
             }
             PendingReason::HeldOff(held) => write!(f, "held off by {held}"),
             PendingReason::UninterruptibleWait(spot) => {
@@ -186,8 +186,8 @@ impl fmt::Display for PendingInterrupt {
         if let Some(mode) = self.mode {
             write!(f, " ({mode})")?;
         }
-        let author = &self.request.requester;
-        match (&author.user, author.session) {
+        let requester = &self.request.requester;
+        match (&requester.user, requester.session) {
             (Some(user), _) => write!(f, " by {user}"),
             (None, Some(session)) => write!(f, " by session {session}"),
             (None, None) => Ok(()),
@@ -220,9 +220,9 @@ pub struct StalledSession {
 
 impl fmt::Display for StalledSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StalledSession { session, elapsed: at_least, last_safe_point: last, .. } = self;
-        write!(f, "session {session} passed no safe point for {} ms", at_least.as_millis())?;
-        if let Some(last) = last {
+        let StalledSession { session, elapsed, last_safe_point, .. } = self;
+        write!(f, "session {session} passed no safe point for {} ms", elapsed.as_millis())?;
+        if let Some(last) = last_safe_point {
             write!(f, ", the last one known at {last}")?;
         }
         if let Some(held) = &self.hold_off {

@@ -149,21 +149,21 @@ impl Record {
         request: Request,
         only: Option<Slot>,
     ) -> Result<Accepted<SessionEnd>, TransitionError> {
-        self.terminate_as_seen(when, request, only, None)
+        self.terminate_if_unchanged(when, request, only, None)
     }
 
     /// Requests a termination as `terminate` does, but only if the activity of the session is
-    /// unchanged since `seen`.
-    pub(crate) fn terminate_as_seen(
+    /// unchanged since `expected`.
+    pub(crate) fn terminate_if_unchanged(
         &self,
         when: TerminateMode,
         request: Request,
         only: Option<Slot>,
-        seen: Option<Snapshot>,
+        expected: Option<Snapshot>,
     ) -> Result<Accepted<SessionEnd>, TransitionError> {
         let asked = request.asked();
-        self.terminate_by(request, asked, |word| match seen {
-            Some(seen) if !word.same_activity(seen) => {
+        self.terminate_by(request, asked, |word| match expected {
+            Some(expected) if !word.same_activity(expected) => {
                 Err(if word.ended() { TransitionError::Ended } else { TransitionError::Stale })
             }
             _ => word.terminate(when, only),

@@ -1,6 +1,6 @@
 //! Waits for a channel's messages.
 
-use crate::session::wait::{Attached, Interrupt, asleep};
+use crate::session::wait::{Attached, Interrupt, run_wait};
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, select};
 use std::panic::Location;
 use std::sync::Arc;
@@ -39,19 +39,19 @@ impl Attached<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[track_caller]
-    pub fn recv<T>(&self, from: &Receiver<T>) -> Result<Result<T, RecvError>, Interrupt> {
+    pub fn recv<T>(&self, receiver: &Receiver<T>) -> Result<Result<T, RecvError>, Interrupt> {
         let at = Location::caller();
         self.check()?;
-        if let Ok(message) = from.try_recv() {
+        if let Ok(message) = receiver.try_recv() {
             return Ok(Ok(message));
         }
         let (signal, signalled) = bounded(1);
         let waker = Waker::from(Arc::new(Signal(signal)));
         let mut message = None;
         loop {
-            asleep(self.record, &waker, false, at, || {
+            run_wait(self.record, &waker, false, at, || {
                 select! {
-                    recv(from) -> received => message = Some(received),
+                    recv(receiver) -> received => message = Some(received),
                     recv(signalled) -> _ => {}
                 }
             })?;

@@ -59,40 +59,43 @@ impl ThreadParker {
 
 per_thread! {
     /// Taken out while a wait uses it, so that a nested wait gets another.
-    static PLACE: RefCell<Option<ThreadParker>> = RefCell::new(None);
+    static PARKER: RefCell<Option<ThreadParker>> = RefCell::new(None);
 }
 
-fn with_place<T>(wait: impl FnOnce(&ThreadParker) -> T) -> T {
+fn with_thread_parker<T>(wait: impl FnOnce(&ThreadParker) -> T) -> T {
     /// Puts the parker back, also if the wait unwinds: a waker of it may exist.
     struct Kept(Option<ThreadParker>);
     impl Drop for Kept {
         fn drop(&mut self) {
             // If the thread-local is already destroyed, nothing is kept.
-            let _ = PLACE.try_with(|place| *place.borrow_mut() = self.0.take());
+            let _ = PARKER.try_with(|kept| *kept.borrow_mut() = self.0.take());
         }
     }
-    let kept = PLACE.try_with(|place| place.borrow_mut().take()).ok().flatten();
+    let kept = PARKER.try_with(|kept| kept.borrow_mut().take()).ok().flatten();
     let mut kept = Kept(kept);
     wait(kept.0.get_or_insert_with(ThreadParker::new))
 }
 
-fn over(deadline: Option<Instant>) -> bool {
+fn has_passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| now() >= deadline)
 }
 
 /// Runs a future until it is ready. Returns `None` at the deadline. No interrupt ends the wait.
-pub(crate) fn block_on_deaf<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
+pub(crate) fn block_on_uninterruptibly<F: Future>(
+    future: F,
+    deadline: Option<Instant>,
+) -> Option<F::Output> {
     let mut future = pin!(future);
-    with_place(|place| {
-        let mut context = Context::from_waker(&place.waker);
+    with_thread_parker(|parker| {
+        let mut context = Context::from_waker(&parker.waker);
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return Some(output);
             }
-            if over(deadline) {
+            if has_passed(deadline) {
                 return None;
             }
-            place.park(deadline);
+            parker.park(deadline);
         }
     })
 }
@@ -107,18 +110,18 @@ pub(crate) fn block_on<F: Future>(
     let at = Location::caller();
     let mut future = pin!(future);
     record.check_at(at)?;
-    with_place(|place| {
-        let mut context = Context::from_waker(&place.waker);
+    with_thread_parker(|parker| {
+        let mut context = Context::from_waker(&parker.waker);
         loop {
             // Polled before the check for an interrupt, so that an output that is ready is not
             // lost.
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return Ok(Some(output));
             }
-            if over(deadline) {
+            if has_passed(deadline) {
                 return record.check_at(at).map(|()| None);
             }
-            asleep(record, &place.waker, false, at, || place.park(deadline))?;
+            run_wait(record, &parker.waker, false, at, || parker.park(deadline))?;
         }
     })
 }
@@ -132,16 +135,16 @@ pub(crate) fn sleep(record: &Record, time: Duration) -> Result<(), Interrupt> {
 /// Runs `block` within the protocol of a wait. `block` must return when it is done, or when `waker`
 /// is woken. An error means that `block` was not called. The value of `block` is always returned;
 /// the next safe point reports an interrupt that fell due during it.
-fn asleep<T>(
+fn run_wait<T>(
     record: &Record,
     waker: &Waker,
     killable: bool,
     at: Place,
-    sleep: impl FnOnce() -> T,
+    block: impl FnOnce() -> T,
 ) -> Result<T, Interrupt> {
     /// Ends the wait, also if `block` unwinds.
-    struct Awake<'a>(&'a Record);
-    impl Drop for Awake<'_> {
+    struct EndWait<'a>(&'a Record);
+    impl Drop for EndWait<'_> {
         fn drop(&mut self) {
             self.0.end_wait();
         }
@@ -152,8 +155,8 @@ fn asleep<T>(
     let _within =
         (killable && record.look().in_statement()).then(|| record.within(Section::Wait, at));
     record.begin_wait(waker, killable, at)?;
-    let _awake = Awake(record);
-    Ok(sleep())
+    let _end_wait = EndWait(record);
+    Ok(block())
 }
 
 /// The kinds of interrupts that end a wait.
@@ -211,7 +214,7 @@ impl Attached<'_> {
     /// outside of other waits: during another wait the thread uses another parker.
     #[must_use]
     pub fn park_waker(&self) -> Waker {
-        with_place(|place| place.waker.clone())
+        with_thread_parker(|parker| parker.waker.clone())
     }
 
     /// Runs a future on this thread until it is ready or an interrupt is due. On an interrupt the
@@ -247,11 +250,11 @@ impl Attached<'_> {
     #[track_caller]
     pub fn block_on_timeout<F: Future>(
         &self,
-        limit: Duration,
+        timeout: Duration,
         future: F,
     ) -> Result<Option<F::Output>, Interrupt> {
         // A timeout that is too long for the clock counts as none.
-        block_on(self.record, future, now().checked_add(limit))
+        block_on(self.record, future, now().checked_add(timeout))
     }
 
     /// Runs `block`, which blocks in its own way, such as a read from a socket. When an interrupt
@@ -299,12 +302,12 @@ impl Attached<'_> {
     #[track_caller]
     pub fn wait<T>(
         &self,
-        by: WaitMode,
+        mode: WaitMode,
         waker: &Waker,
-        sleep: impl FnOnce() -> T,
+        block: impl FnOnce() -> T,
     ) -> Result<T, Interrupt> {
-        let killable = by == WaitMode::Killable;
+        let killable = mode == WaitMode::Killable;
         let at = Location::caller();
-        asleep(self.record, waker, killable, at, sleep)
+        run_wait(self.record, waker, killable, at, block)
     }
 }

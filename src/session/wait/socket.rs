@@ -62,10 +62,10 @@ impl Attached<'_> {
     #[track_caller]
     pub fn wait_readable(
         &self,
-        by: WaitMode,
+        mode: WaitMode,
         socket: impl AsFd,
     ) -> Result<io::Result<()>, Interrupt> {
-        self.wait_for(by, socket.as_fd(), PollFlags::IN)
+        self.wait_for(mode, socket.as_fd(), PollFlags::IN)
     }
 
     /// Blocks until the socket is writable or an interrupt is due. Call this for a slow client,
@@ -78,16 +78,16 @@ impl Attached<'_> {
     #[track_caller]
     pub fn wait_writable(
         &self,
-        by: WaitMode,
+        mode: WaitMode,
         socket: impl AsFd,
     ) -> Result<io::Result<()>, Interrupt> {
-        self.wait_for(by, socket.as_fd(), PollFlags::OUT)
+        self.wait_for(mode, socket.as_fd(), PollFlags::OUT)
     }
 
     #[track_caller]
     fn wait_for(
         &self,
-        by: WaitMode,
+        mode: WaitMode,
         socket: BorrowedFd<'_>,
         wanted: PollFlags,
     ) -> Result<io::Result<()>, Interrupt> {
@@ -100,7 +100,7 @@ impl Attached<'_> {
         let waker = Waker::from(signal.clone());
         let ended = loop {
             signal.clear();
-            match self.wait(by, &waker, || signal.poll(socket, wanted)) {
+            match self.wait(mode, &waker, || signal.poll(socket, wanted)) {
                 Ok(Ok(false)) => {}
                 Ok(ready) => break Ok(ready.map(|_| ())),
                 Err(interrupt) => break Err(interrupt),
