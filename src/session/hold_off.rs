@@ -52,7 +52,7 @@ impl Attached<'_> {
     /// use safepoint::diagnose::Progress;
     ///
     /// let rollback = attached.begin_rollback();
-    /// rollback.report(Progress { completed: 3, total: Some(10) });
+    /// rollback.report(Progress::new(3).of(10));
     /// drop(rollback);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

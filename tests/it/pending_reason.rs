@@ -427,7 +427,7 @@ fn the_watchdog_reports_who_runs_on_and_nobody_else() {
                 // Once for each stretch.
                 statement.check().unwrap();
                 assert_eq!(reports.recv_timeout(LONG).expect("another stretch").session, id);
-                drop(watchdog);
+                watchdog.stop();
                 assert!(!manager.threads().iter().any(|row| &*row.name == "watchdog"));
                 manager.terminate(sleeper, kill_now()).unwrap();
             });
