@@ -152,4 +152,30 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &[],
     },
+    Mutation {
+        name: "SqlCancelFollowsItsSession",
+        about: "The SQL function that cancels by thread reaches the session wherever it is by then.",
+        edits: &[Edit {
+            file: "sql/execute.rs",
+            within: "pub fn cancel_session",
+            find: "target = found.map_or(target, |session| Target::Pair(thread, session));",
+            replace: "target = found.map_or(target, Target::Session);",
+        }],
+        loom: &["no_bystander_is_hit::cancelled_by_sql_after_it_has_moved"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "SqlCancelOfTheRunningOnly",
+        about: "The SQL function that cancels does not reach a queued command.",
+        edits: &[Edit {
+            file: "sql/execute.rs",
+            within: "pub fn cancel_session",
+            find: "found.and_then(|session| manager.session_info(session)?.statement_id)",
+            replace: "let _ = found; None",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::sql_commands::the_function_cancels_a_queued_command"],
+    },
 ];

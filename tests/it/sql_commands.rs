@@ -149,6 +149,23 @@ fn one_number_twice_is_whoever_runs_on_that_thread() {
     });
 }
 
+/// A command that has no thread yet is cancelled by the function as a running one is.
+#[test]
+fn the_function_cancels_a_queued_command() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let n = number(id.get());
+            let at = if manager.model() == ThreadModel::Pool { 0 } else { n };
+            let queued = session.reserve_statement().unwrap();
+            let receipt = sql::cancel_session(&manager, at, n, root(), None).unwrap();
+            assert_eq!(receipt.target().statement_id, Some(queued));
+            let mut attached = session.attach(&thread).unwrap();
+            assert!(!attached.begin().unwrap_err().is_terminate());
+            assert!(receipt.try_get().unwrap().cancelled);
+        });
+    });
+}
+
 /// The functions end at once, and what their author has to say reaches the target.
 #[test]
 fn what_the_functions_ask_for() {
