@@ -166,7 +166,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/mod.rs",
             within: "pub(crate) fn attach(",
-            find: "self.drop_leaked_hold_offs();",
+            find: "self.drop_leaked_sections();",
             replace: "",
         }],
         loom: &[],
@@ -199,13 +199,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "ValuesTakenBeforeEnd",
-        about: "A session drops its session-local values, and then takes the transition that ends it.",
+        about: "A session takes its session-local values out, and then the transition that ends it.",
         edits: &[
             Edit {
                 file: "session/session.rs",
                 within: "fn end",
                 find: "self.record.end()",
-                replace: "self.drop_values(); self.record.end()",
+                replace: "let values = self.record.take_values(); let step = self.record.end(); if let Some(values) = values { current::without_current(|| values.drop_all()); } step",
             },
             Edit {
                 file: "session/session.rs",
@@ -311,5 +311,18 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             "it::tasks_given_up::a_command_whose_run_is_never_polled_takes_its_cancel_along",
             "it::tasks_given_up::so_does_one_whose_thread_runs_another_session",
         ],
+    },
+    Mutation {
+        name: "RollbackNotForgotten",
+        about: "A leaked rollback outlives its attachment.",
+        edits: &[Edit {
+            file: "core/record/mod.rs",
+            within: "pub(crate) fn attach(",
+            find: "self.hold.load(Ordering::Relaxed) > 0",
+            replace: "self.held()",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::pending_reason::a_leaked_rollback_ends_with_its_attachment"],
     },
 ];
