@@ -189,6 +189,29 @@ fn a_late_release_wakes_no_wait_in_a_hold_off() {
     model("a_late_release_wakes_no_wait_in_a_hold_off", true, release_against_a_later_hold_off);
 }
 
+/// The same for a cancel, and a later wait that a cancel does not end.
+fn release_against_a_killable_wait() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    let held = current::hold_off("ends on another thread");
+    manager.cancel(id, Cancel::running(Requester::system())).unwrap();
+    let other = loom::thread::spawn(move || drop(held));
+    let _ = statement.wait(WaitMode::Interruptible, Waker::noop(), || ());
+    let (woken, waker) = never_woken();
+    statement.wait(WaitMode::Killable, &waker, || ()).expect("a cancel does not end this wait");
+    other.join().unwrap();
+    assert_eq!(woken.load(Ordering::Relaxed), 0, "a cancel woke a killable wait");
+}
+
+#[test]
+fn a_late_release_wakes_no_killable_wait() {
+    model("a_late_release_wakes_no_killable_wait", true, release_against_a_killable_wait);
+}
+
 /// Two wait for one end. Where one of them waits no more, the other is woken all the same.
 fn end_against_two_receipts() {
     let manager = SessionManager::new(ThreadModel::PerSession);

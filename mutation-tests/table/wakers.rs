@@ -482,4 +482,33 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &[],
     },
+    Mutation {
+        name: "CancelUnwokenAlways",
+        about: "A cancel that finds another pending wakes the session again.",
+        edits: &[Edit {
+            file: "core/record/request.rs",
+            within: "fn cancel_by",
+            find: "guarded.cancel.get_or_insert(fresh).ticket.clone()",
+            replace: "let told = guarded.cancel.get_or_insert(fresh); told.wake_needed = true; told.ticket.clone()",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &[
+            "it::wakers::equal_requests_wake_once",
+            "it::wakers::tasks::a_task_that_runs_a_statement",
+        ],
+    },
+    Mutation {
+        name: "ReleaseWakesByAnOldWord",
+        about: "The end of a hold-off reads the word, and takes the waker under the lock after that.",
+        edits: &[Edit {
+            file: "core/record/wait.rs",
+            within: "fn take_wakers_after_hold_off",
+            find: "self.guarded.lock().waker_of(self.word.load(), self.held())",
+            replace: "self.guarded.lock().waker_of(word, self.held())",
+        }],
+        loom: &["the_last_waker_is_woken::a_late_release_wakes_no_killable_wait"],
+        shuttle: &[],
+        tests: &[],
+    },
 ];
