@@ -16,6 +16,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[
             "no_bystander_is_hit::killed_by_thread_after_it_has_moved",
             "no_bystander_is_hit::cancelled_by_thread_after_it_has_moved",
+            "no_bystander_is_hit::cancelled_by_sql_after_it_has_moved",
         ],
         shuttle: &[],
         tests: &[],
@@ -158,12 +159,25 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "sql/execute.rs",
             within: "pub fn cancel_session",
-            find: "target = found.map_or(target, |session| Target::Pair(thread, session));",
-            replace: "target = found.map_or(target, Target::Session);",
+            find: "manager.cancel(target, cancel)",
+            replace: "let runs = match target { Target::AttachedTo(thread) => manager.threads().into_iter().find(|row| row.id == thread).and_then(|row| row.session_id), _ => None }; manager.cancel(runs.map_or(target, Target::Session), cancel)",
         }],
         loom: &["no_bystander_is_hit::cancelled_by_sql_after_it_has_moved"],
         shuttle: &[],
         tests: &[],
+    },
+    Mutation {
+        name: "SqlCancelNamesItsSession",
+        about: "The SQL function that cancels by thread names the session of that thread in its refusal.",
+        edits: &[Edit {
+            file: "sql/execute.rs",
+            within: "pub fn cancel_session",
+            find: "manager.cancel(target, cancel)",
+            replace: "let runs = match target { Target::AttachedTo(thread) => manager.threads().into_iter().find(|row| row.id == thread).and_then(|row| row.session_id), _ => None }; manager.cancel(match (target, runs) { (Target::AttachedTo(thread), Some(session)) => Target::Pair(thread, session), _ => target }, cancel)",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::sql_commands::a_hidden_session_is_not_named"],
     },
     Mutation {
         name: "SqlCancelOfTheRunningOnly",
@@ -171,11 +185,27 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "sql/execute.rs",
             within: "pub fn cancel_session",
-            find: "found.and_then(|session| manager.session_info(session)?.statement_id)",
-            replace: "let _ = found; None",
+            find: "Cancel::running_or_queued(author)",
+            replace: "Cancel::running(author)",
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::sql_commands::the_function_cancels_a_queued_command"],
+        tests: &[
+            "it::sql_commands::the_function_cancels_a_queued_command",
+            "it::notices::a_cancel_by_the_thread_names_what_its_session_has_queued",
+        ],
+    },
+    Mutation {
+        name: "RunningIsQueued",
+        about: "A cancel of the running statement reaches a queued command.",
+        edits: &[Edit {
+            file: "core/record/request.rs",
+            within: "pub(crate) fn cancel(",
+            find: "word.statement().filter(|_| or_queued)",
+            replace: "{ let _ = or_queued; word.statement() }",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::kill_table::detached_queued"],
     },
 ];

@@ -85,17 +85,8 @@ pub fn cancel_session(
     text: Option<&str>,
 ) -> Result<Receipt<StatementEnd>, SqlError> {
     let (thread, session) = numbers(thread, session)?;
-    let mut target = resolve(manager, thread, session, InterruptKind::Cancel, &author)?;
-    let mut found = Some(session);
-    if let Target::AttachedTo(thread) = target {
-        found = manager.attached_to(thread);
-        target = found.map_or(target, |session| Target::Pair(thread, session));
-    }
-    let named = found.and_then(|session| manager.session_info(session)?.statement_id);
-    let cancel = match named {
-        Some(statement) => Cancel::statement(statement, author),
-        None => Cancel::running(author),
-    };
+    let target = resolve(manager, thread, session, InterruptKind::Cancel, &author)?;
+    let cancel = Cancel::running_or_queued(author);
     let cancel = match text {
         Some(text) => cancel.comment(text),
         None => cancel,

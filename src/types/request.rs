@@ -190,6 +190,8 @@ impl Terminate {
 #[derive(Clone, Debug)]
 pub struct Cancel {
     pub(crate) statement: Option<StatementId>,
+    /// Whether a request that names no statement also means a queued command.
+    pub(crate) or_queued: bool,
     pub(crate) requester: Requester,
     pub(crate) comment: Option<Arc<str>>,
 }
@@ -198,14 +200,20 @@ impl Cancel {
     /// Creates a request of `author` for this statement and no other.
     #[must_use]
     pub fn statement(statement: StatementId, author: Requester) -> Cancel {
-        Cancel { statement: Some(statement), requester: author, comment: None }
+        Cancel { statement: Some(statement), or_queued: false, requester: author, comment: None }
     }
 
     /// Creates a request of `author` for the statement that runs when the request arrives. A queued
     /// command must be named: [`crate::view::SessionInfo::statement_id`] has its id.
     #[must_use]
     pub fn running(author: Requester) -> Cancel {
-        Cancel { statement: None, requester: author, comment: None }
+        Cancel { statement: None, or_queued: false, requester: author, comment: None }
+    }
+
+    /// Creates a request of `author` for the statement that runs or is queued when the request
+    /// arrives.
+    pub(crate) fn running_or_queued(author: Requester) -> Cancel {
+        Cancel { or_queued: true, ..Cancel::running(author) }
     }
 
     /// Sets the requester's comment, which is part of the target's error detail.

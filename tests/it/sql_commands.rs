@@ -5,6 +5,7 @@ use crate::common::{
 };
 use safepoint::diagnose::PendingReason;
 use safepoint::id::StatementId;
+use safepoint::policy::Roles;
 use safepoint::request::RequestError;
 use safepoint::session::WaitMode;
 use safepoint::sql;
@@ -163,6 +164,25 @@ fn the_function_cancels_a_queued_command() {
             assert!(!attached.begin().unwrap_err().is_terminate());
             assert!(receipt.try_get().unwrap().cancelled);
         });
+    });
+}
+
+/// Neither function names the session of a thread whose session is hidden from the requester.
+#[test]
+fn a_hidden_session_is_not_named() {
+    supervised(|| {
+        let policy = Roles::new().hide_others();
+        let manager = SessionManager::builder(ThreadModel::Pool).policy(policy).build();
+        let mut hidden = manager.open(of("ann")).unwrap();
+        let thread = thread_for(&manager, &hidden);
+        let n = number(thread.id().get());
+        let mut attached = hidden.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let terminate = sql::terminate_session(&manager, n, n, user("bob"), None).unwrap_err();
+        let cancel = sql::cancel_session(&manager, n, n, user("bob"), None).unwrap_err();
+        assert_eq!(terminate.message, format!("thread {n} runs no session now"));
+        assert_eq!(cancel, terminate);
+        statement.check().unwrap();
     });
 }
 
