@@ -315,10 +315,10 @@ impl SessionManager {
         request: Cancel,
     ) -> Result<Receipt<StatementEnd>, RequestError> {
         let (target, kind) = (target.into(), InterruptKind::Cancel);
-        let Cancel { statement, requester: author, comment: text } = request;
+        let Cancel { statement, or_queued, requester: author, comment: text } = request;
         let aim = self.aim(target, kind, &author)?;
         let request = aim.request(author, InterruptReason::UserRequest, text);
-        let step = |only| aim.record.cancel(statement, request.clone(), only);
+        let step = |only| aim.record.cancel(statement, or_queued, request.clone(), only);
         match aim.only().and_then(step) {
             Ok(accepted) => {
                 self.emit_requested(&aim.record, kind, None, &request, &accepted);
