@@ -45,7 +45,9 @@
 //!
 //! - `async`: sessions as tasks of any async runtime: `Session::run`,
 //!   `Session::interrupted`.
-//! - `serde`: `Serialize` for ids (as numbers), rows, requests, errors and outcomes.
+//! - `crossbeam-channel`: `Attached::recv`, an interruptible wait for a message of a channel.
+//! - `serde`: `Serialize` for ids (as numbers), rows, requests, errors and outcomes, and `Deserialize` for
+//!   the settings `Timeouts` and `ThreadPoolAttr`.
 //! - `tracing`: an event with the target `safepoint` for each [`Event`](crate::audit::Event). The session, the
 //!   requester and the reason are its fields. The level is `DEBUG` for sessions that open and for observed
 //!   interrupts. It is `WARN` for requests without permission, and for sessions that a

@@ -30,6 +30,7 @@ use crate::types::request::{Cancel, Request, Requester, Target, Terminate, Termi
 use crate::types::state::TargetSnapshot;
 use crossbeam_utils::CachePadded;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 /// The registry of all sessions of a server: opens sessions, lists them, and sends requests to
@@ -51,6 +52,10 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct SessionManager(pub(crate) Arc<Inner>);
+
+// No lock is held while application code runs, so a panic of it leaves nothing half done.
+impl UnwindSafe for SessionManager {}
+impl RefUnwindSafe for SessionManager {}
 
 pub(crate) struct Inner {
     pub(crate) home: Arc<Shared>,
@@ -317,10 +322,10 @@ impl SessionManager {
         request: Cancel,
     ) -> Result<Receipt<StatementEnd>, RequestError> {
         let (target, kind) = (target.into(), InterruptKind::Cancel);
-        let Cancel { statement, requester, comment } = request;
+        let Cancel { statement, or_queued, requester, comment } = request;
         let resolved = self.resolve_target(target, kind, &requester)?;
         let request = resolved.request(requester, InterruptReason::UserRequest, comment);
-        let send = |slot| resolved.record.cancel(statement, request.clone(), slot);
+        let send = |slot| resolved.record.cancel(statement, or_queued, request.clone(), slot);
         match resolved.required_slot().and_then(send) {
             Ok(accepted) => {
                 self.emit_requested(&resolved.record, kind, None, &request, &accepted);

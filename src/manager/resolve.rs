@@ -184,9 +184,4 @@ impl SessionManager {
             },
         }
     }
-
-    /// Returns the session that is attached to a thread of a pool. It may be out of date.
-    pub(crate) fn attached_to(&self, thread: ThreadId) -> Option<SessionId> {
-        self.0.threads.get(thread.get())?.session()
-    }
 }

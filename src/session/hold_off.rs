@@ -1,6 +1,6 @@
 //! Sections with a name: hold-offs and rollbacks.
 
-use crate::core::diagnostics::{Section, SectionGuard};
+use crate::core::diagnostics::SectionGuard;
 use crate::core::record::Record;
 use crate::session::attached::Attached;
 use crate::session::current::{current, wake_all};
@@ -36,7 +36,8 @@ impl Attached<'_> {
     }
 
     /// Marks a section that rolls back, or cleans up in another way, before the statement or the
-    /// session ends. It lasts until the guard is dropped.
+    /// session ends. It lasts until the guard is dropped. If the guard is leaked, the next attachment
+    /// ends the section.
     ///
     /// [`Receipt::pending_reason`](crate::Receipt::pending_reason) reports it. Safe points and waits
     /// are not affected.
@@ -58,7 +59,7 @@ impl Attached<'_> {
     /// ```
     #[track_caller]
     pub fn begin_rollback(&self) -> RollbackGuard<'_> {
-        RollbackGuard(self.record.within(Section::Rollback(None), Location::caller()))
+        RollbackGuard(self.record.begin_rollback(Location::caller()))
     }
 }
 

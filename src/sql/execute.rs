@@ -81,17 +81,8 @@ pub fn cancel_session(
     requester: Requester,
     comment: Option<&str>,
 ) -> Result<Receipt<StatementEnd>, SqlError> {
-    let mut target = resolve(manager, address, InterruptKind::Cancel, &requester)?;
-    let mut session = Some(address.session);
-    if let Target::AttachedTo(thread) = target {
-        session = manager.attached_to(thread);
-        target = session.map_or(target, |session| Target::Pair(thread, session));
-    }
-    let named = session.and_then(|session| manager.session_info(session)?.statement_id);
-    let cancel = match named {
-        Some(statement) => Cancel::statement(statement, requester),
-        None => Cancel::running(requester),
-    };
+    let target = resolve(manager, address, InterruptKind::Cancel, &requester)?;
+    let cancel = Cancel::running_or_queued(requester);
     let cancel = match comment {
         Some(comment) => cancel.comment(comment),
         None => cancel,

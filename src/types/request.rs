@@ -303,6 +303,8 @@ impl Terminate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
     pub(crate) statement: Option<StatementId>,
+    /// Whether a request that names no statement also means a queued command.
+    pub(crate) or_queued: bool,
     pub(crate) requester: Requester,
     pub(crate) comment: Option<Arc<str>>,
 }
@@ -311,7 +313,7 @@ impl Cancel {
     /// Creates a request for this statement only.
     #[must_use]
     pub fn statement(statement: StatementId, requester: Requester) -> Cancel {
-        Cancel { statement: Some(statement), requester, comment: None }
+        Cancel { statement: Some(statement), or_queued: false, requester, comment: None }
     }
 
     /// Creates a request for the statement that runs when the request arrives. To cancel a queued
@@ -319,7 +321,12 @@ impl Cancel {
     /// [`SessionInfo::statement_id`](crate::view::SessionInfo::statement_id) has.
     #[must_use]
     pub fn running(requester: Requester) -> Cancel {
-        Cancel { statement: None, requester, comment: None }
+        Cancel { statement: None, or_queued: false, requester, comment: None }
+    }
+
+    /// Creates a request for the statement that runs or is queued when the request arrives.
+    pub(crate) fn running_or_queued(requester: Requester) -> Cancel {
+        Cancel { or_queued: true, ..Cancel::running(requester) }
     }
 
     /// Sets the requester's comment, which is part of the target's error detail.
