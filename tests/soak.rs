@@ -375,7 +375,7 @@ fn round(seed: u64) {
 }
 
 #[test]
-fn the_books_balance() {
+fn every_request_is_accounted_for() {
     let number = |name: &str, or: u64| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or)
     };

@@ -16,9 +16,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::threads::nobody_learns_of_a_sessions_end_before_the_audit",
-            "it::audit_ends::pool::a_session_that_is_ended_in_its_seat_by_the_second_request",
-            "it::audit_ends::ends::an_idle_transaction_that_is_not_waited_for",
+            "it::audit_ends::threads::no_receipt_of_a_session_completes_before_the_audit",
+            "it::audit_ends::pool::a_session_ended_in_its_slot_by_the_second_request",
+            "it::audit_ends::ends::an_idle_transaction",
         ],
     },
     Mutation {
@@ -33,8 +33,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::threads::nobody_learns_that_a_statement_is_over_before_the_audit",
-            "it::audit_ends::threads::a_statement_is_over_before_its_session_has_ended",
+            "it::audit_ends::threads::no_receipt_of_a_statement_completes_before_the_audit",
+            "it::audit_ends::threads::a_statement_ends_before_its_session",
         ],
     },
     Mutation {
@@ -49,9 +49,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::pool::a_session_that_is_ended_in_its_seat",
-            "it::audit_ends::pool::a_session_that_is_ended_on_the_way_to_its_seat",
-            "it::audit_ends::a_session_that_sees_it_as_it_leaves_its_thread",
+            "it::audit_ends::pool::a_session_ended_in_its_slot",
+            "it::audit_ends::pool::a_session_ended_before_it_is_in_its_slot",
+            "it::audit_ends::a_session_that_observes_it_in_its_detach",
         ],
     },
     Mutation {
@@ -74,8 +74,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::pool::a_session_that_is_ended_in_its_seat",
-            "it::audit_ends::pool::a_session_that_is_ended_in_the_queue",
+            "it::audit_ends::pool::a_session_ended_in_its_slot",
+            "it::audit_ends::pool::a_session_ended_in_the_queue",
         ],
     },
     Mutation {
@@ -90,8 +90,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::pool::a_session_that_is_ended_in_its_seat",
-            "it::audit_ends::a_session_that_sees_it_as_it_leaves_its_thread",
+            "it::audit_ends::pool::a_session_ended_in_its_slot",
+            "it::audit_ends::a_session_that_observes_it_in_its_detach",
         ],
     },
     Mutation {
@@ -107,7 +107,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &[
             "it::audit_ends::a_statement_that_runs",
-            "it::audit_ends::an_idle_session_whose_holder_asks_or_does_not",
+            "it::audit_ends::an_idle_session_with_or_without_a_check",
         ],
     },
     Mutation {
@@ -121,7 +121,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::a_cancel_that_is_seen_and_one_that_is_void"],
+        tests: &["it::audit_ends::an_observed_cancel_and_an_unobserved_one"],
     },
     Mutation {
         name: "CancelSeenUnsaid",
@@ -135,8 +135,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::a_cancel_that_is_seen_and_one_that_is_void",
-            "it::audit_ends::a_queued_command_that_is_cancelled",
+            "it::audit_ends::an_observed_cancel_and_an_unobserved_one",
+            "it::audit_ends::a_cancelled_queued_command",
         ],
     },
     Mutation {
@@ -150,7 +150,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::ends::a_request_that_is_followed_by_a_stronger_one"],
+        tests: &["it::audit_ends::ends::a_request_followed_by_a_stronger_one"],
     },
     Mutation {
         name: "FirstSeenStays",
@@ -163,7 +163,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::ends::a_request_that_is_followed_by_a_stronger_one"],
+        tests: &["it::audit_ends::ends::a_request_followed_by_a_stronger_one"],
     },
     Mutation {
         name: "WakesBeforeAudit",
@@ -177,9 +177,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::an_idle_session_that_its_killer_ends",
-            "it::audit_ends::pool::a_session_that_is_ended_in_its_seat",
-            "it::audit_ends::a_sleeper_is_woken_after_the_audit",
+            "it::audit_ends::an_idle_session_ended_by_its_requester",
+            "it::audit_ends::pool::a_session_ended_in_its_slot",
+            "it::audit_ends::a_waiting_statement_is_woken_after_the_audit",
         ],
     },
     Mutation {
@@ -193,7 +193,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::a_sleeper_is_woken_after_the_audit"],
+        tests: &["it::audit_ends::a_waiting_statement_is_woken_after_the_audit"],
     },
     Mutation {
         name: "CancelUnsaid",
@@ -206,7 +206,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::a_cancel_that_is_seen_and_one_that_is_void"],
+        tests: &["it::audit_ends::an_observed_cancel_and_an_unobserved_one"],
     },
     Mutation {
         name: "ShutdownWakesBeforeAudit",
@@ -252,8 +252,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::ends::an_idle_session_whose_time_runs_out",
-            "it::audit_ends::a_sleeper_is_woken_after_the_audit",
+            "it::audit_ends::ends::an_idle_timeout",
+            "it::audit_ends::a_waiting_statement_is_woken_after_the_audit",
         ],
     },
     Mutation {
@@ -268,8 +268,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::ends::an_idle_session_whose_time_runs_out",
-            "it::audit_ends::ends::a_wait_for_a_lock_whose_time_runs_out",
+            "it::audit_ends::ends::an_idle_timeout",
+            "it::audit_ends::ends::a_lock_timeout",
         ],
     },
     Mutation {
@@ -283,7 +283,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::requests_that_are_refused"],
+        tests: &["it::audit_ends::rejected_requests"],
     },
     Mutation {
         name: "RefusedCancelUnsaid",
@@ -296,7 +296,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::requests_that_are_refused"],
+        tests: &["it::audit_ends::rejected_requests"],
     },
     Mutation {
         name: "RefusedAimUnsaid",
@@ -310,8 +310,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::requests_that_are_refused",
-            "it::audit_ends::ends::a_sweep",
+            "it::audit_ends::rejected_requests",
+            "it::audit_ends::ends::a_bulk_request",
         ],
     },
     Mutation {
@@ -326,8 +326,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::a_cancel_that_is_seen_and_one_that_is_void",
-            "it::audit_ends::a_statement_that_was_forgotten",
+            "it::audit_ends::an_observed_cancel_and_an_unobserved_one",
+            "it::audit_ends::a_leaked_statement",
         ],
     },
     Mutation {
@@ -350,8 +350,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::audit_ends::a_queued_session_that_its_killer_ends",
-            "it::audit_ends::pool::a_session_that_is_ended_in_the_queue",
+            "it::audit_ends::a_queued_session_ended_by_its_requester",
+            "it::audit_ends::pool::a_session_ended_in_the_queue",
         ],
     },
     Mutation {
@@ -391,7 +391,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::an_idle_session_whose_holder_asks_or_does_not"],
+        tests: &["it::audit_ends::an_idle_session_with_or_without_a_check"],
     },
     Mutation {
         name: "SeenUnderLock",
@@ -417,7 +417,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::pool::a_session_that_the_audit_ends"],
+        tests: &["it::audit_ends::pool::a_session_ended_by_the_audit"],
     },
     Mutation {
         name: "SeenAsTermination",
@@ -430,7 +430,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::a_cancel_that_is_seen_and_one_that_is_void"],
+        tests: &["it::audit_ends::an_observed_cancel_and_an_unobserved_one"],
     },
     Mutation {
         name: "FoundAfterTheStep",
@@ -443,6 +443,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::audit_ends::an_idle_session_that_its_killer_ends"],
+        tests: &["it::audit_ends::an_idle_session_ended_by_its_requester"],
     },
 ];

@@ -16,8 +16,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::bulk_pauses::after_a_pause_the_predicate_is_asked_again",
-            "it::bulk_pauses::one_that_is_another_after_the_pause",
+            "it::bulk_pauses::the_predicate_is_called_again_after_a_pause",
+            "it::bulk_pauses::a_session_that_changes_user_in_the_pause",
         ],
     },
     Mutation {
@@ -32,8 +32,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::bulk_pauses::after_a_pause_the_predicate_is_asked_again",
-            "it::bulk_pauses::one_that_moves_on_in_the_pause_and_is_meant_all_the_same",
+            "it::bulk_pauses::the_predicate_is_called_again_after_a_pause",
+            "it::bulk_pauses::a_session_that_changes_in_the_pause_and_still_matches",
         ],
     },
     Mutation {
@@ -60,7 +60,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk_pauses::a_sweep_that_is_stopped_in_its_pause"],
+        tests: &["it::bulk_pauses::a_bulk_request_stopped_in_its_pause"],
     },
     Mutation {
         name: "RowsWithoutPause",
@@ -73,7 +73,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk_pauses::a_sweep_that_is_stopped_in_its_pause"],
+        tests: &["it::bulk_pauses::a_bulk_request_stopped_in_its_pause"],
     },
     Mutation {
         name: "RowsNotCompared",
@@ -86,7 +86,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk::one_that_has_moved_on_is_not_hit_for_what_it_did"],
+        tests: &["it::bulk::a_changed_session_is_skipped"],
     },
     Mutation {
         name: "RowsAlwaysCompared",
@@ -99,7 +99,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk::one_that_has_moved_on_is_not_hit_for_what_it_did"],
+        tests: &["it::bulk::a_changed_session_is_skipped"],
     },
     Mutation {
         name: "RefusalsForgotten",
@@ -170,7 +170,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk_pauses::one_that_is_another_after_the_pause"],
+        tests: &["it::bulk_pauses::a_session_that_changes_user_in_the_pause"],
     },
     Mutation {
         name: "SparedOwnUnsaid",
@@ -268,8 +268,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::bulk_pauses::a_sweep_that_is_stopped_in_its_pause",
-            "it::bulk::a_sweeper_can_be_killed_in_its_pause",
+            "it::bulk_pauses::a_bulk_request_stopped_in_its_pause",
+            "it::bulk::a_bulk_requester_can_be_interrupted_in_its_pause",
         ],
     },
     Mutation {
@@ -283,7 +283,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk_pauses::a_sweep_that_is_stopped_in_its_pause"],
+        tests: &["it::bulk_pauses::a_bulk_request_stopped_in_its_pause"],
     },
     Mutation {
         name: "BatchOfNone",
@@ -296,7 +296,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk_pauses::the_pauses_are_where_they_are_to_be"],
+        tests: &["it::bulk_pauses::pauses_follow_full_batches"],
     },
     Mutation {
         name: "PauseIsDeaf",
@@ -310,8 +310,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::bulk_pauses::a_sweep_that_is_stopped_in_its_pause",
-            "it::bulk::a_sweeper_can_be_killed_in_its_pause",
+            "it::bulk_pauses::a_bulk_request_stopped_in_its_pause",
+            "it::bulk::a_bulk_requester_can_be_interrupted_in_its_pause",
         ],
     },
     Mutation {
@@ -325,7 +325,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk::a_rate_is_kept_and_nobody_is_told_before_their_turn"],
+        tests: &["it::bulk::the_rate_limit_holds"],
     },
     Mutation {
         name: "UserByPrefix",
@@ -338,7 +338,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk_pauses::users_by_their_whole_name"],
+        tests: &["it::bulk_pauses::users_are_compared_by_their_whole_name"],
     },
     Mutation {
         name: "SweepOfHidden",
@@ -351,7 +351,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::policy::a_hidden_session_is_refused_as_if_it_were_not_there"],
+        tests: &["it::policy::a_hidden_session_is_rejected_as_if_missing"],
     },
     Mutation {
         name: "SweepWaitsForNobody",
@@ -364,7 +364,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk_pauses::whoever_waits_for_a_sweep"],
+        tests: &["it::bulk_pauses::waiting_for_a_bulk_request"],
     },
     Mutation {
         name: "SweptSaysHowManyEnded",
@@ -377,7 +377,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::bulk_pauses::whoever_waits_for_a_sweep"],
+        tests: &["it::bulk_pauses::waiting_for_a_bulk_request"],
     },
     Mutation {
         name: "DrainWaitsForItsAuthor",
@@ -390,7 +390,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::drain::the_session_that_asks_is_not_waited_for"],
+        tests: &["it::drain::the_requesters_session_is_not_waited_for"],
     },
     Mutation {
         name: "DrainOfASessionWaitsForNobody",
@@ -403,7 +403,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::drain::a_session_that_asks_while_others_end_at_once_and_are_cut_short"],
+        tests: &["it::drain::a_requester_session_with_graceful_and_forced_ones"],
     },
     Mutation {
         name: "DrainCutsOneShort",
@@ -416,7 +416,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::drain::all_who_do_not_are_cut_short"],
+        tests: &["it::drain::all_sessions_that_exceed_the_grace_are_terminated"],
     },
     Mutation {
         name: "DrainCutsNobodyShort",
@@ -430,8 +430,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::drain::who_does_not_is_cut_short",
-            "it::drain::all_who_do_not_are_cut_short",
+            "it::drain::a_session_that_exceeds_the_grace_is_terminated",
+            "it::drain::all_sessions_that_exceed_the_grace_are_terminated",
         ],
     },
     Mutation {
@@ -445,7 +445,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::drain::those_who_never_look_are_not_waited_for_one_by_one"],
+        tests: &["it::drain::remaining_sessions_share_one_timeout"],
     },
     Mutation {
         name: "DrainCountsItsAuthorInGrace",
@@ -459,8 +459,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::drain::the_session_that_asks_is_not_waited_for",
-            "it::drain::a_session_that_asks_while_others_end_at_once_and_are_cut_short",
+            "it::drain::the_requesters_session_is_not_waited_for",
+            "it::drain::a_requester_session_with_graceful_and_forced_ones",
         ],
     },
     Mutation {
@@ -474,6 +474,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::drain::the_session_that_asks_is_not_waited_for"],
+        tests: &["it::drain::the_requesters_session_is_not_waited_for"],
     },
 ];

@@ -840,7 +840,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_state_follows_the_model"],
     },
     Mutation {
         name: "OwnStepDoesNotRing",

@@ -137,7 +137,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::sql::grammar::tests::other_statements_are_not_ours"],
+        tests: &["lib::sql::grammar::tests::other_statements_are_not_parsed"],
     },
     Mutation {
         name: "KeywordsOfOtherAlphabets",
@@ -152,7 +152,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::sql::grammar::tests::other_statements_are_not_ours"],
+        tests: &["lib::sql::grammar::tests::other_statements_are_not_parsed"],
     },
     Mutation {
         name: "TwoSemicolons",
@@ -167,7 +167,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::sql::grammar::tests::syntax_errors_name_the_place"],
+        tests: &["lib::sql::grammar::tests::syntax_errors_name_the_position"],
     },
     Mutation {
         name: "NoCarriageReturn",
@@ -212,7 +212,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::sql::grammar::tests::syntax_errors_name_the_place"],
+        tests: &["lib::sql::grammar::tests::syntax_errors_name_the_position"],
     },
     Mutation {
         name: "DoubledQuoteEnds",
@@ -272,7 +272,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::types::id::tests::ids_are_read_from_digits_alone"],
+        tests: &["lib::types::id::tests::ids_are_parsed_from_digits_only"],
     },
     Mutation {
         name: "NegativeSession",
@@ -287,7 +287,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::sql_commands::numbers_that_are_no_ids"],
+        tests: &["it::sql_commands::numbers_that_are_not_ids"],
     },
     Mutation {
         name: "NegativeThread",
@@ -302,7 +302,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::sql_commands::numbers_that_are_no_ids"],
+        tests: &["it::sql_commands::numbers_that_are_not_ids"],
     },
     Mutation {
         name: "AnyThreadWillDo",
@@ -332,7 +332,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::sql_commands::one_number_twice_is_whoever_runs_on_that_thread"],
+        tests: &["it::sql_commands::two_equal_numbers_name_the_session_on_that_thread"],
     },
     Mutation {
         name: "FunctionWaits",
@@ -347,7 +347,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::sql_commands::what_the_functions_ask_for"],
+        tests: &["it::sql_commands::requests_of_the_sql_functions"],
     },
     Mutation {
         name: "FunctionForgetsItsText",
@@ -362,7 +362,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::sql_commands::what_the_functions_ask_for"],
+        tests: &["it::sql_commands::requests_of_the_sql_functions"],
     },
     Mutation {
         name: "CancelForgetsItsText",
@@ -377,7 +377,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::sql_commands::what_the_functions_ask_for"],
+        tests: &["it::sql_commands::requests_of_the_sql_functions"],
     },
     Mutation {
         name: "WorkerIsNoSession",
@@ -482,7 +482,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::kill_targets::the_thread_of_another_managers_session_is_refused"],
+        tests: &["it::kill_targets::the_thread_of_another_managers_session_is_rejected"],
     },
     Mutation {
         name: "SignIsCutOff",
@@ -497,7 +497,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::attr::tests::what_is_wrong_is_said"],
+        tests: &["lib::pool::attr::tests::errors_name_the_mistake"],
     },
     Mutation {
         name: "BoundIsCutOff",
@@ -512,6 +512,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::admission::tests::a_bound_that_does_not_fit_is_not_cut_off"],
+        tests: &["lib::core::admission::tests::large_limits_are_not_truncated"],
     },
 ];

@@ -15,7 +15,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_state_follows_the_model"],
     },
     Mutation {
         name: "LaterByLowBits",
@@ -28,7 +28,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_state_follows_the_model"],
     },
     Mutation {
         name: "SameByLowBits",
@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::a_session_does_the_same_only_in_the_same_statement"],
+        tests: &["lib::core::state::tests::the_activity_is_the_same_only_in_the_same_statement"],
     },
     Mutation {
         name: "TerminateComparesLowByte",
@@ -54,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::a_place_is_told_from_each_other_place"],
+        tests: &["lib::core::state::tests::each_slot_differs_from_every_other"],
     },
     Mutation {
         name: "CancelComparesLowByte",
@@ -67,7 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::a_place_is_told_from_each_other_place"],
+        tests: &["lib::core::state::tests::each_slot_differs_from_every_other"],
     },
     Mutation {
         name: "PlaceNotCleared",
@@ -80,7 +80,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::a_place_is_told_from_each_other_place"],
+        tests: &["lib::core::state::tests::each_slot_differs_from_every_other"],
     },
     Mutation {
         name: "PlaceOfItsOwnGivenOut",
@@ -93,7 +93,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::no_thread_of_a_pool_has_the_place_of_a_sessions_own"],
+        tests: &["lib::core::state::tests::no_pool_thread_has_the_slot_of_own_threads"],
     },
     Mutation {
         name: "QuietByWhatIsDue",
@@ -106,7 +106,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_state_follows_the_model"],
     },
     Mutation {
         name: "QueuesBeyondTheLast",
@@ -119,7 +119,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_state_follows_the_model"],
     },
     Mutation {
         name: "BeginsBeyondTheLast",
@@ -132,7 +132,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_state_follows_the_model"],
     },
     Mutation {
         name: "FoundByLowBits",
@@ -145,7 +145,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::registry::tests::a_number_is_compared_to_its_last_bit"],
+        tests: &["lib::core::registry::tests::all_bits_of_an_id_are_compared"],
     },
     Mutation {
         name: "RemovedByLowBits",
@@ -158,7 +158,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::registry::tests::a_number_is_compared_to_its_last_bit"],
+        tests: &["lib::core::registry::tests::all_bits_of_an_id_are_compared"],
     },
     Mutation {
         name: "GivenOutByLowBits",
@@ -171,7 +171,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::registry::tests::a_number_is_compared_to_its_last_bit"],
+        tests: &["lib::core::registry::tests::all_bits_of_an_id_are_compared"],
     },
     Mutation {
         name: "OneKeyTooMany",
@@ -184,7 +184,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::registry::tests::a_shard_is_full_once_its_keys_are_used_up"],
+        tests: &["lib::core::registry::tests::a_shard_is_full_when_its_keys_are_used"],
     },
     Mutation {
         name: "OneSerialTooMany",
@@ -197,7 +197,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::registry::tests::a_full_or_exhausted_shard_leaves_it_to_the_next"],
+        tests: &["lib::core::registry::tests::a_full_shard_falls_back_to_the_next"],
     },
     Mutation {
         name: "BackgroundTakesPlace",
@@ -210,7 +210,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::thread::tests::a_background_thread_takes_no_place"],
+        tests: &["lib::core::thread::tests::a_background_thread_takes_no_slot"],
     },
     Mutation {
         name: "PlaceNeverComesBack",
@@ -223,6 +223,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::thread::tests::places_run_out_and_come_back"],
+        tests: &["lib::core::thread::tests::slots_run_out_and_are_reused"],
     },
 ];

@@ -15,7 +15,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::calm::one_that_blocks_gives_its_place_to_what_is_queued"],
+        tests: &["it::pool::calm::a_blocking_worker_releases_its_permit_to_the_queue"],
     },
     Mutation {
         name: "BackUncounted",
@@ -67,7 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::workers_run_where_they_are_bound_to"],
+        tests: &["it::pool::starts::workers_run_on_their_bound_cpus"],
     },
     Mutation {
         name: "BoundToTheNext",
@@ -80,7 +80,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::workers_run_where_they_are_bound_to"],
+        tests: &["it::pool::starts::workers_run_on_their_bound_cpus"],
     },
     Mutation {
         name: "NoPlaceToLeave",
@@ -93,7 +93,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::code_that_says_that_it_blocks_gives_its_place_away"],
+        tests: &["it::pool::block_in_place_releases_the_permit"],
     },
     Mutation {
         name: "SpareAnswersNobody",
@@ -145,7 +145,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
-        tests: &["it::pool::queued::a_flood_that_was_killed_is_gone_from_the_queue"],
+        tests: &["it::pool::queued::terminated_sessions_leave_the_queue"],
     },
     Mutation {
         name: "AllAreGone",
@@ -158,7 +158,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::queued::a_flood_that_was_killed_is_gone_from_the_queue"],
+        tests: &["it::pool::queued::terminated_sessions_leave_the_queue"],
     },
     Mutation {
         name: "ReadyTakenForQueued",
@@ -184,7 +184,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::calm::a_calm_pool_queues_those_who_wait"],
+        tests: &["it::pool::calm::a_quiet_pool_queues_waiting_sessions"],
     },
     Mutation {
         name: "InVainWoken",
@@ -197,7 +197,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::threads_that_were_added_go_again"],
+        tests: &["it::pool::starts::added_threads_end_when_idle"],
     },
     Mutation {
         name: "IdleNotWoken",
@@ -210,7 +210,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::lanes::what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle"],
+        tests: &["it::pool::lanes::a_declined_job_runs_on_a_worker_that_becomes_idle"],
     },
     Mutation {
         name: "OneOfSeveralStarted",
@@ -236,7 +236,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["the_pool::the_books_balance"],
-        tests: &["it::pool::queued::one_that_is_on_its_way_into_the_queue_as_the_pool_stops_is_closed"],
+        tests: &["it::pool::queued::a_session_being_queued_at_the_stop_is_closed"],
     },
     Mutation {
         name: "EnqueueAnswersNobody",
@@ -249,7 +249,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::lanes::what_the_lane_puts_back_is_run_by_an_idle_worker"],
+        tests: &["it::pool::lanes::a_job_put_back_runs_on_an_idle_worker"],
     },
     Mutation {
         name: "ShownAsRunning",
@@ -262,7 +262,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::what_each_thread_runs_is_shown"],
+        tests: &["it::pool::starts::the_status_shows_what_each_thread_runs"],
     },
     Mutation {
         name: "NotShownAsRunning",
@@ -275,7 +275,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::what_each_thread_runs_is_shown"],
+        tests: &["it::pool::starts::the_status_shows_what_each_thread_runs"],
     },
     Mutation {
         name: "PanicsReachTheWorker",
@@ -288,7 +288,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::in_what_it_runs"],
+        tests: &["it::pool::panics::in_on_readable"],
     },
     Mutation {
         name: "CancelNotCompleted",
@@ -301,7 +301,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::callbacks::a_cancel_of_what_was_no_command_is_over_as_the_session_leaves_its_thread"],
+        tests: &["it::pool::callbacks::a_cancel_of_a_discarded_command_ends_at_the_detach"],
     },
     Mutation {
         name: "CancelCompletedInTheSeat",
@@ -314,7 +314,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::callbacks::a_cancel_of_what_was_no_command_is_over_as_the_session_leaves_its_thread"],
+        tests: &["it::pool::callbacks::a_cancel_of_a_discarded_command_ends_at_the_detach"],
     },
     Mutation {
         name: "AgainIsIdle",
@@ -327,7 +327,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::queued::one_that_has_more_to_run_is_killed_in_the_queue"],
+        tests: &["it::pool::queued::a_yielding_session_is_terminated_in_the_queue"],
     },
     Mutation {
         name: "LanePutsBackAsAWorker",
@@ -340,7 +340,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::lanes::what_the_lane_puts_back_is_run_by_an_idle_worker"],
+        tests: &["it::pool::lanes::a_job_put_back_runs_on_an_idle_worker"],
     },
     Mutation {
         name: "AgainAfterTheEnd",
@@ -353,7 +353,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["the_pool::the_books_balance"],
-        tests: &["it::pool::ends::a_worker_that_comes_back_to_a_pool_that_is_gone_ends_its_session"],
+        tests: &["it::pool::ends::a_worker_of_a_dropped_pool_ends_its_session"],
     },
     Mutation {
         name: "PanicIsAnEnd",
@@ -379,7 +379,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::lanes::an_emergency_that_is_killed_before_it_begins_does_not_begin"],
+        tests: &["it::pool::lanes::a_terminated_emergency_does_not_begin"],
     },
     Mutation {
         name: "AgainGoesLast",
@@ -392,7 +392,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::an_emergency_that_goes_on_stays_in_the_lane"],
+        tests: &["it::pool::an_emergency_that_yields_stays_in_the_lane"],
     },
     Mutation {
         name: "ForgottenUnderTheSeat",
@@ -426,7 +426,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::queued::one_that_has_more_to_run_is_killed_in_the_queue"],
+        tests: &["it::pool::queued::a_yielding_session_is_terminated_in_the_queue"],
     },
     Mutation {
         name: "LeavesQueued",
@@ -452,7 +452,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::ends::a_session_that_runs_is_ended_by_its_worker"],
+        tests: &["it::pool::ends::a_running_session_is_ended_by_its_worker"],
     },
     Mutation {
         name: "DueCancelNotCompleted",
@@ -465,7 +465,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::callbacks::a_cancel_of_what_was_no_command_is_over_as_the_session_leaves_its_thread"],
+        tests: &["it::pool::callbacks::a_cancel_of_a_discarded_command_ends_at_the_detach"],
     },
     Mutation {
         name: "PriorityPanics",
@@ -478,7 +478,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::as_it_is_asked_how_urgent_it_is_by_the_listener"],
+        tests: &["it::pool::panics::in_priority_called_by_the_listener"],
     },
     Mutation {
         name: "PanicGoesFirst",
@@ -491,7 +491,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::as_it_is_asked_how_urgent_it_is_by_the_listener"],
+        tests: &["it::pool::panics::in_priority_called_by_the_listener"],
     },
     Mutation {
         name: "SocketPanics",
@@ -504,7 +504,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::as_it_is_asked_for_its_socket_by_the_pool"],
+        tests: &["it::pool::panics::in_as_fd_called_by_the_pool"],
     },
     Mutation {
         name: "NobodyToWake",
@@ -517,7 +517,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::an_idle_victim_is_told_with_every_worker_stuck"],
+        tests: &["it::pool::an_idle_target_is_notified_with_every_worker_stuck"],
     },
     Mutation {
         name: "RefusedKeptOpen",
@@ -530,7 +530,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::as_it_is_asked_for_its_socket_by_the_pool"],
+        tests: &["it::pool::panics::in_as_fd_called_by_the_pool"],
     },
     Mutation {
         name: "RefusedKeepsItsSlot",
@@ -543,7 +543,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::as_it_is_asked_for_its_socket_by_the_pool"],
+        tests: &["it::pool::panics::in_as_fd_called_by_the_pool"],
     },
     Mutation {
         name: "RefusedRemoved",
@@ -556,7 +556,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::callbacks::a_connection_that_is_refused_leaves_the_first_alone"],
+        tests: &["it::pool::callbacks::a_rejected_connection_does_not_affect_the_first"],
     },
     Mutation {
         name: "TakenInAfterTheEnd",
@@ -569,7 +569,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::ends::one_that_comes_after_the_end_is_told_what_it_was_told"],
+        tests: &["it::pool::ends::a_session_added_after_the_end_gets_its_pending_interrupt"],
     },
     Mutation {
         name: "TakenInThoughTold",
@@ -582,7 +582,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::a_session_told_to_end_before_it_is_served_is_told_at_once"],
+        tests: &["it::pool::a_session_terminated_before_it_is_served_ends_at_once"],
     },
     Mutation {
         name: "ClosedUntold",
@@ -595,7 +595,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::ends::one_that_comes_after_the_end_is_told_what_it_was_told"],
+        tests: &["it::pool::ends::a_session_added_after_the_end_gets_its_pending_interrupt"],
     },
     Mutation {
         name: "NeverQueuedButGone",
@@ -608,7 +608,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
-        tests: &["it::pool::queued::one_that_is_killed_on_its_way_into_the_queue_does_not_count"],
+        tests: &["it::pool::queued::a_session_terminated_while_it_is_queued_does_not_count"],
     },
     Mutation {
         name: "QueuedWithoutANumber",
@@ -621,7 +621,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::a_queued_victims_command_never_runs"],
+        tests: &["it::pool::the_command_of_a_terminated_queued_session_never_runs"],
     },
     Mutation {
         name: "PutBackUnasked",
@@ -634,7 +634,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::queued::one_that_is_killed_on_its_way_into_the_queue_does_not_count"],
+        tests: &["it::pool::queued::a_session_terminated_while_it_is_queued_does_not_count"],
     },
     Mutation {
         name: "PutBackAsGone",
@@ -647,7 +647,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::calm::a_calm_pool_queues_those_who_wait"],
+        tests: &["it::pool::calm::a_quiet_pool_queues_waiting_sessions"],
     },
     Mutation {
         name: "PutBackAsIdle",
@@ -660,7 +660,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::calm::a_calm_pool_queues_those_who_wait"],
+        tests: &["it::pool::calm::a_quiet_pool_queues_waiting_sessions"],
     },
     Mutation {
         name: "EmergencyPanics",
@@ -673,7 +673,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::as_it_is_asked_whether_it_is_an_emergency"],
+        tests: &["it::pool::panics::in_is_emergency"],
     },
     Mutation {
         name: "PanicIsAnEmergency",
@@ -686,7 +686,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::as_it_is_asked_whether_it_is_an_emergency"],
+        tests: &["it::pool::panics::in_is_emergency"],
     },
     Mutation {
         name: "KilledInTheQueueUnsaid",
@@ -699,7 +699,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
-        tests: &["it::pool::queued::a_flood_that_was_killed_is_gone_from_the_queue"],
+        tests: &["it::pool::queued::terminated_sessions_leave_the_queue"],
     },
     Mutation {
         name: "KilledIdleIsGone",
@@ -712,7 +712,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
-        tests: &["it::pool::queued::a_flood_that_was_killed_is_gone_from_the_queue"],
+        tests: &["it::pool::queued::terminated_sessions_leave_the_queue"],
     },
     Mutation {
         name: "KilledIsClosed",
@@ -725,7 +725,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::an_idle_victim_is_told_with_every_worker_stuck"],
+        tests: &["it::pool::an_idle_target_is_notified_with_every_worker_stuck"],
     },
     Mutation {
         name: "SeatKept",
@@ -751,7 +751,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::ends::an_idle_session_is_ended_by_its_killer"],
+        tests: &["it::pool::ends::an_idle_session_is_ended_by_its_requester"],
     },
     Mutation {
         name: "ClientUntold",
@@ -764,7 +764,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::ends::an_idle_session_is_ended_by_its_killer"],
+        tests: &["it::pool::ends::an_idle_session_is_ended_by_its_requester"],
     },
     Mutation {
         name: "FarewellPanics",
@@ -777,7 +777,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::in_its_farewell_and_its_destructor"],
+        tests: &["it::pool::panics::in_on_close_and_its_destructor"],
     },
     Mutation {
         name: "ClientPanics",
@@ -790,7 +790,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::in_its_farewell_and_its_destructor"],
+        tests: &["it::pool::panics::in_on_close_and_its_destructor"],
     },
     Mutation {
         name: "DroppedUnwinding",
@@ -803,7 +803,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::panics::in_its_farewell_and_its_destructor"],
+        tests: &["it::pool::panics::in_on_close_and_its_destructor"],
     },
     Mutation {
         name: "BlockingUnwindsPlaceless",

@@ -15,7 +15,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::growth_after_a_rest"],
-        tests: &["lib::pool::queue::tests::listener::a_listener_that_was_called_in_vain_goes_back_to_sleep"],
+        tests: &["lib::pool::queue::tests::listener::a_listener_woken_without_need_sleeps_again"],
     },
     Mutation {
         name: "ListenerCalledWithIdle",
@@ -28,7 +28,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::while_another_listens_the_listener_sleeps_on"],
+        tests: &["lib::pool::queue::tests::listener::the_listener_sleeps_while_a_worker_polls"],
     },
     Mutation {
         name: "FlowsWithoutAPause",
@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::the_listener_waits_by_what_the_workers_do"],
+        tests: &["lib::pool::queue::tests::listener::the_listeners_timeout_follows_the_workers"],
     },
     Mutation {
         name: "NeverCalm",
@@ -54,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::a_listener_that_was_called_in_vain_goes_back_to_sleep"],
+        tests: &["lib::pool::queue::tests::listener::a_listener_woken_without_need_sleeps_again"],
     },
     Mutation {
         name: "SleepsUnsaid",
@@ -67,7 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::growth_after_a_rest"],
-        tests: &["lib::pool::queue::tests::listener::a_listener_that_was_called_in_vain_goes_back_to_sleep"],
+        tests: &["lib::pool::queue::tests::listener::a_listener_woken_without_need_sleeps_again"],
     },
     Mutation {
         name: "CalmTooSoon",
@@ -80,7 +80,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::a_listener_that_was_called_in_vain_goes_back_to_sleep"],
+        tests: &["lib::pool::queue::tests::listener::a_listener_woken_without_need_sleeps_again"],
     },
     Mutation {
         name: "ListensWithIdle",
@@ -93,7 +93,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::a_listener_that_was_called_in_vain_goes_back_to_sleep"],
+        tests: &["lib::pool::queue::tests::listener::a_listener_woken_without_need_sleeps_again"],
     },
     Mutation {
         name: "ListenerOutlivesThePool",
@@ -106,7 +106,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::at_the_end_the_listener_stops_whatever_it_does"],
+        tests: &["lib::pool::queue::tests::listener::closing_stops_the_listener"],
     },
     Mutation {
         name: "ListensAfterTheEnd",
@@ -119,7 +119,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "StallFromTheStart",
@@ -132,7 +132,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::places_are_added_only_after_a_stall"],
+        tests: &["lib::pool::queue::tests::listener::permits_are_added_only_after_a_stall"],
     },
     Mutation {
         name: "AlwaysMoves",
@@ -158,7 +158,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::lanes_that_have_nothing_to_do_for_long_go_but_for_one"],
+        tests: &["lib::pool::queue::tests::lanes::idle_lanes_exit_except_one"],
     },
     Mutation {
         name: "OneMoreThanTheMost",
@@ -197,7 +197,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::places_are_added_only_after_a_stall"],
+        tests: &["lib::pool::queue::tests::listener::permits_are_added_only_after_a_stall"],
     },
     Mutation {
         name: "NeverStalls",
@@ -210,7 +210,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_could_not_start_leaves_its_place"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_cannot_start_releases_its_permit"],
     },
     Mutation {
         name: "FreePlaceNotFilled",
@@ -223,7 +223,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_could_not_start_leaves_its_place"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_cannot_start_releases_its_permit"],
     },
     Mutation {
         name: "GrowsBeyondTheNeed",
@@ -236,7 +236,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "GrowsAtOnce",
@@ -249,7 +249,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_could_not_start_leaves_its_place"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_cannot_start_releases_its_permit"],
     },
     Mutation {
         name: "GrowsBeyondTheMost",
@@ -262,7 +262,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::workers_that_have_nothing_to_do_for_long_go_down_to_the_least"],
+        tests: &["lib::pool::queue::tests::books::idle_workers_exit_down_to_the_minimum"],
     },
     Mutation {
         name: "GrowsByOne",
@@ -275,7 +275,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "GrowsWithoutPlaces",
@@ -288,7 +288,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_could_not_start_leaves_its_place"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_cannot_start_releases_its_permit"],
     },
     Mutation {
         name: "GrowsAgainAtOnce",
@@ -301,7 +301,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::places_are_added_only_after_a_stall"],
+        tests: &["lib::pool::queue::tests::listener::permits_are_added_only_after_a_stall"],
     },
     Mutation {
         name: "FlowsWithAPlaceFree",
@@ -314,7 +314,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::the_listener_waits_by_what_the_workers_do"],
+        tests: &["lib::pool::queue::tests::listener::the_listeners_timeout_follows_the_workers"],
     },
     Mutation {
         name: "FlowsUnmoved",
@@ -327,7 +327,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::the_listener_waits_by_what_the_workers_do"],
+        tests: &["lib::pool::queue::tests::listener::the_listeners_timeout_follows_the_workers"],
     },
     Mutation {
         name: "NeverFlows",
@@ -340,7 +340,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::the_listener_waits_by_what_the_workers_do"],
+        tests: &["lib::pool::queue::tests::listener::the_listeners_timeout_follows_the_workers"],
     },
     Mutation {
         name: "ListenerKeepsTheCall",
@@ -353,7 +353,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
-        tests: &["lib::pool::queue::tests::listener::a_call_that_an_idle_worker_should_have_heard_is_passed_on"],
+        tests: &["lib::pool::queue::tests::listener::a_missed_wakeup_is_passed_on"],
     },
     Mutation {
         name: "ListenerPassesOnToNobody",
@@ -366,7 +366,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::a_call_that_an_idle_worker_should_have_heard_is_passed_on"],
+        tests: &["lib::pool::queue::tests::listener::a_missed_wakeup_is_passed_on"],
     },
     Mutation {
         name: "ListenerKeepsTheEnd",
@@ -379,7 +379,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::a_call_that_an_idle_worker_should_have_heard_is_passed_on"],
+        tests: &["lib::pool::queue::tests::listener::a_missed_wakeup_is_passed_on"],
     },
     Mutation {
         name: "LaneNotWoken",
@@ -392,7 +392,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_listener_calls_a_lane_for_one_whose_time_has_come"],
+        tests: &["lib::pool::queue::tests::lanes::the_listener_wakes_a_lane_after_the_delay"],
     },
     Mutation {
         name: "LaneCalledForTheHead",
@@ -405,7 +405,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_listener_calls_a_lane_for_one_whose_time_has_come"],
+        tests: &["lib::pool::queue::tests::lanes::the_listener_wakes_a_lane_after_the_delay"],
     },
     Mutation {
         name: "LaneLooksAtTheHead",
@@ -418,7 +418,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order"],
+        tests: &["lib::pool::queue::tests::lanes::the_lane_checks_each_job_once_and_keeps_the_order"],
     },
     Mutation {
         name: "LaneLooksAgain",
@@ -431,7 +431,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order"],
+        tests: &["lib::pool::queue::tests::lanes::the_lane_checks_each_job_once_and_keeps_the_order"],
     },
     Mutation {
         name: "LaneLooksFromTheEnd",
@@ -457,7 +457,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order"],
+        tests: &["lib::pool::queue::tests::lanes::the_lane_checks_each_job_once_and_keeps_the_order"],
     },
     Mutation {
         name: "LaneTooSoon",
@@ -470,7 +470,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_lane_lets_the_workers_have_them_first"],
+        tests: &["lib::pool::queue::tests::lanes::workers_get_jobs_before_the_lane"],
     },
     Mutation {
         name: "LaneLooksAfterTheEnd",
@@ -483,7 +483,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "LaneNotFree",
@@ -504,7 +504,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::at_the_end_all_lanes_go"],
+        tests: &["lib::pool::queue::tests::lanes::closing_ends_all_lanes"],
     },
     Mutation {
         name: "LaneStaysFree",
@@ -530,7 +530,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "LanesStayForEver",
@@ -543,7 +543,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::lanes_that_have_nothing_to_do_for_long_go_but_for_one"],
+        tests: &["lib::pool::queue::tests::lanes::idle_lanes_exit_except_one"],
     },
     Mutation {
         name: "LastLaneGoes",
@@ -556,7 +556,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_listener_calls_a_lane_for_one_whose_time_has_come"],
+        tests: &["lib::pool::queue::tests::lanes::the_listener_wakes_a_lane_after_the_delay"],
     },
     Mutation {
         name: "LanePutsToTheEnd",
@@ -569,7 +569,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::what_two_lanes_put_back_stays_in_order"],
+        tests: &["lib::pool::queue::tests::lanes::jobs_put_back_by_two_lanes_stay_in_order"],
     },
     Mutation {
         name: "LanePutsInFront",
@@ -582,7 +582,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order"],
+        tests: &["lib::pool::queue::tests::lanes::the_lane_checks_each_job_once_and_keeps_the_order"],
     },
     Mutation {
         name: "LanePutsToTheOthers",
@@ -595,7 +595,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order"],
+        tests: &["lib::pool::queue::tests::lanes::the_lane_checks_each_job_once_and_keeps_the_order"],
     },
     Mutation {
         name: "LaneForgetsItsLook",
@@ -608,7 +608,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order"],
+        tests: &["lib::pool::queue::tests::lanes::the_lane_checks_each_job_once_and_keeps_the_order"],
     },
     Mutation {
         name: "LaneCallsNobody",
@@ -621,7 +621,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
-        tests: &["lib::pool::queue::tests::lanes::what_the_lane_puts_back_calls_a_worker"],
+        tests: &["lib::pool::queue::tests::lanes::a_job_put_back_by_the_lane_wakes_a_worker"],
     },
     Mutation {
         name: "OneLaneOnly",
@@ -634,7 +634,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::at_the_end_all_lanes_go"],
+        tests: &["lib::pool::queue::tests::lanes::closing_ends_all_lanes"],
     },
     Mutation {
         name: "LanesBesideAFreeOne",
@@ -647,7 +647,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::lanes_are_added_where_none_is_free_up_to_the_maximum"],
+        tests: &["lib::pool::queue::tests::lanes::lanes_are_added_while_none_is_free_up_to_the_maximum"],
     },
     Mutation {
         name: "OneLaneTooMany",
@@ -660,7 +660,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::lanes_are_added_where_none_is_free_up_to_the_maximum"],
+        tests: &["lib::pool::queue::tests::lanes::lanes_are_added_while_none_is_free_up_to_the_maximum"],
     },
     Mutation {
         name: "OneLaneTooFew",
@@ -673,7 +673,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::at_the_end_all_lanes_go"],
+        tests: &["lib::pool::queue::tests::lanes::closing_ends_all_lanes"],
     },
     Mutation {
         name: "LanesAfterTheEnd",
@@ -686,7 +686,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "LanesNotCounted",
@@ -699,7 +699,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "LaneThreadsNotCounted",
@@ -712,7 +712,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "FailedLaneStays",
@@ -725,7 +725,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::lanes_are_added_where_none_is_free_up_to_the_maximum"],
+        tests: &["lib::pool::queue::tests::lanes::lanes_are_added_while_none_is_free_up_to_the_maximum"],
     },
     Mutation {
         name: "FailedLaneThreadStays",
@@ -738,7 +738,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::lanes_are_added_where_none_is_free_up_to_the_maximum"],
+        tests: &["lib::pool::queue::tests::lanes::lanes_are_added_while_none_is_free_up_to_the_maximum"],
     },
     Mutation {
         name: "LaneStuckAlone",
@@ -764,7 +764,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
-        tests: &["it::pool::lanes::what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle"],
+        tests: &["it::pool::lanes::a_declined_job_runs_on_a_worker_that_becomes_idle"],
     },
     Mutation {
         name: "LaneLeavesAfterTheEnd",
@@ -777,7 +777,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::lanes::one_that_the_lane_looks_at_as_the_pool_stops_is_closed"],
+        tests: &["it::pool::lanes::a_session_checked_by_the_lane_is_closed_at_the_stop"],
     },
     Mutation {
         name: "LaneLeavesTheGone",
@@ -790,7 +790,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::queued::the_lane_takes_the_gone_from_the_queue"],
+        tests: &["it::pool::queued::the_lane_removes_stale_entries"],
     },
     Mutation {
         name: "FailedLaneUnsaid",
@@ -816,7 +816,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::calm::a_calm_pool_adds_workers_where_all_are_stuck"],
+        tests: &["it::pool::calm::a_quiet_pool_adds_workers_if_all_are_stuck"],
     },
     Mutation {
         name: "ListenerPollsForEver",
@@ -829,7 +829,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::calm::a_calm_pool_adds_workers_where_all_are_stuck"],
+        tests: &["it::pool::calm::a_quiet_pool_adds_workers_if_all_are_stuck"],
     },
     Mutation {
         name: "ListenerQueuesNobody",
@@ -842,7 +842,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::calm::a_calm_pool_queues_those_who_wait"],
+        tests: &["it::pool::calm::a_quiet_pool_queues_waiting_sessions"],
     },
     Mutation {
         name: "ListenerHearsForItself",

@@ -15,7 +15,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::what_each_thread_runs_is_shown"],
+        tests: &["it::pool::starts::the_status_shows_what_each_thread_runs"],
     },
     Mutation {
         name: "LanesShownAsWorkers",
@@ -28,7 +28,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::groups::the_threads_of_groups_are_told_apart"],
+        tests: &["it::pool::groups::threads_are_named_after_their_groups"],
     },
     Mutation {
         name: "AllShownAsRunning",
@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::what_each_thread_runs_is_shown"],
+        tests: &["it::pool::starts::the_status_shows_what_each_thread_runs"],
     },
     Mutation {
         name: "GoneWorkersShown",
@@ -93,7 +93,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::workers_run_where_they_are_bound_to"],
+        tests: &["it::pool::starts::workers_run_on_their_bound_cpus"],
     },
     Mutation {
         name: "ShownSinceTheStart",
@@ -106,7 +106,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::what_each_thread_runs_is_shown"],
+        tests: &["it::pool::starts::the_status_shows_what_each_thread_runs"],
     },
     Mutation {
         name: "AnyModel",
@@ -119,7 +119,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::a_pool_wants_a_manager_that_was_made_for_one"],
+        tests: &["it::pool::starts::a_pool_requires_a_manager_with_the_pool_model"],
     },
     Mutation {
         name: "GroupsNotNamed",
@@ -132,7 +132,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::groups::the_threads_of_groups_are_told_apart"],
+        tests: &["it::pool::groups::threads_are_named_after_their_groups"],
     },
     Mutation {
         name: "GroupAlwaysNamed",
@@ -145,7 +145,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::groups::the_threads_of_groups_are_told_apart"],
+        tests: &["it::pool::groups::threads_are_named_after_their_groups"],
     },
     Mutation {
         name: "NoListener",
@@ -158,7 +158,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::calm::a_calm_pool_queues_those_who_wait"],
+        tests: &["it::pool::calm::a_quiet_pool_queues_waiting_sessions"],
     },
     Mutation {
         name: "NoLane",
@@ -231,7 +231,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::queued::with_room_for_nobody_everybody_is_turned_away"],
+        tests: &["it::pool::queued::a_queue_of_length_zero_rejects_all"],
     },
     Mutation {
         name: "ShutDownUnstopped",
@@ -322,7 +322,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::groups::the_threads_of_groups_are_told_apart"],
+        tests: &["it::pool::groups::threads_are_named_after_their_groups"],
     },
     Mutation {
         name: "TokenWithoutASerial",
@@ -335,7 +335,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::an_event_on_its_way_finds_no_successor"],
-        tests: &["lib::pool::pool::tests::the_next_in_a_place_has_another_token"],
+        tests: &["lib::pool::pool::tests::a_reused_slot_has_another_token"],
     },
     Mutation {
         name: "TokenNotCompared",
@@ -348,7 +348,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::an_event_on_its_way_finds_no_successor"],
-        tests: &["lib::pool::pool::tests::the_next_in_a_place_has_another_token"],
+        tests: &["lib::pool::pool::tests::a_reused_slot_has_another_token"],
     },
     Mutation {
         name: "DroppedUnstopped",
@@ -439,7 +439,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::queued::with_room_for_nobody_everybody_is_turned_away"],
+        tests: &["it::pool::queued::a_queue_of_length_zero_rejects_all"],
     },
     Mutation {
         name: "WakeIsForAll",
@@ -465,7 +465,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::poller::epoll::tests::a_socket_is_told_of_once_each_time_that_it_is_armed"],
+        tests: &["lib::pool::poller::epoll::tests::a_socket_is_reported_once_each_time_it_is_armed"],
     },
     Mutation {
         name: "EdgesOnly",
@@ -478,7 +478,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::poller::epoll::tests::a_socket_is_told_of_once_each_time_that_it_is_armed"],
+        tests: &["lib::pool::poller::epoll::tests::a_socket_is_reported_once_each_time_it_is_armed"],
     },
     Mutation {
         name: "EventsKept",
@@ -491,7 +491,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::poller::epoll::tests::a_wait_ends_at_its_limit_and_tells_of_nothing_twice"],
+        tests: &["lib::pool::poller::epoll::tests::a_wait_ends_at_its_timeout_and_reports_nothing_twice"],
     },
     Mutation {
         name: "WaitsWithoutALimit",
@@ -504,7 +504,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::poller::epoll::tests::a_wait_ends_at_its_limit_and_tells_of_nothing_twice"],
+        tests: &["lib::pool::poller::epoll::tests::a_wait_ends_at_its_timeout_and_reports_nothing_twice"],
     },
     Mutation {
         name: "RemovedIsWatched",
@@ -517,7 +517,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::poller::epoll::tests::a_socket_that_was_let_go_is_not_told_of"],
+        tests: &["lib::pool::poller::epoll::tests::a_removed_socket_is_not_reported"],
     },
     Mutation {
         name: "MostThreadsRefused",
@@ -530,7 +530,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::attr::tests::what_is_missing_takes_its_default"],
+        tests: &["lib::pool::attr::tests::missing_fields_use_defaults"],
     },
     Mutation {
         name: "LargestCpuRefused",
@@ -556,7 +556,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::attr::tests::what_is_wrong_is_said"],
+        tests: &["lib::pool::attr::tests::errors_name_the_mistake"],
     },
     Mutation {
         name: "RangeWithoutItsEnd",
@@ -595,7 +595,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::attr::tests::what_is_wrong_is_said"],
+        tests: &["lib::pool::attr::tests::errors_name_the_mistake"],
     },
     Mutation {
         name: "MissingPartsAnywhere",
@@ -608,7 +608,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::attr::tests::what_is_wrong_is_said"],
+        tests: &["lib::pool::attr::tests::errors_name_the_mistake"],
     },
     Mutation {
         name: "SignIsADigit",
@@ -621,7 +621,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::attr::tests::what_is_wrong_is_said"],
+        tests: &["lib::pool::attr::tests::errors_name_the_mistake"],
     },
     Mutation {
         name: "RunsOfTwoAreOne",
@@ -634,7 +634,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::attr::tests::what_is_shown_is_read_back"],
+        tests: &["lib::pool::attr::tests::displayed_settings_parse_back"],
     },
     Mutation {
         name: "NoDefaultGroups",
@@ -647,7 +647,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::attr::tests::what_is_missing_takes_its_default"],
+        tests: &["lib::pool::attr::tests::missing_fields_use_defaults"],
     },
     Mutation {
         name: "ThreadsUnbounded",
@@ -660,7 +660,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::numbers_that_no_text_could_have_are_out_of_range"],
+        tests: &["lib::pool::layout::tests::numbers_too_large_for_a_setting_are_rejected"],
     },
     Mutation {
         name: "CpuOutOfRange",
@@ -673,7 +673,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::what_the_machine_does_not_have_is_said"],
+        tests: &["lib::pool::layout::tests::errors_name_the_missing_cpu_or_node"],
     },
     Mutation {
         name: "CpusNotAllowed",
@@ -686,7 +686,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::only_cpus_that_may_be_used_are"],
+        tests: &["lib::pool::layout::tests::only_usable_cpus_are_bound"],
     },
     Mutation {
         name: "NodesIgnored",
@@ -725,7 +725,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::only_cpus_that_may_be_used_are"],
+        tests: &["lib::pool::layout::tests::only_usable_cpus_are_bound"],
     },
     Mutation {
         name: "ThreadsRoundedDown",
@@ -738,7 +738,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::only_cpus_that_may_be_used_are"],
+        tests: &["lib::pool::layout::tests::only_usable_cpus_are_bound"],
     },
     Mutation {
         name: "GroupsWithoutThreads",
@@ -751,7 +751,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::threads_are_dealt_to_the_groups"],
+        tests: &["lib::pool::layout::tests::threads_are_divided_among_the_groups"],
     },
     Mutation {
         name: "FewerThreadsThanGroups",
@@ -764,7 +764,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::threads_are_dealt_to_the_groups"],
+        tests: &["lib::pool::layout::tests::threads_are_divided_among_the_groups"],
     },
     Mutation {
         name: "BoundWithOtherGroups",
@@ -777,7 +777,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::other_groups_than_nodes_are_not_bound_and_the_warning_says_so"],
+        tests: &["lib::pool::layout::tests::a_warning_is_returned_unless_groups_match_nodes"],
     },
     Mutation {
         name: "WarningUnsaid",
@@ -790,7 +790,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::other_groups_than_nodes_are_not_bound_and_the_warning_says_so"],
+        tests: &["lib::pool::layout::tests::a_warning_is_returned_unless_groups_match_nodes"],
     },
     Mutation {
         name: "WholeGroupAlways",
@@ -803,7 +803,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::threads_take_the_cpus_of_their_group_in_turn_or_all_of_them"],
+        tests: &["lib::pool::layout::tests::threads_take_cpus_in_turn_or_all_of_them"],
     },
     Mutation {
         name: "WholeGroupNever",
@@ -816,7 +816,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::threads_take_the_cpus_of_their_group_in_turn_or_all_of_them"],
+        tests: &["lib::pool::layout::tests::threads_take_cpus_in_turn_or_all_of_them"],
     },
     Mutation {
         name: "FirstCpuForAll",
@@ -829,7 +829,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::threads_take_the_cpus_of_their_group_in_turn_or_all_of_them"],
+        tests: &["lib::pool::layout::tests::threads_take_cpus_in_turn_or_all_of_them"],
     },
     Mutation {
         name: "WorkersInNoTurn",
@@ -842,7 +842,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::starts::workers_run_where_they_are_bound_to"],
+        tests: &["it::pool::starts::workers_run_on_their_bound_cpus"],
     },
     Mutation {
         name: "WorkersInTurnThoughWhole",
@@ -855,7 +855,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::what_workers_take_in_turn_is_what_threads_are_bound_to"],
+        tests: &["lib::pool::layout::tests::workers_take_the_same_cpus_as_threads"],
     },
     Mutation {
         name: "BindsToTheFirst",
@@ -868,6 +868,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::layout::tests::a_thread_is_bound_to_what_its_layout_says"],
+        tests: &["lib::pool::layout::tests::a_thread_is_bound_according_to_its_layout"],
     },
 ];

@@ -15,7 +15,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "PushCallsNobody",
@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "PushBackCallsNobody",
@@ -54,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_puts_back_calls_another_only_for_the_others"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_requeues_wakes_another_only_for_others"],
     },
     Mutation {
         name: "PushBackCallsForOne",
@@ -67,7 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_puts_back_calls_another_only_for_the_others"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_requeues_wakes_another_only_for_others"],
     },
     Mutation {
         name: "FirstInOrder",
@@ -106,7 +106,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::order::of_those_who_go_first_so_many_in_a_row"],
+        tests: &["lib::pool::queue::tests::order::bursts_of_high_priority_are_bounded"],
     },
     Mutation {
         name: "OneMoreInARow",
@@ -119,7 +119,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::order::of_those_who_go_first_so_many_in_a_row"],
+        tests: &["lib::pool::queue::tests::order::bursts_of_high_priority_are_bounded"],
     },
     Mutation {
         name: "OthersNeverHaveATurn",
@@ -132,7 +132,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::order::of_those_who_go_first_so_many_in_a_row"],
+        tests: &["lib::pool::queue::tests::order::bursts_of_high_priority_are_bounded"],
     },
     Mutation {
         name: "RowNeverEnds",
@@ -145,7 +145,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::order::a_row_begins_after_one_of_the_others"],
+        tests: &["lib::pool::queue::tests::order::a_burst_begins_after_a_normal_job"],
     },
     Mutation {
         name: "GoneWait",
@@ -158,7 +158,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::the_gone_are_counted_once"],
+        tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
         name: "WaitingAfterTheEnd",
@@ -171,7 +171,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "FirstNotCounted",
@@ -184,7 +184,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_puts_back_calls_another_only_for_the_others"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_requeues_wakes_another_only_for_others"],
     },
     Mutation {
         name: "OthersNotCounted",
@@ -197,7 +197,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "WorkersStartedAfterTheEnd",
@@ -210,7 +210,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "WorkersStartedForNobody",
@@ -223,7 +223,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_puts_back_calls_another_only_for_the_others"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_requeues_wakes_another_only_for_others"],
     },
     Mutation {
         name: "IdleNotCalled",
@@ -236,7 +236,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_puts_back_calls_another_only_for_the_others"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_requeues_wakes_another_only_for_others"],
     },
     Mutation {
         name: "AllPlacesFilled",
@@ -262,7 +262,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "OnePlaceTooMany",
@@ -275,7 +275,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "SpareCountedTwice",
@@ -288,7 +288,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "SpareNotCalled",
@@ -301,7 +301,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "SpareNotWoken",
@@ -314,7 +314,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::growth_calls_every_spare_that_has_a_place"],
+        tests: &["lib::pool::queue::tests::books::growth_wakes_every_parked_worker_with_a_permit"],
     },
     Mutation {
         name: "OneSpareWoken",
@@ -327,7 +327,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::growth_calls_every_spare_that_has_a_place"],
+        tests: &["lib::pool::queue::tests::books::growth_wakes_every_parked_worker_with_a_permit"],
     },
     Mutation {
         name: "SparesForgotten",
@@ -340,7 +340,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "FilledPlacesNotCounted",
@@ -353,7 +353,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "SparesCountedAsStarted",
@@ -366,7 +366,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "StartingNotCounted",
@@ -379,7 +379,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "WorkerThreadsNotCounted",
@@ -392,7 +392,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "StartedForSparesToo",
@@ -405,7 +405,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "GoneNotCounted",
@@ -418,7 +418,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
-        tests: &["lib::pool::queue::tests::books::the_gone_are_counted_once"],
+        tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
         name: "GoneCountedTwice",
@@ -431,7 +431,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::the_gone_are_counted_once"],
+        tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
         name: "GoneNeverTakenBack",
@@ -444,7 +444,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
-        tests: &["lib::pool::queue::tests::books::the_gone_are_counted_once"],
+        tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
         name: "GoneTakenBackTwice",
@@ -457,7 +457,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
-        tests: &["lib::pool::queue::tests::books::the_gone_are_counted_once"],
+        tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
         name: "FullAtOneMore",
@@ -470,7 +470,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::the_gone_are_counted_once"],
+        tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
         name: "FullAtOneLess",
@@ -483,7 +483,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::the_gone_are_counted_once"],
+        tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
         name: "FullOfTheGone",
@@ -496,7 +496,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "GoneShown",
@@ -509,7 +509,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "StartedStaysStarting",
@@ -522,7 +522,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "FailedThreadStays",
@@ -535,7 +535,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_could_not_start_leaves_its_place"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_cannot_start_releases_its_permit"],
     },
     Mutation {
         name: "FailedWorkerStays",
@@ -548,7 +548,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_could_not_start_leaves_its_place"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_cannot_start_releases_its_permit"],
     },
     Mutation {
         name: "GoesWithItsPlace",
@@ -561,7 +561,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_could_not_start_leaves_its_place"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_cannot_start_releases_its_permit"],
     },
     Mutation {
         name: "GoesAndIsCounted",
@@ -574,7 +574,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_could_not_start_leaves_its_place"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_cannot_start_releases_its_permit"],
     },
     Mutation {
         name: "GoesUnheard",
@@ -587,7 +587,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::growth_after_a_rest"],
-        tests: &["lib::pool::queue::tests::listener::who_leaves_nobody_listening_calls_the_listener"],
+        tests: &["lib::pool::queue::tests::listener::the_last_polling_worker_wakes_the_listener"],
     },
     Mutation {
         name: "WokenStaysIdle",
@@ -600,7 +600,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_those_who_wait_go"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_waiting_workers"],
     },
     Mutation {
         name: "RetiresWithWork",
@@ -613,7 +613,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::workers_that_have_nothing_to_do_for_long_go_down_to_the_least"],
+        tests: &["lib::pool::queue::tests::books::idle_workers_exit_down_to_the_minimum"],
     },
     Mutation {
         name: "RetiresWhenWoken",
@@ -626,7 +626,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::workers_that_have_nothing_to_do_for_long_go_down_to_the_least"],
+        tests: &["lib::pool::queue::tests::books::idle_workers_exit_down_to_the_minimum"],
     },
     Mutation {
         name: "NeverRetires",
@@ -639,7 +639,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::places_never_go_below_the_least"],
+        tests: &["lib::pool::queue::tests::books::permits_never_go_below_the_minimum"],
     },
     Mutation {
         name: "RetiresBelowTheLeast",
@@ -665,7 +665,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::workers_that_have_nothing_to_do_for_long_go_down_to_the_least"],
+        tests: &["lib::pool::queue::tests::books::idle_workers_exit_down_to_the_minimum"],
     },
     Mutation {
         name: "PlacesBelowTheLeast",
@@ -678,7 +678,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::places_never_go_below_the_least"],
+        tests: &["lib::pool::queue::tests::books::permits_never_go_below_the_minimum"],
     },
     Mutation {
         name: "RetiresAndIsCounted",
@@ -691,7 +691,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::places_never_go_below_the_least"],
+        tests: &["lib::pool::queue::tests::books::permits_never_go_below_the_minimum"],
     },
     Mutation {
         name: "WokenLeavesNobodyListening",
@@ -704,7 +704,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
-        tests: &["lib::pool::queue::tests::listener::who_leaves_nobody_listening_calls_the_listener"],
+        tests: &["lib::pool::queue::tests::listener::the_last_polling_worker_wakes_the_listener"],
     },
     Mutation {
         name: "WorksAfterTheEnd",
@@ -717,7 +717,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "StopsAndIsCounted",
@@ -730,7 +730,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "NeverASpare",
@@ -743,7 +743,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "SpareWithAPlace",
@@ -756,7 +756,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "SpareIsActive",
@@ -769,7 +769,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "SpareNotCounted",
@@ -782,7 +782,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "SpareKeepsTheCall",
@@ -795,7 +795,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::one_that_has_lost_its_place_passes_the_call_on"],
+        tests: &["lib::pool::queue::tests::books::a_worker_without_a_permit_passes_the_wakeup_on"],
     },
     Mutation {
         name: "RunKeepsTheCall",
@@ -808,7 +808,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::one_worker_is_called_for_each_who_waits"],
+        tests: &["lib::pool::queue::tests::books::one_worker_is_woken_for_each_waiting_session"],
     },
     Mutation {
         name: "TakenUnseen",
@@ -821,7 +821,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::places_are_added_only_after_a_stall"],
+        tests: &["lib::pool::queue::tests::listener::permits_are_added_only_after_a_stall"],
     },
     Mutation {
         name: "WaitsForEver",
@@ -834,7 +834,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::workers_that_have_nothing_to_do_for_long_go_down_to_the_least"],
+        tests: &["lib::pool::queue::tests::books::idle_workers_exit_down_to_the_minimum"],
     },
     Mutation {
         name: "FirstWorkersWaitWithALimit",
@@ -847,7 +847,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_puts_back_calls_another_only_for_the_others"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_requeues_wakes_another_only_for_others"],
     },
     Mutation {
         name: "IdleNotCounted",
@@ -860,7 +860,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_worker_that_puts_back_calls_another_only_for_the_others"],
+        tests: &["lib::pool::queue::tests::books::a_worker_that_requeues_wakes_another_only_for_others"],
     },
     Mutation {
         name: "CalledStays",
@@ -873,7 +873,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "SpareGoesAndIsCounted",
@@ -886,7 +886,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "SpareGoesAsAWorker",
@@ -899,7 +899,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "SpareOutlivesThePool",
@@ -912,7 +912,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_those_who_wait_go"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_waiting_workers"],
     },
     Mutation {
         name: "SpareStaysForEver",
@@ -925,7 +925,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "ReadyStaysIdle",
@@ -951,7 +951,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::places_are_added_only_after_a_stall"],
+        tests: &["lib::pool::queue::tests::listener::permits_are_added_only_after_a_stall"],
     },
     Mutation {
         name: "ReadyLeavesNobodyListening",
@@ -964,7 +964,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &["workers::growth_after_a_rest"],
-        tests: &["lib::pool::queue::tests::listener::a_listener_that_was_called_in_vain_goes_back_to_sleep"],
+        tests: &["lib::pool::queue::tests::listener::a_listener_woken_without_need_sleeps_again"],
     },
     Mutation {
         name: "BlocksWithItsPlace",
@@ -977,7 +977,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "BlocksAndCallsNobody",
@@ -990,7 +990,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "BackWithoutAPlace",
@@ -1003,7 +1003,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::a_spare_whose_patience_has_run_out_counts_no_longer"],
+        tests: &["lib::pool::queue::tests::books::a_parked_worker_is_not_counted_after_its_timeout"],
     },
     Mutation {
         name: "SparesNotTold",
@@ -1016,7 +1016,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_those_who_wait_go"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_waiting_workers"],
     },
     Mutation {
         name: "OneSpareTold",
@@ -1029,7 +1029,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_those_who_wait_go"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_waiting_workers"],
     },
     Mutation {
         name: "LanesNotTold",
@@ -1042,7 +1042,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::at_the_end_all_lanes_go"],
+        tests: &["lib::pool::queue::tests::lanes::closing_ends_all_lanes"],
     },
     Mutation {
         name: "OneLaneTold",
@@ -1055,7 +1055,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::at_the_end_all_lanes_go"],
+        tests: &["lib::pool::queue::tests::lanes::closing_ends_all_lanes"],
     },
     Mutation {
         name: "ListenerNotTold",
@@ -1068,7 +1068,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::listener::at_the_end_the_listener_stops_whatever_it_does"],
+        tests: &["lib::pool::queue::tests::listener::closing_stops_the_listener"],
     },
     Mutation {
         name: "ThreadNotCounted",
@@ -1081,7 +1081,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "ThreadEndsAndIsCounted",
@@ -1094,7 +1094,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "ThreadEndsUnsaid",
@@ -1107,7 +1107,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "OneThreadLeft",
@@ -1120,7 +1120,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "ThreadsNotWaitedFor",
@@ -1133,7 +1133,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
     Mutation {
         name: "NoDeadlineForThreads",
@@ -1146,6 +1146,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::books::at_the_end_every_thread_goes_and_nobody_waits"],
+        tests: &["lib::pool::queue::tests::books::closing_ends_every_thread"],
     },
 ];

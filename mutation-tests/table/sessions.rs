@@ -15,7 +15,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::waits::nothing_that_a_wait_brought_is_thrown_away_for_an_interrupt"],
+        tests: &["it::waits::the_value_of_a_wait_survives_an_interrupt"],
     },
     Mutation {
         name: "BlockOnAsksBeforeItPolls",
@@ -28,7 +28,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::waits::a_future_that_is_ready_as_an_interrupt_wakes_it_has_its_output_returned"],
+        tests: &["it::waits::the_output_of_a_ready_future_survives_an_interrupt"],
     },
     Mutation {
         name: "ParkReportsNothing",
@@ -54,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &["a_receipt_tells_the_truth::ok_although_nothing_happened"],
         shuttle: &[],
-        tests: &["it::kill_table::a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked"],
+        tests: &["it::kill_table::a_due_request_is_the_reason_even_if_unobserved"],
     },
     Mutation {
         name: "EndUnaskedIsKilledByWhatIsNotDue",
@@ -67,7 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::kill_table::a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked"],
+        tests: &["it::kill_table::a_due_request_is_the_reason_even_if_unobserved"],
     },
     Mutation {
         name: "EndUnaskedForgetsItsStatement",
@@ -80,7 +80,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::kill_table::a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked"],
+        tests: &["it::kill_table::a_due_request_is_the_reason_even_if_unobserved"],
     },
     Mutation {
         name: "SerialsStartAlike",
@@ -93,7 +93,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::kill_targets::a_number_of_another_run_names_nobody"],
+        tests: &["it::kill_targets::ids_of_another_run_name_no_session"],
     },
     Mutation {
         name: "FirstSerialNotBounded",
@@ -106,7 +106,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::kill_targets::the_first_serial_can_be_given"],
+        tests: &["it::kill_targets::the_first_serial_can_be_set"],
     },
     Mutation {
         name: "EarlierSerialsWereGivenOut",
@@ -119,7 +119,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::registry::tests::a_number_is_never_given_out_twice_and_finds_no_successor"],
+        tests: &["lib::core::registry::tests::ids_are_not_reused_and_find_no_later_record"],
     },
     Mutation {
         name: "AmbientLimitsOfAnyManager",
@@ -132,7 +132,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::timeouts::ambient_limits_are_those_of_the_session_s_own_manager"],
+        tests: &["it::timeouts::ambient_timeouts_use_the_sessions_own_manager"],
     },
     Mutation {
         name: "ListedThreadOfTheOtherModel",
@@ -145,7 +145,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::the_thread_of_a_session_that_nobody_runs"],
+        tests: &["it::what_is_shown::the_thread_of_a_detached_session"],
     },
     Mutation {
         name: "ShownOnlyWhereBothSayIt",
@@ -158,7 +158,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::policy::who_may_end_one_sees_it"],
+        tests: &["it::policy::a_requester_sees_sessions_that_it_may_end"],
     },
     Mutation {
         name: "HoldsNotForgotten",
@@ -172,8 +172,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::pending_reason::a_hold_off_that_was_forgotten",
-            "it::tasks::a_hold_off_that_was_forgotten_ends_with_its_statement",
+            "it::pending_reason::a_leaked_hold_off",
+            "it::tasks::a_leaked_hold_off_ends_with_its_statement",
         ],
     },
     Mutation {
@@ -255,7 +255,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::admission::a_refused_open_takes_nothing"],
+        tests: &["it::admission::a_rejected_open_takes_no_slot"],
     },
     Mutation {
         name: "AdmittedTwice",
@@ -268,7 +268,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::admission::the_first_admission_counts_and_counts_once"],
+        tests: &["it::admission::only_the_first_admission_counts"],
     },
     Mutation {
         name: "GivesBackUnadmitted",
@@ -281,7 +281,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &["no_place_is_taken_twice::two_give_their_places_back"],
         shuttle: &[],
-        tests: &["it::admission::what_is_reserved_only_administrators_get"],
+        tests: &["it::admission::reserved_slots_are_for_administrators"],
     },
     Mutation {
         name: "SuspendStageAfter",
@@ -308,8 +308,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::tasks_given_up::a_command_whose_run_is_never_polled_takes_its_cancel_along",
-            "it::tasks_given_up::so_does_one_whose_thread_runs_another_session",
+            "it::tasks_given_up::a_run_that_is_never_polled_discards_its_cancel",
+            "it::tasks_given_up::a_run_on_a_busy_thread_discards_its_cancel",
         ],
     },
     Mutation {

@@ -65,7 +65,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             "no_bystander_is_hit::killed_by_its_own_thread_after_it_has_left_it",
         ],
         shuttle: &[],
-        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_state_follows_the_model"],
     },
     Mutation {
         name: "CancelNotTied",
@@ -81,7 +81,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             "no_bystander_is_hit::cancelled_by_thread_and_id_after_it_has_moved",
         ],
         shuttle: &[],
-        tests: &["lib::core::state::tests::every_reachable_word_does_what_the_model_does"],
+        tests: &["lib::core::state::tests::every_reachable_state_follows_the_model"],
     },
     Mutation {
         name: "PlaceFreeWithItsThread",
@@ -121,7 +121,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::leaked::who_names_another_thread_does_not_hit_it"],
+        tests: &["it::leaked::a_request_with_another_thread_is_rejected"],
     },
     Mutation {
         name: "SweepCancelsWhateverRuns",
@@ -134,7 +134,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &["a_sweep_hits_what_it_saw::cancel_sweep_against_next_statement"],
         shuttle: &[],
-        tests: &["it::bulk_pauses::a_cancel_hits_no_other_statement"],
+        tests: &["it::bulk_pauses::a_cancel_reaches_no_other_statement"],
     },
     Mutation {
         name: "BellLookedAtFirst",
@@ -192,7 +192,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &[
             "it::sql_commands::the_function_cancels_a_queued_command",
-            "it::notices::a_cancel_by_the_thread_names_what_its_session_has_queued",
+            "it::notices::a_cancel_by_thread_reaches_the_queued_command",
         ],
     },
     Mutation {

@@ -17,7 +17,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::requests_and_what_they_come_to"],
+        tests: &["features::traced::requests_and_their_outcomes"],
     },
     Mutation {
         name: "TracedAddressIsItsApplication",
@@ -32,7 +32,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::requests_and_what_they_come_to"],
+        tests: &["features::traced::requests_and_their_outcomes"],
     },
     Mutation {
         name: "TracedWithoutItsText",
@@ -47,7 +47,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::requests_and_what_they_come_to"],
+        tests: &["features::traced::requests_and_their_outcomes"],
     },
     Mutation {
         name: "TracedWithoutItsThread",
@@ -62,7 +62,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::requests_and_what_they_come_to"],
+        tests: &["features::traced::requests_and_their_outcomes"],
     },
     Mutation {
         name: "TracedPairSwapped",
@@ -77,7 +77,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::refusals_with_what_they_named"],
+        tests: &["features::traced::rejections_with_their_targets"],
     },
     Mutation {
         name: "DeniedIsNoWarning",
@@ -92,7 +92,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::refusals_with_what_they_named"],
+        tests: &["features::traced::rejections_with_their_targets"],
     },
     Mutation {
         name: "EachRefusalIsAWarning",
@@ -107,7 +107,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::refusals_with_what_they_named"],
+        tests: &["features::traced::rejections_with_their_targets"],
     },
     Mutation {
         name: "TracedCancelledInverted",
@@ -122,7 +122,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::requests_and_what_they_come_to"],
+        tests: &["features::traced::requests_and_their_outcomes"],
     },
     Mutation {
         name: "StallTracedWithoutItsWait",
@@ -137,7 +137,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::a_stall_is_a_warning_with_its_place"],
+        tests: &["features::traced::a_stall_is_a_warning_with_its_location"],
     },
     Mutation {
         name: "AuthorWithoutItsAddress",
@@ -152,7 +152,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::traced::requests_and_what_they_come_to"],
+        tests: &["features::traced::requests_and_their_outcomes"],
     },
     Mutation {
         name: "CancelIsATermination",
@@ -167,7 +167,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::kills_and_what_they_come_to"],
+        tests: &["features::measured::kills_and_their_outcomes"],
     },
     Mutation {
         name: "SeenIsAccepted",
@@ -182,7 +182,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::kills_and_what_they_come_to"],
+        tests: &["features::measured::kills_and_their_outcomes"],
     },
     Mutation {
         name: "PanickedIsClosed",
@@ -197,7 +197,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::kills_and_what_they_come_to"],
+        tests: &["features::measured::kills_and_their_outcomes"],
     },
     Mutation {
         name: "UncancelledIsCounted",
@@ -212,7 +212,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::kills_and_what_they_come_to"],
+        tests: &["features::measured::kills_and_their_outcomes"],
     },
     Mutation {
         name: "EndsAsACancel",
@@ -227,7 +227,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::kills_and_what_they_come_to"],
+        tests: &["features::measured::kills_and_their_outcomes"],
     },
     Mutation {
         name: "LimitsUncounted",
@@ -242,7 +242,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::stalls_and_limits"],
+        tests: &["features::measured::stalls_and_timeouts"],
     },
     Mutation {
         name: "GapOfNoLength",
@@ -257,7 +257,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::lengths_of_time"],
+        tests: &["features::measured::durations"],
     },
     Mutation {
         name: "KillOfNoLength",
@@ -272,7 +272,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::lengths_of_time"],
+        tests: &["features::measured::durations"],
     },
     Mutation {
         name: "DeniedIsMissing",
@@ -287,7 +287,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::refusals_by_their_reason"],
+        tests: &["features::measured::rejections_by_reason"],
     },
     Mutation {
         name: "StatesCountOne",
@@ -302,6 +302,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["features::measured::sessions_by_what_they_do"],
+        tests: &["features::measured::sessions_by_state"],
     },
 ];

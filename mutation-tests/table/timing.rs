@@ -602,7 +602,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::timeouts::a_limit_too_long_for_the_clock_is_none"],
+        tests: &["it::timeouts::a_timeout_too_long_for_the_clock_is_none"],
     },
     Mutation {
         name: "ArmedTwice",
@@ -632,7 +632,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::timer::tests::a_timer_that_sleeps_is_called_for_what_is_due_earlier"],
+        tests: &["lib::core::timer::tests::a_sleeping_timer_is_woken_for_an_earlier_deadline"],
     },
     Mutation {
         name: "TimerCalledFromRestAlone",
@@ -647,7 +647,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::core::timer::tests::a_timer_that_sleeps_is_called_for_what_is_due_earlier"],
+        tests: &["lib::core::timer::tests::a_sleeping_timer_is_woken_for_an_earlier_deadline"],
     },
     Mutation {
         name: "TimerOutlivesItsManager",

@@ -152,7 +152,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::unwinding::a_hold_off_that_unwinds_elsewhere_wakes_the_session"],
+        tests: &["it::unwinding::a_hold_off_that_unwinds_on_another_thread_wakes_the_session"],
     },
     Mutation {
         name: "StretchStays",
@@ -212,7 +212,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::unwinding::a_run_and_what_waits_for_an_interrupt"],
+        tests: &["it::unwinding::a_run_and_a_wait_for_an_interrupt"],
     },
     Mutation {
         name: "RunStays",
@@ -227,7 +227,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::unwinding::a_run_and_what_waits_for_an_interrupt"],
+        tests: &["it::unwinding::a_run_and_a_wait_for_an_interrupt"],
     },
     Mutation {
         name: "HiddenStays",
@@ -242,7 +242,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::unwinding::a_destructor_from_which_the_session_is_hidden"],
+        tests: &["it::unwinding::a_destructor_that_runs_without_the_session"],
     },
     Mutation {
         name: "SleepsOn",
@@ -317,7 +317,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::panicking_wakers::so_may_what_a_panic_carries"],
+        tests: &["it::panicking_wakers::a_panic_payload_may_panic_in_its_drop"],
     },
     Mutation {
         name: "DroppedLeavesItsCancel",
@@ -347,7 +347,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::which_waits"],
+        tests: &["it::what_is_shown::uninterruptible_waits"],
     },
     Mutation {
         name: "HiddenIsNotFoundAgain",
@@ -362,6 +362,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::session_local::a_session_that_was_hidden_is_found_by_its_thread_again"],
+        tests: &["it::session_local::a_hidden_session_is_current_again_after"],
     },
 ];

@@ -15,7 +15,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::deadlines::what_is_ready_as_the_limit_is_over_has_been_in_time"],
+        tests: &["it::deadlines::an_output_ready_at_the_timeout_is_returned"],
     },
     Mutation {
         name: "NoPollAtDeadlineWithoutSession",
@@ -28,7 +28,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::deadlines::what_is_ready_as_the_limit_is_over_has_been_in_time"],
+        tests: &["it::deadlines::an_output_ready_at_the_timeout_is_returned"],
     },
     Mutation {
         name: "InterruptAtDeadlineUnseen",
@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::deadlines::an_interrupt_that_comes_as_the_limit_is_over_is_reported"],
+        tests: &["it::deadlines::an_interrupt_at_the_timeout_is_reported"],
     },
     Mutation {
         name: "BlockOnBeginsUnasked",
@@ -54,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::deadlines::an_output_that_comes_with_an_interrupt_is_returned"],
+        tests: &["it::deadlines::an_output_ready_with_an_interrupt_is_returned"],
     },
     Mutation {
         name: "ZeroIsNotPolled",
@@ -68,8 +68,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::deadlines::limits_of_no_time_and_of_all_time",
-            "it::waits::block_on_for_ends_with_its_limit_or_its_future",
+            "it::deadlines::zero_and_maximum_timeouts",
+            "it::waits::block_on_timeout_ends_with_its_timeout_or_its_future",
         ],
     },
     Mutation {
@@ -83,7 +83,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::deadlines::limits_of_no_time_and_of_all_time"],
+        tests: &["it::deadlines::zero_and_maximum_timeouts"],
     },
     Mutation {
         name: "NoLimitWithoutSession",
@@ -96,7 +96,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::deadlines::what_is_not_ready_then_is_not_waited_for"],
+        tests: &["it::deadlines::a_pending_future_is_dropped_at_the_timeout"],
     },
     Mutation {
         name: "AmbientWaitIsDeaf",
@@ -123,7 +123,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::deadlines::what_is_not_ready_then_is_not_waited_for",
+            "it::deadlines::a_pending_future_is_dropped_at_the_timeout",
             "it::waits::sleep",
         ],
     },
@@ -138,7 +138,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::deadlines::what_is_not_ready_then_is_not_waited_for"],
+        tests: &["it::deadlines::a_pending_future_is_dropped_at_the_timeout"],
     },
     Mutation {
         name: "AnyWakeEndsLimit",
@@ -152,7 +152,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::deadlines::a_restless_future_has_its_limit_all_the_same",
+            "it::deadlines::a_future_that_wakes_itself_still_times_out",
             "it::waits::sleep",
         ],
     },
@@ -198,7 +198,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &[
             "it::socket_waits::waits_that_only_a_termination_ends",
-            "it::socket_waits::a_socket_that_is_ready_and_an_interrupt_that_is_due",
+            "it::socket_waits::a_ready_socket_and_a_due_interrupt",
         ],
     },
     Mutation {
@@ -225,7 +225,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::socket_waits::a_wait_sleeps_until_there_is_something"],
+        tests: &["it::socket_waits::a_wait_blocks_until_the_socket_is_ready"],
     },
     Mutation {
         name: "PeerGoneUnseen",
@@ -238,7 +238,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::socket_waits::a_pipe_whose_other_end_is_gone"],
+        tests: &["it::socket_waits::a_pipe_whose_other_end_is_closed"],
     },
     Mutation {
         name: "WokenIsReady",
@@ -252,7 +252,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::socket_waits::a_wait_sleeps_until_there_is_something",
+            "it::socket_waits::a_wait_blocks_until_the_socket_is_ready",
             "it::socket_waits::waits_that_only_a_termination_ends",
         ],
     },
@@ -307,8 +307,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::hidden::nobody_is_there_meanwhile_and_the_session_is_back_after_that",
-            "it::hidden::the_session_is_back_after_a_panic",
+            "it::hidden::the_session_is_hidden_and_restored",
+            "it::hidden::the_session_is_restored_after_a_panic",
         ],
     },
     Mutation {
@@ -322,7 +322,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::hidden::another_session_that_stays"],
+        tests: &["it::hidden::another_session_stays_attached"],
     },
     Mutation {
         name: "NotHidden",
@@ -336,8 +336,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::hidden::nobody_is_there_meanwhile_and_the_session_is_back_after_that",
-            "it::hidden::another_session_runs_meanwhile",
+            "it::hidden::the_session_is_hidden_and_restored",
+            "it::hidden::another_session_runs_while_it_is_hidden",
             "it::hidden::hidden_twice",
         ],
     },
@@ -353,8 +353,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::hidden::nobody_is_there_meanwhile_and_the_session_is_back_after_that",
-            "it::ambient::what_rings_while_the_session_is_hidden_is_heard_after",
+            "it::hidden::the_session_is_hidden_and_restored",
+            "it::ambient::a_flag_raised_while_hidden_is_checked_after",
         ],
     },
     Mutation {
@@ -369,8 +369,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &[
-            "it::hidden::nobody_is_there_meanwhile_and_the_session_is_back_after_that",
-            "it::ambient::a_waker_is_in_nobodys_session",
+            "it::hidden::the_session_is_hidden_and_restored",
+            "it::ambient::wakers_run_without_a_session",
         ],
     },
     Mutation {
@@ -384,7 +384,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::hidden::nobody_is_there_meanwhile_and_the_session_is_back_after_that"],
+        tests: &["it::hidden::the_session_is_hidden_and_restored"],
     },
     Mutation {
         name: "CurrentAnywhere",
@@ -397,7 +397,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::leaked::ambient_code_where_it_was_forgotten_does_not_reach_the_session_elsewhere"],
+        tests: &["it::leaked::ambient_code_does_not_reach_the_moved_session"],
     },
     Mutation {
         name: "ForgottenStays",
@@ -410,7 +410,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::leaked::the_thread_where_it_was_forgotten_serves_others"],
+        tests: &["it::leaked::the_thread_of_the_leak_serves_other_sessions"],
     },
     Mutation {
         name: "LeavesForAnother",
@@ -423,7 +423,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::hidden::another_session_that_stays"],
+        tests: &["it::hidden::another_session_stays_attached"],
     },
     Mutation {
         name: "RunsHereByBell",
@@ -462,6 +462,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::waits::a_wait_that_was_refused_leaves_nobody_asleep"],
+        tests: &["it::waits::a_rejected_wait_is_not_recorded"],
     },
 ];

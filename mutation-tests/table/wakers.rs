@@ -22,8 +22,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         tests: &[
             "it::wakers::a_receipt_of_a_session",
             "it::wakers::a_receipt_of_a_statement",
-            "it::wakers::a_receipt_that_was_waited_for",
-            "it::wakers::a_sweep",
+            "it::wakers::a_receipt_waited_for_with_a_timeout",
+            "it::wakers::a_bulk_request",
         ],
     },
     Mutation {
@@ -91,7 +91,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &["the_last_waker_is_woken::a_sweep_that_is_polled_again"],
         shuttle: &[],
-        tests: &["it::wakers::a_sweep"],
+        tests: &["it::wakers::a_bulk_request"],
     },
     Mutation {
         name: "ReceiptKeepsBothWakers",
@@ -107,7 +107,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         tests: &[
             "it::wakers::a_receipt_of_a_session",
             "it::wakers::a_receipt_of_a_statement",
-            "it::wakers::a_sweep",
+            "it::wakers::a_bulk_request",
         ],
     },
     Mutation {
@@ -136,7 +136,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &[
             "it::wakers::several_receipts_of_one_session",
-            "it::panicking_wakers::a_receipt_that_is_dropped_takes_its_waker_along",
+            "it::panicking_wakers::a_dropped_receipt_drops_its_waker",
         ],
     },
     Mutation {
@@ -150,7 +150,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::wakers::whoever_is_woken_finds_the_outcome"],
+        tests: &["it::wakers::a_woken_waiter_finds_the_outcome"],
     },
     Mutation {
         name: "ReceiptsWokenTooSoon",
@@ -163,7 +163,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::wakers::whoever_is_woken_finds_the_outcome"],
+        tests: &["it::wakers::a_woken_waiter_finds_the_outcome"],
     },
     Mutation {
         name: "OneOfManyWoken",
@@ -178,7 +178,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &[
             "it::wakers::several_receipts_of_one_session",
-            "it::waits::a_receipt_wakes_everyone_who_waits_for_it",
+            "it::waits::a_receipt_wakes_all_its_waiters",
         ],
     },
     Mutation {
@@ -192,7 +192,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::wakers::a_waker_that_is_replaced_or_left_goes_with_no_lock_held"],
+        tests: &["it::wakers::replaced_wakers_are_dropped_without_locks"],
     },
     Mutation {
         name: "LeftWakerDroppedUnderLock",
@@ -205,7 +205,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::wakers::a_waker_that_is_replaced_or_left_goes_with_no_lock_held"],
+        tests: &["it::wakers::replaced_wakers_are_dropped_without_locks"],
     },
     Mutation {
         name: "HoldersWakerDroppedUnderLock",
@@ -218,7 +218,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::wakers::a_waker_that_is_replaced_or_left_goes_with_no_lock_held"],
+        tests: &["it::wakers::replaced_wakers_are_dropped_without_locks"],
     },
     Mutation {
         name: "SleepersWakerDroppedUnderLock",
@@ -231,7 +231,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::wakers::a_waker_that_is_replaced_or_left_goes_with_no_lock_held"],
+        tests: &["it::wakers::replaced_wakers_are_dropped_without_locks"],
     },
     Mutation {
         name: "EndKeepsSleepersWaker",
@@ -244,7 +244,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::wakers::a_waker_that_is_replaced_or_left_goes_with_no_lock_held"],
+        tests: &["it::wakers::replaced_wakers_are_dropped_without_locks"],
     },
     Mutation {
         name: "EndKeepsHoldersWaker",
@@ -257,7 +257,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::wakers::a_waker_that_is_replaced_or_left_goes_with_no_lock_held"],
+        tests: &["it::wakers::replaced_wakers_are_dropped_without_locks"],
     },
     Mutation {
         name: "InterruptedLeavesItsWaker",

@@ -17,7 +17,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::watchdog::each_stretch_counts_from_its_own_beginning", "it::watchdog::an_answer_forgets_the_time_of_the_probe"],
+        tests: &["it::watchdog::each_stall_counts_from_its_own_start", "it::watchdog::an_answer_resets_the_time_of_the_probe"],
     },
     Mutation {
         name: "StretchFromLastAsk",
@@ -32,7 +32,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::watchdog::an_answer_forgets_the_time_of_the_probe"],
+        tests: &["it::watchdog::an_answer_resets_the_time_of_the_probe"],
     },
     Mutation {
         name: "StretchReportedAgain",
@@ -47,7 +47,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::watchdog::a_stretch_is_reported_once"],
+        tests: &["it::watchdog::a_stall_is_reported_once"],
     },
     Mutation {
         name: "StretchReportedOnceEver",
@@ -62,7 +62,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::watchdog::each_stretch_counts_from_its_own_beginning"],
+        tests: &["it::watchdog::each_stall_counts_from_its_own_start"],
     },
     Mutation {
         name: "WatchdogLimitUnasked",
@@ -77,7 +77,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::watchdog::whoever_looks_is_left_alone"],
+        tests: &["it::watchdog::a_session_with_safe_points_is_not_reported"],
     },
     Mutation {
         name: "WatchdogDoesNotLookAgain",
@@ -92,7 +92,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::watchdog::the_watchdog_looks_once_more_as_it_is_dropped"],
+        tests: &["it::watchdog::the_watchdog_probes_once_more_when_dropped"],
     },
     Mutation {
         name: "WatchdogRunsSessions",
@@ -137,7 +137,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::watchdog::whoever_runs_is_reported_with_what_it_says_of_itself"],
+        tests: &["it::watchdog::a_stalled_session_is_reported_with_its_diagnostics"],
     },
     Mutation {
         name: "SleeperProbed",
@@ -152,7 +152,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::watchdog::who_has_nothing_to_run_or_can_be_woken_is_left_alone"],
+        tests: &["it::watchdog::idle_and_interruptible_sessions_are_not_reported"],
     },
     Mutation {
         name: "ReasonFromAnOldProbe",
@@ -167,7 +167,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::for_how_long_at_least"],
+        tests: &["it::what_is_shown::the_lower_bound_without_a_safe_point"],
     },
     Mutation {
         name: "ReasonForgetsItsProbe",
@@ -182,7 +182,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::for_how_long_at_least"],
+        tests: &["it::what_is_shown::the_lower_bound_without_a_safe_point"],
     },
     Mutation {
         name: "QueuedThoughAttached",
@@ -197,7 +197,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::why_not_yet_in_each_state"],
+        tests: &["it::what_is_shown::the_pending_reason_in_each_state"],
     },
     Mutation {
         name: "QueuedCancelRuns",
@@ -212,7 +212,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::why_not_yet_in_each_state"],
+        tests: &["it::what_is_shown::the_pending_reason_in_each_state"],
     },
     Mutation {
         name: "WaitsThoughWoken",
@@ -227,7 +227,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::why_not_yet_in_each_state"],
+        tests: &["it::what_is_shown::the_pending_reason_in_each_state"],
     },
     Mutation {
         name: "DeafToATermination",
@@ -242,7 +242,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::why_not_yet_in_each_state"],
+        tests: &["it::what_is_shown::the_pending_reason_in_each_state"],
     },
     Mutation {
         name: "MayFinishThoughEnded",
@@ -257,7 +257,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::why_not_yet_as_it_ends"],
+        tests: &["it::what_is_shown::the_pending_reason_at_the_end"],
     },
     Mutation {
         name: "InterruptNotedAsSafePoint",
@@ -272,7 +272,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::which_safe_point", "features::measured::gaps"],
+        tests: &["it::what_is_shown::the_last_safe_point", "features::measured::safe_point_gaps"],
     },
     Mutation {
         name: "AskedForgetsTheLast",
@@ -287,7 +287,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::for_how_long_at_least"],
+        tests: &["it::what_is_shown::the_lower_bound_without_a_safe_point"],
     },
     Mutation {
         name: "AskedJustNow",
@@ -302,7 +302,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::since_when"],
+        tests: &["it::what_is_shown::when_a_request_was_made"],
     },
     Mutation {
         name: "SeenJustNow",
@@ -317,7 +317,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::since_when"],
+        tests: &["it::what_is_shown::when_a_request_was_made"],
     },
     Mutation {
         name: "InnermostWait",
@@ -332,7 +332,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::which_of_several_stretches"],
+        tests: &["it::what_is_shown::the_outermost_section_is_shown"],
     },
     Mutation {
         name: "ProgressOfTheFirst",
@@ -347,7 +347,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::which_of_several_stretches"],
+        tests: &["it::what_is_shown::the_outermost_section_is_shown"],
     },
     Mutation {
         name: "LastStretchLeft",
@@ -377,7 +377,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::texts::a_stall_is_told_in_one_line"],
+        tests: &["it::texts::a_stall_is_reported_in_one_line"],
     },
     Mutation {
         name: "ProgressWithoutTotal",
@@ -407,7 +407,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::texts::requests_that_are_pending_name_who_asked"],
+        tests: &["it::texts::pending_requests_name_the_requester"],
     },
     Mutation {
         name: "DetailWithoutSession",
@@ -422,7 +422,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::texts::details_name_whoever_can_be_named"],
+        tests: &["it::texts::details_name_the_requester_if_known"],
     },
     Mutation {
         name: "DrainCutsTheFirst",
@@ -437,7 +437,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::drain::all_who_do_not_are_cut_short"],
+        tests: &["it::drain::all_sessions_that_exceed_the_grace_are_terminated"],
     },
     Mutation {
         name: "DrainLimitIsItsGrace",
@@ -452,7 +452,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::drain::all_who_do_not_are_cut_short"],
+        tests: &["it::drain::all_sessions_that_exceed_the_grace_are_terminated"],
     },
     Mutation {
         name: "DrainOneByOne",
@@ -467,7 +467,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::drain::those_who_never_look_are_not_waited_for_one_by_one"],
+        tests: &["it::drain::remaining_sessions_share_one_timeout"],
     },
     Mutation {
         name: "TextOfTheLast",
@@ -512,7 +512,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         ],
         loom: &[],
         shuttle: &[],
-        tests: &["it::what_is_shown::how_much_of_a_text"],
+        tests: &["it::what_is_shown::the_length_of_a_text"],
     },
     Mutation {
         name: "ProbeNotesAfter",

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_do_not_fit_are_clamped() {
+    fn limits_that_do_not_fit_are_clamped() {
         let limit = AdmissionLimit::new(usize::MAX, usize::MAX);
         limit.take().unwrap();
         assert_eq!(limit.admit(false), Err(OpenError::Full));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_does_not_fit_is_not_cut_off() {
+    fn large_limits_are_not_truncated() {
         for more in [0, 1] {
             let limit = AdmissionLimit::new((1 << 32) + more, (1 << 32) + more);
             for _ in 0..3 {

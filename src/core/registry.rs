@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_never_given_out_twice_and_finds_no_successor() {
+    fn ids_are_not_reused_and_find_no_later_record() {
         let registry = Registry::new(0, 1, FIRST);
         let first = registry.insert(0, Arc::new(Numbers(0))).unwrap().number();
         assert!(registry.get(first).is_some());
@@ -222,7 +222,7 @@ mod tests {
     /// A number finds and removes its own record only, and no similar number does. The serials
     /// overflow 16 or 32 bits, or are the last that exists.
     #[test]
-    fn a_number_is_compared_to_its_last_bit() {
+    fn all_bits_of_an_id_are_compared() {
         for serial in [1, 1 << 16, (1 << 16) + 1, 1 << 32, MAX_SERIAL] {
             let registry = Registry::new(0, 2, 1);
             registry.shards[0].lock().last_serial = serial - 1;
@@ -245,7 +245,7 @@ mod tests {
 
     /// A shard has as many records as there are keys, and the next record goes to another shard.
     #[test]
-    fn a_shard_is_full_once_its_keys_are_used_up() {
+    fn a_shard_is_full_when_its_keys_are_used() {
         let registry = Registry::new(0, 2, 1);
         let first = registry.insert(0, Arc::new(Numbers(0))).unwrap();
         // All records have one number, which is faster.
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_or_exhausted_shard_leaves_it_to_the_next() {
+    fn a_full_shard_falls_back_to_the_next() {
         let registry = Registry::new(3, 2, FIRST);
         registry.shards[0].lock().last_serial = MAX_SERIAL;
         let taken_in = registry.insert(0, Arc::new(Numbers(0))).unwrap();

@@ -116,7 +116,7 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
 }
 
 #[test]
-fn every_reachable_word_does_what_the_model_does() {
+fn every_reachable_state_follows_the_model() {
     let roots = ROOTS.map(|number| Snapshot::FIRST.with_statement(number));
     let mut known: BTreeMap<Model, Snapshot> = roots.map(|word| (meaning(word), word)).into();
     let mut frontier = roots.to_vec();
@@ -164,7 +164,7 @@ fn every_reachable_word_does_what_the_model_does() {
 }
 
 #[test]
-fn what_is_due_when() {
+fn requests_fall_due_according_to_their_mode() {
     let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
     let in_transaction = running.set_transaction(true);
     for (when, word, due) in [
@@ -240,7 +240,7 @@ fn a_suspended_session_keeps_its_statement_and_its_cancel() {
 }
 
 #[test]
-fn a_probe_is_answered_and_leaves_what_is_due() {
+fn an_answered_probe_keeps_a_due_interrupt() {
     let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
     let probed = running.probe(false).unwrap();
     assert!(probed.attention() && !probed.due() && !probed.needs_wake());
@@ -255,7 +255,7 @@ fn a_probe_is_answered_and_leaves_what_is_due() {
 
 /// Statement ids that differ in one bit are different activities, at any size of the id.
 #[test]
-fn a_session_does_the_same_only_in_the_same_statement() {
+fn the_activity_is_the_same_only_in_the_same_statement() {
     for number in ROOTS {
         let word = Snapshot::FIRST.with_statement(number).attach(Slot(1));
         for alike in (0..64 - STATEMENT_SHIFT).map(|bit| number ^ 1 << bit) {
@@ -272,7 +272,7 @@ fn a_session_does_the_same_only_in_the_same_statement() {
 /// A request that names a thread hits only a session in the slot of that thread, and in no similar
 /// slot.
 #[test]
-fn a_place_is_told_from_each_other_place() {
+fn each_slot_differs_from_every_other() {
     let running = Snapshot::FIRST.with_statement(LAST_STATEMENT - 1).attach(Slot(u16::MAX));
     let running = running.begin(|| false).unwrap();
     for slot in 1..=u16::MAX {
@@ -297,7 +297,7 @@ fn a_place_is_told_from_each_other_place() {
 }
 
 #[test]
-fn no_thread_of_a_pool_has_the_place_of_a_sessions_own() {
+fn no_pool_thread_has_the_slot_of_own_threads() {
     let slots: BTreeSet<u16> = (0..Slot::COUNT).map(|at| Slot::new(at).unwrap().0).collect();
     assert_eq!(slots.len(), Slot::COUNT, "each its own");
     assert!(!slots.contains(&0), "that is no thread's");

@@ -114,7 +114,7 @@ mod tests {
     /// Each thread that runs sessions has its own slot. The last slot is used, and a returned slot
     /// is used again.
     #[test]
-    fn places_run_out_and_come_back() {
+    fn slots_run_out_and_are_reused() {
         let slots = Arc::new(SlotAllocator::default());
         let thread = || ThreadRecord::new(Arc::from("worker"), slots.clone(), true);
         let mut all: Vec<_> = (0..Slot::COUNT).map(|_| thread().expect("a slot")).collect();
@@ -129,7 +129,7 @@ mod tests {
 
     /// A thread that never runs sessions takes no slot.
     #[test]
-    fn a_background_thread_takes_no_place() {
+    fn a_background_thread_takes_no_slot() {
         let slots = Arc::new(SlotAllocator::default());
         let thread = ThreadRecord::new(Arc::from("timer"), slots.clone(), false).unwrap();
         assert_eq!(thread.slot(), None);

@@ -181,7 +181,7 @@ mod tests {
 
     /// The timer is woken both if it has no entry, and if its next entry is much later.
     #[test]
-    fn a_timer_that_sleeps_is_called_for_what_is_due_earlier() {
+    fn a_sleeping_timer_is_woken_for_an_earlier_deadline() {
         let manager = SessionManager::new(ThreadModel::PerSession);
         let ends = |length| {
             let session = manager.open(ClientInfo::default()).unwrap();

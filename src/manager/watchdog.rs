@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_looks_twice_in_each_limit() {
+    fn sessions_are_probed_twice_in_each_limit() {
         assert_eq!(pause(Duration::from_secs(2)), Duration::from_secs(1));
         assert_eq!(pause(Duration::ZERO), MIN_PAUSE);
     }

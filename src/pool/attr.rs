@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_takes_its_default() {
+    fn missing_fields_use_defaults() {
         let default = ThreadPoolAttr::default();
         for text in ["", "  ", "16", "16,", "16, 2", "16,2,", " 16 , 2 , ( NoBind ) ", ",", ",,"] {
             assert_eq!(parsed(text), default, "{text:?}");
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_the_mistake() {
         for (text, said) in [
             ("4097", "Current thread num 4097 is out of range [0, 4096]."),
             ("-1", "Current thread num -1 is out of range [0, 4096]."),
@@ -409,7 +409,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_back(
+        fn displayed_settings_parse_back(
             thread_num in 0..=MAX_THREADS, group_num in 0..=MAX_GROUPS, binding in a_binding(),
         ) {
             let attr = ThreadPoolAttr { thread_num, group_num, binding };
@@ -417,7 +417,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_makes_it_panic(text in ".{0,60}", likely in "[-0-9,():a-eniobudlm ]{0,40}") {
+        fn no_text_makes_it_panic(text in ".{0,60}", likely in "[-0-9,():a-eniobudlm ]{0,40}") {
             let bound = [format!("1,1,({likely})"), format!("1,1,(cpubind:{likely})")];
             for text in [text, likely].iter().chain(&bound) {
                 if let Ok(attr) = text.parse::<ThreadPoolAttr>() {

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_no_text_could_have_are_out_of_range() {
+    fn numbers_too_large_for_a_setting_are_rejected() {
         let attr = ThreadPoolAttr::default();
         for attr in [
             ThreadPoolAttr { group_num: usize::MAX, ..attr.clone() },
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cpus_that_may_be_used_are_those_that_the_system_names() {
+    fn usable_cpus_match_the_system() {
         let status = read_to_string("/proc/thread-self/status").unwrap();
         let named = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         let named = numbers("Cpus_allowed_list", named.unwrap().trim()).unwrap();
@@ -274,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_are_those_that_the_system_names() {
+    fn nodes_match_the_system() {
         let known = read_to_string(format!("{NODES}/online")).is_ok();
         let found = nodes(&[]);
         assert_eq!(found.iter().any(|node| !node.cpus.is_empty()), known);
     }
 
     #[test]
-    fn threads_are_dealt_to_the_groups() {
+    fn threads_are_divided_among_the_groups() {
         for (text, expected) in [
             ("16, 2", &[8, 8][..]),
             ("17, 2", &[8, 8]),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn only_cpus_that_may_be_used_are() {
+    fn only_usable_cpus_are_bound() {
         let layout = laid_out("16, 0, (allbind)", &[2, 3, 6]).unwrap();
         assert_eq!(cpus(&layout), [Some(vec![2, 6]), Some(vec![3])]);
         assert_eq!(threads(&layout), [11, 5]);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_machine_does_not_have_is_said() {
+    fn errors_name_the_missing_cpu_or_node() {
         for (text, said) in [
             ("16, 2, (cpubind: 8)", "The cpubind attribute 8 is out of valid range [0, 7]"),
             ("16, 2, (numabind: 0-9)", "The numabind attribute 8 is out of valid range [0, 7]"),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn other_groups_than_nodes_are_not_bound_and_the_warning_says_so() {
+    fn a_warning_is_returned_unless_groups_match_nodes() {
         for text in ["16, 1, (allbind)", "16, 3, (numabind: 0-7)", "16, 2, (nodebind: 0)"] {
             let layout = laid_out(text, &ALL).unwrap();
             assert!(cpus(&layout).iter().all(Option::is_none), "{text}");
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_take_the_cpus_of_their_group_in_turn_or_all_of_them() {
+    fn threads_take_cpus_in_turn_or_all_of_them() {
         let layout = laid_out("16, 2, (allbind)", &ALL).unwrap();
         let taken = (0..6).map(|thread| layout.groups()[1].cpus_of(thread).unwrap()[0]);
         assert_eq!(taken.collect::<Vec<_>>(), [1, 3, 5, 7, 1, 3]);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_workers_take_in_turn_is_what_threads_are_bound_to() {
+    fn workers_take_the_same_cpus_as_threads() {
         for (text, turns) in [("8, 2, (allbind)", 4), ("8, 2, (numabind: 0-7)", 1)] {
             let layout = laid_out(text, &ALL).unwrap();
             assert_eq!(layout.groups().len(), 2);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_bound_to_what_its_layout_says() {
+    fn a_thread_is_bound_according_to_its_layout() {
         let run = || {
             let allowed = allowed_cpus().unwrap();
             let last = *allowed.last().unwrap();

@@ -46,7 +46,7 @@ fn serve_errors_name_their_cause() {
 /// A slot has a key, which is free for another slot after the first is removed, and a token, which
 /// no other slot has.
 #[test]
-fn the_next_in_a_place_has_another_token() {
+fn a_reused_slot_has_another_token() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let pool = Pool::<Unserved>::start(manager, &PoolBuilder::new(1)).unwrap();
     let group = &pool.groups[0];

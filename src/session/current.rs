@@ -136,7 +136,7 @@ mod tests {
     use crate::{ClientInfo, SessionManager, ThreadModel};
 
     #[test]
-    fn a_late_ring_is_looked_at_once() {
+    fn a_late_flag_is_checked_once() {
         let manager = SessionManager::new(ThreadModel::PerSession);
         let mut session = manager.open(ClientInfo::default()).unwrap();
         let thread = session.own_thread().unwrap();

@@ -205,7 +205,7 @@ fn strings_of_each_kind() {
 }
 
 #[test]
-fn syntax_errors_name_the_place() {
+fn syntax_errors_name_the_position() {
     for (tail, near) in [
         ("KILL", ""),
         ("KILL;", ";"),
@@ -281,7 +281,7 @@ fn a_long_word_is_cut_short() {
 }
 
 #[test]
-fn other_statements_are_not_ours() {
+fn other_statements_are_not_parsed() {
     for statement in [
         "",
         ";",
@@ -332,7 +332,7 @@ fn other_statements_are_not_ours() {
 
 proptest! {
     #[test]
-    fn nothing_makes_it_panic(tail in "\\PC{0,40}", likely in "[-'$eEuU&a\\\\;/* \n1,é]{0,20}", quoted in any::<bool>()) {
+    fn no_text_makes_it_panic(tail in "\\PC{0,40}", likely in "[-'$eEuU&a\\\\;/* \n1,é]{0,20}", quoted in any::<bool>()) {
         let text = if quoted { format!("'{tail}'") } else { tail };
         let _ = parse(&text);
         for text in [text, likely] {

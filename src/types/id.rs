@@ -216,7 +216,7 @@ mod tests {
 
     /// A number that differs in one bit differs in one part, and in no other.
     #[test]
-    fn parts_keep_to_their_bits() {
+    fn each_bit_belongs_to_one_part() {
         let (serial, shard, key) = (1 << 16, 7, 1 << 15);
         let raw = Parts { serial, shard, key }.pack().get();
         for bit in 0..63 {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_refuse_what_no_bigint_holds() {
+    fn ids_fit_into_a_bigint() {
         let largest = i64::MAX as u64;
         for raw in [0, 1 << 63, (1 << 63) + 1, u64::MAX] {
             assert_eq!(SessionId::try_from(raw), Err(InvalidIdError));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_read_from_digits_alone() {
+    fn ids_are_parsed_from_digits_only() {
         let wrong = "| |0|00|-0|-1|+0|+1| 1|1 |1\n|1.0|1e1|0x1|1_0|1,0|1\0|\u{661}|\u{ff11}\
             |9223372036854775808|18446744073709551615|18446744073709551616|18446744073709551617";
         for text in wrong.split('|') {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[test]
-fn those_that_come_to_an_end() {
+fn examples_that_exit() {
     for (example, said) in [
         ("your_own_pool", "ann's session was idle: FATAL: terminating connection"),
         ("your_own_pool", "bob's session was running: FATAL: terminating connection"),
@@ -70,7 +70,7 @@ impl Client {
 }
 
 #[test]
-fn those_that_serve() {
+fn examples_that_serve() {
     for example in ["thread_per_session", "worker_pool", "tasks"] {
         let server = Example::start(example);
         let [mut killer, mut busy, mut idle] = [(); 3].map(|()| client(&server));
@@ -105,7 +105,7 @@ fn those_that_serve() {
 }
 
 #[test]
-fn a_pool_that_stops_tells_its_clients() {
+fn a_stopping_pool_notifies_its_clients() {
     let mut server = Example::start("worker_pool");
     let [mut idle, mut busy] = [(); 2].map(|()| client(&server));
     for client in [&mut idle, &mut busy] {
@@ -131,7 +131,7 @@ fn here(server: &Example) -> Client {
 
 /// They may be gone before they are taken in.
 #[tokio::test]
-async fn a_connection_that_is_reset_ends_no_other() {
+async fn a_reset_connection_ends_no_other() {
     for example in ["thread_per_session", "worker_pool", "tasks"] {
         let server = Example::start(example);
         let mut other = here(&server);
@@ -148,7 +148,7 @@ async fn a_connection_that_is_reset_ends_no_other() {
 }
 
 #[test]
-fn a_newcomer_does_not_hurry_a_drain() {
+fn a_new_connection_does_not_shorten_a_drain() {
     let mut server = Example::start("worker_pool");
     let mut busy = client(&server);
     busy.say("count");
@@ -170,7 +170,7 @@ fn a_newcomer_does_not_hurry_a_drain() {
 }
 
 #[test]
-fn who_does_not_read_is_killed() {
+fn a_client_that_does_not_read_is_terminated() {
     let server = Example::start("thread_per_session");
     let slow = narrow_client(&server);
     fill(&server, &slow);
@@ -186,7 +186,7 @@ fn who_does_not_read_is_killed() {
 
 /// Who sends no end of line is told before it has taken much.
 #[test]
-fn a_line_has_a_limit() {
+fn lines_have_a_maximum_length() {
     for example in ["worker_pool", "tasks"] {
         let server = Example::start(example);
         let mut endless = client(&server);
@@ -200,7 +200,7 @@ fn a_line_has_a_limit() {
 }
 
 #[test]
-fn a_task_goes_on_after_a_cancel() {
+fn a_task_continues_after_a_cancel() {
     let server = Example::start("tasks");
     let [mut requester, mut busy] = [(); 2].map(|()| client(&server));
     busy.say("count");
@@ -230,7 +230,7 @@ fn others(server: &Example) -> Vec<String> {
 
 /// More of them than the pool has workers; their answers are more than the sockets hold.
 #[test]
-fn slow_clients_keep_no_other_waiting() {
+fn slow_clients_do_not_delay_others() {
     let server = Example::start("worker_pool");
     let slow = [(); 12].map(|()| narrow_client(&server));
     slow.iter().for_each(|slow| fill(&server, slow));

@@ -121,7 +121,7 @@ fn assert_figures(figures: &BTreeMap<String, Vec<f64>>, expected: &[&str]) {
 
 /// A watchdog and the timer count on threads of their own, and so for whoever counts on all threads.
 #[test]
-fn stalls_and_limits() {
+fn stalls_and_timeouts() {
     supervised(|| {
         let books = Books::default();
         let figures = books.0.clone();
@@ -155,7 +155,7 @@ fn stalls_and_limits() {
 }
 
 #[test]
-fn refusals_by_their_reason() {
+fn rejections_by_reason() {
     supervised(|| {
         let figures = counted(|| {
             let manager = SessionManager::new(ThreadModel::Pool);
@@ -211,7 +211,7 @@ fn refusals_by_their_reason() {
 }
 
 #[test]
-fn kills_and_what_they_come_to() {
+fn kills_and_their_outcomes() {
     supervised(|| {
         for model in MODELS {
             let figures = counted(|| {
@@ -268,7 +268,7 @@ fn kills_and_what_they_come_to() {
 
 /// Each safe point that answers a probe, of whichever kind.
 #[test]
-fn gaps() {
+fn safe_point_gaps() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let figures = counted(|| {
@@ -306,7 +306,7 @@ fn gaps() {
 
 /// A gap is as long as the probe was unanswered, and a kill takes from the request to the end.
 #[test]
-fn lengths_of_time() {
+fn durations() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let long = Duration::from_millis(20);
@@ -339,7 +339,7 @@ fn lengths_of_time() {
 }
 
 #[test]
-fn sessions_by_what_they_do() {
+fn sessions_by_state() {
     fn running(manager: &SessionManager, hold: &Barrier) {
         let mut session = manager.open(of("ann")).unwrap();
         let thread = thread_for(manager, &session);

@@ -29,7 +29,7 @@ fn spot(spot: safepoint::diagnose::CallSite) -> Value {
 
 /// All that a row can say, while it says all of it.
 #[test]
-fn a_row_of_each_kind() {
+fn session_rows_of_each_kind() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::new(model);
@@ -118,7 +118,7 @@ fn a_row_of_each_kind() {
 }
 
 #[test]
-fn a_row_of_a_thread() {
+fn a_thread_row() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let mut session = manager.open(of("ann")).unwrap();
@@ -143,7 +143,7 @@ fn a_row_of_a_thread() {
 }
 
 #[test]
-fn requests_and_what_they_come_to() {
+fn requests_and_their_outcomes() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let mut session = manager.open(of("ann")).unwrap();
@@ -197,7 +197,7 @@ fn requests_and_what_they_come_to() {
 }
 
 #[test]
-fn what_only_has_a_name() {
+fn fieldless_enums() {
     supervised(|| {
         for (doing, name) in [
             (SessionState::Idle, "idle"),
@@ -238,7 +238,7 @@ fn what_only_has_a_name() {
 }
 
 #[test]
-fn targets_and_refusals() {
+fn targets_and_errors() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let session = manager.open(of("ann")).unwrap();
@@ -289,7 +289,7 @@ fn targets_and_refusals() {
 }
 
 #[test]
-fn reasons_why_not_yet() {
+fn pending_reasons() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
         let receipt = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
@@ -336,7 +336,7 @@ fn reasons_why_not_yet() {
 }
 
 #[test]
-fn stalls_and_drains() {
+fn stalls_and_drain_reports() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
         let mut attached = session.attach(&thread).unwrap();
@@ -378,7 +378,7 @@ fn stalls_and_drains() {
 }
 
 #[test]
-fn an_interrupt_and_the_answers_of_probes() {
+fn an_interrupt_and_probe_results() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
         assert_eq!(value!(manager.probe(id)), "not_running");

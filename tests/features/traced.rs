@@ -122,7 +122,7 @@ fn opened(manager: &SessionManager) -> safepoint::Session {
 }
 
 #[test]
-fn requests_and_what_they_come_to() {
+fn requests_and_their_outcomes() {
     supervised(|| {
         Collector::of_all();
         for model in MODELS {
@@ -205,7 +205,7 @@ fn requests_and_what_they_come_to() {
 }
 
 #[test]
-fn sessions_that_nobody_ends() {
+fn sessions_closed_by_their_owner() {
     supervised(|| {
         Collector::of_all();
         for model in MODELS {
@@ -234,7 +234,7 @@ fn sessions_that_nobody_ends() {
 }
 
 #[test]
-fn refusals_with_what_they_named() {
+fn rejections_with_their_targets() {
     supervised(|| {
         Collector::of_all();
         let manager = SessionManager::new(ThreadModel::Pool);
@@ -288,7 +288,7 @@ fn refusals_with_what_they_named() {
 
 /// A killer that ends an idle session says so as well, in this order.
 #[test]
-fn an_idle_session_is_seen_to_end() {
+fn the_end_of_an_idle_session() {
     supervised(|| {
         Collector::of_all();
         for model in MODELS {
@@ -314,7 +314,7 @@ fn an_idle_session_is_seen_to_end() {
 }
 
 #[test]
-fn limits_that_run_out() {
+fn expired_timeouts() {
     supervised(|| {
         Collector::of_all();
         each_model(|Stage { manager, session, id, .. }| {
@@ -339,7 +339,7 @@ fn limits_that_run_out() {
 
 /// With where it was and what it said of itself, where it did.
 #[test]
-fn a_stall_is_a_warning_with_its_place() {
+fn a_stall_is_a_warning_with_its_location() {
     supervised(|| {
         Collector::of_all();
         for says in [false, true] {

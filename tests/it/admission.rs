@@ -35,7 +35,7 @@ fn enter(manager: &SessionManager, admin: bool) -> Result<Session, OpenError> {
 }
 
 #[test]
-fn as_many_as_the_limit_says_and_places_come_back() {
+fn the_limit_holds_and_slots_are_reused() {
     supervised(|| {
         for model in MODELS {
             let manager = limited(model, 3, 0);
@@ -75,7 +75,7 @@ fn as_many_as_the_limit_says_and_places_come_back() {
 }
 
 #[test]
-fn a_place_is_free_when_the_receipt_says_that_the_session_has_ended() {
+fn a_slot_is_released_before_the_receipt_completes() {
     supervised(|| {
         for model in MODELS {
             let manager = limited(model, 1, 0);
@@ -92,7 +92,7 @@ fn a_place_is_free_when_the_receipt_says_that_the_session_has_ended() {
 }
 
 #[test]
-fn what_is_reserved_only_administrators_get() {
+fn reserved_slots_are_for_administrators() {
     supervised(|| {
         for model in MODELS {
             let manager = limited(model, 5, 2);
@@ -114,7 +114,7 @@ fn what_is_reserved_only_administrators_get() {
 }
 
 #[test]
-fn newcomers_keep_no_one_out_who_has_a_place() {
+fn unadmitted_sessions_do_not_block_admission() {
     supervised(|| {
         let manager = limited(ThreadModel::PerSession, 5, 2);
         let mut newcomers: Vec<_> = (0..5).map(|_| newcomer(&manager).unwrap()).collect();
@@ -135,7 +135,7 @@ fn newcomers_keep_no_one_out_who_has_a_place() {
 }
 
 #[test]
-fn the_first_admission_counts_and_counts_once() {
+fn only_the_first_admission_counts() {
     supervised(|| {
         let manager = limited(ThreadModel::PerSession, 3, 1);
         let mut session = enter(&manager, false).unwrap();
@@ -151,7 +151,7 @@ fn the_first_admission_counts_and_counts_once() {
 }
 
 #[test]
-fn where_all_places_are_reserved_or_there_are_none() {
+fn all_or_no_slots_reserved() {
     supervised(|| {
         let manager = limited(ThreadModel::Pool, 2, 2);
         assert_eq!(enter(&manager, false).unwrap_err(), OpenError::Full);
@@ -166,7 +166,7 @@ fn where_all_places_are_reserved_or_there_are_none() {
 }
 
 #[test]
-fn a_refused_open_takes_nothing() {
+fn a_rejected_open_takes_no_slot() {
     supervised(|| {
         let manager = limited(ThreadModel::Pool, 1, 0);
         let session = newcomer(&manager).unwrap();
@@ -182,7 +182,7 @@ fn a_refused_open_takes_nothing() {
 }
 
 #[test]
-fn without_a_limit_everyone_is_admitted() {
+fn without_a_limit_every_session_is_admitted() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::builder(model).reserved_for_admins(3).build();
@@ -195,7 +195,7 @@ fn without_a_limit_everyone_is_admitted() {
 /// Threads that come and go at random, some killed: never more than the limit, and ordinary
 /// ones never on what is reserved, and at the end no place is lost.
 #[test]
-fn no_more_than_the_limit_and_none_lost_in_a_race() {
+fn races_neither_exceed_the_limit_nor_lose_slots() {
     supervised(|| {
         const MAX: usize = 4;
         const RESERVED: usize = 2;
@@ -257,7 +257,7 @@ fn no_more_than_the_limit_and_none_lost_in_a_race() {
 
 /// Of two that log in at once, one gets the last ordinary place.
 #[test]
-fn two_log_in_at_once() {
+fn two_concurrent_admissions() {
     supervised(|| {
         let manager = limited(ThreadModel::PerSession, 3, 2);
         for _ in 0..500 {

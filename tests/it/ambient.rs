@@ -63,7 +63,7 @@ fn ambient_safe_points_and_waits_without_a_session() {
 
 /// Whoever rang for one session has not rung for the next on that thread.
 #[test]
-fn a_late_ring_is_for_nobody_else() {
+fn a_late_flag_reaches_no_other_session() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let worker = manager.register_worker("worker").unwrap();
@@ -88,7 +88,7 @@ fn a_late_ring_is_for_nobody_else() {
 
 /// A deferred kill falls due by the runner's own step, and a cancel by the end of a deaf wait.
 #[test]
-fn what_falls_due_without_a_killer_rings_too() {
+fn deferred_requests_raise_the_flag() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -114,7 +114,7 @@ fn what_falls_due_without_a_killer_rings_too() {
 
 /// While other sessions' values are dropped this thread's session is hidden; a ring for it is not.
 #[test]
-fn what_rings_while_the_session_is_hidden_is_heard_after() {
+fn a_flag_raised_while_hidden_is_checked_after() {
     supervised(|| {
         struct Kills(SessionManager, safepoint::SessionId);
         impl Drop for Kills {
@@ -210,7 +210,7 @@ fn an_attachment_that_ends_with_its_thread() {
 
 /// Whoever ends an idle victim does so on its killer's thread, and not in its killer's session.
 #[test]
-fn a_waker_is_in_nobodys_session() {
+fn wakers_run_without_a_session() {
     supervised(|| {
         struct Ends(Mutex<Option<Option<SessionId>>>);
         impl Wake for Ends {
@@ -268,7 +268,7 @@ fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
 /// Code that was handed no session says who the session is, and what it may take; elsewhere it is
 /// told that there is none, and nothing it hands over is called.
 #[test]
-fn what_is_known_of_the_session_and_its_limits() {
+fn ambient_client_info_and_timeouts() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let limits = Timeouts::new().with_statement(LONG);

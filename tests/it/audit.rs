@@ -66,7 +66,7 @@ fn take(heard: &Heard) -> Vec<String> {
 }
 
 #[test]
-fn the_audit_hears_all_of_it_in_order() {
+fn the_audit_receives_all_events_in_order() {
     supervised(|| {
         for model in MODELS {
             let (manager, heard) = manager(model);
@@ -144,7 +144,7 @@ fn the_audit_is_called_with_no_lock_held() {
 }
 
 #[test]
-fn an_audit_that_panics_is_alone_with_it() {
+fn a_panicking_audit_affects_nothing_else() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::builder(model)
@@ -160,7 +160,7 @@ fn an_audit_that_panics_is_alone_with_it() {
 }
 
 #[test]
-fn a_request_carries_who_where_when_and_why() {
+fn a_request_carries_requester_address_time_and_reason() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, session, id, .. } = Stage::new(model);
@@ -199,7 +199,7 @@ impl Policy for Anonymous {
 }
 
 #[test]
-fn a_policy_may_keep_the_author_to_itself() {
+fn a_policy_may_hide_the_requester() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::builder(model).policy(Anonymous).build();
@@ -217,7 +217,7 @@ fn a_policy_may_keep_the_author_to_itself() {
 }
 
 #[test]
-fn the_audit_hears_of_a_limit() {
+fn the_audit_receives_expired_timeouts() {
     supervised(|| {
         for model in MODELS {
             let (manager, heard) = manager(model);
@@ -240,7 +240,7 @@ fn the_audit_hears_of_a_limit() {
 }
 
 #[test]
-fn the_audit_hears_of_a_session_that_passes_no_safe_point() {
+fn the_audit_receives_stalled_sessions() {
     supervised(|| {
         for model in MODELS {
             let (manager, heard) = manager(model);
@@ -262,7 +262,7 @@ fn the_audit_hears_of_a_session_that_passes_no_safe_point() {
 
 /// Whoever comes first may be held up there.
 #[test]
-fn an_audit_that_hangs_keeps_no_other_killer_from_waking_the_session() {
+fn a_hanging_audit_does_not_block_other_requesters() {
     supervised(|| {
         let (release, wait) = mpsc::channel::<()>();
         let (wait, first) = (Mutex::new(wait), AtomicBool::new(true));

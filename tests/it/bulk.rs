@@ -45,7 +45,7 @@ fn manager_with(model: ThreadModel, users: &[&str]) -> (SessionManager, Desks) {
 }
 
 #[test]
-fn a_dry_run_tells_nobody_and_the_sweep_tells_just_these() {
+fn a_dry_run_requests_nothing_and_its_rows_can_be_ended() {
     supervised(|| {
         for model in MODELS {
             let (manager, _desks) = manager_with(model, &["ann", "bob", "ann", "eve"]);
@@ -73,7 +73,7 @@ fn a_dry_run_tells_nobody_and_the_sweep_tells_just_these() {
 }
 
 #[test]
-fn rows_of_the_closed_do_not_hit_their_successors() {
+fn rows_of_closed_sessions_reach_no_later_session() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::new(model);
@@ -91,7 +91,7 @@ fn rows_of_the_closed_do_not_hit_their_successors() {
 }
 
 #[test]
-fn the_authors_own_session_is_spared_unless_asked_for() {
+fn the_requesters_session_is_skipped_by_default() {
     supervised(|| {
         for model in MODELS {
             let (manager, desks) = manager_with(model, &["ann", "ann"]);
@@ -111,7 +111,7 @@ fn the_authors_own_session_is_spared_unless_asked_for() {
 }
 
 #[test]
-fn what_the_policy_refuses_is_said_and_the_rest_goes_on() {
+fn rejections_are_reported_and_the_rest_continues() {
     supervised(|| {
         for model in MODELS {
             let (manager, _desks) = manager_with(model, &["ann", "bob", "ann", "bob"]);
@@ -129,7 +129,7 @@ fn what_the_policy_refuses_is_said_and_the_rest_goes_on() {
 
 /// The session begins another statement between the look at its row and the request.
 #[test]
-fn one_that_has_moved_on_is_not_hit_for_what_it_did() {
+fn a_changed_session_is_skipped() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::new(model);
@@ -165,7 +165,7 @@ fn one_that_has_moved_on_is_not_hit_for_what_it_did() {
 }
 
 #[test]
-fn the_predicate_is_asked_again_about_one_that_moves_on() {
+fn the_predicate_decides_again_about_a_changed_session() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::new(model);
@@ -219,7 +219,7 @@ fn a_cancel_names_the_statement_of_its_row() {
 }
 
 #[test]
-fn a_rate_is_kept_and_nobody_is_told_before_their_turn() {
+fn the_rate_limit_holds() {
     supervised(|| {
         for model in MODELS {
             let (manager, _desks) = manager_with(model, &["ann"; 7]);
@@ -238,7 +238,7 @@ fn a_rate_is_kept_and_nobody_is_told_before_their_turn() {
 }
 
 #[test]
-fn a_sweeper_can_be_killed_in_its_pause() {
+fn a_bulk_requester_can_be_interrupted_in_its_pause() {
     supervised(|| {
         for model in MODELS {
             let (manager, _desks) = manager_with(model, &["ann"; 3]);
@@ -265,7 +265,7 @@ fn a_sweeper_can_be_killed_in_its_pause() {
 }
 
 #[test]
-fn sweeps_against_churn_hit_nobody_else() {
+fn bulk_requests_against_churn_reach_no_other_session() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::new(model);

@@ -54,7 +54,7 @@ fn others<T>(swept: &BulkResult<T>) -> (usize, usize, usize, bool) {
 
 /// What a session does between the look at its row and the end of the pause counts.
 #[test]
-fn after_a_pause_the_predicate_is_asked_again() {
+fn the_predicate_is_called_again_after_a_pause() {
     supervised(|| {
         for model in MODELS {
             let (manager, [first, slow, last]) = opened(model, ["ann", "bob", "eve"]);
@@ -84,7 +84,7 @@ fn after_a_pause_the_predicate_is_asked_again() {
 
 /// Its turn comes after the pause, when it is another's session, has ended, or does something else.
 #[test]
-fn one_that_is_another_after_the_pause() {
+fn a_session_that_changes_user_in_the_pause() {
     supervised(|| {
         for model in MODELS {
             for ends in [false, true] {
@@ -119,7 +119,7 @@ fn one_that_is_another_after_the_pause() {
 
 /// With the same statement asked for, it is that of the look after the pause.
 #[test]
-fn one_that_moves_on_in_the_pause_and_is_meant_all_the_same() {
+fn a_session_that_changes_in_the_pause_and_still_matches() {
     supervised(|| {
         for model in MODELS {
             for cancels in [false, true] {
@@ -255,7 +255,7 @@ fn targets_of_all_kinds() {
 
 /// Whoever stops it has the rest left alone: nobody is looked at or told any more.
 #[test]
-fn a_sweep_that_is_stopped_in_its_pause() {
+fn a_bulk_request_stopped_in_its_pause() {
     supervised(|| {
         for by_rows in [false, true] {
             each_model(|Stage { manager, mut session, thread, id }| {
@@ -299,7 +299,7 @@ fn a_sweep_that_is_stopped_in_its_pause() {
 
 /// There is a pause after each batch, and nobody is told before it is over.
 #[test]
-fn the_pauses_are_where_they_are_to_be() {
+fn pauses_follow_full_batches() {
     supervised(|| {
         let pause = Duration::from_millis(10);
         for model in MODELS {
@@ -333,7 +333,7 @@ fn the_pauses_are_where_they_are_to_be() {
 
 /// All that were told are waited for, and how many have not ended is said.
 #[test]
-fn whoever_waits_for_a_sweep() {
+fn waiting_for_a_bulk_request() {
     supervised(|| {
         for model in MODELS {
             let (manager, [first, second, third]) = opened(model, ["ann", "bob", "eve"]);
@@ -359,7 +359,7 @@ fn whoever_waits_for_a_sweep() {
 
 /// Names that begin alike are others.
 #[test]
-fn users_by_their_whole_name() {
+fn users_are_compared_by_their_whole_name() {
     supervised(|| {
         for model in MODELS {
             let (manager, sessions) = opened(model, ["an", "ann", "anna", "Ann", ""]);
@@ -375,7 +375,7 @@ fn users_by_their_whole_name() {
 
 /// A cancel is meant for the statement of the row, whatever the request names.
 #[test]
-fn a_cancel_hits_no_other_statement() {
+fn a_cancel_reaches_no_other_statement() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = RefCell::new(session.attach(&thread).unwrap());

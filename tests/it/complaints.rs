@@ -56,7 +56,7 @@ fn a_killed_query_vanishes_from_the_list_while_it_still_runs() {
 }
 
 #[test]
-fn who_did_it_and_why() {
+fn the_error_names_the_requester_and_the_reason() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, session, id, .. } = Stage::new(model);

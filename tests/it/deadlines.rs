@@ -51,7 +51,7 @@ fn ready_at(time: Instant) -> impl Future<Output = u32> + Unpin {
 }
 
 #[test]
-fn what_is_ready_as_the_limit_is_over_has_been_in_time() {
+fn an_output_ready_at_the_timeout_is_returned() {
     supervised(|| {
         each_wait(|wait| {
             let ready = Instant::now() + LIMIT;
@@ -62,7 +62,7 @@ fn what_is_ready_as_the_limit_is_over_has_been_in_time() {
 }
 
 #[test]
-fn what_is_not_ready_then_is_not_waited_for() {
+fn a_pending_future_is_dropped_at_the_timeout() {
     supervised(|| {
         each_wait(|wait| {
             let began = Instant::now();
@@ -75,7 +75,7 @@ fn what_is_not_ready_then_is_not_waited_for() {
 
 /// No limit is so short that nobody looks, and none so long that there is no such time.
 #[test]
-fn limits_of_no_time_and_of_all_time() {
+fn zero_and_maximum_timeouts() {
     supervised(|| {
         each_wait(|wait| {
             for limit in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
@@ -100,7 +100,7 @@ fn limits_of_no_time_and_of_all_time() {
 
 /// Woken again and again it still has as long as it was given, and no longer.
 #[test]
-fn a_restless_future_has_its_limit_all_the_same() {
+fn a_future_that_wakes_itself_still_times_out() {
     supervised(|| {
         each_wait(|wait| {
             let began = Instant::now();
@@ -116,7 +116,7 @@ fn a_restless_future_has_its_limit_all_the_same() {
 
 /// A future that is woken by another thread in a wait without an end.
 #[test]
-fn a_limit_that_is_none() {
+fn a_timeout_too_long_for_the_clock() {
     supervised(|| {
         each_wait(|wait| {
             let (ready, waker) = (AtomicBool::new(false), std::sync::Mutex::new(None));
@@ -143,7 +143,7 @@ fn a_limit_that_is_none() {
 
 /// In the poll at the deadline, and so with nobody who sleeps to be woken.
 #[test]
-fn an_interrupt_that_comes_as_the_limit_is_over_is_reported() {
+fn an_interrupt_at_the_timeout_is_reported() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
@@ -164,7 +164,7 @@ fn an_interrupt_that_comes_as_the_limit_is_over_is_reported() {
 
 /// It is ready in the poll in which the interrupt comes: nothing is thrown away.
 #[test]
-fn an_output_that_comes_with_an_interrupt_is_returned() {
+fn an_output_ready_with_an_interrupt_is_returned() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -188,7 +188,7 @@ fn an_output_that_comes_with_an_interrupt_is_returned() {
 
 /// What is held off neither ends a wait nor is reported at its end.
 #[test]
-fn a_limit_in_a_hold_off() {
+fn a_timeout_in_a_hold_off() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
@@ -248,7 +248,7 @@ fn the_future_is_dropped_before_the_wait_returns() {
 
 /// The waker of a wait that is over is that of nobody who waits by then.
 #[test]
-fn a_wake_that_comes_after_the_limit() {
+fn a_wake_after_the_timeout() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);

@@ -48,7 +48,7 @@ fn report(sessions: usize, graceful: usize, forced: usize, remaining: usize) -> 
 }
 
 #[test]
-fn who_finishes_within_the_grace_is_left_to_finish() {
+fn a_session_that_finishes_within_the_grace() {
     supervised(|| {
         for model in MODELS {
             let (manager, session, thread) = opened(model);
@@ -79,7 +79,7 @@ fn who_finishes_within_the_grace_is_left_to_finish() {
 }
 
 #[test]
-fn who_does_not_is_cut_short() {
+fn a_session_that_exceeds_the_grace_is_terminated() {
     supervised(|| {
         for model in MODELS {
             let (manager, session, thread) = opened(model);
@@ -107,7 +107,7 @@ fn who_does_not_is_cut_short() {
 }
 
 #[test]
-fn who_never_looks_is_left_and_said_to_be() {
+fn a_session_without_safe_points_remains() {
     supervised(|| {
         for model in MODELS {
             let (manager, session, _thread) = opened(model);
@@ -133,7 +133,7 @@ fn an_empty_manager_is_drained_at_once() {
 }
 
 #[test]
-fn the_session_that_asks_is_not_waited_for() {
+fn the_requesters_session_is_not_waited_for() {
     supervised(|| {
         for model in MODELS {
             let (manager, mut session, thread) = opened(model);
@@ -157,7 +157,7 @@ fn the_session_that_asks_is_not_waited_for() {
 /// Whoever has not looked by the end of the grace is told, and not only the first of them; and has
 /// the limit from there on, however short the grace was.
 #[test]
-fn all_who_do_not_are_cut_short() {
+fn all_sessions_that_exceed_the_grace_are_terminated() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::new(model);
@@ -192,7 +192,7 @@ fn all_who_do_not_are_cut_short() {
 
 /// The limit is that of all together.
 #[test]
-fn those_who_never_look_are_not_waited_for_one_by_one() {
+fn remaining_sessions_share_one_timeout() {
     supervised(|| {
         const MANY: usize = 2000;
         let manager = SessionManager::new(ThreadModel::Pool);
@@ -214,7 +214,7 @@ fn those_who_never_look_are_not_waited_for_one_by_one() {
 
 /// Each is counted once, as what it was: ended at once, cut short, or the one that asks.
 #[test]
-fn a_session_that_asks_while_others_end_at_once_and_are_cut_short() {
+fn a_requester_session_with_graceful_and_forced_ones() {
     supervised(|| {
         for model in MODELS {
             let (manager, session, thread) = opened(model);

@@ -23,7 +23,7 @@ fn assert_grace_over(interrupt: &Interrupt) {
 }
 
 #[test]
-fn a_grace_turns_a_deferred_kill_into_an_immediate_one() {
+fn a_grace_escalates_a_deferred_termination() {
     supervised(|| {
         for model in MODELS {
             for when in [TerminateMode::AfterStatement, TerminateMode::AfterTransaction] {
@@ -111,7 +111,7 @@ fn a_grace_ends_an_idle_transaction() {
 
 /// The weaker request adds nothing now, and is the stronger one once its grace is over.
 #[test]
-fn a_grace_runs_out_under_another_request() {
+fn a_grace_expires_under_another_request() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
         let mut attached = session.attach(&thread).unwrap();

@@ -110,7 +110,7 @@ fn nobody_is_here() {
 }
 
 #[test]
-fn nobody_is_there_meanwhile_and_the_session_is_back_after_that() {
+fn the_session_is_hidden_and_restored() {
     supervised(|| {
         for way in WAYS {
             each_model(|Stage { manager, mut session, thread, id }| {
@@ -141,7 +141,7 @@ fn nobody_is_there_meanwhile_and_the_session_is_back_after_that() {
 }
 
 #[test]
-fn the_session_is_back_after_a_panic() {
+fn the_session_is_restored_after_a_panic() {
     supervised(|| {
         for way in WAYS {
             each_model(|Stage { manager, mut session, thread, id }| {
@@ -185,7 +185,7 @@ fn hidden_twice() {
 
 /// A session that runs on the thread meanwhile is one of its own, and gone after that.
 #[test]
-fn another_session_runs_meanwhile() {
+fn another_session_runs_while_it_is_hidden() {
     supervised(|| {
         for way in WAYS {
             each_model(|Stage { manager, mut session, thread, id }| {
@@ -217,7 +217,7 @@ fn another_session_runs_meanwhile() {
 
 /// Its attachment was forgotten there: it stays, whatever becomes of the one that was hidden.
 #[test]
-fn another_session_that_stays() {
+fn another_session_stays_attached() {
     supervised(|| {
         for way in WAYS {
             each_model(|Stage { manager, mut session, thread, .. }| {
@@ -317,7 +317,7 @@ fn a_session_that_ends_while_it_is_hidden() {
 
 /// What the killer's session is has no part in whom its wakers end.
 #[test]
-fn requests_from_where_it_is_hidden() {
+fn requests_while_it_is_hidden() {
     supervised(|| {
         for way in WAYS {
             each_model(|Stage { manager, mut session, thread, id }| {

@@ -72,7 +72,7 @@ fn roused(wait: impl Fn(&Attached<'_>) -> Result<(), Interrupt>) {
 }
 
 #[test]
-fn a_sleeper_is_roused_by_the_end_of_its_hold_off() {
+fn the_end_of_a_hold_off_wakes_a_wait() {
     supervised(|| {
         roused(|attached| attached.sleep(ENDLESS));
         roused(|attached| attached.block_on(pending()));
@@ -102,7 +102,7 @@ fn a_sleeper_is_roused_by_the_end_of_its_hold_off() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn so_is_one_that_waits_for_its_client() {
+fn the_end_of_a_hold_off_wakes_a_wait_for_the_client() {
     supervised(|| {
         let (socket, _client) = std::os::unix::net::UnixStream::pair().unwrap();
         roused(|attached| attached.wait_readable(WaitMode::Interruptible, &socket).map(|_| ()));
@@ -133,7 +133,7 @@ fn a_scoped_thread_may_end_a_hold_off() {
 }
 
 #[test]
-fn what_begins_in_a_hold_off_begins() {
+fn a_statement_begins_in_a_hold_off() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -154,7 +154,7 @@ fn what_begins_in_a_hold_off_begins() {
 
 /// Nor does a command that was cancelled in the queue notice that in a hold-off.
 #[test]
-fn a_cancelled_command_that_begins_in_a_hold_off_is_told_after() {
+fn a_cancelled_command_in_a_hold_off_is_interrupted_after() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let number = session.reserve_statement().unwrap();
@@ -173,7 +173,7 @@ fn a_cancelled_command_that_begins_in_a_hold_off_is_told_after() {
 
 /// No interrupt ends its sleep, and so it is one of those who pass no safe point.
 #[test]
-fn a_sleeper_that_is_held_off_can_be_probed() {
+fn a_wait_in_a_hold_off_can_be_probed() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
@@ -193,7 +193,7 @@ fn a_sleeper_that_is_held_off_can_be_probed() {
 
 /// A killer that is held up between its request and the waking finds the session past all that.
 #[test]
-fn a_wake_that_comes_late_does_not_get_into_a_hold_off() {
+fn a_late_wake_does_not_enter_a_hold_off() {
     supervised(|| {
         for model in MODELS {
             let (asks, asked) = mpsc::channel();

@@ -121,7 +121,7 @@ fn a_named_queued_command_is_cancelled_when_it_begins() {
 }
 
 #[test]
-fn a_queued_command_that_is_never_begun_was_not_cancelled() {
+fn a_queued_command_that_never_begins_was_not_cancelled() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -209,7 +209,7 @@ fn idle_in_transaction() {
 }
 
 #[test]
-fn an_open_transaction_is_ended_by_a_later_statement_form() {
+fn an_open_transaction_is_ended_by_a_stronger_request() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -259,7 +259,7 @@ fn running() {
 }
 
 #[test]
-fn running_in_a_transaction_and_told_to_end_after_it() {
+fn running_with_a_termination_after_the_transaction() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -278,7 +278,7 @@ fn running_in_a_transaction_and_told_to_end_after_it() {
 }
 
 #[test]
-fn running_and_told_to_end_now() {
+fn running_with_an_immediate_termination() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -374,7 +374,7 @@ fn in_a_hold_off() {
 }
 
 #[test]
-fn running_another_statement_by_now() {
+fn running_a_later_statement() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -403,7 +403,7 @@ fn running_another_statement_by_now() {
 }
 
 #[test]
-fn already_told_to_end() {
+fn already_terminating() {
     supervised(|| {
         for model in MODELS {
             for first in WHENS {
@@ -444,7 +444,7 @@ fn statement_free(attached: &mut safepoint::Attached<'_>, told: TerminateMode) {
 }
 
 #[test]
-fn a_session_told_to_end_can_still_be_cancelled() {
+fn a_terminating_session_can_still_be_cancelled() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -461,7 +461,7 @@ fn a_session_told_to_end_can_still_be_cancelled() {
 }
 
 #[test]
-fn a_second_cancel_keeps_the_first_ones_author() {
+fn a_second_cancel_keeps_the_first_requester() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -500,7 +500,7 @@ fn ended_or_never_existed() {
 }
 
 #[test]
-fn a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked() {
+fn a_due_request_is_the_reason_even_if_unobserved() {
     supervised(|| {
         let how = |receipt: &Receipt<SessionEnd>| receipt.try_get().unwrap().reason;
         for model in MODELS {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[test]
-fn itself() {
+fn a_session_may_end_itself() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -45,7 +45,7 @@ fn itself() {
 }
 
 #[test]
-fn a_pair_is_hit_only_where_it_is() {
+fn a_pair_is_accepted_only_on_its_thread() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -84,7 +84,7 @@ fn a_pair_is_hit_only_where_it_is() {
 }
 
 #[test]
-fn both_of_a_wrong_pair_are_attached() {
+fn a_wrong_pair_of_attached_sessions() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -110,7 +110,7 @@ fn both_of_a_wrong_pair_are_attached() {
 }
 
 #[test]
-fn whoever_is_attached_to_a_thread() {
+fn the_session_attached_to_a_thread() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -165,7 +165,7 @@ fn threads_are_not_sessions() {
 }
 
 #[test]
-fn a_worker_that_has_gone_is_no_thread() {
+fn an_unregistered_worker_is_no_thread() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
         let gone = thread.id();
@@ -243,7 +243,7 @@ impl Policy for Curious {
 }
 
 #[test]
-fn the_policy_is_the_embedders_and_is_asked_under_no_lock() {
+fn a_custom_policy_is_called_without_locks() {
     supervised(|| {
         for model in MODELS {
             let slot = Arc::new(Mutex::new(None));
@@ -274,7 +274,7 @@ fn the_policy_is_the_embedders_and_is_asked_under_no_lock() {
 }
 
 #[test]
-fn what_was_seen_is_what_killed() {
+fn the_reason_is_the_observed_request() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, session, id, .. } = Stage::new(model);
@@ -294,7 +294,7 @@ fn what_was_seen_is_what_killed() {
 }
 
 #[test]
-fn shutting_down_tells_every_session() {
+fn a_shutdown_terminates_every_session() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, session, .. } = Stage::new(model);
@@ -311,7 +311,7 @@ fn shutting_down_tells_every_session() {
 }
 
 #[test]
-fn a_command_that_was_none_takes_its_cancel_along() {
+fn a_discarded_command_discards_its_cancel() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -334,7 +334,7 @@ fn a_command_that_was_none_takes_its_cancel_along() {
 
 /// Managers count alike, so the number is no proof.
 #[test]
-fn the_thread_of_another_managers_session_is_refused() {
+fn the_thread_of_another_managers_session_is_rejected() {
     supervised(|| {
         let open = |model| {
             let manager = SessionManager::builder(model).first_serial(1).build();
@@ -359,7 +359,7 @@ fn the_thread_of_another_managers_session_is_refused() {
 
 /// A number that was copied from an old screen, or from another run of the server, hits nothing.
 #[test]
-fn a_number_of_another_run_names_nobody() {
+fn ids_of_another_run_name_no_session() {
     supervised(|| {
         for model in MODELS {
             let serials = || SessionManager::new(model);
@@ -383,7 +383,7 @@ fn a_number_of_another_run_names_nobody() {
 /// Tests and transcripts have the same numbers each time, and however large the first one is there
 /// are as many serials after it.
 #[test]
-fn the_first_serial_can_be_given() {
+fn the_first_serial_can_be_set() {
     supervised(|| {
         for model in MODELS {
             let first = |serial| {

@@ -25,7 +25,7 @@ fn forget(stage: Stage) -> Stage {
 }
 
 #[test]
-fn whoever_has_the_session_finds_it_idle() {
+fn the_owner_finds_the_session_idle() {
     supervised(|| {
         each_model(|stage| {
             let Stage { manager, session, id, .. } = forget(stage);
@@ -40,7 +40,7 @@ fn whoever_has_the_session_finds_it_idle() {
 }
 
 #[test]
-fn it_can_be_attached_elsewhere() {
+fn the_session_can_be_attached_to_another_thread() {
     supervised(|| {
         each_model(|stage| {
             let Stage { manager, mut session, id, thread } = forget(stage);
@@ -53,7 +53,7 @@ fn it_can_be_attached_elsewhere() {
 
 /// The place of its thread may be given to another.
 #[test]
-fn who_names_another_thread_does_not_hit_it() {
+fn a_request_with_another_thread_is_rejected() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let session = manager.open(crate::common::of("ann")).unwrap();
@@ -76,7 +76,7 @@ fn who_names_another_thread_does_not_hit_it() {
 
 /// What its session does on another thread is none of its business.
 #[test]
-fn ambient_code_where_it_was_forgotten_does_not_reach_the_session_elsewhere() {
+fn ambient_code_does_not_reach_the_moved_session() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let mut session = manager.open(of("ann")).unwrap();
@@ -110,7 +110,7 @@ fn ambient_code_where_it_was_forgotten_does_not_reach_the_session_elsewhere() {
 }
 
 #[test]
-fn the_thread_where_it_was_forgotten_serves_others() {
+fn the_thread_of_the_leak_serves_other_sessions() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let mut session = manager.open(of("ann")).unwrap();

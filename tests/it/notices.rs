@@ -60,7 +60,7 @@ fn kill(
 }
 
 #[test]
-fn a_notice_says_when_the_session_ends() {
+fn a_notice_states_when_the_session_ends() {
     supervised(|| {
         let soon = "; it ends at its next safe point";
         let after_statement = "; it ends when the statement does";
@@ -92,7 +92,7 @@ fn a_notice_says_when_the_session_ends() {
 
 /// `n, n` names whichever session is attached to thread n, and its command that is not begun yet.
 #[test]
-fn a_cancel_by_the_thread_names_what_its_session_has_queued() {
+fn a_cancel_by_thread_reaches_the_queued_command() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
         session.reserve_statement().unwrap();
@@ -111,7 +111,7 @@ fn a_cancel_by_the_thread_names_what_its_session_has_queued() {
 }
 
 #[test]
-fn the_audit_hears_of_what_does_not_belong_together() {
+fn the_audit_receives_mismatched_pairs() {
     supervised(|| {
         for model in MODELS {
             let heard = Arc::new(Mutex::new(Vec::new()));

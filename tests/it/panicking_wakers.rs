@@ -30,7 +30,7 @@ fn waits<T: Clone>(receipt: &mut Receipt<T>, waker: &Waker) {
 }
 
 #[test]
-fn all_who_wait_for_a_receipt_are_woken() {
+fn all_waiters_of_a_receipt_are_woken() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let (woken, counts) = Count::waker();
@@ -47,7 +47,7 @@ fn all_who_wait_for_a_receipt_are_woken() {
 }
 
 #[test]
-fn those_of_a_statement_too() {
+fn all_waiters_of_a_statement_receipt_are_woken() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -65,7 +65,7 @@ fn those_of_a_statement_too() {
 }
 
 #[test]
-fn a_killer_is_not_hit_by_its_target_s_waker() {
+fn a_targets_waker_does_not_affect_the_requester() {
     supervised(|| {
         each_model(|Stage { manager, session, id, .. }| {
             session.set_detached_waker(Some(panics()));
@@ -76,7 +76,7 @@ fn a_killer_is_not_hit_by_its_target_s_waker() {
 }
 
 #[test]
-fn a_shutdown_tells_everyone() {
+fn a_shutdown_terminates_every_session() {
     supervised(|| {
         each_model(|Stage { manager, session, .. }| {
             let others: Vec<_> = (0..20).map(|_| manager.open(of("bob")).unwrap()).collect();
@@ -90,7 +90,7 @@ fn a_shutdown_tells_everyone() {
 
 /// The end of a hold-off wakes too.
 #[test]
-fn whoever_ends_a_hold_off_is_not_hit() {
+fn the_thread_that_ends_a_hold_off_is_not_affected() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
@@ -106,7 +106,7 @@ fn whoever_ends_a_hold_off_is_not_hit() {
 }
 
 #[test]
-fn the_next_statement_has_its_limit_all_the_same() {
+fn the_next_statement_still_has_its_timeout() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let limit = Some(Duration::from_millis(20));
@@ -131,7 +131,7 @@ fn the_next_statement_has_its_limit_all_the_same() {
 
 /// What is dropped with the session, too.
 #[test]
-fn a_waker_may_panic_as_it_is_dropped() {
+fn a_waker_may_panic_in_its_drop() {
     supervised(|| {
         struct Bomb;
         impl Wake for Bomb {
@@ -153,7 +153,7 @@ fn a_waker_may_panic_as_it_is_dropped() {
 
 /// Both of a session's may be the last of their kind as it ends.
 #[test]
-fn both_wakers_may_panic_as_they_are_dropped() {
+fn both_wakers_may_panic_in_their_drops() {
     supervised(|| {
         struct Bomb;
         impl Wake for Bomb {
@@ -179,7 +179,7 @@ fn both_wakers_may_panic_as_they_are_dropped() {
 }
 
 #[test]
-fn a_receipt_that_is_dropped_takes_its_waker_along() {
+fn a_dropped_receipt_drops_its_waker() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
@@ -202,7 +202,7 @@ fn a_receipt_that_is_dropped_takes_its_waker_along() {
 
 /// What a panic carries may panic as well, as it is dropped, and so may what that carries.
 #[test]
-fn so_may_what_a_panic_carries() {
+fn a_panic_payload_may_panic_in_its_drop() {
     struct Layers(u32);
     impl Drop for Layers {
         fn drop(&mut self) {

@@ -59,7 +59,7 @@ fn no_safe_point() {
 
 /// What nobody noted is not claimed: how long a deferred request has been due.
 #[test]
-fn no_safe_point_since_a_deferred_one_fell_due() {
+fn no_safe_point_since_a_deferred_request_fell_due() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -115,7 +115,7 @@ fn held_off() {
 
 /// Nobody will ever drop its guard, so the next attachment starts without it.
 #[test]
-fn a_hold_off_that_was_forgotten() {
+fn a_leaked_hold_off() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
@@ -173,7 +173,7 @@ fn in_a_wait_that_is_not_interruptible() {
 }
 
 #[test]
-fn waiting_for_another_ones_receipt() {
+fn waiting_for_the_receipt_of_another_session() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut other = manager.open(of("bob")).unwrap();
@@ -204,7 +204,7 @@ fn waiting_for_another_ones_receipt() {
 
 /// Safe points in a hold-off are passed, and report nothing.
 #[test]
-fn what_was_passed_in_a_hold_off() {
+fn safe_points_in_a_hold_off() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -243,7 +243,7 @@ fn queued_for_a_worker() {
 }
 
 #[test]
-fn its_holder_has_not_ended_it() {
+fn detached_and_not_ended_by_its_owner() {
     supervised(|| {
         each_model(|Stage { manager, session, id, .. }| {
             let receipt = manager.terminate(id, kill_now()).unwrap();
@@ -255,7 +255,7 @@ fn its_holder_has_not_ended_it() {
 }
 
 #[test]
-fn unwinding() {
+fn rolling_back() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -296,7 +296,7 @@ fn unwinding() {
 
 /// GreptimeDB takes a killed query off its list while it still runs.
 #[test]
-fn listed_with_what_it_was_told_until_it_has_ended() {
+fn listed_with_its_pending_request_until_it_has_ended() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let row = || manager.session_info(id).unwrap();
@@ -335,7 +335,7 @@ fn listed_with_what_it_was_told_until_it_has_ended() {
 }
 
 #[test]
-fn a_request_of_the_server_names_nobody() {
+fn a_request_of_the_server_names_no_requester() {
     supervised(|| {
         each_model(|Stage { manager, session, id, .. }| {
             manager
@@ -406,7 +406,7 @@ fn a_probe_is_answered() {
 }
 
 #[test]
-fn the_watchdog_reports_who_runs_on_and_nobody_else() {
+fn the_watchdog_reports_only_stalled_sessions() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let limit = Duration::from_millis(10);

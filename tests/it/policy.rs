@@ -49,7 +49,7 @@ fn kill(name: &str) -> Terminate {
 
 /// What is said of a hidden session is what is said of one that is not there.
 #[test]
-fn a_hidden_session_is_refused_as_if_it_were_not_there() {
+fn a_hidden_session_is_rejected_as_if_missing() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::builder(model).policy(roles().hide_others()).build();
@@ -110,7 +110,7 @@ fn a_hidden_session_is_refused_as_if_it_were_not_there() {
 }
 
 #[test]
-fn where_nothing_is_hidden_a_refusal_says_so() {
+fn without_hiding_the_error_is_permission_denied() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, id, session: _session, .. } = Stage::new(model);
@@ -124,7 +124,7 @@ fn where_nothing_is_hidden_a_refusal_says_so() {
 /// Whoever may end a session sees it, whatever the policy says of seeing; and so does its author its
 /// own. Who may do neither sees nothing, and is told that there is nothing.
 #[test]
-fn who_may_end_one_sees_it() {
+fn a_requester_sees_sessions_that_it_may_end() {
     struct Blind;
     impl Policy for Blind {
         fn permits(&self, author: &Requester, target: &ClientInfo) -> bool {

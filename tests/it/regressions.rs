@@ -6,7 +6,7 @@ use safepoint::{Attached, Cancel, SessionManager, TerminateMode};
 use std::mem::forget;
 
 #[test]
-fn a_dropped_statement_has_seen_nothing_and_its_session_ends_by_what_was_due() {
+fn a_dropped_statement_observes_nothing() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -22,9 +22,9 @@ fn a_dropped_statement_has_seen_nothing_and_its_session_ends_by_what_was_due() {
 }
 
 #[test]
-fn a_forgotten_statement_is_over_with_the_next_and_at_the_detach() {
+fn a_leaked_statement_ends_with_the_next_and_at_the_detach() {
     supervised(|| {
-        fn forgotten(manager: &SessionManager, attached: &mut Attached<'_>) -> Told {
+        fn leak_a_statement(manager: &SessionManager, attached: &mut Attached<'_>) -> Told {
             forget(attached.begin().unwrap());
             manager.cancel(attached.id(), Cancel::running(admin("root"))).unwrap()
         }
@@ -32,12 +32,12 @@ fn a_forgotten_statement_is_over_with_the_next_and_at_the_detach() {
         for model in MODELS {
             let Stage { manager, mut session, thread, .. } = Stage::new(model);
             let mut attached = session.attach(&thread).unwrap();
-            let first = forgotten(&manager, &mut attached);
+            let first = leak_a_statement(&manager, &mut attached);
             let statement = attached.begin().unwrap();
             assert!(first.try_get().is_some_and(|end| !end.cancelled));
             assert_eq!(statement.check(), Ok(()), "the cancel was not meant for this one");
             statement.finish().unwrap();
-            let second = forgotten(&manager, &mut attached);
+            let second = leak_a_statement(&manager, &mut attached);
             attached.detach_to_queue().unwrap();
             assert!(second.try_get().is_some_and(|end| !end.cancelled));
         }
@@ -46,7 +46,7 @@ fn a_forgotten_statement_is_over_with_the_next_and_at_the_detach() {
 
 /// The clock that it is read from is some milliseconds late.
 #[test]
-fn a_session_says_when_it_was_opened() {
+fn the_row_has_the_time_of_the_open() {
     supervised(|| {
         let second = std::time::Duration::from_secs(1);
         for model in MODELS {
@@ -62,7 +62,7 @@ fn a_session_says_when_it_was_opened() {
 }
 
 #[test]
-fn a_session_says_when_its_last_statement_ended() {
+fn the_row_has_the_time_of_the_last_change() {
     supervised(|| {
         let moment = std::time::Duration::from_millis(2);
         for model in MODELS {
@@ -81,7 +81,7 @@ fn a_session_says_when_its_last_statement_ended() {
 }
 
 #[test]
-fn an_administrator_who_says_so_again_is_one_still() {
+fn an_administrator_stays_one_after_an_update() {
     supervised(|| {
         for model in MODELS {
             let Stage { session, manager, id, .. } = Stage::new(model);

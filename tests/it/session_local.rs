@@ -104,7 +104,7 @@ fn session_local_values_of_two_sessions_on_one_thread_are_apart() {
 }
 
 #[test]
-fn a_session_local_is_made_once_and_not_before_it_is_asked_for() {
+fn a_session_local_is_created_once_on_first_use() {
     supervised(|| {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         session_local! {
@@ -233,7 +233,7 @@ fn session_locals_are_dropped_once_at_the_end_the_newest_first() {
 
 /// Another thread, with a session of its own attached, ends the idle victim.
 #[test]
-fn session_locals_are_dropped_on_the_killers_thread_before_it_is_told() {
+fn session_locals_are_dropped_on_the_requesters_thread_first() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -261,7 +261,7 @@ fn session_locals_are_dropped_on_the_killers_thread_before_it_is_told() {
 }
 
 #[test]
-fn session_locals_are_gone_when_a_receipt_says_that_the_session_has_ended() {
+fn session_locals_are_dropped_before_the_receipts_complete() {
     supervised(|| {
         for model in MODELS {
             for _ in 0..200 {
@@ -280,7 +280,7 @@ fn session_locals_are_gone_when_a_receipt_says_that_the_session_has_ended() {
 }
 
 #[test]
-fn a_session_local_whose_destructor_panics_keeps_nothing_from_its_end() {
+fn a_panicking_destructor_does_not_stop_the_others() {
     supervised(|| {
         for model in MODELS {
             for unwinding in [false, true] {
@@ -345,7 +345,7 @@ fn ends_within_a_closure(model: ThreadModel) {
 }
 
 #[test]
-fn a_session_local_that_makes_itself_keeps_the_inner_value() {
+fn a_recursive_initializer_keeps_the_inner_value() {
     supervised(|| {
         static DEPTH: AtomicUsize = AtomicUsize::new(0);
         static DROPPED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
@@ -381,7 +381,7 @@ fn a_session_local_that_makes_itself_keeps_the_inner_value() {
 }
 
 #[test]
-fn an_initialiser_that_panics_is_tried_again() {
+fn an_initializer_that_panics_is_tried_again() {
     supervised(|| {
         static TRIES: AtomicUsize = AtomicUsize::new(0);
         session_local! {
@@ -491,7 +491,7 @@ fn session_locals_are_dropped_with_no_other_session_attached() {
 
 /// A destructor may run another session on the thread. What ran there before runs there again.
 #[test]
-fn a_session_that_was_hidden_is_found_by_its_thread_again() {
+fn a_hidden_session_is_current_again_after() {
     struct Runs(Option<(SessionManager, Session)>);
     impl Drop for Runs {
         fn drop(&mut self) {

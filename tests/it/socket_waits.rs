@@ -63,7 +63,7 @@ fn wait_readable_and_wait_writable() {
 }
 
 #[test]
-fn a_slow_client_is_not_cut_by_a_cancel_and_holds_no_kill_up() {
+fn a_cancel_does_not_interrupt_a_slow_write_but_a_kill_does() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -88,7 +88,7 @@ fn a_slow_client_is_not_cut_by_a_cancel_and_holds_no_kill_up() {
 
 /// Wakers of earlier waits may still come.
 #[test]
-fn no_byte_is_missed_and_no_kill_while_cancels_fly() {
+fn no_byte_and_no_kill_is_lost_among_cancels() {
     supervised(|| {
         const BYTES: usize = 2_000;
         for model in MODELS {
@@ -190,7 +190,7 @@ fn waits_that_only_a_termination_ends() {
 
 /// What ended the wait before does not keep the next from its sleep.
 #[test]
-fn a_wait_sleeps_until_there_is_something() {
+fn a_wait_blocks_until_the_socket_is_ready() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -223,7 +223,7 @@ fn a_wait_sleeps_until_there_is_something() {
 
 /// There is nothing to be read, and nobody will ever change that.
 #[test]
-fn a_pipe_whose_other_end_is_gone() {
+fn a_pipe_whose_other_end_is_closed() {
     supervised(|| {
         each_model(|Stage { mut session, thread, .. }| {
             let attached = session.attach(&thread).unwrap();
@@ -241,7 +241,7 @@ fn a_pipe_whose_other_end_is_gone() {
 
 /// What is there already needs no wait, and an interrupt that is due lets nobody wait.
 #[test]
-fn a_socket_that_is_ready_and_an_interrupt_that_is_due() {
+fn a_ready_socket_and_a_due_interrupt() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let (ours, mut theirs) = UnixStream::pair().unwrap();

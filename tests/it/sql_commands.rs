@@ -45,7 +45,7 @@ fn refused(manager: &SessionManager, thread: i64, session: i64) -> (&'static str
 const INVALID: (&str, &str) = ("42704", "missing or invalid session ID");
 
 #[test]
-fn numbers_that_are_no_ids() {
+fn numbers_that_are_not_ids() {
     supervised(|| {
         each_model(|Stage { manager, session, id, .. }| {
             let id = number(id.get());
@@ -141,7 +141,7 @@ fn in_a_pool_the_session_s_number_decides() {
 }
 
 #[test]
-fn one_number_twice_is_whoever_runs_on_that_thread() {
+fn two_equal_numbers_name_the_session_on_that_thread() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
         let at = number(thread.id().get());
@@ -201,7 +201,7 @@ fn a_hidden_session_is_not_named() {
 
 /// The functions end at once, and what their author has to say reaches the target.
 #[test]
-fn what_the_functions_ask_for() {
+fn requests_of_the_sql_functions() {
     supervised(|| {
         for text in [None, Some("It blocks a vacuum.")] {
             each_model(|Stage { manager, mut session, thread, id }| {
@@ -354,7 +354,7 @@ fn a_notice_for_an_idle_transaction() {
 }
 
 #[test]
-fn a_refusal_is_an_error_with_what_to_do_about_it() {
+fn rejections_have_hints() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let mut session = manager.open(of("ann")).unwrap();

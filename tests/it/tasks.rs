@@ -66,7 +66,7 @@ fn interrupt(result: Result<(), RunError>) -> safepoint::Interrupt {
 }
 
 #[test]
-fn what_goes_from_thread_to_thread_can_be_sent() {
+fn futures_of_a_session_are_send() {
     supervised(|| {
         fn sent<T: Send>(_: &T) {}
         let (_, mut session) = pool();
@@ -79,7 +79,7 @@ fn what_goes_from_thread_to_thread_can_be_sent() {
 }
 
 #[test]
-fn an_idle_session_is_woken_and_told() {
+fn an_idle_session_is_woken_by_a_termination() {
     supervised(|| {
         let (manager, mut session) = pool();
         let id = session.id();
@@ -100,7 +100,7 @@ fn an_idle_session_is_woken_and_told() {
 }
 
 #[test]
-fn nobody_is_woken_who_has_lost_interest() {
+fn a_dropped_future_is_not_woken() {
     supervised(|| {
         let (manager, mut session) = pool();
         let (woken, waker) = woken();
@@ -121,7 +121,7 @@ fn nobody_is_woken_who_has_lost_interest() {
 }
 
 #[test]
-fn a_cancel_ends_the_statement_and_the_session_goes_on() {
+fn a_cancel_ends_only_the_statement() {
     supervised(|| {
         let (manager, mut session) = pool();
         let id = session.id();
@@ -176,7 +176,7 @@ fn a_command_that_was_cancelled_in_the_queue_does_not_run() {
 }
 
 #[test]
-fn a_cancel_that_comes_while_it_is_polled_is_found_at_the_end_of_the_poll() {
+fn a_cancel_during_a_poll_is_reported_after_it() {
     supervised(|| {
         let (manager, mut session) = pool();
         let id = session.id();
@@ -196,7 +196,7 @@ fn a_cancel_that_comes_while_it_is_polled_is_found_at_the_end_of_the_poll() {
 }
 
 #[test]
-fn a_deferred_kill_waits_for_the_output_and_takes_none_away() {
+fn a_deferred_termination_keeps_the_output() {
     supervised(|| {
         for when in [TerminateMode::AfterStatement, TerminateMode::AfterTransaction] {
             let (manager, mut session) = pool();
@@ -229,7 +229,7 @@ fn a_deferred_kill_waits_for_the_output_and_takes_none_away() {
 }
 
 #[test]
-fn each_poll_has_the_thread_that_it_is_on() {
+fn each_poll_has_its_own_thread_id() {
     supervised(|| {
         let (manager, mut session) = pool();
         let id = session.id();
@@ -302,7 +302,7 @@ fn a_hold_off_holds_across_an_await() {
 }
 
 #[test]
-fn a_hold_off_that_ends_elsewhere_wakes_the_task() {
+fn a_hold_off_that_ends_on_another_thread_wakes_the_task() {
     supervised(|| {
         let (manager, mut session) = pool();
         let id = session.id();
@@ -348,7 +348,7 @@ fn a_hold_off_that_outlives_its_statement_holds_nothing_off() {
 }
 
 #[test]
-fn whoever_gives_up_ends_the_statement() {
+fn dropping_a_run_ends_the_statement() {
     supervised(|| {
         let (manager, mut session) = pool();
         let id = session.id();
@@ -398,7 +398,7 @@ fn whoever_gives_up_ends_the_statement() {
 }
 
 #[test]
-fn one_that_was_forgotten_is_over_when_the_session_is_attached_or_ends() {
+fn a_leaked_run_ends_at_the_next_attachment_or_the_end() {
     supervised(|| {
         let (manager, mut session) = pool();
         let (_, waker) = woken();
@@ -421,7 +421,7 @@ fn one_that_was_forgotten_is_over_when_the_session_is_attached_or_ends() {
 }
 
 #[test]
-fn a_hold_off_that_was_forgotten_ends_with_its_statement() {
+fn a_leaked_hold_off_ends_with_its_statement() {
     supervised(|| {
         let (manager, mut session) = pool();
         let id = session.id();
@@ -437,7 +437,7 @@ fn a_hold_off_that_was_forgotten_ends_with_its_statement() {
 }
 
 #[test]
-fn the_row_says_when_it_began_and_ended() {
+fn the_row_has_the_times_of_the_statement() {
     supervised(|| {
         let (manager, mut session) = pool();
         let id = session.id();
@@ -546,7 +546,7 @@ fn session_locals_and_the_transaction_follow_the_session() {
 }
 
 #[test]
-fn a_limit_ends_a_statement_that_waits() {
+fn a_timeout_ends_a_waiting_statement() {
     supervised(|| {
         let (_, mut session) = pool();
         let (woken, waker) = woken();
@@ -561,7 +561,7 @@ fn a_limit_ends_a_statement_that_waits() {
 }
 
 #[test]
-fn a_probe_finds_that_a_task_which_waits_does_not_run() {
+fn a_probe_finds_a_waiting_task_not_running() {
     supervised(|| {
         let (manager, mut session) = pool();
         let (_, waker) = woken();
@@ -581,7 +581,7 @@ fn a_probe_finds_that_a_task_which_waits_does_not_run() {
 
 #[test]
 #[should_panic(expected = "polled after its end")]
-fn what_is_over_is_not_polled_again() {
+fn a_finished_run_is_not_polled_again() {
     supervised(|| {
         let (_, mut session) = pool();
         let (_, waker) = woken();
@@ -594,7 +594,7 @@ fn what_is_over_is_not_polled_again() {
 /// `SET statement_timeout` and `SET application_name` are statements of the task's own session, and
 /// between them whoever has the session in hand can make requests in its name.
 #[test]
-fn a_task_sets_its_limits_and_describes_itself() {
+fn a_task_sets_its_timeouts_and_client_info() {
     supervised(|| {
         let (manager, mut session) = pool();
         let (id, (_, waker)) = (session.id(), woken());

@@ -40,7 +40,7 @@ fn was_not_cancelled(receipt: &Receipt<StatementEnd>) -> bool {
 }
 
 #[test]
-fn a_command_whose_run_is_never_polled_takes_its_cancel_along() {
+fn a_run_that_is_never_polled_discards_its_cancel() {
     supervised(|| {
         let (manager, mut session, id) = pool();
         let first = session.reserve_statement().unwrap();
@@ -53,7 +53,7 @@ fn a_command_whose_run_is_never_polled_takes_its_cancel_along() {
 }
 
 #[test]
-fn so_does_one_whose_thread_runs_another_session() {
+fn a_run_on_a_busy_thread_discards_its_cancel() {
     supervised(|| {
         let (manager, mut session, id) = pool();
         let first = session.reserve_statement().unwrap();
@@ -68,7 +68,7 @@ fn so_does_one_whose_thread_runs_another_session() {
 }
 
 #[test]
-fn a_statement_that_can_t_go_on_is_over_at_once() {
+fn a_statement_that_cannot_continue_ends_at_once() {
     supervised(|| {
         struct Dropped<'a>(&'a AtomicBool);
         impl Drop for Dropped<'_> {
@@ -123,7 +123,7 @@ fn a_destructor_that_panics_ends_its_session() {
 }
 
 #[test]
-fn a_run_that_was_forgotten_does_not_keep_its_task_asleep() {
+fn a_leaked_run_does_not_block_its_task() {
     supervised(|| {
         let (manager, mut session, id) = pool();
         let mut run = Box::pin(session.run(future::pending::<()>()));
@@ -175,7 +175,7 @@ fn forget_a_run(session: &mut Session) {
 }
 
 #[test]
-fn whatever_comes_after_a_run_that_was_forgotten_finds_it_over() {
+fn each_call_after_a_leaked_run_ends_it() {
     supervised(|| {
         let over = |what: &str, next: &dyn Fn(&SessionManager, &mut Session)| {
             let (manager, mut session, id) = pool();
@@ -210,7 +210,7 @@ fn whatever_comes_after_a_run_that_was_forgotten_finds_it_over() {
 
 /// Its waker is no longer the one that a kill is to wake.
 #[test]
-fn an_idle_session_is_woken_though_a_run_was_forgotten() {
+fn an_idle_session_is_woken_after_a_leaked_run() {
     supervised(|| {
         let (manager, mut session, id) = pool();
         forget_a_run(&mut session);
@@ -223,7 +223,7 @@ fn an_idle_session_is_woken_though_a_run_was_forgotten() {
 
 /// An attachment may be dropped with a future that another session was to run.
 #[test]
-fn an_attachment_that_a_run_takes_along_leaves_its_thread() {
+fn an_attachment_moved_into_a_run_is_detached() {
     supervised(|| {
         let (manager, mut session, _) = pool();
         let mut other = manager.open(of("bob")).unwrap();
@@ -322,7 +322,7 @@ impl Drop for Says {
 
 /// A destructor may run a session on a thread whose own session is hidden meanwhile.
 #[test]
-fn a_thread_is_known_to_run_its_session_again() {
+fn a_thread_runs_its_session_again_after() {
     supervised(|| {
         struct Serves(Session);
         impl Drop for Serves {

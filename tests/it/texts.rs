@@ -17,7 +17,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 #[test]
-fn each_refusal_says_who_and_why() {
+fn each_request_error_has_a_message() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let mut session = manager.open(crate::common::of("ann")).unwrap();
@@ -137,7 +137,7 @@ fn ids_as_numbers_and_back() {
 }
 
 #[test]
-fn each_other_error_says_what_is_wrong() {
+fn each_other_error_has_a_message() {
     supervised(|| {
         let attach = [
             (AttachError::ThreadBusy, "runs another session"),
@@ -157,7 +157,7 @@ fn each_other_error_says_what_is_wrong() {
 }
 
 #[test]
-fn what_a_session_does_has_a_name() {
+fn session_states_have_names() {
     supervised(|| {
         let names = [
             (SessionState::Idle, "idle"),
@@ -254,7 +254,7 @@ fn reasons_are_sentences() {
 }
 
 #[test]
-fn requests_that_are_pending_name_who_asked() {
+fn pending_requests_name_the_requester() {
     supervised(|| {
         for (when, name) in [
             (TerminateMode::Immediate, "terminate (immediate)"),
@@ -281,7 +281,7 @@ fn requests_that_are_pending_name_who_asked() {
 }
 
 #[test]
-fn a_stall_is_told_in_one_line() {
+fn a_stall_is_reported_in_one_line() {
     supervised(|| {
         let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
         let mut attached = session.attach(&thread).unwrap();
@@ -318,7 +318,7 @@ fn a_stall_is_told_in_one_line() {
 
 /// Who asked, from where, and what they had to say, as far as each is known.
 #[test]
-fn details_name_whoever_can_be_named() {
+fn details_name_the_requester_if_known() {
     supervised(|| {
         let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
         let other = manager.open(crate::common::of("bob")).unwrap();
@@ -374,7 +374,7 @@ fn details_name_whoever_can_be_named() {
 }
 
 #[test]
-fn requests_are_equal_where_they_say_the_same() {
+fn requests_are_equal_if_their_contents_are() {
     supervised(|| {
         let author = Requester::new("root").with_admin(true);
         let one =

@@ -48,7 +48,7 @@ fn run_on(statement: &Statement<'_>) -> Interrupt {
 }
 
 #[test]
-fn a_statement_is_cancelled_and_the_session_lives_on() {
+fn a_statement_timeout_cancels_only_the_statement() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
@@ -75,7 +75,7 @@ fn a_statement_is_cancelled_and_the_session_lives_on() {
 }
 
 #[test]
-fn limits_change_while_a_statement_runs() {
+fn timeouts_change_while_a_statement_runs() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
@@ -93,7 +93,7 @@ fn limits_change_while_a_statement_runs() {
 
 /// Statements that end about when their time does, in turns with some that have all the time.
 #[test]
-fn a_late_timer_does_not_hit_the_next_statement() {
+fn a_late_timer_does_not_reach_the_next_statement() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
@@ -145,7 +145,7 @@ fn the_time_in_the_queue_counts() {
 }
 
 #[test]
-fn a_wait_for_a_lock_has_its_own_limit() {
+fn a_wait_for_a_lock_has_its_own_timeout() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
@@ -228,7 +228,7 @@ fn an_idle_session_ends() {
 }
 
 #[test]
-fn a_session_that_turns_busy_in_time_is_not_idle() {
+fn a_session_with_a_command_in_time_is_not_idle() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
@@ -285,7 +285,7 @@ fn a_transaction_ends_with_its_session() {
 }
 
 #[test]
-fn the_timer_is_a_thread_in_the_background_that_starts_with_the_first_limit() {
+fn the_timers_thread_starts_with_the_first_timeout() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let timers = |manager: &SessionManager| {
@@ -305,7 +305,7 @@ fn the_timer_is_a_thread_in_the_background_that_starts_with_the_first_limit() {
 /// Code that was handed no session starts the timer of the manager that the session is of, however
 /// many managers there are.
 #[test]
-fn ambient_limits_are_those_of_the_session_s_own_manager() {
+fn ambient_timeouts_use_the_sessions_own_manager() {
     supervised(|| {
         let has_timer =
             |stage: &Stage| stage.manager.threads().iter().any(|thread| &*thread.name == "timer");
@@ -328,7 +328,7 @@ fn ambient_limits_are_those_of_the_session_s_own_manager() {
 }
 
 #[test]
-fn a_limit_too_long_for_the_clock_is_none() {
+fn a_timeout_too_long_for_the_clock_is_none() {
     supervised(|| {
         /// 2^64 nanoseconds: one that wraps is over at once.
         const WRAPS: Duration = Duration::new(18_446_744_073, 709_551_616);

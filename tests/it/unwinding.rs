@@ -104,7 +104,7 @@ fn a_session() {
 
 /// Its receipts wait for what its values do as they are dropped.
 #[test]
-fn a_sessions_values_are_gone_before_its_receipts_are_complete() {
+fn session_local_values_are_dropped_before_receipts_complete() {
     supervised(|| {
         type Look = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
         struct Looks(Look);
@@ -245,7 +245,7 @@ fn a_hold_off() {
 
 /// It sleeps on another thread as its hold-off unwinds on this one.
 #[test]
-fn a_hold_off_that_unwinds_elsewhere_wakes_the_session() {
+fn a_hold_off_that_unwinds_on_another_thread_wakes_the_session() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
@@ -349,7 +349,7 @@ fn a_wait_for_a_lock() {
 }
 
 #[test]
-fn a_description_that_is_being_changed() {
+fn an_update_of_the_client_info() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let change = |about: ClientInfo| {
@@ -412,7 +412,7 @@ fn a_watchdog() {
 
 /// Whoever comes next has its turn, on whichever thread.
 #[test]
-fn a_closure_that_has_a_session_local_value() {
+fn a_closure_with_a_session_local_value() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, .. }| {
             for turn in 0..TIMES {
@@ -442,7 +442,7 @@ fn a_closure_that_has_a_session_local_value() {
 
 /// The session is back on its thread, however the destructor that ran without it ends.
 #[test]
-fn a_destructor_from_which_the_session_is_hidden() {
+fn a_destructor_that_runs_without_the_session() {
     supervised(|| {
         struct Layer(bool);
         impl Layer {
@@ -483,7 +483,7 @@ fn a_destructor_from_which_the_session_is_hidden() {
 
 #[cfg(feature = "async")]
 #[test]
-fn a_run_and_what_waits_for_an_interrupt() {
+fn a_run_and_a_wait_for_an_interrupt() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let poll = |future: Pin<&mut dyn Future<Output = ()>>, waker: &Waker| {

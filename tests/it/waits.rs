@@ -26,7 +26,7 @@ fn park() {
 }
 
 #[test]
-fn park_is_ended_by_its_unparker_and_by_its_deadline() {
+fn park_is_ended_by_its_waker_and_by_its_deadline() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
@@ -104,7 +104,7 @@ fn block_on_drops_the_future_when_interrupted() {
 }
 
 #[test]
-fn block_on_for_ends_with_its_limit_or_its_future() {
+fn block_on_timeout_ends_with_its_timeout_or_its_future() {
     supervised(|| {
         for model in MODELS {
             let Stage { mut session, thread, .. } = Stage::new(model);
@@ -344,7 +344,7 @@ fn each_wait_is_ended_by_its_own_waker() {
 }
 
 #[test]
-fn a_cancel_that_no_safe_point_saw_cancelled_nothing() {
+fn an_unobserved_cancel_cancels_nothing() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -359,7 +359,7 @@ fn a_cancel_that_no_safe_point_saw_cancelled_nothing() {
 }
 
 #[test]
-fn an_interrupt_that_was_there_before_does_not_let_it_sleep() {
+fn a_due_interrupt_prevents_the_wait() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -414,7 +414,7 @@ fn a_wait_inside_a_waits_future() {
 }
 
 #[test]
-fn a_wait_that_panics_is_over() {
+fn a_wait_that_panics_ends() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -431,7 +431,7 @@ fn a_wait_that_panics_is_over() {
 }
 
 #[test]
-fn an_unparker_outlives_a_wait_that_panics() {
+fn a_park_waker_outlives_a_wait_that_panics() {
     supervised(|| {
         let Stage { mut session, thread, .. } = Stage::new(MODELS[0]);
         let attached = session.attach(&thread).unwrap();
@@ -447,7 +447,7 @@ fn an_unparker_outlives_a_wait_that_panics() {
 }
 
 #[test]
-fn whoever_waits_for_a_receipt_can_be_killed_too() {
+fn a_wait_for_a_receipt_can_be_interrupted() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, id } = Stage::new(model);
@@ -478,7 +478,7 @@ fn whoever_waits_for_a_receipt_can_be_killed_too() {
 }
 
 #[test]
-fn a_receipt_wakes_everyone_who_waits_for_it() {
+fn a_receipt_wakes_all_its_waiters() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, session, id, .. } = Stage::new(model);
@@ -520,7 +520,7 @@ fn a_receipt_wakes_everyone_who_waits_for_it() {
 /// Whatever ends a wait by its own doing just as an interrupt falls due has its outcome returned,
 /// for it may be that of a statement that has committed; the next safe point has the interrupt.
 #[test]
-fn nothing_that_a_wait_brought_is_thrown_away_for_an_interrupt() {
+fn the_value_of_a_wait_survives_an_interrupt() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -548,7 +548,7 @@ fn nothing_that_a_wait_brought_is_thrown_away_for_an_interrupt() {
 
 /// The same for a future that is ready by the time that the interrupt has it polled again.
 #[test]
-fn a_future_that_is_ready_as_an_interrupt_wakes_it_has_its_output_returned() {
+fn the_output_of_a_ready_future_survives_an_interrupt() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -584,7 +584,7 @@ fn a_future_that_is_ready_as_an_interrupt_wakes_it_has_its_output_returned() {
 /// A session whose wait was refused, as an interrupt was due before it, is not shown as one that waits,
 /// and answers a probe.
 #[test]
-fn a_wait_that_was_refused_leaves_nobody_asleep() {
+fn a_rejected_wait_is_not_recorded() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();

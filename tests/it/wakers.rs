@@ -118,7 +118,7 @@ fn several_receipts_of_one_session() {
 
 /// Whoever has given up a wait with a limit has left its thread's waker; a later poll replaces it.
 #[test]
-fn a_receipt_that_was_waited_for() {
+fn a_receipt_waited_for_with_a_timeout() {
     supervised(|| {
         each_model(|Stage { manager, session, id, .. }| {
             let two = Two::new();
@@ -136,7 +136,7 @@ fn a_receipt_that_was_waited_for() {
 
 /// It waits for all, whichever ends first.
 #[test]
-fn a_sweep() {
+fn a_bulk_request() {
     supervised(|| {
         for order in ORDERS {
             each_model(|Stage { manager, session, .. }| {
@@ -421,7 +421,7 @@ fn looks(
 
 /// The other receipt of the same session is complete as the first who waits is woken.
 #[test]
-fn whoever_is_woken_finds_the_outcome() {
+fn a_woken_waiter_finds_the_outcome() {
     supervised(|| {
         each_model(|Stage { manager, session, id, .. }| {
             let kill = || manager.terminate(id, kill_now()).unwrap();
@@ -439,7 +439,7 @@ fn whoever_is_woken_finds_the_outcome() {
 }
 
 #[test]
-fn a_waker_that_is_replaced_or_left_goes_with_no_lock_held() {
+fn replaced_wakers_are_dropped_without_locks() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let counts = [(); 5].map(|()| looks(&manager, None));

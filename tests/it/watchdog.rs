@@ -69,7 +69,7 @@ fn reported_meanwhile(
 }
 
 #[test]
-fn each_stretch_counts_from_its_own_beginning() {
+fn each_stall_counts_from_its_own_start() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let (_watchdog, reports) = watch(&manager, NONE);
@@ -107,7 +107,7 @@ fn each_stretch_counts_from_its_own_beginning() {
 
 /// Whoever asked first.
 #[test]
-fn a_stretch_counts_from_the_first_probe() {
+fn a_stall_counts_from_the_first_probe() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let long = Duration::from_millis(30);
@@ -126,7 +126,7 @@ fn a_stretch_counts_from_the_first_probe() {
 
 /// The same as the session is probed by hand.
 #[test]
-fn an_answer_forgets_the_time_of_the_probe() {
+fn an_answer_resets_the_time_of_the_probe() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let probe = || manager.probe(id).unwrap();
@@ -150,7 +150,7 @@ fn an_answer_forgets_the_time_of_the_probe() {
 }
 
 #[test]
-fn a_stretch_is_reported_once() {
+fn a_stall_is_reported_once() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -163,7 +163,7 @@ fn a_stretch_is_reported_once() {
 }
 
 #[test]
-fn who_has_nothing_to_run_or_can_be_woken_is_left_alone() {
+fn idle_and_interruptible_sessions_are_not_reported() {
     supervised(|| {
         fn idle(attached: Attached<'_>, look: &dyn Fn()) {
             attached.detach().unwrap();
@@ -208,7 +208,7 @@ fn who_has_nothing_to_run_or_can_be_woken_is_left_alone() {
 
 /// With where and why, as far as it says so.
 #[test]
-fn whoever_runs_is_reported_with_what_it_says_of_itself() {
+fn a_stalled_session_is_reported_with_its_diagnostics() {
     supervised(|| {
         fn between_statements(attached: &mut Attached<'_>, look: &dyn Fn()) {
             look();
@@ -256,7 +256,7 @@ fn whoever_runs_is_reported_with_what_it_says_of_itself() {
 
 /// A session that looks all the time is not reported, however long it runs, held off or not.
 #[test]
-fn whoever_looks_is_left_alone() {
+fn a_session_with_safe_points_is_not_reported() {
     supervised(|| {
         for hold_off in [false, true] {
             each_model(|Stage { manager, mut session, thread, id }| {
@@ -279,7 +279,7 @@ fn whoever_looks_is_left_alone() {
 
 /// A stretch that is too long by the time at which the watchdog is dropped is one all the same.
 #[test]
-fn the_watchdog_looks_once_more_as_it_is_dropped() {
+fn the_watchdog_probes_once_more_when_dropped() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let limit = Duration::from_millis(500);
@@ -301,7 +301,7 @@ fn the_watchdog_looks_once_more_as_it_is_dropped() {
 }
 
 #[test]
-fn a_session_that_has_ended_is_forgotten_and_others_are_not() {
+fn ended_sessions_are_removed_from_the_reported_ones() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let (_watchdog, reports) = watch(&manager, NONE);
@@ -333,7 +333,7 @@ fn a_session_that_has_ended_is_forgotten_and_others_are_not() {
 }
 
 #[test]
-fn a_report_that_panics_ends_the_watch_and_nothing_else() {
+fn a_report_that_panics_stops_only_the_watchdog() {
     supervised(|| {
         for model in MODELS {
             let Stage { manager, mut session, thread, .. } = Stage::new(model);
@@ -359,7 +359,7 @@ fn a_report_that_panics_ends_the_watch_and_nothing_else() {
 
 /// What it found does not outlive the assertion, whether the work panics or not.
 #[test]
-fn work_that_panics_stops_the_watch() {
+fn work_that_panics_stops_the_watchdog() {
     supervised(|| {
         each_model(|Stage { manager, .. }| {
             let work = || panic!("the work's own");
@@ -373,7 +373,7 @@ fn work_that_panics_stops_the_watch() {
 
 /// One that was told to end is no exception.
 #[test]
-fn who_was_told_to_end_and_does_not_look_is_reported() {
+fn a_terminating_session_without_safe_points_is_reported() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();

@@ -123,7 +123,7 @@ fn when_a_statement_began_and_what_it_was() {
 }
 
 #[test]
-fn how_much_of_a_text() {
+fn the_length_of_a_text() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
@@ -154,7 +154,7 @@ fn how_much_of_a_text() {
 }
 
 #[test]
-fn who_it_is() {
+fn the_client_info() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let all = ClientInfo::new("bob")
@@ -185,7 +185,7 @@ fn who_it_is() {
 
 /// Where several are in force, the outermost is the one that lasts.
 #[test]
-fn which_of_several_stretches() {
+fn the_outermost_section_is_shown() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
@@ -228,7 +228,7 @@ fn which_of_several_stretches() {
 
 /// Only a wait that not every interrupt ends is shown as one: a cancel is for a statement.
 #[test]
-fn which_waits() {
+fn uninterruptible_waits() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let row = || manager.session_info(id).unwrap();
@@ -249,7 +249,7 @@ fn which_waits() {
 }
 
 #[test]
-fn since_when() {
+fn when_a_request_was_made() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let row = || manager.session_info(id).unwrap();
@@ -284,7 +284,7 @@ fn since_when() {
 
 /// How long it has passed no safe point: not since a probe that was answered long ago.
 #[test]
-fn for_how_long_at_least() {
+fn the_lower_bound_without_a_safe_point() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let probe = || manager.probe(id).unwrap();
@@ -344,7 +344,7 @@ fn for_how_long_at_least() {
 
 /// A safe point is noted where it answers a probe, and not where it reports an interrupt.
 #[test]
-fn which_safe_point() {
+fn the_last_safe_point() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let last = || {
@@ -367,7 +367,7 @@ fn which_safe_point() {
 
 /// The reasons that are told apart by what else the session is doing.
 #[test]
-fn why_not_yet_in_each_state() {
+fn the_pending_reason_in_each_state() {
     supervised(|| {
         each_model(|Stage { manager, mut session, thread, id }| {
             let number = session.reserve_statement().unwrap();
@@ -441,7 +441,7 @@ fn why_not_yet_in_each_state() {
 
 /// It has no transaction any more that it may finish.
 #[test]
-fn why_not_yet_as_it_ends() {
+fn the_pending_reason_at_the_end() {
     type Ask = Mutex<Option<Box<dyn Fn() + Send>>>;
     struct Asks(Arc<Ask>);
     impl Drop for Asks {
@@ -481,7 +481,7 @@ fn why_not_yet_as_it_ends() {
 /// A session that no thread runs has its own thread's id where each has one, and none in a pool: in the
 /// list as in the look at one.
 #[test]
-fn the_thread_of_a_session_that_nobody_runs() {
+fn the_thread_of_a_detached_session() {
     supervised(|| {
         each_model(|Stage { manager, session, id, .. }| {
             let own = session.own_thread().map(|thread| thread.id());

@@ -22,7 +22,7 @@ fn waits(poller: &Poller, limit: Duration) -> Vec<Event> {
 }
 
 #[test]
-fn a_socket_is_told_of_once_each_time_that_it_is_armed() {
+fn a_socket_is_reported_once_each_time_it_is_armed() {
     let poller = Poller::new().unwrap();
     let (socket, mut peer) = UnixStream::pair().unwrap();
     poller.add(socket.as_fd(), 7).unwrap();
@@ -42,7 +42,7 @@ fn a_socket_is_told_of_once_each_time_that_it_is_armed() {
 }
 
 #[test]
-fn a_socket_that_was_let_go_is_not_told_of() {
+fn a_removed_socket_is_not_reported() {
     let poller = Poller::new().unwrap();
     let (socket, mut peer) = UnixStream::pair().unwrap();
     assert!(poller.arm(socket.as_fd(), 1).is_err(), "it was never taken in");
@@ -83,7 +83,7 @@ fn a_wake_ends_one_wait() {
 }
 
 #[test]
-fn a_wait_ends_at_its_limit_and_tells_of_nothing_twice() {
+fn a_wait_ends_at_its_timeout_and_reports_nothing_twice() {
     let poller = Arc::new(Poller::new().unwrap());
     let (sender, received) = channel();
     let waiter = poller.clone();

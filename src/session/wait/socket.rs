@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_woke_it_earlier_is_forgotten() {
+    fn stale_wakeups_are_cleared() {
         let signal = Signal::new().unwrap();
         let unread = || rustix::io::read(&signal.0, &mut [0; 8]).is_ok();
         let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();

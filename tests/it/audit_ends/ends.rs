@@ -39,7 +39,7 @@ fn a_transaction_that_may_finish() {
 }
 
 #[test]
-fn a_transaction_whose_client_leaves_first() {
+fn a_transaction_whose_client_disconnects_first() {
     supervised(|| {
         each(|killer, mut session, thread| {
             session.attach(&thread).unwrap().set_in_transaction(true);
@@ -71,7 +71,7 @@ fn a_statement_that_may_finish() {
 
 /// The stronger request is another one, and is seen as such.
 #[test]
-fn a_request_that_is_followed_by_a_stronger_one() {
+fn a_request_followed_by_a_stronger_one() {
     supervised(|| {
         for looks_between in [true, false] {
             for looks_after in [true, false] {
@@ -105,7 +105,7 @@ fn a_request_that_is_followed_by_a_stronger_one() {
 
 /// A stronger request ends an idle transaction on its killer's thread.
 #[test]
-fn an_idle_transaction_that_is_not_waited_for() {
+fn an_idle_transaction() {
     supervised(|| {
         each(|killer, mut session, thread| {
             session.attach(&thread).unwrap().set_in_transaction(true);
@@ -123,7 +123,7 @@ fn an_idle_transaction_that_is_not_waited_for() {
 }
 
 #[test]
-fn a_grace_that_is_over() {
+fn an_expired_grace() {
     supervised(|| {
         each(|killer, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
@@ -146,7 +146,7 @@ fn a_grace_that_is_over() {
 }
 
 #[test]
-fn a_statement_whose_time_runs_out() {
+fn a_statement_timeout() {
     supervised(|| {
         each(|killer, mut session, thread| {
             let limits = Timeouts::new().with_statement(SHORT);
@@ -162,7 +162,7 @@ fn a_statement_whose_time_runs_out() {
 }
 
 #[test]
-fn a_wait_for_a_lock_whose_time_runs_out() {
+fn a_lock_timeout() {
     supervised(|| {
         each(|killer, mut session, thread| {
             let limits = Timeouts::new().with_lock(SHORT);
@@ -181,7 +181,7 @@ fn a_wait_for_a_lock_whose_time_runs_out() {
 }
 
 #[test]
-fn a_transaction_whose_time_runs_out() {
+fn a_transaction_timeout() {
     supervised(|| {
         each(|killer, mut session, thread| {
             let limits = Timeouts::new().with_transaction(SHORT);
@@ -201,7 +201,7 @@ fn a_transaction_whose_time_runs_out() {
 
 /// The timer ends it, on its own thread.
 #[test]
-fn an_idle_session_whose_time_runs_out() {
+fn an_idle_timeout() {
     supervised(|| {
         for (open, reason) in [(false, "IdleSessionTimeout"), (true, "IdleInTransactionTimeout")] {
             each(|killer, mut session, thread| {
@@ -324,7 +324,7 @@ fn a_drain() {
 
 /// What the audit hears of a session that opens and ends while others are told: each its own.
 #[test]
-fn a_sweep() {
+fn a_bulk_request() {
     supervised(|| {
         each(|killer, session, _| {
             let _desk = Desk::leave(session);

@@ -31,7 +31,7 @@ fn a_session_that_is_closed_or_dropped() {
 }
 
 #[test]
-fn an_idle_session_that_its_killer_ends() {
+fn an_idle_session_ended_by_its_requester() {
     supervised(|| {
         for when in WHENS {
             each(|killer, session, _| {
@@ -45,7 +45,7 @@ fn an_idle_session_that_its_killer_ends() {
 }
 
 #[test]
-fn an_idle_session_whose_holder_asks_or_does_not() {
+fn an_idle_session_with_or_without_a_check() {
     supervised(|| {
         for asks in [true, false] {
             each(|killer, session, _| {
@@ -64,7 +64,7 @@ fn an_idle_session_whose_holder_asks_or_does_not() {
 }
 
 #[test]
-fn a_queued_session_that_its_killer_ends() {
+fn a_queued_session_ended_by_its_requester() {
     supervised(|| {
         each(|killer, session, _| {
             session.reserve_statement().unwrap();
@@ -84,7 +84,7 @@ fn a_queued_session_that_its_killer_ends() {
 
 /// In each way in which a command that was cancelled in the queue is over.
 #[test]
-fn a_queued_command_that_is_cancelled() {
+fn a_cancelled_queued_command() {
     supervised(|| {
         let (over, cancelled) = ("ann's statement over: slow", "ann's statement cancelled: slow");
         let saw = "ann saw Cancel: slow";
@@ -146,7 +146,7 @@ fn a_session_between_statements() {
 
 /// The way off the thread is the first to look.
 #[test]
-fn a_session_that_sees_it_as_it_leaves_its_thread() {
+fn a_session_that_observes_it_in_its_detach() {
     supervised(|| {
         for queued in [true, false] {
             each(|killer, mut session, thread| {
@@ -184,7 +184,7 @@ fn a_statement_that_runs() {
 }
 
 #[test]
-fn a_statement_that_never_looks() {
+fn a_statement_without_safe_points() {
     supervised(|| {
         each(|killer, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
@@ -237,7 +237,7 @@ fn a_statement_that_waits() {
 
 /// The audit is the first to hear of a request, and the sleeper the next.
 #[test]
-fn a_sleeper_is_woken_after_the_audit() {
+fn a_waiting_statement_is_woken_after_the_audit() {
     supervised(|| {
         each(|killer, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
@@ -287,7 +287,7 @@ fn a_statement_in_a_hold_off() {
 }
 
 #[test]
-fn a_cancel_that_is_seen_and_one_that_is_void() {
+fn an_observed_cancel_and_an_unobserved_one() {
     supervised(|| {
         each(|killer, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
@@ -312,9 +312,9 @@ fn a_cancel_that_is_seen_and_one_that_is_void() {
 
 /// In each way in which a statement whose guard was forgotten is over after all.
 #[test]
-fn a_statement_that_was_forgotten() {
+fn a_leaked_statement() {
     supervised(|| {
-        fn begun_and_forgotten(session: &mut Session, thread: &Thread, killer: &Killer) {
+        fn begin_and_leak(session: &mut Session, thread: &Thread, killer: &Killer) {
             let mut attached = session.attach(thread).unwrap();
             std::mem::forget(attached.begin().unwrap());
             killer.cancel("slow");
@@ -329,7 +329,7 @@ fn a_statement_that_was_forgotten() {
             each(|killer, mut session, thread| {
                 let forgotten = || {
                     let thread = thread;
-                    begun_and_forgotten(&mut session, &thread, &killer);
+                    begin_and_leak(&mut session, &thread, &killer);
                     thread
                 };
                 // It stays with the system's thread.
@@ -343,7 +343,7 @@ fn a_statement_that_was_forgotten() {
 
 /// Each refusal is heard of once, and is the one that its author gets.
 #[test]
-fn requests_that_are_refused() {
+fn rejected_requests() {
     supervised(|| {
         each(|killer, mut session, thread| {
             let (manager, id) = (&killer.manager, killer.id);

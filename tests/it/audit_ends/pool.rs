@@ -105,7 +105,7 @@ fn serve(pool: &Pool<Obeys>, manager: &SessionManager, session: Session) -> Unix
 }
 
 #[test]
-fn a_session_that_is_ended_in_its_seat() {
+fn a_session_ended_in_its_slot() {
     supervised(|| {
         let served = Served::new();
         served.killer.kill(TerminateMode::AfterTransaction, "idle");
@@ -119,7 +119,7 @@ fn a_session_that_is_ended_in_its_seat() {
 }
 
 #[test]
-fn a_session_that_is_ended_in_its_seat_by_the_second_request() {
+fn a_session_ended_in_its_slot_by_the_second_request() {
     supervised(|| {
         let mut served = Served::new();
         served.says_until(b't', SessionState::IdleInTransaction);
@@ -136,7 +136,7 @@ fn a_session_that_is_ended_in_its_seat_by_the_second_request() {
 }
 
 #[test]
-fn a_session_that_is_ended_in_the_queue() {
+fn a_session_ended_in_the_queue() {
     supervised(|| {
         let mut served = Served::new();
         let bob = served.killer.manager.open(of("bob")).unwrap();
@@ -172,7 +172,7 @@ fn a_session_that_is_ended_in_the_queue() {
 /// The command that was queued is none, and so over; the audit that hears of it ends the session,
 /// which is back in its seat by then.
 #[test]
-fn a_session_that_the_audit_ends() {
+fn a_session_ended_by_the_audit() {
     supervised(|| {
         let mut served = Served::new();
         let bob = served.killer.manager.open(of("bob")).unwrap();
@@ -201,7 +201,7 @@ fn a_session_that_the_audit_ends() {
 }
 
 #[test]
-fn a_session_that_is_ended_by_its_worker() {
+fn a_session_ended_by_its_worker() {
     supervised(|| {
         let mut served = Served::new();
         served.says_until(b's', SessionState::Waiting);
@@ -216,7 +216,7 @@ fn a_session_that_is_ended_by_its_worker() {
 
 /// It has passed its last safe point, and is on its way back to its seat.
 #[test]
-fn a_session_that_is_ended_on_the_way_to_its_seat() {
+fn a_session_ended_before_it_is_in_its_slot() {
     supervised(|| {
         let mut served = Served::new();
         served.says(b'k');
@@ -229,7 +229,7 @@ fn a_session_that_is_ended_on_the_way_to_its_seat() {
 }
 
 #[test]
-fn a_client_that_leaves_and_one_that_panics() {
+fn a_client_that_disconnects_and_one_that_panics() {
     supervised(|| {
         let mut served = Served::new();
         served.says(b'c');

@@ -87,7 +87,7 @@ impl Held {
 }
 
 #[test]
-fn nobody_learns_of_a_sessions_end_before_the_audit() {
+fn no_receipt_of_a_session_completes_before_the_audit() {
     supervised(|| {
         for model in MODELS {
             let held = held(model, |event| matches!(event, Event::SessionEnded { .. }));
@@ -107,7 +107,7 @@ fn nobody_learns_of_a_sessions_end_before_the_audit() {
 }
 
 #[test]
-fn nobody_learns_that_a_statement_is_over_before_the_audit() {
+fn no_receipt_of_a_statement_completes_before_the_audit() {
     supervised(|| {
         type Way = fn(&mut Attached<'_>, &Receiver<()>);
         let finished: Way = |attached, go| {
@@ -158,7 +158,7 @@ fn nobody_learns_that_a_statement_is_over_before_the_audit() {
 
 /// The command that was queued is over by the end of its session.
 #[test]
-fn a_statement_is_over_before_its_session_has_ended() {
+fn a_statement_ends_before_its_session() {
     supervised(|| {
         for model in MODELS {
             let held = held(model, |event| matches!(event, Event::StatementEnded { .. }));

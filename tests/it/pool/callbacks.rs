@@ -24,7 +24,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn what_a_panic_carries_may_panic_as_it_is_dropped() {
+fn a_panic_payload_may_panic_in_its_drop() {
     supervised(|| {
         let (manager, pool) = pool();
         let (mut client, session, mut peer) = Odd::new(&manager);
@@ -37,7 +37,7 @@ fn what_a_panic_carries_may_panic_as_it_is_dropped() {
 }
 
 #[test]
-fn a_farewell_that_panics_and_a_client_that_panics_as_it_is_dropped() {
+fn on_close_and_the_connections_drop_may_panic() {
     supervised(|| {
         let (manager, pool) = pool();
         let (mut client, session, _peer) = Odd::new(&manager);
@@ -52,7 +52,7 @@ fn a_farewell_that_panics_and_a_client_that_panics_as_it_is_dropped() {
 }
 
 #[test]
-fn a_client_may_kill_its_own_session_where_it_is_asked_how_urgent_it_is() {
+fn priority_may_terminate_its_own_session() {
     supervised(|| {
         for next in [Action::WaitReadable, Action::Yield] {
             let (manager, pool) = pool();
@@ -74,7 +74,7 @@ fn a_client_may_kill_its_own_session_where_it_is_asked_how_urgent_it_is() {
 }
 
 #[test]
-fn an_emergency_may_shut_everything_down() {
+fn an_emergency_may_shut_the_pool_down() {
     supervised(|| {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);
@@ -91,7 +91,7 @@ fn an_emergency_may_shut_everything_down() {
 
 /// Its descriptor is watched for another session, which goes on.
 #[test]
-fn a_connection_that_is_refused_leaves_the_first_alone() {
+fn a_rejected_connection_does_not_affect_the_first() {
     supervised(|| {
         struct Shared(Arc<UnixStream>);
         impl AsFd for Shared {
@@ -128,7 +128,7 @@ fn a_connection_that_is_refused_leaves_the_first_alone() {
 }
 
 #[test]
-fn a_client_may_kill_its_own_session_where_it_is_asked_for_its_socket() {
+fn as_fd_may_terminate_its_own_session() {
     supervised(|| {
         let (manager, pool) = pool();
         let (mut client, session, mut peer) = Odd::new(&manager);
@@ -154,7 +154,7 @@ fn a_client_may_kill_its_own_session_where_it_is_asked_for_its_socket() {
 /// cancel is over as its session goes off the thread, and whoever waits for that is told with no
 /// lock held: it may end the session.
 #[test]
-fn a_cancel_of_what_was_no_command_is_over_as_the_session_leaves_its_thread() {
+fn a_cancel_of_a_discarded_command_ends_at_the_detach() {
     struct Kills(SessionManager, SessionId, AtomicBool);
     impl Wake for Kills {
         fn wake(self: Arc<Self>) {

@@ -15,7 +15,7 @@ fn calm() {
 }
 
 #[test]
-fn a_calm_pool_adds_workers_where_all_are_stuck() {
+fn a_quiet_pool_adds_workers_if_all_are_stuck() {
     supervised(|| {
         let house = House::with(&PoolBuilder::new(2).max_workers(4));
         calm();
@@ -30,7 +30,7 @@ fn a_calm_pool_adds_workers_where_all_are_stuck() {
 
 /// One after the other, with the pool calm between: while one is idle the listener sleeps on.
 #[test]
-fn a_pool_that_calms_down_with_some_stuck_adds_workers_for_the_rest() {
+fn a_quiet_pool_with_stuck_workers_adds_workers() {
     supervised(|| {
         let house = House::with(&PoolBuilder::new(2).max_workers(3));
         let mut peer = house.connect();
@@ -43,7 +43,7 @@ fn a_pool_that_calms_down_with_some_stuck_adds_workers_for_the_rest() {
 }
 
 #[test]
-fn a_calm_pool_serves_in_the_lane() {
+fn a_quiet_pool_serves_in_the_lane() {
     supervised(|| {
         let house = House::new(1);
         let mut peer = house.connect();
@@ -57,7 +57,7 @@ fn a_calm_pool_serves_in_the_lane() {
 
 /// What waits is queued, and can be seen and ended there.
 #[test]
-fn a_calm_pool_queues_those_who_wait() {
+fn a_quiet_pool_queues_waiting_sessions() {
     supervised(|| {
         let house = House::new(1);
         let mut peer = house.connect();
@@ -72,7 +72,7 @@ fn a_calm_pool_queues_those_who_wait() {
 }
 
 #[test]
-fn a_calm_pool_gives_the_place_of_one_that_blocks_away() {
+fn a_quiet_pool_reuses_the_permit_of_a_blocking_worker() {
     supervised(|| {
         let house = House::new(1);
         let mut peer = house.connect();
@@ -90,7 +90,7 @@ fn a_calm_pool_gives_the_place_of_one_that_blocks_away() {
 
 /// The one that blocks calls another to its place, as there is work.
 #[test]
-fn one_that_blocks_gives_its_place_to_what_is_queued() {
+fn a_blocking_worker_releases_its_permit_to_the_queue() {
     supervised(|| {
         let house = House::new(1);
         let mut peer = house.connect();
@@ -106,7 +106,7 @@ fn one_that_blocks_gives_its_place_to_what_is_queued() {
 
 /// Those that come back to their places, and go again, leave a pool that works.
 #[test]
-fn a_pool_that_is_calm_after_a_burst_does_all_of_it_again() {
+fn a_pool_that_is_quiet_after_a_burst() {
     supervised(|| {
         let house = House::with(&PoolBuilder::new(1).max_workers(3));
         let mut peer = house.connect();

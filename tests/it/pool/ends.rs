@@ -168,7 +168,7 @@ fn by_its_killer((how, end): &(EndReason, CloseReason)) -> bool {
 }
 
 #[test]
-fn an_idle_session_is_ended_by_its_killer() {
+fn an_idle_session_is_ended_by_its_requester() {
     supervised(|| {
         let scene = Scene::new(Then::Commits);
         let receipt = scene.manager.terminate(scene.id, kill_now()).unwrap();
@@ -178,7 +178,7 @@ fn an_idle_session_is_ended_by_its_killer() {
 }
 
 #[test]
-fn a_queued_session_is_ended_by_its_killer() {
+fn a_queued_session_is_ended_by_its_requester() {
     supervised(|| {
         let mut scene = Scene::new(Then::Commits);
         let stuck = stick(&scene.manager, scene.pool());
@@ -193,7 +193,7 @@ fn a_queued_session_is_ended_by_its_killer() {
 
 /// As it leaves its thread, or at a safe point.
 #[test]
-fn a_session_that_runs_is_ended_by_its_worker() {
+fn a_running_session_is_ended_by_its_worker() {
     supervised(|| {
         for then in [Then::Commits, Then::Checks] {
             let mut scene = Scene::runs(then);
@@ -242,7 +242,7 @@ fn a_session_whose_client_is_done_is_ended_by_its_worker() {
 }
 
 #[test]
-fn a_dropped_pool_closes_what_is_idle_or_waits_in_the_same_order() {
+fn a_dropped_pool_closes_idle_and_queued_sessions() {
     supervised(|| {
         for waits in [false, true] {
             let mut scene = Scene::new(Then::Commits);
@@ -260,7 +260,7 @@ fn a_dropped_pool_closes_what_is_idle_or_waits_in_the_same_order() {
 
 /// It is told of the request that ends it, though no worker runs it any more.
 #[test]
-fn a_worker_that_comes_back_to_a_pool_that_is_gone_ends_its_session() {
+fn a_worker_of_a_dropped_pool_ends_its_session() {
     supervised(|| {
         for then in [Then::Commits, Then::Panics, Then::Closes, Then::Again] {
             let mut scene = Scene::runs(then);
@@ -281,7 +281,7 @@ fn a_worker_that_comes_back_to_a_pool_that_is_gone_ends_its_session() {
 /// A session that was told to end before the pool has it is told of that, though the pool has ended
 /// as well.
 #[test]
-fn one_that_comes_after_the_end_is_told_what_it_was_told() {
+fn a_session_added_after_the_end_gets_its_pending_interrupt() {
     supervised(|| {
         for told in [true, false] {
             let (manager, pool) = pool();
@@ -310,7 +310,7 @@ fn one_that_comes_after_the_end_is_told_what_it_was_told() {
 /// A killer that runs a session of its own ends another on its thread: what that one's client runs
 /// there has nothing to do with the killer's session.
 #[test]
-fn a_farewell_does_not_run_in_the_killers_session() {
+fn on_close_does_not_run_in_the_requesters_session() {
     supervised(|| {
         let (manager, pool) = pool();
         let (mut client, session, _peer) = Odd::new(&manager);

@@ -46,7 +46,7 @@ fn a_session_goes_to_the_group_with_the_fewest() {
 
 /// Each has its own workers, which run sessions at the same time.
 #[test]
-fn groups_serve_at_once() {
+fn groups_serve_concurrently() {
     supervised(|| {
         let house = House::with(&config("2, 2"));
         let mut idle = [house.connect(), house.connect()];
@@ -75,7 +75,7 @@ fn groups_serve_at_once() {
 
 /// Those that may be added are shared as the first ones are, and each group adds its own.
 #[test]
-fn groups_add_workers_of_their_own() {
+fn each_group_adds_its_own_workers() {
     supervised(|| {
         let house = House::with(&config("2, 2").max_workers(4));
         let mut peers: Vec<_> = (0..8).map(|_| house.connect()).collect();
@@ -92,7 +92,7 @@ fn groups_add_workers_of_their_own() {
 }
 
 #[test]
-fn the_threads_of_groups_are_told_apart() {
+fn threads_are_named_after_their_groups() {
     supervised(|| {
         let names = |attr: &str| {
             let house = House::with(&config(attr));
@@ -173,7 +173,7 @@ fn a_dropped_pool_ends_all_groups() {
 
 /// As many get in as the manager has places for, however they come.
 #[test]
-fn a_burst_gets_as_many_in_as_there_are_places() {
+fn a_burst_admits_as_many_as_there_are_slots() {
     supervised(|| {
         const PLACES: usize = 5;
         const COME: usize = 12;

@@ -19,7 +19,7 @@ fn lanes(house: &House) -> (usize, usize) {
 
 /// Each is served though those before it never come back, up to so many.
 #[test]
-fn emergencies_are_served_though_the_lane_is_stuck_itself() {
+fn emergencies_are_served_while_a_lane_thread_is_stuck() {
     supervised(|| {
         let house = House::new(1);
         let _stuck = house.stick_all(1);
@@ -61,7 +61,7 @@ fn two_emergencies_at_once_get_a_thread_each() {
 /// Whoever goes first, and is no emergency, is asked once, keeps nobody out, and waits in its old
 /// place for a worker.
 #[test]
-fn those_who_are_no_emergency_are_asked_once_and_stay_in_order() {
+fn other_jobs_are_checked_once_and_stay_in_order() {
     supervised(|| {
         let house = House::new(1);
         let mut stuck = house.stick_all(1);
@@ -94,7 +94,7 @@ fn those_who_are_no_emergency_are_asked_once_and_stay_in_order() {
 
 /// The lane itself does not take what it puts back.
 #[test]
-fn what_the_lane_puts_back_is_run_by_an_idle_worker() {
+fn a_job_put_back_runs_on_an_idle_worker() {
     supervised(|| {
         let house = House::new(1);
         let stuck = house.stick_all(1);
@@ -109,7 +109,7 @@ fn what_the_lane_puts_back_is_run_by_an_idle_worker() {
 
 /// The worker is idle by the time at which the lane leaves one to it.
 #[test]
-fn what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle() {
+fn a_declined_job_runs_on_a_worker_that_becomes_idle() {
     supervised(|| {
         let (manager, pool) = pool();
         for _ in 0..3 {
@@ -138,7 +138,7 @@ fn what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle() {
 /// The lane asks one whether it is an emergency while the pool is stopped: it is not found in its
 /// seat, and is closed as the lane leaves it.
 #[test]
-fn one_that_the_lane_looks_at_as_the_pool_stops_is_closed() {
+fn a_session_checked_by_the_lane_is_closed_at_the_stop() {
     supervised(|| {
         for is_emergency in [false, true] {
             let (manager, pool) = pool();
@@ -170,7 +170,7 @@ fn one_that_the_lane_looks_at_as_the_pool_stops_is_closed() {
 
 /// Whoever is killed while it is asked ends once, and its place in the queue is free.
 #[test]
-fn one_that_is_killed_as_the_lane_looks_at_it_is_gone_from_the_queue() {
+fn a_session_terminated_while_the_lane_checks_it_leaves_the_queue() {
     supervised(|| {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);
@@ -192,7 +192,7 @@ fn one_that_is_killed_as_the_lane_looks_at_it_is_gone_from_the_queue() {
 
 /// An emergency that is killed before its thread has it does not begin.
 #[test]
-fn an_emergency_that_is_killed_before_it_begins_does_not_begin() {
+fn a_terminated_emergency_does_not_begin() {
     supervised(|| {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);
@@ -218,7 +218,7 @@ fn an_emergency_that_is_killed_before_it_begins_does_not_begin() {
 
 /// The lane blocks as well, and has no place of the workers' to give away.
 #[test]
-fn a_lane_that_blocks_gives_no_place_away() {
+fn a_blocking_lane_thread_releases_no_permit() {
     supervised(|| {
         let house = House::with(&PoolBuilder::new(1));
         let _stuck = house.stick_all(1);

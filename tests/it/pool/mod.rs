@@ -58,7 +58,7 @@ fn a_hundred_clients_share_four_workers() {
 }
 
 #[test]
-fn an_idle_victim_is_told_with_every_worker_stuck() {
+fn an_idle_target_is_notified_with_every_worker_stuck() {
     supervised(|| {
         let house = House::new(2);
         let mut victim = house.connect();
@@ -78,7 +78,7 @@ fn an_idle_victim_is_told_with_every_worker_stuck() {
 }
 
 #[test]
-fn a_queued_victims_command_never_runs() {
+fn the_command_of_a_terminated_queued_session_never_runs() {
     supervised(|| {
         let house = House::new(1);
         let victim = house.connect();
@@ -120,7 +120,7 @@ fn the_emergency_lane_serves_with_the_only_worker_stuck() {
 }
 
 #[test]
-fn workers_are_added_where_all_are_stuck_and_no_more_than_the_maximum() {
+fn workers_are_added_up_to_the_maximum_if_all_are_stuck() {
     supervised(|| {
         let house = House::with(&PoolBuilder::new(2).max_workers(3));
         let mut peer = house.connect();
@@ -143,7 +143,7 @@ fn workers_are_added_where_all_are_stuck_and_no_more_than_the_maximum() {
 }
 
 #[test]
-fn code_that_says_that_it_blocks_gives_its_place_away() {
+fn block_in_place_releases_the_permit() {
     supervised(|| {
         let house = House::new(1);
         let mut peer = house.connect();
@@ -164,7 +164,7 @@ fn code_that_says_that_it_blocks_gives_its_place_away() {
 }
 
 #[test]
-fn those_who_go_first_do_not_starve_the_others() {
+fn high_priority_does_not_starve_the_others() {
     supervised(|| {
         let house = House::new(1);
         let _stuck = house.stick_all(1);
@@ -185,7 +185,7 @@ fn those_who_go_first_do_not_starve_the_others() {
 
 /// Else whoever has much to say, such as an administrator who kills a thousand, is shut out.
 #[test]
-fn an_emergency_that_goes_on_stays_in_the_lane() {
+fn an_emergency_that_yields_stays_in_the_lane() {
     supervised(|| {
         let house = House::new(1);
         let mut peer = house.connect();
@@ -198,7 +198,7 @@ fn an_emergency_that_goes_on_stays_in_the_lane() {
 }
 
 #[test]
-fn every_emergency_is_served_though_they_come_at_once() {
+fn simultaneous_emergencies_are_all_served() {
     supervised(|| {
         for _ in 0..20 {
             let house = House::new(1);
@@ -233,7 +233,7 @@ fn a_panic_ends_its_session_and_nothing_else() {
 
 /// A worker completes the receipts of those whom it ends.
 #[test]
-fn a_worker_outlives_who_waits_for_a_receipt() {
+fn a_worker_survives_a_panicking_receipt_waker() {
     supervised(|| {
         struct Panics;
         impl Wake for Panics {
@@ -279,7 +279,7 @@ fn a_receipt_may_stop_the_pool_that_completes_it() {
 }
 
 #[test]
-fn one_that_always_has_more_starves_nobody() {
+fn a_connection_that_always_yields_starves_no_other() {
     supervised(|| {
         let house = House::new(1);
         let hog = house.connect();
@@ -295,7 +295,7 @@ fn one_that_always_has_more_starves_nobody() {
 }
 
 #[test]
-fn shutting_down_tells_everyone() {
+fn a_shutdown_notifies_every_client() {
     supervised(|| {
         for limit in [LONG, Duration::MAX] {
             let house = House::new(2);
@@ -312,7 +312,7 @@ fn shutting_down_tells_everyone() {
 }
 
 #[test]
-fn a_shut_down_that_runs_out_of_time_says_so() {
+fn a_shutdown_that_times_out_reports_it() {
     supervised(|| {
         let house = House::new(1);
         let _stuck = house.stick_all(1);
@@ -344,7 +344,7 @@ fn a_dropped_pool_leaks_nothing() {
 }
 
 #[test]
-fn peers_that_vanish() {
+fn peers_that_disconnect() {
     supervised(|| {
         let house = House::new(2);
         let mut ids = Vec::new();
@@ -381,7 +381,7 @@ fn lines_in_many_tiny_writes() {
 }
 
 #[test]
-fn a_session_told_to_end_before_it_is_served_is_told_at_once() {
+fn a_session_terminated_before_it_is_served_ends_at_once() {
     supervised(|| {
         let house = House::new(1);
         let (socket, session, client) = house.connected();
@@ -395,7 +395,7 @@ fn a_session_told_to_end_before_it_is_served_is_told_at_once() {
 }
 
 #[test]
-fn a_kill_races_with_readiness_and_the_victim_is_told_once() {
+fn a_kill_racing_with_readiness_notifies_the_client_once() {
     supervised(|| {
         const RACES: usize = 2_000;
         let house = House::new(2);

@@ -78,7 +78,7 @@ fn ten(ends: impl Fn(&[CloseReason]) -> bool, prepare: impl Fn(&mut Odd)) {
 }
 
 #[test]
-fn in_what_it_runs() {
+fn in_on_readable() {
     supervised(|| {
         let panicked = |ends: &[CloseReason]| ends == [CloseReason::Panicked];
         ten(panicked, |client| client.runs = Box::new(|_| panic!("on purpose")));
@@ -92,7 +92,7 @@ fn in_what_it_runs() {
 }
 
 #[test]
-fn in_its_farewell_and_its_destructor() {
+fn in_on_close_and_its_destructor() {
     supervised(|| {
         let closed = |ends: &[CloseReason]| ends == [CloseReason::Closed];
         ten(closed, |client| {
@@ -122,7 +122,7 @@ fn in_its_farewell_and_its_destructor() {
 
 /// The worker asks for it as it goes off the thread, and can't watch it any more.
 #[test]
-fn as_it_is_asked_for_its_socket_by_a_worker() {
+fn in_as_fd_called_by_a_worker() {
     supervised(|| {
         let closed = |ends: &[CloseReason]| ends == [CloseReason::Closed];
         ten(closed, |client| {
@@ -138,7 +138,7 @@ fn as_it_is_asked_for_its_socket_by_a_worker() {
 }
 
 #[test]
-fn as_it_is_asked_for_its_socket_by_the_pool() {
+fn in_as_fd_called_by_the_pool() {
     supervised(|| {
         let (manager, pool) = pool();
         for _ in 0..10 {
@@ -158,7 +158,7 @@ fn as_it_is_asked_for_its_socket_by_the_pool() {
 
 /// The worker asks where it has more to run; it takes its turn.
 #[test]
-fn as_it_is_asked_how_urgent_it_is_by_a_worker() {
+fn in_priority_called_by_a_worker() {
     supervised(|| {
         ten(
             |ends| ends == [CloseReason::Closed],
@@ -177,7 +177,7 @@ fn as_it_is_asked_how_urgent_it_is_by_a_worker() {
 /// The listener asks on the way into the queue; it takes its turn, which is that of those who do
 /// not go first: the lane does not even ask.
 #[test]
-fn as_it_is_asked_how_urgent_it_is_by_the_listener() {
+fn in_priority_called_by_the_listener() {
     supervised(|| {
         let (manager, pool) = pool();
         let asked = Arc::new(AtomicUsize::new(0));
@@ -209,7 +209,7 @@ fn as_it_is_asked_how_urgent_it_is_by_the_listener() {
 
 /// It is no emergency then, and waits for a worker.
 #[test]
-fn as_it_is_asked_whether_it_is_an_emergency() {
+fn in_is_emergency() {
     supervised(|| {
         let (manager, pool) = pool();
         for _ in 0..10 {
@@ -239,7 +239,7 @@ fn as_it_is_asked_whether_it_is_an_emergency() {
 
 /// What a session keeps for itself is dropped by the worker that ends it.
 #[test]
-fn as_what_it_keeps_is_dropped() {
+fn in_the_drop_of_a_session_local_value() {
     supervised(|| {
         struct Bomb;
         impl Drop for Bomb {
@@ -304,7 +304,7 @@ fn in_a_waker_of_a_receipt() {
 
 /// The killer ends it on its own thread, and its panics do not reach that.
 #[test]
-fn as_its_killer_ends_it() {
+fn while_its_requester_ends_it() {
     supervised(|| {
         let (manager, pool) = pool();
         for queued in [false, true] {

@@ -69,7 +69,7 @@ fn kill(house: &House, peers: &[Peer]) {
 /// Those who were killed in the queue take no newcomer's place in it, whether a worker has come by
 /// where they lay or not, and however often it is filled.
 #[test]
-fn a_flood_that_was_killed_is_gone_from_the_queue() {
+fn terminated_sessions_leave_the_queue() {
     supervised(|| {
         const BOUND: usize = 3;
         let house = House::with(&PoolBuilder::new(1).max_queue(BOUND));
@@ -114,7 +114,7 @@ fn a_flood_that_was_killed_is_gone_from_the_queue() {
 
 /// Whoever is in may wait, however many there are: it is newcomers who are turned away.
 #[test]
-fn a_burst_goes_beyond_the_bound_and_newcomers_wait_until_it_is_over() {
+fn a_burst_may_exceed_the_bound_and_new_connections_wait() {
     supervised(|| {
         const BOUND: usize = 3;
         let house = House::with(&PoolBuilder::new(1).max_queue(BOUND));
@@ -132,7 +132,7 @@ fn a_burst_goes_beyond_the_bound_and_newcomers_wait_until_it_is_over() {
 }
 
 #[test]
-fn with_room_for_nobody_everybody_is_turned_away() {
+fn a_queue_of_length_zero_rejects_all() {
     supervised(|| {
         let house = House::with(&PoolBuilder::new(1).max_queue(0));
         assert_full(&house, 0);
@@ -164,7 +164,7 @@ fn a_burst_brings_the_maximum_of_workers_and_no_more() {
 
 /// One that has more to run goes back into the queue as whoever waits there.
 #[test]
-fn one_that_has_more_to_run_is_killed_in_the_queue() {
+fn a_yielding_session_is_terminated_in_the_queue() {
     supervised(|| {
         let house = House::new(1);
         let hog = house.connect();
@@ -186,7 +186,7 @@ fn one_that_has_more_to_run_is_killed_in_the_queue() {
 
 /// The lane comes by those who are gone as well.
 #[test]
-fn the_lane_takes_the_gone_from_the_queue() {
+fn the_lane_removes_stale_entries() {
     supervised(|| {
         let house = House::with(&PoolBuilder::new(1));
         let _stuck = house.stick_all(1);
@@ -210,7 +210,7 @@ fn the_lane_takes_the_gone_from_the_queue() {
 
 /// One that is killed as the listener asks how urgent it is never gets into the queue.
 #[test]
-fn one_that_is_killed_on_its_way_into_the_queue_does_not_count() {
+fn a_session_terminated_while_it_is_queued_does_not_count() {
     supervised(|| {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);
@@ -233,7 +233,7 @@ fn one_that_is_killed_on_its_way_into_the_queue_does_not_count() {
 /// The listener asks one how urgent it is while the pool is stopped: it is not found in its seat,
 /// and is closed on its way into the queue.
 #[test]
-fn one_that_is_on_its_way_into_the_queue_as_the_pool_stops_is_closed() {
+fn a_session_being_queued_at_the_stop_is_closed() {
     supervised(|| {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);

@@ -26,7 +26,7 @@ fn threads(manager: &SessionManager) -> usize {
 }
 
 #[test]
-fn a_pool_wants_a_manager_that_was_made_for_one() {
+fn a_pool_requires_a_manager_with_the_pool_model() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::PerSession);
         let refused = PoolBuilder::new(1).start::<Odd>(manager.clone()).map(drop).unwrap_err();
@@ -135,7 +135,7 @@ fn cpus() -> Vec<usize> {
 
 /// Each worker runs on the CPUs that the layout has for it.
 #[test]
-fn workers_run_where_they_are_bound_to() {
+fn workers_run_on_their_bound_cpus() {
     supervised(|| {
         let attr: ThreadPoolAttr = "4, 0, (allbind)".parse().unwrap();
         let layout = attr.layout().unwrap();
@@ -183,7 +183,7 @@ fn workers_run_where_they_are_bound_to() {
 
 /// What a thread runs, and since when, is shown for as long as it does.
 #[test]
-fn what_each_thread_runs_is_shown() {
+fn the_status_shows_what_each_thread_runs() {
     supervised(|| {
         let house = House::new(1);
         let idle = house.status();
@@ -221,7 +221,7 @@ fn what_each_thread_runs_is_shown() {
 /// Whoever was added goes after ten seconds with nothing to do: workers, spares and lanes. The pool
 /// is what it was, and grows again.
 #[test]
-fn threads_that_were_added_go_again() {
+fn added_threads_end_when_idle() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         let pool = PoolBuilder::new(1).max_workers(3).start(manager.clone()).unwrap();

@@ -506,12 +506,12 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_pool_does_what_the_model_does(ops in vec(op(), 1..150)) {
+    fn a_pool_follows_the_model(ops in vec(op(), 1..150)) {
         run(ThreadModel::Pool, ops);
     }
 
     #[test]
-    fn threads_of_their_own_do_what_the_model_does(ops in vec(op(), 1..150)) {
+    fn own_threads_follow_the_model(ops in vec(op(), 1..150)) {
         run(ThreadModel::PerSession, ops);
     }
 }

@@ -49,7 +49,7 @@ fn workers_start_wait_run_and_block() {
 /// Each queued session wakes one worker. A woken worker that leaves sessions in the queue wakes the
 /// next.
 #[test]
-fn one_worker_is_called_for_each_who_waits() {
+fn one_worker_is_woken_for_each_waiting_session() {
     let queue = idle(3, 3);
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::Idle);
     assert_eq!(push(&queue, Priority::High).1, Wakeup::Idle);
@@ -75,7 +75,7 @@ fn one_worker_is_called_for_each_who_waits() {
 /// A worker that requeues its session, and then takes the next, wakes no other worker for one
 /// session.
 #[test]
-fn a_worker_that_puts_back_calls_another_only_for_the_others() {
+fn a_worker_that_requeues_wakes_another_only_for_others() {
     let queue = idle(2, 2);
     queue.takes_ready();
     let again = || queue.push_back(entry(), Priority::Normal).expect("it is open");
@@ -121,7 +121,7 @@ fn with_spares(most: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
 /// A worker that returns from blocking finds its permit in use. It is a spare until a permit is
 /// free, and it is woken before a new worker is started.
 #[test]
-fn spares_are_called_before_others_are_started() {
+fn parked_workers_are_woken_before_others_start() {
     let (queue, spares) = with_spares(2);
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
     assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
@@ -143,7 +143,7 @@ fn spares_are_called_before_others_are_started() {
 
 /// Two permits are added at once, and both spares get one.
 #[test]
-fn growth_calls_every_spare_that_has_a_place() {
+fn growth_wakes_every_parked_worker_with_a_permit() {
     let (queue, spares) = with_spares(4);
     (0..2).for_each(|_| queue_one(&queue));
     assert_eq!(look(&queue, &mut stalled(&queue)).1, Wakeup::None, "no worker is started");
@@ -154,7 +154,7 @@ fn growth_calls_every_spare_that_has_a_place() {
 
 /// Of two added permits the spare gets one, and a new worker the other.
 #[test]
-fn growth_takes_spares_and_starts_the_rest() {
+fn growth_wakes_parked_workers_and_starts_the_rest() {
     let queue = running(2, 5);
     queue_one(&queue);
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
@@ -176,7 +176,7 @@ fn growth_takes_spares_and_starts_the_rest() {
 
 /// Two wake-ups may have been merged, and reached a worker that has lost its permit.
 #[test]
-fn one_that_has_lost_its_place_passes_the_call_on() {
+fn a_worker_without_a_permit_passes_the_wakeup_on() {
     for idle_one_goes in [false, true] {
         let queue = running(1, 1);
         queue_one(&queue);
@@ -197,7 +197,7 @@ fn one_that_has_lost_its_place_passes_the_call_on() {
 
 /// Added workers exit after the idle timeout, each with its permit. The first workers stay.
 #[test]
-fn workers_that_have_nothing_to_do_for_long_go_down_to_the_least() {
+fn idle_workers_exit_down_to_the_minimum() {
     let mut queue = running(2, 5);
     queue.patience = TEST_TIMEOUT;
     for (added, places) in [(2, 4), (1, 5)] {
@@ -229,7 +229,7 @@ fn workers_that_have_nothing_to_do_for_long_go_down_to_the_least() {
 /// While two of the first workers block, the two added workers stay. One of them exits after a
 /// blocked worker has returned.
 #[test]
-fn places_never_go_below_the_least() {
+fn permits_never_go_below_the_minimum() {
     let queue = running(2, 2);
     for _ in 0..2 {
         assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
@@ -248,7 +248,7 @@ fn places_never_go_below_the_least() {
 }
 
 #[test]
-fn a_spare_whose_patience_has_run_out_counts_no_longer() {
+fn a_parked_worker_is_not_counted_after_its_timeout() {
     let mut queue = running(1, 1);
     queue_one(&queue);
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
@@ -270,7 +270,7 @@ fn a_spare_whose_patience_has_run_out_counts_no_longer() {
 
 /// If the system cannot start a thread, the permit is free for the next attempt.
 #[test]
-fn a_worker_that_could_not_start_leaves_its_place() {
+fn a_worker_that_cannot_start_releases_its_permit() {
     let queue = running(1, 3);
     (0..2).for_each(|_| queue_one(&queue));
     for attempt in 0..3 {
@@ -315,7 +315,7 @@ fn every_worker_that_counts_is_started() {
 /// Stale entries are not counted as queued, and each is subtracted once, even if it is taken much
 /// later.
 #[test]
-fn the_gone_are_counted_once() {
+fn stale_entries_are_counted_once() {
     let queue = running(1, 1);
     for round in 0..3 {
         for waiting in 0..3 {
@@ -366,7 +366,7 @@ fn a_queue_of_length_zero_is_always_full() {
 
 /// Every thread exits after `close`, in any state, and no thread is counted at the end.
 #[test]
-fn at_the_end_every_thread_goes_and_nobody_waits() {
+fn closing_ends_every_thread() {
     let mut queue = running(4, 8);
     queue.patience = 2 * TEST_TIMEOUT;
     let queue = Arc::new(queue);
@@ -436,7 +436,7 @@ fn at_the_end_every_thread_goes_and_nobody_waits() {
 
 /// Idle workers, and spares without a permit, exit as well.
 #[test]
-fn at_the_end_those_who_wait_go() {
+fn closing_ends_waiting_workers() {
     let (queue, spares) = with_spares(2);
     (0..2).for_each(|_| assert_eq!(waits(queue.next(None)), None));
     queue.close();

@@ -36,7 +36,7 @@ fn one_lane() -> Queue<Held> {
 }
 
 #[test]
-fn the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order() {
+fn the_lane_checks_each_job_once_and_keeps_the_order() {
     let queue = one_lane();
     let entries = due(&queue, 4);
     let other = push(&queue, Priority::Normal).0;
@@ -58,7 +58,7 @@ fn the_lane_looks_at_each_once_and_in_order_and_leaves_them_in_order() {
 /// Two lanes take two jobs at once. The jobs stay in order, no matter which lane declines its job
 /// first.
 #[test]
-fn what_two_lanes_put_back_stays_in_order() {
+fn jobs_put_back_by_two_lanes_stay_in_order() {
     for turned in [false, true] {
         let queue = one_lane();
         let entries = due(&queue, 3);
@@ -76,7 +76,7 @@ fn what_two_lanes_put_back_stays_in_order() {
 
 /// A lane does not take a job before `EMERGENCY_DELAY`.
 #[test]
-fn the_lane_lets_the_workers_have_them_first() {
+fn workers_get_jobs_before_the_lane() {
     let queue = one_lane();
     let before = now();
     let entry = push(&queue, Priority::High).0;
@@ -86,7 +86,7 @@ fn the_lane_lets_the_workers_have_them_first() {
 
 /// A job that the lane declines wakes a worker.
 #[test]
-fn what_the_lane_puts_back_calls_a_worker() {
+fn a_job_put_back_by_the_lane_wakes_a_worker() {
     let mut queue = idle(1, 1);
     queue.patience = Duration::ZERO;
     let entries = due(&queue, 1);
@@ -102,7 +102,7 @@ fn what_the_lane_puts_back_calls_a_worker() {
 /// A lane sleeps while no job waits. The listener wakes it for a job that has waited for
 /// `EMERGENCY_DELAY`, at any position in the queue.
 #[test]
-fn the_listener_calls_a_lane_for_one_whose_time_has_come() {
+fn the_listener_wakes_a_lane_after_the_delay() {
     let queue = Arc::new(one_lane());
     let lane = queue.clone();
     let job = on_a_thread(move || lane.pop_for_lane());
@@ -117,7 +117,7 @@ fn the_listener_calls_a_lane_for_one_whose_time_has_come() {
 
 /// A lane is added if none is idle, up to the maximum, and none after the end.
 #[test]
-fn lanes_are_added_where_none_is_free_up_to_the_maximum() {
+fn lanes_are_added_while_none_is_free_up_to_the_maximum() {
     let queue = running(1, 1);
     let books = |queue: &Queue<Held>| (queue.counts().lanes, queue.jobs.lock().threads);
     assert!(queue.wants_lane(3));
@@ -164,7 +164,7 @@ fn lanes(queue: &Arc<Queue<Held>>, count: usize) -> Receiver<Option<Job<Held>>> 
 
 /// Of the waiting lanes, one never exits.
 #[test]
-fn lanes_that_have_nothing_to_do_for_long_go_but_for_one() {
+fn idle_lanes_exit_except_one() {
     let mut queue = running(1, 1);
     queue.patience = Duration::from_millis(1);
     let queue = Arc::new(queue);
@@ -179,7 +179,7 @@ fn lanes_that_have_nothing_to_do_for_long_go_but_for_one() {
 }
 
 #[test]
-fn at_the_end_all_lanes_go() {
+fn closing_ends_all_lanes() {
     let mut queue = running(1, 1);
     queue.patience = 2 * TEST_TIMEOUT;
     let queue = Arc::new(queue);

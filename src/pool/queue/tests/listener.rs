@@ -17,7 +17,7 @@ fn sleeping(queue: &Arc<Queue<Held>>) -> Receiver<bool> {
 /// The last idle worker stops polling, in each possible case. If the listener slept on, no thread
 /// would poll: a pool whose workers are all busy would neither grow nor use its lane.
 #[test]
-fn who_leaves_nobody_listening_calls_the_listener() {
+fn the_last_polling_worker_wakes_the_listener() {
     type Goes = fn(&Queue<Held>);
     let cases: [(&str, Goes); 5] = [
         ("it runs what has turned ready", Queue::takes_ready),
@@ -54,7 +54,7 @@ fn who_leaves_nobody_listening_calls_the_listener() {
 
 /// While another worker is idle, that worker polls.
 #[test]
-fn while_another_listens_the_listener_sleeps_on() {
+fn the_listener_sleeps_while_a_worker_polls() {
     let queue = Arc::new(idle(2, 2));
     let wakes = sleeping(&queue);
     queue.takes_ready();
@@ -76,7 +76,7 @@ fn wake_needlessly(queue: &Queue<Held>, jobs: &mut QueueState<Held>) {
 
 /// The listener sleeps again only after the full number of quiet ticks.
 #[test]
-fn a_listener_that_was_called_in_vain_goes_back_to_sleep() {
+fn a_listener_woken_without_need_sleeps_again() {
     let queue = Arc::new(idle(1, 1));
     let wakes = sleeping(&queue);
     for _ in 0..2 {
@@ -109,7 +109,7 @@ fn a_listener_that_does_not_sleep_needs_no_wake() {
 }
 
 #[test]
-fn at_the_end_the_listener_stops_whatever_it_does() {
+fn closing_stops_the_listener() {
     let stops = |queue: &Arc<Queue<Held>>, mut watch: StallDetector| {
         let queue = queue.clone();
         on_a_thread(move || matches!(queue.watch(&mut watch), ListenerStep::Stop))
@@ -170,7 +170,7 @@ fn a_burst_brings_the_maximum_and_no_more() {
 
 /// The stall is measured from the last session taken, or from the last growth.
 #[test]
-fn places_are_added_only_after_a_stall() {
+fn permits_are_added_only_after_a_stall() {
     let queue = running(1, 9);
     queue_one(&queue);
     let mut watch = StallDetector::new();
@@ -216,7 +216,7 @@ fn a_free_permit_is_used_before_one_is_added() {
 /// If the workers make progress, and have no time to poll, the listener polls without waiting and
 /// pauses before the next poll. Otherwise it waits for a socket to become readable.
 #[test]
-fn the_listener_waits_by_what_the_workers_do() {
+fn the_listeners_timeout_follows_the_workers() {
     let queue = running(1, 1);
     let mut watch = StallDetector::new();
     assert_eq!(look(&queue, &mut watch).0, STALL_AFTER, "nothing moves");
@@ -234,7 +234,7 @@ fn the_listener_waits_by_what_the_workers_do() {
 
 /// A wake-up for an idle worker may reach the listener.
 #[test]
-fn a_call_that_an_idle_worker_should_have_heard_is_passed_on() {
+fn a_missed_wakeup_is_passed_on() {
     let queue = idle(1, 1);
     assert!(!queue.passes_on(), "no session waits");
     queue_one(&queue);

@@ -36,7 +36,7 @@ fn a_requeued_session_is_the_last_of_its_priority() {
 /// After each burst of high priority one session of normal priority is taken, which starts a new
 /// burst.
 #[test]
-fn of_those_who_go_first_so_many_in_a_row() {
+fn bursts_of_high_priority_are_bounded() {
     let queue = running(1, 1);
     let mut priorities = vec![OTHER; 3];
     priorities.extend([FIRST; 2 * HIGH_PRIORITY_BURST + 1]);
@@ -50,7 +50,7 @@ fn of_those_who_go_first_so_many_in_a_row() {
 
 /// A burst is counted without a break: a session of normal priority resets it.
 #[test]
-fn a_row_begins_after_one_of_the_others() {
+fn a_burst_begins_after_a_normal_job() {
     let queue = running(1, 1);
     let entries = pushed(&queue, &[FIRST; HIGH_PRIORITY_BURST - 1]);
     takes(&queue, &entries, entries.len());
