@@ -165,7 +165,7 @@ def make_tree():
     write(TREE / "src/mutant.rs", SWITCH)
     # A mutant that loses a wake-up is to be known sooner than on a busy machine.
     common = TREE / "tests/it/common/mod.rs"
-    write(common, re.sub(r"(const LONG: Duration = Duration::from_secs)\(30\)", r"\1(15)", common.read_text()))
+    write(common, re.sub(r"(const TEST_TIMEOUT: Duration = Duration::from_secs)\(30\)", r"\1(15)", common.read_text()))
 
 
 def write(path, text):

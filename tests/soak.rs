@@ -50,7 +50,7 @@ impl Random {
 #[derive(Default)]
 struct Books {
     /// What each session that was told to end was told.
-    told: Mutex<HashMap<SessionId, Interrupt>>,
+    interrupts: Mutex<HashMap<SessionId, Interrupt>>,
     ended: AtomicUsize,
     panicked: AtomicUsize,
     cancelled: AtomicUsize,
@@ -182,7 +182,7 @@ impl Connection for Busy {
                 if meant != self.id.to_string() {
                     self.books.wrong(format!("{} was ended by a request for {meant}", self.id));
                 }
-                let before = self.books.told.lock().unwrap().insert(self.id, interrupt);
+                let before = self.books.interrupts.lock().unwrap().insert(self.id, interrupt);
                 if before.is_some() {
                     self.books.wrong(format!("{} was told twice", self.id));
                 }
@@ -248,7 +248,7 @@ fn drive(
     mut clients: Vec<(SessionId, UnixStream)>,
     mut random: Random,
 ) -> HashMap<SessionId, bool> {
-    let mut told = HashMap::new();
+    let mut interrupts = HashMap::new();
     let mut left: HashMap<SessionId, usize> =
         clients.iter().map(|(id, _)| (*id, COMMANDS)).collect();
     while !clients.is_empty() {
@@ -274,11 +274,11 @@ fn drive(
             Err(_) => Some(matches!(socket.read(&mut answer), Ok(1)) && answer == *b"K"),
         };
         if let Some(was_told) = over {
-            told.insert(*id, was_told);
+            interrupts.insert(*id, was_told);
             clients.swap_remove(at);
         }
     }
-    told
+    interrupts
 }
 
 /// Whoever waits for a receipt is woken, and does not find out by itself.
@@ -309,7 +309,7 @@ fn round(seed: u64) {
     }
     let seeds = AtomicU64::new(seed);
     let random = || Random(seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed) | 1);
-    let (told, kills, cancels) = std::thread::scope(|scope| {
+    let (interrupts, kills, cancels) = std::thread::scope(|scope| {
         let drivers: Vec<_> = drivers
             .into_iter()
             .map(|clients| {
@@ -317,23 +317,24 @@ fn round(seed: u64) {
                 scope.spawn(move || drive(clients, random))
             })
             .collect();
-        let killers: Vec<_> = (0..KILLERS)
+        let requesters: Vec<_> = (0..KILLERS)
             .map(|_| {
                 let random = random();
                 scope.spawn(|| kill_at_random(&manager, &ids, &books, random))
             })
             .collect();
         let (mut kills, mut cancels) = (Vec::new(), Vec::new());
-        for requests in killers.into_iter().map(|killer| killer.join().unwrap()) {
+        for requests in requesters.into_iter().map(|requester| requester.join().unwrap()) {
             kills.extend(requests.kills);
             cancels.extend(requests.cancels);
         }
-        let told: HashMap<_, _> = drivers.into_iter().flat_map(|d| d.join().unwrap()).collect();
-        (told, kills, cancels)
+        let interrupts: HashMap<_, _> =
+            drivers.into_iter().flat_map(|d| d.join().unwrap()).collect();
+        (interrupts, kills, cancels)
     });
 
     let aimed_at: HashSet<_> = kills.iter().map(Receipt::session).collect();
-    for id in books.told.lock().unwrap().keys() {
+    for id in books.interrupts.lock().unwrap().keys() {
         assert!(aimed_at.contains(id), "told, though no kill of it was accepted");
     }
     let (mut accepted, mut killed) = (0, 0);
@@ -344,7 +345,7 @@ fn round(seed: u64) {
             killed += 1;
             let id = receipt.session();
             assert_eq!(request.comment(), Some(&*id.to_string()));
-            assert!(books.told.lock().unwrap().contains_key(&id), "killed, and not told");
+            assert!(books.interrupts.lock().unwrap().contains_key(&id), "killed, and not told");
         }
     }
     let mut voids = 0;
@@ -358,8 +359,8 @@ fn round(seed: u64) {
     let wrong = std::mem::take(&mut *books.wrong.lock().unwrap());
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
     assert_eq!(books.ended.load(Ordering::Relaxed), SESSIONS, "each ended once");
-    let told_by_us = books.told.lock().unwrap().len();
-    let told_as_seen = told.values().filter(|told| **told).count();
+    let told_by_us = books.interrupts.lock().unwrap().len();
+    let told_as_seen = interrupts.values().filter(|interrupts| **interrupts).count();
     assert!(told_as_seen <= told_by_us, "nobody is told who was not killed");
     assert!(manager.is_empty());
     let gone: Weak<()> = Arc::downgrade(&alive);

@@ -73,9 +73,9 @@ impl Client {
 fn examples_that_serve() {
     for example in ["thread_per_session", "worker_pool", "tasks"] {
         let server = Example::start(example);
-        let [mut killer, mut busy, mut idle] = [(); 3].map(|()| client(&server));
+        let [mut requester, mut busy, mut idle] = [(); 3].map(|()| client(&server));
         // Each has been served once, so all three are there.
-        for client in [&mut killer, &mut busy, &mut idle] {
+        for client in [&mut requester, &mut busy, &mut idle] {
             client.say("kill nobody");
             assert!(client.hear().starts_with("ERROR: expected"), "{example}");
         }
@@ -83,8 +83,8 @@ fn examples_that_serve() {
         let mut id_of = |what: &str| {
             let mut id = None;
             wait_until(what, || {
-                killer.say("who");
-                let rows = [(); 3].map(|()| killer.hear());
+                requester.say("who");
+                let rows = [(); 3].map(|()| requester.hear());
                 let row = rows.iter().find(|row| row.ends_with(what));
                 id = row.map(|row| row.split(' ').next().expect("an id").to_string());
                 id.is_some()
@@ -92,15 +92,15 @@ fn examples_that_serve() {
             id.expect("it is there")
         };
         let (counts, waits) = (id_of("running: count"), id_of(": kill nobody"));
-        for (id, mut victim) in [(counts, busy), (waits, idle)] {
-            killer.say(&format!("kill {id}"));
-            let answer = killer.hear();
+        for (id, mut target) in [(counts, busy), (waits, idle)] {
+            requester.say(&format!("kill {id}"));
+            let answer = requester.hear();
             assert!(answer.starts_with(&format!("session {id} was ")), "{example}: {answer}");
-            let told = "FATAL: terminating connection due to administrator command";
-            assert_eq!((&*victim.hear(), &*victim.hear()), (told, ""), "{example}");
+            let message = "FATAL: terminating connection due to administrator command";
+            assert_eq!((&*target.hear(), &*target.hear()), (message, ""), "{example}");
         }
-        killer.say("bye");
-        assert_eq!(killer.hear(), "");
+        requester.say("bye");
+        assert_eq!(requester.hear(), "");
     }
 }
 
@@ -116,8 +116,8 @@ fn a_stopping_pool_notifies_its_clients() {
     wait_until("it counts", || others(&server).iter().any(|row| row.ends_with("running: count")));
     assert_eq!(server.stop(), Some(0));
     for mut client in [idle, busy] {
-        let told = "FATAL: terminating connection due to administrator command";
-        assert_eq!((&*client.hear(), &*client.hear()), (told, ""));
+        let message = "FATAL: terminating connection due to administrator command";
+        assert_eq!((&*client.hear(), &*client.hear()), (message, ""));
     }
 }
 
@@ -165,8 +165,8 @@ fn a_new_connection_does_not_shorten_a_drain() {
     assert_eq!(server.stop(), Some(0));
     ended.store(true, Ordering::Relaxed);
     join("the newcomers stop", newcomers);
-    let told = "FATAL: terminating connection due to administrator command";
-    assert_eq!((&*busy.hear(), &*busy.hear()), (told, ""));
+    let message = "FATAL: terminating connection due to administrator command";
+    assert_eq!((&*busy.hear(), &*busy.hear()), (message, ""));
 }
 
 #[test]
@@ -174,13 +174,13 @@ fn a_client_that_does_not_read_is_terminated() {
     let server = Example::start("thread_per_session");
     let slow = narrow_client(&server);
     fill(&server, &slow);
-    let mut killer = client(&server);
-    killer.say("who");
-    let rows = [(); 2].map(|()| killer.hear());
+    let mut requester = client(&server);
+    requester.say("who");
+    let rows = [(); 2].map(|()| requester.hear());
     let row = rows.iter().find(|row| !row.ends_with("running: who")).expect("it is there");
     let id = row.split(' ').next().expect("an id");
-    killer.say(&format!("kill {id}"));
-    assert!(killer.hear().starts_with("session"));
+    requester.say(&format!("kill {id}"));
+    assert!(requester.hear().starts_with("session"));
     wait_until("it is gone", || others(&server).len() == 1);
 }
 
@@ -238,9 +238,9 @@ fn slow_clients_do_not_delay_others() {
     wait_until("all have been killed", || {
         let others = others(&server);
         for row in &others {
-            let mut killer = client(&server);
-            killer.say(&format!("kill {}", row.split(' ').next().expect("an id")));
-            killer.hear();
+            let mut requester = client(&server);
+            requester.say(&format!("kill {}", row.split(' ').next().expect("an id")));
+            requester.hear();
         }
         others.is_empty()
     });

@@ -1,8 +1,8 @@
 //! What `metrics` adds: each figure by its name and its labels.
 
 use crate::common::{
-    Desk, LONG, MODELS, Stage, admin, each_model, eventually, kill_now, locked, of, scope,
-    supervised, thread_for, until, user,
+    Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, each_model, kill_now, locked, of, scope,
+    supervised, thread_for, until, user, wait_until,
 };
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
@@ -130,22 +130,22 @@ fn stalls_and_timeouts() {
             let figures = figures.lock().unwrap_or_else(PoisonError::into_inner);
             figures.get(name).map_or(0, Vec::len)
         };
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let before = count("safepoint_stalls_total");
             let (report, reports) = mpsc::channel();
             let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
                 let _ = report.send(stalled.session);
             });
-            assert_eq!(reports.recv_timeout(LONG), Ok(id), "the watchdog reports it");
+            assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(id), "the watchdog reports it");
             drop(watchdog);
             // Other tests may have stalls of their own meanwhile.
             assert!(count("safepoint_stalls_total") > before);
             let before = count("safepoint_timeouts_total");
             attached.set_timeouts(Timeouts::new().with_idle(Duration::ZERO)).unwrap();
-            eventually("it is due", || attached.check().is_err());
+            wait_until("it is due", || attached.check().is_err());
             // Its event comes after the step. Other tests may hit limits of their own meanwhile.
-            eventually("it is counted", || count("safepoint_timeouts_total") > before);
+            wait_until("it is counted", || count("safepoint_timeouts_total") > before);
         });
         let figures = figures.lock().unwrap();
         for name in ["safepoint_stalls_total", "safepoint_timeouts_total"] {
@@ -233,9 +233,9 @@ fn kills_and_their_outcomes() {
                 manager.terminate(id, kill_now()).unwrap();
                 attached.detach().unwrap_err();
                 drop(session);
-                let desk = Desk::leave(manager.open(of("ann")).unwrap());
+                let parked = ParkedSession::leave(manager.open(of("ann")).unwrap());
                 let _ended = manager.terminate_user("ann", kill_now(), BulkOptions::new());
-                assert_eq!(locked(&desk.told).len(), 1);
+                assert_eq!(locked(&parked.interrupts).len(), 1);
                 drop(manager.open(of("ann")).unwrap());
                 let mut session = manager.open(of("ann")).unwrap();
                 let thread = thread_for(&manager, &session);
@@ -270,7 +270,7 @@ fn kills_and_their_outcomes() {
 #[test]
 fn safe_point_gaps() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let figures = counted(|| {
                 let mut attached = session.attach(&thread).unwrap();
                 let asked =
@@ -308,7 +308,7 @@ fn safe_point_gaps() {
 #[test]
 fn durations() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let long = Duration::from_millis(20);
             let before = Instant::now();
             let figures = counted(|| {
@@ -444,7 +444,7 @@ fn sessions_in_the_queue() {
             pool.serve(manager.open(of("ann")).unwrap(), client).unwrap();
             far
         });
-        eventually("two wait", || pool.status()[0].queued == 2);
+        wait_until("two wait", || pool.status()[0].queued == 2);
         let books = Books::default();
         let figures = books.0.clone();
         metrics::with_local_recorder(&books, || pool.record_metrics());

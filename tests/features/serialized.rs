@@ -1,6 +1,8 @@
 //! What `serde` adds: each type by its fields, and none left out.
 
-use crate::common::{LONG, MODELS, Stage, kill, kill_now, of, supervised, thread_for, user};
+use crate::common::{
+    Fixture, MODELS, TEST_TIMEOUT, kill, kill_now, of, supervised, thread_for, user,
+};
 use safepoint::diagnose::{PendingReason, ProbeResult, Progress, Watchdog};
 use safepoint::id::StatementId;
 use safepoint::manager::DrainReport;
@@ -153,8 +155,8 @@ fn requests_and_their_outcomes() {
         let statement = attached.begin().unwrap();
         statement.set_in_transaction(true);
         manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
-        let author = user("ann").with_session(id).with_address("10.0.0.7");
-        let receipt = manager.cancel(id, Cancel::running(author)).unwrap();
+        let requester = user("ann").with_session(id).with_address("10.0.0.7");
+        let receipt = manager.cancel(id, Cancel::running(requester)).unwrap();
         assert_eq!(
             value!(receipt.target()),
             json!({
@@ -291,7 +293,7 @@ fn targets_and_errors() {
 #[test]
 fn pending_reasons() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
         let receipt = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
         let ask = || receipt.pending_reason().unwrap();
         assert_eq!(value!(ask()), "detached");
@@ -338,7 +340,7 @@ fn pending_reasons() {
 #[test]
 fn stalls_and_drain_reports() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap().with_text("select endless");
         assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
@@ -349,7 +351,7 @@ fn stalls_and_drain_reports() {
             let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
                 let _ = report.send(stalled);
             });
-            let stalled = reports.recv_timeout(LONG).unwrap();
+            let stalled = reports.recv_timeout(TEST_TIMEOUT).unwrap();
             drop(watchdog);
             stalled
         });
@@ -380,7 +382,7 @@ fn stalls_and_drain_reports() {
 #[test]
 fn an_interrupt_and_probe_results() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
         assert_eq!(value!(manager.probe(id)), "not_running");
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
@@ -405,7 +407,7 @@ fn an_interrupt_and_probe_results() {
 /// Settings are read back as they were written, may leave fields out, and may name no others.
 #[test]
 fn settings_both_ways() {
-    let timeouts = Timeouts::new().with_lock(Duration::from_millis(1_500)).with_idle(LONG);
+    let timeouts = Timeouts::new().with_lock(Duration::from_millis(1_500)).with_idle(TEST_TIMEOUT);
     let written = value!(timeouts);
     assert_eq!(
         written,
@@ -413,7 +415,7 @@ fn settings_both_ways() {
             "statement": null,
             "transaction": null,
             "lock": { "secs": 1, "nanos": 500_000_000 },
-            "idle": { "secs": LONG.as_secs(), "nanos": 0 },
+            "idle": { "secs": TEST_TIMEOUT.as_secs(), "nanos": 0 },
             "idle_in_transaction": null,
         })
     );

@@ -1,8 +1,8 @@
 //! What `tracing` adds: each event by its level, its message and its fields, and no others.
 
 use crate::common::{
-    Desk, LONG, MODELS, Stage, admin, each_model, eventually, kill, kill_now, locked, of,
-    supervised, thread_for, user,
+    Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, each_model, kill, kill_now, locked, of,
+    supervised, thread_for, user, wait_until,
 };
 use safepoint::diagnose::{ProbeResult, Watchdog};
 use safepoint::request::Target;
@@ -131,9 +131,9 @@ fn requests_and_their_outcomes() {
             let (id, thread) = (session.id(), thread_for(&manager, &session));
             let mut attached = session.attach(&thread).unwrap();
             let at = attached.thread_id();
-            let author = admin("root").with_session(id).with_address("10.0.0.7");
+            let requester = admin("root").with_session(id).with_address("10.0.0.7");
             let statement = attached.begin().unwrap();
-            manager.cancel(id, Cancel::running(author.clone()).comment("too slow")).unwrap();
+            manager.cancel(id, Cancel::running(requester.clone()).comment("too slow")).unwrap();
             let by =
                 format!("requester.session={id}|requester.user=root|requester.address=10.0.0.7");
             assert_said(
@@ -167,7 +167,9 @@ fn requests_and_their_outcomes() {
             );
             // A termination of each strength, in each state.
             attached.set_in_transaction(true);
-            manager.terminate(id, Terminate::new(TerminateMode::AfterTransaction, author)).unwrap();
+            manager
+                .terminate(id, Terminate::new(TerminateMode::AfterTransaction, requester))
+                .unwrap();
             let asked = format!("{requested}|kind=terminate|reason=AdministratorCommand");
             assert_said(
                 id,
@@ -295,9 +297,9 @@ fn the_end_of_an_idle_session() {
             let manager = SessionManager::new(model);
             let session = opened(&manager);
             let id = session.id();
-            let desk = Desk::leave(session);
+            let parked = ParkedSession::leave(session);
             manager.terminate(id, kill_now()).unwrap();
-            assert_eq!(locked(&desk.told).len(), 1);
+            assert_eq!(locked(&parked.interrupts).len(), 1);
             let own_thread = model == ThreadModel::PerSession;
             let thread = if own_thread { format!("|thread={id}") } else { String::new() };
             let said: Vec<_> = Collector::of_all()
@@ -317,7 +319,7 @@ fn the_end_of_an_idle_session() {
 fn expired_timeouts() {
     supervised(|| {
         Collector::of_all();
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             Collector::of_all().take("session", id.get());
             let limits = Timeouts::new().with_idle(Duration::ZERO);
             session.set_timeouts(limits).unwrap();
@@ -326,7 +328,7 @@ fn expired_timeouts() {
                 !said.is_empty()
             };
             let mut said = Vec::new();
-            eventually("the limit is hit", || hit(&mut said));
+            wait_until("the limit is hit", || hit(&mut said));
             let said: Vec<_> = said.into_iter().map(shown).collect();
             let expected = format!(
                 "level=INFO safepoint|message=timeout expired|reason=IdleSessionTimeout|session={id}"
@@ -343,7 +345,7 @@ fn a_stall_is_a_warning_with_its_location() {
     supervised(|| {
         Collector::of_all();
         for says in [false, true] {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 Collector::of_all().take("session", id.get());
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
@@ -363,7 +365,11 @@ fn a_stall_is_a_warning_with_its_location() {
                     let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
                         let _ = report.send(stalled.session);
                     });
-                    assert_eq!(reports.recv_timeout(LONG), Ok(id), "the watchdog reports it");
+                    assert_eq!(
+                        reports.recv_timeout(TEST_TIMEOUT),
+                        Ok(id),
+                        "the watchdog reports it"
+                    );
                     drop(watchdog);
                 };
                 if says {

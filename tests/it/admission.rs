@@ -1,6 +1,8 @@
 //! No more sessions than the limit, and places that only administrators get.
 
-use crate::common::{Desk, LONG, MODELS, eventually, kill_now, locked, supervised, thread_for};
+use crate::common::{
+    MODELS, ParkedSession, TEST_TIMEOUT, kill_now, locked, supervised, thread_for, wait_until,
+};
 use safepoint::manager::OpenError;
 use safepoint::{ClientInfo, Session, SessionManager, Thread, ThreadModel};
 use std::sync::Barrier;
@@ -11,7 +13,7 @@ fn limited(model: ThreadModel, max: usize, reserved: usize) -> SessionManager {
 }
 
 /// Opens a session as a server does, whose user is not known yet.
-fn newcomer(manager: &SessionManager) -> Result<Session, OpenError> {
+fn new_session(manager: &SessionManager) -> Result<Session, OpenError> {
     manager.open(ClientInfo::default())
 }
 
@@ -28,7 +30,7 @@ fn log_in(session: &mut Session, thread: &Thread, admin: bool) -> Result<(), Ope
 
 /// A session that got in, or what kept it out.
 fn enter(manager: &SessionManager, admin: bool) -> Result<Session, OpenError> {
-    let mut session = newcomer(manager)?;
+    let mut session = new_session(manager)?;
     let thread = thread_for(manager, &session);
     log_in(&mut session, &thread, admin)?;
     Ok(session)
@@ -40,19 +42,19 @@ fn the_limit_holds_and_slots_are_reused() {
         for model in MODELS {
             let manager = limited(model, 3, 0);
             let mut open: Vec<_> = (0..3).map(|_| enter(&manager, false).unwrap()).collect();
-            assert_eq!(newcomer(&manager).unwrap_err(), OpenError::Full);
+            assert_eq!(new_session(&manager).unwrap_err(), OpenError::Full);
             // In each way that a session ends one place comes back, and no more.
-            for way in 0..4 {
+            for route in 0..4 {
                 let mut session = open.remove(0);
-                match way {
+                match route {
                     0 => drop(session.close()),
                     1 => drop(session),
                     2 => {
                         let id = session.id();
-                        let desk = Desk::leave(session);
+                        let parked = ParkedSession::leave(session);
                         let mut receipt = manager.terminate(id, kill_now()).unwrap();
-                        assert!(receipt.wait_timeout(LONG).is_some());
-                        assert!(locked(&desk.session).is_none());
+                        assert!(receipt.wait_timeout(TEST_TIMEOUT).is_some());
+                        assert!(locked(&parked.session).is_none());
                     }
                     _ => {
                         let thread = thread_for(&manager, &session);
@@ -60,7 +62,7 @@ fn the_limit_holds_and_slots_are_reused() {
                         manager.terminate(attached.id(), kill_now()).unwrap();
                         assert!(attached.detach().is_err());
                         assert_eq!(
-                            newcomer(&manager).unwrap_err(),
+                            new_session(&manager).unwrap_err(),
                             OpenError::Full,
                             "not ended yet"
                         );
@@ -68,7 +70,7 @@ fn the_limit_holds_and_slots_are_reused() {
                     }
                 }
                 open.push(enter(&manager, false).unwrap());
-                assert_eq!(newcomer(&manager).unwrap_err(), OpenError::Full, "way {way}");
+                assert_eq!(new_session(&manager).unwrap_err(), OpenError::Full, "way {route}");
             }
         }
     });
@@ -80,11 +82,11 @@ fn a_slot_is_released_before_the_receipt_completes() {
         for model in MODELS {
             let manager = limited(model, 1, 0);
             for _ in 0..200 {
-                let session = newcomer(&manager).unwrap();
+                let session = new_session(&manager).unwrap();
                 let mut receipt = manager.terminate(session.id(), kill_now()).unwrap();
                 let ender = std::thread::spawn(move || drop(session));
-                assert!(receipt.wait_timeout(LONG).is_some());
-                drop(newcomer(&manager).expect("its place is free"));
+                assert!(receipt.wait_timeout(TEST_TIMEOUT).is_some());
+                drop(new_session(&manager).expect("its place is free"));
                 ender.join().unwrap();
             }
         }
@@ -117,8 +119,8 @@ fn reserved_slots_are_for_administrators() {
 fn unadmitted_sessions_do_not_block_admission() {
     supervised(|| {
         let manager = limited(ThreadModel::PerSession, 5, 2);
-        let mut newcomers: Vec<_> = (0..5).map(|_| newcomer(&manager).unwrap()).collect();
-        assert_eq!(newcomer(&manager).unwrap_err(), OpenError::Full);
+        let mut newcomers: Vec<_> = (0..5).map(|_| new_session(&manager).unwrap()).collect();
+        assert_eq!(new_session(&manager).unwrap_err(), OpenError::Full);
         let mut outcomes = Vec::new();
         for session in &mut newcomers {
             let thread = session.own_thread().unwrap();
@@ -145,7 +147,7 @@ fn only_the_first_admission_counts() {
         }
         let other = enter(&manager, false).expect("one place is left to ordinary users");
         drop((session, other));
-        let all: Vec<_> = (0..3).map(|_| newcomer(&manager).unwrap()).collect();
+        let all: Vec<_> = (0..3).map(|_| new_session(&manager).unwrap()).collect();
         assert_eq!(all.len(), manager.len());
     });
 }
@@ -169,15 +171,15 @@ fn all_or_no_slots_reserved() {
 fn a_rejected_open_takes_no_slot() {
     supervised(|| {
         let manager = limited(ThreadModel::Pool, 1, 0);
-        let session = newcomer(&manager).unwrap();
+        let session = new_session(&manager).unwrap();
         for _ in 0..3 {
-            assert_eq!(newcomer(&manager).unwrap_err(), OpenError::Full);
+            assert_eq!(new_session(&manager).unwrap_err(), OpenError::Full);
         }
         drop(session);
-        drop(newcomer(&manager).unwrap());
+        drop(new_session(&manager).unwrap());
         manager.close();
-        assert_eq!(newcomer(&manager).unwrap_err(), OpenError::Closed);
-        assert_eq!(newcomer(&manager).unwrap_err(), OpenError::Closed, "the place came back");
+        assert_eq!(new_session(&manager).unwrap_err(), OpenError::Closed);
+        assert_eq!(new_session(&manager).unwrap_err(), OpenError::Closed, "the place came back");
     });
 }
 
@@ -212,7 +214,7 @@ fn races_neither_exceed_the_limit_nor_lose_slots() {
                         let worker = manager.register_worker("worker").unwrap();
                         start.wait();
                         for turn in 0..2000 {
-                            let Ok(mut session) = newcomer(manager) else {
+                            let Ok(mut session) = new_session(manager) else {
                                 refused.fetch_add(1, Ordering::Relaxed);
                                 std::thread::yield_now();
                                 continue;
@@ -249,7 +251,7 @@ fn races_neither_exceed_the_limit_nor_lose_slots() {
             let ordinary: Vec<_> =
                 (0..MAX - RESERVED).map(|_| enter(&manager, false).unwrap()).collect();
             let admins: Vec<_> = (0..RESERVED).map(|_| enter(&manager, true).unwrap()).collect();
-            assert_eq!(newcomer(&manager).unwrap_err(), OpenError::Full);
+            assert_eq!(new_session(&manager).unwrap_err(), OpenError::Full);
             drop((ordinary, admins));
         }
     });
@@ -266,7 +268,7 @@ fn two_concurrent_admissions() {
             std::thread::scope(|scope| {
                 for _ in 0..2 {
                     scope.spawn(|| {
-                        let mut session = newcomer(&manager).unwrap();
+                        let mut session = new_session(&manager).unwrap();
                         let thread = session.own_thread().unwrap();
                         both.wait();
                         if log_in(&mut session, &thread, false).is_ok() {
@@ -278,7 +280,7 @@ fn two_concurrent_admissions() {
                 }
             });
             assert_eq!(admitted.into_inner(), 1);
-            eventually("both are gone", || manager.is_empty());
+            wait_until("both are gone", || manager.is_empty());
         }
     });
 }

@@ -1,8 +1,8 @@
 //! Safe points and waits in code that was handed no session.
 
 use crate::common::{
-    ENDLESS, LONG, MODELS, Stage, admin, assert_told, each_model, ended_by_both, joined, kill,
-    kill_now, locked, of, scope, supervised, thread_for, until,
+    ENDLESS, Fixture, MODELS, TEST_TIMEOUT, admin, assert_interruptible, assert_terminated,
+    each_model, joined, kill, kill_now, locked, of, scope, supervised, thread_for, until,
 };
 use safepoint::local::NoSessionError;
 use safepoint::session::Timeouts;
@@ -17,9 +17,9 @@ use std::time::Duration;
 #[test]
 fn ambient_safe_points_and_waits_with_a_session() {
     supervised(|| {
-        ended_by_both(|_| safepoint::current::sleep(ENDLESS));
-        ended_by_both(|_| safepoint::current::block_on(pending::<()>()));
-        ended_by_both(|_| {
+        assert_interruptible(|_| safepoint::current::sleep(ENDLESS));
+        assert_interruptible(|_| safepoint::current::block_on(pending::<()>()));
+        assert_interruptible(|_| {
             loop {
                 safepoint::check()?;
                 safepoint::current::sleep(Duration::from_millis(1))?;
@@ -41,7 +41,7 @@ fn ambient_safe_points_and_waits_without_a_session() {
             Ok(1)
         );
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             drop(session.attach(&thread).unwrap());
             manager.terminate(id, kill_now()).unwrap();
             assert_eq!(safepoint::check(), Ok(()), "the thread has left that session");
@@ -50,7 +50,7 @@ fn ambient_safe_points_and_waits_without_a_session() {
             assert_eq!(safepoint::current::session_id(), Some(id));
             assert_eq!(safepoint::current::thread_id(), Some(thread.id()));
             assert_eq!(safepoint::current::requester(), Some(attached.requester()));
-            assert_told(&safepoint::check().unwrap_err());
+            assert_terminated(&safepoint::check().unwrap_err());
             scope(|scope| {
                 let elsewhere = scope.spawn(safepoint::check);
                 assert_eq!(joined("it has looked elsewhere", elsewhere), Ok(()));
@@ -79,8 +79,8 @@ fn a_late_flag_reaches_no_other_session() {
             drop(attached);
             // What is due rings again wherever it is attached.
             let attached = ann.attach(&worker).unwrap();
-            assert_told(&safepoint::check().unwrap_err());
-            assert_told(&safepoint::check().unwrap_err());
+            assert_terminated(&safepoint::check().unwrap_err());
+            assert_terminated(&safepoint::check().unwrap_err());
             drop(attached);
         }
     });
@@ -91,7 +91,7 @@ fn a_late_flag_reaches_no_other_session() {
 fn deferred_requests_raise_the_flag() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let number = statement.statement_id();
@@ -107,7 +107,7 @@ fn deferred_requests_raise_the_flag() {
             manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
             assert_eq!(safepoint::check(), Ok(()));
             safepoint::current::set_in_transaction(false);
-            assert_told(&safepoint::check().unwrap_err());
+            assert_terminated(&safepoint::check().unwrap_err());
         }
     });
 }
@@ -135,7 +135,7 @@ fn a_flag_raised_while_hidden_is_checked_after() {
         drop(attached);
         let _attached = bob.attach(&worker).unwrap();
         ann.close();
-        assert_told(&safepoint::check().unwrap_err());
+        assert_terminated(&safepoint::check().unwrap_err());
     });
 }
 
@@ -146,38 +146,38 @@ fn a_session_that_runs_as_its_thread_ends() {
         struct Runs(std::sync::mpsc::Sender<bool>);
         impl Drop for Runs {
             fn drop(&mut self) {
-                let Stage { manager, mut session, thread, id } =
-                    Stage::new(ThreadModel::PerSession);
+                let Fixture { manager, mut session, thread, id } =
+                    Fixture::new(ThreadModel::PerSession);
                 let attached = session.attach(&thread);
-                let told = attached.map(|_attached| {
+                let result = attached.map(|_attached| {
                     manager.terminate(id, kill_now()).unwrap();
                     safepoint::check().is_err()
                 });
                 // Where the thread is past running sessions, it says so.
-                self.0.send(told.unwrap_or(true)).unwrap();
+                self.0.send(result.unwrap_or(true)).unwrap();
             }
         }
         thread_local! {
             static RUNS: std::cell::RefCell<Option<Runs>> = const { std::cell::RefCell::new(None) };
         }
-        let (told, heard) = std::sync::mpsc::channel();
+        let (result, heard) = std::sync::mpsc::channel();
         for first in [true, false] {
-            let told = told.clone();
+            let result = result.clone();
             let thread = std::thread::spawn(move || {
                 let run = || {
-                    let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+                    let Fixture { mut session, thread, .. } = Fixture::new(ThreadModel::PerSession);
                     drop(session.attach(&thread).unwrap());
                 };
                 if first {
                     run();
                 }
-                RUNS.with(|runs| *runs.borrow_mut() = Some(Runs(told)));
+                RUNS.with(|runs| *runs.borrow_mut() = Some(Runs(result)));
                 if !first {
                     run();
                 }
             });
             until("the thread ends", || thread.join()).unwrap();
-            assert!(heard.recv_timeout(LONG).expect("a session ran as the thread ended"));
+            assert!(heard.recv_timeout(TEST_TIMEOUT).expect("a session ran as the thread ended"));
         }
     });
 }
@@ -220,14 +220,14 @@ fn wakers_run_without_a_session() {
             }
         }
         let manager = SessionManager::new(ThreadModel::Pool);
-        let victim = manager.open(of("ann")).unwrap();
+        let target = manager.open(of("ann")).unwrap();
         let ends = Arc::new(Ends(Mutex::default()));
-        victim.set_detached_waker(Some(Waker::from(ends.clone())));
-        let mut killer = manager.open(of("root")).unwrap();
-        let (id, thread) = (killer.id(), thread_for(&manager, &killer));
-        let attached = killer.attach(&thread).unwrap();
+        target.set_detached_waker(Some(Waker::from(ends.clone())));
+        let mut requester = manager.open(of("root")).unwrap();
+        let (id, thread) = (requester.id(), thread_for(&manager, &requester));
+        let attached = requester.attach(&thread).unwrap();
         attached.set_in_transaction(true);
-        manager.terminate(victim.id(), kill_now()).unwrap();
+        manager.terminate(target.id(), kill_now()).unwrap();
         assert_eq!(*locked(&ends.0), Some(None), "whose session it ran in");
         assert!(attached.in_transaction());
         assert_eq!(safepoint::current::session_id(), Some(id));
@@ -246,13 +246,13 @@ fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
                 manager.terminate(attached.id(), kill_now()).unwrap();
                 let current = safepoint::current::session_id() == Some(attached.id());
                 // A thread that has dropped that one, too, runs no session.
-                let told = safepoint::check().is_err() == current;
-                *locked(&SAID) = Some([attached.check().is_err(), told]);
+                let result = safepoint::check().is_err() == current;
+                *locked(&SAID) = Some([attached.check().is_err(), result]);
             }
         }
         thread_local! { static HELD: Holder = const { Holder(RefCell::new(None)) }; }
         std::thread::spawn(|| {
-            let Stage { manager, session, thread, .. } = Stage::new(ThreadModel::Pool);
+            let Fixture { manager, session, thread, .. } = Fixture::new(ThreadModel::Pool);
             let (session, thread) = (Box::leak(Box::new(session)), Box::leak(Box::new(thread)));
             assert_eq!(safepoint::current::session_id(), None);
             HELD.with(|held| assert!(held.0.borrow().is_none()));
@@ -270,8 +270,8 @@ fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
 #[test]
 fn ambient_client_info_and_timeouts() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
-            let limits = Timeouts::new().with_statement(LONG);
+        each_model(|Fixture { manager, mut session, thread, id }| {
+            let limits = Timeouts::new().with_statement(TEST_TIMEOUT);
             let nobody = |session: &Session| {
                 let called =
                     safepoint::current::update_client_info(|_| panic!("there is no session"));
@@ -297,9 +297,9 @@ fn ambient_client_info_and_timeouts() {
 
             session.set_timeouts(Timeouts::default()).unwrap();
             nobody(&session);
-            let author = session.requester();
-            assert_eq!((author.session(), author.user()), (Some(id), Some("bob")));
-            assert!(!author.is_admin());
+            let requester = session.requester();
+            assert_eq!((requester.session(), requester.user()), (Some(id), Some("bob")));
+            assert!(!requester.is_admin());
         });
     });
 }

@@ -1,8 +1,8 @@
 //! Who and why: what the embedder's audit hears, and what the target is told.
 
 use crate::common::{
-    Desk, ENDLESS, LONG, MODELS, Stage, admin, assert_cancelled, eventually, kill_now, locked, of,
-    scope, supervised, thread_for, until, user,
+    ENDLESS, Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, assert_cancelled, kill_now,
+    locked, of, scope, supervised, thread_for, until, user, wait_until,
 };
 use safepoint::audit::Event;
 use safepoint::diagnose::Watchdog;
@@ -31,12 +31,12 @@ fn manager(model: ThreadModel) -> (SessionManager, Heard) {
                     format!("opened {}", description.user())
                 }
                 Event::InterruptRequested { kind, request, .. } => {
-                    let author = request.requester().user().unwrap_or("-");
-                    format!("{kind:?} by {author}: {}", request.comment().unwrap_or("-"))
+                    let requester = request.requester().user().unwrap_or("-");
+                    format!("{kind:?} by {requester}: {}", request.comment().unwrap_or("-"))
                 }
-                Event::RequestRejected { requester: author, error: refused, .. } => {
-                    let author = author.user().unwrap_or("-");
-                    format!("refused {author}: {}", refused.sqlstate())
+                Event::RequestRejected { requester, error: refused, .. } => {
+                    let requester = requester.user().unwrap_or("-");
+                    format!("refused {requester}: {}", refused.sqlstate())
                 }
                 Event::InterruptObserved { kind, .. } => format!("{kind:?} seen"),
                 Event::StatementEnded { end: over, request, .. } => {
@@ -127,10 +127,10 @@ fn the_audit_is_called_with_no_lock_held() {
             };
             let manager = SessionManager::builder(model).audit(audit).build();
             *locked(&slot) = Some(manager.clone());
-            let desk = Desk::leave(manager.open(of("ann")).unwrap());
+            let parked = ParkedSession::leave(manager.open(of("ann")).unwrap());
             let _swept =
                 manager.terminate_where(|_: &SessionInfo| true, kill_now(), BulkOptions::new());
-            assert_eq!(locked(&desk.told).len(), 1);
+            assert_eq!(locked(&parked.interrupts).len(), 1);
             let mut session = manager.open(of("ann")).unwrap();
             let thread = thread_for(&manager, &session);
             let attached = session.attach(&thread).unwrap();
@@ -150,8 +150,8 @@ fn a_panicking_audit_affects_nothing_else() {
             let manager = SessionManager::builder(model)
                 .audit(|_: &Event<'_>| panic!("the audit's own"))
                 .build();
-            let desk = Desk::leave(manager.open(of("ann")).unwrap());
-            let id = locked(&desk.session).as_ref().unwrap().id();
+            let parked = ParkedSession::leave(manager.open(of("ann")).unwrap());
+            let id = locked(&parked.session).as_ref().unwrap().id();
             let receipt = manager.terminate(id, kill_now()).unwrap();
             assert!(receipt.try_get().is_some());
             assert!(manager.is_empty());
@@ -163,15 +163,18 @@ fn a_panicking_audit_affects_nothing_else() {
 fn a_request_carries_requester_address_time_and_reason() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, id, .. } = Stage::new(model);
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
             let about = of("ann").with_address("10.0.0.7");
-            let mut killer = manager.open(about).unwrap();
-            let thread = thread_for(&manager, &killer);
-            let author = killer.attach(&thread).unwrap().requester();
-            assert_eq!(author.address(), Some("10.0.0.7"));
+            let mut requesting = manager.open(about).unwrap();
+            let thread = thread_for(&manager, &requesting);
+            let requester = requesting.attach(&thread).unwrap().requester();
+            assert_eq!(requester.address(), Some("10.0.0.7"));
             let before = SystemTime::now();
             manager
-                .terminate(id, Terminate::new(TerminateMode::Immediate, author).comment("why not"))
+                .terminate(
+                    id,
+                    Terminate::new(TerminateMode::Immediate, requester).comment("why not"),
+                )
                 .unwrap();
             let interrupt = session.check().unwrap_err();
             let request = interrupt.request();
@@ -180,7 +183,7 @@ fn a_request_carries_requester_address_time_and_reason() {
             );
             assert_eq!(request.reason(), InterruptReason::AdministratorCommand);
             let detail = interrupt.detail(id).unwrap();
-            let from = format!("user \"ann\" in session {} from 10.0.0.7 at 2", killer.id());
+            let from = format!("user \"ann\" in session {} from 10.0.0.7 at 2", requesting.id());
             assert!(detail.contains(&from) && detail.ends_with(" UTC. why not"), "{detail}");
         }
     });
@@ -193,8 +196,8 @@ impl Policy for Anonymous {
         true
     }
 
-    fn discloses_requester(&self, author: &Requester, _: &ClientInfo) -> bool {
-        author.user() != Some("root")
+    fn discloses_requester(&self, requester: &Requester, _: &ClientInfo) -> bool {
+        requester.user() != Some("root")
     }
 }
 
@@ -203,13 +206,13 @@ fn a_policy_may_hide_the_requester() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::builder(model).policy(Anonymous).build();
-            for (author, named) in [("root", false), ("eve", true)] {
+            for (requester, named) in [("root", false), ("eve", true)] {
                 let session = manager.open(of("ann")).unwrap();
                 let request =
-                    Terminate::new(TerminateMode::Immediate, admin(author)).comment("because");
+                    Terminate::new(TerminateMode::Immediate, admin(requester)).comment("because");
                 manager.terminate(session.id(), request).unwrap();
                 let detail = session.check().unwrap_err().detail(session.id()).unwrap();
-                assert_eq!(detail.contains(author), named, "{detail}");
+                assert_eq!(detail.contains(requester), named, "{detail}");
                 assert!(detail.ends_with("because"));
             }
         }
@@ -253,7 +256,7 @@ fn the_audit_receives_stalled_sessions() {
                 let _ = report.send(stalled.session);
             });
             let watchdog = watchdog.unwrap();
-            assert_eq!(reports.recv_timeout(LONG), Ok(id), "the watchdog reports it");
+            assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(id), "the watchdog reports it");
             drop(watchdog);
             assert_eq!(take(&heard), ["opened ann", "stalled in select endless"]);
         }
@@ -274,29 +277,29 @@ fn a_hanging_audit_does_not_block_other_requesters() {
                     && first.swap(false, Ordering::SeqCst)
                 {
                     stuck.store(true, Ordering::SeqCst);
-                    let _ = locked(&wait).recv_timeout(LONG);
+                    let _ = locked(&wait).recv_timeout(TEST_TIMEOUT);
                 }
             }
         };
         let manager = SessionManager::builder(ThreadModel::Pool).audit(audit).build();
-        let desk = Desk::leave(manager.open(of("ann")).unwrap());
-        let id = locked(&desk.session).as_ref().unwrap().id();
+        let parked = ParkedSession::leave(manager.open(of("ann")).unwrap());
+        let id = locked(&parked.session).as_ref().unwrap().id();
         scope(|scope| {
             scope.spawn(|| manager.terminate(id, kill_now()).map(drop));
-            eventually("the first is held up", || stuck.load(Ordering::SeqCst));
+            wait_until("the first is held up", || stuck.load(Ordering::SeqCst));
             let receipt = manager.terminate(id, kill_now()).unwrap();
             let ended = receipt.try_get();
             drop(release);
             assert!(ended.is_some());
         });
-        assert_eq!(locked(&desk.told).len(), 1);
+        assert_eq!(locked(&parked.interrupts).len(), 1);
     });
 }
 
 #[test]
 fn a_watchdog_may_be_dropped_by_its_report() {
     supervised(|| {
-        let Stage { manager, mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+        let Fixture { manager, mut session, thread, .. } = Fixture::new(ThreadModel::PerSession);
         let place = Arc::<Mutex<Option<Watchdog>>>::default();
         let (dropped, done) = mpsc::channel();
         let report = {
@@ -311,6 +314,6 @@ fn a_watchdog_may_be_dropped_by_its_report() {
         let mut there = locked(&place);
         *there = Some(Watchdog::start(&manager, Duration::from_millis(1), report).unwrap());
         drop(there);
-        done.recv_timeout(LONG).expect("it is dropped");
+        done.recv_timeout(TEST_TIMEOUT).expect("it is dropped");
     });
 }

@@ -1,8 +1,8 @@
 //! Kill by filter.
 
 use crate::common::{
-    Desk, ENDLESS, MODELS, Raises, admin, eventually, kill_now, locked, of, scope, supervised,
-    thread_for, until, user,
+    ENDLESS, MODELS, ParkedSession, Raises, admin, kill_now, locked, of, scope, supervised,
+    thread_for, until, user, wait_until,
 };
 use safepoint::manager::BulkOptions;
 use safepoint::request::EndReason;
@@ -19,29 +19,30 @@ fn all(_: &SessionInfo) -> bool {
 }
 
 /// A desk and the session on it hold each other; those that nobody has ended end here.
-struct Desks(Vec<Arc<Desk>>);
+struct ParkedSessions(Vec<Arc<ParkedSession>>);
 
-impl Deref for Desks {
-    type Target = [Arc<Desk>];
+impl Deref for ParkedSessions {
+    type Target = [Arc<ParkedSession>];
 
     fn deref(&self) -> &Self::Target {
         &self.0
     }
 }
 
-impl Drop for Desks {
+impl Drop for ParkedSessions {
     fn drop(&mut self) {
-        for desk in &self.0 {
-            let session = locked(&desk.session).take();
+        for parked in &self.0 {
+            let session = locked(&parked.session).take();
             drop(session);
         }
     }
 }
 
-fn manager_with(model: ThreadModel, users: &[&str]) -> (SessionManager, Desks) {
+fn manager_with(model: ThreadModel, users: &[&str]) -> (SessionManager, ParkedSessions) {
     let manager = SessionManager::new(model);
-    let desks = users.iter().map(|user| Desk::leave(manager.open(of(user)).unwrap())).collect();
-    (manager, Desks(desks))
+    let parked_sessions =
+        users.iter().map(|user| ParkedSession::leave(manager.open(of(user)).unwrap())).collect();
+    (manager, ParkedSessions(parked_sessions))
 }
 
 #[test]
@@ -53,20 +54,20 @@ fn a_dry_run_requests_nothing_and_its_rows_can_be_ended() {
             let rows = manager.dry_run(ann, &admin("root"), BulkOptions::new());
             assert_eq!(rows.len(), 2);
             assert_eq!(manager.len(), 4);
-            let mut swept = manager.terminate_user("ann", kill_now(), BulkOptions::new());
-            assert_eq!((swept.accepted(), swept.already_ended, swept.changed), (2, 0, 0));
+            let mut result = manager.terminate_user("ann", kill_now(), BulkOptions::new());
+            assert_eq!((result.accepted(), result.already_ended, result.changed), (2, 0, 0));
             assert!(
-                swept.rejected.is_empty() && swept.interrupted.is_none() && !swept.skipped_self
+                result.rejected.is_empty() && result.interrupted.is_none() && !result.skipped_self
             );
-            assert_eq!(until("all have ended", || swept.wait_timeout(ENDLESS)), 0);
-            for receipt in &swept.receipts {
+            assert_eq!(until("all have ended", || result.wait_timeout(ENDLESS)), 0);
+            for receipt in &result.receipts {
                 assert!(rows.iter().any(|row| row.id == receipt.session()));
                 assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
             }
             assert_eq!(manager.len(), 2);
             // Now that they are gone their rows name nobody.
-            let swept = manager.terminate_rows(&rows, kill_now(), BulkOptions::new());
-            assert_eq!((swept.accepted(), swept.already_ended), (0, 2));
+            let result = manager.terminate_rows(&rows, kill_now(), BulkOptions::new());
+            assert_eq!((result.accepted(), result.already_ended), (0, 2));
             assert_eq!(manager.len(), 2);
         }
     });
@@ -81,8 +82,8 @@ fn rows_of_closed_sessions_reach_no_later_session() {
             let rows = manager.dry_run(all, &admin("root"), BulkOptions::new());
             drop(first);
             let second: Vec<Session> = (0..8).map(|_| manager.open(of("ann")).unwrap()).collect();
-            let swept = manager.terminate_rows(&rows, kill_now(), BulkOptions::new());
-            assert_eq!((swept.accepted(), swept.already_ended), (0, 8));
+            let result = manager.terminate_rows(&rows, kill_now(), BulkOptions::new());
+            assert_eq!((result.accepted(), result.already_ended), (0, 8));
             for session in second {
                 session.check().expect("nobody asked for its end");
             }
@@ -94,17 +95,17 @@ fn rows_of_closed_sessions_reach_no_later_session() {
 fn the_requesters_session_is_skipped_by_default() {
     supervised(|| {
         for model in MODELS {
-            let (manager, desks) = manager_with(model, &["ann", "ann"]);
-            let own = crate::common::locked(&desks[0].session).as_ref().unwrap().id();
-            let author = user("ann").with_session(own);
-            let request = || Terminate::new(TerminateMode::Immediate, author.clone());
-            let rows = manager.dry_run(all, &author, BulkOptions::new());
+            let (manager, parked_sessions) = manager_with(model, &["ann", "ann"]);
+            let own = crate::common::locked(&parked_sessions[0].session).as_ref().unwrap().id();
+            let requester = user("ann").with_session(own);
+            let request = || Terminate::new(TerminateMode::Immediate, requester.clone());
+            let rows = manager.dry_run(all, &requester, BulkOptions::new());
             assert!(rows.len() == 1 && rows[0].id != own);
-            let swept = manager.terminate_where(all, request(), BulkOptions::new());
-            assert!(swept.accepted() == 1 && swept.skipped_self);
+            let result = manager.terminate_where(all, request(), BulkOptions::new());
+            assert!(result.accepted() == 1 && result.skipped_self);
             assert!(manager.session_info(own).is_some());
-            let swept = manager.terminate_where(all, request(), BulkOptions::new().include_self());
-            assert!(swept.accepted() == 1 && !swept.skipped_self);
+            let result = manager.terminate_where(all, request(), BulkOptions::new().include_self());
+            assert!(result.accepted() == 1 && !result.skipped_self);
             assert!(manager.is_empty());
         }
     });
@@ -117,9 +118,9 @@ fn rejections_are_reported_and_the_rest_continues() {
             let (manager, _desks) = manager_with(model, &["ann", "bob", "ann", "bob"]);
             let request = Terminate::new(TerminateMode::Immediate, user("ann"));
             assert_eq!(manager.dry_run(all, &user("ann"), BulkOptions::new()).len(), 2);
-            let swept = manager.terminate_where(all, request, BulkOptions::new());
-            assert_eq!((swept.accepted(), swept.rejected.len()), (2, 2));
-            for (session, refused) in swept.rejected {
+            let result = manager.terminate_where(all, request, BulkOptions::new());
+            assert_eq!((result.accepted(), result.rejected.len()), (2, 2));
+            for (session, refused) in result.rejected {
                 assert_eq!(refused.sqlstate(), "42501");
                 assert_eq!(manager.session_info(session).unwrap().client.user(), "bob");
             }
@@ -144,21 +145,21 @@ fn a_changed_session_is_skipped() {
             assert_eq!(rows.len(), 1);
             statement.finish().unwrap();
             let strict = BulkOptions::new().only_if_unchanged();
-            let swept = manager.terminate_rows(&rows, kill_now(), strict);
-            assert_eq!((swept.accepted(), swept.changed), (0, 1), "idle by now");
+            let result = manager.terminate_rows(&rows, kill_now(), strict);
+            assert_eq!((result.accepted(), result.changed), (0, 1), "idle by now");
             let statement = attached.begin().unwrap();
             // It has no text yet, and the last one's must not be taken for its own.
             assert_eq!(manager.dry_run(slow, &admin("root"), BulkOptions::new()).len(), 0);
             let statement = statement.with_text("slow");
-            let swept = manager.terminate_rows(&rows, kill_now(), strict);
+            let result = manager.terminate_rows(&rows, kill_now(), strict);
             assert_eq!(
-                (swept.accepted(), swept.changed),
+                (result.accepted(), result.changed),
                 (0, 1),
                 "another statement, if the same text"
             );
             statement.check().unwrap();
-            let swept = manager.terminate_rows(&rows, kill_now(), BulkOptions::new());
-            assert_eq!((swept.accepted(), swept.changed), (1, 0), "whatever it does");
+            let result = manager.terminate_rows(&rows, kill_now(), BulkOptions::new());
+            assert_eq!((result.accepted(), result.changed), (1, 0), "whatever it does");
             assert!(statement.check().is_err());
         }
     });
@@ -186,11 +187,11 @@ fn the_predicate_decides_again_about_a_changed_session() {
                     true
                 }
             };
-            let swept = manager.terminate_where(restless(u32::MAX), kill_now(), strict);
-            assert_eq!((swept.accepted(), swept.changed), (0, 1));
+            let result = manager.terminate_where(restless(u32::MAX), kill_now(), strict);
+            assert_eq!((result.accepted(), result.changed), (0, 1));
             assert_eq!(looks.replace(0), 8);
-            let swept = manager.terminate_where(restless(3), kill_now(), strict);
-            assert_eq!((swept.accepted(), swept.changed, looks.get()), (1, 0, 3));
+            let result = manager.terminate_where(restless(3), kill_now(), strict);
+            assert_eq!((result.accepted(), result.changed, looks.get()), (1, 0, 3));
         }
     });
 }
@@ -206,13 +207,13 @@ fn a_cancel_names_the_statement_of_its_row() {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap().with_text("slow");
             let request = Cancel::running(user("ann"));
-            let mut swept = manager.cancel_user("ann", request, BulkOptions::new());
-            assert_eq!((swept.accepted(), swept.changed), (1, 1));
-            assert_eq!(swept.wait_timeout(Duration::ZERO), 1);
+            let mut result = manager.cancel_user("ann", request, BulkOptions::new());
+            assert_eq!((result.accepted(), result.changed), (1, 1));
+            assert_eq!(result.wait_timeout(Duration::ZERO), 1);
             assert!(statement.check().is_err());
             drop(statement);
-            assert_eq!(until("all have ended", || swept.wait_timeout(ENDLESS)), 0);
-            assert!(swept.receipts[0].try_get().unwrap().cancelled);
+            assert_eq!(until("all have ended", || result.wait_timeout(ENDLESS)), 0);
+            assert!(result.receipts[0].try_get().unwrap().cancelled);
             attached.check().unwrap();
         }
     });
@@ -247,16 +248,16 @@ fn a_bulk_requester_can_be_interrupted_in_its_pause() {
             let attached = own.attach(&thread).unwrap();
             scope(|scope| {
                 scope.spawn(|| {
-                    eventually("it pauses", || manager.session_info(id).unwrap().waiting);
+                    wait_until("it pauses", || manager.session_info(id).unwrap().waiting);
                     manager.terminate(id, kill_now()).unwrap();
                 });
                 let request = Terminate::new(TerminateMode::Immediate, admin("root"));
                 let ann = |row: &SessionInfo| row.client.user() == "ann";
-                let swept = until("its killer ends the pause", || {
+                let result = until("its killer ends the pause", || {
                     manager.terminate_where(ann, request, BulkOptions::new().batch(1, ENDLESS))
                 });
-                assert_eq!(swept.accepted(), 1);
-                assert!(swept.interrupted.unwrap().is_terminate());
+                assert_eq!(result.accepted(), 1);
+                assert!(result.interrupted.unwrap().is_terminate());
             });
             assert!(attached.check().is_err());
             assert_eq!(manager.len(), 3);
@@ -286,16 +287,16 @@ fn bulk_requests_against_churn_reach_no_other_session() {
                     });
                 }
                 let _over = Raises(&over);
-                let mut told = 0;
+                let mut requested = 0;
                 until("fifty of ann's are told", || {
-                    while told < 50 {
-                        let mut swept =
+                    while requested < 50 {
+                        let mut result =
                             manager.terminate_user("ann", kill_now(), BulkOptions::new());
                         let left = until("those that were told have ended", || {
-                            swept.wait_timeout(ENDLESS)
+                            result.wait_timeout(ENDLESS)
                         });
                         assert_eq!(left, 0);
-                        told += swept.accepted();
+                        requested += result.accepted();
                     }
                 });
             });

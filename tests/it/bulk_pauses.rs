@@ -2,8 +2,8 @@
 //! of an earlier look name.
 
 use crate::common::{
-    ENDLESS, MODELS, Raises, Stage, admin, assert_told, each_model, eventually, locked, of, scope,
-    supervised, thread_for, until, user,
+    ENDLESS, Fixture, MODELS, Raises, admin, assert_terminated, each_model, locked, of, scope,
+    supervised, thread_for, until, user, wait_until,
 };
 use safepoint::audit::Event;
 use safepoint::manager::{BulkOptions, BulkResult};
@@ -42,14 +42,14 @@ fn opened<const N: usize>(model: ThreadModel, users: [&str; N]) -> (SessionManag
     (manager, sessions)
 }
 
-fn told<T: Clone>(swept: &BulkResult<T>) -> Vec<SessionId> {
-    swept.receipts.iter().map(Receipt::session).collect()
+fn targets<T: Clone>(result: &BulkResult<T>) -> Vec<SessionId> {
+    result.receipts.iter().map(Receipt::session).collect()
 }
 
 /// What became of those that were not told: gone, moved on, refused, and whether the author's own
 /// was spared.
-fn others<T>(swept: &BulkResult<T>) -> (usize, usize, usize, bool) {
-    (swept.already_ended, swept.changed, swept.rejected.len(), swept.skipped_self)
+fn others<T>(result: &BulkResult<T>) -> (usize, usize, usize, bool) {
+    (result.already_ended, result.changed, result.rejected.len(), result.skipped_self)
 }
 
 /// What a session does between the look at its row and the end of the pause counts.
@@ -72,9 +72,9 @@ fn the_predicate_is_called_again_after_a_pause() {
                 holds
             };
             let sweep = BulkOptions::new().batch(1, PAUSE);
-            let swept = manager.terminate_where(predicate, now(&admin("root")), sweep);
-            assert_eq!(told(&swept), [first.id(), last.id()]);
-            assert_eq!(others(&swept), (0, 0, 0, false));
+            let result = manager.terminate_where(predicate, now(&admin("root")), sweep);
+            assert_eq!(targets(&result), [first.id(), last.id()]);
+            assert_eq!(others(&result), (0, 0, 0, false));
             let expected = [first.id(), id, id, last.id()];
             assert_eq!(looks.into_inner(), expected, "the last one's turn has not been delayed");
             attached.borrow().check().expect("what it does now was not meant");
@@ -105,9 +105,9 @@ fn a_session_that_changes_user_in_the_pause() {
                     holds
                 };
                 let sweep = BulkOptions::new().batch(1, PAUSE);
-                let swept = manager.terminate_where(predicate, now(&admin("root")), sweep);
-                assert_eq!(told(&swept), rest);
-                assert_eq!(others(&swept), (usize::from(ends), 0, 0, false));
+                let result = manager.terminate_where(predicate, now(&admin("root")), sweep);
+                assert_eq!(targets(&result), rest);
+                assert_eq!(others(&result), (usize::from(ends), 0, 0, false));
                 assert_eq!(asked.get(), if ends { 1 } else { 2 });
                 if let Some(bobs) = second.into_inner() {
                     bobs.check().expect("bob was not meant");
@@ -138,11 +138,11 @@ fn a_session_that_changes_in_the_pause_and_still_matches() {
                         let mut attached = first.attach(&thread).unwrap();
                         let statement = attached.begin().unwrap();
                         let over = || over.load(Ordering::SeqCst);
-                        eventually("the sweep is over", over);
+                        wait_until("the sweep is over", over);
                         assert!(statement.check().is_err());
                     });
                     let begun = || manager.session_info(ids[0]).unwrap().statement_id.is_some();
-                    eventually("the first one runs a statement", begun);
+                    wait_until("the first one runs a statement", begun);
                     let mut attached = second.attach(&other).unwrap();
                     std::mem::forget(attached.begin().unwrap());
                     let (attached, looks) = (RefCell::new(attached), Cell::new(0));
@@ -158,11 +158,11 @@ fn a_session_that_changes_in_the_pause_and_still_matches() {
                     let sweep = BulkOptions::new().batch(1, PAUSE).only_if_unchanged();
                     let outcome = if cancels {
                         let cancel = Cancel::running(admin("root"));
-                        let swept = manager.cancel_where(predicate, cancel, sweep);
-                        (told(&swept), others(&swept))
+                        let result = manager.cancel_where(predicate, cancel, sweep);
+                        (targets(&result), others(&result))
                     } else {
-                        let swept = manager.terminate_where(predicate, now(&admin("root")), sweep);
-                        (told(&swept), others(&swept))
+                        let result = manager.terminate_where(predicate, now(&admin("root")), sweep);
+                        (targets(&result), others(&result))
                     };
                     assert_eq!(outcome, (ids.to_vec(), (0, 0, 0, false)));
                     assert_eq!(looks.get(), 2, "before the pause, and after it");
@@ -184,7 +184,7 @@ fn rows_of_all_kinds() {
             for own in [0, 2, 6] {
                 let (manager, sessions) = opened(model, users);
                 let mut sessions = Vec::from(sessions);
-                let author = user("own").with_session(sessions[own].id());
+                let requester = user("own").with_session(sessions[own].id());
                 let rows: Vec<_> = manager.sessions().collect();
                 let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
                 drop(sessions.remove(3));
@@ -193,20 +193,20 @@ fn rows_of_all_kinds() {
                 let meant: Vec<_> = meant.map(|at| ids[at]).collect();
                 // Three are told, and no fourth.
                 let sweep = BulkOptions::new().batch(4, ENDLESS);
-                let sweeps = || manager.terminate_rows(&rows, now(&author), sweep);
-                let swept = until("it is through, without a pause", sweeps);
-                assert_eq!(told(&swept), meant);
-                assert_eq!(swept.rejected, refused);
-                assert_eq!(others(&swept), (1, 0, 2, true));
-                assert!(swept.interrupted.is_none());
+                let sweeps = || manager.terminate_rows(&rows, now(&requester), sweep);
+                let result = until("it is through, without a pause", sweeps);
+                assert_eq!(targets(&result), meant);
+                assert_eq!(result.rejected, refused);
+                assert_eq!(others(&result), (1, 0, 2, true));
+                assert!(result.interrupted.is_none());
                 for session in &sessions {
                     assert_eq!(session.check().is_err(), meant.contains(&session.id()));
                 }
                 let own_too = BulkOptions::new().include_self();
-                let swept = manager.terminate_rows(&rows, now(&author), own_too);
-                assert_eq!(told(&swept).len(), 4);
-                assert!(told(&swept).contains(&ids[own]));
-                assert_eq!(others(&swept), (1, 0, 2, false));
+                let result = manager.terminate_rows(&rows, now(&requester), own_too);
+                assert_eq!(targets(&result).len(), 4);
+                assert!(targets(&result).contains(&ids[own]));
+                assert_eq!(others(&result), (1, 0, 2, false));
             }
         }
     });
@@ -219,36 +219,39 @@ fn targets_of_all_kinds() {
         for model in MODELS {
             let (manager, sessions) = opened(model, ["own", "bob", "own", "bob", "own"]);
             let ids = sessions.each_ref().map(Session::id);
-            let author = user("own").with_session(ids[2]);
+            let requester = user("own").with_session(ids[2]);
             let (all_but, sweep) = (all, BulkOptions::new().batch(2, ENDLESS));
             let dry = |sweep| {
-                let rows = manager.dry_run(all_but, &author, sweep);
+                let rows = manager.dry_run(all_but, &requester, sweep);
                 rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
             };
             assert_eq!(dry(sweep), [ids[0], ids[4]], "whom it would tell");
             assert_eq!(dry(sweep.include_self()), [ids[0], ids[2], ids[4]]);
             let bobs = |row: &SessionInfo| is("bob", row);
-            let sweeps = || manager.terminate_where(bobs, now(&author), sweep);
-            let swept = until("it is through", sweeps);
-            assert_eq!((told(&swept), others(&swept)), (vec![], (0, 0, 2, false)));
+            let sweeps = || manager.terminate_where(bobs, now(&requester), sweep);
+            let result = until("it is through", sweeps);
+            assert_eq!((targets(&result), others(&result)), (vec![], (0, 0, 2, false)));
             let looks = Cell::new(0);
             let counts = |_: &SessionInfo| {
                 looks.set(looks.get() + 1);
                 true
             };
-            let sweeps = || manager.terminate_where(counts, now(&author), sweep);
-            let swept = until("it is through, without a pause", sweeps);
-            assert_eq!((told(&swept), others(&swept)), (vec![ids[0], ids[4]], (0, 0, 2, true)));
+            let sweeps = || manager.terminate_where(counts, now(&requester), sweep);
+            let result = until("it is through, without a pause", sweeps);
             assert_eq!(
-                swept.rejected,
+                (targets(&result), others(&result)),
+                (vec![ids[0], ids[4]], (0, 0, 2, true))
+            );
+            assert_eq!(
+                result.rejected,
                 [1, 3].map(|at| (ids[at], RequestError::PermissionDenied(ids[at])))
             );
             assert_eq!(looks.get(), 5, "each is looked at once");
             sessions[2].check().expect("it was spared");
             // None of them runs a statement.
-            let cancel = Cancel::running(author.clone());
-            let swept = manager.cancel_user("own", cancel, BulkOptions::new());
-            assert_eq!((told(&swept), others(&swept)), (vec![], (0, 2, 0, true)));
+            let cancel = Cancel::running(requester.clone());
+            let result = manager.cancel_user("own", cancel, BulkOptions::new());
+            assert_eq!((targets(&result), others(&result)), (vec![], (0, 2, 0, true)));
         }
     });
 }
@@ -258,15 +261,15 @@ fn targets_of_all_kinds() {
 fn a_bulk_request_stopped_in_its_pause() {
     supervised(|| {
         for by_rows in [false, true] {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let others = [(); 4].map(|()| manager.open(of("bob")).unwrap());
                 let attached = session.attach(&thread).unwrap();
                 let rows: Vec<_> = manager.sessions().filter(|row| is("bob", row)).collect();
                 let looks = Cell::new(0);
-                let swept = scope(|scope| {
+                let result = scope(|scope| {
                     let manager = &manager;
                     scope.spawn(move || {
-                        eventually("it pauses", || manager.session_info(id).unwrap().waiting);
+                        wait_until("it pauses", || manager.session_info(id).unwrap().waiting);
                         manager.terminate(id, now(&admin("dba"))).unwrap();
                     });
                     let bobs = |row: &SessionInfo| {
@@ -281,10 +284,10 @@ fn a_bulk_request_stopped_in_its_pause() {
                     })
                 });
                 let told_two = [others[0].id(), others[1].id()];
-                assert_eq!(told(&swept), told_two);
-                assert_eq!(self::others(&swept), (0, 0, 0, false));
-                let stopped = swept.interrupted.expect("it says so");
-                assert_told(&stopped);
+                assert_eq!(targets(&result), told_two);
+                assert_eq!(self::others(&result), (0, 0, 0, false));
+                let stopped = result.interrupted.expect("it says so");
+                assert_terminated(&stopped);
                 assert_eq!(*stopped.request().requester(), admin("dba"));
                 // Its own, two that were told, and the one before which it paused.
                 assert_eq!(looks.get(), if by_rows { 0 } else { 4 });
@@ -318,8 +321,8 @@ fn pauses_follow_full_batches() {
                 let thread = thread_for(&manager, &own);
                 let attached = own.attach(&thread).unwrap();
                 let sweep = BulkOptions::new().batch(batch, pause);
-                let author = attached.requester().with_admin(true);
-                let sweeps = || manager.terminate_user("ann", now(&author), sweep);
+                let requester = attached.requester().with_admin(true);
+                let sweeps = || manager.terminate_user("ann", now(&requester), sweep);
                 assert_eq!(until("it is through", sweeps).accepted(), 7);
                 let times = locked(&times);
                 for at in (size..7).step_by(size) {
@@ -337,10 +340,10 @@ fn waiting_for_a_bulk_request() {
     supervised(|| {
         for model in MODELS {
             let (manager, [first, second, third]) = opened(model, ["ann", "bob", "eve"]);
-            let mut swept = manager.terminate_where(all, now(&admin("root")), BulkOptions::new());
-            assert_eq!(until("its limit is over", || swept.wait_timeout(Duration::ZERO)), 3);
+            let mut result = manager.terminate_where(all, now(&admin("root")), BulkOptions::new());
+            assert_eq!(until("its limit is over", || result.wait_timeout(Duration::ZERO)), 3);
             drop(second);
-            assert_eq!(until("its limit is over", || swept.wait_timeout(PAUSE)), 2);
+            assert_eq!(until("its limit is over", || result.wait_timeout(PAUSE)), 2);
             let (returns, returned) = mpsc::channel();
             scope(|scope| {
                 scope.spawn(move || {
@@ -349,10 +352,10 @@ fn waiting_for_a_bulk_request() {
                     drop(third);
                     drop(first);
                 });
-                assert_eq!(until("all have ended", || swept.wait_timeout(ENDLESS)), 0);
+                assert_eq!(until("all have ended", || result.wait_timeout(ENDLESS)), 0);
                 let _ = returns.send(());
             });
-            assert!(swept.receipts.iter().all(|receipt| receipt.try_get().is_some()));
+            assert!(result.receipts.iter().all(|receipt| receipt.try_get().is_some()));
         }
     });
 }
@@ -365,10 +368,10 @@ fn users_are_compared_by_their_whole_name() {
             let (manager, sessions) = opened(model, ["an", "ann", "anna", "Ann", ""]);
             let id = sessions[1].id();
             let cancel = Cancel::running(admin("root"));
-            let swept = manager.cancel_user("ann", cancel, BulkOptions::new());
-            assert_eq!((told(&swept), others(&swept)), (vec![], (0, 1, 0, false)));
-            let swept = manager.terminate_user("ann", now(&admin("root")), BulkOptions::new());
-            assert_eq!((told(&swept), others(&swept)), (vec![id], (0, 0, 0, false)));
+            let result = manager.cancel_user("ann", cancel, BulkOptions::new());
+            assert_eq!((targets(&result), others(&result)), (vec![], (0, 1, 0, false)));
+            let result = manager.terminate_user("ann", now(&admin("root")), BulkOptions::new());
+            assert_eq!((targets(&result), others(&result)), (vec![id], (0, 0, 0, false)));
         }
     });
 }
@@ -377,7 +380,7 @@ fn users_are_compared_by_their_whole_name() {
 #[test]
 fn a_cancel_reaches_no_other_statement() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = RefCell::new(session.attach(&thread).unwrap());
             std::mem::forget(attached.borrow_mut().begin().unwrap().with_text("slow"));
             for (text, expected) in [("slow", vec![]), ("quick", vec![id])] {
@@ -392,8 +395,11 @@ fn a_cancel_reaches_no_other_statement() {
                     holds
                 };
                 let request = Cancel::running(admin("root"));
-                let swept = manager.cancel_where(predicate, request, BulkOptions::new());
-                assert_eq!((told(&swept), others(&swept)), (expected.clone(), (0, 0, 0, false)));
+                let result = manager.cancel_where(predicate, request, BulkOptions::new());
+                assert_eq!(
+                    (targets(&result), others(&result)),
+                    (expected.clone(), (0, 0, 0, false))
+                );
                 assert_eq!(looks.get(), 2, "it is looked at again");
                 assert_eq!(attached.borrow().check().is_err(), !expected.is_empty());
             }

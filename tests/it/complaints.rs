@@ -1,6 +1,6 @@
 //! The complaints about other systems' KILL that this library exists to end, each under its name.
 
-use crate::common::{MODELS, Stage, admin, kill_now, of, supervised, thread_for};
+use crate::common::{Fixture, MODELS, admin, kill_now, of, supervised, thread_for};
 use safepoint::request::EndReason;
 use safepoint::view::SessionState;
 use safepoint::{Cancel, Terminate, TerminateMode};
@@ -10,7 +10,7 @@ use std::time::Duration;
 fn ok_although_nothing_happened() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
@@ -34,7 +34,7 @@ fn ok_although_nothing_happened() {
 fn a_killed_query_vanishes_from_the_list_while_it_still_runs() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap().with_text("select pi()");
             manager.terminate(id, kill_now()).unwrap();
@@ -59,20 +59,20 @@ fn a_killed_query_vanishes_from_the_list_while_it_still_runs() {
 fn the_error_names_the_requester_and_the_reason() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, id, .. } = Stage::new(model);
-            let mut killer = manager.open(of("ann")).unwrap();
-            let thread = thread_for(&manager, &killer);
-            let author = killer.attach(&thread).unwrap().requester();
-            let request = Terminate::new(TerminateMode::Immediate, author.clone())
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
+            let mut requesting = manager.open(of("ann")).unwrap();
+            let thread = thread_for(&manager, &requesting);
+            let requester = requesting.attach(&thread).unwrap().requester();
+            let request = Terminate::new(TerminateMode::Immediate, requester.clone())
                 .comment("It blocks a vacuum.");
             manager.terminate(id, request).unwrap();
             let interrupt = session.check().unwrap_err();
             let detail = interrupt.detail(id).unwrap();
-            let by = format!("Requested by user \"ann\" in session {} at 2", killer.id());
+            let by = format!("Requested by user \"ann\" in session {} at 2", requesting.id());
             assert!(detail.starts_with(&by), "{detail}");
             assert!(detail.ends_with(" UTC. It blocks a vacuum."), "{detail}");
             let EndReason::Terminated(request) = session.close().reason else { panic!() };
-            assert_eq!(*request.requester(), author);
+            assert_eq!(*request.requester(), requester);
         }
     });
 }

@@ -1,7 +1,8 @@
 //! Waits with a limit, at the very end of it.
 
 use crate::common::{
-    ENDLESS, MODELS, Stage, admin, assert_told, each_model, kill_now, scope, supervised, until,
+    ENDLESS, Fixture, MODELS, admin, assert_terminated, each_model, kill_now, scope, supervised,
+    until,
 };
 use safepoint::{Attached, Cancel, Interrupt};
 use std::cell::{Cell, RefCell};
@@ -29,7 +30,7 @@ type Given<'a> = &'a mut (dyn Future<Output = u32> + Unpin);
 
 /// Each way to wait with a limit: in a session's statement, between statements, and in none.
 fn each_wait(test: impl Fn(&dyn Fn(Duration, Given<'_>) -> Waited)) {
-    each_model(|Stage { mut session, thread, .. }| {
+    each_model(|Fixture { mut session, thread, .. }| {
         test(&|limit, future| until("its limit is over", || ambient(None, limit, future)));
         let mut attached = session.attach(&thread).unwrap();
         for wait in [own as Wait, ambient] {
@@ -123,7 +124,7 @@ fn a_timeout_too_long_for_the_clock() {
             scope(|scope| {
                 scope.spawn(|| {
                     let left = || waker.lock().unwrap().is_some();
-                    crate::common::eventually("it waits", left);
+                    crate::common::wait_until("it waits", left);
                     ready.store(true, Ordering::SeqCst);
                     let waker: std::task::Waker = waker.lock().unwrap().take().unwrap();
                     waker.wake();
@@ -145,7 +146,7 @@ fn a_timeout_too_long_for_the_clock() {
 #[test]
 fn an_interrupt_at_the_timeout_is_reported() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let over = Instant::now() + LIMIT;
             let killed = Cell::new(false);
@@ -157,7 +158,7 @@ fn an_interrupt_at_the_timeout_is_reported() {
             });
             let waited = until("its limit is over", || attached.block_on_timeout(LIMIT, late));
             assert!(killed.get());
-            assert_told(&waited.unwrap_err());
+            assert_terminated(&waited.unwrap_err());
         });
     });
 }
@@ -166,7 +167,7 @@ fn an_interrupt_at_the_timeout_is_reported() {
 #[test]
 fn an_output_ready_with_an_interrupt_is_returned() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             for limit in [Duration::ZERO, ENDLESS] {
@@ -190,7 +191,7 @@ fn an_output_ready_with_an_interrupt_is_returned() {
 #[test]
 fn a_timeout_in_a_hold_off() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let held = attached.hold_off("a test");
             manager.terminate(id, kill_now()).unwrap();
@@ -205,7 +206,7 @@ fn a_timeout_in_a_hold_off() {
             }
             drop(held);
             let wait = || attached.block_on_timeout(LIMIT, pending::<()>());
-            assert_told(&until("what is due keeps it awake", wait).unwrap_err());
+            assert_terminated(&until("what is due keeps it awake", wait).unwrap_err());
         });
     });
 }
@@ -220,7 +221,7 @@ fn the_future_is_dropped_before_the_wait_returns() {
                 self.0.set(self.0.get() + 1);
             }
         }
-        each_model(|Stage { mut session, thread, .. }| {
+        each_model(|Fixture { mut session, thread, .. }| {
             let dropped = Cell::new(0);
             let future = |ends: bool| {
                 let guard = Dropped(&dropped);
@@ -251,7 +252,7 @@ fn the_future_is_dropped_before_the_wait_returns() {
 fn a_wake_after_the_timeout() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let kept = RefCell::new(None);
             let keeps = poll_fn(|context| {

@@ -1,8 +1,8 @@
 //! The orderly end of all sessions.
 
 use crate::common::{
-    Desk, ENDLESS, LONG, MODELS, Raises, Scope, eventually, joined, kill, locked, of, scope,
-    supervised, thread_for, until,
+    ENDLESS, MODELS, ParkedSession, Raises, Scope, TEST_TIMEOUT, joined, kill, locked, of, scope,
+    supervised, thread_for, until, wait_until,
 };
 use safepoint::manager::DrainOptions;
 use safepoint::manager::{DrainReport, OpenError};
@@ -55,16 +55,16 @@ fn a_session_that_finishes_within_the_grace() {
             let (id, done) = (session.id(), AtomicBool::new(false));
             let drained = scope(|scope| {
                 let runs = busy(scope, session, thread, &done);
-                eventually("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
+                wait_until("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
                 let done = Raises(&done);
                 let drain = scope.spawn(|| {
                     manager.drain(
                         DrainOptions::new(kill(TerminateMode::AfterTransaction))
                             .grace(ENDLESS)
-                            .timeout(LONG),
+                            .timeout(TEST_TIMEOUT),
                     )
                 });
-                eventually("it is told", || {
+                wait_until("it is told", || {
                     manager.session_info(id).unwrap().pending_mode.is_some()
                 });
                 assert_eq!(manager.open(of("bob")).unwrap_err(), OpenError::Closed);
@@ -86,18 +86,18 @@ fn a_session_that_exceeds_the_grace_is_terminated() {
             let (id, never) = (session.id(), AtomicBool::new(false));
             let drained = scope(|scope| {
                 let runs = busy(scope, session, thread, &never);
-                eventually("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
+                wait_until("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
                 let request = kill(TerminateMode::AfterTransaction);
                 // One that nobody cuts short goes on for as long as the drain waits for it.
                 let never = Raises(&never);
                 let drained = manager.drain(
                     DrainOptions::new(request.clone())
                         .grace(Duration::from_millis(20))
-                        .timeout(LONG),
+                        .timeout(TEST_TIMEOUT),
                 );
                 drop(never);
-                let told = joined("it has ended", runs).expect_err("it is cut short");
-                assert_eq!(told.request().comment(), Some("because"));
+                let interrupt = joined("it has ended", runs).expect_err("it is cut short");
+                assert_eq!(interrupt.request().comment(), Some("because"));
                 drained
             });
             let cut_short = report(1, 0, 1, 0);
@@ -172,15 +172,15 @@ fn all_sessions_that_exceed_the_grace_are_terminated() {
                         // It takes a while to roll back.
                         std::thread::sleep(Duration::from_millis(20));
                     });
-                    eventually("it sleeps", || manager.session_info(id).unwrap().waiting);
+                    wait_until("it sleeps", || manager.session_info(id).unwrap().waiting);
                 }
                 let idle = manager.open(of("bob")).unwrap();
-                let desk = Desk::leave(idle);
+                let parked = ParkedSession::leave(idle);
                 let request = kill(TerminateMode::AfterStatement);
                 let drained = until("all have ended", || {
                     manager.drain(DrainOptions::new(request.clone()).timeout(ENDLESS))
                 });
-                assert_eq!(locked(&desk.told).len(), 1);
+                assert_eq!(locked(&parked.interrupts).len(), 1);
                 drained
             });
             let expected = report(4, 1, 3, 0);
@@ -218,22 +218,22 @@ fn a_requester_session_with_graceful_and_forced_ones() {
     supervised(|| {
         for model in MODELS {
             let (manager, session, thread) = opened(model);
-            let _idle = Desk::leave(manager.open(of("bob")).unwrap());
+            let _idle = ParkedSession::leave(manager.open(of("bob")).unwrap());
             let own = manager.open(of("root")).unwrap();
             let (id, never) = (session.id(), AtomicBool::new(false));
             let drained = scope(|scope| {
                 let runs = busy(scope, session, thread, &never);
-                eventually("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
+                wait_until("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
                 let never = Raises(&never);
                 let request = Terminate::new(TerminateMode::AfterStatement, own.requester());
                 let drained = manager.drain(
                     DrainOptions::new(request.clone())
                         .grace(Duration::from_millis(20))
-                        .timeout(LONG),
+                        .timeout(TEST_TIMEOUT),
                 );
                 drop(never);
-                let told = joined("it has ended", runs).expect_err("it is cut short");
-                assert_eq!(*told.request().requester(), own.requester());
+                let interrupt = joined("it has ended", runs).expect_err("it is cut short");
+                assert_eq!(*interrupt.request().requester(), own.requester());
                 drained
             });
             let expected = report(3, 1, 1, 1);

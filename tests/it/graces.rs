@@ -1,7 +1,9 @@
 //! The grace of a deferred termination. `limits_in_combination` of `loom-tests` has all that can
 //! come together; here it is the timer's own thread that looks.
 
-use crate::common::{Desk, LONG, MODELS, Stage, admin, eventually, kill, locked, of, supervised};
+use crate::common::{
+    Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, kill, locked, of, supervised, wait_until,
+};
 use safepoint::audit::Event;
 use safepoint::request::EndReason;
 use safepoint::{Interrupt, SessionManager, Terminate, TerminateMode, ThreadModel};
@@ -27,14 +29,14 @@ fn a_grace_escalates_a_deferred_termination() {
     supervised(|| {
         for model in MODELS {
             for when in [TerminateMode::AfterStatement, TerminateMode::AfterTransaction] {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
                 let asked = Instant::now();
                 let receipt = manager.terminate(id, graceful(when)).unwrap();
-                let told = manager.session_info(id).unwrap().pending_mode;
-                assert!(told == Some(when) || asked.elapsed() >= SHORT, "early");
-                assert_grace_over(&statement.sleep(LONG).unwrap_err());
+                let pending_mode = manager.session_info(id).unwrap().pending_mode;
+                assert!(pending_mode == Some(when) || asked.elapsed() >= SHORT, "early");
+                assert_grace_over(&statement.sleep(TEST_TIMEOUT).unwrap_err());
                 assert!(asked.elapsed() >= SHORT, "early");
                 drop(statement);
                 drop(attached);
@@ -50,7 +52,7 @@ fn a_grace_escalates_a_deferred_termination() {
 fn an_immediate_termination_has_no_grace() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, id, .. } = Stage::new(model);
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
             manager.terminate(id, graceful(TerminateMode::Immediate)).unwrap();
             assert_eq!(manager.shutdown(graceful(TerminateMode::Immediate)).len(), 1);
             assert!(manager.threads().iter().all(|thread| &*thread.name != "timer"));
@@ -71,8 +73,10 @@ fn a_grace_counts_from_the_request() {
             let audit = move |event: &Event<'_>| {
                 if let Event::InterruptRequested { session, .. } = event {
                     let manager: SessionManager = locked(&seen).clone().unwrap();
-                    let told = || manager.session_info(*session).unwrap().pending_mode;
-                    eventually("its grace is over", || told() == Some(TerminateMode::Immediate));
+                    let pending_mode = || manager.session_info(*session).unwrap().pending_mode;
+                    wait_until("its grace is over", || {
+                        pending_mode() == Some(TerminateMode::Immediate)
+                    });
                     finds.fetch_add(1, Ordering::SeqCst);
                 }
             };
@@ -95,16 +99,16 @@ fn a_grace_counts_from_the_request() {
 fn a_grace_ends_an_idle_transaction() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, id, .. } = Stage::new(model);
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
             let mut session = session;
             let thread = crate::common::thread_for(&manager, &session);
             let attached = session.attach(&thread).unwrap();
             attached.set_in_transaction(true);
             attached.detach().unwrap();
-            let desk: Arc<Desk> = Desk::leave(session);
+            let parked: Arc<ParkedSession> = ParkedSession::leave(session);
             manager.terminate(id, graceful(TerminateMode::AfterTransaction)).unwrap();
-            eventually("it has ended", || manager.session_info(id).is_none());
-            assert_grace_over(&locked(&desk.told)[0]);
+            wait_until("it has ended", || manager.session_info(id).is_none());
+            assert_grace_over(&locked(&parked.interrupts)[0]);
         }
     });
 }
@@ -113,12 +117,12 @@ fn a_grace_ends_an_idle_transaction() {
 #[test]
 fn a_grace_expires_under_another_request() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
         let other = Terminate::new(TerminateMode::AfterStatement, admin("other"));
         manager.terminate(id, other).unwrap();
         manager.terminate(id, graceful(TerminateMode::AfterTransaction)).unwrap();
-        assert_grace_over(&statement.sleep(LONG).unwrap_err());
+        assert_grace_over(&statement.sleep(TEST_TIMEOUT).unwrap_err());
     });
 }

@@ -2,8 +2,8 @@
 //! futures that are given up. After that it is there again, unless it has gone elsewhere.
 
 use crate::common::{
-    LONG, Stage, admin, each_model, joined, kill_now, locked, of, scope, supervised, thread_for,
-    until, user,
+    Fixture, TEST_TIMEOUT, admin, each_model, joined, kill_now, locked, of, scope, supervised,
+    thread_for, until, user,
 };
 use safepoint::audit::Event;
 use safepoint::local::NoSessionError;
@@ -49,44 +49,44 @@ impl Drop for Runs {
 }
 
 /// Each way in which code runs on a thread whose session is hidden from it.
-type Way = fn(&SessionManager, Runs);
+type Route = fn(&SessionManager, Runs);
 
 /// A waker, of a session that is told to end.
 fn woken(manager: &SessionManager, runs: Runs) {
-    let victim = manager.open(of("victim")).unwrap();
-    victim.set_detached_waker(Some(Waker::from(Arc::new(runs))));
-    manager.terminate(victim.id(), kill_now()).unwrap();
+    let target = manager.open(of("victim")).unwrap();
+    target.set_detached_waker(Some(Waker::from(Arc::new(runs))));
+    manager.terminate(target.id(), kill_now()).unwrap();
 }
 
 /// A waker of who waits for a receipt.
-fn told(manager: &SessionManager, runs: Runs) {
-    let victim = manager.open(of("victim")).unwrap();
-    let mut receipt = manager.terminate(victim.id(), kill_now()).unwrap();
+fn terminated(manager: &SessionManager, runs: Runs) {
+    let target = manager.open(of("victim")).unwrap();
+    let mut receipt = manager.terminate(target.id(), kill_now()).unwrap();
     let waker = Waker::from(Arc::new(runs));
     let mut context = std::task::Context::from_waker(&waker);
     assert!(Future::poll(std::pin::Pin::new(&mut receipt), &mut context).is_pending());
     drop(waker);
-    victim.close();
+    target.close();
 }
 
 /// A session-local value, of a session that ends.
 fn dropped(manager: &SessionManager, runs: Runs) {
-    let mut victim = manager.open(of("victim")).unwrap();
+    let mut target = manager.open(of("victim")).unwrap();
     // It is given its value on another thread.
     let kept = Mutex::new(Some(runs));
     scope(|scope| {
-        let (victim, kept) = (&mut victim, &kept);
+        let (target, kept) = (&mut target, &kept);
         let gives = scope.spawn(move || {
-            let thread = thread_for(manager, victim);
-            let _attached = victim.attach(&thread).unwrap();
+            let thread = thread_for(manager, target);
+            let _attached = target.attach(&thread).unwrap();
             TWICE.with_borrow_mut(|value| *value = locked(kept).take());
         });
         joined("it has its value", gives);
     });
-    victim.close();
+    target.close();
 }
 
-const WAYS: [Way; 3] = [woken, told, dropped];
+const ROUTES: [Route; 3] = [woken, terminated, dropped];
 
 /// As on a thread that runs no session.
 fn nobody_is_here() {
@@ -112,8 +112,8 @@ fn nobody_is_here() {
 #[test]
 fn the_session_is_hidden_and_restored() {
     supervised(|| {
-        for way in WAYS {
-            each_model(|Stage { manager, mut session, thread, id }| {
+        for route in ROUTES {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let mut attached = session.attach(&thread).unwrap();
                 attached.set_in_transaction(true);
                 NUMBER.set(8);
@@ -128,7 +128,7 @@ fn the_session_is_hidden_and_restored() {
                         *locked(&ran) = true;
                     })
                 };
-                way(&manager, runs);
+                route(&manager, runs);
                 assert!(*locked(&ran), "and did not panic");
                 assert_eq!(safepoint::current::session_id(), Some(id));
                 assert_eq!(safepoint::current::requester(), Some(statement.requester()));
@@ -143,10 +143,10 @@ fn the_session_is_hidden_and_restored() {
 #[test]
 fn the_session_is_restored_after_a_panic() {
     supervised(|| {
-        for way in WAYS {
-            each_model(|Stage { manager, mut session, thread, id }| {
+        for route in ROUTES {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let attached = session.attach(&thread).unwrap();
-                way(&manager, Runs::new(|| panic!("on purpose")));
+                route(&manager, Runs::new(|| panic!("on purpose")));
                 assert_eq!(safepoint::current::session_id(), Some(id));
                 attached.check().expect("that was another's panic");
                 safepoint::check().unwrap();
@@ -159,9 +159,9 @@ fn the_session_is_restored_after_a_panic() {
 #[test]
 fn hidden_twice() {
     supervised(|| {
-        for outer in WAYS {
-            for inner in WAYS {
-                each_model(|Stage { manager, mut session, thread, id }| {
+        for outer in ROUTES {
+            for inner in ROUTES {
+                each_model(|Fixture { manager, mut session, thread, id }| {
                     let _attached = session.attach(&thread).unwrap();
                     let both = Arc::new(Mutex::new(Vec::new()));
                     let runs = {
@@ -187,14 +187,14 @@ fn hidden_twice() {
 #[test]
 fn another_session_runs_while_it_is_hidden() {
     supervised(|| {
-        for way in WAYS {
-            each_model(|Stage { manager, mut session, thread, id }| {
+        for route in ROUTES {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let attached = session.attach(&thread).unwrap();
                 let mut other = manager.open(of("bob")).unwrap();
                 let (others, thread_of_other) = (other.id(), thread_for(&manager, &other));
                 let ran = Arc::new(Mutex::new(None));
                 let says = ran.clone();
-                way(
+                route(
                     &manager,
                     Runs::new(move || {
                         let attached = other.attach(&thread_of_other).unwrap();
@@ -219,14 +219,14 @@ fn another_session_runs_while_it_is_hidden() {
 #[test]
 fn another_session_stays_attached() {
     supervised(|| {
-        for way in WAYS {
-            each_model(|Stage { manager, mut session, thread, .. }| {
+        for route in ROUTES {
+            each_model(|Fixture { manager, mut session, thread, .. }| {
                 let attached = session.attach(&thread).unwrap();
                 let other = manager.open(of("bob")).unwrap();
                 let (others, thread_of_other) = (other.id(), thread_for(&manager, &other));
                 let kept = Arc::new(Mutex::new(Some(other)));
                 let keeps = kept.clone();
-                way(
+                route(
                     &manager,
                     Runs::new(move || {
                         let mut other = locked(&keeps).take().unwrap();
@@ -259,7 +259,7 @@ fn kept_by_its_sessions() -> (SessionManager, Arc<()>) {
 #[test]
 fn a_session_that_moves_while_it_is_hidden() {
     supervised(|| {
-        for way in WAYS {
+        for route in ROUTES {
             let (manager, token) = kept_by_its_sessions();
             let [here, there] = [(); 2].map(|()| manager.register_worker("worker").unwrap());
             let mut session = manager.open(of("ann")).unwrap();
@@ -270,21 +270,21 @@ fn a_session_that_moves_while_it_is_hidden() {
             scope(|scope| {
                 let runs = scope.spawn(move || {
                     let there = there;
-                    let mut session = taken.recv_timeout(LONG).expect("it is handed over");
+                    let mut session = taken.recv_timeout(TEST_TIMEOUT).expect("it is handed over");
                     let attached = session.attach(&there).unwrap();
                     attached.set_in_transaction(true);
                     NUMBER.set(8);
                     arrives.send(()).unwrap();
-                    may_go.recv_timeout(LONG).expect("the other thread is through");
+                    may_go.recv_timeout(TEST_TIMEOUT).expect("the other thread is through");
                     assert!(attached.in_transaction());
                     assert_eq!((safepoint::current::session_id(), NUMBER.get()), (Some(id), 8));
                     attached.detach().unwrap();
                 });
                 let moves = move || {
                     hands_over.send(session).unwrap();
-                    arrived.recv_timeout(LONG).expect("it runs elsewhere");
+                    arrived.recv_timeout(TEST_TIMEOUT).expect("it runs elsewhere");
                 };
-                way(&manager, Runs::new(moves));
+                route(&manager, Runs::new(moves));
                 assert_eq!(safepoint::current::session_id(), None);
                 safepoint::current::set_in_transaction(false);
                 assert!(NUMBER.try_with(Cell::get).is_err());
@@ -300,12 +300,12 @@ fn a_session_that_moves_while_it_is_hidden() {
 #[test]
 fn a_session_that_ends_while_it_is_hidden() {
     supervised(|| {
-        for way in WAYS {
+        for route in ROUTES {
             let (manager, token) = kept_by_its_sessions();
             let here = manager.register_worker("worker").unwrap();
             let mut session = manager.open(of("ann")).unwrap();
             std::mem::forget(session.attach(&here).unwrap());
-            way(&manager, Runs::new(move || drop(session)));
+            route(&manager, Runs::new(move || drop(session)));
             assert_eq!(safepoint::current::session_id(), None);
             let mut other = manager.open(of("bob")).unwrap();
             other.attach(&here).unwrap().check().unwrap();
@@ -319,17 +319,18 @@ fn a_session_that_ends_while_it_is_hidden() {
 #[test]
 fn requests_while_it_is_hidden() {
     supervised(|| {
-        for way in WAYS {
-            each_model(|Stage { manager, mut session, thread, id }| {
+        for route in ROUTES {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let _attached = session.attach(&thread).unwrap();
                 let asked = Arc::new(Mutex::new(None::<SessionId>));
                 let (says, others) = (asked.clone(), manager.clone());
                 let runs = Runs::new(move || {
-                    let author = safepoint::current::requester().unwrap_or_else(|| user("nobody"));
-                    *locked(&says) = author.session();
-                    assert!(others.cancel(id, Cancel::running(author)).is_err());
+                    let requester =
+                        safepoint::current::requester().unwrap_or_else(|| user("nobody"));
+                    *locked(&says) = requester.session();
+                    assert!(others.cancel(id, Cancel::running(requester)).is_err());
                 });
-                way(&manager, runs);
+                route(&manager, runs);
                 assert_eq!(*locked(&asked), None);
             });
         }

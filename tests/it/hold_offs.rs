@@ -1,8 +1,8 @@
 //! Hold-offs: around statements, and around waits, wherever they end.
 
 use crate::common::{
-    Count, ENDLESS, LONG, MODELS, Stage, admin, assert_told, each_model, eventually, joined, kill,
-    kill_now, locked, of, scope, supervised, thread_for, until,
+    CountingWaker, ENDLESS, Fixture, MODELS, TEST_TIMEOUT, admin, assert_terminated, each_model,
+    joined, kill, kill_now, locked, of, scope, supervised, thread_for, until, wait_until,
 };
 use safepoint::audit::Event;
 use safepoint::diagnose::{PendingReason, ProbeResult};
@@ -17,10 +17,10 @@ use std::time::Duration;
 fn hold_offs_around_waits() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            let (woken, waker) = Count::waker();
+            let (woken, waker) = CountingWaker::waker();
             let hold_off = statement.hold_off("a test");
             let slept = statement.wait(WaitMode::Interruptible, &waker, || {
                 manager.terminate(id, kill_now()).unwrap();
@@ -37,24 +37,24 @@ fn hold_offs_around_waits() {
             assert_eq!(message, Ok(Ok(10)));
             drop(hold_off);
             let slept = until("what is due lets no one sleep", || statement.sleep(ENDLESS));
-            assert_told(&slept.unwrap_err());
+            assert_terminated(&slept.unwrap_err());
         }
     });
 }
 
 /// A wait ends at once when the hold-off that a kill came in ends on another thread; and when the
 /// kill comes after that.
-fn roused(wait: impl Fn(&Attached<'_>) -> Result<(), Interrupt>) {
+fn assert_woken_by_the_end(wait: impl Fn(&Attached<'_>) -> Result<(), Interrupt>) {
     for kill_first in [true, false] {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let held: HoldOff<'static> = safepoint::current::hold_off("handed on");
             scope(|scope| {
                 let manager = &manager;
                 scope.spawn(move || {
-                    eventually("it waits", || manager.session_info(id).unwrap().waiting);
-                    let told = || manager.terminate(id, kill_now()).unwrap();
-                    let receipt = kill_first.then(told);
+                    wait_until("it waits", || manager.session_info(id).unwrap().waiting);
+                    let terminate = || manager.terminate(id, kill_now()).unwrap();
+                    let receipt = kill_first.then(terminate);
                     if let Some(receipt) = &receipt {
                         assert!(matches!(
                             receipt.pending_reason(),
@@ -62,10 +62,11 @@ fn roused(wait: impl Fn(&Attached<'_>) -> Result<(), Interrupt>) {
                         ));
                     }
                     drop(held);
-                    receipt.unwrap_or_else(told);
+                    receipt.unwrap_or_else(terminate);
                 });
-                let roused = until("the end of its hold-off wakes it", || wait(&attached));
-                assert_told(&roused.unwrap_err());
+                let assert_woken_by_the_end =
+                    until("the end of its hold-off wakes it", || wait(&attached));
+                assert_terminated(&assert_woken_by_the_end.unwrap_err());
             });
         });
     }
@@ -74,16 +75,18 @@ fn roused(wait: impl Fn(&Attached<'_>) -> Result<(), Interrupt>) {
 #[test]
 fn the_end_of_a_hold_off_wakes_a_wait() {
     supervised(|| {
-        roused(|attached| attached.sleep(ENDLESS));
-        roused(|attached| attached.block_on(pending()));
-        roused(|attached| attached.block_on_timeout(ENDLESS, pending()).map(|_: Option<()>| ()));
-        roused(|attached| {
+        assert_woken_by_the_end(|attached| attached.sleep(ENDLESS));
+        assert_woken_by_the_end(|attached| attached.block_on(pending()));
+        assert_woken_by_the_end(|attached| {
+            attached.block_on_timeout(ENDLESS, pending()).map(|_: Option<()>| ())
+        });
+        assert_woken_by_the_end(|attached| {
             loop {
                 attached.park()?;
             }
         });
         let (_sender, receiver) = crossbeam_channel::bounded::<()>(0);
-        roused(|attached| attached.recv(&receiver).map(|_| ()));
+        assert_woken_by_the_end(|attached| attached.recv(&receiver).map(|_| ()));
         let place = crossbeam_utils::sync::Parker::new();
         let unparker = place.unparker().clone();
         struct Unpark(crossbeam_utils::sync::Unparker);
@@ -93,7 +96,7 @@ fn the_end_of_a_hold_off_wakes_a_wait() {
             }
         }
         let waker = std::sync::Arc::new(Unpark(unparker)).into();
-        roused(|attached| {
+        assert_woken_by_the_end(|attached| {
             attached.wait(WaitMode::Killable, &waker, || place.park())?;
             attached.check()
         });
@@ -105,7 +108,9 @@ fn the_end_of_a_hold_off_wakes_a_wait() {
 fn the_end_of_a_hold_off_wakes_a_wait_for_the_client() {
     supervised(|| {
         let (socket, _client) = std::os::unix::net::UnixStream::pair().unwrap();
-        roused(|attached| attached.wait_readable(WaitMode::Interruptible, &socket).map(|_| ()));
+        assert_woken_by_the_end(|attached| {
+            attached.wait_readable(WaitMode::Interruptible, &socket).map(|_| ())
+        });
     });
 }
 
@@ -113,14 +118,14 @@ fn the_end_of_a_hold_off_wakes_a_wait_for_the_client() {
 #[test]
 fn a_scoped_thread_may_end_a_hold_off() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let held = statement.hold_off("handed on");
             scope(|scope| {
                 let manager = &manager;
                 scope.spawn(move || {
-                    eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                    wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                     manager.cancel(id, Cancel::running(admin("root"))).unwrap();
                     drop(held);
                 });
@@ -135,7 +140,7 @@ fn a_scoped_thread_may_end_a_hold_off() {
 #[test]
 fn a_statement_begins_in_a_hold_off() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let held = safepoint::current::hold_off("two statements that belong together");
             attached.begin().unwrap().finish().unwrap();
@@ -145,9 +150,9 @@ fn a_statement_begins_in_a_hold_off() {
             let second = attached.begin().unwrap();
             second.check().unwrap();
             drop(held);
-            assert_told(&second.check().unwrap_err());
-            assert_told(&second.finish().unwrap_err());
-            assert_told(&attached.begin().unwrap_err());
+            assert_terminated(&second.check().unwrap_err());
+            assert_terminated(&second.finish().unwrap_err());
+            assert_terminated(&attached.begin().unwrap_err());
         });
     });
 }
@@ -156,7 +161,7 @@ fn a_statement_begins_in_a_hold_off() {
 #[test]
 fn a_cancelled_command_in_a_hold_off_is_interrupted_after() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let number = session.reserve_statement().unwrap();
             let receipt = manager.cancel(id, Cancel::statement(number, admin("root"))).unwrap();
             let mut attached = session.attach(&thread).unwrap();
@@ -175,7 +180,7 @@ fn a_cancelled_command_in_a_hold_off_is_interrupted_after() {
 #[test]
 fn a_wait_in_a_hold_off_can_be_probed() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let probe =
                 || attached.wait(WaitMode::Interruptible, Waker::noop(), || manager.probe(id));
@@ -202,29 +207,30 @@ fn a_late_wake_does_not_enter_a_hold_off() {
             let audit = move |event: &Event<'_>| {
                 if matches!(event, Event::InterruptRequested { .. }) {
                     asks.send(()).unwrap();
-                    locked(&may_go).recv_timeout(LONG).unwrap();
+                    locked(&may_go).recv_timeout(TEST_TIMEOUT).unwrap();
                 }
             };
             let manager = SessionManager::builder(model).audit(audit).build();
             let mut session = manager.open(of("ann")).unwrap();
             let (id, thread) = (session.id(), thread_for(&manager, &session));
             let attached = session.attach(&thread).unwrap();
-            let (woken, waker) = Count::waker();
+            let (woken, waker) = CountingWaker::waker();
             let wait = |sleep: &dyn Fn()| attached.wait(WaitMode::Killable, &waker, sleep);
             scope(|scope| {
-                let killer = scope.spawn(|| {
-                    eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                let requester = scope.spawn(|| {
+                    wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                     manager.terminate(id, kill_now()).unwrap()
                 });
-                let asked = || asked.recv_timeout(LONG).expect("the audit hears of the kill");
+                let asked =
+                    || asked.recv_timeout(TEST_TIMEOUT).expect("the audit hears of the kill");
                 wait(&asked).unwrap();
-                assert_told(&attached.check().unwrap_err());
+                assert_terminated(&attached.check().unwrap_err());
                 let held = attached.hold_off("last words");
-                let killer = Mutex::new(Some(killer));
+                let requester = Mutex::new(Some(requester));
                 let slept = wait(&|| {
                     lets_go.send(()).unwrap();
-                    let killer = locked(&killer).take().unwrap();
-                    joined("its killer has gone", killer);
+                    let requester = locked(&requester).take().unwrap();
+                    joined("its killer has gone", requester);
                     assert_eq!(woken.get(), 0);
                 });
                 slept.unwrap();
@@ -238,8 +244,8 @@ fn a_late_wake_does_not_enter_a_hold_off() {
 #[test]
 fn the_end_of_a_hold_off_wakes_no_idle_session() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
-            let (woken, waker) = Count::waker();
+        each_model(|Fixture { manager, mut session, thread, id }| {
+            let (woken, waker) = CountingWaker::waker();
             session.set_detached_waker(Some(waker));
             let attached = session.attach(&thread).unwrap();
             let held = safepoint::current::hold_off("outlives its attachment");
@@ -256,12 +262,12 @@ fn the_end_of_a_hold_off_wakes_no_idle_session() {
 #[test]
 fn a_stale_guard_wakes_no_wait() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let stale = safepoint::current::hold_off("outlives its attachment");
             drop(attached);
             let attached = session.attach(&thread).unwrap();
-            let (woken, waker) = Count::waker();
+            let (woken, waker) = CountingWaker::waker();
             let woken = attached.wait(WaitMode::Interruptible, &waker, || {
                 manager.terminate(id, kill_now()).unwrap();
                 let before = woken.get();

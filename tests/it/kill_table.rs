@@ -1,8 +1,8 @@
 //! The table of what a kill does: each state of the target against each kind of request.
 
 use crate::common::{
-    Count, Desk, MODELS, Stage, WHENS, admin, assert_cancelled, assert_told, kill, kill_now,
-    locked, supervised, user,
+    CountingWaker, Fixture, MODELS, MODES, ParkedSession, admin, assert_cancelled,
+    assert_terminated, kill, kill_now, locked, supervised, user,
 };
 use safepoint::id::StatementId;
 use safepoint::request::{EndReason, RequestError, SessionEnd};
@@ -15,9 +15,9 @@ fn cancel_running() -> Cancel {
 }
 
 #[track_caller]
-fn assert_killed(how: &EndReason, author: &str, text: &str) {
+fn assert_killed(how: &EndReason, requester: &str, text: &str) {
     let EndReason::Terminated(request) = how else { panic!("not killed but {how:?}") };
-    assert_eq!(*request.requester(), admin(author));
+    assert_eq!(*request.requester(), admin(requester));
     assert_eq!(request.comment(), Some(text));
 }
 
@@ -25,9 +25,9 @@ fn assert_killed(how: &EndReason, author: &str, text: &str) {
 fn detached_idle() {
     supervised(|| {
         for model in MODELS {
-            for when in WHENS {
-                let Stage { manager, session, id, .. } = Stage::new(model);
-                let desk = Desk::leave(session);
+            for when in MODES {
+                let Fixture { manager, session, id, .. } = Fixture::new(model);
+                let parked = ParkedSession::leave(session);
 
                 let refused = manager.cancel(id, cancel_running()).unwrap_err();
                 assert_eq!(refused, RequestError::NoActiveStatement(id));
@@ -42,7 +42,7 @@ fn detached_idle() {
                     }
                 );
                 assert_eq!(refused.sqlstate(), "42704");
-                assert!(locked(&desk.session).is_some(), "a refused cancel does nothing");
+                assert!(locked(&parked.session).is_some(), "a refused cancel does nothing");
 
                 let receipt = manager.terminate(id, kill(when)).unwrap();
                 assert_eq!(receipt.session(), id);
@@ -55,11 +55,11 @@ fn detached_idle() {
                 // It has ended by the time that the killer's call returns, and was told.
                 let ended = receipt.try_get().expect("ended at once");
                 assert_killed(&ended.reason, "root", "because");
-                let told = locked(&desk.told);
-                assert_eq!(told.len(), 1);
-                assert_told(&told[0]);
-                assert_eq!(told[0].request().comment(), Some("because"));
-                let detail = told[0].detail(id).unwrap();
+                let pending = locked(&parked.interrupts);
+                assert_eq!(pending.len(), 1);
+                assert_terminated(&pending[0]);
+                assert_eq!(pending[0].request().comment(), Some("because"));
+                let detail = pending[0].detail(id).unwrap();
                 let (who, why) = detail.split_once(" at ").unwrap();
                 assert_eq!(who, "Requested by user \"root\"");
                 assert!(why.ends_with(" UTC. because"), "{why}");
@@ -73,10 +73,10 @@ fn detached_idle() {
 fn detached_queued() {
     supervised(|| {
         for model in MODELS {
-            for when in WHENS {
-                let Stage { manager, session, id, .. } = Stage::new(model);
+            for when in MODES {
+                let Fixture { manager, session, id, .. } = Fixture::new(model);
                 let queued = session.reserve_statement().unwrap();
-                let desk = Desk::leave(session);
+                let parked = ParkedSession::leave(session);
                 assert_eq!(manager.session_info(id).unwrap().state, SessionState::Queued);
                 assert_eq!(
                     manager.cancel(id, cancel_running()).unwrap_err(),
@@ -87,7 +87,7 @@ fn detached_queued() {
                 assert_eq!(receipt.target().state, SessionState::Queued);
                 assert_eq!(receipt.target().statement_id, Some(queued));
                 assert_killed(&receipt.try_get().unwrap().reason, "root", "because");
-                assert_eq!(locked(&desk.told).len(), 1);
+                assert_eq!(locked(&parked.interrupts).len(), 1);
             }
         }
     });
@@ -97,9 +97,9 @@ fn detached_queued() {
 fn a_named_queued_command_is_cancelled_when_it_begins() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let queued = session.reserve_statement().unwrap();
-            let (woken, waker) = Count::waker();
+            let (woken, waker) = CountingWaker::waker();
             session.set_detached_waker(Some(waker));
             let cancel = Cancel::statement(queued, admin("root"));
             let receipt = manager.cancel(id, cancel).unwrap();
@@ -124,7 +124,7 @@ fn a_named_queued_command_is_cancelled_when_it_begins() {
 fn a_queued_command_that_never_begins_was_not_cancelled() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let queued = session.reserve_statement().unwrap();
             let receipt = manager.cancel(id, Cancel::statement(queued, admin("root"))).unwrap();
             let attached = session.attach(&thread).unwrap();
@@ -144,8 +144,8 @@ fn a_queued_command_that_never_begins_was_not_cancelled() {
 fn attached_between_statements() {
     supervised(|| {
         for model in MODELS {
-            for when in WHENS {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+            for when in MODES {
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let mut attached = session.attach(&thread).unwrap();
                 let refused = manager.cancel(id, cancel_running()).unwrap_err();
                 assert_eq!(refused, RequestError::NoActiveStatement(id));
@@ -154,9 +154,9 @@ fn attached_between_statements() {
                 assert_eq!(receipt.target().state, SessionState::BetweenStatements);
                 assert_eq!(receipt.target().thread_id, Some(thread.id()));
                 assert!(receipt.try_get().is_none());
-                assert_told(&attached.begin().unwrap_err());
-                assert_told(&attached.check().unwrap_err());
-                assert_told(&attached.detach().unwrap_err());
+                assert_terminated(&attached.begin().unwrap_err());
+                assert_terminated(&attached.check().unwrap_err());
+                assert_terminated(&attached.detach().unwrap_err());
                 assert!(receipt.try_get().is_none(), "it has not ended before its holder ends it");
                 assert_killed(&session.close().reason, "root", "because");
                 assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
@@ -169,12 +169,12 @@ fn attached_between_statements() {
 fn idle_in_transaction() {
     supervised(|| {
         for model in MODELS {
-            for when in WHENS {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+            for when in MODES {
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let attached = session.attach(&thread).unwrap();
                 attached.set_in_transaction(true);
                 attached.detach().unwrap();
-                let desk = Desk::leave(session);
+                let parked = ParkedSession::leave(session);
                 let refused = manager.cancel(id, cancel_running()).unwrap_err();
                 assert_eq!(refused, RequestError::NoActiveStatement(id));
                 assert_eq!(
@@ -189,17 +189,17 @@ fn idle_in_transaction() {
                     continue;
                 }
                 assert!(receipt.try_get().is_none());
-                assert!(locked(&desk.told).is_empty());
+                assert!(locked(&parked.interrupts).is_empty());
                 // The transaction goes on, statement after statement.
-                let mut session = locked(&desk.session).take().unwrap();
+                let mut session = locked(&parked.session).take().unwrap();
                 let mut attached = session.attach(&thread).unwrap();
                 attached.begin().unwrap().finish().unwrap();
                 assert_eq!(attached.check(), Ok(()));
                 let statement = attached.begin().unwrap();
                 statement.set_in_transaction(false);
                 assert_eq!(statement.check(), Ok(()), "its last statement finishes");
-                assert_told(&statement.finish().unwrap_err());
-                assert_told(&attached.check().unwrap_err());
+                assert_terminated(&statement.finish().unwrap_err());
+                assert_terminated(&attached.check().unwrap_err());
                 drop(attached);
                 drop(session);
                 assert_killed(&receipt.try_get().unwrap().reason, "root", "because");
@@ -212,15 +212,15 @@ fn idle_in_transaction() {
 fn an_open_transaction_is_ended_by_a_stronger_request() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             session.attach(&thread).unwrap().set_in_transaction(true);
-            let desk = Desk::leave(session);
+            let parked = ParkedSession::leave(session);
             let first = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
             assert!(first.try_get().is_none());
             let second = manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
             assert_eq!(second.target().pending_mode, Some(TerminateMode::AfterTransaction));
             assert!(first.try_get().is_some() && first.try_get() == second.try_get());
-            assert_eq!(locked(&desk.told).len(), 1);
+            assert_eq!(locked(&parked.interrupts).len(), 1);
         }
     });
 }
@@ -229,7 +229,7 @@ fn an_open_transaction_is_ended_by_a_stronger_request() {
 fn running() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
 
             let statement = attached.begin().unwrap();
@@ -250,7 +250,7 @@ fn running() {
             let deferred = manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
             assert_eq!(deferred.target().state, SessionState::Running);
             assert_eq!(statement.check(), Ok(()));
-            assert_told(&statement.finish().unwrap_err());
+            assert_terminated(&statement.finish().unwrap_err());
             drop(attached);
             drop(session);
             assert_killed(&deferred.try_get().unwrap().reason, "root", "because");
@@ -262,7 +262,7 @@ fn running() {
 fn running_with_a_termination_after_the_transaction() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             attached.set_in_transaction(true);
             assert!(attached.in_transaction());
@@ -272,7 +272,7 @@ fn running_with_a_termination_after_the_transaction() {
             assert_eq!(attached.check(), Ok(()));
             attached.set_in_transaction(false);
             assert!(!attached.in_transaction());
-            assert_told(&attached.check().unwrap_err());
+            assert_terminated(&attached.check().unwrap_err());
         }
     });
 }
@@ -281,15 +281,15 @@ fn running_with_a_termination_after_the_transaction() {
 fn running_with_an_immediate_termination() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             attached.set_in_transaction(true);
             let statement = attached.begin().unwrap();
             let receipt = manager.terminate(id, kill_now()).unwrap();
-            assert_told(&statement.check().unwrap_err());
-            assert_told(&statement.finish().unwrap_err());
+            assert_terminated(&statement.check().unwrap_err());
+            assert_terminated(&statement.finish().unwrap_err());
             drop(attached);
-            assert_told(&session.check().unwrap_err());
+            assert_terminated(&session.check().unwrap_err());
             assert!(receipt.try_get().is_none());
             drop(session);
             assert!(receipt.try_get().is_some());
@@ -301,11 +301,11 @@ fn running_with_an_immediate_termination() {
 fn in_an_interruptible_wait() {
     supervised(|| {
         for model in MODELS {
-            for when in WHENS {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+            for when in MODES {
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
-                let (woken, waker) = Count::waker();
+                let (woken, waker) = CountingWaker::waker();
                 let slept = statement.wait(WaitMode::Interruptible, &waker, || {
                     assert!(manager.session_info(id).unwrap().waiting);
                     let receipt = manager.terminate(id, kill(when)).unwrap();
@@ -316,16 +316,16 @@ fn in_an_interruptible_wait() {
                 assert_eq!(slept, Ok(7), "what it returned is not lost");
                 assert_eq!(woken.get(), usize::from(when == TerminateMode::Immediate));
                 match when {
-                    TerminateMode::Immediate => assert_told(&statement.check().unwrap_err()),
+                    TerminateMode::Immediate => assert_terminated(&statement.check().unwrap_err()),
                     _ => assert_eq!(statement.check(), Ok(()), "the wait goes on"),
                 }
-                assert_told(&statement.finish().unwrap_err());
+                assert_terminated(&statement.finish().unwrap_err());
             }
 
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            let (woken, waker) = Count::waker();
+            let (woken, waker) = CountingWaker::waker();
             let slept = statement.wait(WaitMode::Interruptible, &waker, || {
                 let receipt = manager.cancel(id, cancel_running()).unwrap();
                 assert_eq!(receipt.target().state, SessionState::Waiting);
@@ -346,8 +346,8 @@ fn in_an_interruptible_wait() {
 fn in_a_hold_off() {
     supervised(|| {
         for model in MODELS {
-            for when in WHENS {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+            for when in MODES {
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
                 let outer = statement.hold_off("a test");
@@ -363,10 +363,10 @@ fn in_a_hold_off() {
                 let interrupt = statement.check().unwrap_err();
                 // The deferred forms are not due yet, so the cancel is what is reported.
                 match when {
-                    TerminateMode::Immediate => assert_told(&interrupt),
+                    TerminateMode::Immediate => assert_terminated(&interrupt),
                     _ => assert_cancelled(&interrupt),
                 }
-                assert_told(&statement.finish().unwrap_err());
+                assert_terminated(&statement.finish().unwrap_err());
                 assert_eq!(cancel.try_get().unwrap().cancelled, when != TerminateMode::Immediate);
             }
         }
@@ -377,7 +377,7 @@ fn in_a_hold_off() {
 fn running_a_later_statement() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let old = statement.statement_id();
@@ -406,9 +406,9 @@ fn running_a_later_statement() {
 fn already_terminating() {
     supervised(|| {
         for model in MODELS {
-            for first in WHENS {
-                for second in WHENS {
-                    let Stage { manager, mut session, thread, id } = Stage::new(model);
+            for first in MODES {
+                for second in MODES {
+                    let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                     let mut attached = session.attach(&thread).unwrap();
                     attached.set_in_transaction(true);
                     let statement = attached.begin().unwrap();
@@ -428,8 +428,8 @@ fn already_terminating() {
                     drop(attached);
                     drop(session);
                     // The first to ask for the strongest form is who did it; both know.
-                    let author = if second > first { "two" } else { "one" };
-                    assert_killed(&one.try_get().unwrap().reason, author, author);
+                    let requester = if second > first { "two" } else { "one" };
+                    assert_killed(&one.try_get().unwrap().reason, requester, requester);
                     assert_eq!(one.try_get(), two.try_get());
                 }
             }
@@ -437,24 +437,24 @@ fn already_terminating() {
     });
 }
 
-fn statement_free(attached: &mut safepoint::Attached<'_>, told: TerminateMode) {
-    assert_eq!(attached.check().is_err(), told >= TerminateMode::AfterStatement);
+fn statement_free(attached: &mut safepoint::Attached<'_>, pending: TerminateMode) {
+    assert_eq!(attached.check().is_err(), pending >= TerminateMode::AfterStatement);
     attached.set_in_transaction(false);
-    assert_told(&attached.check().unwrap_err());
+    assert_terminated(&attached.check().unwrap_err());
 }
 
 #[test]
 fn a_terminating_session_can_still_be_cancelled() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
             let receipt = manager.cancel(id, cancel_running()).unwrap();
             assert_eq!(receipt.target().pending_mode, Some(TerminateMode::AfterStatement));
             assert_cancelled(&statement.check().unwrap_err());
-            assert_told(&statement.finish().unwrap_err());
+            assert_terminated(&statement.finish().unwrap_err());
             assert!(receipt.try_get().unwrap().cancelled);
         }
     });
@@ -464,7 +464,7 @@ fn a_terminating_session_can_still_be_cancelled() {
 fn a_second_cancel_keeps_the_first_requester() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let one = manager.cancel(id, Cancel::running(admin("one"))).unwrap();
@@ -480,12 +480,12 @@ fn a_second_cancel_keeps_the_first_requester() {
 fn ended_or_never_existed() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, thread, id } = Stage::new(model);
+            let Fixture { manager, session, thread, id } = Fixture::new(model);
             assert_eq!(session.close().reason, EndReason::Closed);
             let never = SessionId::try_from(i64::MAX as u64).unwrap();
             let one = SessionId::try_from(1).unwrap();
             for id in [id, never, one] {
-                for when in WHENS {
+                for when in MODES {
                     let refused = manager.terminate(id, kill(when)).unwrap_err();
                     assert_eq!(refused, RequestError::NoSuchSession(id));
                     assert_eq!(refused.sqlstate(), "42704");
@@ -504,16 +504,16 @@ fn a_due_request_is_the_reason_even_if_unobserved() {
     supervised(|| {
         let how = |receipt: &Receipt<SessionEnd>| receipt.try_get().unwrap().reason;
         for model in MODELS {
-            for when in WHENS {
+            for when in MODES {
                 // Idle.
-                let Stage { manager, session, id, .. } = Stage::new(model);
+                let Fixture { manager, session, id, .. } = Fixture::new(model);
                 let receipt = manager.terminate(id, kill(when)).unwrap();
                 drop(session);
                 let EndReason::Terminated(request) = how(&receipt) else { panic!("{when:?}") };
                 assert_eq!(*request.requester(), admin("root"));
 
                 // In a transaction, which only its end would have ended.
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let attached = session.attach(&thread).unwrap();
                 attached.set_in_transaction(true);
                 drop(attached);
@@ -528,7 +528,7 @@ fn a_due_request_is_the_reason_even_if_unobserved() {
                 );
 
                 // A statement whose guards were forgotten ends with its session.
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let mut attached = session.attach(&thread).unwrap();
                 std::mem::forget(attached.begin().unwrap());
                 std::mem::forget(attached);
@@ -537,7 +537,7 @@ fn a_due_request_is_the_reason_even_if_unobserved() {
                 assert!(matches!(how(&receipt), EndReason::Terminated(_)), "{when:?}");
             }
             // The strongest request counts, and an end that was asked for by nobody is a close.
-            let Stage { manager, session, id, .. } = Stage::new(model);
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
             manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
             let receipt = manager
                 .terminate(id, Terminate::new(TerminateMode::Immediate, admin("two")))
@@ -545,7 +545,7 @@ fn a_due_request_is_the_reason_even_if_unobserved() {
             drop(session);
             let EndReason::Terminated(request) = how(&receipt) else { panic!("it was due") };
             assert_eq!(*request.requester(), admin("two"));
-            assert_eq!(Stage::new(model).session.close().reason, EndReason::Closed);
+            assert_eq!(Fixture::new(model).session.close().reason, EndReason::Closed);
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Whom a request names and who may ask: strict targets, threads, policies, oneself.
 
 use crate::common::{
-    MODELS, Stage, admin, assert_cancelled, assert_told, kill_now, of, scope, supervised,
+    Fixture, MODELS, admin, assert_cancelled, assert_terminated, kill_now, of, scope, supervised,
     thread_for, until, user,
 };
 use safepoint::id::ThreadId;
@@ -18,28 +18,28 @@ use std::time::Duration;
 fn a_session_may_end_itself() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
-            let author = attached.requester();
-            assert_eq!(author, user("ann").with_session(id));
+            let requester = attached.requester();
+            assert_eq!(requester, user("ann").with_session(id));
             let statement = attached.begin().unwrap();
-            let cancel = manager.cancel(id, Cancel::running(author.clone())).unwrap();
+            let cancel = manager.cancel(id, Cancel::running(requester.clone())).unwrap();
             assert_cancelled(&statement.check().unwrap_err());
             statement.finish().unwrap();
             assert!(cancel.try_get().unwrap().cancelled);
 
             let statement = attached.begin().unwrap();
             let mut receipt = manager
-                .terminate(id, Terminate::new(TerminateMode::Immediate, author.clone()))
+                .terminate(id, Terminate::new(TerminateMode::Immediate, requester.clone()))
                 .unwrap();
             assert_eq!(until("its limit is over", || receipt.wait_timeout(Duration::ZERO)), None);
             let interrupt = statement.check().unwrap_err();
-            assert_told(&interrupt);
+            assert_terminated(&interrupt);
             assert_eq!(interrupt.detail(id), None, "it knows who asked");
             drop(statement);
             drop(attached);
             let EndReason::Terminated(request) = session.close().reason else { panic!() };
-            assert_eq!(*request.requester(), author);
+            assert_eq!(*request.requester(), requester);
         }
     });
 }
@@ -48,7 +48,7 @@ fn a_session_may_end_itself() {
 fn a_pair_is_accepted_only_on_its_thread() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut other = manager.open(of("bob")).unwrap();
             let elsewhere = thread_for(&manager, &other);
             let pair = Target::Pair(thread.id(), id);
@@ -74,7 +74,7 @@ fn a_pair_is_accepted_only_on_its_thread() {
             drop(statement);
             let receipt = manager.terminate(pair, kill_now()).unwrap();
             assert_eq!(receipt.target().thread_id, Some(thread.id()));
-            assert_told(&attached.check().unwrap_err());
+            assert_terminated(&attached.check().unwrap_err());
             drop(attached);
 
             // The bystander, on its thread all the while, has felt nothing.
@@ -87,7 +87,7 @@ fn a_pair_is_accepted_only_on_its_thread() {
 fn a_wrong_pair_of_attached_sessions() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut other = manager.open(of("bob")).unwrap();
             let elsewhere = thread_for(&manager, &other);
             let attached = session.attach(&thread).unwrap();
@@ -113,7 +113,7 @@ fn a_wrong_pair_of_attached_sessions() {
 fn the_session_attached_to_a_thread() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let target = Target::AttachedTo(thread.id());
             let refused = manager.terminate(target, kill_now()).unwrap_err();
             assert_eq!(refused, RequestError::ThreadIdle(thread.id()));
@@ -122,7 +122,7 @@ fn the_session_attached_to_a_thread() {
             let receipt = manager.terminate(target, kill_now()).unwrap();
             assert_eq!(receipt.session(), id);
             assert_eq!(receipt.target().thread_id, Some(thread.id()));
-            assert_told(&attached.check().unwrap_err());
+            assert_terminated(&attached.check().unwrap_err());
         }
     });
 }
@@ -131,7 +131,7 @@ fn the_session_attached_to_a_thread() {
 fn threads_are_not_sessions() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let timer = manager.register_background("timer").unwrap();
             let as_session = SessionId::try_from(timer.id().get()).unwrap();
             assert_eq!(
@@ -167,7 +167,7 @@ fn threads_are_not_sessions() {
 #[test]
 fn an_unregistered_worker_is_no_thread() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::Pool);
         let gone = thread.id();
         drop(thread);
         // The next worker gets the same place, and another number.
@@ -185,7 +185,7 @@ fn an_unregistered_worker_is_no_thread() {
 fn a_thread_runs_one_session_at_a_time() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let Fixture { manager, mut session, thread, .. } = Fixture::new(model);
             let mut other = manager.open(of("bob")).unwrap();
             let elsewhere = thread_for(&manager, &other);
             let attached = session.attach(&thread).unwrap();
@@ -205,17 +205,17 @@ fn a_thread_runs_one_session_at_a_time() {
 fn users_may_end_their_own_sessions_and_no_others() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let nobody = Requester::default();
-            for author in [user("bob"), nobody] {
-                for when in crate::common::WHENS {
-                    let refused = manager.terminate(id, Terminate::new(when, author.clone()));
+            for requester in [user("bob"), nobody] {
+                for when in crate::common::MODES {
+                    let refused = manager.terminate(id, Terminate::new(when, requester.clone()));
                     assert_eq!(refused.as_ref().unwrap_err(), &RequestError::PermissionDenied(id));
                     assert_eq!(refused.unwrap_err().sqlstate(), "42501");
                 }
-                let refused = manager.cancel(id, Cancel::running(author)).unwrap_err();
+                let refused = manager.cancel(id, Cancel::running(requester)).unwrap_err();
                 assert_eq!(refused, RequestError::PermissionDenied(id));
             }
             assert_eq!(statement.check(), Ok(()));
@@ -233,12 +233,12 @@ fn users_may_end_their_own_sessions_and_no_others() {
 struct Curious(Arc<Mutex<Option<SessionManager>>>);
 
 impl Policy for Curious {
-    fn permits(&self, author: &Requester, target: &ClientInfo) -> bool {
+    fn permits(&self, requester: &Requester, target: &ClientInfo) -> bool {
         let manager = self.0.lock().unwrap().clone().unwrap();
         let extra = manager.open(ClientInfo::default()).unwrap();
         assert!(manager.sessions().count() >= 2);
         drop(extra);
-        author.is_admin() && target.application() != "precious"
+        requester.is_admin() && target.application() != "precious"
     }
 }
 
@@ -277,7 +277,7 @@ fn a_custom_policy_is_called_without_locks() {
 fn the_reason_is_the_observed_request() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, id, .. } = Stage::new(model);
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
             let by = |name: &str, when| Terminate::new(when, admin(name));
             let receipt = manager.terminate(id, by("one", TerminateMode::AfterStatement)).unwrap();
             let seen: Request = session.check().unwrap_err().request().clone();
@@ -297,14 +297,14 @@ fn the_reason_is_the_observed_request() {
 fn a_shutdown_terminates_every_session() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, .. } = Stage::new(model);
+            let Fixture { manager, session, .. } = Fixture::new(model);
             let other = manager.open(of("bob")).unwrap();
             // The server itself decides; whose name stands on it is for the message only.
             let receipts =
                 manager.shutdown(Terminate::new(TerminateMode::Immediate, user("carol")));
             assert_eq!(receipts.len(), 2);
-            assert_told(&session.check().unwrap_err());
-            assert_told(&other.check().unwrap_err());
+            assert_terminated(&session.check().unwrap_err());
+            assert_terminated(&other.check().unwrap_err());
             assert_eq!(manager.open(of("dan")).unwrap_err(), safepoint::manager::OpenError::Closed);
         }
     });
@@ -314,7 +314,7 @@ fn a_shutdown_terminates_every_session() {
 fn a_discarded_command_discards_its_cancel() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let queued = session.reserve_statement().unwrap();
             let cancel = Cancel::statement(queued, admin("root"));
             let receipt = manager.cancel(id, cancel.clone()).unwrap();

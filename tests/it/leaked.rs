@@ -1,16 +1,16 @@
 //! Attachments that were forgotten, on a thread that has ended or on one that goes on.
 
 use crate::common::{
-    Desk, ENDLESS, LONG, Stage, each_model, eventually, joined, kill_now, of, scope, supervised,
-    thread_for, until,
+    ENDLESS, Fixture, ParkedSession, TEST_TIMEOUT, each_model, joined, kill_now, of, scope,
+    supervised, thread_for, until, wait_until,
 };
 use safepoint::request::{EndReason, RequestError, Target};
 use safepoint::{Session, SessionManager, ThreadModel};
 use std::sync::mpsc;
 use std::time::Duration;
 
-fn forget(stage: Stage) -> Stage {
-    let Stage { manager, mut session, thread, id } = stage;
+fn forget(fixture: Fixture) -> Fixture {
+    let Fixture { manager, mut session, thread, id } = fixture;
     let thread = scope(|scope| {
         let session = &mut session;
         let forgets = scope.spawn(move || {
@@ -21,20 +21,20 @@ fn forget(stage: Stage) -> Stage {
         });
         joined("the thread ends", forgets)
     });
-    Stage { manager, session, thread, id }
+    Fixture { manager, session, thread, id }
 }
 
 #[test]
 fn the_owner_finds_the_session_idle() {
     supervised(|| {
-        each_model(|stage| {
-            let Stage { manager, session, id, .. } = forget(stage);
+        each_model(|fixture| {
+            let Fixture { manager, session, id, .. } = forget(fixture);
             session.check().unwrap();
             assert_eq!(manager.session_info(id).unwrap().statement_id, None);
-            let desk = Desk::leave(session);
+            let parked = ParkedSession::leave(session);
             let receipt = manager.terminate(id, kill_now()).unwrap();
             assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
-            assert_eq!(crate::common::locked(&desk.told).len(), 1);
+            assert_eq!(crate::common::locked(&parked.interrupts).len(), 1);
         });
     });
 }
@@ -42,8 +42,8 @@ fn the_owner_finds_the_session_idle() {
 #[test]
 fn the_session_can_be_attached_to_another_thread() {
     supervised(|| {
-        each_model(|stage| {
-            let Stage { manager, mut session, id, thread } = forget(stage);
+        each_model(|fixture| {
+            let Fixture { manager, mut session, id, thread } = forget(fixture);
             let mut attached = session.attach(&thread).unwrap();
             assert_eq!(manager.session_info(id).unwrap().statement_id, None);
             assert_eq!(attached.begin().unwrap().statement_id().get(), 2);
@@ -59,8 +59,8 @@ fn a_request_with_another_thread_is_rejected() {
         let session = manager.open(crate::common::of("ann")).unwrap();
         let thread = thread_for(&manager, &session);
         let id = session.id();
-        let Stage { session, thread, .. } =
-            forget(Stage { manager: manager.clone(), session, thread, id });
+        let Fixture { session, thread, .. } =
+            forget(Fixture { manager: manager.clone(), session, thread, id });
         drop(thread);
         let second = manager.register_worker("two").unwrap();
         let refused = manager.terminate(Target::Pair(second.id(), id), kill_now());
@@ -90,17 +90,17 @@ fn ambient_code_does_not_reach_the_moved_session() {
                 std::mem::forget(session.attach(&one).unwrap());
                 session.check().unwrap();
                 handed.send(session).unwrap();
-                gone.recv_timeout(LONG).expect("the session sleeps elsewhere");
+                gone.recv_timeout(TEST_TIMEOUT).expect("the session sleeps elsewhere");
                 assert_eq!(safepoint::current::session_id(), None);
                 safepoint::current::set_in_transaction(false);
                 safepoint::current::sleep(Duration::from_millis(1)).unwrap();
                 manager.terminate(id, kill_now()).unwrap();
             });
-            let mut session = taken.recv_timeout(LONG).expect("the session is handed on");
+            let mut session = taken.recv_timeout(TEST_TIMEOUT).expect("the session is handed on");
             let attached = session.attach(&two).unwrap();
             attached.set_in_transaction(true);
             scope.spawn(move || {
-                eventually("it sleeps", || manager.session_info(id).unwrap().waiting);
+                wait_until("it sleeps", || manager.session_info(id).unwrap().waiting);
                 go.send(()).unwrap();
             });
             until("its killer wakes it", || attached.sleep(ENDLESS)).unwrap_err();

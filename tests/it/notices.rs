@@ -1,7 +1,7 @@
 //! What the SQL face says about a kill: when the session will end, and that it does then; and whom
 //! its functions name.
 
-use crate::common::{MODELS, Stage, each_model, locked, of, supervised};
+use crate::common::{Fixture, MODELS, each_model, locked, of, supervised};
 use safepoint::audit::Event;
 use safepoint::diagnose::PendingReason;
 use safepoint::request::{InterruptKind, Target};
@@ -21,12 +21,12 @@ enum State {
 
 /// Kills a session in that state, and returns what the author is told, and why it has not ended.
 fn kill(
-    stage: Stage,
+    fixture: Fixture,
     state: State,
     transaction: bool,
     how: &str,
 ) -> (String, Option<PendingReason>) {
-    let Stage { manager, mut session, thread, id } = stage;
+    let Fixture { manager, mut session, thread, id } = fixture;
     let ids = match session.own_thread() {
         Some(own) => format!("{own}, {id}", own = own.id()),
         None => format!("0, {id}"),
@@ -34,27 +34,27 @@ fn kill(
     let (verb, when) = how.split_once(' ').unwrap();
     let command = sql::parse(&format!("ALTER SYSTEM {verb} SESSION '{ids}' {when}"));
     let command: Command = command.unwrap().unwrap();
-    let told = || {
+    let pending = || {
         let answer = sql::execute(&manager, command, Requester::system()).unwrap();
         (answer.notice, answer.receipt.pending_reason())
     };
     let mut attached = session.attach(&thread).unwrap();
     attached.set_in_transaction(transaction);
     match state {
-        State::Attached => told(),
+        State::Attached => pending(),
         State::Running => {
             let statement = attached.begin().unwrap();
-            let told = told();
+            let pending = pending();
             drop(statement);
-            told
+            pending
         }
         State::Detached => {
             attached.detach().unwrap();
-            told()
+            pending()
         }
         State::Queued => {
             attached.detach_to_queue().unwrap();
-            told()
+            pending()
         }
     }
 }
@@ -76,8 +76,8 @@ fn a_notice_states_when_the_session_ends() {
                             .filter(|_| transaction || matches!(state, State::Running)),
                     ),
                 ] {
-                    each_model(|stage| {
-                        let (notice, why) = kill(stage, state, transaction, how);
+                    each_model(|fixture| {
+                        let (notice, why) = kill(fixture, state, transaction, how);
                         let what =
                             format!("{how} of {state:?}, transaction {transaction}: {notice}");
                         assert!(notice.ends_with(waits.unwrap_or(soon)), "{what}");
@@ -94,7 +94,7 @@ fn a_notice_states_when_the_session_ends() {
 #[test]
 fn a_cancel_by_thread_reaches_the_queued_command() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::Pool);
         session.reserve_statement().unwrap();
         let mut attached = session.attach(&thread).unwrap();
         let number = i64::from(thread.id());

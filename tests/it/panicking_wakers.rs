@@ -1,7 +1,7 @@
 //! Wakers that panic keep nobody else waiting, and hit nobody who did nothing wrong.
 
 use crate::common::{
-    Count, ENDLESS, Stage, admin, each_model, eventually, kill_now, of, supervised, until,
+    CountingWaker, ENDLESS, Fixture, admin, each_model, kill_now, of, supervised, until, wait_until,
 };
 use safepoint::request::InterruptReason;
 use safepoint::session::{Timeouts, WaitMode};
@@ -32,8 +32,8 @@ fn waits<T: Clone>(receipt: &mut Receipt<T>, waker: &Waker) {
 #[test]
 fn all_waiters_of_a_receipt_are_woken() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
-            let (woken, counts) = Count::waker();
+        each_model(|Fixture { manager, mut session, thread, id }| {
+            let (woken, counts) = CountingWaker::waker();
             let mut receipts: Vec<_> =
                 (0..3).map(|_| manager.terminate(id, kill_now()).unwrap()).collect();
             for (receipt, waker) in receipts.iter_mut().zip([panics(), counts.clone(), panics()]) {
@@ -49,10 +49,10 @@ fn all_waiters_of_a_receipt_are_woken() {
 #[test]
 fn all_waiters_of_a_statement_receipt_are_woken() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            let (woken, counts) = Count::waker();
+            let (woken, counts) = CountingWaker::waker();
             let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
             let mut receipts = [cancel(), cancel()];
             for (receipt, waker) in receipts.iter_mut().zip([panics(), counts]) {
@@ -67,7 +67,7 @@ fn all_waiters_of_a_statement_receipt_are_woken() {
 #[test]
 fn a_targets_waker_does_not_affect_the_requester() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             session.set_detached_waker(Some(panics()));
             manager.terminate(id, kill_now()).unwrap();
             assert!(session.check().is_err());
@@ -78,7 +78,7 @@ fn a_targets_waker_does_not_affect_the_requester() {
 #[test]
 fn a_shutdown_terminates_every_session() {
     supervised(|| {
-        each_model(|Stage { manager, session, .. }| {
+        each_model(|Fixture { manager, session, .. }| {
             let others: Vec<_> = (0..20).map(|_| manager.open(of("bob")).unwrap()).collect();
             session.set_detached_waker(Some(panics()));
             others.iter().step_by(3).for_each(|other| other.set_detached_waker(Some(panics())));
@@ -92,7 +92,7 @@ fn a_shutdown_terminates_every_session() {
 #[test]
 fn the_thread_that_ends_a_hold_off_is_not_affected() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let held = safepoint::current::hold_off("handed on");
             let waited = attached.wait(WaitMode::Interruptible, &panics(), || {
@@ -108,14 +108,14 @@ fn the_thread_that_ends_a_hold_off_is_not_affected() {
 #[test]
 fn the_next_statement_still_has_its_timeout() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let limit = Some(Duration::from_millis(20));
             session.set_timeouts(Timeouts::new().with_statement(limit)).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let sleeps = || {
-                let told = || manager.session_info(id).unwrap().pending.is_some();
-                eventually("the limit has run out", told);
+                let is_pending = || manager.session_info(id).unwrap().pending.is_some();
+                wait_until("the limit has run out", is_pending);
             };
             statement.wait(WaitMode::Interruptible, &panics(), sleeps).unwrap();
             statement.check().unwrap_err();
@@ -142,7 +142,7 @@ fn a_waker_may_panic_in_its_drop() {
                 panic!("on purpose");
             }
         }
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             session.set_detached_waker(Some(Waker::from(Arc::new(Bomb))));
             let receipt = manager.terminate(id, kill_now()).unwrap();
             session.close();
@@ -164,7 +164,7 @@ fn both_wakers_may_panic_in_their_drops() {
                 panic!("on purpose");
             }
         }
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             session.set_detached_waker(Some(Waker::from(Arc::new(Bomb))));
             {
                 let attached = session.attach(&thread).unwrap();
@@ -181,12 +181,12 @@ fn both_wakers_may_panic_in_their_drops() {
 #[test]
 fn a_dropped_receipt_drops_its_waker() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
-            let (count, waker) = Count::waker();
+            let (count, waker) = CountingWaker::waker();
             let mut kept = manager.terminate(id, kill_now()).unwrap();
             waits(&mut kept, &waker);
-            let (count_of_one, waker) = Count::waker();
+            let (count_of_one, waker) = CountingWaker::waker();
             let mut given_up = manager.terminate(id, kill_now()).unwrap();
             waits(&mut given_up, &waker);
             waits(&mut given_up, &waker);
@@ -219,10 +219,10 @@ fn a_panic_payload_may_panic_in_its_drop() {
     }
     supervised(|| {
         for layers in 0..4 {
-            each_model(|Stage { manager, session, id, .. }| {
+            each_model(|Fixture { manager, session, id, .. }| {
                 session.set_detached_waker(Some(Waker::from(Arc::new(Panics(layers)))));
                 let mut receipt = manager.terminate(id, kill_now()).unwrap();
-                let (woken, counts) = Count::waker();
+                let (woken, counts) = CountingWaker::waker();
                 let mut other = manager.terminate(id, kill_now()).unwrap();
                 waits(&mut receipt, &Waker::from(Arc::new(Panics(layers))));
                 waits(&mut other, &counts);

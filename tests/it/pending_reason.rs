@@ -2,8 +2,8 @@
 //! says why its session still lives; each answer once.
 
 use crate::common::{
-    ENDLESS, LONG, Stage, admin, each_model, eventually, kill, kill_now, of, scope, supervised,
-    thread_for, until,
+    ENDLESS, Fixture, TEST_TIMEOUT, admin, each_model, kill, kill_now, of, scope, supervised,
+    thread_for, until, wait_until,
 };
 use safepoint::diagnose::{
     ActiveHoldOff, CallSite, PendingReason, ProbeResult, Progress, StalledSession, Watchdog,
@@ -26,7 +26,7 @@ fn assert_at(spot: &CallSite, line: u32) {
 #[test]
 fn no_safe_point() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let probed = manager.probe(id);
@@ -49,7 +49,7 @@ fn no_safe_point() {
                 other => panic!("{other:?}"),
             };
             assert!(why(0));
-            eventually("that was so for a while", || why(5));
+            wait_until("that was so for a while", || why(5));
 
             statement.check().unwrap_err();
             assert!(!matches!(receipt.pending_reason(), Some(PendingReason::NoSafePoint { .. })));
@@ -61,7 +61,7 @@ fn no_safe_point() {
 #[test]
 fn no_safe_point_since_a_deferred_request_fell_due() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             assert_eq!(manager.pending_reason(id), None);
@@ -84,7 +84,7 @@ fn no_safe_point_since_a_deferred_request_fell_due() {
 #[test]
 fn held_off() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let (outer, line) = (statement.hold_off("commit"), line!());
@@ -117,7 +117,7 @@ fn held_off() {
 #[test]
 fn a_leaked_hold_off() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             std::mem::forget(attached.hold_off("forgotten"));
             attached.detach().unwrap();
@@ -134,7 +134,7 @@ fn a_leaked_hold_off() {
 #[test]
 fn a_leaked_rollback_ends_with_its_attachment() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             std::mem::forget(attached.begin_rollback());
             attached.detach().unwrap();
@@ -150,7 +150,7 @@ fn a_leaked_rollback_ends_with_its_attachment() {
 #[test]
 fn in_a_wait_that_is_not_interruptible() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let deaf = WaitMode::Killable;
@@ -175,7 +175,7 @@ fn in_a_wait_that_is_not_interruptible() {
 #[test]
 fn waiting_for_the_receipt_of_another_session() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut other = manager.open(of("bob")).unwrap();
             let others = thread_for(&manager, &other);
             let attached = session.attach(&thread).unwrap();
@@ -183,7 +183,7 @@ fn waiting_for_the_receipt_of_another_session() {
             scope(|scope| {
                 let manager = &manager;
                 scope.spawn(move || {
-                    eventually("it waits", || {
+                    wait_until("it waits", || {
                         manager.session_info(id).unwrap().uninterruptible_wait.is_some()
                     });
                     let own = manager.terminate(id, kill_now()).unwrap();
@@ -206,7 +206,7 @@ fn waiting_for_the_receipt_of_another_session() {
 #[test]
 fn safe_points_in_a_hold_off() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let held = statement.hold_off("commit");
@@ -229,7 +229,7 @@ fn safe_points_in_a_hold_off() {
 #[test]
 fn queued_for_a_worker() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             let number = session.reserve_statement().unwrap();
             let cancel = Cancel::statement(number, admin("root"));
             let cancelled = manager.cancel(id, cancel).unwrap();
@@ -245,7 +245,7 @@ fn queued_for_a_worker() {
 #[test]
 fn detached_and_not_ended_by_its_owner() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             let receipt = manager.terminate(id, kill_now()).unwrap();
             assert_eq!(receipt.pending_reason(), Some(PendingReason::Detached));
             session.close();
@@ -257,7 +257,7 @@ fn detached_and_not_ended_by_its_owner() {
 #[test]
 fn rolling_back() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
@@ -272,22 +272,23 @@ fn rolling_back() {
             let progress = Progress::new(3).of(10);
             let rollback = statement.begin_rollback();
             rollback.report(progress);
-            let told = receipt.pending_reason();
+            let reason = receipt.pending_reason();
             drop(rollback);
-            let Some(PendingReason::RollingBack { spot: there, progress: shown, .. }) = told else {
-                panic!("{told:?}")
+            let Some(PendingReason::RollingBack { spot: there, progress: shown, .. }) = reason
+            else {
+                panic!("{reason:?}")
             };
             assert_eq!((there, shown), (spot, Some(progress)));
-            assert!(told.unwrap().to_string().ends_with(", 3 of 10 rolled back"));
+            assert!(reason.unwrap().to_string().ends_with(", 3 of 10 rolled back"));
             drop(statement);
             assert_eq!(receipt.pending_reason(), None);
 
             // A rollback that nobody asked for, and in which a kill arrives.
             let (rollback, line) = (attached.begin_rollback(), line!());
-            let told = manager.terminate(id, kill_now()).unwrap().pending_reason();
+            let reason = manager.terminate(id, kill_now()).unwrap().pending_reason();
             drop(rollback);
-            let Some(PendingReason::RollingBack { spot, progress: None, .. }) = told else {
-                panic!("{told:?}")
+            let Some(PendingReason::RollingBack { spot, progress: None, .. }) = reason else {
+                panic!("{reason:?}")
             };
             assert_at(&spot, line);
         });
@@ -298,7 +299,7 @@ fn rolling_back() {
 #[test]
 fn listed_with_its_pending_request_until_it_has_ended() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let row = || manager.session_info(id).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
@@ -308,16 +309,19 @@ fn listed_with_its_pending_request_until_it_has_ended() {
             assert_eq!((pending.kind, pending.mode), (InterruptKind::Cancel, None));
             assert_eq!(pending.to_string(), "cancel by dba");
 
-            let told = |when| {
+            let reason = |when| {
                 manager.terminate(id, kill(when)).unwrap();
                 row().pending.unwrap().to_string()
             };
             assert_eq!(
-                told(TerminateMode::AfterTransaction),
+                reason(TerminateMode::AfterTransaction),
                 "terminate (after transaction) by root"
             );
-            assert_eq!(told(TerminateMode::AfterStatement), "terminate (after statement) by root");
-            assert_eq!(told(TerminateMode::Immediate), "terminate (immediate) by root");
+            assert_eq!(
+                reason(TerminateMode::AfterStatement),
+                "terminate (after statement) by root"
+            );
+            assert_eq!(reason(TerminateMode::Immediate), "terminate (immediate) by root");
             let pending = row().pending.unwrap();
             assert_eq!(pending.request.comment(), Some("because"));
             assert!(pending.requested_at >= row().opened_at && pending.observed_at.is_none());
@@ -337,7 +341,7 @@ fn listed_with_its_pending_request_until_it_has_ended() {
 #[test]
 fn a_request_of_the_server_names_no_requester() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             manager
                 .terminate(id, Terminate::new(TerminateMode::Immediate, Requester::system()))
                 .unwrap();
@@ -352,7 +356,7 @@ fn a_request_of_the_server_names_no_requester() {
 #[test]
 fn a_probe_is_answered() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             assert_eq!(manager.probe(id), Some(ProbeResult::NotRunning));
             let mut attached = session.attach(&thread).unwrap();
             let asked = || {
@@ -408,20 +412,20 @@ fn a_probe_is_answered() {
 #[test]
 fn the_watchdog_reports_only_stalled_sessions() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let limit = Duration::from_millis(10);
             let idle = manager.open(of("bob")).unwrap();
             let queued = manager.open(of("bob")).unwrap();
             queued.reserve_statement().unwrap();
             let mut asleep = manager.open(of("bob")).unwrap();
-            let (sleeper, sleepers) = (asleep.id(), thread_for(&manager, &asleep));
+            let (waiter, waiters) = (asleep.id(), thread_for(&manager, &asleep));
             let (report, reports) = mpsc::channel::<StalledSession>();
             scope(|scope| {
                 scope.spawn(move || {
-                    let attached = asleep.attach(&sleepers).unwrap();
+                    let attached = asleep.attach(&waiters).unwrap();
                     until("it is killed at the end", || attached.sleep(ENDLESS)).unwrap_err();
                 });
-                eventually("it sleeps", || manager.session_info(sleeper).unwrap().waiting);
+                wait_until("it sleeps", || manager.session_info(waiter).unwrap().waiting);
                 let watchdog = Watchdog::start(&manager, limit, move |stalled| {
                     let _ = report.send(stalled);
                 });
@@ -434,7 +438,7 @@ fn the_watchdog_reports_only_stalled_sessions() {
                 manager.probe(id).unwrap();
                 let (checked, line) = (statement.check(), line!());
                 checked.unwrap();
-                let stalled = reports.recv_timeout(LONG).expect("it runs on and on");
+                let stalled = reports.recv_timeout(TEST_TIMEOUT).expect("it runs on and on");
                 assert_eq!(stalled.session, id);
                 assert!(stalled.elapsed >= limit, "{stalled}");
                 assert_at(&stalled.last_safe_point.unwrap(), line);
@@ -443,10 +447,13 @@ fn the_watchdog_reports_only_stalled_sessions() {
 
                 // Once for each stretch.
                 statement.check().unwrap();
-                assert_eq!(reports.recv_timeout(LONG).expect("another stretch").session, id);
+                assert_eq!(
+                    reports.recv_timeout(TEST_TIMEOUT).expect("another stretch").session,
+                    id
+                );
                 watchdog.stop();
                 assert!(!manager.threads().iter().any(|row| &*row.name == "watchdog"));
-                manager.terminate(sleeper, kill_now()).unwrap();
+                manager.terminate(waiter, kill_now()).unwrap();
             });
             assert!(reports.try_iter().all(|stalled| stalled.session == id));
             drop((idle, queued));
@@ -457,11 +464,11 @@ fn the_watchdog_reports_only_stalled_sessions() {
 #[test]
 fn a_test_that_does_not_respond_fails() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let limit = Duration::from_millis(10);
             let attached = session.attach(&thread).unwrap();
             let stalls = || {
-                eventually(
+                wait_until(
                     "nobody answers",
                     || matches!(manager.probe(id), Some(ProbeResult::Unanswered { elapsed: since, .. }) if since > limit),
                 );
@@ -472,7 +479,7 @@ fn a_test_that_does_not_respond_fails() {
             assert!(said.starts_with(&format!("session {id} passed no safe point for ")), "{said}");
 
             attached.detach().unwrap();
-            assert_eq!(assert_responsive(&manager, LONG, || 7), 7, "idle is responsive");
+            assert_eq!(assert_responsive(&manager, TEST_TIMEOUT, || 7), 7, "idle is responsive");
         });
     });
 }

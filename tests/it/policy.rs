@@ -1,6 +1,6 @@
 //! Who may end whose sessions, and who may know of them.
 
-use crate::common::{MODELS, Stage, admin, of, supervised, thread_for, user};
+use crate::common::{Fixture, MODELS, admin, of, supervised, thread_for, user};
 use safepoint::id::ThreadId;
 use safepoint::manager::BulkOptions;
 use safepoint::policy::{Policy, Roles};
@@ -101,8 +101,8 @@ fn a_hidden_session_is_rejected_as_if_missing() {
                 asked.push(row.id);
                 true
             };
-            let swept = manager.terminate_where(all, kill("bob"), BulkOptions::new());
-            assert_eq!((swept.accepted(), swept.rejected.len(), swept.already_ended), (1, 0, 0));
+            let result = manager.terminate_where(all, kill("bob"), BulkOptions::new());
+            assert_eq!((result.accepted(), result.rejected.len(), result.already_ended), (1, 0, 0));
             assert_eq!(asked, [shown.id()]);
             assert_eq!(manager.sessions_visible_to(&admin("root")).count(), 2);
         }
@@ -113,7 +113,7 @@ fn a_hidden_session_is_rejected_as_if_missing() {
 fn without_hiding_the_error_is_permission_denied() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, id, session: _session, .. } = Stage::new(model);
+            let Fixture { manager, id, session: _session, .. } = Fixture::new(model);
             let refused = manager.terminate(id, kill("bob")).unwrap_err();
             assert_eq!(refused, RequestError::PermissionDenied(id));
             assert_eq!(manager.sessions_visible_to(&user("bob")).count(), 1);
@@ -127,20 +127,20 @@ fn without_hiding_the_error_is_permission_denied() {
 fn a_requester_sees_sessions_that_it_may_end() {
     struct Blind;
     impl Policy for Blind {
-        fn permits(&self, author: &Requester, target: &ClientInfo) -> bool {
-            author.user() == Some("killer") && target.user() != "ann"
+        fn permits(&self, requester: &Requester, target: &ClientInfo) -> bool {
+            requester.user() == Some("killer") && target.user() != "ann"
         }
-        fn is_visible(&self, author: &Requester, target: &ClientInfo) -> bool {
-            author.user() == Some("viewer") && target.user() == "ann"
+        fn is_visible(&self, requester: &Requester, target: &ClientInfo) -> bool {
+            requester.user() == Some("viewer") && target.user() == "ann"
         }
     }
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::builder(model).policy(Blind).build();
             let [ann, bob] = ["ann", "bob"].map(|name| manager.open(of(name)).unwrap());
-            let seen = |author: &Requester| -> Vec<_> {
+            let seen = |requester: &Requester| -> Vec<_> {
                 let mut seen: Vec<_> =
-                    manager.sessions_visible_to(author).map(|row| row.id).collect();
+                    manager.sessions_visible_to(requester).map(|row| row.id).collect();
                 seen.sort();
                 seen
             };

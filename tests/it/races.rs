@@ -1,8 +1,9 @@
 //! The races that this library exists to end, each under its name.
 
 use crate::common::{
-    Count, Desk, ENDLESS, MODELS, Raises, Stage, WHENS, admin, assert_cancelled, assert_told,
-    eventually, joined, kill, kill_now, locked, of, outcome, scope, supervised, until,
+    CountingWaker, ENDLESS, Fixture, MODELS, MODES, ParkedSession, Raises, admin, assert_cancelled,
+    assert_terminated, joined, kill, kill_now, locked, of, outcome, scope, supervised, until,
+    wait_until,
 };
 use safepoint::request::{EndReason, InterruptKind, RequestError, Target};
 use safepoint::view::SessionState;
@@ -21,7 +22,7 @@ const ROUNDS: usize = 2_000;
 fn cancel_hits_the_next_statement() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let (over, hits) = (AtomicBool::new(false), AtomicUsize::new(0));
             let accepted = scope(|scope| {
                 let canceller = scope.spawn(|| {
@@ -69,7 +70,7 @@ fn cancel_hits_the_next_statement() {
 fn cancel_before_start_is_lost() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             for _ in 0..ROUNDS {
                 let named = session.reserve_statement().unwrap();
                 let cancel = Cancel::statement(named, admin("root"));
@@ -144,7 +145,7 @@ fn kill_dropped_while_the_session_changes_threads() {
                         }
                     });
                 }
-                let mut receipt = manager.terminate(id, kill(WHENS[round % 3])).unwrap();
+                let mut receipt = manager.terminate(id, kill(MODES[round % 3])).unwrap();
                 drop((give, take));
                 let ended = outcome(&mut receipt);
                 assert!(matches!(ended.reason, EndReason::Terminated(_)), "{ended:?}");
@@ -206,22 +207,22 @@ fn two_kills_merge_and_both_are_lost() {
         for model in MODELS {
             let manager = SessionManager::new(model);
             for round in 0..ROUNDS / 4 {
-                let desk = Desk::leave(manager.open(of("ann")).unwrap());
-                let id = locked(&desk.session).as_ref().unwrap().id();
+                let parked = ParkedSession::leave(manager.open(of("ann")).unwrap());
+                let id = locked(&parked.session).as_ref().unwrap().id();
                 scope(|scope| {
-                    let killers = [0, 1].map(|n| {
-                        let when = WHENS[(round + n) % 3];
+                    let requesters = [0, 1].map(|n| {
+                        let when = MODES[(round + n) % 3];
                         let manager = &manager;
                         scope.spawn(move || manager.terminate(id, kill(when)))
                     });
-                    for killer in killers {
-                        match joined("its killer has gone", killer) {
+                    for requester in requesters {
+                        match joined("its killer has gone", requester) {
                             Ok(mut receipt) => drop(outcome(&mut receipt)),
                             Err(refused) => assert_eq!(refused.sqlstate(), "42704"),
                         }
                     }
                 });
-                assert_eq!(locked(&desk.told).len(), 1);
+                assert_eq!(locked(&parked.interrupts).len(), 1);
             }
             assert!(manager.is_empty());
         }
@@ -232,15 +233,15 @@ fn two_kills_merge_and_both_are_lost() {
 fn attach_overwrites_closing() {
     supervised(|| {
         for model in MODELS {
-            for when in WHENS {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+            for when in MODES {
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let receipt = manager.terminate(id, kill(when)).unwrap();
                 for _ in 0..3 {
                     let mut attached = session.attach(&thread).unwrap();
-                    assert_told(&attached.begin().unwrap_err());
-                    assert_told(&attached.detach_to_queue().unwrap_err());
+                    assert_terminated(&attached.begin().unwrap_err());
+                    assert_terminated(&attached.detach_to_queue().unwrap_err());
                 }
-                assert_told(&session.check().unwrap_err());
+                assert_terminated(&session.check().unwrap_err());
                 drop(session);
                 assert!(receipt.try_get().is_some());
             }
@@ -252,7 +253,7 @@ fn attach_overwrites_closing() {
 fn lost_wake_up() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let (go, rounds) = crossbeam_channel::bounded::<safepoint::id::StatementId>(0);
             scope(|scope| {
@@ -277,7 +278,7 @@ fn lost_wake_up() {
 fn weaker_reason_hides_the_stronger() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let cancel = manager.cancel(id, Cancel::running(admin("one"))).unwrap();
@@ -290,7 +291,7 @@ fn weaker_reason_hides_the_stronger() {
                 .terminate(id, Terminate::new(TerminateMode::AfterStatement, admin("two")))
                 .unwrap();
             let interrupt = statement.check().unwrap_err();
-            assert_told(&interrupt);
+            assert_terminated(&interrupt);
             assert_eq!(*interrupt.request().requester(), admin("root"));
             drop(statement);
             assert!(cancel.try_get().unwrap().cancelled);
@@ -302,7 +303,7 @@ fn weaker_reason_hides_the_stronger() {
 fn one_handlers_error_loses_the_other_requests() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             manager.cancel(id, Cancel::running(admin("root"))).unwrap();
@@ -310,7 +311,7 @@ fn one_handlers_error_loses_the_other_requests() {
             let failed = || -> Result<(), safepoint::Interrupt> { statement.check() };
             assert_cancelled(&failed().unwrap_err());
             drop(statement);
-            assert_told(&attached.check().unwrap_err());
+            assert_terminated(&attached.check().unwrap_err());
         }
     });
 }
@@ -322,7 +323,7 @@ fn target_freed_while_being_killed() {
             let manager = SessionManager::new(model);
             let (give, take) = crossbeam_channel::bounded::<SessionId>(0);
             scope(|scope| {
-                let killer = scope.spawn(|| {
+                let requester = scope.spawn(|| {
                     for id in take {
                         match manager.terminate(id, kill_now()) {
                             Ok(mut receipt) => drop(outcome(&mut receipt)),
@@ -336,7 +337,7 @@ fn target_freed_while_being_killed() {
                     session.close();
                 }
                 drop(give);
-                joined("its killer has gone", killer);
+                joined("its killer has gone", requester);
             });
             assert!(manager.is_empty());
         }
@@ -348,15 +349,15 @@ struct Busy(SessionManager, SessionId, AtomicUsize);
 
 impl Wake for Busy {
     fn wake(self: Arc<Self>) {
-        let Busy(manager, victim, woken) = &*self;
+        let Busy(manager, target, woken) = &*self;
         woken.fetch_add(1, Ordering::SeqCst);
         let other = manager.open(of("ann")).unwrap();
         assert!(manager.sessions().count() >= 2 && manager.len() >= 2);
         assert_eq!(
-            manager.session_info(*victim).unwrap().pending_mode,
+            manager.session_info(*target).unwrap().pending_mode,
             Some(TerminateMode::Immediate)
         );
-        let again = manager.terminate(*victim, kill_now()).unwrap();
+        let again = manager.terminate(*target, kill_now()).unwrap();
         assert_eq!(again.target().pending_mode, Some(TerminateMode::Immediate));
         assert!(manager.terminate(other.id(), kill_now()).is_ok());
         assert_eq!(manager.threads().len(), 1);
@@ -396,12 +397,12 @@ fn kill_work_under_the_registry_lock() {
 fn a_queued_session_cannot_be_cancelled() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, id, .. } = Stage::new(model);
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
             let named = session.reserve_statement().unwrap();
             let cancel = manager.cancel(id, Cancel::statement(named, admin("root"))).unwrap();
             assert_eq!(cancel.target().state, SessionState::Queued);
             assert!(manager.terminate(id, kill_now()).is_ok());
-            assert_told(&session.check().unwrap_err());
+            assert_terminated(&session.check().unwrap_err());
             drop(session);
             assert!(!cancel.try_get().unwrap().cancelled);
         }
@@ -413,10 +414,10 @@ fn no_worker_free_so_no_kill() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
         // There is no worker at all.
-        let desk = Desk::leave(manager.open(of("ann")).unwrap());
-        let id = locked(&desk.session).as_ref().unwrap().id();
+        let parked = ParkedSession::leave(manager.open(of("ann")).unwrap());
+        let id = locked(&parked.session).as_ref().unwrap().id();
         assert!(manager.terminate(id, kill_now()).unwrap().try_get().is_some());
-        assert_told(&locked(&desk.told)[0]);
+        assert_terminated(&locked(&parked.interrupts)[0]);
     });
 }
 
@@ -424,8 +425,8 @@ fn no_worker_free_so_no_kill() {
 fn kill_storm() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, id, .. } = Stage::new(model);
-            let (woken, waker) = Count::waker();
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
+            let (woken, waker) = CountingWaker::waker();
             session.set_detached_waker(Some(waker));
             scope(|scope| {
                 for _ in 0..4 {
@@ -437,7 +438,7 @@ fn kill_storm() {
                 }
             });
             assert_eq!(woken.get(), 1, "a kill that adds nothing wakes nobody");
-            assert_told(&session.check().unwrap_err());
+            assert_terminated(&session.check().unwrap_err());
         }
     });
 }
@@ -457,7 +458,7 @@ fn double_registration_drops_both() {
             assert_eq!(ids.iter().map(Session::id).collect::<HashSet<_>>().len(), 3 * ROUNDS);
             assert_eq!(manager.sessions().count(), 3 * ROUNDS);
             drop(ids);
-            eventually("all have gone", || manager.is_empty());
+            wait_until("all have gone", || manager.is_empty());
         }
     });
 }

@@ -1,6 +1,6 @@
 //! What the reference model and the mutants have found, each cut down to what matters.
 
-use crate::common::{MODELS, Stage, admin, kill, of, supervised};
+use crate::common::{Fixture, MODELS, admin, kill, of, supervised};
 use safepoint::request::{EndReason, StatementEnd};
 use safepoint::{Attached, Cancel, SessionManager, TerminateMode};
 use std::mem::forget;
@@ -9,7 +9,7 @@ use std::mem::forget;
 fn a_dropped_statement_observes_nothing() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let receipt = manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
@@ -30,7 +30,7 @@ fn a_leaked_statement_ends_with_the_next_and_at_the_detach() {
         }
         type Told = safepoint::Receipt<StatementEnd>;
         for model in MODELS {
-            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let Fixture { manager, mut session, thread, .. } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let first = leak_a_statement(&manager, &mut attached);
             let statement = attached.begin().unwrap();
@@ -66,7 +66,7 @@ fn the_row_has_the_time_of_the_last_change() {
     supervised(|| {
         let moment = std::time::Duration::from_millis(2);
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap().with_text("select pg_sleep(0.002)");
             statement.sleep(moment).unwrap();
@@ -84,7 +84,7 @@ fn the_row_has_the_time_of_the_last_change() {
 fn an_administrator_stays_one_after_an_update() {
     supervised(|| {
         for model in MODELS {
-            let Stage { session, manager, id, .. } = Stage::new(model);
+            let Fixture { session, manager, id, .. } = Fixture::new(model);
             for admin in [true, true, false, false, true] {
                 session.update_client_info(|about| about.with_admin(admin));
                 assert_eq!(manager.session_info(id).unwrap().client.is_admin(), admin);

@@ -1,8 +1,8 @@
 //! Session-local storage: whose it is, when it is made, and when it goes.
 
 use crate::common::{
-    Desk, MODELS, Stage, joined, kill_now, locked, of, outcome, scope, supervised, thread_for,
-    until,
+    Fixture, MODELS, ParkedSession, joined, kill_now, locked, of, outcome, scope, supervised,
+    thread_for, until,
 };
 use safepoint::local::NoSessionError;
 use safepoint::request::Target;
@@ -39,7 +39,7 @@ fn on_a_new_thread(manager: &SessionManager, session: &mut Session, act: impl Fn
 #[test]
 fn values_are_replaced_and_taken() {
     supervised(|| {
-        let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+        let Fixture { mut session, thread, .. } = Fixture::new(ThreadModel::PerSession);
         let _attached = session.attach(&thread).unwrap();
         let first = NUMBER.replace(8);
         assert_eq!((NUMBER.take(), NUMBER.get()), (8, 0));
@@ -55,7 +55,7 @@ fn values_are_replaced_and_taken() {
 fn session_local_values_follow_the_session_from_thread_to_thread() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let Fixture { manager, mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             assert_eq!(TEXT.with_borrow(String::clone), "first");
             TEXT.with_borrow_mut(|text| text.push_str(", ann's"));
@@ -81,7 +81,7 @@ fn session_local_values_follow_the_session_from_thread_to_thread() {
 fn session_local_values_of_two_sessions_on_one_thread_are_apart() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session: mut ann, thread: of_ann, .. } = Stage::new(model);
+            let Fixture { manager, session: mut ann, thread: of_ann, .. } = Fixture::new(model);
             let mut bob = manager.open(of("bob")).unwrap();
             let of_bob = bob.own_thread();
             // In a pool it is the same worker.
@@ -111,7 +111,7 @@ fn a_session_local_is_created_once_on_first_use() {
             static LAZY: usize = MADE.fetch_add(1, Ordering::Relaxed);
         }
         for (before, model) in MODELS.into_iter().enumerate() {
-            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let Fixture { manager, mut session, thread, .. } = Fixture::new(model);
             drop(session.attach(&thread).unwrap());
             assert_eq!(MADE.load(Ordering::Relaxed), before, "nobody has asked");
             for _ in 0..2 {
@@ -128,7 +128,7 @@ fn a_session_local_is_created_once_on_first_use() {
 fn session_local_closures_nest_and_have_the_same_value() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let _attached = session.attach(&thread).unwrap();
             NUMBER.with(|outer| {
                 outer.set(1);
@@ -145,7 +145,7 @@ fn without_a_session_there_are_no_session_locals() {
     supervised(|| {
         let text = "no session is attached to this thread";
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             for _ in 0..2 {
                 let refused = NUMBER.try_with(|_| unreachable!("it is not called")).unwrap_err();
                 assert_eq!(refused.to_string(), text);
@@ -172,10 +172,10 @@ struct Drops {
 
 impl Drop for Tells {
     fn drop(&mut self) {
-        if let Some((name, told)) = self.0.take() {
+        if let Some((name, drops)) = self.0.take() {
             let (thread, session) = (thread::current().id(), current::session_id());
             let asked = NUMBER.try_with(Cell::get);
-            told.send(Drops { name, thread, session, asked }).unwrap();
+            drops.send(Drops { name, thread, session, asked }).unwrap();
             assert_ne!(name, "panics", "on purpose");
         }
     }
@@ -189,18 +189,19 @@ session_local! {
 
 /// Gives the attached session three values, the second, first and third of the statics.
 fn three_values(_to: &Attached<'_>, second: &'static str) -> Receiver<Drops> {
-    let (tells, told) = channel();
+    let (tells, drops) = channel();
     TWO.with_borrow_mut(|value| value.0 = Some(("made first", tells.clone())));
     ONE.with_borrow_mut(|value| value.0 = Some((second, tells.clone())));
     THREE.with_borrow_mut(|value| value.0 = Some(("made last", tells)));
-    told
+    drops
 }
 
 /// What has been told, all of it by this thread and with no session attached.
 #[track_caller]
-fn dropped_here(told: &Receiver<Drops>) -> Vec<&'static str> {
+fn dropped_here(drops: &Receiver<Drops>) -> Vec<&'static str> {
     let here = thread::current().id();
-    told.try_iter()
+    drops
+        .try_iter()
         .map(|Drops { name, thread, session, asked }| {
             assert_eq!((thread, session, asked), (here, None, Err(NoSessionError)), "{name}");
             name
@@ -215,17 +216,17 @@ fn session_locals_are_dropped_once_at_the_end_the_newest_first() {
     supervised(|| {
         for model in MODELS {
             for by_drop in [false, true] {
-                let Stage { mut session, thread, .. } = Stage::new(model);
+                let Fixture { mut session, thread, .. } = Fixture::new(model);
                 let attached = session.attach(&thread).unwrap();
-                let told = three_values(&attached, "made second");
+                let drops = three_values(&attached, "made second");
                 drop(attached);
-                assert_eq!(dropped_here(&told), [""; 0], "detaching is no end");
+                assert_eq!(dropped_here(&drops), [""; 0], "detaching is no end");
                 if by_drop {
                     drop(session);
                 } else {
                     session.close();
                 }
-                assert_eq!(dropped_here(&told), NEWEST_FIRST);
+                assert_eq!(dropped_here(&drops), NEWEST_FIRST);
             }
         }
     });
@@ -236,11 +237,11 @@ fn session_locals_are_dropped_once_at_the_end_the_newest_first() {
 fn session_locals_are_dropped_on_the_requesters_thread_first() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
-            let told = three_values(&attached, "made second");
+            let drops = three_values(&attached, "made second");
             drop(attached);
-            let desk = Desk::leave(session);
+            let parked = ParkedSession::leave(session);
             scope(|scope| {
                 let manager = &manager;
                 scope.spawn(move || {
@@ -250,12 +251,12 @@ fn session_locals_are_dropped_on_the_requesters_thread_first() {
                     NUMBER.set(1);
                     let receipt = manager.terminate(id, kill_now()).unwrap();
                     assert!(receipt.try_get().is_some());
-                    assert_eq!(dropped_here(&told), NEWEST_FIRST);
+                    assert_eq!(dropped_here(&drops), NEWEST_FIRST);
                     assert_eq!(current::session_id(), Some(attached.id()));
                     assert_eq!(NUMBER.get(), 1, "the killer's own is as it was");
                 });
             });
-            assert!(locked(&desk.session).is_none());
+            assert!(locked(&parked.session).is_none());
         }
     });
 }
@@ -265,14 +266,14 @@ fn session_locals_are_dropped_before_the_receipts_complete() {
     supervised(|| {
         for model in MODELS {
             for _ in 0..200 {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let attached = session.attach(&thread).unwrap();
-                let told = three_values(&attached, "made second");
+                let drops = three_values(&attached, "made second");
                 drop(attached);
                 let mut receipt = manager.terminate(id, kill_now()).unwrap();
                 let ender = thread::spawn(move || drop(session));
                 outcome(&mut receipt);
-                assert_eq!(told.try_iter().count(), 3);
+                assert_eq!(drops.try_iter().count(), 3);
                 until("it has ended", || ender.join()).unwrap();
             }
         }
@@ -284,9 +285,9 @@ fn a_panicking_destructor_does_not_stop_the_others() {
     supervised(|| {
         for model in MODELS {
             for unwinding in [false, true] {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let attached = session.attach(&thread).unwrap();
-                let told = three_values(&attached, "panics");
+                let drops = three_values(&attached, "panics");
                 drop(attached);
                 let receipt = manager.terminate(id, kill_now()).unwrap();
                 if unwinding {
@@ -302,7 +303,7 @@ fn a_panicking_destructor_does_not_stop_the_others() {
                 } else {
                     session.close();
                 }
-                assert_eq!(dropped_here(&told), ["made last", "panics", "made first"]);
+                assert_eq!(dropped_here(&drops), ["made last", "panics", "made first"]);
                 assert!(receipt.try_get().is_some());
                 assert!(manager.is_empty());
             }
@@ -323,9 +324,9 @@ fn a_session_that_ends_within_a_session_local_closure() {
 }
 
 fn ends_within_a_closure(model: ThreadModel) {
-    let Stage { manager, mut session, thread, .. } = Stage::new(model);
+    let Fixture { manager, mut session, thread, .. } = Fixture::new(model);
     let attached = session.attach(&thread).unwrap();
-    let told = three_values(&attached, "made second");
+    let drops = three_values(&attached, "made second");
     ONE.with(|value| {
         attached.detach().unwrap();
         assert_eq!(ONE.try_with(|_| ()), Err(NoSessionError), "detached");
@@ -337,10 +338,10 @@ fn ends_within_a_closure(model: ThreadModel) {
         drop(session);
         assert_eq!(ONE.try_with(|_| ()), Err(NoSessionError), "it has ended");
         assert!(manager.is_empty());
-        assert_eq!(dropped_here(&told), ["made last", "made first"]);
+        assert_eq!(dropped_here(&drops), ["made last", "made first"]);
         assert!(value.borrow().0.is_some(), "held by this closure");
     });
-    assert_eq!(dropped_here(&told), ["made second"]);
+    assert_eq!(dropped_here(&drops), ["made second"]);
     assert_eq!(NUMBER.try_with(|_| ()), Err(NoSessionError), "first used after the end");
 }
 
@@ -368,7 +369,7 @@ fn a_recursive_initializer_keeps_the_inner_value() {
             static SELF: Layer = Layer::new();
         }
         for (turn, model) in MODELS.into_iter().enumerate() {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             assert_eq!(SELF.with(|kept| kept.0), 2 * turn + 1);
             assert_eq!(*locked(&DROPPED), [2 * turn], "the outer one is not needed");
@@ -392,7 +393,7 @@ fn an_initializer_that_panics_is_tried_again() {
             };
         }
         for (turn, model) in MODELS.into_iter().enumerate() {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let _attached = session.attach(&thread).unwrap();
             assert!(catch_unwind(|| SECOND_TIME.with(|_| ())).is_err());
             assert_eq!(SECOND_TIME.with(|tries| *tries), 2 * turn + 1);
@@ -416,24 +417,24 @@ fn a_session_local_in_a_thread_locals_destructor() {
             static ASKS: RefCell<Option<Asks>> = const { RefCell::new(None) };
         }
         for model in MODELS {
-            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let Fixture { manager, mut session, thread, .. } = Fixture::new(model);
             let asked = Arc::new(AtomicUsize::new(0));
-            let told = scope(|scope| {
+            let drops = scope(|scope| {
                 let asked = asked.clone();
                 let runs = scope.spawn(move || {
                     // First used first, so, where such things run newest first, dropped after all that
                     // this thread knows of sessions.
                     ASKS.with_borrow(|_| ());
                     let attached = session.attach(&thread).unwrap();
-                    let told = three_values(&attached, "made second");
+                    let drops = three_values(&attached, "made second");
                     drop(attached);
                     ASKS.set(Some(Asks(Some(session), asked)));
-                    told
+                    drops
                 });
                 joined("the thread ends", runs)
             });
             assert_eq!(asked.load(Ordering::Relaxed), 1);
-            assert_eq!(told.try_iter().count(), 3);
+            assert_eq!(drops.try_iter().count(), 3);
             assert!(manager.is_empty());
         }
     });
@@ -443,10 +444,10 @@ fn a_session_local_in_a_thread_locals_destructor() {
 #[test]
 fn a_session_local_that_outlives_its_session_is_dropped_with_none_attached() {
     supervised(|| {
-        let Stage { manager, mut session, thread, .. } = Stage::new(ThreadModel::Pool);
+        let Fixture { manager, mut session, thread, .. } = Fixture::new(ThreadModel::Pool);
         let mut other = manager.open(of("bob")).unwrap();
         let attached = session.attach(&thread).unwrap();
-        let told = three_values(&attached, "made second");
+        let drops = three_values(&attached, "made second");
         drop(attached);
         // A guard that is forgotten leaves its session on the thread.
         std::mem::forget(session.attach(&thread).unwrap());
@@ -454,9 +455,9 @@ fn a_session_local_that_outlives_its_session_is_dropped_with_none_attached() {
         ONE.with(|_| {
             drop(session);
             on_the_thread = Some(other.attach(&thread).unwrap());
-            assert_eq!(told.try_iter().count(), 2, "the others went with their session");
+            assert_eq!(drops.try_iter().count(), 2, "the others went with their session");
         });
-        assert_eq!(dropped_here(&told), ["made second"]);
+        assert_eq!(dropped_here(&drops), ["made second"]);
         let attached = on_the_thread.unwrap();
         assert_eq!(current::session_id(), Some(attached.id()));
     });
@@ -468,9 +469,9 @@ fn session_locals_are_dropped_with_no_other_session_attached() {
     supervised(|| {
         for model in MODELS {
             for by_drop in [false, true] {
-                let Stage { manager, mut session, thread, .. } = Stage::new(model);
+                let Fixture { manager, mut session, thread, .. } = Fixture::new(model);
                 let attached = session.attach(&thread).unwrap();
-                let told = three_values(&attached, "made second");
+                let drops = three_values(&attached, "made second");
                 drop(attached);
                 let mut other = manager.open(of("bob")).unwrap();
                 let thread = thread_for(&manager, &other);
@@ -481,7 +482,7 @@ fn session_locals_are_dropped_with_no_other_session_attached() {
                 } else {
                     session.close();
                 }
-                assert_eq!(dropped_here(&told), NEWEST_FIRST);
+                assert_eq!(dropped_here(&drops), NEWEST_FIRST);
                 assert_eq!(current::session_id(), Some(attached.id()));
                 assert_eq!(NUMBER.get(), 1);
             }
@@ -511,12 +512,12 @@ fn a_hidden_session_is_current_again_after() {
         let manager = SessionManager::new(ThreadModel::Pool);
         let worker: &'static _ = Box::leak(Box::new(manager.register_worker("worker").unwrap()));
         WORKER.set(Some(worker));
-        let [mut outer, mut victim, inner] = [(); 3].map(|()| manager.open(of("ann")).unwrap());
-        let attached = victim.attach(worker).unwrap();
+        let [mut outer, mut target, inner] = [(); 3].map(|()| manager.open(of("ann")).unwrap());
+        let attached = target.attach(worker).unwrap();
         RUNS.with_borrow_mut(|runs| runs.0 = Some((manager.clone(), inner)));
         drop(attached);
         let attached = outer.attach(worker).unwrap();
-        drop(victim);
+        drop(target);
         assert_eq!(manager.threads()[0].session_id, Some(attached.id()));
         let receipt = manager.terminate(Target::AttachedTo(worker.id()), kill_now()).unwrap();
         assert_eq!(receipt.session(), attached.id());

@@ -1,8 +1,8 @@
 //! Waits for sockets that do not block.
 
 use crate::common::{
-    MODELS, Raises, Stage, admin, assert_told, each_model, ended_by_both, eventually, kill,
-    kill_now, outcome, scope, supervised, until,
+    Fixture, MODELS, Raises, admin, assert_interruptible, assert_terminated, each_model, kill,
+    kill_now, outcome, scope, supervised, until, wait_until,
 };
 use safepoint::diagnose::PendingReason;
 use safepoint::session::WaitMode;
@@ -27,10 +27,10 @@ fn full() -> (TcpStream, TcpStream) {
 fn wait_readable_and_wait_writable() {
     supervised(|| {
         let (mut ours, mut theirs) = full();
-        ended_by_both(|statement| statement.wait_writable(WaitMode::Interruptible, &ours));
-        ended_by_both(|statement| statement.wait_readable(WaitMode::Interruptible, &ours));
+        assert_interruptible(|statement| statement.wait_writable(WaitMode::Interruptible, &ours));
+        assert_interruptible(|statement| statement.wait_readable(WaitMode::Interruptible, &ours));
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let done = AtomicBool::new(false);
             theirs.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -54,7 +54,7 @@ fn wait_readable_and_wait_writable() {
             while ours.write(&[7; 65_536]).is_ok() {}
         }
         drop(theirs);
-        let Stage { mut session, thread, .. } = Stage::new(MODELS[0]);
+        let Fixture { mut session, thread, .. } = Fixture::new(MODELS[0]);
         let attached = session.attach(&thread).unwrap();
         let readable = || attached.wait_readable(WaitMode::Interruptible, &ours);
         until("its peer has gone", readable).unwrap().unwrap();
@@ -66,13 +66,13 @@ fn wait_readable_and_wait_writable() {
 fn a_cancel_does_not_interrupt_a_slow_write_but_a_kill_does() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let (ours, _theirs) = full();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             scope(|scope| {
                 scope.spawn(|| {
-                    eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                    wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                     for _ in 0..3 {
                         manager.cancel(id, Cancel::running(admin("root"))).unwrap();
                     }
@@ -80,7 +80,7 @@ fn a_cancel_does_not_interrupt_a_slow_write_but_a_kill_does() {
                     manager.terminate(id, kill_now()).unwrap();
                 });
                 let writable = || statement.wait_writable(WaitMode::Killable, &ours);
-                assert_told(&until("its killer ends it", writable).unwrap_err());
+                assert_terminated(&until("its killer ends it", writable).unwrap_err());
             });
         }
     });
@@ -92,7 +92,7 @@ fn no_byte_and_no_kill_is_lost_among_cancels() {
     supervised(|| {
         const BYTES: usize = 2_000;
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let mut ours = listener.accept().unwrap().0;
@@ -124,7 +124,7 @@ fn no_byte_and_no_kill_is_lost_among_cancels() {
                     }
                 });
                 drop(over);
-                let told = until("its killer ends it", || {
+                let interrupt = until("its killer ends it", || {
                     loop {
                         match attached.begin() {
                             Ok(statement) => {
@@ -138,7 +138,7 @@ fn no_byte_and_no_kill_is_lost_among_cancels() {
                         }
                     }
                 });
-                assert_told(&told);
+                assert_terminated(&interrupt);
                 drop(ours);
             });
         }
@@ -152,7 +152,7 @@ fn waits_that_only_a_termination_ends() {
         for readable in [true, false] {
             for by in [WaitMode::Interruptible, WaitMode::Killable] {
                 let (ours, _theirs) = full();
-                each_model(|Stage { manager, mut session, thread, id }| {
+                each_model(|Fixture { manager, mut session, thread, id }| {
                     let mut attached = session.attach(&thread).unwrap();
                     let statement = attached.begin().unwrap();
                     let wait = |attached: &Attached<'_>| match readable {
@@ -163,7 +163,7 @@ fn waits_that_only_a_termination_ends() {
                         let manager = &manager;
                         scope.spawn(move || {
                             let waiting = || manager.session_info(id).unwrap().waiting;
-                            eventually("it waits", waiting);
+                            wait_until("it waits", waiting);
                             let cancel = Cancel::running(admin("root"));
                             let mut cancelled = manager.cancel(id, cancel).unwrap();
                             if by == WaitMode::Interruptible {
@@ -192,7 +192,7 @@ fn waits_that_only_a_termination_ends() {
 #[test]
 fn a_wait_blocks_until_the_socket_is_ready() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let readable = |attached: &Attached<'_>| {
@@ -202,7 +202,7 @@ fn a_wait_blocks_until_the_socket_is_ready() {
             let statement = attached.begin().unwrap();
             scope(|scope| {
                 scope.spawn(|| {
-                    eventually("it waits", waiting);
+                    wait_until("it waits", waiting);
                     manager.cancel(id, Cancel::running(admin("root"))).unwrap();
                 });
                 readable(&statement).unwrap_err();
@@ -210,7 +210,7 @@ fn a_wait_blocks_until_the_socket_is_ready() {
             statement.finish().unwrap();
             scope(|scope| {
                 scope.spawn(|| {
-                    eventually("it waits", waiting);
+                    wait_until("it waits", waiting);
                     let sleeps = (0..20_000).all(|_| waiting());
                     theirs.write_all(b"x").unwrap();
                     assert!(sleeps, "it wakes again and again");
@@ -225,7 +225,7 @@ fn a_wait_blocks_until_the_socket_is_ready() {
 #[test]
 fn a_pipe_whose_other_end_is_closed() {
     supervised(|| {
-        each_model(|Stage { mut session, thread, .. }| {
+        each_model(|Fixture { mut session, thread, .. }| {
             let attached = session.attach(&thread).unwrap();
             let (reads, writes) = std::io::pipe().unwrap();
             drop(writes);
@@ -243,7 +243,7 @@ fn a_pipe_whose_other_end_is_closed() {
 #[test]
 fn a_ready_socket_and_a_due_interrupt() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(b"x").unwrap();
             let mut attached = session.attach(&thread).unwrap();
@@ -257,7 +257,7 @@ fn a_ready_socket_and_a_due_interrupt() {
             readable(WaitMode::Killable).unwrap().unwrap();
             manager.terminate(id, kill_now()).unwrap();
             for by in [WaitMode::Interruptible, WaitMode::Killable] {
-                assert_told(&readable(by).unwrap_err());
+                assert_terminated(&readable(by).unwrap_err());
             }
         });
     });

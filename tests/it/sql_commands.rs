@@ -1,7 +1,8 @@
 //! What the SQL face makes of the numbers that it is given, and all that it answers.
 
 use crate::common::{
-    Desk, MODELS, Stage, admin, each_model, kill, locked, of, supervised, thread_for, user,
+    Fixture, MODELS, ParkedSession, admin, each_model, kill, locked, of, supervised, thread_for,
+    user,
 };
 use safepoint::diagnose::PendingReason;
 use safepoint::id::StatementId;
@@ -47,7 +48,7 @@ const INVALID: (&str, &str) = ("42704", "missing or invalid session ID");
 #[test]
 fn numbers_that_are_not_ids() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             let id = number(id.get());
             for (thread, session) in [
                 (id, 0),
@@ -72,7 +73,7 @@ fn numbers_that_are_not_ids() {
 #[test]
 fn without_a_pool_both_numbers_are_the_session_s() {
     supervised(|| {
-        let Stage { manager, session, id, .. } = Stage::new(ThreadModel::PerSession);
+        let Fixture { manager, session, id, .. } = Fixture::new(ThreadModel::PerSession);
         let other = manager.open(of("bob")).unwrap();
         let background = manager.register_background("writer").unwrap();
         let (n, o, b) = (number(id.get()), number(other.id().get()), number(background.id().get()));
@@ -143,7 +144,7 @@ fn in_a_pool_the_session_s_number_decides() {
 #[test]
 fn two_equal_numbers_name_the_session_on_that_thread() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::Pool);
         let at = number(thread.id().get());
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
@@ -164,7 +165,7 @@ fn two_equal_numbers_name_the_session_on_that_thread() {
 #[test]
 fn the_function_cancels_a_queued_command() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let n = number(id.get());
             let at = if manager.model() == ThreadModel::Pool { 0 } else { n };
             let queued = session.reserve_statement().unwrap();
@@ -204,29 +205,29 @@ fn a_hidden_session_is_not_named() {
 fn requests_of_the_sql_functions() {
     supervised(|| {
         for text in [None, Some("It blocks a vacuum.")] {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let n = number(id.get());
                 let at = if manager.model() == ThreadModel::Pool { 0 } else { n };
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
-                let author = root().with_address("10.0.0.7");
+                let requester = root().with_address("10.0.0.7");
                 let cancel =
-                    sql::cancel_session(&manager, address(at, n).unwrap(), author.clone(), text)
+                    sql::cancel_session(&manager, address(at, n).unwrap(), requester.clone(), text)
                         .unwrap();
                 assert_eq!(cancel.target().statement_id, Some(StatementId::try_from(1).unwrap()));
                 let interrupt = statement.check().unwrap_err();
                 assert!(!interrupt.is_terminate());
                 assert_eq!(interrupt.request().comment(), text);
-                assert_eq!(*interrupt.request().requester(), author);
+                assert_eq!(*interrupt.request().requester(), requester);
                 drop(statement);
                 assert!(cancel.try_get().unwrap().cancelled);
                 let statement = attached.begin().unwrap();
-                sql::terminate_session(&manager, address(at, n).unwrap(), author.clone(), text)
+                sql::terminate_session(&manager, address(at, n).unwrap(), requester.clone(), text)
                     .unwrap();
                 let interrupt = statement.check().unwrap_err();
                 assert!(interrupt.is_terminate(), "in the middle of its statement");
                 assert_eq!(interrupt.request().comment(), text);
-                assert_eq!(*interrupt.request().requester(), author);
+                assert_eq!(*interrupt.request().requester(), requester);
                 drop(statement);
                 let eve =
                     sql::terminate_session(&manager, address(at, n).unwrap(), user("eve"), text);
@@ -241,7 +242,7 @@ fn requests_of_the_sql_functions() {
 #[test]
 fn a_notice_in_each_state() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let n = id.get();
             let pool = manager.model() == ThreadModel::Pool;
             let ids = if pool { format!("0, {n}") } else { format!("{n}, {n}") };
@@ -312,14 +313,14 @@ fn a_notice_in_each_state() {
             let manager = SessionManager::new(model);
             let session = manager.open(of("ann")).unwrap();
             let n = session.id().get();
-            let desk = Desk::leave(session);
+            let parked = ParkedSession::leave(session);
             let ids =
                 if model == ThreadModel::Pool { format!("0, {n}") } else { format!("{n}, {n}") };
             let command = Command::parse(&ids, TerminateMode::AfterStatement).unwrap();
             let answer = sql::execute(&manager, command, root()).unwrap();
             assert_eq!(answer.notice, format!("session {n} was idle; it has ended"));
             assert!(answer.receipt.try_get().is_some());
-            assert_eq!(locked(&desk.told).len(), 1);
+            assert_eq!(locked(&parked.interrupts).len(), 1);
         }
     });
 }
@@ -328,7 +329,7 @@ fn a_notice_in_each_state() {
 #[test]
 fn a_notice_for_an_idle_transaction() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let n = id.get();
             let attached = session.attach(&thread).unwrap();
             attached.set_in_transaction(true);

@@ -1,6 +1,6 @@
 //! Sessions as tasks: attached for the length of each poll.
 
-use crate::common::{admin, eventually, joined, kill, kill_now, of, scope, supervised, until};
+use crate::common::{admin, joined, kill, kill_now, of, scope, supervised, until, wait_until};
 use safepoint::diagnose::PendingReason;
 use safepoint::request::{EndReason, InterruptKind, InterruptReason, RequestError, Target};
 use safepoint::session::{AttachError, Timeouts};
@@ -58,7 +58,7 @@ async fn one_turn() {
     .await;
 }
 
-fn interrupt(result: Result<(), RunError>) -> safepoint::Interrupt {
+fn unwrap_interrupt(result: Result<(), RunError>) -> safepoint::Interrupt {
     match result {
         Err(RunError::Interrupted(interrupt)) => interrupt,
         other => panic!("interrupted: {other:?}"),
@@ -90,8 +90,10 @@ fn an_idle_session_is_woken_by_a_termination() {
         assert_eq!(receipt.target().state, SessionState::Idle);
         assert_eq!(woken.times(), 1);
         assert_eq!(receipt.pending_reason(), Some(PendingReason::Detached));
-        let Poll::Ready(told) = poll(interrupted.as_mut(), &waker) else { panic!("it is due") };
-        assert_eq!(told.request().reason(), InterruptReason::AdministratorCommand);
+        let Poll::Ready(interrupt) = poll(interrupted.as_mut(), &waker) else {
+            panic!("it is due")
+        };
+        assert_eq!(interrupt.request().reason(), InterruptReason::AdministratorCommand);
         assert!(matches!(receipt.pending_reason(), Some(PendingReason::RollingBack { .. })));
         drop(interrupted);
         session.close();
@@ -148,7 +150,7 @@ fn a_cancel_ends_only_the_statement() {
             assert_eq!(woken.times(), 1);
             assert_eq!(receipt.pending_reason(), Some(PendingReason::Queued));
             let Poll::Ready(result) = poll(run.as_mut(), &waker) else { panic!("it is due") };
-            assert_eq!(interrupt(result).kind(), InterruptKind::Cancel);
+            assert_eq!(unwrap_interrupt(result).kind(), InterruptKind::Cancel);
             assert!(receipt.try_get().unwrap().cancelled);
         }
         assert_eq!(manager.session_info(id).unwrap().state, SessionState::Idle);
@@ -169,7 +171,7 @@ fn a_command_that_was_cancelled_in_the_queue_does_not_run() {
         let receipt = manager.cancel(id, named).unwrap();
         let result = poll(pin!(session.run(async { panic!("it runs") })), &waker);
         let Poll::Ready(result) = result else { panic!("it waits") };
-        assert_eq!(interrupt(result).kind(), InterruptKind::Cancel);
+        assert_eq!(unwrap_interrupt(result).kind(), InterruptKind::Cancel);
         assert!(receipt.try_get().unwrap().cancelled);
         assert_eq!(manager.session_info(id).unwrap().state, SessionState::Idle);
     });
@@ -190,7 +192,7 @@ fn a_cancel_during_a_poll_is_reported_after_it() {
         let Poll::Ready(result) = poll(pin!(session.run(future)), &waker) else {
             panic!("it is due")
         };
-        assert_eq!(interrupt(result).kind(), InterruptKind::Cancel);
+        assert_eq!(unwrap_interrupt(result).kind(), InterruptKind::Cancel);
         assert_eq!((polls, woken.times()), (1, 0));
     });
 }
@@ -215,13 +217,13 @@ fn a_deferred_termination_keeps_the_output() {
             assert_eq!(woken.times(), 0);
             assert_eq!(poll(run.as_mut(), &waker), Poll::Ready(Ok("output")));
             drop(run);
-            let Poll::Ready(told) = poll(pin!(session.interrupted()), &waker) else {
+            let Poll::Ready(interrupt) = poll(pin!(session.interrupted()), &waker) else {
                 panic!("due")
             };
-            assert!(told.is_terminate());
+            assert!(interrupt.is_terminate());
             // Nor does it begin another.
             let Poll::Ready(result) = poll(pin!(session.run(async {})), &waker) else { panic!() };
-            assert!(interrupt(result).is_terminate());
+            assert!(unwrap_interrupt(result).is_terminate());
             session.close();
             assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
         }
@@ -296,7 +298,7 @@ fn a_hold_off_holds_across_an_await() {
         assert_eq!(manager.session_info(id).unwrap().hold_off.unwrap().name, "commit");
         assert_eq!(woken.times(), 0);
         let Poll::Ready(result) = poll(run.as_mut(), &waker) else { panic!("it is due") };
-        assert!(interrupt(result).is_terminate());
+        assert!(unwrap_interrupt(result).is_terminate());
         assert!(committed.load(Ordering::SeqCst));
     });
 }
@@ -468,8 +470,10 @@ fn a_panic_ends_the_session() {
             std::panic::catch_unwind(polled)
         };
         assert!(panicked.is_err());
-        let Poll::Ready(told) = poll(pin!(session.interrupted()), &waker) else { panic!("due") };
-        assert_eq!(told.request().reason(), InterruptReason::InternalError);
+        let Poll::Ready(interrupt) = poll(pin!(session.interrupted()), &waker) else {
+            panic!("due")
+        };
+        assert_eq!(interrupt.request().reason(), InterruptReason::InternalError);
         assert_eq!(manager.session_info(id).unwrap().state, SessionState::Idle);
         assert_eq!(session.close().reason, EndReason::Panicked);
     });
@@ -554,9 +558,9 @@ fn a_timeout_ends_a_waiting_statement() {
         session.set_timeouts(Timeouts::new().with_statement(limit)).unwrap();
         let mut run = Box::pin(session.run(future::pending::<()>()));
         assert!(poll(run.as_mut(), &waker).is_pending());
-        eventually("the limit has run out", || woken.times() == 1);
+        wait_until("the limit has run out", || woken.times() == 1);
         let Poll::Ready(result) = poll(run.as_mut(), &waker) else { panic!("it is due") };
-        assert_eq!(interrupt(result).request().reason(), InterruptReason::StatementTimeout);
+        assert_eq!(unwrap_interrupt(result).request().reason(), InterruptReason::StatementTimeout);
     });
 }
 

@@ -1,6 +1,6 @@
 //! Real tasks on a real runtime, and whoever kills them.
 
-use crate::common::{LONG, admin, kill, of, outcome, supervised, until};
+use crate::common::{TEST_TIMEOUT, admin, kill, of, outcome, supervised, until};
 use safepoint::request::EndReason;
 use safepoint::task::RunError;
 use safepoint::{Cancel, SessionId, SessionManager, TerminateMode, ThreadModel};
@@ -55,7 +55,7 @@ fn no_kill_and_no_cancel_is_lost() {
         }
         // Until each has been cancelled some ten times.
         let mut cancels = Vec::new();
-        let deadline = Instant::now() + LONG;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         for round in 0.. {
             if cancels.len() >= 10 * ids.len() {
                 break;
@@ -85,9 +85,9 @@ fn no_kill_and_no_cancel_is_lost() {
             ran += more;
             cancelled += fewer;
         }
-        let told =
+        let interrupt =
             cancels.iter().filter(|receipt| receipt.try_get().unwrap().cancelled).count() as u64;
-        assert!(told >= cancelled, "{told} {cancelled}");
+        assert!(interrupt >= cancelled, "{interrupt} {cancelled}");
         println!("{ran} ran, {cancelled} cancelled, {} cancels", cancels.len());
         until("the runtime has stopped", || drop(runtime));
         assert_eq!(manager.threads().iter().filter(|row| row.is_worker).count(), 0);

@@ -1,6 +1,6 @@
 //! Tasks whose statement does not come to its end: it is given up, refused or forgotten.
 
-use crate::common::{Count, Desk, admin, kill_now, locked, of, supervised, until};
+use crate::common::{CountingWaker, ParkedSession, admin, kill_now, locked, of, supervised, until};
 use safepoint::request::{EndReason, InterruptReason, StatementEnd, Target};
 use safepoint::session::AttachError;
 use safepoint::task::RunError;
@@ -115,8 +115,10 @@ fn a_destructor_that_panics_ends_its_session() {
             assert!(panicked.is_err());
             assert!(was_not_cancelled(&receipt));
             assert_eq!(manager.session_info(id).unwrap().statement_id, None);
-            let Poll::Ready(told) = poll(pin!(session.interrupted())) else { panic!("it is due") };
-            assert_eq!(told.request().reason(), InterruptReason::InternalError);
+            let Poll::Ready(interrupt) = poll(pin!(session.interrupted())) else {
+                panic!("it is due")
+            };
+            assert_eq!(interrupt.request().reason(), InterruptReason::InternalError);
             assert_eq!(session.close().reason, EndReason::Panicked);
         }
     });
@@ -130,7 +132,7 @@ fn a_leaked_run_does_not_block_its_task() {
         assert!(poll(run.as_mut()).is_pending());
         let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
         std::mem::forget(run);
-        let (woken, waker) = Count::waker();
+        let (woken, waker) = CountingWaker::waker();
         let mut interrupted = pin!(session.interrupted());
         assert!(was_not_cancelled(&receipt), "its statement is over");
         assert!(interrupted.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -194,7 +196,7 @@ fn each_call_after_a_leaked_run_ends_it() {
             assert_eq!(manager.session_info(session.id()).unwrap().state, SessionState::Idle);
         });
         over("waker", &|manager, session| {
-            let (woken, waker) = Count::waker();
+            let (woken, waker) = CountingWaker::waker();
             session.set_detached_waker(Some(waker));
             assert!(manager.cancel(session.id(), Cancel::running(admin("root"))).is_err());
             assert_eq!(woken.get(), 0);
@@ -214,10 +216,10 @@ fn an_idle_session_is_woken_after_a_leaked_run() {
     supervised(|| {
         let (manager, mut session, id) = pool();
         forget_a_run(&mut session);
-        let desk = Desk::leave(session);
+        let parked = ParkedSession::leave(session);
         let receipt = manager.terminate(id, kill_now()).unwrap();
         assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
-        assert_eq!(locked(&desk.told).len(), 1);
+        assert_eq!(locked(&parked.interrupts).len(), 1);
     });
 }
 
@@ -306,8 +308,8 @@ fn a_future_whose_waker_panics_is_dropped_in_its_session() {
         assert!(polled.is_err(), "the waker panics");
         drop(run);
         assert_eq!(*locked(&seen), Some(Some(id)), "whose session it was dropped in");
-        let Poll::Ready(told) = poll(pin!(session.interrupted())) else { panic!("it is due") };
-        assert_eq!(told.request().reason(), InterruptReason::InternalError);
+        let Poll::Ready(interrupt) = poll(pin!(session.interrupted())) else { panic!("it is due") };
+        assert_eq!(interrupt.request().reason(), InterruptReason::InternalError);
     });
 }
 

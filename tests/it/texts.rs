@@ -1,6 +1,6 @@
 //! What an embedder's log shows of this library's types.
 
-use crate::common::{MODELS, Stage, kill, kill_now, supervised};
+use crate::common::{Fixture, MODELS, kill, kill_now, supervised};
 use safepoint::diagnose::{ProbeResult, Progress, StalledSession, Watchdog};
 use safepoint::id::{InvalidIdError, StatementId, ThreadId};
 use safepoint::manager::{OpenError, StartError};
@@ -177,7 +177,7 @@ fn session_states_have_names() {
 fn debug_output_names_the_session() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let number = id.to_string();
             let shown = |thread: &Thread| format!("{thread:?}").contains(&thread.id().to_string());
             assert!(shown(&thread));
@@ -202,7 +202,7 @@ fn debug_output_names_the_session() {
 #[test]
 fn reasons_are_sentences() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
         let here =
             |spot: safepoint::diagnose::CallSite| format!("{}:{}:", file!(), spot.location.line());
         let deferred = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
@@ -261,17 +261,17 @@ fn pending_requests_name_the_requester() {
             (TerminateMode::AfterStatement, "terminate (after statement)"),
             (TerminateMode::AfterTransaction, "terminate (after transaction)"),
         ] {
-            let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
+            let Fixture { manager, session, id, .. } = Fixture::new(ThreadModel::Pool);
             let nobody = Requester::system();
             let by_session = nobody.clone().with_session(id);
             let by_both = by_session.clone().with_user("root");
-            for (author, by) in [
+            for (requester, by) in [
                 (nobody, String::new()),
                 (by_session, format!(" by session {id}")),
                 (by_both, " by root".to_string()),
             ] {
                 let session = manager.open(crate::common::of("ann")).unwrap();
-                manager.terminate(session.id(), Terminate::new(when, author)).unwrap();
+                manager.terminate(session.id(), Terminate::new(when, requester)).unwrap();
                 let pending = manager.session_info(session.id()).unwrap().pending.unwrap();
                 assert_eq!(pending.to_string(), format!("{name}{by}"));
             }
@@ -283,7 +283,7 @@ fn pending_requests_name_the_requester() {
 #[test]
 fn a_stall_is_reported_in_one_line() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap().with_text("select endless");
         let stall = || {
@@ -291,7 +291,7 @@ fn a_stall_is_reported_in_one_line() {
             let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
                 let _ = report.send(stalled);
             });
-            let stalled = reports.recv_timeout(crate::common::LONG).unwrap();
+            let stalled = reports.recv_timeout(crate::common::TEST_TIMEOUT).unwrap();
             drop(watchdog);
             stalled
         };
@@ -320,16 +320,16 @@ fn a_stall_is_reported_in_one_line() {
 #[test]
 fn details_name_the_requester_if_known() {
     supervised(|| {
-        let Stage { manager, session, id, .. } = Stage::new(ThreadModel::Pool);
+        let Fixture { manager, session, id, .. } = Fixture::new(ThreadModel::Pool);
         let other = manager.open(crate::common::of("bob")).unwrap();
         let by = other.id();
-        let from = |author: &Requester| author.clone().with_address("10.0.0.7");
+        let from = |requester: &Requester| requester.clone().with_address("10.0.0.7");
         let nobody = Requester::system();
         let named = nobody.clone().with_user("root");
         let in_session = nobody.clone().with_session(by);
         let both = named.clone().with_session(by);
         let own = named.clone().with_session(id);
-        for (author, who) in [
+        for (requester, who) in [
             (&nobody, None),
             (&from(&nobody), None),
             (&named, Some("user \"root\"".to_string())),
@@ -341,15 +341,15 @@ fn details_name_the_requester_if_known() {
             (&own, None),
         ] {
             for text in [None, Some("It blocks a vacuum.")] {
-                let victim = manager.open(crate::common::of("ann")).unwrap();
-                let own_id = if author.session() == Some(id) { id } else { victim.id() };
-                let request = Terminate::new(TerminateMode::Immediate, author.clone());
+                let target = manager.open(crate::common::of("ann")).unwrap();
+                let own_id = if requester.session() == Some(id) { id } else { target.id() };
+                let request = Terminate::new(TerminateMode::Immediate, requester.clone());
                 let request = match text {
                     Some(text) => request.comment(text),
                     None => request,
                 };
-                manager.terminate(victim.id(), request).unwrap();
-                let interrupt = victim.check().unwrap_err();
+                manager.terminate(target.id(), request).unwrap();
+                let interrupt = target.check().unwrap_err();
                 let at = interrupt.request().requested_at();
                 let detail = interrupt.detail(own_id);
                 let since = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -376,19 +376,20 @@ fn details_name_the_requester_if_known() {
 #[test]
 fn requests_are_equal_if_their_contents_are() {
     supervised(|| {
-        let author = Requester::new("root").with_admin(true);
+        let requester = Requester::new("root").with_admin(true);
         let one =
-            Request::new(author.clone(), InterruptReason::UserRequest).with_comment("because");
+            Request::new(requester.clone(), InterruptReason::UserRequest).with_comment("because");
         std::thread::sleep(Duration::from_millis(1));
         let same =
-            Request::new(author.clone(), InterruptReason::UserRequest).with_comment("because");
+            Request::new(requester.clone(), InterruptReason::UserRequest).with_comment("because");
         assert_ne!(one.requested_at(), same.requested_at());
         assert_eq!(one, same);
         for other in [
             Request::new(Requester::system(), InterruptReason::UserRequest).with_comment("because"),
-            Request::new(author.clone(), InterruptReason::StatementTimeout).with_comment("because"),
-            Request::new(author.clone(), InterruptReason::UserRequest).with_comment("why not"),
-            Request::new(author, InterruptReason::UserRequest),
+            Request::new(requester.clone(), InterruptReason::StatementTimeout)
+                .with_comment("because"),
+            Request::new(requester.clone(), InterruptReason::UserRequest).with_comment("why not"),
+            Request::new(requester, InterruptReason::UserRequest),
         ] {
             assert_ne!(one, other);
         }

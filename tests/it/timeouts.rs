@@ -2,7 +2,9 @@
 //! statement. `limits_in_combination` of `loom-tests` has all that can come together; here it is the
 //! timer's own thread that looks.
 
-use crate::common::{Desk, LONG, MODELS, Stage, each_model, eventually, kill, locked, supervised};
+use crate::common::{
+    Fixture, MODELS, ParkedSession, TEST_TIMEOUT, each_model, kill, locked, supervised, wait_until,
+};
 use safepoint::request::InterruptReason;
 use safepoint::session::Timeouts;
 use safepoint::view::SessionState;
@@ -40,7 +42,7 @@ fn assert_statement_timeout(interrupt: &Interrupt) {
 #[track_caller]
 fn run_on(statement: &Statement<'_>) -> Interrupt {
     let mut seen = None;
-    eventually("a safe point reports something", || {
+    wait_until("a safe point reports something", || {
         seen = statement.check().err();
         seen.is_some()
     });
@@ -51,13 +53,13 @@ fn run_on(statement: &Statement<'_>) -> Interrupt {
 fn a_statement_timeout_cancels_only_the_statement() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             session.set_timeouts(statement(SHORT)).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             for _ in 0..3 {
                 let before = Instant::now();
                 let waits = attached.begin().unwrap();
-                assert_statement_timeout(&waits.sleep(LONG).unwrap_err());
+                assert_statement_timeout(&waits.sleep(TEST_TIMEOUT).unwrap_err());
                 assert!(before.elapsed() >= SHORT, "early");
                 waits.finish().unwrap();
                 let before = Instant::now();
@@ -78,14 +80,14 @@ fn a_statement_timeout_cancels_only_the_statement() {
 fn timeouts_change_while_a_statement_runs() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let runs = attached.begin().unwrap();
-            for limits in [statement(LONG), statement(SHORT)] {
+            for limits in [statement(TEST_TIMEOUT), statement(SHORT)] {
                 runs.set_timeouts(limits).unwrap();
                 assert_eq!(runs.timeouts(), limits);
             }
-            assert_statement_timeout(&runs.sleep(LONG).unwrap_err());
+            assert_statement_timeout(&runs.sleep(TEST_TIMEOUT).unwrap_err());
             runs.finish().unwrap();
         }
     });
@@ -96,7 +98,7 @@ fn timeouts_change_while_a_statement_runs() {
 fn a_late_timer_does_not_reach_the_next_statement() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             session.set_timeouts(statement(Duration::from_millis(1))).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let mut hits = 0;
@@ -117,7 +119,7 @@ fn a_late_timer_does_not_reach_the_next_statement() {
                     assert_statement_timeout(&interrupt);
                     assert!(begun.elapsed() >= Duration::from_millis(1), "hit by another's limit");
                 }
-                next.set_timeouts(statement(LONG)).unwrap();
+                next.set_timeouts(statement(TEST_TIMEOUT)).unwrap();
                 drop(next);
                 let free = attached.begin().unwrap();
                 free.check().expect("a statement with all the time it needs");
@@ -132,12 +134,12 @@ fn a_late_timer_does_not_reach_the_next_statement() {
 #[test]
 fn the_time_in_the_queue_counts() {
     supervised(|| {
-        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::Pool);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::Pool);
         session.set_timeouts(statement(SHORT)).unwrap();
         let queued = session.reserve_statement().unwrap();
         // Its time runs out before a thread has it.
         let row = || manager.session_info(id).unwrap();
-        eventually("its limit has run out", || row().pending.is_some());
+        wait_until("its limit has run out", || row().pending.is_some());
         assert_eq!((row().state, row().statement_id), (SessionState::Queued, Some(queued)));
         let mut attached = session.attach(&thread).unwrap();
         assert_statement_timeout(&attached.begin().unwrap_err());
@@ -148,15 +150,16 @@ fn the_time_in_the_queue_counts() {
 fn a_wait_for_a_lock_has_its_own_timeout() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
-            let lock_wait = |length| statement(LONG).with_lock(length);
-            session.set_timeouts(lock_wait(LONG)).unwrap();
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
+            let lock_wait = |length| statement(TEST_TIMEOUT).with_lock(length);
+            session.set_timeouts(lock_wait(TEST_TIMEOUT)).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let waits = attached.begin().unwrap();
             waits.with_lock_timeout(Instant::now(), || ());
             waits.set_timeouts(lock_wait(SHORT)).unwrap();
             waits.sleep(SHORT * 2).expect("this is no wait for a lock, and that one is over");
-            let ended = waits.with_lock_timeout(Instant::now(), || waits.sleep(LONG)).unwrap_err();
+            let ended =
+                waits.with_lock_timeout(Instant::now(), || waits.sleep(TEST_TIMEOUT)).unwrap_err();
             let text = "canceling statement due to lock timeout";
             assert_ran_out(&ended, InterruptReason::LockTimeout, "ERROR", "55P03", text);
             waits.finish().unwrap();
@@ -170,7 +173,7 @@ fn a_wait_for_a_lock_has_its_own_timeout() {
                 })
             };
             let mut ended = Ok(());
-            eventually("the pieces are too long together", || {
+            wait_until("the pieces are too long together", || {
                 ended = piece();
                 ended.is_err()
             });
@@ -200,7 +203,7 @@ fn an_idle_session_ends() {
                     "terminating connection due to idle-in-transaction timeout",
                 ),
             ] {
-                let Stage { manager, mut session, thread, id } = Stage::new(model);
+                let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let mut attached = session.attach(&thread).unwrap();
                 let limits = if in_transaction {
                     Timeouts::new().with_idle_in_transaction(SHORT)
@@ -218,10 +221,10 @@ fn an_idle_session_ends() {
                 drop(busy);
                 // It may be over by the time at which there is someone to be woken.
                 drop(attached);
-                let desk = Desk::leave(session);
-                desk.clone().wake();
-                eventually("it has ended", || manager.session_info(id).is_none());
-                assert_ran_out(&locked(&desk.told)[0], reason, "FATAL", code, text);
+                let parked = ParkedSession::leave(session);
+                parked.clone().wake();
+                wait_until("it has ended", || manager.session_info(id).is_none());
+                assert_ran_out(&locked(&parked.interrupts)[0], reason, "FATAL", code, text);
             }
         }
     });
@@ -231,7 +234,7 @@ fn an_idle_session_ends() {
 fn a_session_with_a_command_in_time_is_not_idle() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let mut idle_since = Instant::now();
             session.set_timeouts(Timeouts::new().with_idle(SHORT * 5)).unwrap();
             for _ in 0..4 {
@@ -258,9 +261,9 @@ fn a_transaction_ends_with_its_session() {
     supervised(|| {
         for model in MODELS {
             for open in [true, false] {
-                let Stage { mut session, thread, .. } = Stage::new(model);
+                let Fixture { mut session, thread, .. } = Fixture::new(model);
                 let limits = |length| Timeouts::new().with_transaction(length);
-                session.set_timeouts(limits(LONG)).unwrap();
+                session.set_timeouts(limits(TEST_TIMEOUT)).unwrap();
                 let mut attached = session.attach(&thread).unwrap();
                 attached.set_in_transaction(true);
                 attached.set_in_transaction(false);
@@ -269,7 +272,7 @@ fn a_transaction_ends_with_its_session() {
                 let begun = Instant::now();
                 let statement = attached.begin().unwrap();
                 statement.set_in_transaction(open);
-                let interrupt = statement.sleep(LONG).unwrap_err();
+                let interrupt = statement.sleep(TEST_TIMEOUT).unwrap_err();
                 assert!(begun.elapsed() >= SHORT, "early");
                 let text = "terminating connection due to transaction timeout";
                 assert_ran_out(
@@ -295,7 +298,7 @@ fn the_timers_thread_starts_with_the_first_timeout() {
         sessions[0].set_timeouts(Timeouts::default()).unwrap();
         assert_eq!(timers(&manager), 0);
         for session in &sessions {
-            session.set_timeouts(statement(LONG)).unwrap();
+            session.set_timeouts(statement(TEST_TIMEOUT)).unwrap();
             assert_eq!(timers(&manager), 1);
         }
         assert!(!manager.threads()[0].is_worker);
@@ -307,14 +310,15 @@ fn the_timers_thread_starts_with_the_first_timeout() {
 #[test]
 fn ambient_timeouts_use_the_sessions_own_manager() {
     supervised(|| {
-        let has_timer =
-            |stage: &Stage| stage.manager.threads().iter().any(|thread| &*thread.name == "timer");
+        let has_timer = |fixture: &Fixture| {
+            fixture.manager.threads().iter().any(|thread| &*thread.name == "timer")
+        };
         for model in MODELS {
-            let mut stages = [(); 3].map(|()| Stage::new(model));
+            let mut stages = [(); 3].map(|()| Fixture::new(model));
             // One that has gone is no longer among those.
             drop(SessionManager::new(model));
             for at in 0..stages.len() {
-                let Stage { session, thread, .. } = &mut stages[at];
+                let Fixture { session, thread, .. } = &mut stages[at];
                 let mut attached = session.attach(thread).unwrap();
                 safepoint::current::set_timeouts(statement(SHORT)).unwrap().unwrap();
                 assert_statement_timeout(&run_on(&attached.begin().unwrap()));
@@ -347,7 +351,7 @@ fn a_timeout_too_long_for_the_clock_is_none() {
             (WRAPS, None),
             (Duration::MAX, None),
         ] {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 session.set_timeouts(all(Some(length))).unwrap();
                 assert_eq!(session.timeouts(), all(kept));
                 let mut attached = session.attach(&thread).unwrap();

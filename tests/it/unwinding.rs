@@ -2,8 +2,8 @@
 //! given back as it always is. Ten times, as what is not given back runs out.
 
 use crate::common::{
-    Count, ENDLESS, LONG, MODELS, Stage, admin, each_model, eventually, kill_now, locked, of,
-    scope, supervised, thread_for, until,
+    CountingWaker, ENDLESS, Fixture, MODELS, TEST_TIMEOUT, admin, each_model, kill_now, locked, of,
+    scope, supervised, thread_for, until, wait_until,
 };
 use safepoint::audit::Event;
 use safepoint::diagnose::{PendingReason, Watchdog};
@@ -118,7 +118,7 @@ fn session_local_values_are_dropped_before_receipts_complete() {
         session_local! {
             static LOOKS: RefCell<Option<Looks>> = RefCell::new(None);
         }
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let look = Look::default();
             LOOKS.with_borrow_mut(|looks| *looks = Some(Looks(look.clone())));
@@ -175,14 +175,14 @@ fn an_attached() {
 #[test]
 fn a_statement() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             for turn in 1..=TIMES as u64 {
                 let statement = attached.begin().unwrap().with_text("select pi()");
                 assert_eq!(statement.statement_id().get(), turn);
                 let began = manager.session_info(id).unwrap().changed_at;
                 let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
-                eventually("the clock shows it", || std::time::SystemTime::now() > began);
+                wait_until("the clock shows it", || std::time::SystemTime::now() > began);
                 unwound(statement);
                 assert!(!receipt.try_get().unwrap().cancelled);
                 let row = manager.session_info(id).unwrap();
@@ -225,7 +225,7 @@ fn a_registered_thread() {
 #[test]
 fn a_hold_off() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             for _ in 0..TIMES {
                 let statement = attached.begin().unwrap();
@@ -247,13 +247,13 @@ fn a_hold_off() {
 #[test]
 fn a_hold_off_that_unwinds_on_another_thread_wakes_the_session() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let held = safepoint::current::hold_off("handed on");
             scope(|scope| {
                 let manager = &manager;
                 scope.spawn(move || {
-                    eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                    wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                     manager.terminate(id, kill_now()).unwrap();
                     unwound(held);
                 });
@@ -266,7 +266,7 @@ fn a_hold_off_that_unwinds_on_another_thread_wakes_the_session() {
 #[test]
 fn a_rollback() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let receipt = manager.terminate(id, kill_now()).unwrap();
             for _ in 0..TIMES {
@@ -286,7 +286,7 @@ fn a_rollback() {
 #[test]
 fn code_that_blocks_and_waits_of_all_kinds() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let row = || manager.session_info(id).unwrap();
@@ -323,11 +323,11 @@ fn code_that_blocks_and_waits_of_all_kinds() {
 fn a_wait_for_a_lock() {
     supervised(|| {
         let lock_wait = |length| Timeouts::new().with_lock(length);
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             for turn in 0..TIMES {
-                statement.set_timeouts(lock_wait(LONG * 100)).unwrap();
+                statement.set_timeouts(lock_wait(TEST_TIMEOUT * 100)).unwrap();
                 caught(|| {
                     if turn % 2 == 0 {
                         statement.with_lock_timeout(Instant::now(), || panics());
@@ -338,11 +338,12 @@ fn a_wait_for_a_lock() {
                 // The timer has looked: another session's limit has run out meanwhile.
                 let other = manager.open(of("bob")).unwrap();
                 other.set_timeouts(Timeouts::new().with_idle(Duration::ZERO)).unwrap();
-                eventually("the timer has looked", || other.check().is_err());
+                wait_until("the timer has looked", || other.check().is_err());
                 assert_eq!(manager.session_info(id).unwrap().pending, None);
             }
             statement.check().unwrap();
-            let ended = statement.with_lock_timeout(Instant::now(), || statement.sleep(LONG));
+            let ended =
+                statement.with_lock_timeout(Instant::now(), || statement.sleep(TEST_TIMEOUT));
             assert_eq!(ended.unwrap_err().request().reason(), InterruptReason::LockTimeout);
         });
     });
@@ -351,7 +352,7 @@ fn a_wait_for_a_lock() {
 #[test]
 fn an_update_of_the_client_info() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let change = |about: ClientInfo| {
                 drop(about.with_user("eve").with_admin(true));
                 panics()
@@ -372,9 +373,9 @@ fn an_update_of_the_client_info() {
 #[test]
 fn a_receipt() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
-            let (count, waker) = Count::waker();
+            let (count, waker) = CountingWaker::waker();
             for _ in 0..TIMES {
                 let mut receipt = manager.terminate(id, kill_now()).unwrap();
                 let polled = Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker));
@@ -393,9 +394,9 @@ fn a_receipt() {
 #[test]
 fn a_watchdog() {
     supervised(|| {
-        each_model(|Stage { manager, .. }| {
+        each_model(|Fixture { manager, .. }| {
             for _ in 0..TIMES {
-                let watchdog = Watchdog::start(&manager, LONG, |_| {}).unwrap();
+                let watchdog = Watchdog::start(&manager, TEST_TIMEOUT, |_| {}).unwrap();
                 let rows = manager.threads();
                 let mut dogs = rows.iter().filter(|row| &*row.name == "watchdog");
                 assert!(dogs.next().is_some_and(|row| !row.is_worker));
@@ -414,7 +415,7 @@ fn a_watchdog() {
 #[test]
 fn a_closure_with_a_session_local_value() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, .. }| {
+        each_model(|Fixture { manager, mut session, thread, .. }| {
             for turn in 0..TIMES {
                 let attached = session.attach(&thread).unwrap();
                 caught(|| {
@@ -433,7 +434,7 @@ fn a_closure_with_a_session_local_value() {
                         let _attached = session.attach(&thread).unwrap();
                         let _ = looked.send(TEXT.with_borrow(String::len));
                     });
-                    assert_eq!(done.recv_timeout(LONG), Ok("first!".len() + turn));
+                    assert_eq!(done.recv_timeout(TEST_TIMEOUT), Ok("first!".len() + turn));
                 });
             }
         });
@@ -471,7 +472,7 @@ fn a_destructor_that_runs_without_the_session() {
         }
         for model in MODELS {
             for _ in 0..TIMES {
-                let Stage { mut session, thread, .. } = Stage::new(model);
+                let Fixture { mut session, thread, .. } = Fixture::new(model);
                 let attached = session.attach(&thread).unwrap();
                 caught(|| SELF.with(|_| ()));
                 assert_eq!(safepoint::current::session_id(), Some(attached.id()));
@@ -515,7 +516,7 @@ fn a_run_and_a_wait_for_an_interrupt() {
             assert_eq!(safepoint::current::session_id(), None);
             session.check().unwrap();
         }
-        let (count, waker) = Count::waker();
+        let (count, waker) = CountingWaker::waker();
         for _ in 0..TIMES {
             let mut interrupted = session.interrupted();
             let pending = Pin::new(&mut interrupted).poll(&mut Context::from_waker(&waker));
@@ -526,7 +527,7 @@ fn a_run_and_a_wait_for_an_interrupt() {
         }
         manager.terminate(id, kill_now()).unwrap();
         assert_eq!(count.get(), 0);
-        let told = pin!(session.interrupted()).poll(&mut Context::from_waker(&waker));
-        assert!(matches!(told, Poll::Ready(interrupt) if interrupt.is_terminate()));
+        let polled = pin!(session.interrupted()).poll(&mut Context::from_waker(&waker));
+        assert!(matches!(polled, Poll::Ready(interrupt) if interrupt.is_terminate()));
     });
 }

@@ -1,8 +1,9 @@
 //! Interruptible waits of every kind.
 
 use crate::common::{
-    Count, ENDLESS, LONG, MODELS, Raises, Stage, admin, assert_cancelled, assert_told, each_model,
-    ended_by_both, eventually, joined, kill, kill_now, locked, outcome, scope, supervised, until,
+    CountingWaker, ENDLESS, Fixture, MODELS, Raises, TEST_TIMEOUT, admin, assert_cancelled,
+    assert_interruptible, assert_terminated, each_model, joined, kill, kill_now, locked, outcome,
+    scope, supervised, until, wait_until,
 };
 use safepoint::diagnose::ProbeResult;
 use safepoint::request::EndReason;
@@ -20,8 +21,8 @@ use std::time::{Duration, Instant};
 #[test]
 fn park() {
     supervised(|| {
-        ended_by_both(|statement| statement.park());
-        ended_by_both(|statement| statement.park_deadline(Instant::now() + ENDLESS));
+        assert_interruptible(|statement| statement.park());
+        assert_interruptible(|statement| statement.park_deadline(Instant::now() + ENDLESS));
     });
 }
 
@@ -29,7 +30,7 @@ fn park() {
 fn park_is_ended_by_its_waker_and_by_its_deadline() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let unparker = attached.park_waker();
             let done = AtomicBool::new(false);
@@ -60,10 +61,10 @@ fn park_is_ended_by_its_waker_and_by_its_deadline() {
 #[test]
 fn sleep() {
     supervised(|| {
-        ended_by_both(|statement| statement.sleep(ENDLESS));
-        ended_by_both(|statement| statement.sleep(Duration::MAX));
+        assert_interruptible(|statement| statement.sleep(ENDLESS));
+        assert_interruptible(|statement| statement.sleep(Duration::MAX));
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let (time, start) = (Duration::from_millis(5), Instant::now());
             attached.park_waker().wake();
@@ -88,13 +89,13 @@ async fn never(dropped: &AtomicBool) {
 #[test]
 fn block_on_drops_the_future_when_interrupted() {
     supervised(|| {
-        ended_by_both(|statement| {
+        assert_interruptible(|statement| {
             let dropped = AtomicBool::new(false);
             let result = statement.block_on(never(&dropped));
             assert!(dropped.into_inner());
             result
         });
-        ended_by_both(|statement| {
+        assert_interruptible(|statement| {
             let dropped = AtomicBool::new(false);
             let result = statement.block_on_timeout(Duration::MAX, never(&dropped));
             assert!(dropped.into_inner());
@@ -107,7 +108,7 @@ fn block_on_drops_the_future_when_interrupted() {
 fn block_on_timeout_ends_with_its_timeout_or_its_future() {
     supervised(|| {
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let limit = Duration::from_millis(2);
             let none =
@@ -130,9 +131,9 @@ fn block_on_timeout_ends_with_its_timeout_or_its_future() {
 fn recv() {
     supervised(|| {
         let (_sender, receiver) = crossbeam_channel::unbounded::<u32>();
-        ended_by_both(|statement| statement.recv(&receiver));
+        assert_interruptible(|statement| statement.recv(&receiver));
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let (sender, receiver) = crossbeam_channel::bounded(0);
             scope(|scope| {
@@ -151,7 +152,7 @@ fn recv_loses_no_message_when_it_is_interrupted() {
     supervised(|| {
         const MESSAGES: u32 = 3_000;
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let (sender, receiver) = crossbeam_channel::bounded(0);
             let over = AtomicBool::new(false);
             scope(|scope| {
@@ -193,7 +194,7 @@ fn recv_loses_no_message_when_it_is_interrupted() {
 #[test]
 fn recv_with_an_interrupt_and_a_message() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let (sender, receiver) = crossbeam_channel::bounded(1);
@@ -230,7 +231,7 @@ impl Wake for ShutDownRead {
 fn a_blocked_read_is_ended_by_shutting_down_the_read_half() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let (mut ours, mut client) = sockets();
             let waker = Waker::from(Arc::new(ShutDownRead(ours.try_clone().unwrap())));
@@ -240,7 +241,7 @@ fn a_blocked_read_is_ended_by_shutting_down_the_read_half() {
             assert_eq!((read.unwrap().unwrap(), byte), (1, *b"x"));
             scope(|scope| {
                 scope.spawn(|| {
-                    eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                    wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                     manager.terminate(id, kill_now()).unwrap();
                 });
                 let read = until("its killer shuts the socket", || {
@@ -248,7 +249,7 @@ fn a_blocked_read_is_ended_by_shutting_down_the_read_half() {
                 });
                 assert_eq!(read.unwrap().unwrap(), 0, "it was shut down");
                 let interrupt = attached.check().unwrap_err();
-                assert_told(&interrupt);
+                assert_terminated(&interrupt);
                 // The write half is open: the client is told.
                 ours.write_all(interrupt.message().as_bytes()).unwrap();
             });
@@ -256,9 +257,9 @@ fn a_blocked_read_is_ended_by_shutting_down_the_read_half() {
             drop((waker, ours));
             attached.detach().unwrap_err();
             drop(session);
-            let mut told = String::new();
-            until("its connection is closed", || client.read_to_string(&mut told)).unwrap();
-            assert_eq!(told, "terminating connection due to administrator command");
+            let mut received = String::new();
+            until("its connection is closed", || client.read_to_string(&mut received)).unwrap();
+            assert_eq!(received, "terminating connection due to administrator command");
         }
     });
 }
@@ -291,7 +292,7 @@ impl Wake for Flag {
 fn a_cancel_does_not_end_a_wait_that_only_a_termination_ends() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let flag = Flag::here();
@@ -311,14 +312,14 @@ fn a_cancel_does_not_end_a_wait_that_only_a_termination_ends() {
 
             scope(|scope| {
                 scope.spawn(|| {
-                    eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                    wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                     manager.terminate(id, kill_now()).unwrap();
                 });
                 let ended = statement.wait(WaitMode::Killable, &waker, || {
                     flag.park_until_raised("its killer wakes it");
                 });
                 assert_eq!(ended, Ok(()), "what it did is not lost");
-                assert_told(&statement.check().unwrap_err());
+                assert_terminated(&statement.check().unwrap_err());
             });
         }
     });
@@ -328,16 +329,16 @@ fn a_cancel_does_not_end_a_wait_that_only_a_termination_ends() {
 fn each_wait_is_ended_by_its_own_waker() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
-            let (before, spent) = Count::waker();
-            let (now, waker) = Count::waker();
+            let (before, spent) = CountingWaker::waker();
+            let (now, waker) = CountingWaker::waker();
             assert_eq!(attached.wait(WaitMode::Interruptible, &spent, || 1), Ok(1));
             let ended = attached.wait(WaitMode::Interruptible, &waker, || {
                 manager.terminate(id, kill_now()).unwrap();
             });
             assert_eq!(ended, Ok(()));
-            assert_told(&attached.check().unwrap_err());
+            assert_terminated(&attached.check().unwrap_err());
             assert_eq!((before.get(), now.get()), (0, 1));
         }
     });
@@ -347,7 +348,7 @@ fn each_wait_is_ended_by_its_own_waker() {
 fn an_unobserved_cancel_cancels_nothing() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
@@ -362,16 +363,16 @@ fn an_unobserved_cancel_cancels_nothing() {
 fn a_due_interrupt_prevents_the_wait() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             manager.terminate(id, kill_now()).unwrap();
             let what = "an interrupt that is due keeps it awake";
-            assert_told(&until(what, || attached.sleep(Duration::MAX)).unwrap_err());
-            assert_told(&until(what, || attached.park()).unwrap_err());
-            assert_told(&until(what, || attached.block_on(pending::<()>())).unwrap_err());
+            assert_terminated(&until(what, || attached.sleep(Duration::MAX)).unwrap_err());
+            assert_terminated(&until(what, || attached.park()).unwrap_err());
+            assert_terminated(&until(what, || attached.block_on(pending::<()>())).unwrap_err());
             for by in [WaitMode::Interruptible, WaitMode::Killable] {
                 let slept = attached.wait(by, Waker::noop(), || panic!("it must not sleep"));
-                assert_told(&slept.unwrap_err());
+                assert_terminated(&slept.unwrap_err());
             }
         }
     });
@@ -380,7 +381,7 @@ fn a_due_interrupt_prevents_the_wait() {
 #[test]
 fn a_wait_inside_a_waits_future() {
     supervised(|| {
-        ended_by_both(|statement| {
+        assert_interruptible(|statement| {
             statement.block_on(async {
                 statement.sleep(Duration::from_millis(1))?;
                 safepoint::current::block_on(pending::<()>())
@@ -388,13 +389,13 @@ fn a_wait_inside_a_waits_future() {
         });
         // The outer wait still hears its own waker after the inner one is over.
         for model in MODELS {
-            let Stage { mut session, thread, .. } = Stage::new(model);
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let outer: Arc<Mutex<Option<Waker>>> = Arc::default();
             let done = AtomicBool::new(false);
             scope(|scope| {
                 scope.spawn(|| {
-                    eventually("the waker is there", || locked(&outer).is_some());
+                    wait_until("the waker is there", || locked(&outer).is_some());
                     done.store(true, Ordering::SeqCst);
                     locked(&outer).take().unwrap().wake();
                 });
@@ -417,7 +418,7 @@ fn a_wait_inside_a_waits_future() {
 fn a_wait_that_panics_ends() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
             let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let _ =
@@ -433,7 +434,7 @@ fn a_wait_that_panics_ends() {
 #[test]
 fn a_park_waker_outlives_a_wait_that_panics() {
     supervised(|| {
-        let Stage { mut session, thread, .. } = Stage::new(MODELS[0]);
+        let Fixture { mut session, thread, .. } = Fixture::new(MODELS[0]);
         let attached = session.attach(&thread).unwrap();
         let unparker = attached.park_waker();
         let panics = std::future::poll_fn(|_| -> std::task::Poll<()> { panic!("on purpose") });
@@ -441,8 +442,8 @@ fn a_park_waker_outlives_a_wait_that_panics() {
         assert!(std::panic::catch_unwind(waits).is_err());
         let began = Instant::now();
         unparker.wake();
-        attached.park_deadline(began + LONG).unwrap();
-        assert!(began.elapsed() < LONG, "it is another place's");
+        attached.park_deadline(began + TEST_TIMEOUT).unwrap();
+        assert!(began.elapsed() < TEST_TIMEOUT, "it is another place's");
     });
 }
 
@@ -450,28 +451,28 @@ fn a_park_waker_outlives_a_wait_that_panics() {
 fn a_wait_for_a_receipt_can_be_interrupted() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, id } = Stage::new(model);
-            let victim = manager.open(crate::common::of("ann")).unwrap();
-            let victim_id = victim.id();
+            let Fixture { manager, mut session, thread, id } = Fixture::new(model);
+            let target = manager.open(crate::common::of("ann")).unwrap();
+            let victim_id = target.id();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let mut receipt = manager.terminate(victim_id, kill(TerminateMode::Immediate)).unwrap();
             let own = scope(|scope| {
-                let killer = scope.spawn(|| {
-                    eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                let requester = scope.spawn(|| {
+                    wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                     manager.terminate(id, kill_now()).unwrap()
                 });
                 let blocked = until("its killer wakes it", || statement.block_on(&mut receipt));
-                assert_told(&blocked.unwrap_err());
-                joined("its killer has its receipt", killer)
+                assert_terminated(&blocked.unwrap_err());
+                joined("its killer has its receipt", requester)
             });
             drop(statement);
             drop(attached);
-            assert!(victim.check().is_err());
+            assert!(target.check().is_err());
             drop(session);
             assert!(own.try_get().is_some());
             // The receipt that nobody waited for any more still tells the truth.
-            drop(victim);
+            drop(target);
             assert!(matches!(outcome(&mut receipt).reason, EndReason::Terminated(_)));
         }
     });
@@ -481,7 +482,7 @@ fn a_wait_for_a_receipt_can_be_interrupted() {
 fn a_receipt_wakes_all_its_waiters() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, session, id, .. } = Stage::new(model);
+            let Fixture { manager, session, id, .. } = Fixture::new(model);
             let waiting = AtomicUsize::new(0);
             let wait = |is_known_to_wait: bool| {
                 let mut receipt = manager.terminate(id, kill_now()).unwrap();
@@ -510,7 +511,7 @@ fn a_receipt_wakes_all_its_waiters() {
                         assert!(ended.is_some());
                     });
                 }
-                eventually("all wait", || waiting.load(Ordering::SeqCst) == 8);
+                wait_until("all wait", || waiting.load(Ordering::SeqCst) == 8);
                 session.close();
             });
         }
@@ -522,7 +523,7 @@ fn a_receipt_wakes_all_its_waiters() {
 #[test]
 fn the_value_of_a_wait_survives_an_interrupt() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let asks: [&dyn Fn(); 2] =
                 [&|| drop(manager.cancel(id, Cancel::running(admin("root"))).unwrap()), &|| {
@@ -550,7 +551,7 @@ fn the_value_of_a_wait_survives_an_interrupt() {
 #[test]
 fn the_output_of_a_ready_future_survives_an_interrupt() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             for limit in [None, Some(ENDLESS)] {
                 let statement = attached.begin().unwrap();
@@ -563,7 +564,7 @@ fn the_output_of_a_ready_future_survives_an_interrupt() {
                 };
                 scope(|scope| {
                     scope.spawn(|| {
-                        eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                        wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                         committed.store(true, Ordering::SeqCst);
                         manager.cancel(id, Cancel::running(admin("root"))).unwrap();
                     });
@@ -586,7 +587,7 @@ fn the_output_of_a_ready_future_survives_an_interrupt() {
 #[test]
 fn a_rejected_wait_is_not_recorded() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             manager.cancel(id, Cancel::running(admin("root"))).unwrap();

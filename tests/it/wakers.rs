@@ -2,8 +2,8 @@
 //! is the embedder's code, may do anything as it is woken, and as it goes.
 
 use crate::common::{
-    Count, LONG, MODELS, Stage, admin, each_model, joined, kill, kill_now, locked, of, scope,
-    supervised, thread_for, until,
+    CountingWaker, Fixture, MODELS, TEST_TIMEOUT, admin, each_model, joined, kill, kill_now,
+    locked, of, scope, supervised, thread_for, until,
 };
 use safepoint::audit::Event;
 use safepoint::manager::BulkOptions;
@@ -17,13 +17,13 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// Two wakers that count.
 struct Two {
-    counts: [Arc<Count>; 2],
+    counts: [Arc<CountingWaker>; 2],
     wakers: [Waker; 2],
 }
 
 impl Two {
     fn new() -> Two {
-        let [(one, first), (two, second)] = [Count::waker(), Count::waker()];
+        let [(one, first), (two, second)] = [CountingWaker::waker(), CountingWaker::waker()];
         Two { counts: [one, two], wakers: [first, second] }
     }
 
@@ -62,7 +62,7 @@ fn polled<F: Future>(two: &Two, mut future: Pin<&mut F>, order: &[usize]) -> [us
 fn a_receipt_of_a_session() {
     supervised(|| {
         for order in ORDERS {
-            each_model(|Stage { manager, session, id, .. }| {
+            each_model(|Fixture { manager, session, id, .. }| {
                 let two = Two::new();
                 let mut receipt = manager.terminate(id, kill_now()).unwrap();
                 let last = polled(&two, Pin::new(&mut receipt), order);
@@ -78,7 +78,7 @@ fn a_receipt_of_a_session() {
 fn a_receipt_of_a_statement() {
     supervised(|| {
         for order in ORDERS {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let two = Two::new();
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
@@ -96,7 +96,7 @@ fn a_receipt_of_a_statement() {
 #[test]
 fn several_receipts_of_one_session() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             let (gone, stays, comes) = (Two::new(), Two::new(), Two::new());
             let kill = || manager.terminate(id, kill_now()).unwrap();
             let [mut first, mut second] = [kill(), kill()];
@@ -120,7 +120,7 @@ fn several_receipts_of_one_session() {
 #[test]
 fn a_receipt_waited_for_with_a_timeout() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             let two = Two::new();
             let mut receipt = manager.terminate(id, kill_now()).unwrap();
             polled(&two, Pin::new(&mut receipt), &[0]);
@@ -139,16 +139,16 @@ fn a_receipt_waited_for_with_a_timeout() {
 fn a_bulk_request() {
     supervised(|| {
         for order in ORDERS {
-            each_model(|Stage { manager, session, .. }| {
+            each_model(|Fixture { manager, session, .. }| {
                 let others = ["bob", "eve"].map(|user| manager.open(of(user)).unwrap());
                 let all = |_: &SessionInfo| true;
-                let mut swept = manager.terminate_where(all, kill_now(), BulkOptions::new());
+                let mut result = manager.terminate_where(all, kill_now(), BulkOptions::new());
                 let ids = [session.id(), others[0].id(), others[1].id()];
-                let told: Vec<_> = swept.receipts.iter().map(Receipt::session).collect();
-                assert_eq!(told, ids);
+                let targets: Vec<_> = result.receipts.iter().map(Receipt::session).collect();
+                assert_eq!(targets, ids);
                 let mut sessions = std::collections::VecDeque::from([session]);
                 sessions.extend(others);
-                let mut ended = Box::pin(swept.ended());
+                let mut ended = Box::pin(result.ended());
                 for turn in 0..3 {
                     let two = Two::new();
                     let last = polled(&two, ended.as_mut(), order);
@@ -165,7 +165,7 @@ fn a_bulk_request() {
                 }
                 assert!(poll(ended.as_mut(), Waker::noop()).is_ready());
                 drop(ended);
-                let again = std::pin::pin!(swept.ended());
+                let again = std::pin::pin!(result.ended());
                 assert!(poll(again, Waker::noop()).is_ready(), "and stays so");
             });
         }
@@ -177,7 +177,7 @@ fn a_bulk_request() {
 fn an_idle_session() {
     supervised(|| {
         for order in ORDERS {
-            each_model(|Stage { manager, session, id, .. }| {
+            each_model(|Fixture { manager, session, id, .. }| {
                 let two = Two::new();
                 for which in order {
                     session.set_detached_waker(Some(two.wakers[*which].clone()));
@@ -190,7 +190,7 @@ fn an_idle_session() {
                 session.set_detached_waker(None);
                 assert_eq!(two.kept(), [0, 0]);
             });
-            each_model(|Stage { manager, session, id, .. }| {
+            each_model(|Fixture { manager, session, id, .. }| {
                 let two = Two::new();
                 session.set_detached_waker(Some(two.wakers[0].clone()));
                 session.set_detached_waker(None);
@@ -206,7 +206,7 @@ fn an_idle_session() {
 fn a_session_that_waits_again() {
     supervised(|| {
         for order in ORDERS {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let two = Two::new();
                 let attached = session.attach(&thread).unwrap();
                 let mut last = [0, 0];
@@ -233,21 +233,21 @@ fn a_session_that_waits_again() {
 #[test]
 fn equal_requests_wake_once() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
-            let (woken, waker) = Count::waker();
+        each_model(|Fixture { manager, session, id, .. }| {
+            let (woken, waker) = CountingWaker::waker();
             session.set_detached_waker(Some(waker));
-            let told = |mode| {
+            let targets = |mode| {
                 manager.terminate(id, kill(mode)).unwrap();
                 woken.get()
             };
-            assert_eq!(told(TerminateMode::AfterTransaction), 1);
-            assert_eq!(told(TerminateMode::AfterTransaction), 1);
-            assert_eq!(told(TerminateMode::Immediate), 2);
-            assert_eq!(told(TerminateMode::Immediate), 2);
-            assert_eq!(told(TerminateMode::AfterStatement), 2);
+            assert_eq!(targets(TerminateMode::AfterTransaction), 1);
+            assert_eq!(targets(TerminateMode::AfterTransaction), 1);
+            assert_eq!(targets(TerminateMode::Immediate), 2);
+            assert_eq!(targets(TerminateMode::Immediate), 2);
+            assert_eq!(targets(TerminateMode::AfterStatement), 2);
         });
-        each_model(|Stage { manager, mut session, thread, id }| {
-            let (woken, waker) = Count::waker();
+        each_model(|Fixture { manager, mut session, thread, id }| {
+            let (woken, waker) = CountingWaker::waker();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let cancels = || {
@@ -282,22 +282,22 @@ fn a_session_that_detaches_during_the_audit_is_woken() {
             let audit = move |event: &Event<'_>| {
                 if matches!(event, Event::InterruptRequested { .. }) {
                     asks.send(()).unwrap();
-                    locked(&may_go).recv_timeout(LONG).unwrap();
+                    locked(&may_go).recv_timeout(TEST_TIMEOUT).unwrap();
                 }
             };
             let manager = SessionManager::builder(model).audit(audit).build();
             let mut session = manager.open(of("ann")).unwrap();
             let (id, thread) = (session.id(), thread_for(&manager, &session));
-            let (woken, waker) = Count::waker();
+            let (woken, waker) = CountingWaker::waker();
             session.set_detached_waker(Some(waker));
             scope(|scope| {
                 let attached = session.attach(&thread).unwrap();
-                let killer = scope.spawn(|| manager.terminate(id, kill_now()).map(drop));
-                asked.recv_timeout(LONG).expect("the audit hears of the kill");
+                let requester = scope.spawn(|| manager.terminate(id, kill_now()).map(drop));
+                asked.recv_timeout(TEST_TIMEOUT).expect("the audit hears of the kill");
                 drop(attached);
                 assert_eq!(woken.get(), 0);
                 lets_go.send(()).unwrap();
-                joined("its killer has gone", killer).unwrap();
+                joined("its killer has gone", requester).unwrap();
                 assert_eq!(woken.get(), 1);
             });
         }
@@ -314,19 +314,19 @@ mod tasks {
     fn an_idle_task() {
         supervised(|| {
             for order in ORDERS {
-                for told in [true, false] {
-                    let Stage { manager, mut session, id, .. } = Stage::new(ThreadModel::Pool);
+                for targets in [true, false] {
+                    let Fixture { manager, mut session, id, .. } = Fixture::new(ThreadModel::Pool);
                     let two = Two::new();
                     let mut interrupted = Box::pin(session.interrupted());
                     let last = polled(&two, interrupted.as_mut(), order);
-                    if told {
+                    if targets {
                         manager.terminate(id, kill_now()).unwrap();
                         assert_eq!(two.woken(), last, "{order:?}");
                         assert!(poll(interrupted.as_mut(), Waker::noop()).is_ready());
                     }
                     drop(interrupted);
                     manager.terminate(id, kill_now()).unwrap();
-                    let woken = if told { last } else { [0, 0] };
+                    let woken = if targets { last } else { [0, 0] };
                     assert_eq!((two.woken(), two.kept()), (woken, [0, 0]), "{order:?}");
                 }
             }
@@ -338,7 +338,7 @@ mod tasks {
         supervised(|| {
             for order in ORDERS {
                 for cancels in [true, false] {
-                    let Stage { manager, mut session, id, .. } = Stage::new(ThreadModel::Pool);
+                    let Fixture { manager, mut session, id, .. } = Fixture::new(ThreadModel::Pool);
                     let two = Two::new();
                     let mut run = pin!(session.run(pending::<()>()));
                     let last = polled(&two, run.as_mut(), order);
@@ -362,7 +362,7 @@ mod tasks {
     fn a_task_in_a_hold_off() {
         supervised(|| {
             for order in ORDERS {
-                let Stage { manager, mut session, id, .. } = Stage::new(ThreadModel::Pool);
+                let Fixture { manager, mut session, id, .. } = Fixture::new(ThreadModel::Pool);
                 let two = Two::new();
                 let held = std::sync::Mutex::new(None);
                 let mut run = pin!(session.run(async {
@@ -400,8 +400,8 @@ impl<F: Fn(&'static str) + Send + Sync + 'static> Drop for Acts<F> {
 fn looks(
     manager: &SessionManager,
     other: Option<Receipt<safepoint::request::SessionEnd>>,
-) -> (Arc<Count>, Waker) {
-    let (count, counts) = Count::waker();
+) -> (Arc<CountingWaker>, Waker) {
+    let (count, counts) = CountingWaker::waker();
     let manager = manager.clone();
     let acts = move |what| {
         until("it has looked around", || {
@@ -423,7 +423,7 @@ fn looks(
 #[test]
 fn a_woken_waiter_finds_the_outcome() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             let kill = || manager.terminate(id, kill_now()).unwrap();
             let mut receipts = [kill(), kill()];
             let counts = receipts.each_mut().map(|receipt| {
@@ -441,10 +441,10 @@ fn a_woken_waiter_finds_the_outcome() {
 #[test]
 fn replaced_wakers_are_dropped_without_locks() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let counts = [(); 5].map(|()| looks(&manager, None));
             let [of_holder, no_holder, of_sleeper, sleepers_last, holders_last] = counts;
-            let went = |count: Arc<Count>, what: &str| assert_eq!(count.get(), 1, "{what}");
+            let went = |count: Arc<CountingWaker>, what: &str| assert_eq!(count.get(), 1, "{what}");
 
             session.set_detached_waker(Some(of_holder.1));
             session.set_detached_waker(Some(no_holder.1));
@@ -489,7 +489,7 @@ fn replaced_wakers_are_dropped_without_locks() {
 #[test]
 fn wakers_of_two_sessions() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             let other = manager.open(of("bob")).unwrap();
             let two = Two::new();
             session.set_detached_waker(Some(two.wakers[0].clone()));

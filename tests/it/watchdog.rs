@@ -1,8 +1,8 @@
 //! The watchdog: who is reported, how often and for how long; and who is left alone.
 
 use crate::common::{
-    LONG, MODELS, Stage, admin, each_model, eventually, kill_now, locked, of, scope, supervised,
-    thread_for,
+    Fixture, MODELS, TEST_TIMEOUT, admin, each_model, kill_now, locked, of, scope, supervised,
+    thread_for, wait_until,
 };
 use safepoint::diagnose::{ProbeResult, StalledSession, Watchdog, assert_responsive};
 use safepoint::session::WaitMode;
@@ -27,7 +27,7 @@ fn watch(manager: &SessionManager, limit: Duration) -> (Watchdog, Receiver<Stall
 
 #[track_caller]
 fn next(reports: &Receiver<StalledSession>) -> StalledSession {
-    reports.recv_timeout(LONG).expect("it runs on and on")
+    reports.recv_timeout(TEST_TIMEOUT).expect("it runs on and on")
 }
 
 /// Runs `act` while a session beside it has one stretch after the other without a safe point, until
@@ -45,7 +45,7 @@ fn reported_meanwhile(
         let (done, is_done) = channel();
         let looks = scope.spawn(move || {
             let attached = other.attach(&thread).unwrap();
-            may_start.recv_timeout(LONG).unwrap();
+            may_start.recv_timeout(TEST_TIMEOUT).unwrap();
             let (_watchdog, reports) = watch(manager, NONE);
             let mut stretches = 0;
             while stretches < 5 {
@@ -61,7 +61,7 @@ fn reported_meanwhile(
         });
         act(&|| {
             start.send(()).unwrap();
-            is_done.recv_timeout(LONG).unwrap();
+            is_done.recv_timeout(TEST_TIMEOUT).unwrap();
         });
         looks.join().unwrap();
     });
@@ -71,19 +71,19 @@ fn reported_meanwhile(
 #[test]
 fn each_stall_counts_from_its_own_start() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let (_watchdog, reports) = watch(&manager, NONE);
             let mut attached = session.attach(&thread).unwrap();
             let first = next(&reports);
             assert_eq!(first.session, id);
-            eventually(
+            wait_until(
                 "that was long",
                 || matches!(manager.probe(id), Some(ProbeResult::Unanswered { elapsed: since, .. }) if since > Duration::from_millis(50)),
             );
             // Whatever ends a stretch, the next one begins after that.
-            for way in 0..6 {
+            for route in 0..6 {
                 let before = Instant::now();
-                match way {
+                match route {
                     0 => attached.check().unwrap(),
                     1 => safepoint::check().unwrap(),
                     2 => attached.sleep(Duration::ZERO).unwrap(),
@@ -99,7 +99,7 @@ fn each_stall_counts_from_its_own_start() {
                 let stalled = next(&reports);
                 let so_far = before.elapsed();
                 assert_eq!(stalled.session, id);
-                assert!(stalled.elapsed <= so_far, "way {way}: {stalled}, within {so_far:?}");
+                assert!(stalled.elapsed <= so_far, "way {route}: {stalled}, within {so_far:?}");
             }
         });
     });
@@ -109,12 +109,12 @@ fn each_stall_counts_from_its_own_start() {
 #[test]
 fn a_stall_counts_from_the_first_probe() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let long = Duration::from_millis(30);
             let _attached = session.attach(&thread).unwrap();
             let asked = || manager.probe(id).unwrap();
             assert!(matches!(asked(), ProbeResult::Requested { .. }));
-            eventually(
+            wait_until(
                 "that was long",
                 || matches!(asked(), ProbeResult::Unanswered { elapsed: since, .. } if since > long),
             );
@@ -128,7 +128,7 @@ fn a_stall_counts_from_the_first_probe() {
 #[test]
 fn an_answer_resets_the_time_of_the_probe() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let probe = || manager.probe(id).unwrap();
             let attached = session.attach(&thread).unwrap();
             for _ in 0..3 {
@@ -140,7 +140,7 @@ fn an_answer_resets_the_time_of_the_probe() {
                     other => panic!("{other:?}"),
                 };
                 assert!(since() <= before.elapsed());
-                eventually("that was long", || since() > Duration::from_millis(30));
+                wait_until("that was long", || since() > Duration::from_millis(30));
                 let (first, second) = (since(), since());
                 assert!(first <= second, "{first:?}, then {second:?}");
                 attached.check().unwrap();
@@ -152,7 +152,7 @@ fn an_answer_resets_the_time_of_the_probe() {
 #[test]
 fn a_stall_is_reported_once() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let _statement = attached.begin().unwrap();
             let reported = reported_meanwhile(&manager, |look| look());
@@ -197,7 +197,7 @@ fn idle_and_interruptible_sessions_are_not_reported() {
             waits_in_a_statement,
             waits_for_a_termination,
         ] {
-            each_model(|Stage { manager, mut session, thread, .. }| {
+            each_model(|Fixture { manager, mut session, thread, .. }| {
                 let attached = session.attach(&thread).unwrap();
                 let reported = reported_meanwhile(&manager, |look| leave(attached, look));
                 assert_eq!(reported, []);
@@ -235,7 +235,7 @@ fn a_stalled_session_is_reported_with_its_diagnostics() {
             (blocking, "select endless", None, true),
         ];
         for (run, text, hold_off, waits) in all {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let mut attached = session.attach(&thread).unwrap();
                 let at = attached.thread_id();
                 assert!(matches!(manager.probe(id), Some(ProbeResult::Requested { .. })));
@@ -259,9 +259,9 @@ fn a_stalled_session_is_reported_with_its_diagnostics() {
 fn a_session_with_safe_points_is_not_reported() {
     supervised(|| {
         for hold_off in [false, true] {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 // Longer than the machine may keep the thread waiting.
-                let (watchdog, reports) = watch(&manager, LONG);
+                let (watchdog, reports) = watch(&manager, TEST_TIMEOUT);
                 let attached = session.attach(&thread).unwrap();
                 let _held = hold_off.then(|| attached.hold_off("commit"));
                 for _ in 0..3 {
@@ -281,12 +281,12 @@ fn a_session_with_safe_points_is_not_reported() {
 #[test]
 fn the_watchdog_probes_once_more_when_dropped() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let limit = Duration::from_millis(500);
             let _attached = session.attach(&thread).unwrap();
             let asked = || manager.probe(id).unwrap();
             assert!(matches!(asked(), ProbeResult::Requested { .. }));
-            eventually(
+            wait_until(
                 "that was too long",
                 || matches!(asked(), ProbeResult::Unanswered { elapsed: since, .. } if since >= limit),
             );
@@ -303,7 +303,7 @@ fn the_watchdog_probes_once_more_when_dropped() {
 #[test]
 fn ended_sessions_are_removed_from_the_reported_ones() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let (_watchdog, reports) = watch(&manager, NONE);
             std::mem::forget(session.attach(&thread).unwrap());
             assert_eq!(next(&reports).session, id);
@@ -319,7 +319,7 @@ fn ended_sessions_are_removed_from_the_reported_ones() {
                     scope.spawn(move || {
                         let _attached = other.attach(&thread).unwrap();
                         // Until all have been reported.
-                        let _ = locked(&is_done).recv_timeout(LONG);
+                        let _ = locked(&is_done).recv_timeout(TEST_TIMEOUT);
                     });
                 }
                 let mut reported: Vec<_> = (0..ids.len()).map(|_| next(&reports).session).collect();
@@ -336,7 +336,7 @@ fn ended_sessions_are_removed_from_the_reported_ones() {
 fn a_report_that_panics_stops_only_the_watchdog() {
     supervised(|| {
         for model in MODELS {
-            let Stage { manager, mut session, thread, .. } = Stage::new(model);
+            let Fixture { manager, mut session, thread, .. } = Fixture::new(model);
             let (reports, reported) = channel();
             let watchdog = Watchdog::start(&manager, NONE, move |_| {
                 let _ = reports.send(());
@@ -344,8 +344,8 @@ fn a_report_that_panics_stops_only_the_watchdog() {
             });
             let watchdog = watchdog.unwrap();
             let attached = session.attach(&thread).unwrap();
-            reported.recv_timeout(LONG).unwrap();
-            eventually("its thread has gone", || {
+            reported.recv_timeout(TEST_TIMEOUT).unwrap();
+            wait_until("its thread has gone", || {
                 manager.threads().iter().all(|row| &*row.name != "watchdog")
             });
             attached.check().unwrap();
@@ -361,9 +361,9 @@ fn a_report_that_panics_stops_only_the_watchdog() {
 #[test]
 fn work_that_panics_stops_the_watchdog() {
     supervised(|| {
-        each_model(|Stage { manager, .. }| {
+        each_model(|Fixture { manager, .. }| {
             let work = || panic!("the work's own");
-            let run = AssertUnwindSafe(|| assert_responsive(&manager, LONG, work));
+            let run = AssertUnwindSafe(|| assert_responsive(&manager, TEST_TIMEOUT, work));
             let panic = catch_unwind(run).unwrap_err();
             assert_eq!(panic.downcast_ref::<&str>(), Some(&"the work's own"));
             assert!(manager.threads().iter().all(|row| &*row.name != "watchdog"));
@@ -375,7 +375,7 @@ fn work_that_panics_stops_the_watchdog() {
 #[test]
 fn a_terminating_session_without_safe_points_is_reported() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             manager.cancel(id, Cancel::running(admin("root"))).unwrap();

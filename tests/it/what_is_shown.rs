@@ -2,7 +2,7 @@
 //! which; and that none of it claims more than is known.
 
 use crate::common::{
-    LONG, Stage, admin, each_model, eventually, kill, kill_now, locked, supervised,
+    Fixture, TEST_TIMEOUT, admin, each_model, kill, kill_now, locked, supervised, wait_until,
 };
 use safepoint::diagnose::{PendingReason, ProbeResult, Progress};
 use safepoint::session::WaitMode;
@@ -28,7 +28,7 @@ fn timed<T>(act: impl FnOnce() -> T) -> (T, std::ops::RangeInclusive<SystemTime>
 /// So that what comes next can be told apart by its time.
 fn later() {
     let now = SystemTime::now();
-    eventually("the clock goes on", || {
+    wait_until("the clock goes on", || {
         SystemTime::now().duration_since(now).is_ok_and(|past| past > Duration::from_millis(1))
     });
 }
@@ -36,8 +36,8 @@ fn later() {
 #[test]
 fn when_a_session_was_opened() {
     supervised(|| {
-        let (stage, range) = timed(|| Stage::new(crate::common::MODELS[0]));
-        let row = stage.manager.session_info(stage.id).unwrap();
+        let (fixture, range) = timed(|| Fixture::new(crate::common::MODELS[0]));
+        let row = fixture.manager.session_info(fixture.id).unwrap();
         // That clock ticks a few hundred times a second.
         assert!(*range.start() <= row.opened_at + Duration::from_millis(100));
         assert!(row.opened_at <= *range.end());
@@ -64,7 +64,7 @@ fn when_a_thread_was_registered() {
 #[test]
 fn when_a_transaction_began() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let start = || manager.session_info(id).unwrap().transaction_started_at;
             let mut attached = session.attach(&thread).unwrap();
             assert_eq!(start(), None);
@@ -89,7 +89,7 @@ fn when_a_transaction_began() {
 #[test]
 fn when_a_statement_began_and_what_it_was() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let row = || manager.session_info(id).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let (statement, range) = timed(|| attached.begin().unwrap().with_text("select 1"));
@@ -125,7 +125,7 @@ fn when_a_statement_began_and_what_it_was() {
 #[test]
 fn the_length_of_a_text() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let mut attached = session.attach(&thread).unwrap();
             assert_eq!(STATEMENT_TEXT_BYTES, 1024);
             for (ascii, wide, kept) in [
@@ -156,7 +156,7 @@ fn the_length_of_a_text() {
 #[test]
 fn the_client_info() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let all = ClientInfo::new("bob")
                 .with_admin(true)
                 .with_database("shop")
@@ -172,12 +172,12 @@ fn the_client_info() {
             // As the author of a request it is the same.
             for (admin, client) in [(false, "10.0.0.9"), (true, "10.0.0.9"), (false, "")] {
                 session.update_client_info(|about| about.with_admin(admin).with_address(client));
-                let author = Requester::new("bob").with_session(id).with_admin(admin);
+                let requester = Requester::new("bob").with_session(id).with_admin(admin);
                 let address = Some(client).filter(|_| !client.is_empty());
-                let author = address.into_iter().fold(author, Requester::with_address);
+                let requester = address.into_iter().fold(requester, Requester::with_address);
                 let attached = session.attach(&thread).unwrap();
-                assert_eq!(attached.requester(), author);
-                assert_eq!(safepoint::current::requester(), Some(author));
+                assert_eq!(attached.requester(), requester);
+                assert_eq!(safepoint::current::requester(), Some(requester));
             }
         });
     });
@@ -187,7 +187,7 @@ fn the_client_info() {
 #[test]
 fn the_outermost_section_is_shown() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             let receipt = manager.terminate(id, kill_now()).unwrap();
             let row = || manager.session_info(id).unwrap();
@@ -230,7 +230,7 @@ fn the_outermost_section_is_shown() {
 #[test]
 fn uninterruptible_waits() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let row = || manager.session_info(id).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             for by in [WaitMode::Interruptible, WaitMode::Killable] {
@@ -251,7 +251,7 @@ fn uninterruptible_waits() {
 #[test]
 fn when_a_request_was_made() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let row = || manager.session_info(id).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
@@ -286,12 +286,12 @@ fn when_a_request_was_made() {
 #[test]
 fn the_lower_bound_without_a_safe_point() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let probe = || manager.probe(id).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             assert!(matches!(probe(), ProbeResult::Requested { last_safe_point: None, .. }));
-            eventually(
+            wait_until(
                 "that was long",
                 || matches!(probe(), ProbeResult::Unanswered { elapsed: since, .. } if since > Duration::from_millis(50)),
             );
@@ -310,7 +310,7 @@ fn the_lower_bound_without_a_safe_point() {
                 }
                 other => panic!("{other:?}"),
             };
-            why(LONG);
+            why(TEST_TIMEOUT);
             let most = || before.elapsed();
             let Some(PendingReason::NoSafePoint { elapsed: at_least, .. }) =
                 receipt.pending_reason()
@@ -326,7 +326,7 @@ fn the_lower_bound_without_a_safe_point() {
             };
             assert_eq!(last.location.line(), line);
             let long = Duration::from_millis(30);
-            eventually(
+            wait_until(
                 "that was long",
                 || matches!(probe(), ProbeResult::Unanswered { elapsed: since, .. } if since > long),
             );
@@ -346,7 +346,7 @@ fn the_lower_bound_without_a_safe_point() {
 #[test]
 fn the_last_safe_point() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let last = || {
                 manager.session_info(id).unwrap().last_safe_point.map(|spot| spot.location.line())
             };
@@ -369,7 +369,7 @@ fn the_last_safe_point() {
 #[test]
 fn the_pending_reason_in_each_state() {
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let number = session.reserve_statement().unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let named = Cancel::statement(number, admin("root"));
@@ -412,7 +412,7 @@ fn the_pending_reason_in_each_state() {
             drop(statement);
         });
         for by in [WaitMode::Interruptible, WaitMode::Killable] {
-            each_model(|Stage { manager, mut session, thread, id }| {
+            each_model(|Fixture { manager, mut session, thread, id }| {
                 let mut attached = session.attach(&thread).unwrap();
                 let statement = attached.begin().unwrap();
                 let mut found = None;
@@ -455,7 +455,7 @@ fn the_pending_reason_at_the_end() {
         static ASKS: RefCell<Option<Asks>> = RefCell::new(None);
     }
     supervised(|| {
-        each_model(|Stage { manager, mut session, thread, id }| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
             attached.set_in_transaction(true);
             let receipt =
@@ -483,7 +483,7 @@ fn the_pending_reason_at_the_end() {
 #[test]
 fn the_thread_of_a_detached_session() {
     supervised(|| {
-        each_model(|Stage { manager, session, id, .. }| {
+        each_model(|Fixture { manager, session, id, .. }| {
             let own = session.own_thread().map(|thread| thread.id());
             assert_eq!(own.is_some(), manager.model() == ThreadModel::PerSession);
             assert_eq!(manager.session_info(id).unwrap().thread_id, own);

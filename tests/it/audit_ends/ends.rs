@@ -1,8 +1,8 @@
 //! Deferred requests, limits, panics, and the end of all.
 
-use crate::audit_ends::ear::each;
+use crate::audit_ends::recorder::each;
 use crate::common::{
-    Desk, ENDLESS, admin, eventually, joined, locked, of, scope, supervised, until, user,
+    ENDLESS, ParkedSession, admin, joined, locked, of, scope, supervised, until, user, wait_until,
 };
 use safepoint::manager::BulkOptions;
 use safepoint::manager::DrainOptions;
@@ -18,22 +18,22 @@ const SHORT: Duration = Duration::from_millis(5);
 #[test]
 fn a_transaction_that_may_finish() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             attached.set_in_transaction(true);
-            killer.kill(TerminateMode::AfterTransaction, "later");
-            killer.heard(&["Terminate AfterTransaction for ann, idle in transaction: later"]);
+            requester.kill(TerminateMode::AfterTransaction, "later");
+            requester.heard(&["Terminate AfterTransaction for ann, idle in transaction: later"]);
             let statement = attached.begin().unwrap();
             statement.check().unwrap();
             statement.finish().unwrap();
-            killer.heard(&[]);
+            requester.heard(&[]);
             attached.set_in_transaction(false);
-            killer.heard(&[]);
+            requester.heard(&[]);
             attached.check().unwrap_err();
-            killer.heard(&["ann saw Terminate: later"]);
+            requester.heard(&["ann saw Terminate: later"]);
             drop(attached);
             drop(session);
-            killer.heard(&["ann killed: later"]);
+            requester.heard(&["ann killed: later"]);
         });
     });
 }
@@ -41,12 +41,12 @@ fn a_transaction_that_may_finish() {
 #[test]
 fn a_transaction_whose_client_disconnects_first() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             session.attach(&thread).unwrap().set_in_transaction(true);
-            killer.kill(TerminateMode::AfterTransaction, "later");
-            killer.heard(&["Terminate AfterTransaction for ann, idle in transaction: later"]);
+            requester.kill(TerminateMode::AfterTransaction, "later");
+            requester.heard(&["Terminate AfterTransaction for ann, idle in transaction: later"]);
             session.close();
-            killer.heard(&["ann Closed"]);
+            requester.heard(&["ann Closed"]);
         });
     });
 }
@@ -54,17 +54,17 @@ fn a_transaction_whose_client_disconnects_first() {
 #[test]
 fn a_statement_that_may_finish() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            killer.kill(TerminateMode::AfterStatement, "later");
-            killer.heard(&["Terminate AfterStatement for ann, running: later"]);
+            requester.kill(TerminateMode::AfterStatement, "later");
+            requester.heard(&["Terminate AfterStatement for ann, running: later"]);
             statement.check().unwrap();
             statement.finish().unwrap_err();
-            killer.heard(&["ann saw Terminate: later"]);
+            requester.heard(&["ann saw Terminate: later"]);
             attached.detach().unwrap_err();
             session.close();
-            killer.heard(&["ann killed: later"]);
+            requester.heard(&["ann killed: later"]);
         });
     });
 }
@@ -75,28 +75,32 @@ fn a_request_followed_by_a_stronger_one() {
     supervised(|| {
         for looks_between in [true, false] {
             for looks_after in [true, false] {
-                each(|killer, session, _| {
-                    killer.kill(TerminateMode::AfterStatement, "one");
-                    killer.heard(&["Terminate AfterStatement for ann, idle: one"]);
+                each(|requester, session, _| {
+                    requester.kill(TerminateMode::AfterStatement, "one");
+                    requester.heard(&["Terminate AfterStatement for ann, idle: one"]);
                     if looks_between {
                         session.check().unwrap_err();
-                        killer.heard(&["ann saw Terminate: one"]);
+                        requester.heard(&["ann saw Terminate: one"]);
                     }
-                    killer.kill(TerminateMode::Immediate, "two");
-                    killer.kill(TerminateMode::AfterStatement, "three");
-                    killer.heard(&[
+                    requester.kill(TerminateMode::Immediate, "two");
+                    requester.kill(TerminateMode::AfterStatement, "three");
+                    requester.heard(&[
                         "Terminate Immediate for ann, idle after AfterStatement: two",
                         "Terminate AfterStatement for ann, idle after Immediate: three",
                     ]);
                     if looks_after {
                         session.check().unwrap_err();
                         session.check().unwrap_err();
-                        killer.heard(&["ann saw Terminate: two"]);
+                        requester.heard(&["ann saw Terminate: two"]);
                     }
                     session.close();
                     // What it has seen is what killed it.
                     let first = looks_between && !looks_after;
-                    killer.heard(if first { &["ann killed: one"] } else { &["ann killed: two"] });
+                    requester.heard(if first {
+                        &["ann killed: one"]
+                    } else {
+                        &["ann killed: two"]
+                    });
                 });
             }
         }
@@ -107,13 +111,13 @@ fn a_request_followed_by_a_stronger_one() {
 #[test]
 fn an_idle_transaction() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             session.attach(&thread).unwrap().set_in_transaction(true);
-            let _desk = Desk::leave(session);
-            killer.kill(TerminateMode::AfterTransaction, "later");
-            killer.heard(&["Terminate AfterTransaction for ann, idle in transaction: later"]);
-            killer.kill(TerminateMode::AfterStatement, "now");
-            killer.heard(&[
+            let _desk = ParkedSession::leave(session);
+            requester.kill(TerminateMode::AfterTransaction, "later");
+            requester.heard(&["Terminate AfterTransaction for ann, idle in transaction: later"]);
+            requester.kill(TerminateMode::AfterStatement, "now");
+            requester.heard(&[
                 "Terminate AfterStatement for ann, idle in transaction after AfterTransaction: now",
                 "ann saw Terminate: now",
                 "ann killed: now",
@@ -125,22 +129,22 @@ fn an_idle_transaction() {
 #[test]
 fn an_expired_grace() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let request =
                 Terminate::new(TerminateMode::AfterStatement, admin("root")).comment("soon");
-            let receipt = killer.manager.terminate(killer.id, request.grace(SHORT)).unwrap();
-            killer.watch(receipt);
+            let receipt = requester.manager.terminate(requester.id, request.grace(SHORT)).unwrap();
+            requester.watch(receipt);
             until("its grace is over", || statement.sleep(ENDLESS)).unwrap_err();
-            killer.heard(&[
+            requester.heard(&[
                 "Terminate AfterStatement for ann, running: soon",
                 "ann saw Terminate: soon",
             ]);
             drop(statement);
             drop(attached);
             session.close();
-            killer.heard(&["ann killed: soon"]);
+            requester.heard(&["ann killed: soon"]);
         });
     });
 }
@@ -148,15 +152,15 @@ fn an_expired_grace() {
 #[test]
 fn a_statement_timeout() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let limits = Timeouts::new().with_statement(SHORT);
             session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             until("its time is over", || statement.sleep(ENDLESS)).unwrap_err();
-            killer.heard(&["ann hit StatementTimeout", "ann saw Cancel: StatementTimeout"]);
+            requester.heard(&["ann hit StatementTimeout", "ann saw Cancel: StatementTimeout"]);
             statement.finish().unwrap();
-            killer.heard(&["ann's statement cancelled: StatementTimeout"]);
+            requester.heard(&["ann's statement cancelled: StatementTimeout"]);
         });
     });
 }
@@ -164,7 +168,7 @@ fn a_statement_timeout() {
 #[test]
 fn a_lock_timeout() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let limits = Timeouts::new().with_lock(SHORT);
             session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
@@ -173,9 +177,9 @@ fn a_lock_timeout() {
                 statement.with_lock_timeout(std::time::Instant::now(), || statement.sleep(ENDLESS))
             };
             until("its time is over", waits).unwrap_err();
-            killer.heard(&["ann hit LockTimeout", "ann saw Cancel: LockTimeout"]);
+            requester.heard(&["ann hit LockTimeout", "ann saw Cancel: LockTimeout"]);
             statement.finish().unwrap();
-            killer.heard(&["ann's statement cancelled: LockTimeout"]);
+            requester.heard(&["ann's statement cancelled: LockTimeout"]);
         });
     });
 }
@@ -183,18 +187,18 @@ fn a_lock_timeout() {
 #[test]
 fn a_transaction_timeout() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let limits = Timeouts::new().with_transaction(SHORT);
             session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             until("its time is over", || statement.sleep(ENDLESS)).unwrap_err();
             let hit = "ann hit TransactionTimeout";
-            killer.heard(&[hit, "ann saw Terminate: TransactionTimeout"]);
+            requester.heard(&[hit, "ann saw Terminate: TransactionTimeout"]);
             drop(statement);
             drop(attached);
             session.close();
-            killer.heard(&["ann killed: TransactionTimeout"]);
+            requester.heard(&["ann killed: TransactionTimeout"]);
         });
     });
 }
@@ -204,14 +208,14 @@ fn a_transaction_timeout() {
 fn an_idle_timeout() {
     supervised(|| {
         for (open, reason) in [(false, "IdleSessionTimeout"), (true, "IdleInTransactionTimeout")] {
-            each(|killer, mut session, thread| {
+            each(|requester, mut session, thread| {
                 session.attach(&thread).unwrap().set_in_transaction(open);
                 let idle = Some(SHORT);
                 let limits = Timeouts::new().with_idle(idle).with_idle_in_transaction(idle);
-                let desk = Desk::leave(session);
-                locked(&desk.session).as_ref().unwrap().set_timeouts(limits).unwrap();
-                eventually("it has ended", || killer.count() == 3);
-                killer.heard(&[
+                let parked = ParkedSession::leave(session);
+                locked(&parked.session).as_ref().unwrap().set_timeouts(limits).unwrap();
+                wait_until("it has ended", || requester.count() == 3);
+                requester.heard(&[
                     &format!("ann hit {reason}"),
                     &format!("ann saw Terminate: {reason}"),
                     &format!("ann killed: {reason}"),
@@ -225,32 +229,32 @@ fn an_idle_timeout() {
 fn a_panic() {
     supervised(|| {
         for killed in [false, true] {
-            each(|killer, mut session, thread| {
+            each(|requester, mut session, thread| {
                 let panics = || {
                     let mut attached = session.attach(&thread).unwrap();
                     let _statement = attached.begin().unwrap();
                     if killed {
-                        killer.cancel("slow");
-                        killer.kill(TerminateMode::Immediate, "now");
+                        requester.cancel("slow");
+                        requester.kill(TerminateMode::Immediate, "now");
                     }
                     panic!("on purpose");
                 };
                 catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
                 if killed {
-                    killer.heard(&[
+                    requester.heard(&[
                         "Cancel for ann, running: slow",
                         "Terminate Immediate for ann, running: now",
                         "ann's statement over: slow",
                     ]);
                 }
-                killer.heard(&[]);
+                requester.heard(&[]);
                 session.close();
                 // Nobody has seen the request that was there before.
                 let expected: &[&str] = match killed {
                     true => &["ann Panicked"],
                     false => &["ann saw Terminate: InternalError", "ann Panicked"],
                 };
-                killer.heard(expected);
+                requester.heard(expected);
             });
         }
     });
@@ -259,15 +263,15 @@ fn a_panic() {
 #[test]
 fn a_shutdown() {
     supervised(|| {
-        each(|killer, session, _| {
-            let _desk = Desk::leave(killer.manager.open(of("bob")).unwrap());
-            killer.heard(&["bob opened"]);
+        each(|requester, session, _| {
+            let _desk = ParkedSession::leave(requester.manager.open(of("bob")).unwrap());
+            requester.heard(&["bob opened"]);
             let request = Terminate::new(TerminateMode::AfterTransaction, Requester::system())
                 .comment("over");
-            for receipt in killer.manager.shutdown(request.clone()) {
-                killer.watch(receipt);
+            for receipt in requester.manager.shutdown(request.clone()) {
+                requester.watch(receipt);
             }
-            killer.heard(&[
+            requester.heard(&[
                 "Terminate AfterTransaction for ann, idle: over",
                 "Terminate AfterTransaction for bob, idle: over",
                 "bob saw Terminate: over",
@@ -275,7 +279,7 @@ fn a_shutdown() {
             ]);
             session.check().unwrap_err();
             session.close();
-            killer.heard(&["ann saw Terminate: over", "ann killed: over"]);
+            requester.heard(&["ann saw Terminate: over", "ann killed: over"]);
         });
     });
 }
@@ -284,28 +288,28 @@ fn a_shutdown() {
 #[test]
 fn a_drain() {
     supervised(|| {
-        each(|killer, mut session, thread| {
-            let own = killer.manager.open(of("root")).unwrap();
-            let idle = Desk::leave(killer.manager.open(of("bob")).unwrap());
-            killer.heard(&["root opened", "bob opened"]);
+        each(|requester, mut session, thread| {
+            let own = requester.manager.open(of("root")).unwrap();
+            let idle = ParkedSession::leave(requester.manager.open(of("bob")).unwrap());
+            requester.heard(&["root opened", "bob opened"]);
             scope(|scope| {
                 let ends = scope.spawn(move || {
                     let mut attached = session.attach(&thread).unwrap();
                     let statement = attached.begin().unwrap();
                     until("it is cut short", || statement.sleep(ENDLESS)).unwrap_err();
                 });
-                let waiting = || killer.manager.session_info(killer.id).unwrap().waiting;
-                eventually("ann's statement waits", waiting);
+                let waiting = || requester.manager.session_info(requester.id).unwrap().waiting;
+                wait_until("ann's statement waits", waiting);
                 let request =
                     Terminate::new(TerminateMode::AfterStatement, own.requester()).comment("over");
-                let drained = killer
+                let drained = requester
                     .manager
                     .drain(DrainOptions::new(request.clone()).grace(SHORT).timeout(ENDLESS));
                 assert_eq!((drained.graceful, drained.forced, drained.remaining), (1, 1, 1));
                 joined("its thread ends", ends);
             });
             drop(idle);
-            killer.heard(&[
+            requester.heard(&[
                 "Terminate AfterStatement for ann, waiting: over",
                 "Terminate AfterStatement for root, idle: over",
                 "Terminate AfterStatement for bob, idle: over",
@@ -317,7 +321,7 @@ fn a_drain() {
             ]);
             own.check().unwrap_err();
             own.close();
-            killer.heard(&["root saw Terminate: over", "root killed: over"]);
+            requester.heard(&["root saw Terminate: over", "root killed: over"]);
         });
     });
 }
@@ -326,16 +330,16 @@ fn a_drain() {
 #[test]
 fn a_bulk_request() {
     supervised(|| {
-        each(|killer, session, _| {
-            let _desk = Desk::leave(session);
-            let bob = killer.manager.open(of("bob")).unwrap();
-            killer.heard(&["bob opened"]);
+        each(|requester, session, _| {
+            let _desk = ParkedSession::leave(session);
+            let bob = requester.manager.open(of("bob")).unwrap();
+            requester.heard(&["bob opened"]);
             let request = Terminate::new(TerminateMode::Immediate, user("ann")).comment("all");
             let all = |_: &SessionInfo| true;
-            let mut swept = killer.manager.terminate_where(all, request, BulkOptions::new());
-            assert_eq!(until("all have ended", || swept.wait_timeout(ENDLESS)), 0);
-            assert_eq!(swept.rejected.len(), 1);
-            killer.heard(&[
+            let mut result = requester.manager.terminate_where(all, request, BulkOptions::new());
+            assert_eq!(until("all have ended", || result.wait_timeout(ENDLESS)), 0);
+            assert_eq!(result.rejected.len(), 1);
+            requester.heard(&[
                 "Terminate Immediate for ann, idle: all",
                 "ann saw Terminate: all",
                 "ann killed: all",

@@ -1,16 +1,16 @@
 //! What the audit hears of each way in which a session or a statement ends: all of it, in order, and
 //! before any receipt says so.
 
-mod ear;
 mod ends;
 #[cfg(target_os = "linux")]
 mod pool;
+mod recorder;
 mod threads;
 
 use crate::common::{
-    Desk, ENDLESS, WHENS, admin, eventually, joined, of, scope, supervised, until, user,
+    ENDLESS, MODES, ParkedSession, admin, joined, of, scope, supervised, until, user, wait_until,
 };
-use ear::{Killer, each};
+use recorder::{Requesting, each};
 use safepoint::id::StatementId;
 use safepoint::request::{RequestError, Target};
 use safepoint::session::{Timeouts, WaitMode};
@@ -21,11 +21,11 @@ use std::time::Duration;
 #[test]
 fn a_session_that_is_closed_or_dropped() {
     supervised(|| {
-        each(|killer, session, _| {
+        each(|requester, session, _| {
             session.close();
-            killer.heard(&["ann Closed"]);
-            drop(killer.manager.open(of("bob")).unwrap());
-            killer.heard(&["bob opened", "bob Closed"]);
+            requester.heard(&["ann Closed"]);
+            drop(requester.manager.open(of("bob")).unwrap());
+            requester.heard(&["bob opened", "bob Closed"]);
         });
     });
 }
@@ -33,12 +33,12 @@ fn a_session_that_is_closed_or_dropped() {
 #[test]
 fn an_idle_session_ended_by_its_requester() {
     supervised(|| {
-        for when in WHENS {
-            each(|killer, session, _| {
-                let _desk = Desk::leave(session);
-                killer.kill(when, "idle");
+        for when in MODES {
+            each(|requester, session, _| {
+                let _desk = ParkedSession::leave(session);
+                requester.kill(when, "idle");
                 let asked = format!("Terminate {when:?} for ann, idle: idle");
-                killer.heard(&[&asked, "ann saw Terminate: idle", "ann killed: idle"]);
+                requester.heard(&[&asked, "ann saw Terminate: idle", "ann killed: idle"]);
             });
         }
     });
@@ -48,16 +48,16 @@ fn an_idle_session_ended_by_its_requester() {
 fn an_idle_session_with_or_without_a_check() {
     supervised(|| {
         for asks in [true, false] {
-            each(|killer, session, _| {
-                killer.kill(TerminateMode::Immediate, "one");
-                killer.heard(&["Terminate Immediate for ann, idle: one"]);
+            each(|requester, session, _| {
+                requester.kill(TerminateMode::Immediate, "one");
+                requester.heard(&["Terminate Immediate for ann, idle: one"]);
                 if asks {
                     session.check().unwrap_err();
                     session.check().unwrap_err();
-                    killer.heard(&["ann saw Terminate: one"]);
+                    requester.heard(&["ann saw Terminate: one"]);
                 }
                 session.close();
-                killer.heard(&["ann killed: one"]);
+                requester.heard(&["ann killed: one"]);
             });
         }
     });
@@ -66,13 +66,13 @@ fn an_idle_session_with_or_without_a_check() {
 #[test]
 fn a_queued_session_ended_by_its_requester() {
     supervised(|| {
-        each(|killer, session, _| {
+        each(|requester, session, _| {
             session.reserve_statement().unwrap();
-            let _desk = Desk::leave(session);
-            killer.cancel("slow");
-            killer.heard(&["Cancel for ann, queued: slow"]);
-            killer.kill(TerminateMode::AfterStatement, "queued");
-            killer.heard(&[
+            let _desk = ParkedSession::leave(session);
+            requester.cancel("slow");
+            requester.heard(&["Cancel for ann, queued: slow"]);
+            requester.kill(TerminateMode::AfterStatement, "queued");
+            requester.heard(&[
                 "Terminate AfterStatement for ann, queued: queued",
                 "ann saw Terminate: queued",
                 "ann's statement over: slow",
@@ -88,7 +88,7 @@ fn a_cancelled_queued_command() {
     supervised(|| {
         let (over, cancelled) = ("ann's statement over: slow", "ann's statement cancelled: slow");
         let saw = "ann saw Cancel: slow";
-        type Way<'a> = (&'a dyn Fn(Session, &Thread) -> Option<Session>, &'a [&'a str]);
+        type Route<'a> = (&'a dyn Fn(Session, &Thread) -> Option<Session>, &'a [&'a str]);
         let begun = |mut session: Session, thread: &Thread| {
             session.attach(thread).unwrap().begin().unwrap_err();
             Some(session)
@@ -105,22 +105,22 @@ fn a_cancelled_queued_command() {
             session.close();
             None
         };
-        let ways: [Way<'_>; 4] = [
+        let ways: [Route<'_>; 4] = [
             (&begun, &[saw, cancelled]),
             (&not_begun, &[over]),
             (&void, &[over]),
             (&closed, &[over, "ann Closed"]),
         ];
-        for (way, expected) in ways {
-            each(|killer, session, thread| {
+        for (route, expected) in ways {
+            each(|requester, session, thread| {
                 session.reserve_statement().unwrap();
-                killer.cancel("slow");
-                killer.heard(&["Cancel for ann, queued: slow"]);
-                let session = way(session, &thread);
-                killer.heard(expected);
+                requester.cancel("slow");
+                requester.heard(&["Cancel for ann, queued: slow"]);
+                let session = route(session, &thread);
+                requester.heard(expected);
                 if let Some(session) = session {
                     drop(session);
-                    killer.heard(&["ann Closed"]);
+                    requester.heard(&["ann Closed"]);
                 }
             });
         }
@@ -130,16 +130,16 @@ fn a_cancelled_queued_command() {
 #[test]
 fn a_session_between_statements() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
-            killer.kill(TerminateMode::AfterTransaction, "now");
-            killer.heard(&["Terminate AfterTransaction for ann, between statements: now"]);
+            requester.kill(TerminateMode::AfterTransaction, "now");
+            requester.heard(&["Terminate AfterTransaction for ann, between statements: now"]);
             attached.begin().unwrap_err();
-            killer.heard(&["ann saw Terminate: now"]);
+            requester.heard(&["ann saw Terminate: now"]);
             attached.check().unwrap_err();
             attached.detach().unwrap_err();
             session.close();
-            killer.heard(&["ann killed: now"]);
+            requester.heard(&["ann killed: now"]);
         });
     });
 }
@@ -149,15 +149,15 @@ fn a_session_between_statements() {
 fn a_session_that_observes_it_in_its_detach() {
     supervised(|| {
         for queued in [true, false] {
-            each(|killer, mut session, thread| {
+            each(|requester, mut session, thread| {
                 let attached = session.attach(&thread).unwrap();
-                killer.kill(TerminateMode::Immediate, "now");
-                killer.heard(&["Terminate Immediate for ann, between statements: now"]);
+                requester.kill(TerminateMode::Immediate, "now");
+                requester.heard(&["Terminate Immediate for ann, between statements: now"]);
                 let left = if queued { attached.detach_to_queue() } else { attached.detach() };
                 left.unwrap_err();
-                killer.heard(&[]);
+                requester.heard(&[]);
                 session.close();
-                killer.heard(&["ann saw Terminate: now", "ann killed: now"]);
+                requester.heard(&["ann saw Terminate: now", "ann killed: now"]);
             });
         }
     });
@@ -166,19 +166,19 @@ fn a_session_that_observes_it_in_its_detach() {
 #[test]
 fn a_statement_that_runs() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            killer.kill(TerminateMode::Immediate, "now");
-            killer.heard(&["Terminate Immediate for ann, running: now"]);
+            requester.kill(TerminateMode::Immediate, "now");
+            requester.heard(&["Terminate Immediate for ann, running: now"]);
             statement.check().unwrap_err();
-            killer.heard(&["ann saw Terminate: now"]);
+            requester.heard(&["ann saw Terminate: now"]);
             safepoint::check().unwrap_err();
             statement.finish().unwrap_err();
             drop(attached);
-            killer.heard(&[]);
+            requester.heard(&[]);
             session.close();
-            killer.heard(&["ann killed: now"]);
+            requester.heard(&["ann killed: now"]);
         });
     });
 }
@@ -186,21 +186,21 @@ fn a_statement_that_runs() {
 #[test]
 fn a_statement_without_safe_points() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            killer.cancel("slow");
-            killer.kill(TerminateMode::AfterStatement, "later");
-            killer.heard(&[
+            requester.cancel("slow");
+            requester.kill(TerminateMode::AfterStatement, "later");
+            requester.heard(&[
                 "Cancel for ann, running: slow",
                 "Terminate AfterStatement for ann, running: later",
             ]);
             drop(statement);
-            killer.heard(&["ann's statement over: slow"]);
+            requester.heard(&["ann's statement over: slow"]);
             drop(attached);
-            killer.heard(&[]);
+            requester.heard(&[]);
             drop(session);
-            killer.heard(&["ann killed: later"]);
+            requester.heard(&["ann killed: later"]);
         });
     });
 }
@@ -208,29 +208,29 @@ fn a_statement_without_safe_points() {
 #[test]
 fn a_statement_that_waits() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             statement
-                .wait(WaitMode::Interruptible, Waker::noop(), || killer.cancel("slow"))
+                .wait(WaitMode::Interruptible, Waker::noop(), || requester.cancel("slow"))
                 .unwrap();
-            killer.heard(&["Cancel for ann, waiting: slow"]);
+            requester.heard(&["Cancel for ann, waiting: slow"]);
             until("what is due keeps it awake", || statement.sleep(ENDLESS)).unwrap_err();
-            killer.heard(&["ann saw Cancel: slow"]);
+            requester.heard(&["ann saw Cancel: slow"]);
             statement
                 .wait(WaitMode::Killable, Waker::noop(), || {
-                    killer.kill(TerminateMode::Immediate, "now")
+                    requester.kill(TerminateMode::Immediate, "now")
                 })
                 .unwrap();
-            killer.heard(&["Terminate Immediate for ann, waiting: now"]);
+            requester.heard(&["Terminate Immediate for ann, waiting: now"]);
             let deaf = statement.wait(WaitMode::Killable, Waker::noop(), || ());
             deaf.unwrap_err();
-            killer.heard(&["ann saw Terminate: now"]);
+            requester.heard(&["ann saw Terminate: now"]);
             statement.finish().unwrap_err();
-            killer.heard(&["ann's statement cancelled: slow"]);
+            requester.heard(&["ann's statement cancelled: slow"]);
             drop(attached);
             session.close();
-            killer.heard(&["ann killed: now"]);
+            requester.heard(&["ann killed: now"]);
         });
     });
 }
@@ -239,26 +239,26 @@ fn a_statement_that_waits() {
 #[test]
 fn a_waiting_statement_is_woken_after_the_audit() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             let sleep = |statement: &Statement<'_>, asks: &dyn Fn()| {
-                let (woken, waker) = killer.sleeper();
+                let (woken, waker) = requester.waiter();
                 let sleeps = || {
                     asks();
-                    eventually("it is woken", || woken.get() == 1);
+                    wait_until("it is woken", || woken.get() == 1);
                 };
                 statement.wait(WaitMode::Interruptible, &waker, sleeps).unwrap();
             };
-            sleep(&attached.begin().unwrap(), &|| killer.cancel("slow"));
-            killer.heard(&["Cancel for ann, waiting: slow", "ann's statement over: slow"]);
+            sleep(&attached.begin().unwrap(), &|| requester.cancel("slow"));
+            requester.heard(&["Cancel for ann, waiting: slow", "ann's statement over: slow"]);
             let statement = Some(Duration::from_millis(5));
             attached.set_timeouts(Timeouts::new().with_statement(statement)).unwrap();
             sleep(&attached.begin().unwrap(), &|| ());
             let over = "ann's statement over: StatementTimeout";
-            killer.heard(&["ann hit StatementTimeout", over]);
+            requester.heard(&["ann hit StatementTimeout", over]);
             attached.set_timeouts(Timeouts::default()).unwrap();
-            sleep(&attached.begin().unwrap(), &|| killer.kill(TerminateMode::Immediate, "now"));
-            killer.heard(&["Terminate Immediate for ann, waiting: now"]);
+            sleep(&attached.begin().unwrap(), &|| requester.kill(TerminateMode::Immediate, "now"));
+            requester.heard(&["Terminate Immediate for ann, waiting: now"]);
         });
     });
 }
@@ -266,22 +266,22 @@ fn a_waiting_statement_is_woken_after_the_audit() {
 #[test]
 fn a_statement_in_a_hold_off() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let held = statement.hold_off("a test");
-            killer.cancel("slow");
-            killer.kill(TerminateMode::Immediate, "now");
+            requester.cancel("slow");
+            requester.kill(TerminateMode::Immediate, "now");
             let asked = "Terminate Immediate for ann, running: now";
-            killer.heard(&["Cancel for ann, running: slow", asked]);
+            requester.heard(&["Cancel for ann, running: slow", asked]);
             statement.check().unwrap();
-            killer.heard(&[]);
+            requester.heard(&[]);
             drop(held);
-            killer.heard(&[]);
+            requester.heard(&[]);
             statement.check().unwrap_err();
-            killer.heard(&["ann saw Terminate: now"]);
+            requester.heard(&["ann saw Terminate: now"]);
             drop(statement);
-            killer.heard(&["ann's statement over: slow"]);
+            requester.heard(&["ann's statement over: slow"]);
         });
     });
 }
@@ -289,22 +289,23 @@ fn a_statement_in_a_hold_off() {
 #[test]
 fn an_observed_cancel_and_an_unobserved_one() {
     supervised(|| {
-        each(|killer, mut session, thread| {
+        each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
             for (looks, expected) in [
                 (true, ["ann saw Cancel: slow", "ann's statement cancelled: slow"].as_slice()),
                 (false, &["ann's statement over: slow"]),
             ] {
                 let statement = attached.begin().unwrap();
-                killer.cancel("slow");
-                killer.cancel("slower");
-                killer.heard(&["Cancel for ann, running: slow", "Cancel for ann, running: slower"]);
+                requester.cancel("slow");
+                requester.cancel("slower");
+                requester
+                    .heard(&["Cancel for ann, running: slow", "Cancel for ann, running: slower"]);
                 if looks {
                     statement.check().unwrap_err();
                     statement.check().unwrap_err();
                 }
                 statement.finish().unwrap();
-                killer.heard(expected);
+                requester.heard(expected);
             }
         });
     });
@@ -314,28 +315,28 @@ fn an_observed_cancel_and_an_unobserved_one() {
 #[test]
 fn a_leaked_statement() {
     supervised(|| {
-        fn begin_and_leak(session: &mut Session, thread: &Thread, killer: &Killer) {
+        fn begin_and_leak(session: &mut Session, thread: &Thread, requester: &Requesting) {
             let mut attached = session.attach(thread).unwrap();
             std::mem::forget(attached.begin().unwrap());
-            killer.cancel("slow");
-            killer.heard(&["Cancel for ann, running: slow"]);
+            requester.cancel("slow");
+            requester.heard(&["Cancel for ann, running: slow"]);
             std::mem::forget(attached);
         }
-        type Way = fn(Session, &Thread);
-        let detached: Way = |mut session, thread| drop(session.attach(thread).unwrap());
-        let due: Way = |session, _| session.check().unwrap();
-        let closed: Way = |session, _| drop(session.close());
-        for way in [detached, due, closed] {
-            each(|killer, mut session, thread| {
+        type Route = fn(Session, &Thread);
+        let detached: Route = |mut session, thread| drop(session.attach(thread).unwrap());
+        let due: Route = |session, _| session.check().unwrap();
+        let closed: Route = |session, _| drop(session.close());
+        for route in [detached, due, closed] {
+            each(|requester, mut session, thread| {
                 let forgotten = || {
                     let thread = thread;
-                    begin_and_leak(&mut session, &thread, &killer);
+                    begin_and_leak(&mut session, &thread, &requester);
                     thread
                 };
                 // It stays with the system's thread.
                 let thread = scope(|scope| joined("the thread ends", scope.spawn(forgotten)));
-                way(session, &thread);
-                killer.heard(&["ann's statement over: slow", "ann Closed"]);
+                route(session, &thread);
+                requester.heard(&["ann's statement over: slow", "ann Closed"]);
             });
         }
     });
@@ -345,19 +346,19 @@ fn a_leaked_statement() {
 #[test]
 fn rejected_requests() {
     supervised(|| {
-        each(|killer, mut session, thread| {
-            let (manager, id) = (&killer.manager, killer.id);
+        each(|requester, mut session, thread| {
+            let (manager, id) = (&requester.manager, requester.id);
             let now = |by: Requester| Terminate::new(TerminateMode::Immediate, by);
             let terminate = |target: Target, by: Requester| {
                 let refused = manager.terminate(target, now(by)).unwrap_err();
-                killer.heard(&[&format!("Terminate refused: {refused}")]);
+                requester.heard(&[&format!("Terminate refused: {refused}")]);
                 refused
             };
             let first = StatementId::try_from(1).unwrap();
             let cancel = |named: StatementId| {
                 let request = Cancel::statement(named, admin("root"));
                 let refused = manager.cancel(id, request).unwrap_err();
-                killer.heard(&[&format!("Cancel refused: {refused}")]);
+                requester.heard(&[&format!("Cancel refused: {refused}")]);
                 refused
             };
             assert_eq!(terminate(id.into(), user("bob")), RequestError::PermissionDenied(id));
@@ -379,9 +380,9 @@ fn rejected_requests() {
             );
             let refused = manager.cancel(id, Cancel::running(admin("root"))).unwrap_err();
             assert_eq!(refused, RequestError::NoActiveStatement(id));
-            killer.heard(&[&format!("Cancel refused: {refused}")]);
+            requester.heard(&[&format!("Cancel refused: {refused}")]);
             session.close();
-            killer.heard(&["ann Closed"]);
+            requester.heard(&["ann Closed"]);
             assert_eq!(terminate(id.into(), admin("root")), RequestError::NoSuchSession(id));
             assert_eq!(cancel(first), RequestError::NoSuchSession(id));
         });

@@ -1,7 +1,7 @@
 //! Sessions of a pool: in their seats, in the queue, and with a worker.
 
-use crate::audit_ends::ear::Killer;
-use crate::common::{ENDLESS, admin, eventually, of, supervised, until};
+use crate::audit_ends::recorder::Requesting;
+use crate::common::{ENDLESS, admin, of, supervised, until, wait_until};
 use safepoint::manager::DrainOptions;
 use safepoint::pool::{Action, CloseReason, Connection, Pool, PoolBuilder};
 use safepoint::view::SessionState;
@@ -54,7 +54,7 @@ impl Connection for Obeys {
 struct Served {
     /// There until this is dropped.
     pool: Option<Pool<Obeys>>,
-    killer: Killer,
+    requester: Requesting,
     client: UnixStream,
 }
 
@@ -67,14 +67,14 @@ impl Drop for Served {
 impl Served {
     /// Ann's session, which has just been opened, in a pool of one worker.
     fn new() -> Served {
-        let (killer, session) = Killer::new(ThreadModel::Pool);
-        let pool = PoolBuilder::new(1).max_workers(1).start(killer.manager.clone()).unwrap();
-        let client = serve(&pool, &killer.manager, session);
-        Served { pool: Some(pool), killer, client }
+        let (requester, session) = Requesting::new(ThreadModel::Pool);
+        let pool = PoolBuilder::new(1).max_workers(1).start(requester.manager.clone()).unwrap();
+        let client = serve(&pool, &requester.manager, session);
+        Served { pool: Some(pool), requester, client }
     }
 
     fn serves(&self, session: Session) -> UnixStream {
-        serve(self.pool.as_ref().unwrap(), &self.killer.manager, session)
+        serve(self.pool.as_ref().unwrap(), &self.requester.manager, session)
     }
 
     fn says(&mut self, byte: u8) {
@@ -85,15 +85,17 @@ impl Served {
     #[track_caller]
     fn says_until(&mut self, byte: u8, doing: SessionState) {
         self.says(byte);
-        let manager = &self.killer.manager;
-        eventually("it does that", || manager.session_info(self.killer.id).unwrap().state == doing);
+        let manager = &self.requester.manager;
+        wait_until("it does that", || {
+            manager.session_info(self.requester.id).unwrap().state == doing
+        });
     }
 
     /// What is heard once the session has ended.
     #[track_caller]
     fn ends_with(self, expected: &[&str]) {
-        eventually("it has ended", || self.killer.count() >= expected.len());
-        self.killer.heard(expected);
+        wait_until("it has ended", || self.requester.count() >= expected.len());
+        self.requester.heard(expected);
     }
 }
 
@@ -108,8 +110,8 @@ fn serve(pool: &Pool<Obeys>, manager: &SessionManager, session: Session) -> Unix
 fn a_session_ended_in_its_slot() {
     supervised(|| {
         let served = Served::new();
-        served.killer.kill(TerminateMode::AfterTransaction, "idle");
-        served.killer.heard(&[
+        served.requester.kill(TerminateMode::AfterTransaction, "idle");
+        served.requester.heard(&[
             "Terminate AfterTransaction for ann, idle: idle",
             "ann saw Terminate: idle",
             "ann killed: idle",
@@ -123,9 +125,9 @@ fn a_session_ended_in_its_slot_by_the_second_request() {
     supervised(|| {
         let mut served = Served::new();
         served.says_until(b't', SessionState::IdleInTransaction);
-        served.killer.kill(TerminateMode::AfterTransaction, "later");
-        served.killer.kill(TerminateMode::AfterStatement, "now");
-        served.killer.heard(&[
+        served.requester.kill(TerminateMode::AfterTransaction, "later");
+        served.requester.kill(TerminateMode::AfterStatement, "now");
+        served.requester.heard(&[
             "Terminate AfterTransaction for ann, idle in transaction: later",
             "Terminate AfterStatement for ann, idle in transaction after AfterTransaction: now",
             "ann saw Terminate: now",
@@ -139,16 +141,16 @@ fn a_session_ended_in_its_slot_by_the_second_request() {
 fn a_session_ended_in_the_queue() {
     supervised(|| {
         let mut served = Served::new();
-        let bob = served.killer.manager.open(of("bob")).unwrap();
+        let bob = served.requester.manager.open(of("bob")).unwrap();
         let bobs = bob.id();
         let mut other = served.serves(bob);
         other.write_all(b"s").unwrap();
-        let waiting = || served.killer.manager.session_info(bobs).unwrap().waiting;
-        eventually("bob's has the worker", waiting);
+        let waiting = || served.requester.manager.session_info(bobs).unwrap().waiting;
+        wait_until("bob's has the worker", waiting);
         served.says_until(b's', SessionState::Queued);
-        served.killer.cancel("slow");
-        served.killer.kill(TerminateMode::Immediate, "now");
-        served.killer.heard(&[
+        served.requester.cancel("slow");
+        served.requester.kill(TerminateMode::Immediate, "now");
+        served.requester.heard(&[
             "bob opened",
             "Cancel for ann, queued: slow",
             "Terminate Immediate for ann, queued: now",
@@ -157,7 +159,7 @@ fn a_session_ended_in_the_queue() {
             "ann killed: now",
         ]);
         served
-            .killer
+            .requester
             .manager
             .terminate(bobs, Terminate::new(TerminateMode::Immediate, admin("root")))
             .unwrap();
@@ -175,18 +177,18 @@ fn a_session_ended_in_the_queue() {
 fn a_session_ended_by_the_audit() {
     supervised(|| {
         let mut served = Served::new();
-        let bob = served.killer.manager.open(of("bob")).unwrap();
+        let bob = served.requester.manager.open(of("bob")).unwrap();
         let bobs = bob.id();
         let mut other = served.serves(bob);
         other.write_all(b"s").unwrap();
-        let waiting = || served.killer.manager.session_info(bobs).unwrap().waiting;
-        eventually("bob's has the worker", waiting);
+        let waiting = || served.requester.manager.session_info(bobs).unwrap().waiting;
+        wait_until("bob's has the worker", waiting);
         served.says_until(b'n', SessionState::Queued);
-        served.killer.cancel("slow");
-        served.killer.audit_ends_it();
-        served.killer.heard(&["bob opened", "Cancel for ann, queued: slow"]);
+        served.requester.cancel("slow");
+        served.requester.audit_ends_it();
+        served.requester.heard(&["bob opened", "Cancel for ann, queued: slow"]);
         let request = Cancel::running(admin("root")).comment("go on");
-        served.killer.manager.cancel(bobs, request).unwrap();
+        served.requester.manager.cancel(bobs, request).unwrap();
         served.ends_with(&[
             "Cancel for bob, waiting: go on",
             "bob saw Cancel: go on",
@@ -205,7 +207,7 @@ fn a_session_ended_by_its_worker() {
     supervised(|| {
         let mut served = Served::new();
         served.says_until(b's', SessionState::Waiting);
-        served.killer.kill(TerminateMode::Immediate, "now");
+        served.requester.kill(TerminateMode::Immediate, "now");
         served.ends_with(&[
             "Terminate Immediate for ann, waiting: now",
             "ann saw Terminate: now",

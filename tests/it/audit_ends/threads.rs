@@ -1,8 +1,8 @@
 //! An audit that takes its time, on one thread, and those who wait for the end, on others.
 
 use crate::common::{
-    LONG, MODELS, admin, eventually, joined, kill_now, locked, of, outcome, scope, supervised,
-    thread_for,
+    MODELS, TEST_TIMEOUT, admin, joined, kill_now, locked, of, outcome, scope, supervised,
+    thread_for, wait_until,
 };
 use safepoint::audit::Event;
 use safepoint::{Attached, Cancel, Receipt, SessionManager, ThreadModel};
@@ -30,7 +30,7 @@ fn held(model: ThreadModel, at: impl Fn(&Event<'_>) -> bool + Send + Sync + 'sta
     let audit = move |event: &Event<'_>| {
         if at(event) {
             locked(&says).send(()).unwrap();
-            locked(&may_go).recv_timeout(LONG).expect("it is let go");
+            locked(&may_go).recv_timeout(TEST_TIMEOUT).expect("it is let go");
             through.fetch_add(1, Ordering::SeqCst);
         }
     };
@@ -73,7 +73,7 @@ impl Held {
                 heard.load(Ordering::SeqCst)
             });
             let ends = scope.spawn(ends);
-            self.hears.recv_timeout(LONG).expect("the audit hears of the end");
+            self.hears.recv_timeout(TEST_TIMEOUT).expect("the audit hears of the end");
             let lets_go = LetsGo(&self.lets_go);
             assert!(polled.try_get().is_none(), "the audit is still to hear of it");
             assert!(locked(&told.at).is_empty());
@@ -91,15 +91,15 @@ fn no_receipt_of_a_session_completes_before_the_audit() {
     supervised(|| {
         for model in MODELS {
             let held = held(model, |event| matches!(event, Event::SessionEnded { .. }));
-            for way in 0..3 {
+            for route in 0..3 {
                 let session = held.manager.open(of("ann")).unwrap();
                 let kill = || held.manager.terminate(session.id(), kill_now()).unwrap();
                 let receipts = [kill(), kill()];
                 held.is_first(receipts, move || {
-                    if way > 0 {
+                    if route > 0 {
                         session.check().unwrap_err();
                     }
-                    if way > 1 { drop(session) } else { drop(session.close()) }
+                    if route > 1 { drop(session) } else { drop(session.close()) }
                 });
             }
         }
@@ -109,32 +109,32 @@ fn no_receipt_of_a_session_completes_before_the_audit() {
 #[test]
 fn no_receipt_of_a_statement_completes_before_the_audit() {
     supervised(|| {
-        type Way = fn(&mut Attached<'_>, &Receiver<()>);
-        let finished: Way = |attached, go| {
+        type Route = fn(&mut Attached<'_>, &Receiver<()>);
+        let finished: Route = |attached, go| {
             let statement = attached.begin().unwrap();
-            go.recv_timeout(LONG).expect("it is cancelled");
+            go.recv_timeout(TEST_TIMEOUT).expect("it is cancelled");
             statement.finish().unwrap();
         };
-        let seen: Way = |attached, go| {
+        let seen: Route = |attached, go| {
             let statement = attached.begin().unwrap();
-            go.recv_timeout(LONG).expect("it is cancelled");
+            go.recv_timeout(TEST_TIMEOUT).expect("it is cancelled");
             statement.check().unwrap_err();
             drop(statement);
         };
-        let forgotten: Way = |attached, go| {
+        let forgotten: Route = |attached, go| {
             std::mem::forget(attached.begin().unwrap());
-            go.recv_timeout(LONG).expect("it is cancelled");
+            go.recv_timeout(TEST_TIMEOUT).expect("it is cancelled");
         };
-        let ended: Way = |attached, go| {
+        let ended: Route = |attached, go| {
             let statement = attached.begin().unwrap();
-            go.recv_timeout(LONG).expect("it is cancelled");
+            go.recv_timeout(TEST_TIMEOUT).expect("it is cancelled");
             std::mem::forget(statement);
             let _ = attached.begin().unwrap();
         };
         for model in MODELS {
             let held = held(model, |event| matches!(event, Event::StatementEnded { .. }));
             let manager = &held.manager;
-            for way in [finished, seen, forgotten, ended] {
+            for route in [finished, seen, forgotten, ended] {
                 let mut session = manager.open(of("ann")).unwrap();
                 let (id, thread) = (session.id(), thread_for(manager, &session));
                 scope(|scope| {
@@ -142,11 +142,11 @@ fn no_receipt_of_a_statement_completes_before_the_audit() {
                     let runs = scope.spawn(move || {
                         let thread = thread;
                         let mut attached = session.attach(&thread).unwrap();
-                        way(&mut attached, &gone);
+                        route(&mut attached, &gone);
                         attached.detach().unwrap();
                     });
                     let begun = || manager.session_info(id).unwrap().statement_id.is_some();
-                    eventually("the statement has begun", begun);
+                    wait_until("the statement has begun", begun);
                     let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
                     held.is_first([cancel(), cancel()], move || go.send(()).unwrap());
                     joined("it has left its thread", runs);

@@ -17,11 +17,11 @@ mod supervised;
 pub(crate) use supervised::{Scope, is_supervised, joined, scope, supervised, until};
 
 pub(crate) const MODELS: [ThreadModel; 2] = [ThreadModel::Pool, ThreadModel::PerSession];
-pub(crate) const WHENS: [TerminateMode; 3] =
+pub(crate) const MODES: [TerminateMode; 3] =
     [TerminateMode::AfterTransaction, TerminateMode::AfterStatement, TerminateMode::Immediate];
 
 /// Longer than any test should ever wait; reaching it is a failure.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// For waits that have come to their own deadline in vain, and find then what nobody woke them for:
 /// that would be no failure. The [supervised] test has failed long before this.
@@ -29,8 +29,8 @@ pub(crate) const ENDLESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Waits for a condition that other threads bring about.
 #[track_caller]
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !holds() {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(1));
@@ -73,20 +73,20 @@ pub(crate) fn kill_now() -> Terminate {
 }
 
 /// A manager, one session of user "ann", and a thread that may run it.
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) manager: SessionManager,
     pub(crate) session: Session,
     pub(crate) thread: Thread,
     pub(crate) id: SessionId,
 }
 
-impl Stage {
-    pub(crate) fn new(model: ThreadModel) -> Stage {
+impl Fixture {
+    pub(crate) fn new(model: ThreadModel) -> Fixture {
         let manager = SessionManager::new(model);
         let session = manager.open(of("ann")).unwrap();
         let thread = thread_for(&manager, &session);
         let id = session.id();
-        Stage { manager, session, thread, id }
+        Fixture { manager, session, thread, id }
     }
 }
 
@@ -95,17 +95,17 @@ pub(crate) fn thread_for(manager: &SessionManager, session: &Session) -> Thread 
     session.own_thread().unwrap_or_else(|| manager.register_worker("worker").unwrap())
 }
 
-pub(crate) fn each_model(test: impl Fn(Stage)) {
-    MODELS.into_iter().for_each(|model| test(Stage::new(model)));
+pub(crate) fn each_model(test: impl Fn(Fixture)) {
+    MODELS.into_iter().for_each(|model| test(Fixture::new(model)));
 }
 
 /// A waker that counts.
 #[derive(Debug, Default)]
-pub(crate) struct Count(AtomicUsize);
+pub(crate) struct CountingWaker(AtomicUsize);
 
-impl Count {
-    pub(crate) fn waker() -> (Arc<Count>, Waker) {
-        let count = Arc::new(Count::default());
+impl CountingWaker {
+    pub(crate) fn waker() -> (Arc<CountingWaker>, Waker) {
+        let count = Arc::new(CountingWaker::default());
         (count.clone(), Waker::from(count))
     }
 
@@ -114,7 +114,7 @@ impl Count {
     }
 }
 
-impl Wake for Count {
+impl Wake for CountingWaker {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
@@ -122,27 +122,27 @@ impl Wake for Count {
 
 /// Where a detached session lies, to be ended by its killer.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
+pub(crate) struct ParkedSession {
     pub(crate) session: Mutex<Option<Session>>,
-    pub(crate) told: Mutex<Vec<Interrupt>>,
+    pub(crate) interrupts: Mutex<Vec<Interrupt>>,
 }
 
-impl Desk {
-    pub(crate) fn leave(session: Session) -> Arc<Desk> {
-        let desk = Arc::new(Desk::default());
-        session.set_detached_waker(Some(Waker::from(desk.clone())));
-        *locked(&desk.session) = Some(session);
-        desk
+impl ParkedSession {
+    pub(crate) fn leave(session: Session) -> Arc<ParkedSession> {
+        let parked = Arc::new(ParkedSession::default());
+        session.set_detached_waker(Some(Waker::from(parked.clone())));
+        *locked(&parked.session) = Some(session);
+        parked
     }
 }
 
-impl Wake for Desk {
+impl Wake for ParkedSession {
     fn wake(self: Arc<Self>) {
-        let mut place = locked(&self.session);
-        if let Some(Err(interrupt)) = place.as_ref().map(Session::check) {
-            locked(&self.told).push(interrupt);
-            let ended = place.take();
-            drop(place);
+        let mut slot = locked(&self.session);
+        if let Some(Err(interrupt)) = slot.as_ref().map(Session::check) {
+            locked(&self.interrupts).push(interrupt);
+            let ended = slot.take();
+            drop(slot);
             drop(ended);
         }
     }
@@ -155,7 +155,7 @@ pub(crate) fn outcome<T: Clone>(receipt: &mut Receipt<T>) -> T {
 }
 
 #[track_caller]
-pub(crate) fn assert_told(interrupt: &Interrupt) {
+pub(crate) fn assert_terminated(interrupt: &Interrupt) {
     assert!(interrupt.is_terminate());
     assert_eq!(interrupt.severity(), "FATAL");
     assert_eq!(interrupt.sqlstate(), "57P01");
@@ -178,12 +178,12 @@ fn while_waiting<T>(
     check: impl Fn(T, &Statement<'_>),
 ) {
     for model in MODELS {
-        let Stage { manager, mut session, thread, id } = Stage::new(model);
+        let Fixture { manager, mut session, thread, id } = Fixture::new(model);
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
         scope(|scope| {
             scope.spawn(|| {
-                eventually("it waits", || manager.session_info(id).unwrap().waiting);
+                wait_until("it waits", || manager.session_info(id).unwrap().waiting);
                 act(&manager, id);
             });
             let result = until("its interrupt ends the wait", || wait(&statement));
@@ -203,7 +203,7 @@ fn terminate(manager: &SessionManager, id: SessionId) {
 
 /// Both kinds of interrupt end this wait, and the next safe point repeats them. For [`supervised`]
 /// tests.
-pub(crate) fn ended_by_both<T: std::fmt::Debug>(
+pub(crate) fn assert_interruptible<T: std::fmt::Debug>(
     wait: impl Fn(&Statement<'_>) -> Result<T, Interrupt>,
 ) {
     while_waiting(cancel, &wait, |result, statement| {
@@ -213,8 +213,8 @@ pub(crate) fn ended_by_both<T: std::fmt::Debug>(
         assert_cancelled(&slept.unwrap_err());
     });
     while_waiting(terminate, &wait, |result, statement| {
-        assert_told(&result.expect_err("a termination ends it"));
+        assert_terminated(&result.expect_err("a termination ends it"));
         let parked = until("a termination that is due lets no one park", || statement.park());
-        assert_told(&parked.unwrap_err());
+        assert_terminated(&parked.unwrap_err());
     });
 }

@@ -4,7 +4,7 @@
 //! threads. So a test that waits for something runs on a thread of its own, announces what it waits
 //! for, and is left behind if that does not come.
 
-use super::{LONG, locked};
+use super::{TEST_TIMEOUT, locked};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -59,7 +59,7 @@ impl Drop for Announced {
     }
 }
 
-/// Runs a test, which fails if one of the waits that it announces lasts for longer than [`LONG`].
+/// Runs a test, which fails if one of the waits that it announces lasts for longer than [`TEST_TIMEOUT`].
 /// The message says what it waited for.
 #[track_caller]
 pub(crate) fn supervised(test: impl FnOnce() + Send + 'static) {
@@ -76,14 +76,14 @@ pub(crate) fn supervised(test: impl FnOnce() + Send + 'static) {
     let whole = Instant::now() + WHOLE;
     loop {
         let oldest = waits.oldest();
-        let until = oldest.map_or(Instant::now(), |wait| wait.since) + LONG;
+        let until = oldest.map_or(Instant::now(), |wait| wait.since) + TEST_TIMEOUT;
         match ended.recv_timeout(until.min(whole).saturating_duration_since(Instant::now())) {
             Ok(Ok(())) => return,
             Ok(Err(panic)) => resume_unwind(panic),
             Err(RecvTimeoutError::Disconnected) => panic!("it ended without a word"),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if let Some(wait) = waits.oldest().filter(|wait| wait.since.elapsed() >= LONG) {
+        if let Some(wait) = waits.oldest().filter(|wait| wait.since.elapsed() >= TEST_TIMEOUT) {
             panic!("waited too long until {} ({})", wait.what, wait.at);
         }
         assert!(Instant::now() < whole, "it does not come to its end");
@@ -129,7 +129,7 @@ impl<'scope> Scope<'scope, '_> {
 }
 
 /// [`std::thread::scope`] in a [supervised] test, whose threads may announce their waits too. Once
-/// `run` is over, or has panicked, they have [`LONG`] to end.
+/// `run` is over, or has panicked, they have [`TEST_TIMEOUT`] to end.
 #[track_caller]
 pub(crate) fn scope<'env, T>(run: impl for<'scope> FnOnce(Scope<'scope, 'env>) -> T) -> T {
     let at = Location::caller();

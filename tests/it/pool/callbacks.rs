@@ -1,8 +1,8 @@
 //! Clients whose own code does what it should not: it panics, and again as it is dropped, or kills
 //! its own session where the pool asks it something.
 
-use crate::common::{LONG, admin, eventually, kill_now, locked, of, supervised};
-use crate::pool::odd::{Odd, pool, serves, stick};
+use crate::common::{TEST_TIMEOUT, admin, kill_now, locked, of, supervised, wait_until};
+use crate::pool::custom::{CustomConnection, pool, serves, stick};
 use safepoint::pool::{Action, CloseReason, Connection, PoolBuilder, Priority, ServeErrorKind};
 use safepoint::request::EndReason;
 use safepoint::{Attached, Cancel, Interrupt, Session, SessionId, SessionManager, ThreadModel};
@@ -27,7 +27,7 @@ impl Drop for Bomb {
 fn a_panic_payload_may_panic_in_its_drop() {
     supervised(|| {
         let (manager, pool) = pool();
-        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (mut client, session, mut peer) = CustomConnection::new(&manager);
         client.runs = Box::new(|_| std::panic::panic_any(Bomb));
         pool.serve(session, client).unwrap();
         peer.write_all(b"x").unwrap();
@@ -40,13 +40,16 @@ fn a_panic_payload_may_panic_in_its_drop() {
 fn on_close_and_the_connections_drop_may_panic() {
     supervised(|| {
         let (manager, pool) = pool();
-        let (mut client, session, _peer) = Odd::new(&manager);
+        let (mut client, session, _peer) = CustomConnection::new(&manager);
         client.farewell = Box::new(|_| panic!("on purpose"));
         client.dropped = Box::new(|_| panic!("on purpose"));
         let id = session.id();
         pool.serve(session, client).unwrap();
         let mut receipt = manager.terminate(id, kill_now()).unwrap();
-        assert!(matches!(receipt.wait_timeout(LONG).unwrap().reason, EndReason::Terminated(_)));
+        assert!(matches!(
+            receipt.wait_timeout(TEST_TIMEOUT).unwrap().reason,
+            EndReason::Terminated(_)
+        ));
         serves(&manager, &pool);
     });
 }
@@ -58,7 +61,7 @@ fn priority_may_terminate_its_own_session() {
             let (manager, pool) = pool();
             // With the worker busy the listener asks, otherwise the worker where there is more to do.
             let stuck = (next == Action::WaitReadable).then(|| stick(&manager, &pool));
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             let id = session.id();
             client.runs = Box::new(move |_| Ok(next));
             client.priority = Box::new(move |manager| {
@@ -66,7 +69,7 @@ fn priority_may_terminate_its_own_session() {
             });
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            eventually("it has ended", || manager.session_info(id).is_none());
+            wait_until("it has ended", || manager.session_info(id).is_none());
             drop(stuck);
             serves(&manager, &pool);
         }
@@ -78,14 +81,14 @@ fn an_emergency_may_shut_the_pool_down() {
     supervised(|| {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);
-        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (mut client, session, mut peer) = CustomConnection::new(&manager);
         client.emergency = Box::new(|manager| drop(manager.shutdown(kill_now())));
         let id = session.id();
         pool.serve(session, client).unwrap();
         peer.write_all(b"x").unwrap();
-        eventually("it has ended", || manager.session_info(id).is_none());
+        wait_until("it has ended", || manager.session_info(id).is_none());
         drop(stuck);
-        eventually("all have ended", || manager.is_empty());
+        wait_until("all have ended", || manager.is_empty());
     });
 }
 
@@ -115,13 +118,13 @@ fn a_rejected_connection_does_not_affect_the_first() {
         let pool = PoolBuilder::new(1).start(manager.clone()).unwrap();
         let (socket, mut peer) = UnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
-        peer.set_read_timeout(Some(LONG)).unwrap();
+        peer.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let socket = Arc::new(socket);
         pool.serve(manager.open(of("ann")).unwrap(), Shared(socket.clone())).unwrap();
         let refused = pool.serve(manager.open(of("bob")).unwrap(), Shared(socket));
         let refused = refused.unwrap_err();
         assert!(matches!(refused.kind, ServeErrorKind::Io(_)), "{refused:?}");
-        eventually("the second has ended", || manager.len() == 1);
+        wait_until("the second has ended", || manager.len() == 1);
         peer.write_all(b"x").unwrap();
         peer.read_exact(&mut [0]).expect("the first is served");
     });
@@ -131,7 +134,7 @@ fn a_rejected_connection_does_not_affect_the_first() {
 fn as_fd_may_terminate_its_own_session() {
     supervised(|| {
         let (manager, pool) = pool();
-        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (mut client, session, mut peer) = CustomConnection::new(&manager);
         let (id, asks) = (session.id(), Arc::new(AtomicBool::new(false)));
         let runs = asks.clone();
         client.runs = Box::new(move |_| {
@@ -145,7 +148,7 @@ fn as_fd_may_terminate_its_own_session() {
         });
         pool.serve(session, client).unwrap();
         peer.write_all(b"x").unwrap();
-        eventually("it has ended", || manager.session_info(id).is_none());
+        wait_until("it has ended", || manager.session_info(id).is_none());
         serves(&manager, &pool);
     });
 }
@@ -166,7 +169,7 @@ fn a_cancel_of_a_discarded_command_ends_at_the_detach() {
         for told_meanwhile in [false, true] {
             let (manager, pool) = pool();
             let stuck = stick(&manager, &pool);
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             let (id, ends, its) = (session.id(), client.ends.clone(), manager.clone());
             client.goes = Priority::Normal;
             client.runs = Box::new(move |_| {
@@ -177,7 +180,7 @@ fn a_cancel_of_a_discarded_command_ends_at_the_detach() {
             });
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            eventually("it waits", || pool.status()[0].queued == 1);
+            wait_until("it waits", || pool.status()[0].queued == 1);
             let command = manager.session_info(id).unwrap().statement_id.expect("it has a number");
             let mut receipt =
                 manager.cancel(id, Cancel::statement(command, admin("root"))).unwrap();
@@ -185,9 +188,9 @@ fn a_cancel_of_a_discarded_command_ends_at_the_detach() {
             let waker = kills.clone().into();
             assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
             drop(stuck);
-            eventually("the cancel is over", || kills.2.load(Ordering::SeqCst));
+            wait_until("the cancel is over", || kills.2.load(Ordering::SeqCst));
             assert!(!receipt.try_get().expect("it is complete").cancelled);
-            eventually("it has ended", || manager.session_info(id).is_none());
+            wait_until("it has ended", || manager.session_info(id).is_none());
             assert!(matches!(locked(&ends)[..], [CloseReason::Interrupted(_)]));
             serves(&manager, &pool);
         }

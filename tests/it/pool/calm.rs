@@ -1,8 +1,8 @@
 //! A pool that has had nothing to do for long has its listener asleep, and needs all of it again as
 //! its workers are stuck.
 
-use crate::common::{eventually, supervised};
-use crate::pool::house::House;
+use crate::common::{supervised, wait_until};
+use crate::pool::fixture::PoolFixture;
 use safepoint::pool::PoolBuilder;
 use safepoint::view::SessionState;
 use std::sync::atomic::Ordering;
@@ -17,13 +17,13 @@ fn calm() {
 #[test]
 fn a_quiet_pool_adds_workers_if_all_are_stuck() {
     supervised(|| {
-        let house = House::with(&PoolBuilder::new(2).max_workers(4));
+        let fixture = PoolFixture::with(&PoolBuilder::new(2).max_workers(4));
         calm();
-        let mut peer = house.connect();
-        let _stuck = house.stick_all(2);
+        let mut peer = fixture.connect();
+        let _stuck = fixture.stick_all(2);
         peer.ask("served by a third");
         calm();
-        let _more = house.stick_another("stuck");
+        let _more = fixture.stick_another("stuck");
         peer.ask("served by a fourth");
     });
 }
@@ -32,12 +32,12 @@ fn a_quiet_pool_adds_workers_if_all_are_stuck() {
 #[test]
 fn a_quiet_pool_with_stuck_workers_adds_workers() {
     supervised(|| {
-        let house = House::with(&PoolBuilder::new(2).max_workers(3));
-        let mut peer = house.connect();
-        let _first = house.stick_another("stuck");
+        let fixture = PoolFixture::with(&PoolBuilder::new(2).max_workers(3));
+        let mut peer = fixture.connect();
+        let _first = fixture.stick_another("stuck");
         peer.ask("served by the second");
         calm();
-        let _second = house.stick_another("stuck");
+        let _second = fixture.stick_another("stuck");
         peer.ask("served by a third");
     });
 }
@@ -45,13 +45,13 @@ fn a_quiet_pool_with_stuck_workers_adds_workers() {
 #[test]
 fn a_quiet_pool_serves_in_the_lane() {
     supervised(|| {
-        let house = House::new(1);
-        let mut peer = house.connect();
+        let fixture = PoolFixture::new(1);
+        let mut peer = fixture.connect();
         peer.ask("hello");
         calm();
-        let _stuck = house.stick_all(1);
+        let _stuck = fixture.stick_all(1);
         peer.ask("help");
-        house.connect().ask("help");
+        fixture.connect().ask("help");
     });
 }
 
@@ -59,14 +59,14 @@ fn a_quiet_pool_serves_in_the_lane() {
 #[test]
 fn a_quiet_pool_queues_waiting_sessions() {
     supervised(|| {
-        let house = House::new(1);
-        let mut peer = house.connect();
+        let fixture = PoolFixture::new(1);
+        let mut peer = fixture.connect();
         calm();
-        let _stuck = house.stick_all(1);
+        let _stuck = fixture.stick_all(1);
         peer.say("waits\n");
-        eventually("it is queued", || house.status().queued == 1);
-        assert_eq!(house.doing(peer.id), Some(SessionState::Queued));
-        drop(house.release);
+        wait_until("it is queued", || fixture.status().queued == 1);
+        assert_eq!(fixture.doing(peer.id), Some(SessionState::Queued));
+        drop(fixture.release);
         assert_eq!(peer.hear(), "waits");
     });
 }
@@ -74,16 +74,16 @@ fn a_quiet_pool_queues_waiting_sessions() {
 #[test]
 fn a_quiet_pool_reuses_the_permit_of_a_blocking_worker() {
     supervised(|| {
-        let house = House::new(1);
-        let mut peer = house.connect();
+        let fixture = PoolFixture::new(1);
+        let mut peer = fixture.connect();
         for before in 0..2 {
             calm();
-            let blocked = house.connect();
+            let blocked = fixture.connect();
             blocked.say("elsewhere\n");
-            eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == before + 1);
+            wait_until("it blocks", || fixture.log.stuck.load(Ordering::SeqCst) == before + 1);
             peer.ask("served meanwhile");
         }
-        drop(house.release);
+        drop(fixture.release);
         peer.ask("and after");
     });
 }
@@ -92,14 +92,14 @@ fn a_quiet_pool_reuses_the_permit_of_a_blocking_worker() {
 #[test]
 fn a_blocking_worker_releases_its_permit_to_the_queue() {
     supervised(|| {
-        let house = House::new(1);
-        let mut peer = house.connect();
-        let _blocked = house.stick_another("then elsewhere");
+        let fixture = PoolFixture::new(1);
+        let mut peer = fixture.connect();
+        let _blocked = fixture.stick_another("then elsewhere");
         peer.say("served meanwhile\n");
-        eventually("it is queued", || house.status().queued == 1);
-        house.let_one_go();
+        wait_until("it is queued", || fixture.status().queued == 1);
+        fixture.let_one_go();
         assert_eq!(peer.hear(), "served meanwhile");
-        drop(house.release);
+        drop(fixture.release);
         peer.ask("and after");
     });
 }
@@ -108,15 +108,15 @@ fn a_blocking_worker_releases_its_permit_to_the_queue() {
 #[test]
 fn a_pool_that_is_quiet_after_a_burst() {
     supervised(|| {
-        let house = House::with(&PoolBuilder::new(1).max_workers(3));
-        let mut peer = house.connect();
+        let fixture = PoolFixture::with(&PoolBuilder::new(1).max_workers(3));
+        let mut peer = fixture.connect();
         for _ in 0..2 {
-            let before = house.log.stuck.load(Ordering::SeqCst);
-            let mut stuck: Vec<_> = (0..3).map(|_| house.connect()).collect();
+            let before = fixture.log.stuck.load(Ordering::SeqCst);
+            let mut stuck: Vec<_> = (0..3).map(|_| fixture.connect()).collect();
             stuck.iter().for_each(|peer| peer.say("stuck\n"));
-            eventually("all are stuck", || house.log.stuck.load(Ordering::SeqCst) == before + 3);
+            wait_until("all are stuck", || fixture.log.stuck.load(Ordering::SeqCst) == before + 3);
             peer.ask("help");
-            (0..3).for_each(|_| house.let_one_go());
+            (0..3).for_each(|_| fixture.let_one_go());
             stuck.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
             peer.ask("all is well");
             calm();

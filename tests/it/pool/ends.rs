@@ -1,8 +1,8 @@
 //! The order of an end: the client is told, its connection is closed, and only then does a receipt
 //! say that the session has ended. In each way to die.
 
-use crate::common::{eventually, kill, kill_now, locked, of, supervised};
-use crate::pool::odd::{Odd, is_closed, pool, stick};
+use crate::common::{kill, kill_now, locked, of, supervised, wait_until};
+use crate::pool::custom::{CustomConnection, is_closed, pool, stick};
 use crossbeam_channel::Sender;
 use safepoint::manager::DrainOptions;
 use safepoint::pool::{Action, CloseReason, Pool, Priority};
@@ -31,7 +31,7 @@ struct Seen {
 
 struct Looks {
     manager: SessionManager,
-    pool: Weak<Pool<Odd>>,
+    pool: Weak<Pool<CustomConnection>>,
     id: SessionId,
     peer: UnixStream,
     steps: Arc<Mutex<Vec<&'static str>>>,
@@ -53,7 +53,7 @@ impl Wake for Looks {
 /// A session that has a transaction open, and is told to end after that.
 struct Scene {
     manager: SessionManager,
-    pool: Option<Arc<Pool<Odd>>>,
+    pool: Option<Arc<Pool<CustomConnection>>>,
     id: SessionId,
     peer: UnixStream,
     receipt: Receipt<SessionEnd>,
@@ -82,7 +82,7 @@ impl Scene {
     fn with(then: Then, in_lane: bool) -> Scene {
         let (manager, pool) = pool();
         let pool = Arc::new(pool);
-        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (mut client, session, mut peer) = CustomConnection::new(&manager);
         let (id, ends) = (session.id(), client.ends.clone());
         let (release, wait) = crossbeam_channel::bounded::<()>(0);
         let mut begun = false;
@@ -102,15 +102,15 @@ impl Scene {
             Ok(Action::WaitReadable)
         });
         let steps = Arc::new(Mutex::new(Vec::new()));
-        let (told, dropped) = (steps.clone(), steps.clone());
-        client.farewell = Box::new(move |_| locked(&told).push("told"));
+        let (calls, dropped) = (steps.clone(), steps.clone());
+        client.farewell = Box::new(move |_| locked(&calls).push("told"));
         client.dropped = Box::new(move |_| locked(&dropped).push("dropped"));
         client.goes = if in_lane { Priority::High } else { Priority::Normal };
         client.is_emergency = in_lane;
         pool.serve(session, client).unwrap();
         peer.write_all(b"x").unwrap();
         peer.read_exact(&mut [0]).expect("a transaction is open");
-        eventually("it is idle", || {
+        wait_until("it is idle", || {
             let row = manager.session_info(id).expect("it is open");
             row.thread_id.is_none() && row.state == SessionState::IdleInTransaction
         });
@@ -128,7 +128,7 @@ impl Scene {
         Scene { manager, pool: Some(pool), id, peer, receipt, looks, ends, release: Some(release) }
     }
 
-    fn pool(&self) -> &Pool<Odd> {
+    fn pool(&self) -> &Pool<CustomConnection> {
         self.pool.as_ref().expect("it is there")
     }
 
@@ -146,13 +146,13 @@ impl Scene {
     }
 
     fn is_seen_to(&self, what: &str, does: impl Fn(&SessionInfo) -> bool) {
-        eventually(what, || does(&self.manager.session_info(self.id).expect("it is open")));
+        wait_until(what, || does(&self.manager.session_info(self.id).expect("it is open")));
     }
 
     /// As its receipt completes, so many others are in the pool.
     #[track_caller]
     fn has_ended(self, others: Option<usize>) -> (EndReason, CloseReason) {
-        eventually("its receipt completes", || locked(&self.looks.seen).is_some());
+        wait_until("its receipt completes", || locked(&self.looks.seen).is_some());
         let expected =
             Seen { closed: true, steps: vec!["told", "dropped"], found: false, sessions: others };
         assert_eq!(locked(&self.looks.seen).as_ref(), Some(&expected));
@@ -273,7 +273,7 @@ fn a_worker_of_a_dropped_pool_ends_its_session() {
                 Then::Panics => assert_eq!(ended, (EndReason::Panicked, CloseReason::Panicked)),
                 _ => assert_eq!(ended, (EndReason::Closed, CloseReason::Closed)),
             }
-            eventually("no thread is left", || manager.threads().is_empty());
+            wait_until("no thread is left", || manager.threads().is_empty());
         }
     });
 }
@@ -283,11 +283,11 @@ fn a_worker_of_a_dropped_pool_ends_its_session() {
 #[test]
 fn a_session_added_after_the_end_gets_its_pending_interrupt() {
     supervised(|| {
-        for told in [true, false] {
+        for calls in [true, false] {
             let (manager, pool) = pool();
-            let (client, session, peer) = Odd::new(&manager);
+            let (client, session, peer) = CustomConnection::new(&manager);
             let others = SessionManager::new(ThreadModel::Pool);
-            let session = match told {
+            let session = match calls {
                 true => session,
                 // Not of this pool's manager: nobody tells it.
                 false => {
@@ -296,13 +296,13 @@ fn a_session_added_after_the_end_gets_its_pending_interrupt() {
                 }
             };
             let drained = pool.shutdown(DrainOptions::new(kill_now()).timeout(Duration::ZERO));
-            assert_eq!(drained.remaining, usize::from(told));
+            assert_eq!(drained.remaining, usize::from(calls));
             let ends = client.ends.clone();
             pool.serve(session, client).unwrap();
             assert!(is_closed(&peer) && manager.is_empty() && others.is_empty());
             let ends = locked(&ends).clone();
             let told_so = matches!(ends[..], [CloseReason::Interrupted(_)]);
-            assert!(if told { told_so } else { ends == [CloseReason::Closed] }, "{ends:?}");
+            assert!(if calls { told_so } else { ends == [CloseReason::Closed] }, "{ends:?}");
         }
     });
 }
@@ -313,19 +313,19 @@ fn a_session_added_after_the_end_gets_its_pending_interrupt() {
 fn on_close_does_not_run_in_the_requesters_session() {
     supervised(|| {
         let (manager, pool) = pool();
-        let (mut client, session, _peer) = Odd::new(&manager);
-        let victim = session.id();
+        let (mut client, session, _peer) = CustomConnection::new(&manager);
+        let target = session.id();
         let at_a_safe_point = Arc::new(Mutex::new(Vec::new()));
-        let (told, dropped) = (at_a_safe_point.clone(), at_a_safe_point.clone());
-        client.farewell = Box::new(move |_| locked(&told).push(safepoint::check()));
+        let (calls, dropped) = (at_a_safe_point.clone(), at_a_safe_point.clone());
+        client.farewell = Box::new(move |_| locked(&calls).push(safepoint::check()));
         client.dropped = Box::new(move |_| locked(&dropped).push(safepoint::check()));
         pool.serve(session, client).unwrap();
 
-        let mut killer = manager.open(of("root")).unwrap();
+        let mut requester = manager.open(of("root")).unwrap();
         let thread = manager.register_worker("killer").unwrap();
-        let attached = killer.attach(&thread).unwrap();
+        let attached = requester.attach(&thread).unwrap();
         manager.terminate(attached.id(), kill_now()).unwrap();
-        manager.terminate(victim, kill_now()).unwrap();
+        manager.terminate(target, kill_now()).unwrap();
         assert_eq!(*locked(&at_a_safe_point), [Ok(()), Ok(())]);
         assert!(safepoint::check().is_err(), "it is the killer's turn");
         drop(attached);

@@ -1,8 +1,8 @@
 //! Groups: who gets into which, what each has of its own, and that the end comes to all.
 
-use crate::common::{LONG, eventually, kill_now, locked, of, scope, supervised};
-use crate::pool::house::{House, Peer};
-use crate::pool::odd::Odd;
+use crate::common::{TEST_TIMEOUT, kill_now, locked, of, scope, supervised, wait_until};
+use crate::pool::custom::CustomConnection;
+use crate::pool::fixture::{Peer, PoolFixture};
 use safepoint::manager::DrainOptions;
 use safepoint::pool::{PoolBuilder, ThreadPoolAttr};
 use safepoint::{SessionManager, ThreadModel};
@@ -17,30 +17,30 @@ fn config(attr: &str) -> PoolBuilder {
     PoolBuilder::from(attr.parse::<ThreadPoolAttr>().unwrap().layout().unwrap())
 }
 
-fn sessions(house: &House) -> Vec<usize> {
-    house.pool.status().iter().map(|group| group.sessions).collect()
+fn sessions(fixture: &PoolFixture) -> Vec<usize> {
+    fixture.pool.status().iter().map(|group| group.sessions).collect()
 }
 
 #[test]
 fn a_session_goes_to_the_group_with_the_fewest() {
     supervised(|| {
-        let house = House::with(&config("3, 3"));
-        let numbers: Vec<_> = house.pool.status().iter().map(|group| group.group).collect();
+        let fixture = PoolFixture::with(&config("3, 3"));
+        let numbers: Vec<_> = fixture.pool.status().iter().map(|group| group.group).collect();
         assert_eq!(numbers, [0, 1, 2]);
         let mut peers: Vec<Peer> = Vec::new();
         for expected in [[1, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1], [2, 2, 1], [2, 2, 2]] {
-            peers.push(house.connect());
-            assert_eq!(sessions(&house), expected);
+            peers.push(fixture.connect());
+            assert_eq!(sessions(&fixture), expected);
         }
         // Those of the second group go, and whoever comes next goes there.
         for gone in [1, 4] {
-            let mut receipt = house.manager.terminate(peers[gone].id, kill_now()).unwrap();
-            assert!(receipt.wait_timeout(LONG).is_some());
+            let mut receipt = fixture.manager.terminate(peers[gone].id, kill_now()).unwrap();
+            assert!(receipt.wait_timeout(TEST_TIMEOUT).is_some());
         }
-        assert_eq!(sessions(&house), [2, 0, 2]);
-        peers.push(house.connect());
-        peers.push(house.connect());
-        assert_eq!(sessions(&house), [2, 2, 2]);
+        assert_eq!(sessions(&fixture), [2, 0, 2]);
+        peers.push(fixture.connect());
+        peers.push(fixture.connect());
+        assert_eq!(sessions(&fixture), [2, 2, 2]);
     });
 }
 
@@ -48,26 +48,26 @@ fn a_session_goes_to_the_group_with_the_fewest() {
 #[test]
 fn groups_serve_concurrently() {
     supervised(|| {
-        let house = House::with(&config("2, 2"));
-        let mut idle = [house.connect(), house.connect()];
-        let mut stuck = house.stick_all(2);
-        let running: Vec<_> = house.pool.status().iter().map(|group| group.running).collect();
+        let fixture = PoolFixture::with(&config("2, 2"));
+        let mut idle = [fixture.connect(), fixture.connect()];
+        let mut stuck = fixture.stick_all(2);
+        let running: Vec<_> = fixture.pool.status().iter().map(|group| group.running).collect();
         assert_eq!(running, [1, 1]);
-        let threads: HashSet<_> = locked(&house.log.threads).iter().copied().collect();
+        let threads: HashSet<_> = locked(&fixture.log.threads).iter().copied().collect();
         assert_eq!(threads.len(), 2);
         // Each has a lane of its own, and a queue.
         idle.iter().for_each(|peer| peer.say("help\n"));
         idle.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
         idle.iter().for_each(|peer| peer.say("waits\n"));
-        eventually("one waits in each", || {
-            house.pool.status().iter().all(|group| group.queued == 1)
+        wait_until("one waits in each", || {
+            fixture.pool.status().iter().all(|group| group.queued == 1)
         });
-        house.let_one_go();
-        eventually("one of them runs", || {
-            house.pool.status().iter().any(|group| group.queued == 0)
+        fixture.let_one_go();
+        wait_until("one of them runs", || {
+            fixture.pool.status().iter().any(|group| group.queued == 0)
         });
-        assert!(house.pool.status().iter().any(|group| group.queued == 1));
-        drop(house.release);
+        assert!(fixture.pool.status().iter().any(|group| group.queued == 1));
+        drop(fixture.release);
         stuck.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
         idle.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "waits"));
     });
@@ -77,16 +77,16 @@ fn groups_serve_concurrently() {
 #[test]
 fn each_group_adds_its_own_workers() {
     supervised(|| {
-        let house = House::with(&config("2, 2").max_workers(4));
-        let mut peers: Vec<_> = (0..8).map(|_| house.connect()).collect();
+        let fixture = PoolFixture::with(&config("2, 2").max_workers(4));
+        let mut peers: Vec<_> = (0..8).map(|_| fixture.connect()).collect();
         peers.iter().for_each(|peer| peer.say("stuck\n"));
-        eventually("each has added one", || {
-            house.pool.status().iter().all(|group| (group.running, group.queued) == (2, 2))
+        wait_until("each has added one", || {
+            fixture.pool.status().iter().all(|group| (group.running, group.queued) == (2, 2))
         });
-        for group in house.pool.status() {
+        for group in fixture.pool.status() {
             assert_eq!((group.workers, group.active_limit, group.max_workers), (2, 2, 2));
         }
-        drop(house.release);
+        drop(fixture.release);
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
     });
 }
@@ -95,15 +95,15 @@ fn each_group_adds_its_own_workers() {
 fn threads_are_named_after_their_groups() {
     supervised(|| {
         let names = |attr: &str| {
-            let house = House::with(&config(attr));
+            let fixture = PoolFixture::with(&config(attr));
             let mut names = Vec::new();
             let mut numbers = HashSet::new();
-            for row in house.manager.threads() {
+            for row in fixture.manager.threads() {
                 names.push(row.name.to_string());
                 assert!(numbers.insert(row.id));
             }
             names.sort();
-            let ours: HashSet<_> = house
+            let ours: HashSet<_> = fixture
                 .pool
                 .status()
                 .iter()
@@ -140,14 +140,15 @@ fn threads_are_named_after_their_groups() {
 fn a_shutdown_ends_the_threads_of_all_groups() {
     supervised(|| {
         for _ in 0..10 {
-            let house = House::with(&config("32, 2"));
-            let mut peers: Vec<_> = (0..2).map(|_| house.connect()).collect();
+            let fixture = PoolFixture::with(&config("32, 2"));
+            let mut peers: Vec<_> = (0..2).map(|_| fixture.connect()).collect();
             peers.iter_mut().for_each(|peer| peer.ask("hello"));
-            assert_eq!(house.manager.threads().len(), 32 + 4, "two listeners and two lanes");
-            let drained = house.pool.shutdown(DrainOptions::new(kill_now()).timeout(LONG));
+            assert_eq!(fixture.manager.threads().len(), 32 + 4, "two listeners and two lanes");
+            let drained =
+                fixture.pool.shutdown(DrainOptions::new(kill_now()).timeout(TEST_TIMEOUT));
             assert_eq!((drained.sessions, drained.remaining), (2, 0));
-            assert!(house.manager.threads().is_empty());
-            for group in house.pool.status() {
+            assert!(fixture.manager.threads().is_empty());
+            for group in fixture.pool.status() {
                 assert_eq!((group.workers, group.starting, group.idle), (0, 0, 0));
                 assert_eq!((group.sessions, group.queued, group.running), (0, 0, 0));
                 assert!(group.threads.is_empty());
@@ -160,13 +161,13 @@ fn a_shutdown_ends_the_threads_of_all_groups() {
 #[test]
 fn a_dropped_pool_ends_all_groups() {
     supervised(|| {
-        let house = House::with(&config("3, 3"));
-        let mut peers: Vec<_> = (0..9).map(|_| house.connect()).collect();
+        let fixture = PoolFixture::with(&config("3, 3"));
+        let mut peers: Vec<_> = (0..9).map(|_| fixture.connect()).collect();
         peers.iter_mut().for_each(|peer| peer.ask("hello"));
-        let House { manager, pool, log, .. } = house;
+        let PoolFixture { manager, pool, log, .. } = fixture;
         drop(pool);
-        eventually("all sessions have closed", || manager.is_empty());
-        eventually("no thread is left", || manager.threads().is_empty());
+        wait_until("all sessions have closed", || manager.is_empty());
+        wait_until("no thread is left", || manager.threads().is_empty());
         assert_eq!(locked(&log.ends).len(), 9);
     });
 }
@@ -186,13 +187,13 @@ fn a_burst_admits_as_many_as_there_are_slots() {
                 let comes = || {
                     let (socket, peer) = UnixStream::pair().unwrap();
                     socket.set_nonblocking(true).unwrap();
-                    peer.set_read_timeout(Some(LONG)).unwrap();
+                    peer.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                     all_at_once.wait();
                     let Ok(session) = manager.open(of("ann")) else {
                         refused.fetch_add(1, Ordering::SeqCst);
                         return None;
                     };
-                    pool.serve(session, Odd::of(&manager, socket)).unwrap();
+                    pool.serve(session, CustomConnection::of(&manager, socket)).unwrap();
                     Some(peer)
                 };
                 let threads: Vec<_> = (0..COME).map(|_| scope.spawn(comes)).collect();
@@ -205,7 +206,7 @@ fn a_burst_admits_as_many_as_there_are_slots() {
             }
             // They hang up.
             drop(peers);
-            eventually("all have gone", || manager.is_empty());
+            wait_until("all have gone", || manager.is_empty());
             let groups = pool.status();
             assert!(groups.iter().all(|group| group.sessions == 0));
         }

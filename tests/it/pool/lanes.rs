@@ -1,8 +1,8 @@
 //! The emergency lane: who is served in it, in which order, and by how many threads.
 
-use crate::common::{LONG, eventually, kill_now, supervised};
-use crate::pool::house::House;
-use crate::pool::odd::{Odd, pool, serves, stick};
+use crate::common::{TEST_TIMEOUT, kill_now, supervised, wait_until};
+use crate::pool::custom::{CustomConnection, pool, serves, stick};
+use crate::pool::fixture::PoolFixture;
 use safepoint::pool::{Action, CloseReason, MAX_EMERGENCY_THREADS, PoolBuilder};
 use safepoint::view::SessionState;
 use std::io::{Read, Write};
@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 
 /// The lane's threads, and those of them that run something.
-fn lanes(house: &House) -> (usize, usize) {
-    let threads = house.status().threads;
+fn lanes(fixture: &PoolFixture) -> (usize, usize) {
+    let threads = fixture.status().threads;
     let lanes = threads.iter().filter(|thread| thread.is_emergency);
     (lanes.clone().count(), lanes.filter(|thread| thread.session_id.is_some()).count())
 }
@@ -21,20 +21,20 @@ fn lanes(house: &House) -> (usize, usize) {
 #[test]
 fn emergencies_are_served_while_a_lane_thread_is_stuck() {
     supervised(|| {
-        let house = House::new(1);
-        let _stuck = house.stick_all(1);
-        let mut peers: Vec<_> = (0..MAX_EMERGENCY_THREADS).map(|_| house.connect()).collect();
+        let fixture = PoolFixture::new(1);
+        let _stuck = fixture.stick_all(1);
+        let mut peers: Vec<_> = (0..MAX_EMERGENCY_THREADS).map(|_| fixture.connect()).collect();
         peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
-        eventually("all are stuck", || {
-            house.log.stuck.load(Ordering::SeqCst) == 1 + MAX_EMERGENCY_THREADS
+        wait_until("all are stuck", || {
+            fixture.log.stuck.load(Ordering::SeqCst) == 1 + MAX_EMERGENCY_THREADS
         });
-        assert_eq!(lanes(&house), (MAX_EMERGENCY_THREADS, MAX_EMERGENCY_THREADS));
-        assert_eq!(house.status().workers, 1, "a lane is no worker");
-        let mut one_more = house.connect();
+        assert_eq!(lanes(&fixture), (MAX_EMERGENCY_THREADS, MAX_EMERGENCY_THREADS));
+        assert_eq!(fixture.status().workers, 1, "a lane is no worker");
+        let mut one_more = fixture.connect();
         one_more.say("help\n");
-        eventually("it waits", || house.doing(one_more.id) == Some(SessionState::Queued));
-        drop(house.release);
+        wait_until("it waits", || fixture.doing(one_more.id) == Some(SessionState::Queued));
+        drop(fixture.release);
         assert_eq!(one_more.hear(), "help");
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
         one_more.ask("help");
@@ -45,15 +45,15 @@ fn emergencies_are_served_while_a_lane_thread_is_stuck() {
 #[test]
 fn two_emergencies_at_once_get_a_thread_each() {
     supervised(|| {
-        let house = House::new(1);
-        let mut worker = house.stick_all(1);
-        let mut peers = [house.connect(), house.connect()];
+        let fixture = PoolFixture::new(1);
+        let mut worker = fixture.stick_all(1);
+        let mut peers = [fixture.connect(), fixture.connect()];
         peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
-        eventually("both are stuck", || house.log.stuck.load(Ordering::SeqCst) == 3);
-        assert_eq!(lanes(&house).1, 2);
-        assert_eq!(house.status().running, 3);
-        drop(house.release);
+        wait_until("both are stuck", || fixture.log.stuck.load(Ordering::SeqCst) == 3);
+        assert_eq!(lanes(&fixture).1, 2);
+        assert_eq!(fixture.status().running, 3);
+        drop(fixture.release);
         peers.iter_mut().chain(&mut worker).for_each(|peer| assert_eq!(peer.hear(), "stuck"));
     });
 }
@@ -63,32 +63,32 @@ fn two_emergencies_at_once_get_a_thread_each() {
 #[test]
 fn other_jobs_are_checked_once_and_stay_in_order() {
     supervised(|| {
-        let house = House::new(1);
-        let mut stuck = house.stick_all(1);
+        let fixture = PoolFixture::new(1);
+        let mut stuck = fixture.stick_all(1);
         let mut soon = Vec::new();
         for n in 1..=3 {
-            let peer = house.connect();
+            let peer = fixture.connect();
             peer.say("soon\n");
-            eventually("it is queued", || house.status().queued == n);
+            wait_until("it is queued", || fixture.status().queued == n);
             soon.push(peer);
         }
-        let ordinary = house.connect();
+        let ordinary = fixture.connect();
         ordinary.say("ordinary\n");
-        let mut help = house.connect();
+        let mut help = fixture.connect();
         for _ in 0..3 {
             help.ask("help");
         }
-        let asked: Vec<_> = soon.iter().map(|peer| house.asked(peer.id)).collect();
+        let asked: Vec<_> = soon.iter().map(|peer| fixture.asked(peer.id)).collect();
         assert_eq!(asked, [1, 1, 1]);
-        assert_eq!(house.asked(ordinary.id), 0);
-        assert!(soon.iter().all(|peer| house.doing(peer.id) == Some(SessionState::Queued)));
-        eventually("all wait", || house.status().queued == 4);
-        drop(house.release);
+        assert_eq!(fixture.asked(ordinary.id), 0);
+        assert!(soon.iter().all(|peer| fixture.doing(peer.id) == Some(SessionState::Queued)));
+        wait_until("all wait", || fixture.status().queued == 4);
+        drop(fixture.release);
         soon.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "soon"));
         stuck.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
-        let order = house.log.order.lock().unwrap();
-        let places = soon.iter().map(|peer| order.iter().position(|id| *id == peer.id));
-        assert!(places.is_sorted(), "they are served as they came");
+        let order = fixture.log.order.lock().unwrap();
+        let slots = soon.iter().map(|peer| order.iter().position(|id| *id == peer.id));
+        assert!(slots.is_sorted(), "they are served as they came");
     });
 }
 
@@ -96,12 +96,12 @@ fn other_jobs_are_checked_once_and_stay_in_order() {
 #[test]
 fn a_job_put_back_runs_on_an_idle_worker() {
     supervised(|| {
-        let house = House::new(1);
-        let stuck = house.stick_all(1);
-        let mut peer = house.stick_another("help later");
-        house.let_one_go();
-        eventually("the worker is idle", || house.status().idle == 1);
-        drop(house.release);
+        let fixture = PoolFixture::new(1);
+        let stuck = fixture.stick_all(1);
+        let mut peer = fixture.stick_another("help later");
+        fixture.let_one_go();
+        wait_until("the worker is idle", || fixture.status().idle == 1);
+        drop(fixture.release);
         assert_eq!(peer.hear(), "later");
         drop(stuck);
     });
@@ -117,20 +117,20 @@ fn a_declined_job_runs_on_a_worker_that_becomes_idle() {
             let (asks, asked) = channel();
             let (answer, answered) = channel::<()>();
             let answered = Mutex::new(answered);
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             client.emergency = Box::new(move |_| {
                 asks.send(()).unwrap();
                 let _ = answered.lock().unwrap().recv();
             });
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            asked.recv_timeout(LONG).expect("it is asked");
+            asked.recv_timeout(TEST_TIMEOUT).expect("it is asked");
             drop(stuck);
-            eventually("the worker is idle", || pool.status()[0].idle == 1);
+            wait_until("the worker is idle", || pool.status()[0].idle == 1);
             drop(answer);
             peer.read_exact(&mut [0]).expect("it is served");
             drop(peer);
-            eventually("all have hung up", || manager.is_empty());
+            wait_until("all have hung up", || manager.is_empty());
         }
     });
 }
@@ -146,7 +146,7 @@ fn a_session_checked_by_the_lane_is_closed_at_the_stop() {
             let (asks, asked) = channel();
             let (answer, answered) = channel::<()>();
             let answered = Mutex::new(answered);
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             client.is_emergency = is_emergency;
             client.emergency = Box::new(move |_| {
                 asks.send(()).unwrap();
@@ -155,15 +155,15 @@ fn a_session_checked_by_the_lane_is_closed_at_the_stop() {
             let (id, ends) = (session.id(), client.ends.clone());
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            asked.recv_timeout(LONG).expect("it is asked");
+            asked.recv_timeout(TEST_TIMEOUT).expect("it is asked");
             drop(pool);
             assert!(manager.session_info(id).is_some());
             drop(answer);
-            eventually("it is closed", || manager.session_info(id).is_none());
+            wait_until("it is closed", || manager.session_info(id).is_none());
             assert_eq!(*ends.lock().unwrap(), [CloseReason::Closed]);
             drop(stuck);
-            eventually("all are", || manager.is_empty());
-            eventually("no thread is left", || manager.threads().is_empty());
+            wait_until("all are", || manager.is_empty());
+            wait_until("no thread is left", || manager.threads().is_empty());
         }
     });
 }
@@ -175,13 +175,13 @@ fn a_session_terminated_while_the_lane_checks_it_leaves_the_queue() {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);
         for _ in 0..3 {
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             let (id, ends) = (session.id(), client.ends.clone());
             client.emergency =
                 Box::new(move |manager| drop(manager.terminate(id, kill_now()).unwrap()));
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            eventually("it has ended", || manager.session_info(id).is_none());
+            wait_until("it has ended", || manager.session_info(id).is_none());
             assert_eq!(ends.lock().unwrap().len(), 1);
         }
         crate::pool::queued::assert_queues_exactly(&manager, &pool, 3);
@@ -196,7 +196,7 @@ fn a_terminated_emergency_does_not_begin() {
     supervised(|| {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);
-        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (mut client, session, mut peer) = CustomConnection::new(&manager);
         let (id, ends) = (session.id(), client.ends.clone());
         let (runs, ran) = channel();
         client.is_emergency = true;
@@ -208,7 +208,7 @@ fn a_terminated_emergency_does_not_begin() {
         });
         pool.serve(session, client).unwrap();
         peer.write_all(b"x").unwrap();
-        eventually("it has ended", || manager.session_info(id).is_none());
+        wait_until("it has ended", || manager.session_info(id).is_none());
         assert!(matches!(ends.lock().unwrap()[..], [CloseReason::Interrupted(_)]));
         assert!(ran.try_recv().is_err());
         drop(stuck);
@@ -220,21 +220,21 @@ fn a_terminated_emergency_does_not_begin() {
 #[test]
 fn a_blocking_lane_thread_releases_no_permit() {
     supervised(|| {
-        let house = House::with(&PoolBuilder::new(1));
-        let _stuck = house.stick_all(1);
-        let mut peer = house.connect();
+        let fixture = PoolFixture::with(&PoolBuilder::new(1));
+        let _stuck = fixture.stick_all(1);
+        let mut peer = fixture.connect();
         peer.say("help\nelsewhere\n");
         assert_eq!(peer.hear(), "help");
-        eventually("it blocks", || house.log.stuck.load(Ordering::SeqCst) == 2);
-        let waits = house.connect();
+        wait_until("it blocks", || fixture.log.stuck.load(Ordering::SeqCst) == 2);
+        let waits = fixture.connect();
         waits.say("ordinary\n");
-        let mut another = house.connect();
+        let mut another = fixture.connect();
         for _ in 0..3 {
             another.ask("help");
         }
-        eventually("it waits", || house.status().queued == 1);
-        let status = house.status();
+        wait_until("it waits", || fixture.status().queued == 1);
+        let status = fixture.status();
         assert_eq!((status.workers, status.active_limit, status.idle), (1, 1, 0));
-        assert_eq!(house.doing(waits.id), Some(SessionState::Queued));
+        assert_eq!(fixture.doing(waits.id), Some(SessionState::Queued));
     });
 }

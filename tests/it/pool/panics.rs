@@ -1,8 +1,8 @@
 //! A panic in each place where the pool runs a client's code, ten in a row. After it the pool's books
 //! are what they were, and all of it works.
 
-use crate::common::{LONG, eventually, kill, kill_now, locked, supervised};
-use crate::pool::odd::{Odd, is_closed, pool, serves, stick};
+use crate::common::{TEST_TIMEOUT, kill, kill_now, locked, supervised, wait_until};
+use crate::pool::custom::{CustomConnection, is_closed, pool, serves, stick};
 use crate::pool::queued::assert_queues_exactly;
 use safepoint::local::SessionLocal;
 use safepoint::pool::{Action, CloseReason, Pool, Priority, ServeErrorKind};
@@ -21,19 +21,19 @@ use std::thread::panicking;
 /// Nobody is there, and the worker is idle. It serves; with it stuck those who come wait, each of
 /// them, and the lane serves; one that blocks gives its place away.
 #[track_caller]
-fn assert_all_is_right(manager: &SessionManager, pool: &Pool<Odd>) {
-    eventually("all have ended", || manager.is_empty());
+fn assert_all_is_right(manager: &SessionManager, pool: &Pool<CustomConnection>) {
+    wait_until("all have ended", || manager.is_empty());
     let books = || {
         let [status] = <[_; 1]>::try_from(pool.status()).expect("one group");
         let workers = status.threads.iter().filter(|thread| !thread.is_emergency).count();
         let people = (status.sessions, status.queued, status.running);
         (workers, status.workers, status.active_limit, status.idle, status.starting, people)
     };
-    eventually("its worker is idle", || books() == (1, 1, 1, 1, 0, (0, 0, 0)));
+    wait_until("its worker is idle", || books() == (1, 1, 1, 1, 0, (0, 0, 0)));
     serves(manager, pool);
     let stuck = stick(manager, pool);
     assert_queues_exactly(manager, pool, 2);
-    let (mut client, session, mut peer) = Odd::new(manager);
+    let (mut client, session, mut peer) = CustomConnection::new(manager);
     client.is_emergency = true;
     pool.serve(session, client).unwrap();
     peer.write_all(b"x").unwrap();
@@ -42,7 +42,7 @@ fn assert_all_is_right(manager: &SessionManager, pool: &Pool<Odd>) {
 
     let (release, wait) = crossbeam_channel::bounded::<()>(0);
     let (blocks, blocked) = channel();
-    let (mut client, session, mut blocking_peer) = Odd::new(manager);
+    let (mut client, session, mut blocking_peer) = CustomConnection::new(manager);
     client.runs = Box::new(move |_| {
         current::block_in_place(|| {
             blocks.send(()).unwrap();
@@ -52,7 +52,7 @@ fn assert_all_is_right(manager: &SessionManager, pool: &Pool<Odd>) {
     });
     pool.serve(session, client).unwrap();
     blocking_peer.write_all(b"x").unwrap();
-    blocked.recv_timeout(LONG).expect("it blocks");
+    blocked.recv_timeout(TEST_TIMEOUT).expect("it blocks");
     serves(manager, pool);
     drop(release);
     blocking_peer.read_exact(&mut [0]).expect("it is back");
@@ -60,19 +60,19 @@ fn assert_all_is_right(manager: &SessionManager, pool: &Pool<Odd>) {
 }
 
 /// Ten clients that panic somewhere, one after the other: each ends alone, and in this way.
-fn ten(ends: impl Fn(&[CloseReason]) -> bool, prepare: impl Fn(&mut Odd)) {
+fn ten(ends: impl Fn(&[CloseReason]) -> bool, prepare: impl Fn(&mut CustomConnection)) {
     let (manager, pool) = pool();
     for round in 0..10 {
-        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (mut client, session, mut peer) = CustomConnection::new(&manager);
         prepare(&mut client);
-        let (id, told) = (session.id(), client.ends.clone());
+        let (id, closed) = (session.id(), client.ends.clone());
         pool.serve(session, client).unwrap();
         peer.write_all(b"x").unwrap();
         let mut rest = Vec::new();
         let _ = peer.read_to_end(&mut rest);
         assert!(is_closed(&peer), "round {round}");
-        eventually("it has ended", || manager.session_info(id).is_none());
-        assert!(ends(&locked(&told)), "round {round}: {:?}", locked(&told));
+        wait_until("it has ended", || manager.session_info(id).is_none());
+        assert!(ends(&locked(&closed)), "round {round}: {:?}", locked(&closed));
     }
     assert_all_is_right(&manager, &pool);
 }
@@ -142,13 +142,13 @@ fn in_as_fd_called_by_the_pool() {
     supervised(|| {
         let (manager, pool) = pool();
         for _ in 0..10 {
-            let (mut client, session, peer) = Odd::new(&manager);
+            let (mut client, session, peer) = CustomConnection::new(&manager);
             client.as_fd = Box::new(|_| panic!("on purpose"));
-            let (id, ends) = (session.id(), client.ends.clone());
+            let (id, closed) = (session.id(), client.ends.clone());
             let refused = pool.serve(session, client).unwrap_err();
             assert!(matches!(refused.kind, ServeErrorKind::Io(_)), "{refused:?}");
             assert!(manager.session_info(id).is_none(), "its session has ended");
-            assert_eq!(*locked(&ends), [], "the connection comes back as it was");
+            assert_eq!(*locked(&closed), [], "the connection comes back as it was");
             drop(refused.connection);
             assert!(is_closed(&peer));
         }
@@ -183,7 +183,7 @@ fn in_priority_called_by_the_listener() {
         let asked = Arc::new(AtomicUsize::new(0));
         for _ in 0..10 {
             let stuck = stick(&manager, &pool);
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             client.priority = Box::new(|_| panic!("on purpose"));
             let asks = asked.clone();
             client.emergency = Box::new(move |_| {
@@ -191,8 +191,8 @@ fn in_priority_called_by_the_listener() {
             });
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            eventually("it waits", || pool.status()[0].queued == 1);
-            let (mut help, session, mut help_peer) = Odd::new(&manager);
+            wait_until("it waits", || pool.status()[0].queued == 1);
+            let (mut help, session, mut help_peer) = CustomConnection::new(&manager);
             help.is_emergency = true;
             pool.serve(session, help).unwrap();
             help_peer.write_all(b"x").unwrap();
@@ -200,7 +200,7 @@ fn in_priority_called_by_the_listener() {
             drop(stuck);
             peer.read_exact(&mut [0]).expect("it is served");
             drop((peer, help_peer));
-            eventually("all have hung up", || manager.is_empty());
+            wait_until("all have hung up", || manager.is_empty());
         }
         assert_eq!(asked.load(Ordering::SeqCst), 0);
         assert_all_is_right(&manager, &pool);
@@ -214,7 +214,7 @@ fn in_is_emergency() {
         let (manager, pool) = pool();
         for _ in 0..10 {
             let stuck = stick(&manager, &pool);
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             let (asks, asked) = channel();
             client.emergency = Box::new(move |_| {
                 asks.send(()).unwrap();
@@ -224,14 +224,14 @@ fn in_is_emergency() {
             let id = session.id();
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            asked.recv_timeout(LONG).expect("it is asked");
-            eventually("it waits again", || pool.status()[0].queued == 1);
+            asked.recv_timeout(TEST_TIMEOUT).expect("it is asked");
+            wait_until("it waits again", || pool.status()[0].queued == 1);
             assert_eq!(manager.session_info(id).unwrap().thread_id, None);
             drop(stuck);
             peer.read_exact(&mut [0]).expect("it is served");
             assert!(asked.try_recv().is_err(), "once is enough");
             drop(peer);
-            eventually("all have hung up", || manager.is_empty());
+            wait_until("all have hung up", || manager.is_empty());
         }
         assert_all_is_right(&manager, &pool);
     });
@@ -276,7 +276,7 @@ fn in_a_waker_of_a_receipt() {
         let (manager, pool) = pool();
         let panics = Arc::new(Panics(AtomicUsize::new(0)));
         for round in 1..=10 {
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             let (release, wait) = crossbeam_channel::bounded::<()>(0);
             client.goes = Priority::Normal;
             client.runs = Box::new(move |attached| {
@@ -287,12 +287,12 @@ fn in_a_waker_of_a_receipt() {
             let id = session.id();
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            eventually("it runs", || manager.session_info(id).unwrap().thread_id.is_some());
+            wait_until("it runs", || manager.session_info(id).unwrap().thread_id.is_some());
             let mut receipt = manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap();
             let waker = panics.clone().into();
             assert!(Pin::new(&mut receipt).poll(&mut Context::from_waker(&waker)).is_pending());
             drop(release);
-            eventually("it is woken", || panics.0.load(Ordering::SeqCst) == round);
+            wait_until("it is woken", || panics.0.load(Ordering::SeqCst) == round);
             assert!(matches!(
                 receipt.try_get().expect("it has ended").reason,
                 EndReason::Terminated(_)
@@ -310,7 +310,7 @@ fn while_its_requester_ends_it() {
         for queued in [false, true] {
             for _ in 0..10 {
                 let stuck = queued.then(|| stick(&manager, &pool));
-                let (mut client, session, mut peer) = Odd::new(&manager);
+                let (mut client, session, mut peer) = CustomConnection::new(&manager);
                 client.goes = Priority::Normal;
                 client.farewell = Box::new(|_| panic!("on purpose"));
                 client.dropped = Box::new(|_| panic!("on purpose"));
@@ -318,7 +318,7 @@ fn while_its_requester_ends_it() {
                 pool.serve(session, client).unwrap();
                 if queued {
                     peer.write_all(b"x").unwrap();
-                    eventually("it waits", || pool.status()[0].queued == 1);
+                    wait_until("it waits", || pool.status()[0].queued == 1);
                 }
                 let receipt = manager.terminate(id, kill_now()).unwrap();
                 assert!(matches!(
@@ -328,7 +328,7 @@ fn while_its_requester_ends_it() {
                 assert!(is_closed(&peer));
                 assert_eq!(pool.status()[0].queued, 0);
                 drop((stuck, peer));
-                eventually("all have ended", || manager.is_empty());
+                wait_until("all have ended", || manager.is_empty());
             }
         }
         assert_all_is_right(&manager, &pool);

@@ -1,8 +1,8 @@
 //! Those who wait for a worker: how many there are, and how many there may be.
 
-use crate::common::{LONG, eventually, kill_now, locked, supervised};
-use crate::pool::house::{House, Peer};
-use crate::pool::odd::{Odd, pool, serves, stick};
+use crate::common::{TEST_TIMEOUT, kill_now, locked, supervised, wait_until};
+use crate::pool::custom::{CustomConnection, pool, serves, stick};
+use crate::pool::fixture::{Peer, PoolFixture};
 use safepoint::SessionManager;
 use safepoint::pool::{CloseReason, Pool, PoolBuilder, Priority, ServeErrorKind};
 use safepoint::view::SessionState;
@@ -12,57 +12,61 @@ use std::os::unix::net::UnixStream;
 /// With the worker stuck, and nobody in the queue, so many fill it up one by one, and each counts.
 /// They are gone again after it.
 #[track_caller]
-pub(crate) fn assert_queues_exactly(manager: &SessionManager, pool: &Pool<Odd>, count: usize) {
+pub(crate) fn assert_queues_exactly(
+    manager: &SessionManager,
+    pool: &Pool<CustomConnection>,
+    count: usize,
+) {
     let queued = || pool.status()[0].queued;
     assert_eq!(queued(), 0);
     let workers = pool.status()[0].workers;
     let mut waiting: Vec<UnixStream> = Vec::new();
     let mut ids = Vec::new();
     for before in 0..count {
-        let (mut client, session, mut peer) = Odd::new(manager);
+        let (mut client, session, mut peer) = CustomConnection::new(manager);
         client.goes = Priority::Normal;
         ids.push(session.id());
         pool.serve(session, client).unwrap();
         peer.write_all(b"x").unwrap();
-        eventually("it counts", || queued() == before + 1);
+        wait_until("it counts", || queued() == before + 1);
         waiting.push(peer);
     }
     assert_eq!(pool.status()[0].workers, workers, "nobody is started for them");
     for (left, id) in ids.into_iter().enumerate().rev() {
         let mut receipt = manager.terminate(id, kill_now()).unwrap();
         assert_eq!(receipt.target().state, SessionState::Queued);
-        assert!(receipt.wait_timeout(LONG).is_some());
+        assert!(receipt.wait_timeout(TEST_TIMEOUT).is_some());
         assert_eq!(queued(), left);
     }
 }
 
 /// Newcomers are turned away at the bound, and before it they are not.
 #[track_caller]
-fn assert_full(house: &House, bound: usize) {
-    let queued = house.status().queued;
-    let (socket, session, client) = house.connected();
+fn assert_full(fixture: &PoolFixture, bound: usize) {
+    let queued = fixture.status().queued;
+    let (socket, session, client) = fixture.connected();
     let id = session.id();
-    match house.pool.serve(session, client) {
+    match fixture.pool.serve(session, client) {
         Ok(()) => {
             assert!(queued < bound, "{queued} of at most {bound} wait, and it is let in");
-            drop(house.manager.terminate(id, kill_now()).unwrap());
+            drop(fixture.manager.terminate(id, kill_now()).unwrap());
         }
         Err(refused) => {
             assert!(matches!(refused.kind, ServeErrorKind::Overloaded), "{refused:?}");
             assert!(queued >= bound, "{queued} of at most {bound} wait, and it is turned away");
-            assert!(house.manager.session_info(id).is_none(), "its session has ended");
-            assert_eq!(house.told(id), 0, "the connection comes back as it was");
+            assert!(fixture.manager.session_info(id).is_none(), "its session has ended");
+            assert_eq!(fixture.close_count(id), 0, "the connection comes back as it was");
             drop(refused.connection);
         }
     }
     drop(socket);
-    assert!(house.manager.session_info(id).is_none(), "it has gone");
+    assert!(fixture.manager.session_info(id).is_none(), "it has gone");
 }
 
-fn kill(house: &House, peers: &[Peer]) {
+fn kill(fixture: &PoolFixture, peers: &[Peer]) {
     for peer in peers {
-        let mut receipt = house.manager.terminate(peer.id, kill_now()).unwrap();
-        assert!(receipt.wait_timeout(LONG).is_some());
+        let mut receipt = fixture.manager.terminate(peer.id, kill_now()).unwrap();
+        assert!(receipt.wait_timeout(TEST_TIMEOUT).is_some());
     }
 }
 
@@ -72,43 +76,43 @@ fn kill(house: &House, peers: &[Peer]) {
 fn terminated_sessions_leave_the_queue() {
     supervised(|| {
         const BOUND: usize = 3;
-        let house = House::with(&PoolBuilder::new(1).max_queue(BOUND));
+        let fixture = PoolFixture::with(&PoolBuilder::new(1).max_queue(BOUND));
         let fill = |word: &str, bound: usize| -> Vec<Peer> {
-            let peers: Vec<_> = (0..bound).map(|_| house.connect()).collect();
+            let peers: Vec<_> = (0..bound).map(|_| fixture.connect()).collect();
             for (before, peer) in peers.iter().enumerate() {
-                assert_full(&house, BOUND);
+                assert_full(&fixture, BOUND);
                 peer.say(&format!("{word}\n"));
                 // The lane takes one that goes first out of the queue for a look, once.
-                let looked_at = || word == "hello" || house.asked(peer.id) == 1;
-                eventually("it is queued", || looked_at() && house.status().queued == before + 1);
+                let looked_at = || word == "hello" || fixture.asked(peer.id) == 1;
+                wait_until("it is queued", || looked_at() && fixture.status().queued == before + 1);
             }
             peers
         };
         for round in 0..3 {
-            let mut stuck = house.stick_another("stuck");
+            let mut stuck = fixture.stick_another("stuck");
             // Killed, and filled again over those who are gone.
             for word in ["hello", "soon"] {
                 let peers = fill(word, BOUND);
-                assert_full(&house, BOUND);
-                kill(&house, &peers[..1]);
-                assert_eq!(house.status().queued, BOUND - 1);
-                assert_full(&house, BOUND);
-                kill(&house, &peers[1..]);
-                assert_eq!(house.status().queued, 0, "round {round}");
+                assert_full(&fixture, BOUND);
+                kill(&fixture, &peers[..1]);
+                assert_eq!(fixture.status().queued, BOUND - 1);
+                assert_full(&fixture, BOUND);
+                kill(&fixture, &peers[1..]);
+                assert_eq!(fixture.status().queued, 0, "round {round}");
             }
             let mut peers = fill("hello", BOUND);
-            house.let_one_go();
+            fixture.let_one_go();
             assert_eq!(stuck.hear(), "stuck");
             peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "hello"));
             // The worker has come by those who were gone.
-            eventually("the queue is empty", || house.status().queued == 0);
-            house.connect().ask("again");
+            wait_until("the queue is empty", || fixture.status().queued == 0);
+            fixture.connect().ask("again");
             drop((stuck, peers));
-            eventually("they have hung up", || house.manager.is_empty());
+            wait_until("they have hung up", || fixture.manager.is_empty());
         }
-        let _stuck = house.stick_another("stuck");
+        let _stuck = fixture.stick_another("stuck");
         fill("hello", BOUND);
-        assert_full(&house, BOUND);
+        assert_full(&fixture, BOUND);
     });
 }
 
@@ -117,25 +121,25 @@ fn terminated_sessions_leave_the_queue() {
 fn a_burst_may_exceed_the_bound_and_new_connections_wait() {
     supervised(|| {
         const BOUND: usize = 3;
-        let house = House::with(&PoolBuilder::new(1).max_queue(BOUND));
-        let _stuck = house.stick_another("stuck");
-        let peers: Vec<_> = (0..2 * BOUND).map(|_| house.connect()).collect();
+        let fixture = PoolFixture::with(&PoolBuilder::new(1).max_queue(BOUND));
+        let _stuck = fixture.stick_another("stuck");
+        let peers: Vec<_> = (0..2 * BOUND).map(|_| fixture.connect()).collect();
         peers.iter().for_each(|peer| peer.say("hello\n"));
-        eventually("all are queued", || house.status().queued == 2 * BOUND);
+        wait_until("all are queued", || fixture.status().queued == 2 * BOUND);
         for (killed, peer) in peers.iter().enumerate() {
-            assert_eq!(house.status().queued, 2 * BOUND - killed);
-            assert_full(&house, BOUND);
-            kill(&house, std::slice::from_ref(peer));
+            assert_eq!(fixture.status().queued, 2 * BOUND - killed);
+            assert_full(&fixture, BOUND);
+            kill(&fixture, std::slice::from_ref(peer));
         }
-        assert_full(&house, BOUND);
+        assert_full(&fixture, BOUND);
     });
 }
 
 #[test]
 fn a_queue_of_length_zero_rejects_all() {
     supervised(|| {
-        let house = House::with(&PoolBuilder::new(1).max_queue(0));
-        assert_full(&house, 0);
+        let fixture = PoolFixture::with(&PoolBuilder::new(1).max_queue(0));
+        assert_full(&fixture, 0);
     });
 }
 
@@ -143,21 +147,21 @@ fn a_queue_of_length_zero_rejects_all() {
 #[test]
 fn a_burst_brings_the_maximum_of_workers_and_no_more() {
     supervised(|| {
-        let house = House::with(&PoolBuilder::new(2).max_workers(5));
-        let mut peers: Vec<_> = (0..9).map(|_| house.connect()).collect();
+        let fixture = PoolFixture::with(&PoolBuilder::new(2).max_workers(5));
+        let mut peers: Vec<_> = (0..9).map(|_| fixture.connect()).collect();
         peers.iter().for_each(|peer| peer.say("stuck\n"));
-        eventually("five are stuck, and the rest waits", || {
-            let status = house.status();
+        wait_until("five are stuck, and the rest waits", || {
+            let status = fixture.status();
             assert!(status.workers <= 5 && status.active_limit <= 5, "{status:?}");
             status.running == 5 && status.queued == 4
         });
-        let status = house.status();
+        let status = fixture.status();
         assert_eq!(
             (status.workers, status.active_limit, status.idle, status.starting),
             (5, 5, 0, 0)
         );
         assert_eq!((status.min_workers, status.max_workers), (2, 5));
-        drop(house.release);
+        drop(fixture.release);
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
     });
 }
@@ -166,20 +170,20 @@ fn a_burst_brings_the_maximum_of_workers_and_no_more() {
 #[test]
 fn a_yielding_session_is_terminated_in_the_queue() {
     supervised(|| {
-        let house = House::new(1);
-        let hog = house.connect();
+        let fixture = PoolFixture::new(1);
+        let hog = fixture.connect();
         hog.say("rounds\n");
-        let _stuck = house.stick_another("stuck");
-        eventually("it waits for its next turn", || house.status().queued == 1);
-        let mut receipt = house.manager.terminate(hog.id, kill_now()).unwrap();
+        let _stuck = fixture.stick_another("stuck");
+        wait_until("it waits for its next turn", || fixture.status().queued == 1);
+        let mut receipt = fixture.manager.terminate(hog.id, kill_now()).unwrap();
         assert_eq!(receipt.target().state, SessionState::Queued);
-        assert!(receipt.wait_timeout(LONG).is_some());
-        assert_eq!(house.status().queued, 0);
-        hog.hears_fatal_and_nothing_after();
-        let peers: Vec<_> = (0..2).map(|_| house.connect()).collect();
+        assert!(receipt.wait_timeout(TEST_TIMEOUT).is_some());
+        assert_eq!(fixture.status().queued, 0);
+        hog.expects_fatal_and_eof();
+        let peers: Vec<_> = (0..2).map(|_| fixture.connect()).collect();
         for (before, peer) in peers.iter().enumerate() {
             peer.say("hello\n");
-            eventually("it counts", || house.status().queued == before + 1);
+            wait_until("it counts", || fixture.status().queued == before + 1);
         }
     });
 }
@@ -188,22 +192,22 @@ fn a_yielding_session_is_terminated_in_the_queue() {
 #[test]
 fn the_lane_removes_stale_entries() {
     supervised(|| {
-        let house = House::with(&PoolBuilder::new(1));
-        let _stuck = house.stick_all(1);
-        let mut help = house.connect();
+        let fixture = PoolFixture::with(&PoolBuilder::new(1));
+        let _stuck = fixture.stick_all(1);
+        let mut help = fixture.connect();
         for _ in 0..3 {
-            let gone: Vec<_> = (0..2).map(|_| house.connect()).collect();
+            let gone: Vec<_> = (0..2).map(|_| fixture.connect()).collect();
             gone.iter().for_each(|peer| peer.say("soon\n"));
-            eventually("they are queued", || house.status().queued == 2);
-            kill(&house, &gone);
+            wait_until("they are queued", || fixture.status().queued == 2);
+            kill(&fixture, &gone);
             // The lane takes one after the other, as they came.
             help.ask("help");
-            assert_eq!(house.status().queued, 0);
+            assert_eq!(fixture.status().queued, 0);
         }
-        let peers: Vec<_> = (0..4).map(|_| house.connect()).collect();
+        let peers: Vec<_> = (0..4).map(|_| fixture.connect()).collect();
         for (before, peer) in peers.iter().enumerate() {
             peer.say("hello\n");
-            eventually("it counts", || house.status().queued == before + 1);
+            wait_until("it counts", || fixture.status().queued == before + 1);
         }
     });
 }
@@ -215,13 +219,13 @@ fn a_session_terminated_while_it_is_queued_does_not_count() {
         let (manager, pool) = pool();
         let stuck = stick(&manager, &pool);
         for _ in 0..3 {
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             let (id, ends) = (session.id(), client.ends.clone());
             client.priority =
                 Box::new(move |manager| drop(manager.terminate(id, kill_now()).unwrap()));
             pool.serve(session, client).unwrap();
             peer.write_all(b"x").unwrap();
-            eventually("it has ended", || manager.session_info(id).is_none());
+            wait_until("it has ended", || manager.session_info(id).is_none());
             assert_eq!(locked(&ends).len(), 1);
         }
         assert_queues_exactly(&manager, &pool, 4);
@@ -239,7 +243,7 @@ fn a_session_being_queued_at_the_stop_is_closed() {
         let stuck = stick(&manager, &pool);
         let (asks, asked) = crossbeam_channel::bounded(1);
         let (answer, answered) = crossbeam_channel::bounded::<()>(0);
-        let (mut client, session, mut peer) = Odd::new(&manager);
+        let (mut client, session, mut peer) = CustomConnection::new(&manager);
         client.priority = Box::new(move |_| {
             asks.send(()).unwrap();
             let _ = answered.recv();
@@ -247,14 +251,14 @@ fn a_session_being_queued_at_the_stop_is_closed() {
         let (id, ends) = (session.id(), client.ends.clone());
         pool.serve(session, client).unwrap();
         peer.write_all(b"x").unwrap();
-        asked.recv_timeout(LONG).expect("it is asked");
+        asked.recv_timeout(TEST_TIMEOUT).expect("it is asked");
         drop(pool);
         assert!(manager.session_info(id).is_some());
         drop(answer);
-        eventually("it is closed", || manager.session_info(id).is_none());
+        wait_until("it is closed", || manager.session_info(id).is_none());
         assert_eq!(*locked(&ends), [CloseReason::Closed]);
         drop(stuck);
-        eventually("all are", || manager.is_empty());
-        eventually("no thread is left", || manager.threads().is_empty());
+        wait_until("all are", || manager.is_empty());
+        wait_until("no thread is left", || manager.threads().is_empty());
     });
 }

@@ -1,8 +1,8 @@
 //! Threads that start, or can't; where they run; and what is shown of them.
 
-use crate::common::{LONG, eventually, kill_now, locked, of, supervised};
-use crate::pool::house::House;
-use crate::pool::odd::{Odd, serves};
+use crate::common::{TEST_TIMEOUT, kill_now, locked, of, supervised, wait_until};
+use crate::pool::custom::{CustomConnection, serves};
+use crate::pool::fixture::PoolFixture;
 use safepoint::manager::{DrainOptions, StartError};
 use safepoint::pool::{
     Action, GroupLayout, MAX_EMERGENCY_THREADS, PoolBuilder, Priority, ThreadPoolAttr,
@@ -29,7 +29,8 @@ fn threads(manager: &SessionManager) -> usize {
 fn a_pool_requires_a_manager_with_the_pool_model() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::PerSession);
-        let refused = PoolBuilder::new(1).start::<Odd>(manager.clone()).map(drop).unwrap_err();
+        let refused =
+            PoolBuilder::new(1).start::<CustomConnection>(manager.clone()).map(drop).unwrap_err();
         assert!(matches!(refused, StartError::WrongModel), "{refused}");
         assert!(manager.threads().is_empty());
     });
@@ -48,8 +49,8 @@ fn a_pool_that_cannot_start_leaves_no_thread() {
             for _ in 0..free {
                 others.pop();
             }
-            assert!(config.start::<Odd>(manager.clone()).is_err(), "{free} can start");
-            eventually("all have ended", || threads(&manager) == 0);
+            assert!(config.start::<CustomConnection>(manager.clone()).is_err(), "{free} can start");
+            wait_until("all have ended", || threads(&manager) == 0);
             others.extend(take_all(&manager));
         }
         others.truncate(others.len() - 4);
@@ -63,32 +64,32 @@ fn a_pool_that_cannot_start_leaves_no_thread() {
 #[test]
 fn a_worker_that_cannot_start_is_tried_again() {
     supervised(|| {
-        let house = House::with(&PoolBuilder::new(1).max_workers(2));
-        let manager = house.manager.clone();
+        let fixture = PoolFixture::with(&PoolBuilder::new(1).max_workers(2));
+        let manager = fixture.manager.clone();
         let mut others = take_all(&manager);
-        let mut stuck = house.stick_another("stuck");
-        let mut peer = house.connect();
+        let mut stuck = fixture.stick_another("stuck");
+        let mut peer = fixture.connect();
         peer.say("waits\n");
         for _ in 0..20 {
-            let failed = || house.status().active_limit == 2 && house.status().starting == 0;
-            eventually("there is a place that nobody has", failed);
+            let failed = || fixture.status().active_limit == 2 && fixture.status().starting == 0;
+            wait_until("there is a place that nobody has", failed);
             // Each attempt is over as soon as it has begun.
-            let status = house.status();
+            let status = fixture.status();
             assert!(status.workers <= 2 && status.queued == 1, "{status:?}");
             std::thread::sleep(Duration::from_millis(2));
         }
         others.pop();
         assert_eq!(peer.hear(), "waits");
-        assert_eq!((house.status().workers, house.status().active_limit), (2, 2));
-        house.let_one_go();
+        assert_eq!((fixture.status().workers, fixture.status().active_limit), (2, 2));
+        fixture.let_one_go();
         assert_eq!(stuck.hear(), "stuck");
         // Nobody is waited for who never was there.
         let (sender, over) = channel();
-        let pool = house.pool;
+        let pool = fixture.pool;
         std::thread::spawn(move || {
             let _ = sender.send(pool.shutdown(DrainOptions::new(kill_now())).remaining);
         });
-        assert_eq!(over.recv_timeout(LONG), Ok(0));
+        assert_eq!(over.recv_timeout(TEST_TIMEOUT), Ok(0));
         assert_eq!(threads(&manager), 0);
     });
 }
@@ -97,28 +98,28 @@ fn a_worker_that_cannot_start_is_tried_again() {
 #[test]
 fn a_lane_that_cannot_start_is_tried_again() {
     supervised(|| {
-        let house = House::new(1);
-        let others = take_all(&house.manager);
-        let mut stuck = house.stick_all(1);
-        let mut peer = house.connect();
+        let fixture = PoolFixture::new(1);
+        let others = take_all(&fixture.manager);
+        let mut stuck = fixture.stick_all(1);
+        let mut peer = fixture.connect();
         for _ in 0..=MAX_EMERGENCY_THREADS {
             peer.ask("help");
         }
-        let lanes = || house.status().threads.iter().filter(|thread| thread.is_emergency).count();
+        let lanes = || fixture.status().threads.iter().filter(|thread| thread.is_emergency).count();
         assert_eq!(lanes(), 1);
         drop(others);
-        let mut peers: Vec<_> = (0..MAX_EMERGENCY_THREADS).map(|_| house.connect()).collect();
+        let mut peers: Vec<_> = (0..MAX_EMERGENCY_THREADS).map(|_| fixture.connect()).collect();
         peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
         assert_eq!(lanes(), MAX_EMERGENCY_THREADS);
-        let House { manager, pool, release, .. } = house;
+        let PoolFixture { manager, pool, release, .. } = fixture;
         drop(release);
         peers.iter_mut().chain(&mut stuck).for_each(|peer| assert_eq!(peer.hear(), "stuck"));
         let (sender, over) = channel();
         std::thread::spawn(move || {
             let _ = sender.send(pool.shutdown(DrainOptions::new(kill_now())).remaining);
         });
-        assert_eq!(over.recv_timeout(LONG), Ok(0));
+        assert_eq!(over.recv_timeout(TEST_TIMEOUT), Ok(0));
         assert!(manager.threads().is_empty());
     });
 }
@@ -151,7 +152,7 @@ fn workers_run_on_their_bound_cpus() {
         let mut peers = Vec::new();
         // Enough for each worker of each group to have one at the same time.
         for _ in 0..workers * layout.groups().len() {
-            let (mut client, session, mut peer) = Odd::new(&manager);
+            let (mut client, session, mut peer) = CustomConnection::new(&manager);
             let (seen, wait) = (seen.clone(), wait.clone());
             client.runs = Box::new(move |_| {
                 let name = std::thread::current().name().unwrap().to_owned();
@@ -163,7 +164,7 @@ fn workers_run_on_their_bound_cpus() {
             peer.write_all(b"x").unwrap();
             peers.push(peer);
         }
-        eventually("each runs one", || locked(&seen).len() == workers);
+        wait_until("each runs one", || locked(&seen).len() == workers);
         drop(release);
         peers.iter_mut().for_each(|peer| peer.read_exact(&mut [0]).expect("an answer"));
         let seen = locked(&seen).clone();
@@ -185,33 +186,33 @@ fn workers_run_on_their_bound_cpus() {
 #[test]
 fn the_status_shows_what_each_thread_runs() {
     supervised(|| {
-        let house = House::new(1);
-        let idle = house.status();
+        let fixture = PoolFixture::new(1);
+        let idle = fixture.status();
         let [worker, lane] = &idle.threads[..] else { panic!("two threads: {idle:?}") };
         assert_eq!((worker.is_emergency, lane.is_emergency), (false, true));
         assert_eq!((worker.session_id, lane.session_id, idle.running), (None, None, 0));
         // Longer than a tick of the clock.
         std::thread::sleep(Duration::from_millis(50));
-        let mut stuck = house.stick_another("stuck");
-        let busy = house.status();
+        let mut stuck = fixture.stick_another("stuck");
+        let busy = fixture.status();
         assert_eq!(busy.threads[0].thread_id, worker.thread_id);
         assert_eq!(busy.threads[0].session_id, Some(stuck.id));
         assert_ne!(busy.threads[0].since, worker.since);
         assert_eq!(busy.threads[1], *lane);
         assert_eq!((busy.running, busy.idle, busy.sessions), (1, 0, 1));
         std::thread::sleep(Duration::from_millis(50));
-        house.let_one_go();
+        fixture.let_one_go();
         assert_eq!(stuck.hear(), "stuck");
-        eventually("it runs nothing", || house.status().threads[0].session_id.is_none());
-        assert_ne!(house.status().threads[0].since, busy.threads[0].since);
+        wait_until("it runs nothing", || fixture.status().threads[0].session_id.is_none());
+        assert_ne!(fixture.status().threads[0].since, busy.threads[0].since);
         // A worker that has a spare's place, and a spare, are both idle.
-        let mut elsewhere = house.stick_another("elsewhere");
-        house.connect().ask("served by a second");
-        assert_eq!(house.log.stuck.load(Ordering::SeqCst), 2);
-        let House { pool, release, .. } = house;
+        let mut elsewhere = fixture.stick_another("elsewhere");
+        fixture.connect().ask("served by a second");
+        assert_eq!(fixture.log.stuck.load(Ordering::SeqCst), 2);
+        let PoolFixture { pool, release, .. } = fixture;
         drop(release);
         assert_eq!(elsewhere.hear(), "elsewhere");
-        eventually("both are idle", || {
+        wait_until("both are idle", || {
             let status = pool.status().remove(0);
             (status.workers, status.active_limit, status.idle) == (2, 1, 2)
         });
@@ -236,7 +237,7 @@ fn added_threads_end_when_idle() {
             let mut peers = Vec::new();
             // Three that block elsewhere, three that take all places, and two in the lane.
             for number in 0..8 {
-                let (mut client, session, mut peer) = Odd::new(&manager);
+                let (mut client, session, mut peer) = CustomConnection::new(&manager);
                 let (wait, begun) = (wait.clone(), runs.clone());
                 client.goes = if number < 6 { Priority::Normal } else { Priority::High };
                 client.is_emergency = true;
@@ -248,7 +249,7 @@ fn added_threads_end_when_idle() {
                 });
                 pool.serve(session, client).unwrap();
                 peer.write_all(b"x").unwrap();
-                eventually("it runs", || runs.load(Ordering::SeqCst) > number);
+                wait_until("it runs", || runs.load(Ordering::SeqCst) > number);
                 peers.push(peer);
             }
             // Beside the two lanes that are busy one is free.
@@ -256,8 +257,8 @@ fn added_threads_end_when_idle() {
             drop(release);
             peers.iter_mut().for_each(|peer| peer.read_exact(&mut [0]).expect("it goes on"));
             if round == 0 {
-                eventually("those that were added have gone", || books() == (1, 1, 1, 1));
-                eventually("all have ended", || threads(&manager) == 3);
+                wait_until("those that were added have gone", || books() == (1, 1, 1, 1));
+                wait_until("all have ended", || threads(&manager) == 3);
                 serves(&manager, &pool);
             }
         }
@@ -271,13 +272,13 @@ fn a_session_of_another_manager_is_closed() {
         let manager = SessionManager::new(ThreadModel::Pool);
         let pool = PoolBuilder::new(1).start(manager.clone()).unwrap();
         let others = SessionManager::new(ThreadModel::Pool);
-        let (client, session, mut peer) = Odd::new(&manager);
+        let (client, session, mut peer) = CustomConnection::new(&manager);
         drop(session);
         let ends = client.ends.clone();
         pool.serve(others.open(of("ann")).unwrap(), client).unwrap();
         peer.write_all(b"x").unwrap();
         assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0);
-        eventually("it has ended", || others.is_empty());
+        wait_until("it has ended", || others.is_empty());
         assert_eq!(*locked(&ends), [safepoint::pool::CloseReason::Closed]);
         serves(&manager, &pool);
     });

@@ -5,7 +5,7 @@ mod model;
 mod ops;
 mod runner;
 
-use crate::common::{Count, Scope, admin, of, scope, supervised, until, user};
+use crate::common::{CountingWaker, Scope, admin, of, scope, supervised, until, user};
 use model::{Found, Said, Wait, World};
 use ops::{Act, At, By, Named, Op, acts, op};
 use proptest::collection::vec;
@@ -45,8 +45,8 @@ impl Runner {
 struct Seat {
     detached: Option<Session>,
     runner: Option<usize>,
-    woken: Arc<Count>,
-    roused: Arc<Count>,
+    woken: Arc<CountingWaker>,
+    assert_woken_by_the_end: Arc<CountingWaker>,
     kills: Vec<Receipt<SessionEnd>>,
     cancels: Vec<(Receipt<StatementEnd>, usize)>,
 }
@@ -134,13 +134,13 @@ impl Test {
         let own = session.own_thread().map(|thread| thread.id());
         assert_eq!(own.map(ThreadId::get), own.map(|_| session.id().get()));
         self.world.sessions.push(model::Session::new(session.id(), own, name.into()));
-        let (woken, waker) = Count::waker();
+        let (woken, waker) = CountingWaker::waker();
         session.set_detached_waker(Some(waker));
         self.seats.push(Seat {
             detached: Some(session),
             runner: None,
             woken,
-            roused: Arc::default(),
+            assert_woken_by_the_end: Arc::default(),
             kills: Vec::new(),
             cancels: Vec::new(),
         });
@@ -164,9 +164,9 @@ impl Test {
 
     fn back(&mut self, index: usize, order: Order) -> Said {
         let Reply::Back(session, real) = self.order(index, order) else { panic!() };
-        let seat = &mut self.seats[index];
-        seat.detached = Some(session);
-        self.runners[seat.runner.take().unwrap()].runs = None;
+        let slot = &mut self.seats[index];
+        slot.detached = Some(session);
+        self.runners[slot.runner.take().unwrap()].runs = None;
         said(real)
     }
 
@@ -226,8 +226,8 @@ impl Test {
                 self.model(index).guards -= 1;
             }
             Act::Wait { deaf } => {
-                let (roused, waker) = Count::waker();
-                self.seats[index].roused = roused;
+                let (assert_woken_by_the_end, waker) = CountingWaker::waker();
+                self.seats[index].assert_woken_by_the_end = assert_woken_by_the_end;
                 let real = match self.order(index, Order::Wait(deaf, waker)) {
                     Reply::Done => None,
                     Reply::Said(real) => Some(said(real)),
@@ -341,7 +341,7 @@ impl Test {
     }
 
     fn request(&mut self, by: By, reason: InterruptReason) -> Request {
-        let author = match by {
+        let requester = match by {
             By::Admin => admin("root"),
             By::User(name) => user(["ann", "bob", ""][name % 3]),
             By::Nobody => Requester::system().with_admin(false),
@@ -349,12 +349,12 @@ impl Test {
                 let id = self.session_id(choice);
                 let session = self.world.sessions.iter().find(|session| session.id == id);
                 let user = session.map(|session| session.user.clone());
-                let author = Requester::default().with_session(id);
-                user.into_iter().fold(author, Requester::with_user)
+                let requester = Requester::default().with_session(id);
+                user.into_iter().fold(requester, Requester::with_user)
             }
         };
         self.requests += 1;
-        Request::new(author, reason).with_comment(format!("request {}", self.requests))
+        Request::new(requester, reason).with_comment(format!("request {}", self.requests))
     }
 
     fn terminate(&mut self, when: TerminateMode, target: Target, by: By) {
@@ -367,11 +367,11 @@ impl Test {
         assert_eq!(real.as_ref().err(), aim.as_ref().err());
         if let (Ok(receipt), Ok(index)) = (real, aim) {
             let found = self.model(index).terminate(when, request);
-            self.told(index, receipt, found);
+            self.pending(index, receipt, found);
         }
     }
 
-    fn told(&mut self, index: usize, receipt: Receipt<SessionEnd>, found: Found) {
+    fn pending(&mut self, index: usize, receipt: Receipt<SessionEnd>, found: Found) {
         assert_eq!(receipt.session(), self.world.sessions[index].id);
         assert_eq!(Found::from(receipt.target()), found);
         self.seats[index].kills.push(receipt);
@@ -422,7 +422,7 @@ impl Test {
             let at = receipts.iter().position(|receipt| receipt.session() == id);
             let receipt = receipts.swap_remove(at.expect("every session is told"));
             let found = self.model(index).terminate(when, request.clone());
-            self.told(index, receipt, found);
+            self.pending(index, receipt, found);
         }
         assert!(receipts.is_empty());
     }
@@ -430,20 +430,24 @@ impl Test {
     /// All that can be seen without a safe point.
     fn compare(&self) {
         let mut open: Vec<SessionId> = Vec::new();
-        for (session, seat) in self.world.sessions.iter().zip(&self.seats) {
+        for (session, slot) in self.world.sessions.iter().zip(&self.seats) {
             let how = session.ended.as_ref();
-            for receipt in &seat.kills {
+            for receipt in &slot.kills {
                 assert_eq!(receipt.try_get().map(|ended| ended.reason).as_ref(), how);
             }
-            for (receipt, cancel) in &seat.cancels {
+            for (receipt, cancel) in &slot.cancels {
                 let over = receipt.try_get().map(|over| over.cancelled);
                 assert_eq!(over, session.cancels[*cancel].over);
             }
-            assert_eq!(seat.woken.get(), session.woken, "wakes of the holder");
+            assert_eq!(slot.woken.get(), session.woken, "wakes of the holder");
             if matches!(session.wait, Some(Wait::Any | Wait::TerminateOnly)) {
-                assert_eq!(seat.roused.get(), session.roused, "wakes of the sleeper");
+                assert_eq!(
+                    slot.assert_woken_by_the_end.get(),
+                    session.assert_woken_by_the_end,
+                    "wakes of the sleeper"
+                );
             } else if session.wait.is_some() {
-                assert_eq!(seat.roused.get(), 0, "woken in a hold-off");
+                assert_eq!(slot.assert_woken_by_the_end.get(), 0, "woken in a hold-off");
             }
             let row = self.manager.session_info(session.id);
             assert_eq!(row.is_none(), how.is_some());
@@ -452,7 +456,7 @@ impl Test {
             assert_eq!(row.state, session.doing());
             assert_eq!(row.thread_id, session.own.or(session.place));
             assert_eq!(row.statement_id, session.statement());
-            assert_eq!(row.pending_mode, session.told.as_ref().map(|(when, _)| *when));
+            assert_eq!(row.pending_mode, session.pending.as_ref().map(|(when, _)| *when));
             assert_eq!(row.waiting, session.asleep());
             assert_eq!(row.transaction_started_at.is_some(), session.transaction);
             assert_eq!(row.client.user(), &*session.user);

@@ -65,7 +65,7 @@ pub(crate) struct Session {
     pub(crate) command: Command,
     pub(crate) given: u64,
     pub(crate) transaction: bool,
-    pub(crate) told: Option<(TerminateMode, Request)>,
+    pub(crate) pending: Option<(TerminateMode, Request)>,
     seen: Option<Request>,
     panicked: bool,
     /// How many hold-offs there are, and how many of them can still be let go of.
@@ -76,7 +76,7 @@ pub(crate) struct Session {
     pub(crate) cancels: Vec<Cancelling>,
     /// How often it was woken while detached, and in this sleep.
     pub(crate) woken: usize,
-    pub(crate) roused: usize,
+    pub(crate) assert_woken_by_the_end: usize,
     /// That it was told to end, or to cancel, has woken nobody so far.
     unwoken: (bool, bool),
 }
@@ -91,7 +91,7 @@ impl Session {
             command: Command::None,
             given: 0,
             transaction: false,
-            told: None,
+            pending: None,
             seen: None,
             panicked: false,
             held: 0,
@@ -100,7 +100,7 @@ impl Session {
             ended: None,
             cancels: Vec::new(),
             woken: 0,
-            roused: 0,
+            assert_woken_by_the_end: 0,
             unwoken: (false, false),
         }
     }
@@ -146,14 +146,14 @@ impl Session {
             thread_id: self.place,
             statement_id: self.statement(),
             in_transaction: self.transaction,
-            pending_mode: self.told.as_ref().map(|(when, _)| *when),
+            pending_mode: self.pending.as_ref().map(|(when, _)| *when),
         }
     }
 
     // What is due.
 
     fn terminate_due(&self) -> bool {
-        match self.told {
+        match self.pending {
             None => false,
             Some((TerminateMode::Immediate, _)) => true,
             Some((TerminateMode::AfterStatement, _)) => !self.running(),
@@ -168,7 +168,7 @@ impl Session {
     /// The strongest of what is due, seen by this.
     pub(crate) fn due(&mut self) -> Said {
         if self.terminate_due() {
-            let request = self.told.as_ref().unwrap().1.clone();
+            let request = self.pending.as_ref().unwrap().1.clone();
             self.seen = Some(request.clone());
             Err((InterruptKind::Terminate, request))
         } else if self.cancel_due() {
@@ -245,7 +245,7 @@ impl Session {
 
     /// `None` says that it sleeps now.
     pub(crate) fn wait(&mut self, deaf: bool) -> Option<Said> {
-        self.roused = 0;
+        self.assert_woken_by_the_end = 0;
         if self.held > 0 {
             self.wait = Some(Wait::HeldOff);
             return None;
@@ -291,8 +291,8 @@ impl Session {
     pub(crate) fn panic(&mut self) {
         let request = Request::new(Requester::system(), InterruptReason::InternalError);
         self.wait = None;
-        self.unwoken.0 |= self.told.is_none();
-        self.told = Some((TerminateMode::Immediate, request));
+        self.unwoken.0 |= self.pending.is_none();
+        self.pending = Some((TerminateMode::Immediate, request));
         self.panicked = true;
         self.drop_attached();
     }
@@ -303,7 +303,7 @@ impl Session {
             _ if self.panicked => EndReason::Panicked,
             Some(request) => EndReason::Terminated(Arc::new(request)),
             None if self.terminate_due() => {
-                let (_, request) = self.told.clone().expect("it is due");
+                let (_, request) = self.pending.clone().expect("it is due");
                 EndReason::Terminated(Arc::new(request))
             }
             None => EndReason::Closed,
@@ -322,7 +322,7 @@ impl Session {
             self.woken += 1;
             self.unwoken = (false, false);
         } else if self.wait.is_some_and(|wait| wait != Wait::HeldOff) {
-            self.roused += 1;
+            self.assert_woken_by_the_end += 1;
             self.unwoken = (false, false);
         }
     }
@@ -330,7 +330,7 @@ impl Session {
     pub(crate) fn terminate(&mut self, when: TerminateMode, request: Request) -> Found {
         let found = self.found();
         if found.pending_mode < Some(when) {
-            self.told = Some((when, request));
+            self.pending = Some((when, request));
             self.unwoken.0 = true;
         }
         self.wake_if_due();
@@ -401,7 +401,7 @@ impl World {
     }
 
     /// Whom the request hits.
-    pub(crate) fn aim(&self, target: Target, author: &Requester) -> Result<usize, RequestError> {
+    pub(crate) fn aim(&self, target: Target, requester: &Requester) -> Result<usize, RequestError> {
         let (index, not_there) = match target {
             Target::Session(id) => (self.session(id)?, None),
             Target::AttachedTo(thread) => {
@@ -423,8 +423,8 @@ impl World {
             _ => unreachable!("there is no other target"),
         };
         let session = &self.sessions[index];
-        let same_user = !session.user.is_empty() && author.user() == Some(&*session.user);
-        if !author.is_admin() && !same_user && author.session() != Some(session.id) {
+        let same_user = !session.user.is_empty() && requester.user() == Some(&*session.user);
+        if !requester.is_admin() && !same_user && requester.session() != Some(session.id) {
             return Err(RequestError::PermissionDenied(session.id));
         }
         match not_there {

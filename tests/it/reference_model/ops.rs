@@ -1,6 +1,6 @@
 //! What can be done, as proptest makes it up.
 
-use crate::common::WHENS;
+use crate::common::MODES;
 use crate::reference_model::model::{self, Command};
 use proptest::prelude::*;
 use safepoint::TerminateMode;
@@ -42,7 +42,7 @@ pub(crate) enum Named {
 
 pub(crate) fn op() -> impl Strategy<Value = Op> {
     let any = || 0..64_usize;
-    let when = || prop::sample::select(WHENS.to_vec());
+    let when = || prop::sample::select(MODES.to_vec());
     let at = || {
         prop_oneof![
             4 => any().prop_map(At::Session),

@@ -1,6 +1,6 @@
 //! A pool, its clients, and what the tests see of them.
 
-use crate::common::{LONG, eventually, locked, of};
+use crate::common::{TEST_TIMEOUT, locked, of, wait_until};
 use crossbeam_channel::{Receiver, Sender};
 use safepoint::id::ThreadId;
 use safepoint::pool::{Action, CloseReason, Connection, GroupStatus, Pool, PoolBuilder, Priority};
@@ -145,7 +145,7 @@ impl Connection for Echo {
     }
 }
 
-pub(crate) struct House {
+pub(crate) struct PoolFixture {
     pub(crate) manager: SessionManager,
     pub(crate) pool: Pool<Echo>,
     pub(crate) log: Arc<Log>,
@@ -160,12 +160,12 @@ pub(crate) struct Peer {
     pub(crate) lines: BufReader<TcpStream>,
 }
 
-impl House {
-    pub(crate) fn new(workers: usize) -> House {
-        House::with(&PoolBuilder::new(workers))
+impl PoolFixture {
+    pub(crate) fn new(workers: usize) -> PoolFixture {
+        PoolFixture::with(&PoolBuilder::new(workers))
     }
 
-    pub(crate) fn with(config: &PoolBuilder) -> House {
+    pub(crate) fn with(config: &PoolBuilder) -> PoolFixture {
         let manager = SessionManager::new(ThreadModel::Pool);
         let (release, wait) = crossbeam_channel::bounded(0);
         let log = Arc::new(Log {
@@ -179,12 +179,12 @@ impl House {
         });
         let pool = config.start(manager.clone()).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        House { manager, pool, log, listener, release }
+        PoolFixture { manager, pool, log, listener, release }
     }
 
     pub(crate) fn connected(&self) -> (TcpStream, Session, Echo) {
         let socket = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
-        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         socket.set_nodelay(true).unwrap();
         let ours = self.listener.accept().unwrap().0;
         ours.set_nonblocking(true).unwrap();
@@ -203,7 +203,7 @@ impl House {
     pub(crate) fn stick_all(&self, workers: usize) -> Vec<Peer> {
         let peers: Vec<_> = (0..workers).map(|_| self.connect()).collect();
         peers.iter().for_each(|peer| peer.say("stuck\n"));
-        eventually("all are stuck", || self.log.stuck.load(Ordering::SeqCst) == workers);
+        wait_until("all are stuck", || self.log.stuck.load(Ordering::SeqCst) == workers);
         peers
     }
 
@@ -212,13 +212,13 @@ impl House {
         let peer = self.connect();
         let stuck = self.log.stuck.load(Ordering::SeqCst);
         peer.say(&format!("{command}\n"));
-        eventually("it runs", || self.log.stuck.load(Ordering::SeqCst) > stuck);
+        wait_until("it runs", || self.log.stuck.load(Ordering::SeqCst) > stuck);
         peer
     }
 
     /// Lets one of those go that are stuck.
     pub(crate) fn let_one_go(&self) {
-        self.release.send_timeout((), LONG).expect("one is stuck");
+        self.release.send_timeout((), TEST_TIMEOUT).expect("one is stuck");
     }
 
     /// How many times it has been asked whether it is an emergency.
@@ -236,7 +236,7 @@ impl House {
         self.manager.session_info(id).map(|row| row.state)
     }
 
-    pub(crate) fn told(&self, id: SessionId) -> usize {
+    pub(crate) fn close_count(&self, id: SessionId) -> usize {
         locked(&self.log.ends).iter().filter(|(ended, _)| *ended == id).count()
     }
 }
@@ -257,7 +257,7 @@ impl Peer {
         assert_eq!(self.hear(), line);
     }
 
-    pub(crate) fn hears_fatal_and_nothing_after(mut self) {
+    pub(crate) fn expects_fatal_and_eof(mut self) {
         assert_eq!(self.hear(), "FATAL 57P01");
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).unwrap();

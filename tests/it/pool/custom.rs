@@ -1,6 +1,6 @@
 //! A client whose own code does what a test says, where the pool asks it something.
 
-use crate::common::{LONG, eventually, locked, of};
+use crate::common::{TEST_TIMEOUT, locked, of, wait_until};
 use crossbeam_channel::Sender;
 use safepoint::pool::{Action, CloseReason, Connection, Pool, PoolBuilder, Priority};
 use safepoint::{Attached, Interrupt, Session, SessionManager, ThreadModel};
@@ -16,7 +16,7 @@ pub(crate) type Calls = Box<dyn Fn(&SessionManager) + Send + Sync>;
 pub(crate) type Runs = Box<dyn FnMut(&mut Attached<'_>) -> Result<Action, Interrupt> + Send>;
 
 /// Reads, runs something, and answers with a dot.
-pub(crate) struct Odd {
+pub(crate) struct CustomConnection {
     pub(crate) socket: UnixStream,
     pub(crate) manager: SessionManager,
     pub(crate) runs: Runs,
@@ -31,19 +31,19 @@ pub(crate) struct Odd {
     pub(crate) ends: Arc<Mutex<Vec<CloseReason>>>,
 }
 
-impl Odd {
+impl CustomConnection {
     /// One that does nothing odd, its session, and the test's end of its socket.
-    pub(crate) fn new(manager: &SessionManager) -> (Odd, Session, UnixStream) {
+    pub(crate) fn new(manager: &SessionManager) -> (CustomConnection, Session, UnixStream) {
         let (socket, peer) = UnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
-        peer.set_read_timeout(Some(LONG)).unwrap();
-        (Odd::of(manager, socket), manager.open(of("ann")).unwrap(), peer)
+        peer.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        (CustomConnection::of(manager, socket), manager.open(of("ann")).unwrap(), peer)
     }
 
     /// The same for a socket that is there.
-    pub(crate) fn of(manager: &SessionManager, socket: UnixStream) -> Odd {
+    pub(crate) fn of(manager: &SessionManager, socket: UnixStream) -> CustomConnection {
         let nothing = || Box::new(|_: &_| ());
-        Odd {
+        CustomConnection {
             socket,
             manager: manager.clone(),
             runs: Box::new(|_| Ok(Action::WaitReadable)),
@@ -59,20 +59,20 @@ impl Odd {
     }
 }
 
-impl Drop for Odd {
+impl Drop for CustomConnection {
     fn drop(&mut self) {
         (self.dropped)(&self.manager);
     }
 }
 
-impl AsFd for Odd {
+impl AsFd for CustomConnection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         (self.as_fd)(&self.manager);
         self.socket.as_fd()
     }
 }
 
-impl Connection for Odd {
+impl Connection for CustomConnection {
     fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         let mut bytes = [0; 64];
         match self.socket.read(&mut bytes) {
@@ -103,21 +103,21 @@ impl Connection for Odd {
 }
 
 /// A pool with one worker.
-pub(crate) fn pool() -> (SessionManager, Pool<Odd>) {
+pub(crate) fn pool() -> (SessionManager, Pool<CustomConnection>) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let pool = PoolBuilder::new(1).start(manager.clone()).unwrap();
     (manager, pool)
 }
 
 /// Another client is served as if nothing had been, and hangs up.
-pub(crate) fn serves(manager: &SessionManager, pool: &Pool<Odd>) {
-    let (client, session, mut peer) = Odd::new(manager);
+pub(crate) fn serves(manager: &SessionManager, pool: &Pool<CustomConnection>) {
+    let (client, session, mut peer) = CustomConnection::new(manager);
     let id = session.id();
     pool.serve(session, client).unwrap();
     peer.write_all(b"x").unwrap();
     peer.read_exact(&mut [0]).expect("an answer");
     drop(peer);
-    eventually("it has gone", || manager.session_info(id).is_none());
+    wait_until("it has gone", || manager.session_info(id).is_none());
 }
 
 /// A session that a worker runs until this is dropped.
@@ -126,9 +126,9 @@ pub(crate) struct Stuck {
     _peer: UnixStream,
 }
 
-pub(crate) fn stick(manager: &SessionManager, pool: &Pool<Odd>) -> Stuck {
+pub(crate) fn stick(manager: &SessionManager, pool: &Pool<CustomConnection>) -> Stuck {
     let (release, wait) = crossbeam_channel::bounded::<()>(0);
-    let (mut client, session, mut peer) = Odd::new(manager);
+    let (mut client, session, mut peer) = CustomConnection::new(manager);
     client.runs = Box::new(move |_| {
         let _ = wait.recv();
         Ok(Action::WaitReadable)
@@ -136,7 +136,7 @@ pub(crate) fn stick(manager: &SessionManager, pool: &Pool<Odd>) -> Stuck {
     let id = session.id();
     pool.serve(session, client).unwrap();
     peer.write_all(b"x").unwrap();
-    eventually("it is with the worker", || manager.session_info(id).unwrap().thread_id.is_some());
+    wait_until("it is with the worker", || manager.session_info(id).unwrap().thread_id.is_some());
     Stuck { _release: release, _peer: peer }
 }
 

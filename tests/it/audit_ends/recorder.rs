@@ -1,6 +1,6 @@
 //! An audit that keeps what it hears, and whoever ends the session that it hears of.
 
-use crate::common::{Count, MODELS, admin, is_supervised, locked, of, thread_for, until};
+use crate::common::{CountingWaker, MODELS, admin, is_supervised, locked, of, thread_for, until};
 use safepoint::audit::Event;
 use safepoint::request::{EndReason, Request, SessionEnd, StatementEnd};
 use safepoint::{
@@ -13,7 +13,7 @@ use std::task::Waker;
 
 /// What an audit has heard: a line for each event, with whom it is about.
 #[derive(Default)]
-struct Ear {
+struct Recorder {
     /// Looked at from within each event: there is no lock that the audit could wait for.
     manager: Mutex<Option<SessionManager>>,
     names: Mutex<HashMap<SessionId, Arc<str>>>,
@@ -22,7 +22,7 @@ struct Ear {
     ends: Mutex<Vec<Receipt<SessionEnd>>>,
     overs: Mutex<Vec<Receipt<StatementEnd>>>,
     /// Who sleeps, and is not woken before the audit has heard of the request.
-    sleeper: Mutex<Arc<Count>>,
+    waiter: Mutex<Arc<CountingWaker>>,
     /// Whom the audit ends when it hears that a statement is over.
     ends_at_over: Mutex<Option<SessionId>>,
 }
@@ -39,7 +39,7 @@ fn too_early<T: Clone>(receipts: &Mutex<Vec<Receipt<T>>>, of: SessionId) -> &'st
     if early { " (a receipt was faster)" } else { "" }
 }
 
-impl Ear {
+impl Recorder {
     fn look_at_all(&self) {
         let Some(manager) = locked(&self.manager).clone() else { return };
         let look = || {
@@ -59,7 +59,7 @@ impl Ear {
     fn hear(&self, event: &Event<'_>) {
         self.look_at_all();
         let name = |id: &SessionId| locked(&self.names).get(id).cloned().unwrap_or_default();
-        let woken = match locked(&self.sleeper).get() {
+        let woken = match locked(&self.waiter).get() {
             0 => "",
             _ => " (and was woken before)",
         };
@@ -77,10 +77,11 @@ impl Ear {
                 ..
             } => {
                 let when = when.map_or(String::new(), |when| format!(" {when:?}"));
-                let told =
-                    found.pending_mode.map_or(String::new(), |told| format!(" after {told:?}"));
+                let pending = found
+                    .pending_mode
+                    .map_or(String::new(), |pending| format!(" after {pending:?}"));
                 let (of, why) = (name(session), why(request));
-                format!("{kind:?}{when} for {of}, {}{told}: {why}{woken}", found.state)
+                format!("{kind:?}{when} for {of}, {}{pending}: {why}{woken}", found.state)
             }
             Event::RequestRejected { kind, error: refused, .. } => {
                 format!("{kind:?} refused: {refused}")
@@ -122,31 +123,31 @@ impl Ear {
 }
 
 /// Whoever ends ann's session, or its statements.
-pub(crate) struct Killer {
+pub(crate) struct Requesting {
     pub(crate) manager: SessionManager,
-    ear: Arc<Ear>,
+    recorder: Arc<Recorder>,
     pub(crate) id: SessionId,
 }
 
-impl Killer {
+impl Requesting {
     /// In a manager of its own, ann's session, which has just been opened.
-    pub(crate) fn new(model: ThreadModel) -> (Killer, Session) {
-        let ear = Arc::<Ear>::default();
-        let hears = ear.clone();
+    pub(crate) fn new(model: ThreadModel) -> (Requesting, Session) {
+        let recorder = Arc::<Recorder>::default();
+        let hears = recorder.clone();
         let audit = move |event: &Event<'_>| hears.hear(event);
         let manager = SessionManager::builder(model).audit(audit).build();
-        *locked(&ear.manager) = Some(manager.clone());
+        *locked(&recorder.manager) = Some(manager.clone());
         let session = manager.open(of("ann")).unwrap();
-        let killer = Killer { manager, ear, id: session.id() };
-        killer.heard(&["ann opened"]);
-        (killer, session)
+        let requester = Requesting { manager, recorder, id: session.id() };
+        requester.heard(&["ann opened"]);
+        (requester, session)
     }
 
     #[track_caller]
     pub(crate) fn kill(&self, when: TerminateMode, why: &str) {
         let request = Terminate::new(when, admin("root")).comment(why);
         let receipt = self.manager.terminate(self.id, request).unwrap();
-        locked(&self.ear.ends).push(receipt);
+        locked(&self.recorder.ends).push(receipt);
     }
 
     #[track_caller]
@@ -155,50 +156,50 @@ impl Killer {
         let statement = statement.expect("one runs, or is queued");
         let request = Cancel::statement(statement, admin("root")).comment(why);
         let receipt = self.manager.cancel(self.id, request).unwrap();
-        locked(&self.ear.overs).push(receipt);
+        locked(&self.recorder.overs).push(receipt);
     }
 
     /// A waker for the next wait, which counts.
-    pub(crate) fn sleeper(&self) -> (Arc<Count>, Waker) {
-        let (count, waker) = Count::waker();
-        *locked(&self.ear.sleeper) = count.clone();
+    pub(crate) fn waiter(&self) -> (Arc<CountingWaker>, Waker) {
+        let (count, waker) = CountingWaker::waker();
+        *locked(&self.recorder.waiter) = count.clone();
         (count, waker)
     }
 
     /// When it hears that a statement is over the audit ends the session.
     pub(crate) fn audit_ends_it(&self) {
-        *locked(&self.ear.ends_at_over) = Some(self.id);
+        *locked(&self.recorder.ends_at_over) = Some(self.id);
     }
 
     /// What the audit has heard since this was last asked.
     #[track_caller]
     pub(crate) fn heard(&self, expected: &[&str]) {
-        assert_eq!(std::mem::take(&mut *locked(&self.ear.lines)), expected);
+        assert_eq!(std::mem::take(&mut *locked(&self.recorder.lines)), expected);
     }
 
     pub(crate) fn count(&self) -> usize {
-        locked(&self.ear.lines).len()
+        locked(&self.recorder.lines).len()
     }
 
     /// A receipt that is not complete before the audit has heard of the end.
     pub(crate) fn watch(&self, receipt: Receipt<SessionEnd>) {
-        locked(&self.ear.ends).push(receipt);
+        locked(&self.recorder.ends).push(receipt);
     }
 }
 
 /// The manager has the audit, and that the manager.
-impl Drop for Killer {
+impl Drop for Requesting {
     fn drop(&mut self) {
-        let manager = locked(&self.ear.manager).take();
+        let manager = locked(&self.recorder.manager).take();
         drop(manager);
     }
 }
 
 /// In both models: ann's session, which has just been opened.
-pub(crate) fn each(test: impl Fn(Killer, Session, Thread)) {
+pub(crate) fn each(test: impl Fn(Requesting, Session, Thread)) {
     for model in MODELS {
-        let (killer, session) = Killer::new(model);
-        let thread = thread_for(&killer.manager, &session);
-        test(killer, session, thread);
+        let (requester, session) = Requesting::new(model);
+        let thread = thread_for(&requester.manager, &session);
+        test(requester, session, thread);
     }
 }
