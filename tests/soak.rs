@@ -32,7 +32,7 @@ const REQUESTS: usize = 4000;
 /// How long anything may take before it counts as stuck.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What the shutdown at the end tells those that are left.
+/// The request of the shutdown at the end.
 const SHUTDOWN: &str = "shutdown";
 
 struct Random(u64);
@@ -46,10 +46,10 @@ impl Random {
     }
 }
 
-/// What the server's side saw.
+/// The counters of the server's side.
 #[derive(Default)]
 struct Books {
-    /// What each session that was told to end was told.
+    /// The interrupt of each session that was requested to end.
     interrupts: Mutex<HashMap<SessionId, Interrupt>>,
     ended: AtomicUsize,
     panicked: AtomicUsize,
@@ -222,7 +222,7 @@ fn kill_at_random(
             let request = Terminate::new(when, Requester::system()).comment(id.to_string());
             requests.kills.extend(manager.terminate(id, request));
         } else {
-            // The one that runs, or one that is over or still to come.
+            // The running statement, or a statement that has ended or is yet to come.
             let running = manager.session_info(id).and_then(|row| row.statement_id);
             let statement = match running.filter(|_| random.next(3) > 0) {
                 Some(running) => running,
@@ -243,7 +243,7 @@ fn kill_at_random(
     requests
 }
 
-/// Sends commands until the connection ends. Returns whether the client was told of a kill.
+/// Sends commands until the connection ends. Returns whether the client was notified of a kill.
 fn drive(
     mut clients: Vec<(SessionId, UnixStream)>,
     mut random: Random,
@@ -270,7 +270,8 @@ fn drive(
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 panic!("session {id} waited too long for its answer");
             }
-            // It was closed as we wrote; what it was told may still be there to be read.
+            // The server closed the connection during the write; its last message may still be
+            // readable.
             Err(_) => Some(matches!(socket.read(&mut answer), Ok(1)) && answer == *b"K"),
         };
         if let Some(was_told) = over {
@@ -281,7 +282,7 @@ fn drive(
     interrupts
 }
 
-/// Whoever waits for a receipt is woken, and does not find out by itself.
+/// The waiter for a receipt is woken, and does not poll.
 fn outcome<T: Clone>(receipt: &mut Receipt<T>) -> T {
     let began = Instant::now();
     let outcome = receipt.wait_timeout(LIMIT).expect("every receipt completes");

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes on a machine whose processors have better things to do: at
-/// `nice -n 19` it may be half a minute before a program starts. To wait so long is to have failed.
+/// The timeout of every wait here. At `nice -n 19` a program may take half a minute to start.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The same for a program that is started and run to its end.
@@ -40,7 +39,7 @@ pub(crate) fn join<T>(what: &str, thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// What a child says on one of its pipes, read as it comes.
+/// The output of a child on one of its pipes, read as it arrives.
 pub(crate) struct Said {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -65,14 +64,14 @@ impl Said {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Waits for its first line; what there is where it ends without one.
+    /// Waits for the first line. Returns the output so far if it ends without a line.
     #[track_caller]
     pub(crate) fn first_line(&self) -> String {
         wait_until("a first line", || self.reader.is_finished() || self.so_far().contains('\n'));
         self.so_far().lines().next().unwrap_or_default().to_string()
     }
 
-    /// All of it. The child has ended, so nothing more is said.
+    /// Returns the whole output. The child has ended, so no more follows.
     pub(crate) fn all(&self) -> String {
         if !comes_true(DEADLINE, || self.reader.is_finished()) {
             eprintln!("someone else has what a process that has ended was to say something on");
@@ -107,7 +106,7 @@ pub(crate) fn kill(child: &mut Child) {
     }
 }
 
-/// What a command left.
+/// The output of a command.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,

@@ -52,7 +52,7 @@ impl Example {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         tasks.expect("its threads").all(|task| {
             let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
-            // One that has ended meanwhile does not run.
+            // A program that has ended does not run.
             let Ok(stat) = stat else { return true };
             let (name, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
             name.ends_with("(listener") || fields.starts_with('S')

@@ -1,4 +1,4 @@
-//! The small examples run, and do what they say.
+//! The small examples run, and do what their comments promise.
 
 mod binary;
 #[allow(dead_code, reason = "the end-to-end tests of the demo need the rest")]
@@ -41,7 +41,7 @@ fn client(server: &Example) -> Client {
     Client(BufReader::new(socket))
 }
 
-/// With as little room for what is on its way as there can be. Its socket does not block.
+/// With the smallest send and receive buffers. The socket is non-blocking.
 fn narrow_client(server: &Example) -> Client {
     let connect = async {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
@@ -184,7 +184,7 @@ fn a_client_that_does_not_read_is_terminated() {
     wait_until("it is gone", || others(&server).len() == 1);
 }
 
-/// Who sends no end of line is told before it has taken much.
+/// A client that sends no end of line gets an error before it has sent much.
 #[test]
 fn lines_have_a_maximum_length() {
     for example in ["worker_pool", "tasks"] {
@@ -220,7 +220,7 @@ fn a_task_continues_after_a_cancel() {
     assert!(busy.hear().starts_with("ERROR: expected"));
 }
 
-/// The rows of all sessions but the one that asks.
+/// The rows of all sessions except the requester's.
 fn others(server: &Example) -> Vec<String> {
     let mut asks = client(server);
     asks.say("who\nbye");
@@ -246,8 +246,8 @@ fn slow_clients_do_not_delay_others() {
     });
 }
 
-/// Sends commands until the server waits for its client to read the answers: it takes no more of
-/// them, and none of its threads has anything else to do.
+/// Sends commands until the server waits for its client to read the results. The server accepts no
+/// more commands, and no thread of it has other work.
 fn fill(server: &Example, slow: &Client) {
     let line = [&[b'x'; 50_000][..], b"\n"].concat();
     let mut socket = slow.0.get_ref();

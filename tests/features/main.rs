@@ -1,4 +1,4 @@
-//! What the features `serde`, `tracing` and `metrics` add.
+//! Tests of the features `serde`, `tracing` and `metrics`.
 
 #![cfg(any(feature = "serde", feature = "tracing", feature = "metrics"))]
 

@@ -119,7 +119,8 @@ fn assert_figures(figures: &BTreeMap<String, Vec<f64>>, expected: &[&str]) {
     assert_eq!(found, expected);
 }
 
-/// A watchdog and the timer count on threads of their own, and so for whoever counts on all threads.
+/// A watchdog and the timer count events on their own threads, so the recorder is installed for all
+/// threads.
 #[test]
 fn stalls_and_timeouts() {
     supervised(|| {
@@ -139,12 +140,13 @@ fn stalls_and_timeouts() {
             });
             assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(id), "the watchdog reports it");
             drop(watchdog);
-            // Other tests may have stalls of their own meanwhile.
+            // Other tests may have stalls at the same time.
             assert!(count("safepoint_stalls_total") > before);
             let before = count("safepoint_timeouts_total");
             attached.set_timeouts(Timeouts::new().with_idle(Duration::ZERO)).unwrap();
             wait_until("it is due", || attached.check().is_err());
-            // Its event comes after the step. Other tests may hit limits of their own meanwhile.
+            // The event is emitted after the transition. Other tests may have expired timeouts at
+            // the same time.
             wait_until("it is counted", || count("safepoint_timeouts_total") > before);
         });
         let figures = figures.lock().unwrap();
@@ -219,7 +221,7 @@ fn kills_and_their_outcomes() {
                 let mut session = manager.open(of("ann")).unwrap();
                 let (id, thread) = (session.id(), thread_for(&manager, &session));
                 let mut attached = session.attach(&thread).unwrap();
-                // One that is seen, twice, and one that is not.
+                // One cancel that is observed twice, and one that is not observed.
                 let statement = attached.begin().unwrap();
                 manager.cancel(id, Cancel::running(user("ann"))).unwrap();
                 manager.cancel(id, Cancel::running(user("ann"))).unwrap();
@@ -229,7 +231,7 @@ fn kills_and_their_outcomes() {
                 let statement = attached.begin().unwrap();
                 manager.cancel(id, Cancel::running(user("ann"))).unwrap();
                 drop(statement);
-                // Three are killed, one of them by nobody but a panic, and one is closed.
+                // Three sessions are terminated, one ends by a panic, and one is closed.
                 manager.terminate(id, kill_now()).unwrap();
                 attached.detach().unwrap_err();
                 drop(session);
@@ -266,7 +268,7 @@ fn kills_and_their_outcomes() {
     });
 }
 
-/// Each safe point that answers a probe, of whichever kind.
+/// Each kind of safe point answers a probe.
 #[test]
 fn safe_point_gaps() {
     supervised(|| {
@@ -288,7 +290,7 @@ fn safe_point_gaps() {
                 asked();
                 statement.finish().unwrap();
                 attached.check().unwrap();
-                // What reports an interrupt answers nobody, unless it was asked.
+                // A safe point that reports an interrupt answers no probe unless one is set.
                 manager.terminate(id, kill_now()).unwrap();
                 attached.check().unwrap_err();
             });

@@ -29,7 +29,7 @@ fn spot(spot: safepoint::diagnose::CallSite) -> Value {
     json!({ "location": spot.location.to_string(), "reached_at": time(spot.reached_at) })
 }
 
-/// All that a row can say, while it says all of it.
+/// A row in which every field is set.
 #[test]
 fn session_rows_of_each_kind() {
     supervised(|| {

@@ -66,7 +66,8 @@ impl Subscriber for Collector {
 }
 
 impl Collector {
-    /// Hears of all threads, the timer's and the watchdog's among them, for all of these tests.
+    /// Receives the events of all threads, including the timer's and the watchdog's, for all tests
+    /// here.
     fn of_all() -> &'static Collector {
         static ALL: OnceLock<Collector> = OnceLock::new();
         ALL.get_or_init(|| {
@@ -76,8 +77,7 @@ impl Collector {
         })
     }
 
-    /// Takes what has been said of a session, or of a thread; of how long it took, only that it was
-    /// said.
+    /// Takes the events of a session or of a thread. Durations are replaced by a marker.
     #[track_caller]
     fn take(&self, field: &str, number: u64) -> Vec<Fields> {
         let number = number.to_string();
@@ -94,7 +94,7 @@ impl Collector {
     }
 }
 
-/// The one event that was said, field by field: `name=value`, separated by `|`.
+/// Returns the only event, field by field: `name=value`, separated by `|`.
 #[track_caller]
 fn assert_said(session: SessionId, expected: &[&str]) {
     let said = Collector::of_all().take("session", session.get());
@@ -150,7 +150,8 @@ fn requests_and_their_outcomes() {
             let over =
                 "level=INFO safepoint|message=statement ended|reason=UserRequest|seconds=some";
             assert_said(id, &[&format!("{over}|cancelled=true")]);
-            // One that is over before it has been seen; nobody in particular has asked.
+            // A statement that ends before its cancel is observed. The requester has neither a user
+            // nor a session.
             let statement = attached.begin().unwrap();
             manager.cancel(id, Cancel::running(Requester::system())).unwrap();
             drop(statement);
@@ -288,7 +289,7 @@ fn rejections_with_their_targets() {
     });
 }
 
-/// A killer that ends an idle session says so as well, in this order.
+/// A requester that ends an idle session emits these events in this order.
 #[test]
 fn the_end_of_an_idle_session() {
     supervised(|| {
@@ -339,7 +340,7 @@ fn expired_timeouts() {
     });
 }
 
-/// With where it was and what it said of itself, where it did.
+/// With the locations and names from the diagnostics.
 #[test]
 fn a_stall_is_a_warning_with_its_location() {
     supervised(|| {

@@ -94,7 +94,7 @@ fn a_request_followed_by_a_stronger_one() {
                         requester.heard(&["ann saw Terminate: two"]);
                     }
                     session.close();
-                    // What it has seen is what killed it.
+                    // The reason of the end is the observed request.
                     let first = looks_between && !looks_after;
                     requester.heard(if first {
                         &["ann killed: one"]
@@ -249,7 +249,7 @@ fn a_panic() {
                 }
                 requester.heard(&[]);
                 session.close();
-                // Nobody has seen the request that was there before.
+                // The earlier request was not observed.
                 let expected: &[&str] = match killed {
                     true => &["ann Panicked"],
                     false => &["ann saw Terminate: InternalError", "ann Panicked"],
@@ -284,7 +284,7 @@ fn a_shutdown() {
     });
 }
 
-/// Those that are told once more, now to end at once, and the one that asked for it all.
+/// The sessions that get a second request, now immediate, and the requester's own session.
 #[test]
 fn a_drain() {
     supervised(|| {
@@ -326,7 +326,7 @@ fn a_drain() {
     });
 }
 
-/// What the audit hears of a session that opens and ends while others are told: each its own.
+/// The events of a session that opens and ends while others are requested to end.
 #[test]
 fn a_bulk_request() {
     supervised(|| {

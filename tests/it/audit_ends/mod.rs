@@ -1,5 +1,5 @@
-//! What the audit hears of each way in which a session or a statement ends: all of it, in order, and
-//! before any receipt says so.
+//! The events of each kind of end of a session or a statement: complete, in order, and before any
+//! receipt completes.
 
 mod ends;
 #[cfg(target_os = "linux")]
@@ -82,7 +82,7 @@ fn a_queued_session_ended_by_its_requester() {
     });
 }
 
-/// In each way in which a command that was cancelled in the queue is over.
+/// For each way to end a statement whose guard was leaked.
 #[test]
 fn a_cancelled_queued_command() {
     supervised(|| {
@@ -235,7 +235,7 @@ fn a_statement_that_waits() {
     });
 }
 
-/// The audit is the first to hear of a request, and the sleeper the next.
+/// The audit receives the request before the waiting session is woken.
 #[test]
 fn a_waiting_statement_is_woken_after_the_audit() {
     supervised(|| {
@@ -311,7 +311,7 @@ fn an_observed_cancel_and_an_unobserved_one() {
     });
 }
 
-/// In each way in which a statement whose guard was forgotten is over after all.
+/// For each way to end a statement whose guard was leaked.
 #[test]
 fn a_leaked_statement() {
     supervised(|| {
@@ -342,7 +342,7 @@ fn a_leaked_statement() {
     });
 }
 
-/// Each refusal is heard of once, and is the one that its author gets.
+/// Each rejection is emitted once, with the error that the requester gets.
 #[test]
 fn rejected_requests() {
     supervised(|| {

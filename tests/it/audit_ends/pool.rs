@@ -1,4 +1,4 @@
-//! Sessions of a pool: in their seats, in the queue, and with a worker.
+//! Sessions of a pool: in their slots, in the queue, and on a worker.
 
 use crate::audit_ends::recorder::Requesting;
 use crate::common::{ENDLESS, admin, of, supervised, until, wait_until};
@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-/// Does what each byte says.
+/// A connection that runs the command of each byte.
 struct Obeys {
     socket: UnixStream,
     manager: SessionManager,
@@ -81,7 +81,7 @@ impl Served {
         self.client.write_all(&[byte]).unwrap();
     }
 
-    /// Says it, and waits until that is what the session is doing.
+    /// Sends the command, and waits until the session has that state.
     #[track_caller]
     fn says_until(&mut self, byte: u8, doing: SessionState) {
         self.says(byte);
@@ -91,7 +91,7 @@ impl Served {
         });
     }
 
-    /// What is heard once the session has ended.
+    /// The events after the end of the session.
     #[track_caller]
     fn ends_with(self, expected: &[&str]) {
         wait_until("it has ended", || self.requester.count() >= expected.len());
@@ -171,8 +171,8 @@ fn a_session_ended_in_the_queue() {
     });
 }
 
-/// The command that was queued is none, and so over; the audit that hears of it ends the session,
-/// which is back in its seat by then.
+/// The queued command is discarded, so its statement ends. The audit receives that, and ends the
+/// session, which is back in its slot at that time.
 #[test]
 fn a_session_ended_by_the_audit() {
     supervised(|| {
@@ -216,7 +216,7 @@ fn a_session_ended_by_its_worker() {
     });
 }
 
-/// It has passed its last safe point, and is on its way back to its seat.
+/// The session has passed its last safe point, and is not in its slot yet.
 #[test]
 fn a_session_ended_before_it_is_in_its_slot() {
     supervised(|| {

@@ -1,4 +1,4 @@
-//! An audit that keeps what it hears, and whoever ends the session that it hears of.
+//! An audit that records its events, and a requester that ends the session of these events.
 
 use crate::common::{CountingWaker, MODELS, admin, is_supervised, locked, of, thread_for, until};
 use safepoint::audit::Event;
@@ -11,19 +11,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-/// What an audit has heard: a line for each event, with whom it is about.
+/// The recorded events: one line for each event, with the names of the sessions.
 #[derive(Default)]
 struct Recorder {
     /// Looked at from within each event: there is no lock that the audit could wait for.
     manager: Mutex<Option<SessionManager>>,
     names: Mutex<HashMap<SessionId, Arc<str>>>,
     lines: Mutex<Vec<String>>,
-    /// What is not complete before the audit has heard of the end.
+    /// Receipts that must not complete before the audit has received the end.
     ends: Mutex<Vec<Receipt<SessionEnd>>>,
     overs: Mutex<Vec<Receipt<StatementEnd>>>,
-    /// Who sleeps, and is not woken before the audit has heard of the request.
+    /// The waiter that must not be woken before the audit has received the request.
     waiter: Mutex<Arc<CountingWaker>>,
-    /// Whom the audit ends when it hears that a statement is over.
+    /// The session that the audit ends when it receives the end of a statement.
     ends_at_over: Mutex<Option<SessionId>>,
 }
 
@@ -31,7 +31,8 @@ fn why(request: &Request) -> String {
     request.comment().map_or_else(|| format!("{:?}", request.reason()), str::to_owned)
 }
 
-/// Says so where one of the session's receipts is complete; it has none after that.
+/// Returns a note if one of the session's receipts is complete. Removes the receipts of the
+/// session.
 fn too_early<T: Clone>(receipts: &Mutex<Vec<Receipt<T>>>, of: SessionId) -> &'static str {
     let mut receipts = locked(receipts);
     let early = receipts.iter().any(|one| one.session() == of && one.try_get().is_some());
@@ -48,7 +49,7 @@ impl Recorder {
             for row in manager.sessions() {
                 let _ = manager.pending_reason(row.id);
             }
-            // One that ends is in no registry any more.
+            // A session that is ending may be gone from the registry.
             for receipt in &*locked(&self.ends) {
                 let _ = receipt.pending_reason();
             }
@@ -122,7 +123,7 @@ impl Recorder {
     }
 }
 
-/// Whoever ends ann's session, or its statements.
+/// The requester that ends ann's session or its statements.
 pub(crate) struct Requesting {
     pub(crate) manager: SessionManager,
     recorder: Arc<Recorder>,
@@ -130,7 +131,7 @@ pub(crate) struct Requesting {
 }
 
 impl Requesting {
-    /// In a manager of its own, ann's session, which has just been opened.
+    /// Opens ann's session in a new manager.
     pub(crate) fn new(model: ThreadModel) -> (Requesting, Session) {
         let recorder = Arc::<Recorder>::default();
         let hears = recorder.clone();
@@ -166,12 +167,12 @@ impl Requesting {
         (count, waker)
     }
 
-    /// When it hears that a statement is over the audit ends the session.
+    /// Makes the audit end the session when it receives the end of a statement.
     pub(crate) fn audit_ends_it(&self) {
         *locked(&self.recorder.ends_at_over) = Some(self.id);
     }
 
-    /// What the audit has heard since this was last asked.
+    /// Returns the events since the last call.
     #[track_caller]
     pub(crate) fn heard(&self, expected: &[&str]) {
         assert_eq!(std::mem::take(&mut *locked(&self.recorder.lines)), expected);
@@ -181,7 +182,7 @@ impl Requesting {
         locked(&self.recorder.lines).len()
     }
 
-    /// A receipt that is not complete before the audit has heard of the end.
+    /// Adds a receipt that must not complete before the audit has received the end.
     pub(crate) fn watch(&self, receipt: Receipt<SessionEnd>) {
         locked(&self.recorder.ends).push(receipt);
     }

@@ -1,4 +1,4 @@
-//! An audit that takes its time, on one thread, and those who wait for the end, on others.
+//! A slow audit on one thread, and waiters for the end on other threads.
 
 use crate::common::{
     MODELS, TEST_TIMEOUT, admin, joined, kill_now, locked, of, outcome, scope, supervised,
@@ -15,10 +15,10 @@ use std::task::{Context, Wake, Waker};
 /// Holds the audit in each event of one kind, until it is let go.
 struct Held {
     manager: SessionManager,
-    /// It hears of such an event.
+    /// Whether the audit receives this event.
     hears: Receiver<()>,
     lets_go: Sender<()>,
-    /// How many of these it has heard of, and is through with.
+    /// The number of such events that the audit has received, and has finished with.
     heard: Arc<AtomicUsize>,
 }
 
@@ -49,7 +49,7 @@ impl Wake for Told {
     }
 }
 
-/// Lets the audit go on, also where the test panics.
+/// Lets the audit continue, also if the test panics.
 struct LetsGo<'a>(&'a Sender<()>);
 
 impl Drop for LetsGo<'_> {
@@ -59,7 +59,8 @@ impl Drop for LetsGo<'_> {
 }
 
 impl Held {
-    /// While the audit hears of what `ends` brings about nobody else is told; after that all are.
+    /// While the audit handles the event that `ends` causes, no waiter is notified. After that all
+    /// waiters are.
     fn is_first<T: Clone + Send>(&self, receipts: [Receipt<T>; 2], ends: impl FnOnce() + Send) {
         let [mut polled, mut waited] = receipts;
         let told = Arc::new(Told { heard: self.heard.clone(), at: Mutex::default() });

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers that the tests share.
 
 #![allow(dead_code, reason = "no test file uses all of it")]
 
@@ -20,11 +20,11 @@ pub(crate) const MODELS: [ThreadModel; 2] = [ThreadModel::Pool, ThreadModel::Per
 pub(crate) const MODES: [TerminateMode; 3] =
     [TerminateMode::AfterTransaction, TerminateMode::AfterStatement, TerminateMode::Immediate];
 
-/// Longer than any test should ever wait; reaching it is a failure.
+/// The maximum time of any wait in a test. Reaching it is a failure.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For waits that have come to their own deadline in vain, and find then what nobody woke them for:
-/// that would be no failure. The [supervised] test has failed long before this.
+/// The timeout for waits that must end by a wake and not by their deadline. The [supervised] test
+/// fails long before this.
 pub(crate) const ENDLESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Waits for a condition that other threads bring about.
@@ -37,7 +37,7 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Raises a flag as it is dropped, so that who looks at the flag is not left alone by a panic.
+/// Raises a flag when it is dropped, so that a thread that polls the flag stops after a panic.
 pub(crate) struct Raises<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Raises<'_> {
@@ -120,7 +120,7 @@ impl Wake for CountingWaker {
     }
 }
 
-/// Where a detached session lies, to be ended by its killer.
+/// The slot of a detached session, from which its requester ends it.
 #[derive(Debug, Default)]
 pub(crate) struct ParkedSession {
     pub(crate) session: Mutex<Option<Session>>,
@@ -148,7 +148,7 @@ impl Wake for ParkedSession {
     }
 }
 
-/// What a receipt says in the end, in a [supervised] test.
+/// Returns the outcome of a receipt, in a [supervised] test.
 #[track_caller]
 pub(crate) fn outcome<T: Clone>(receipt: &mut Receipt<T>) -> T {
     until("its receipt is complete", || receipt.wait_timeout(ENDLESS)).unwrap()

@@ -1,8 +1,8 @@
-//! Deadlines for waits that have none of their own.
+//! Deadlines for waits that have no deadline.
 //!
-//! A thread that waits in vain can't be ended, and [`std::thread::scope`] waits for each of its
-//! threads. So a test that waits for something runs on a thread of its own, announces what it waits
-//! for, and is left behind if that does not come.
+//! A blocked thread cannot be ended, and [`std::thread::scope`] waits for each of its threads. So a
+//! test with such waits runs on a separate thread and announces each wait. If a wait lasts too
+//! long, the test fails and its thread is left behind.
 
 use super::{TEST_TIMEOUT, locked};
 use std::cell::RefCell;
@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a test may take altogether, however it spends that time. The longest take a few seconds.
+/// The maximum time of a whole test. The longest tests take a few seconds.
 const WHOLE: Duration = Duration::from_secs(120);
 
 thread_local! {
     static WAITS: RefCell<Option<Arc<Waits>>> = const { RefCell::new(None) };
 }
 
-/// What the threads of one test wait for.
+/// The present waits of the threads of one test.
 #[derive(Default)]
 struct Waits(Mutex<Vec<Arc<Wait>>>);
 
@@ -34,13 +34,13 @@ impl Waits {
         WAITS.with_borrow(Clone::clone)
     }
 
-    /// The wait that has gone on for the longest time.
+    /// Returns the wait that has lasted longest.
     fn oldest(&self) -> Option<Arc<Wait>> {
         locked(&self.0).iter().min_by_key(|wait| wait.since).cloned()
     }
 }
 
-/// An announced wait. It is over when this is dropped.
+/// An announced wait. It ends when this is dropped.
 struct Announced(Arc<Waits>, Arc<Wait>);
 
 impl Announced {
@@ -59,14 +59,14 @@ impl Drop for Announced {
     }
 }
 
-/// Runs a test, which fails if one of the waits that it announces lasts for longer than [`TEST_TIMEOUT`].
-/// The message says what it waited for.
+/// Runs a test. The test fails if one of the waits that it announces lasts for longer than
+/// [`TEST_TIMEOUT`]. The message names the wait.
 #[track_caller]
 pub(crate) fn supervised(test: impl FnOnce() + Send + 'static) {
     let waits = Arc::<Waits>::default();
     let (ends, ended) = channel();
     let its = waits.clone();
-    // Its messages are to name the test.
+    // The thread has the test's name, which is part of panic messages.
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     let run = move || {
         WAITS.set(Some(its));
@@ -95,7 +95,7 @@ pub(crate) fn is_supervised() -> bool {
     Waits::mine().is_some()
 }
 
-/// Runs code that waits and has no deadline of its own, in a [supervised] test.
+/// Runs a wait that has no deadline, in a [supervised] test.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, wait: impl FnOnce() -> T) -> T {
     let _announced = Announced::new(what, Location::caller());
@@ -143,7 +143,8 @@ pub(crate) fn scope<'env, T>(run: impl for<'scope> FnOnce(Scope<'scope, 'env>) -
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// What a thread returns, in a [supervised] test. If it panicked, so does this.
+/// Joins a thread, in a [supervised] test, and returns its result. If the thread panicked, this
+/// panics too.
 #[track_caller]
 pub(crate) fn joined<T>(what: &str, thread: ScopedJoinHandle<'_, T>) -> T {
     until(what, || thread.join()).unwrap_or_else(|panic| resume_unwind(panic))

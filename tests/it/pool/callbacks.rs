@@ -92,7 +92,7 @@ fn an_emergency_may_shut_the_pool_down() {
     });
 }
 
-/// Its descriptor is watched for another session, which goes on.
+/// Its descriptor is polled for another session, which continues.
 #[test]
 fn a_rejected_connection_does_not_affect_the_first() {
     supervised(|| {
@@ -153,9 +153,8 @@ fn as_fd_may_terminate_its_own_session() {
     });
 }
 
-/// A command is cancelled while it waits for a worker, and turns out to be none: nothing begins. The
-/// cancel is over as its session goes off the thread, and whoever waits for that is told with no
-/// lock held: it may end the session.
+/// A queued command is cancelled, and then discarded: no statement begins. The cancel ends when its
+/// session is detached. The waiter for that is woken with no lock held, so it may end the session.
 #[test]
 fn a_cancel_of_a_discarded_command_ends_at_the_detach() {
     struct Kills(SessionManager, SessionId, AtomicBool);

@@ -1,5 +1,5 @@
-//! A pool that has had nothing to do for long has its listener asleep, and needs all of it again as
-//! its workers are stuck.
+//! The listener of a pool that was quiet for long sleeps. It is needed again when the workers are
+//! stuck.
 
 use crate::common::{supervised, wait_until};
 use crate::pool::fixture::PoolFixture;
@@ -88,7 +88,7 @@ fn a_quiet_pool_reuses_the_permit_of_a_blocking_worker() {
     });
 }
 
-/// The one that blocks calls another to its place, as there is work.
+/// The blocking worker wakes another one for its permit, because there is work.
 #[test]
 fn a_blocking_worker_releases_its_permit_to_the_queue() {
     supervised(|| {
@@ -104,7 +104,7 @@ fn a_blocking_worker_releases_its_permit_to_the_queue() {
     });
 }
 
-/// Those that come back to their places, and go again, leave a pool that works.
+/// Workers that take their permits back, and block again, leave a working pool.
 #[test]
 fn a_pool_that_is_quiet_after_a_burst() {
     supervised(|| {

@@ -1,4 +1,4 @@
-//! A client whose own code does what a test says, where the pool asks it something.
+//! A connection whose methods run closures of the test.
 
 use crate::common::{TEST_TIMEOUT, locked, of, wait_until};
 use crossbeam_channel::Sender;
@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
-/// What it does beside what it is asked for.
+/// A side effect of a method.
 pub(crate) type Calls = Box<dyn Fn(&SessionManager) + Send + Sync>;
 
-/// What it runs for what has arrived.
+/// The closure that runs for the input that has arrived.
 pub(crate) type Runs = Box<dyn FnMut(&mut Attached<'_>) -> Result<Action, Interrupt> + Send>;
 
 /// Reads, runs something, and answers with a dot.
@@ -32,7 +32,7 @@ pub(crate) struct CustomConnection {
 }
 
 impl CustomConnection {
-    /// One that does nothing odd, its session, and the test's end of its socket.
+    /// Creates a connection without side effects, its session, and the test's end of its socket.
     pub(crate) fn new(manager: &SessionManager) -> (CustomConnection, Session, UnixStream) {
         let (socket, peer) = UnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();

@@ -1,5 +1,5 @@
-//! The order of an end: the client is told, its connection is closed, and only then does a receipt
-//! say that the session has ended. In each way to die.
+//! The order of an end: the client is notified, its connection is closed, and only after that a
+//! receipt completes. For each way in which a session ends.
 
 use crate::common::{kill, kill_now, locked, of, supervised, wait_until};
 use crate::pool::custom::{CustomConnection, is_closed, pool, stick};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Wake};
 use std::time::Duration;
 
-/// What there is to see in the moment in which a receipt completes, on the thread that completes it.
+/// The visible state at the moment at which a receipt completes, on the thread that completes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     closed: bool,
@@ -50,7 +50,7 @@ impl Wake for Looks {
     }
 }
 
-/// A session that has a transaction open, and is told to end after that.
+/// A session with an open transaction and a termination after that transaction.
 struct Scene {
     manager: SessionManager,
     pool: Option<Arc<Pool<CustomConnection>>>,
@@ -59,11 +59,11 @@ struct Scene {
     receipt: Receipt<SessionEnd>,
     looks: Arc<Looks>,
     ends: Arc<Mutex<Vec<CloseReason>>>,
-    /// Dropped to let its second command go on.
+    /// Dropped to let the second command continue.
     release: Option<Sender<()>>,
 }
 
-/// What its second command does once it goes on.
+/// The end of the second command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Commits,
@@ -258,7 +258,7 @@ fn a_dropped_pool_closes_idle_and_queued_sessions() {
     });
 }
 
-/// It is told of the request that ends it, though no worker runs it any more.
+/// The client is notified of the request, although no worker runs the session any more.
 #[test]
 fn a_worker_of_a_dropped_pool_ends_its_session() {
     supervised(|| {
@@ -278,8 +278,8 @@ fn a_worker_of_a_dropped_pool_ends_its_session() {
     });
 }
 
-/// A session that was told to end before the pool has it is told of that, though the pool has ended
-/// as well.
+/// The client of a session that was requested to end before the pool gets it is notified, although
+/// the pool has ended too.
 #[test]
 fn a_session_added_after_the_end_gets_its_pending_interrupt() {
     supervised(|| {
@@ -289,7 +289,7 @@ fn a_session_added_after_the_end_gets_its_pending_interrupt() {
             let others = SessionManager::new(ThreadModel::Pool);
             let session = match calls {
                 true => session,
-                // Not of this pool's manager: nobody tells it.
+                // A session of another manager: it is not requested to end.
                 false => {
                     drop(session);
                     others.open(of("ann")).unwrap()
@@ -307,8 +307,8 @@ fn a_session_added_after_the_end_gets_its_pending_interrupt() {
     });
 }
 
-/// A killer that runs a session of its own ends another on its thread: what that one's client runs
-/// there has nothing to do with the killer's session.
+/// A requester that runs its own session ends another session on its thread. The connection's code
+/// of that session must not run in the requester's session.
 #[test]
 fn on_close_does_not_run_in_the_requesters_session() {
     supervised(|| {

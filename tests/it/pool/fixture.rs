@@ -1,4 +1,4 @@
-//! A pool, its clients, and what the tests see of them.
+//! A pool, its clients, and the log that the tests read.
 
 use crate::common::{TEST_TIMEOUT, locked, of, wait_until};
 use crossbeam_channel::{Receiver, Sender};
@@ -13,19 +13,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What the tests see of all clients together.
+/// The log of all connections together.
 pub(crate) struct Log {
     pub(crate) threads: Mutex<HashSet<ThreadId>>,
     pub(crate) ends: Mutex<Vec<(SessionId, CloseReason)>>,
     pub(crate) ran: AtomicUsize,
     pub(crate) order: Mutex<Vec<SessionId>>,
     pub(crate) stuck: AtomicUsize,
-    /// Who has been asked whether it is an emergency, each time.
+    /// The sessions whose `is_emergency` was called, once for each call.
     pub(crate) asked: Mutex<Vec<SessionId>>,
     pub(crate) release: Receiver<()>,
 }
 
-/// Answers each line with itself, and obeys a few words.
+/// A connection that answers each line with itself, and obeys a few commands.
 pub(crate) struct Echo {
     id: SessionId,
     socket: TcpStream,
@@ -40,7 +40,7 @@ impl AsFd for Echo {
 }
 
 impl Echo {
-    /// What comes next, read or not.
+    /// Whether the input begins with this word, read or not.
     pub(crate) fn says(&self, word: &[u8; 4]) -> bool {
         let mut bytes = [0; 4];
         match self.buffer.is_empty() {
@@ -49,7 +49,7 @@ impl Echo {
         }
     }
 
-    /// Whether the peer is there still.
+    /// Reads the available input. Returns whether the peer is still connected.
     pub(crate) fn fill(&mut self) -> bool {
         let mut bytes = [0; 512];
         loop {
@@ -98,7 +98,7 @@ impl Connection for Echo {
         let here = self.fill();
         while let Some(line) = self.line() {
             if line == "rounds" {
-                // Goes on until it is killed or closed.
+                // Runs until it is terminated or closed.
                 self.buffer.splice(0..0, *b"rounds\n");
                 return if here { Ok(Action::Yield) } else { Ok(Action::Close) };
             }
@@ -127,8 +127,8 @@ impl Connection for Echo {
 
     fn on_close(&mut self, session: &Session, why: CloseReason) {
         if let CloseReason::Interrupted(interrupt) = &why {
-            // Closing a socket with something unread in it would reset the connection, and
-            // the peer might lose what it is told.
+            // Closing a socket with unread input would reset the connection, and the peer could
+            // lose the message.
             self.fill();
             let _ = writeln!(self.socket, "FATAL {}", interrupt.sqlstate());
         }
@@ -207,7 +207,7 @@ impl PoolFixture {
         peers
     }
 
-    /// One whose command waits to be released.
+    /// A peer whose command waits to be released.
     pub(crate) fn stick_another(&self, command: &str) -> Peer {
         let peer = self.connect();
         let stuck = self.log.stuck.load(Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Groups: who gets into which, what each has of its own, and that the end comes to all.
+//! Groups: how sessions are distributed, what each group has, and how groups end.
 
 use crate::common::{TEST_TIMEOUT, kill_now, locked, of, scope, supervised, wait_until};
 use crate::pool::custom::CustomConnection;
@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the setting says.
+/// The layout of the setting.
 fn config(attr: &str) -> PoolBuilder {
     PoolBuilder::from(attr.parse::<ThreadPoolAttr>().unwrap().layout().unwrap())
 }
@@ -32,7 +32,7 @@ fn a_session_goes_to_the_group_with_the_fewest() {
             peers.push(fixture.connect());
             assert_eq!(sessions(&fixture), expected);
         }
-        // Those of the second group go, and whoever comes next goes there.
+        // The sessions of the second group end, and the next session goes to that group.
         for gone in [1, 4] {
             let mut receipt = fixture.manager.terminate(peers[gone].id, kill_now()).unwrap();
             assert!(receipt.wait_timeout(TEST_TIMEOUT).is_some());
@@ -55,7 +55,7 @@ fn groups_serve_concurrently() {
         assert_eq!(running, [1, 1]);
         let threads: HashSet<_> = locked(&fixture.log.threads).iter().copied().collect();
         assert_eq!(threads.len(), 2);
-        // Each has a lane of its own, and a queue.
+        // Each group has its own lane and queue.
         idle.iter().for_each(|peer| peer.say("help\n"));
         idle.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
         idle.iter().for_each(|peer| peer.say("waits\n"));
@@ -73,7 +73,8 @@ fn groups_serve_concurrently() {
     });
 }
 
-/// Those that may be added are shared as the first ones are, and each group adds its own.
+/// The workers that may be added are divided in the ratio of the first workers, and each group adds
+/// its own.
 #[test]
 fn each_group_adds_its_own_workers() {
     supervised(|| {
@@ -172,7 +173,7 @@ fn a_dropped_pool_ends_all_groups() {
     });
 }
 
-/// As many get in as the manager has places for, however they come.
+/// As many sessions are admitted as the manager has slots, in any order.
 #[test]
 fn a_burst_admits_as_many_as_there_are_slots() {
     supervised(|| {

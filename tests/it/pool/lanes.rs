@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 
-/// The lane's threads, and those of them that run something.
+/// Returns the threads of the lane, and the number of them that run a session.
 fn lanes(fixture: &PoolFixture) -> (usize, usize) {
     let threads = fixture.status().threads;
     let lanes = threads.iter().filter(|thread| thread.is_emergency);
@@ -58,8 +58,8 @@ fn two_emergencies_at_once_get_a_thread_each() {
     });
 }
 
-/// Whoever goes first, and is no emergency, is asked once, keeps nobody out, and waits in its old
-/// place for a worker.
+/// A session of high priority that is no emergency is checked once, blocks no other session, and
+/// waits at its old position for a worker.
 #[test]
 fn other_jobs_are_checked_once_and_stay_in_order() {
     supervised(|| {
@@ -135,8 +135,8 @@ fn a_declined_job_runs_on_a_worker_that_becomes_idle() {
     });
 }
 
-/// The lane asks one whether it is an emergency while the pool is stopped: it is not found in its
-/// seat, and is closed as the lane leaves it.
+/// The lane calls `is_emergency` while the pool is stopped. The session is not in its slot, and is
+/// closed when the lane returns it.
 #[test]
 fn a_session_checked_by_the_lane_is_closed_at_the_stop() {
     supervised(|| {
@@ -168,7 +168,7 @@ fn a_session_checked_by_the_lane_is_closed_at_the_stop() {
     });
 }
 
-/// Whoever is killed while it is asked ends once, and its place in the queue is free.
+/// A session that is terminated during `is_emergency` ends once, and its queue position is free.
 #[test]
 fn a_session_terminated_while_the_lane_checks_it_leaves_the_queue() {
     supervised(|| {
@@ -216,7 +216,7 @@ fn a_terminated_emergency_does_not_begin() {
     });
 }
 
-/// The lane blocks as well, and has no place of the workers' to give away.
+/// The lane thread blocks too, and has no permit of the workers to release.
 #[test]
 fn a_blocking_lane_thread_releases_no_permit() {
     supervised(|| {

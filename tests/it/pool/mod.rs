@@ -68,7 +68,7 @@ fn an_idle_target_is_notified_with_every_worker_stuck() {
         let receipt = fixture.manager.terminate(target.id, kill_now()).unwrap();
         assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
         target.expects_fatal_and_eof();
-        // The stuck ones are told as well, and end once they can.
+        // The stuck sessions are requested to end too, and end when they can.
         let mut receipt = fixture.manager.terminate(stuck[0].id, kill_now()).unwrap();
         assert_eq!(receipt.target().state, SessionState::Running);
         assert_eq!(receipt.wait_timeout(Duration::from_millis(1)), None);
@@ -157,7 +157,7 @@ fn block_in_place_releases_the_permit() {
         for mut blocked in blocked {
             assert_eq!(blocked.hear(), "elsewhere");
         }
-        // However many there are now, the place is one.
+        // There is one free permit, for any number of workers.
         let running = fixture.pool.status()[0].active_limit;
         assert_eq!(running, 1);
     });
@@ -183,7 +183,8 @@ fn high_priority_does_not_starve_the_others() {
     });
 }
 
-/// Else whoever has much to say, such as an administrator who kills a thousand, is shut out.
+/// Otherwise a connection with much input is blocked, such as an administrator that ends a thousand
+/// sessions.
 #[test]
 fn an_emergency_that_yields_stays_in_the_lane() {
     supervised(|| {
@@ -231,7 +232,7 @@ fn a_panic_ends_its_session_and_nothing_else() {
     });
 }
 
-/// A worker completes the receipts of those whom it ends.
+/// A worker completes the receipts of the sessions that it ends.
 #[test]
 fn a_worker_survives_a_panicking_receipt_waker() {
     supervised(|| {
@@ -256,7 +257,7 @@ fn a_worker_survives_a_panicking_receipt_waker() {
     });
 }
 
-/// Whoever is woken by a worker runs on it with no lock held, and may even stop the pool.
+/// A waker that a worker wakes runs with no lock held, and may even stop the pool.
 #[test]
 fn a_receipt_may_stop_the_pool_that_completes_it() {
     supervised(|| {

@@ -1,5 +1,5 @@
-//! A panic in each place where the pool runs a client's code, ten in a row. After it the pool's books
-//! are what they were, and all of it works.
+//! A panic in each method of a connection, ten times. After it the pool's counters are as before,
+//! and the pool works.
 
 use crate::common::{TEST_TIMEOUT, kill, kill_now, locked, supervised, wait_until};
 use crate::pool::custom::{CustomConnection, is_closed, pool, serves, stick};
@@ -18,8 +18,8 @@ use std::sync::mpsc::channel;
 use std::task::{Context, Wake};
 use std::thread::panicking;
 
-/// Nobody is there, and the worker is idle. It serves; with it stuck those who come wait, each of
-/// them, and the lane serves; one that blocks gives its place away.
+/// No session is open, and the worker is idle. It serves. While it is stuck, sessions wait, the
+/// lane serves, and a blocking worker releases its permit.
 #[track_caller]
 fn assert_all_is_right(manager: &SessionManager, pool: &Pool<CustomConnection>) {
     wait_until("all have ended", || manager.is_empty());
@@ -59,7 +59,7 @@ fn assert_all_is_right(manager: &SessionManager, pool: &Pool<CustomConnection>) 
     assert_eq!(pool.status()[0].active_limit, 1);
 }
 
-/// Ten clients that panic somewhere, one after the other: each ends alone, and in this way.
+/// Ten connections that panic, one after the other. Each ends alone, with the expected reason.
 fn ten(ends: impl Fn(&[CloseReason]) -> bool, prepare: impl Fn(&mut CustomConnection)) {
     let (manager, pool) = pool();
     for round in 0..10 {
@@ -103,7 +103,7 @@ fn in_on_close_and_its_destructor() {
             client.runs = Box::new(|_| Ok(Action::Close));
             client.dropped = Box::new(|_| panic!("on purpose"));
         });
-        // The destructor may see that nothing unwinds by then.
+        // The destructor runs after the panic was caught.
         let unwinding = Arc::new(AtomicUsize::new(0));
         ten(
             |ends| ends == [CloseReason::Panicked],
@@ -174,8 +174,8 @@ fn in_priority_called_by_a_worker() {
     });
 }
 
-/// The listener asks on the way into the queue; it takes its turn, which is that of those who do
-/// not go first: the lane does not even ask.
+/// The listener calls `priority` when it queues the session. After the panic the session has normal
+/// priority, so the lane does not check it.
 #[test]
 fn in_priority_called_by_the_listener() {
     supervised(|| {
@@ -237,7 +237,7 @@ fn in_is_emergency() {
     });
 }
 
-/// What a session keeps for itself is dropped by the worker that ends it.
+/// The session-local values are dropped by the worker that ends the session.
 #[test]
 fn in_the_drop_of_a_session_local_value() {
     supervised(|| {
@@ -262,7 +262,7 @@ fn in_the_drop_of_a_session_local_value() {
     });
 }
 
-/// Whoever waits for a receipt is woken by the worker, or by the killer, that completes it.
+/// The waiter for a receipt is woken by the worker or the requester that completes the receipt.
 #[test]
 fn in_a_waker_of_a_receipt() {
     supervised(|| {
@@ -335,7 +335,7 @@ fn while_its_requester_ends_it() {
     });
 }
 
-/// A panic that unwinds through code that blocks takes its worker's place back.
+/// After a panic in `block_in_place` the worker takes its permit again.
 #[test]
 fn in_code_that_blocks() {
     supervised(|| {
@@ -345,7 +345,8 @@ fn in_code_that_blocks() {
                 client.runs = Box::new(|_| current::block_in_place(|| panic!("on purpose")));
             },
         );
-        // In one within another, of which only the outer has left a place; with a session and without.
+        // Also for nested calls, of which only the outer released a permit; with a session and
+        // without.
         ten(
             |ends| ends == [CloseReason::Panicked],
             |client| {

@@ -1,4 +1,4 @@
-//! Those who wait for a worker: how many there are, and how many there may be.
+//! Sessions that wait for a worker: their number, and its bound.
 
 use crate::common::{TEST_TIMEOUT, kill_now, locked, supervised, wait_until};
 use crate::pool::custom::{CustomConnection, pool, serves, stick};
@@ -9,8 +9,8 @@ use safepoint::view::SessionState;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-/// With the worker stuck, and nobody in the queue, so many fill it up one by one, and each counts.
-/// They are gone again after it.
+/// While the worker is stuck and the queue is empty, sessions fill the queue one by one, and each
+/// counts. They are removed after it.
 #[track_caller]
 pub(crate) fn assert_queues_exactly(
     manager: &SessionManager,
@@ -40,7 +40,7 @@ pub(crate) fn assert_queues_exactly(
     }
 }
 
-/// Newcomers are turned away at the bound, and before it they are not.
+/// New connections are rejected at the bound, and not below it.
 #[track_caller]
 fn assert_full(fixture: &PoolFixture, bound: usize) {
     let queued = fixture.status().queued;
@@ -70,8 +70,8 @@ fn kill(fixture: &PoolFixture, peers: &[Peer]) {
     }
 }
 
-/// Those who were killed in the queue take no newcomer's place in it, whether a worker has come by
-/// where they lay or not, and however often it is filled.
+/// Sessions that were terminated in the queue do not count towards the bound, before and after a
+/// worker has removed their entries.
 #[test]
 fn terminated_sessions_leave_the_queue() {
     supervised(|| {
@@ -82,7 +82,7 @@ fn terminated_sessions_leave_the_queue() {
             for (before, peer) in peers.iter().enumerate() {
                 assert_full(&fixture, BOUND);
                 peer.say(&format!("{word}\n"));
-                // The lane takes one that goes first out of the queue for a look, once.
+                // The lane takes a session of high priority out of the queue to check it, once.
                 let looked_at = || word == "hello" || fixture.asked(peer.id) == 1;
                 wait_until("it is queued", || looked_at() && fixture.status().queued == before + 1);
             }
@@ -90,7 +90,7 @@ fn terminated_sessions_leave_the_queue() {
         };
         for round in 0..3 {
             let mut stuck = fixture.stick_another("stuck");
-            // Killed, and filled again over those who are gone.
+            // Terminated, and filled again while stale entries remain.
             for word in ["hello", "soon"] {
                 let peers = fill(word, BOUND);
                 assert_full(&fixture, BOUND);
@@ -104,7 +104,7 @@ fn terminated_sessions_leave_the_queue() {
             fixture.let_one_go();
             assert_eq!(stuck.hear(), "stuck");
             peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "hello"));
-            // The worker has come by those who were gone.
+            // The worker has removed the stale entries.
             wait_until("the queue is empty", || fixture.status().queued == 0);
             fixture.connect().ask("again");
             drop((stuck, peers));
@@ -116,7 +116,8 @@ fn terminated_sessions_leave_the_queue() {
     });
 }
 
-/// Whoever is in may wait, however many there are: it is newcomers who are turned away.
+/// A session that was accepted may wait, for any number of waiting sessions. Only new connections
+/// are rejected.
 #[test]
 fn a_burst_may_exceed_the_bound_and_new_connections_wait() {
     supervised(|| {
@@ -166,7 +167,7 @@ fn a_burst_brings_the_maximum_of_workers_and_no_more() {
     });
 }
 
-/// One that has more to run goes back into the queue as whoever waits there.
+/// A session that yields returns to the queue like any waiting session.
 #[test]
 fn a_yielding_session_is_terminated_in_the_queue() {
     supervised(|| {
@@ -188,7 +189,7 @@ fn a_yielding_session_is_terminated_in_the_queue() {
     });
 }
 
-/// The lane comes by those who are gone as well.
+/// The lane removes stale entries too.
 #[test]
 fn the_lane_removes_stale_entries() {
     supervised(|| {
@@ -200,7 +201,7 @@ fn the_lane_removes_stale_entries() {
             gone.iter().for_each(|peer| peer.say("soon\n"));
             wait_until("they are queued", || fixture.status().queued == 2);
             kill(&fixture, &gone);
-            // The lane takes one after the other, as they came.
+            // The lane takes a session of high priority out of the queue to check it, once.
             help.ask("help");
             assert_eq!(fixture.status().queued, 0);
         }
@@ -212,7 +213,7 @@ fn the_lane_removes_stale_entries() {
     });
 }
 
-/// One that is killed as the listener asks how urgent it is never gets into the queue.
+/// A session that is terminated during the listener's call of `priority` is not queued.
 #[test]
 fn a_session_terminated_while_it_is_queued_does_not_count() {
     supervised(|| {
@@ -234,8 +235,8 @@ fn a_session_terminated_while_it_is_queued_does_not_count() {
     });
 }
 
-/// The listener asks one how urgent it is while the pool is stopped: it is not found in its seat,
-/// and is closed on its way into the queue.
+/// The listener calls `priority` while the pool is stopped. The session is not in its slot, and is
+/// closed when it is queued.
 #[test]
 fn a_session_being_queued_at_the_stop_is_closed() {
     supervised(|| {

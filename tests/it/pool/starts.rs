@@ -36,7 +36,7 @@ fn a_pool_requires_a_manager_with_the_pool_model() {
     });
 }
 
-/// Whichever thread can't start, those that have started end.
+/// If any thread cannot start, the threads that have started end.
 #[test]
 fn a_pool_that_cannot_start_leaves_no_thread() {
     supervised(|| {
@@ -83,7 +83,7 @@ fn a_worker_that_cannot_start_is_tried_again() {
         assert_eq!((fixture.status().workers, fixture.status().active_limit), (2, 2));
         fixture.let_one_go();
         assert_eq!(stuck.hear(), "stuck");
-        // Nobody is waited for who never was there.
+        // The pool does not wait for threads that never started.
         let (sender, over) = channel();
         let pool = fixture.pool;
         std::thread::spawn(move || {
@@ -94,7 +94,8 @@ fn a_worker_that_cannot_start_is_tried_again() {
     });
 }
 
-/// A lane that can't start is tried again with each emergency, and those that failed do not count.
+/// A lane thread that cannot start is tried again with each emergency, and failed threads do not
+/// count.
 #[test]
 fn a_lane_that_cannot_start_is_tried_again() {
     supervised(|| {
@@ -182,7 +183,7 @@ fn workers_run_on_their_bound_cpus() {
     });
 }
 
-/// What a thread runs, and since when, is shown for as long as it does.
+/// The status shows the session of a thread, and the time, while it runs.
 #[test]
 fn the_status_shows_what_each_thread_runs() {
     supervised(|| {
@@ -205,7 +206,7 @@ fn the_status_shows_what_each_thread_runs() {
         assert_eq!(stuck.hear(), "stuck");
         wait_until("it runs nothing", || fixture.status().threads[0].session_id.is_none());
         assert_ne!(fixture.status().threads[0].since, busy.threads[0].since);
-        // A worker that has a spare's place, and a spare, are both idle.
+        // A worker with a released permit and a parked worker are both idle.
         let mut elsewhere = fixture.stick_another("elsewhere");
         fixture.connect().ask("served by a second");
         assert_eq!(fixture.log.stuck.load(Ordering::SeqCst), 2);
@@ -219,8 +220,8 @@ fn the_status_shows_what_each_thread_runs() {
     });
 }
 
-/// Whoever was added goes after ten seconds with nothing to do: workers, spares and lanes. The pool
-/// is what it was, and grows again.
+/// Added threads end after ten idle seconds: workers, parked workers and lane threads. The pool is
+/// as before, and grows again.
 #[test]
 fn added_threads_end_when_idle() {
     supervised(|| {
@@ -235,7 +236,7 @@ fn added_threads_end_when_idle() {
             let (release, wait) = crossbeam_channel::bounded::<()>(0);
             let runs = Arc::new(AtomicUsize::new(0));
             let mut peers = Vec::new();
-            // Three that block elsewhere, three that take all places, and two in the lane.
+            // Three threads that block, three that take all permits, and two in the lane.
             for number in 0..8 {
                 let (mut client, session, mut peer) = CustomConnection::new(&manager);
                 let (wait, begun) = (wait.clone(), runs.clone());
@@ -252,7 +253,7 @@ fn added_threads_end_when_idle() {
                 wait_until("it runs", || runs.load(Ordering::SeqCst) > number);
                 peers.push(peer);
             }
-            // Beside the two lanes that are busy one is free.
+            // In addition to the two busy lane threads one is free.
             assert_eq!(books(), (6, 3, 0, 3), "round {round}");
             drop(release);
             peers.iter_mut().for_each(|peer| peer.read_exact(&mut [0]).expect("it goes on"));

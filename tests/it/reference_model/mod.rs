@@ -1,5 +1,5 @@
-//! Sequences of everything that can be done to sessions, on the real manager and on a plain
-//! model of what a kill does. After each step all that can be seen of the two is the same.
+//! Sequences of all operations on sessions, on the real manager and on a plain model. After each
+//! operation the visible state of the two must be the same.
 
 mod model;
 mod ops;
@@ -41,7 +41,7 @@ impl Runner {
     }
 }
 
-/// What is held of the real sessions.
+/// The handles of the real sessions.
 struct Seat {
     detached: Option<Session>,
     runner: Option<usize>,
@@ -59,7 +59,7 @@ struct Test {
     background: Thread,
     closed: bool,
     requests: usize,
-    /// What was done, for whoever reads a failure.
+    /// The operations so far, for the message of a failure.
     log: Vec<String>,
 }
 
@@ -473,7 +473,7 @@ impl Test {
         }
     }
 
-    /// Ends what is open still, in whatever state it is.
+    /// Ends all open sessions, in any state.
     fn close(mut self) {
         for index in self.world.open().collect::<Vec<_>>() {
             if self.world.sessions[index].place.is_some() {
@@ -501,7 +501,7 @@ fn run(model: ThreadModel, ops: Vec<Op>) {
 fn config() -> Config {
     // A counterexample becomes a test with a name in `regressions.rs`.
     let default = Config::default();
-    // One that hangs takes its time to fail, however short it is made.
+    // A sequence that hangs takes long to fail, and cannot be shortened.
     let max_shrink_time = 30_000;
     Config { failure_persistence: None, cases: default.cases * 8, max_shrink_time, ..default }
 }

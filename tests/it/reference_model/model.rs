@@ -1,4 +1,4 @@
-//! Sessions as the table of what a kill does has them: plain data, one step after another.
+//! Sessions as plain data, and the transitions of the table of kills.
 
 use safepoint::id::{StatementId, ThreadId};
 use safepoint::request::{
@@ -8,7 +8,7 @@ use safepoint::view::SessionState;
 use safepoint::{Requester, SessionId, TerminateMode};
 use std::sync::Arc;
 
-/// What a request must find: the fields of a [`TargetSnapshot`].
+/// The expected fields of a [`TargetSnapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) state: SessionState,
@@ -30,7 +30,7 @@ impl From<TargetSnapshot> for Found {
     }
 }
 
-/// What a safe point reports.
+/// The result of a safe point.
 pub(crate) type Said = Result<(), (InterruptKind, Request)>;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(crate) struct Session {
     /// How often it was woken while detached, and in this sleep.
     pub(crate) woken: usize,
     pub(crate) assert_woken_by_the_end: usize,
-    /// That it was told to end, or to cancel, has woken nobody so far.
+    /// Whether a termination or a cancel is pending that has woken no waker yet.
     unwoken: (bool, bool),
 }
 
@@ -150,7 +150,7 @@ impl Session {
         }
     }
 
-    // What is due.
+    // Returns the due interrupt.
 
     fn terminate_due(&self) -> bool {
         match self.pending {
@@ -165,7 +165,7 @@ impl Session {
         self.running() && self.cancel_of().is_some() && self.wait != Some(Wait::TerminateOnly)
     }
 
-    /// The strongest of what is due, seen by this.
+    /// Returns the strongest due interrupt, and marks it as observed.
     pub(crate) fn due(&mut self) -> Said {
         if self.terminate_due() {
             let request = self.pending.as_ref().unwrap().1.clone();
@@ -195,7 +195,7 @@ impl Session {
         self.command = Command::None;
     }
 
-    // What whoever serves it does.
+    // The actions of the owner.
 
     pub(crate) fn attach(&mut self, thread: ThreadId) {
         self.place = Some(thread);
@@ -243,7 +243,7 @@ impl Session {
         }
     }
 
-    /// `None` says that it sleeps now.
+    /// `None` means that it waits now.
     pub(crate) fn wait(&mut self, deaf: bool) -> Option<Said> {
         self.assert_woken_by_the_end = 0;
         if self.held > 0 {
@@ -337,7 +337,7 @@ impl Session {
         found
     }
 
-    /// The second is the place among `cancels`.
+    /// The second value is the index among `cancels`.
     fn cancel(
         &mut self,
         named: Option<StatementId>,

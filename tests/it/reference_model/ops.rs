@@ -5,7 +5,7 @@ use crate::reference_model::model::{self, Command};
 use proptest::prelude::*;
 use safepoint::TerminateMode;
 
-/// Numbers stand for one of what there is to choose from at that moment.
+/// Numbers select one of the choices at that moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     Open { user: usize },
@@ -100,7 +100,8 @@ pub(crate) enum Act {
     Panic,
 }
 
-/// What the types let one do with a session in this state. The likelier stands there more often.
+/// The operations that the types permit in this state of the session. Likelier operations are
+/// listed more often.
 pub(crate) fn acts(session: &model::Session) -> Vec<Act> {
     use Act::*;
     const WAITS: [Act; 2] = [Wait { deaf: false }, Wait { deaf: true }];

@@ -37,7 +37,7 @@ pub(crate) enum Reply {
 }
 
 pub(crate) struct Port {
-    /// In a pool: what it is registered as.
+    /// In a pool: the registered thread.
     pub(crate) worker: Option<Thread>,
     pub(crate) orders: Receiver<Order>,
     pub(crate) replies: Sender<Reply>,
@@ -45,12 +45,12 @@ pub(crate) struct Port {
 
 impl Port {
     fn next(&self) -> Order {
-        // Nobody gives orders any more.
+        // No more orders arrive.
         self.orders.recv().unwrap_or(Order::Panic)
     }
 
     fn reply(&self, reply: Reply) {
-        // Where nobody listens the test has failed already.
+        // If the receiver is gone, the test has failed already.
         let _ = self.replies.send(reply);
     }
 
