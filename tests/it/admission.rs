@@ -1,4 +1,4 @@
-//! No more sessions than the limit, and places that only administrators get.
+//! The limit on sessions, and the slots that are reserved for administrators.
 
 use crate::common::{
     MODELS, ParkedSession, TEST_TIMEOUT, kill_now, locked, supervised, thread_for, wait_until,
@@ -17,7 +17,7 @@ fn new_session(manager: &SessionManager) -> Result<Session, OpenError> {
     manager.open(ClientInfo::default())
 }
 
-/// The user is known now. A task says so off its thread.
+/// The user is known now. A task requests admission while it is detached.
 fn log_in(session: &mut Session, thread: &Thread, admin: bool) -> Result<(), OpenError> {
     if session.id().get().is_multiple_of(2) {
         session.update_client_info(|about| about.with_admin(admin));
@@ -43,7 +43,7 @@ fn the_limit_holds_and_slots_are_reused() {
             let manager = limited(model, 3, 0);
             let mut open: Vec<_> = (0..3).map(|_| enter(&manager, false).unwrap()).collect();
             assert_eq!(new_session(&manager).unwrap_err(), OpenError::Full);
-            // In each way that a session ends one place comes back, and no more.
+            // Each way in which a session ends releases one slot, and only one.
             for route in 0..4 {
                 let mut session = open.remove(0);
                 match route {
@@ -105,7 +105,7 @@ fn reserved_slots_are_for_administrators() {
             drop(admins);
             assert_eq!(enter(&manager, false).unwrap_err(), OpenError::Full);
             drop(ordinary);
-            // As PostgreSQL counts: the reserved places are to be free, whoever has the others.
+            // As in PostgreSQL: the reserved slots must be free, whoever has the other slots.
             let admins: Vec<_> = (0..3).map(|_| enter(&manager, true).unwrap()).collect();
             assert_eq!(enter(&manager, false).unwrap_err(), OpenError::Full);
             drop(admins);
@@ -128,7 +128,7 @@ fn unadmitted_sessions_do_not_block_admission() {
         }
         let full = Err(OpenError::Full);
         assert_eq!(outcomes, [Ok(()), Ok(()), Ok(()), full, full]);
-        // One that was refused may turn out to be an administrator, or ask again later.
+        // A rejected session may turn out to be an administrator's, or may request admission again.
         let (left, refused) = newcomers.split_at_mut(3);
         let thread = refused[0].own_thread().unwrap();
         assert_eq!(log_in(&mut refused[0], &thread, true), Ok(()));
@@ -194,8 +194,8 @@ fn without_a_limit_every_session_is_admitted() {
     });
 }
 
-/// Threads that come and go at random, some killed: never more than the limit, and ordinary
-/// ones never on what is reserved, and at the end no place is lost.
+/// Threads open and end sessions at random, and some are terminated. The limit is never exceeded,
+/// ordinary users never get reserved slots, and no slot is lost.
 #[test]
 fn races_neither_exceed_the_limit_nor_lose_slots() {
     supervised(|| {
@@ -257,7 +257,7 @@ fn races_neither_exceed_the_limit_nor_lose_slots() {
     });
 }
 
-/// Of two that log in at once, one gets the last ordinary place.
+/// Of two concurrent admissions one gets the last ordinary slot.
 #[test]
 fn two_concurrent_admissions() {
     supervised(|| {
@@ -274,7 +274,8 @@ fn two_concurrent_admissions() {
                         if log_in(&mut session, &thread, false).is_ok() {
                             admitted.fetch_add(1, Ordering::Relaxed);
                         }
-                        // The winner keeps its place until the other has asked.
+                        // The admitted session keeps its slot until the other one has requested
+                        // admission.
                         both.wait();
                     });
                 }

@@ -61,7 +61,7 @@ fn ambient_safe_points_and_waits_without_a_session() {
     });
 }
 
-/// Whoever rang for one session has not rung for the next on that thread.
+/// A flag that was raised for one session is not for the next session on that thread.
 #[test]
 fn a_late_flag_reaches_no_other_session() {
     supervised(|| {
@@ -77,7 +77,7 @@ fn a_late_flag_reaches_no_other_session() {
             assert_eq!(safepoint::check(), Ok(()), "it was the other one");
             assert_eq!(safepoint::check(), Ok(()));
             drop(attached);
-            // What is due rings again wherever it is attached.
+            // A due interrupt raises the flag again at the next attachment.
             let attached = ann.attach(&worker).unwrap();
             assert_terminated(&safepoint::check().unwrap_err());
             assert_terminated(&safepoint::check().unwrap_err());
@@ -86,7 +86,8 @@ fn a_late_flag_reaches_no_other_session() {
     });
 }
 
-/// A deferred kill falls due by the runner's own step, and a cancel by the end of a deaf wait.
+/// A deferred termination falls due by the runner's own transition, and a cancel by the end of a
+/// killable wait.
 #[test]
 fn deferred_requests_raise_the_flag() {
     supervised(|| {
@@ -112,7 +113,8 @@ fn deferred_requests_raise_the_flag() {
     });
 }
 
-/// While other sessions' values are dropped this thread's session is hidden; a ring for it is not.
+/// While values of other sessions are dropped, this thread's session is hidden. A flag raised for
+/// it is not lost.
 #[test]
 fn a_flag_raised_while_hidden_is_checked_after() {
     supervised(|| {
@@ -153,7 +155,7 @@ fn a_session_that_runs_as_its_thread_ends() {
                     manager.terminate(id, kill_now()).unwrap();
                     safepoint::check().is_err()
                 });
-                // Where the thread is past running sessions, it says so.
+                // A thread that can no longer run sessions returns an error.
                 self.0.send(result.unwrap_or(true)).unwrap();
             }
         }
@@ -182,7 +184,7 @@ fn a_session_that_runs_as_its_thread_ends() {
     });
 }
 
-/// An attachment that lies in a thread-local goes after the library's own have gone.
+/// An attachment in a thread-local is dropped after the library's own thread-locals.
 #[test]
 fn an_attachment_that_ends_with_its_thread() {
     supervised(|| {
@@ -208,7 +210,8 @@ fn an_attachment_that_ends_with_its_thread() {
     });
 }
 
-/// Whoever ends an idle victim does so on its killer's thread, and not in its killer's session.
+/// The owner's waker ends an idle target on the requester's thread, but not in the requester's
+/// session.
 #[test]
 fn wakers_run_without_a_session() {
     supervised(|| {
@@ -234,7 +237,7 @@ fn wakers_run_without_a_session() {
     });
 }
 
-/// A thread drops its thread-locals in an order that nobody knows.
+/// The order in which a thread drops its thread-locals is not specified.
 #[test]
 fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
     supervised(|| {
@@ -265,8 +268,8 @@ fn an_ambient_safe_point_reports_while_thread_locals_are_dropped() {
     });
 }
 
-/// Code that was handed no session says who the session is, and what it may take; elsewhere it is
-/// told that there is none, and nothing it hands over is called.
+/// Code without a reference to the session can read and change its client information and timeouts.
+/// Without a session it gets an error, and its closures are not called.
 #[test]
 fn ambient_client_info_and_timeouts() {
     supervised(|| {

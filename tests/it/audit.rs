@@ -1,4 +1,4 @@
-//! Who and why: what the embedder's audit hears, and what the target is told.
+//! The requester and the reason, in the audit and in the target's error.
 
 use crate::common::{
     ENDLESS, Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, assert_cancelled, kill_now,
@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
-/// What happens, a word for each; what it is about is looked at by the tests themselves.
+/// The events, one word for each. The tests check the details themselves.
 fn manager(model: ThreadModel) -> (SessionManager, Heard) {
     let heard = Heard::default();
     let audit = {
@@ -263,7 +263,7 @@ fn the_audit_receives_stalled_sessions() {
     });
 }
 
-/// Whoever comes first may be held up there.
+/// The first requester may be blocked there.
 #[test]
 fn a_hanging_audit_does_not_block_other_requesters() {
     supervised(|| {

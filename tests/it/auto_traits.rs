@@ -28,7 +28,7 @@ is!(Attached<'static>: Debug);
 is_not!(Attached<'static>: Send, Sync, Clone);
 is!(Statement<'static>: Debug);
 is_not!(Statement<'static>: Send, Sync, Clone);
-// The guard of a task is dropped on whatever thread the task is on.
+// The guard of a task may be dropped on any thread.
 is!(HoldOff<'static>: Send, Sync, Debug);
 is!(RollbackGuard<'static>: Debug);
 

@@ -18,7 +18,7 @@ fn all(_: &SessionInfo) -> bool {
     true
 }
 
-/// A desk and the session on it hold each other; those that nobody has ended end here.
+/// A slot and its session keep each other alive. Sessions that are not ended by the test end here.
 struct ParkedSessions(Vec<Arc<ParkedSession>>);
 
 impl Deref for ParkedSessions {
@@ -65,7 +65,7 @@ fn a_dry_run_requests_nothing_and_its_rows_can_be_ended() {
                 assert!(matches!(receipt.try_get().unwrap().reason, EndReason::Terminated(_)));
             }
             assert_eq!(manager.len(), 2);
-            // Now that they are gone their rows name nobody.
+            // The sessions have ended, so their rows name no session.
             let result = manager.terminate_rows(&rows, kill_now(), BulkOptions::new());
             assert_eq!((result.accepted(), result.already_ended), (0, 2));
             assert_eq!(manager.len(), 2);

@@ -1,5 +1,4 @@
-//! Sweeps that take their time: what happens in a pause, who counts for a batch, and whom the rows
-//! of an earlier look name.
+//! Bulk requests with pauses: changes during a pause, the size of a batch, and old rows.
 
 use crate::common::{
     ENDLESS, Fixture, MODELS, Raises, admin, assert_terminated, each_model, locked, of, scope,
@@ -33,7 +32,7 @@ fn is(name: &str, row: &SessionInfo) -> bool {
     row.client.user() == name
 }
 
-/// Sessions of these users, in the order in which a sweep comes to them.
+/// Opens sessions of these users, in the order in which a bulk request reads them.
 fn opened<const N: usize>(model: ThreadModel, users: [&str; N]) -> (SessionManager, [Session; N]) {
     let manager = SessionManager::new(model);
     let sessions = users.map(|user| manager.open(of(user)).unwrap());
@@ -46,13 +45,13 @@ fn targets<T: Clone>(result: &BulkResult<T>) -> Vec<SessionId> {
     result.receipts.iter().map(Receipt::session).collect()
 }
 
-/// What became of those that were not told: gone, moved on, refused, and whether the author's own
-/// was spared.
+/// The counts of the other sessions: already ended, changed and rejected, and whether the
+/// requester's own session was skipped.
 fn others<T>(result: &BulkResult<T>) -> (usize, usize, usize, bool) {
     (result.already_ended, result.changed, result.rejected.len(), result.skipped_self)
 }
 
-/// What a session does between the look at its row and the end of the pause counts.
+/// A change of the session between its row and the end of the pause counts.
 #[test]
 fn the_predicate_is_called_again_after_a_pause() {
     supervised(|| {
@@ -117,7 +116,7 @@ fn a_session_that_changes_user_in_the_pause() {
     });
 }
 
-/// With the same statement asked for, it is that of the look after the pause.
+/// With `only_if_unchanged` the row after the pause counts.
 #[test]
 fn a_session_that_changes_in_the_pause_and_still_matches() {
     supervised(|| {
@@ -174,8 +173,8 @@ fn a_session_that_changes_in_the_pause_and_still_matches() {
     });
 }
 
-/// The rows of a dry run, among them the author's own, one that the author may not end, and one that
-/// has ended. Only those that are told count for a batch.
+/// The rows of a dry run. Among them are the requester's own session, one that the requester may
+/// not end, and one that has ended. Only accepted requests count for a batch.
 #[test]
 fn rows_of_all_kinds() {
     supervised(|| {
@@ -191,7 +190,7 @@ fn rows_of_all_kinds() {
                 let refused = [1, 5].map(|at| (ids[at], RequestError::PermissionDenied(ids[at])));
                 let meant = [0, 2, 4, 6].into_iter().filter(|at| *at != own);
                 let meant: Vec<_> = meant.map(|at| ids[at]).collect();
-                // Three are told, and no fourth.
+                // Three requests are accepted, and no fourth.
                 let sweep = BulkOptions::new().batch(4, ENDLESS);
                 let sweeps = || manager.terminate_rows(&rows, now(&requester), sweep);
                 let result = until("it is through, without a pause", sweeps);
@@ -212,7 +211,7 @@ fn rows_of_all_kinds() {
     });
 }
 
-/// The same of a sweep that looks for itself; who does not match is neither spared nor refused.
+/// The same for `terminate_where`. Sessions that do not match are neither skipped nor rejected.
 #[test]
 fn targets_of_all_kinds() {
     supervised(|| {
@@ -256,7 +255,7 @@ fn targets_of_all_kinds() {
     });
 }
 
-/// Whoever stops it has the rest left alone: nobody is looked at or told any more.
+/// After an interrupt the remaining sessions are neither checked nor requested to end.
 #[test]
 fn a_bulk_request_stopped_in_its_pause() {
     supervised(|| {
@@ -289,7 +288,7 @@ fn a_bulk_request_stopped_in_its_pause() {
                 let stopped = result.interrupted.expect("it says so");
                 assert_terminated(&stopped);
                 assert_eq!(*stopped.request().requester(), admin("dba"));
-                // Its own, two that were told, and the one before which it paused.
+                // Its own session, two accepted targets, and the session before which it paused.
                 assert_eq!(looks.get(), if by_rows { 0 } else { 4 });
                 for other in &others {
                     assert_eq!(other.check().is_err(), told_two.contains(&other.id()));
@@ -300,7 +299,7 @@ fn a_bulk_request_stopped_in_its_pause() {
     });
 }
 
-/// There is a pause after each batch, and nobody is told before it is over.
+/// There is a pause after each batch, and no request is sent before its end.
 #[test]
 fn pauses_follow_full_batches() {
     supervised(|| {
@@ -334,7 +333,7 @@ fn pauses_follow_full_batches() {
     });
 }
 
-/// All that were told are waited for, and how many have not ended is said.
+/// The wait covers all accepted requests, and returns the number of targets that have not ended.
 #[test]
 fn waiting_for_a_bulk_request() {
     supervised(|| {
@@ -376,7 +375,7 @@ fn users_are_compared_by_their_whole_name() {
     });
 }
 
-/// A cancel is meant for the statement of the row, whatever the request names.
+/// A cancel names the statement of the row; a statement in the request is ignored.
 #[test]
 fn a_cancel_reaches_no_other_statement() {
     supervised(|| {

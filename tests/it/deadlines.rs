@@ -46,7 +46,7 @@ fn each_wait(test: impl Fn(&dyn Fn(Duration, Given<'_>) -> Waited)) {
     });
 }
 
-/// Ready once that time has come, and woken by nobody.
+/// A future that is ready when that time has come, and wakes no task.
 fn ready_at(time: Instant) -> impl Future<Output = u32> + Unpin {
     poll_fn(move |_| if Instant::now() >= time { Poll::Ready(7) } else { Poll::Pending })
 }
@@ -74,7 +74,7 @@ fn a_pending_future_is_dropped_at_the_timeout() {
     });
 }
 
-/// No limit is so short that nobody looks, and none so long that there is no such time.
+/// Even with the shortest timeout the future is polled, and the longest timeout does not overflow.
 #[test]
 fn zero_and_maximum_timeouts() {
     supervised(|| {
@@ -142,7 +142,7 @@ fn a_timeout_too_long_for_the_clock() {
     });
 }
 
-/// In the poll at the deadline, and so with nobody who sleeps to be woken.
+/// In the poll at the deadline, when no wait is recorded that could be woken.
 #[test]
 fn an_interrupt_at_the_timeout_is_reported() {
     supervised(|| {
@@ -178,7 +178,7 @@ fn an_output_ready_with_an_interrupt_is_returned() {
                 if limit.is_zero() {
                     assert_eq!(statement.block_on_timeout(limit, both), Ok(Some(7)));
                 } else {
-                    // Now it is due before, and nobody is polled.
+                    // Now the interrupt is due before, and the future is not polled.
                     statement.block_on_timeout(limit, both).unwrap_err();
                 }
             }
@@ -187,7 +187,7 @@ fn an_output_ready_with_an_interrupt_is_returned() {
     });
 }
 
-/// What is held off neither ends a wait nor is reported at its end.
+/// A held-off interrupt neither ends a wait nor is reported at its end.
 #[test]
 fn a_timeout_in_a_hold_off() {
     supervised(|| {
@@ -211,7 +211,7 @@ fn a_timeout_in_a_hold_off() {
     });
 }
 
-/// A future whose time is over is dropped, and one that was ready is as well.
+/// A future is dropped at the timeout, and also when it was ready.
 #[test]
 fn the_future_is_dropped_before_the_wait_returns() {
     supervised(|| {
@@ -247,7 +247,7 @@ fn the_future_is_dropped_before_the_wait_returns() {
     });
 }
 
-/// The waker of a wait that is over is that of nobody who waits by then.
+/// The waker of a finished wait wakes no later wait.
 #[test]
 fn a_wake_after_the_timeout() {
     supervised(|| {

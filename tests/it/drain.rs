@@ -88,7 +88,7 @@ fn a_session_that_exceeds_the_grace_is_terminated() {
                 let runs = busy(scope, session, thread, &never);
                 wait_until("it runs", || manager.session_info(id).unwrap().statement_id.is_some());
                 let request = kill(TerminateMode::AfterTransaction);
-                // One that nobody cuts short goes on for as long as the drain waits for it.
+                // If the drain does not terminate the session, it runs until this flag is raised.
                 let never = Raises(&never);
                 let drained = manager.drain(
                     DrainOptions::new(request.clone())
@@ -154,8 +154,8 @@ fn the_requesters_session_is_not_waited_for() {
     });
 }
 
-/// Whoever has not looked by the end of the grace is told, and not only the first of them; and has
-/// the limit from there on, however short the grace was.
+/// Each session without a safe point by the end of the grace is terminated, and not only the first.
+/// From there it has the whole timeout, even after a short grace.
 #[test]
 fn all_sessions_that_exceed_the_grace_are_terminated() {
     supervised(|| {
@@ -190,7 +190,7 @@ fn all_sessions_that_exceed_the_grace_are_terminated() {
     });
 }
 
-/// The limit is that of all together.
+/// All sessions share one timeout.
 #[test]
 fn remaining_sessions_share_one_timeout() {
     supervised(|| {
@@ -212,7 +212,7 @@ fn remaining_sessions_share_one_timeout() {
     });
 }
 
-/// Each is counted once, as what it was: ended at once, cut short, or the one that asks.
+/// Each session is counted once: as graceful, as forced, or as the requester's.
 #[test]
 fn a_requester_session_with_graceful_and_forced_ones() {
     supervised(|| {

@@ -47,7 +47,7 @@ fn a_grace_escalates_a_deferred_termination() {
     });
 }
 
-/// It needs no timer, and a session that is told to end at once is not given one.
+/// An immediate request starts no timer.
 #[test]
 fn an_immediate_termination_has_no_grace() {
     supervised(|| {
@@ -61,13 +61,13 @@ fn an_immediate_termination_has_no_grace() {
     });
 }
 
-/// However long the audit takes that hears of it, and whether one is told or all are.
+/// The grace does not depend on the duration of the audit, for one request and for a shutdown.
 #[test]
 fn a_grace_counts_from_the_request() {
     supervised(|| {
         for model in MODELS {
             let over = Arc::new(std::sync::Mutex::new(None));
-            // What an audit panics of is lost, so it says what it has found.
+            // A panic in an audit is caught, so the audit stores its finding.
             let found = Arc::new(AtomicUsize::new(0));
             let (seen, finds) = (over.clone(), found.clone());
             let audit = move |event: &Event<'_>| {

@@ -51,7 +51,7 @@ impl Drop for Runs {
 /// Each way in which code runs on a thread whose session is hidden from it.
 type Route = fn(&SessionManager, Runs);
 
-/// A waker, of a session that is told to end.
+/// The waker of a session that is requested to end.
 fn woken(manager: &SessionManager, runs: Runs) {
     let target = manager.open(of("victim")).unwrap();
     target.set_detached_waker(Some(Waker::from(Arc::new(runs))));
@@ -105,7 +105,7 @@ fn nobody_is_here() {
     let limited = || safepoint::current::block_on_timeout(Duration::ZERO, pending::<()>());
     assert_eq!(until("its limit is over", limited), Ok(None));
     safepoint::current::block_in_place(|| ());
-    // It holds nobody off, here or after.
+    // A hold-off has no effect here or later.
     std::mem::forget(safepoint::current::hold_off("of nobody"));
 }
 
@@ -183,7 +183,7 @@ fn hidden_twice() {
     });
 }
 
-/// A session that runs on the thread meanwhile is one of its own, and gone after that.
+/// The thread may run another session while one is hidden. It is detached after that.
 #[test]
 fn another_session_runs_while_it_is_hidden() {
     supervised(|| {
@@ -215,7 +215,8 @@ fn another_session_runs_while_it_is_hidden() {
     });
 }
 
-/// Its attachment was forgotten there: it stays, whatever becomes of the one that was hidden.
+/// The attachment is leaked there, so that session stays current, and the hidden one is not
+/// restored.
 #[test]
 fn another_session_stays_attached() {
     supervised(|| {
@@ -254,8 +255,8 @@ fn kept_by_its_sessions() -> (SessionManager, Arc<()>) {
     (SessionManager::builder(ThreadModel::Pool).audit(audit).build(), token)
 }
 
-/// Its attachment was forgotten, and so it can go to another thread while it is hidden on this one:
-/// that has nothing to do with it any more, and keeps nothing of it.
+/// The attachment is leaked, so the session can move to another thread while it is hidden here.
+/// Then this thread keeps no reference to it.
 #[test]
 fn a_session_that_moves_while_it_is_hidden() {
     supervised(|| {
@@ -315,7 +316,7 @@ fn a_session_that_ends_while_it_is_hidden() {
     });
 }
 
-/// What the killer's session is has no part in whom its wakers end.
+/// The requester's session is hidden from the wakers that it wakes.
 #[test]
 fn requests_while_it_is_hidden() {
     supervised(|| {

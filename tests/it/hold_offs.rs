@@ -1,4 +1,4 @@
-//! Hold-offs: around statements, and around waits, wherever they end.
+//! Hold-offs around statements and waits, with each way to end them.
 
 use crate::common::{
     CountingWaker, ENDLESS, Fixture, MODELS, TEST_TIMEOUT, admin, assert_terminated, each_model,
@@ -157,7 +157,7 @@ fn a_statement_begins_in_a_hold_off() {
     });
 }
 
-/// Nor does a command that was cancelled in the queue notice that in a hold-off.
+/// A cancelled queued command does not notice its cancel in a hold-off either.
 #[test]
 fn a_cancelled_command_in_a_hold_off_is_interrupted_after() {
     supervised(|| {
@@ -176,7 +176,7 @@ fn a_cancelled_command_in_a_hold_off_is_interrupted_after() {
     });
 }
 
-/// No interrupt ends its sleep, and so it is one of those who pass no safe point.
+/// No interrupt ends the wait, so the session counts as one without safe points.
 #[test]
 fn a_wait_in_a_hold_off_can_be_probed() {
     supervised(|| {

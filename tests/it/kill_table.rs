@@ -1,4 +1,4 @@
-//! The table of what a kill does: each state of the target against each kind of request.
+//! The table of kills: each state of the target with each kind of request.
 
 use crate::common::{
     CountingWaker, Fixture, MODELS, MODES, ParkedSession, admin, assert_cancelled,
@@ -52,7 +52,7 @@ fn detached_idle() {
                     (found.thread_id, found.statement_id, found.pending_mode),
                     (None, None, None)
                 );
-                // It has ended by the time that the killer's call returns, and was told.
+                // The session has ended when the request returns, and the client was notified.
                 let ended = receipt.try_get().expect("ended at once");
                 assert_killed(&ended.reason, "root", "because");
                 let pending = locked(&parked.interrupts);
@@ -190,7 +190,7 @@ fn idle_in_transaction() {
                 }
                 assert!(receipt.try_get().is_none());
                 assert!(locked(&parked.interrupts).is_empty());
-                // The transaction goes on, statement after statement.
+                // The transaction continues, statement after statement.
                 let mut session = locked(&parked.session).take().unwrap();
                 let mut attached = session.attach(&thread).unwrap();
                 attached.begin().unwrap().finish().unwrap();
@@ -527,7 +527,7 @@ fn a_due_request_is_the_reason_even_if_unobserved() {
                     when == TerminateMode::AfterTransaction
                 );
 
-                // A statement whose guards were forgotten ends with its session.
+                // A leaked statement ends with its session.
                 let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let mut attached = session.attach(&thread).unwrap();
                 std::mem::forget(attached.begin().unwrap());
@@ -536,7 +536,7 @@ fn a_due_request_is_the_reason_even_if_unobserved() {
                 drop(session);
                 assert!(matches!(how(&receipt), EndReason::Terminated(_)), "{when:?}");
             }
-            // The strongest request counts, and an end that was asked for by nobody is a close.
+            // The strongest request counts. An end without a request is `Closed`.
             let Fixture { manager, session, id, .. } = Fixture::new(model);
             manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
             let receipt = manager

@@ -170,7 +170,7 @@ fn an_unregistered_worker_is_no_thread() {
         let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::Pool);
         let gone = thread.id();
         drop(thread);
-        // The next worker gets the same place, and another number.
+        // The next worker gets the same slot, and another id.
         let next = manager.register_worker("next").unwrap();
         let attached = session.attach(&next).unwrap();
         for target in [Target::AttachedTo(gone), Target::Pair(gone, id)] {
@@ -347,7 +347,7 @@ fn the_thread_of_another_managers_session_is_rejected() {
             let attached = ours.attach(&theirs.own_thread().unwrap()).map(drop);
             assert_eq!(attached, Err(AttachError::WrongThread));
         }
-        // Their workers have the same places, too.
+        // Their workers have the same slots, too.
         let manager = SessionManager::builder(ThreadModel::Pool).first_serial(1).build();
         let worker = manager.register_worker("worker").unwrap();
         for model in MODELS {

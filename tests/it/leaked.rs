@@ -1,4 +1,4 @@
-//! Attachments that were forgotten, on a thread that has ended or on one that goes on.
+//! Leaked attachments, on a thread that has ended, or on one that continues.
 
 use crate::common::{
     ENDLESS, Fixture, ParkedSession, TEST_TIMEOUT, each_model, joined, kill_now, of, scope,
@@ -51,7 +51,7 @@ fn the_session_can_be_attached_to_another_thread() {
     });
 }
 
-/// The place of its thread may be given to another.
+/// The slot of its thread may belong to another thread now.
 #[test]
 fn a_request_with_another_thread_is_rejected() {
     supervised(|| {
@@ -72,7 +72,7 @@ fn a_request_with_another_thread_is_rejected() {
     });
 }
 
-// On a thread that goes on.
+// On a thread that continues.
 
 /// What its session does on another thread is none of its business.
 #[test]

@@ -1,4 +1,4 @@
-//! What the library promises, from outside: one program, so that there is one to link.
+//! Tests of the public API, in one program, so that only one is linked.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! What the SQL face says about a kill: when the session will end, and that it does then; and whom
-//! its functions name.
+//! Notices of the SQL commands: when the session will end, and that it ends then; and the targets
+//! of the functions.
 
 use crate::common::{Fixture, MODELS, each_model, locked, of, supervised};
 use safepoint::audit::Event;
@@ -10,7 +10,7 @@ use safepoint::sql::{Command, SessionAddress};
 use safepoint::{Requester, SessionManager, ThreadModel};
 use std::sync::{Arc, Mutex};
 
-/// What a session may be doing.
+/// The states of a session.
 #[derive(Clone, Copy, Debug)]
 enum State {
     Detached,
@@ -19,7 +19,8 @@ enum State {
     Running,
 }
 
-/// Kills a session in that state, and returns what the author is told, and why it has not ended.
+/// Terminates a session in that state. Returns the notice for the requester, and the pending
+/// reason.
 fn kill(
     fixture: Fixture,
     state: State,
@@ -90,7 +91,7 @@ fn a_notice_states_when_the_session_ends() {
     });
 }
 
-/// `n, n` names whichever session is attached to thread n, and its command that is not begun yet.
+/// `n, n` names the session that is attached to thread n, including its queued command.
 #[test]
 fn a_cancel_by_thread_reaches_the_queued_command() {
     supervised(|| {

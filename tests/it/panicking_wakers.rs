@@ -1,4 +1,4 @@
-//! Wakers that panic keep nobody else waiting, and hit nobody who did nothing wrong.
+//! Wakers that panic block no other waiter, and affect no other session.
 
 use crate::common::{
     CountingWaker, ENDLESS, Fixture, admin, each_model, kill_now, of, supervised, until, wait_until,
@@ -129,7 +129,7 @@ fn the_next_statement_still_has_its_timeout() {
     });
 }
 
-/// What is dropped with the session, too.
+/// Also wakers that are dropped with the session.
 #[test]
 fn a_waker_may_panic_in_its_drop() {
     supervised(|| {
@@ -200,7 +200,7 @@ fn a_dropped_receipt_drops_its_waker() {
     });
 }
 
-/// What a panic carries may panic as well, as it is dropped, and so may what that carries.
+/// The payload of a panic may panic when it is dropped, and so may the payload of that panic.
 #[test]
 fn a_panic_payload_may_panic_in_its_drop() {
     struct Layers(u32);

@@ -57,7 +57,7 @@ fn no_safe_point() {
     });
 }
 
-/// What nobody noted is not claimed: how long a deferred request has been due.
+/// How long a deferred request has been due is unknown, so it is not reported.
 #[test]
 fn no_safe_point_since_a_deferred_request_fell_due() {
     supervised(|| {
@@ -100,7 +100,7 @@ fn held_off() {
                 assert_at(&spot, line);
                 assert_eq!(manager.session_info(id).unwrap().hold_off, Some(held));
             }
-            // In whichever order they go.
+            // In any order of the guards' drops.
             drop(outer);
             let left = manager.session_info(id).unwrap().hold_off.map(|held| held.name);
             assert_eq!(left, Some("flush"));
@@ -113,7 +113,7 @@ fn held_off() {
     });
 }
 
-/// Nobody will ever drop its guard, so the next attachment starts without it.
+/// The guard is never dropped, so the next attachment starts without the hold-off.
 #[test]
 fn a_leaked_hold_off() {
     supervised(|| {
@@ -156,7 +156,7 @@ fn in_a_wait_that_is_not_interruptible() {
             let deaf = WaitMode::Killable;
             let cancel = || manager.cancel(id, Cancel::running(admin("root"))).unwrap();
             let cancelled = statement.wait(deaf, Waker::noop(), cancel).unwrap();
-            // The wait is over; while it went on it said where it was.
+            // The wait has ended. During it, its location was reported.
             assert!(matches!(cancelled.pending_reason(), Some(PendingReason::NoSafePoint { .. })));
             let ask = || cancelled.pending_reason();
             let (why, line) = (statement.wait(deaf, Waker::noop(), ask), line!());
@@ -283,7 +283,7 @@ fn rolling_back() {
             drop(statement);
             assert_eq!(receipt.pending_reason(), None);
 
-            // A rollback that nobody asked for, and in which a kill arrives.
+            // A rollback without a request, in which a kill arrives.
             let (rollback, line) = (attached.begin_rollback(), line!());
             let reason = manager.terminate(id, kill_now()).unwrap().pending_reason();
             drop(rollback);
@@ -352,7 +352,7 @@ fn a_request_of_the_server_names_no_requester() {
     });
 }
 
-/// Each kind of safe point answers, and says where it was.
+/// Each kind of safe point answers a probe with its location.
 #[test]
 fn a_probe_is_answered() {
     supervised(|| {

@@ -26,7 +26,7 @@ fn owners_and_signallers() {
             (about("bob", "other", false), &["bob", "eve"]),
             (about("root", "shop", true), &["ann"]),
             (about("root", "other", true), &[]),
-            // One that has not said who it is may be anyone.
+            // A client that has not authenticated may be any user.
             (about("", "", false), &[]),
             (about("", "shop", false), &["ann"]),
         ] {
@@ -47,7 +47,7 @@ fn kill(name: &str) -> Terminate {
     Terminate::new(TerminateMode::Immediate, user(name))
 }
 
-/// What is said of a hidden session is what is said of one that is not there.
+/// The errors for a hidden session are the errors for a missing one.
 #[test]
 fn a_hidden_session_is_rejected_as_if_missing() {
     supervised(|| {
@@ -86,7 +86,7 @@ fn a_hidden_session_is_rejected_as_if_missing() {
                     (RequestError::NoSuchThread(thread), RequestError::NoSuchThread(thread))
                 );
             } else {
-                // A worker is there for everyone to see.
+                // A worker is visible to every requester.
                 assert_eq!(say(Target::Pair(thread.id(), id)), RequestError::NoSuchSession(id));
                 let refused = say(Target::AttachedTo(thread.id()));
                 assert_eq!(refused, RequestError::ThreadIdle(thread.id()));
@@ -121,8 +121,8 @@ fn without_hiding_the_error_is_permission_denied() {
     });
 }
 
-/// Whoever may end a session sees it, whatever the policy says of seeing; and so does its author its
-/// own. Who may do neither sees nothing, and is told that there is nothing.
+/// A requester that may end a session sees it, whatever `is_visible` returns, and sees its own
+/// session. Other requesters see nothing, and get the error for a missing session.
 #[test]
 fn a_requester_sees_sessions_that_it_may_end() {
     struct Blind;

@@ -101,7 +101,7 @@ fn wrong_session_through_a_reused_id() {
                 let old = session.id();
                 assert!(ids.insert(old.get()), "a number was given out twice");
                 drop(session);
-                // The next tenant of the same place.
+                // The next session in the same slab key.
                 let next = manager.open(of("ann")).unwrap();
                 assert_eq!(
                     manager.terminate(old, kill_now()).unwrap_err(),
@@ -285,7 +285,7 @@ fn weaker_reason_hides_the_stronger() {
             assert_eq!(statement.check().unwrap_err().kind(), InterruptKind::Cancel);
             manager.terminate(id, kill_now()).unwrap();
             assert_eq!(statement.check().unwrap_err().kind(), InterruptKind::Terminate);
-            // Nothing weaker takes its place.
+            // No weaker request replaces it.
             manager.cancel(id, Cancel::running(admin("two"))).unwrap();
             manager
                 .terminate(id, Terminate::new(TerminateMode::AfterStatement, admin("two")))
@@ -375,7 +375,7 @@ fn kill_work_under_the_registry_lock() {
             session.set_detached_waker(Some(Waker::from(busy.clone())));
             let mut receipt = manager.terminate(session.id(), kill_now()).unwrap();
             assert_eq!(busy.2.load(Ordering::SeqCst), 1);
-            // So may those who wait for a receipt, while the session ends.
+            // The waiters for a receipt may do that too, while the session ends.
             struct Looks(SessionManager, AtomicUsize);
             impl Wake for Looks {
                 fn wake(self: Arc<Self>) {

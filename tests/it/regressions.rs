@@ -1,4 +1,4 @@
-//! What the reference model and the mutants have found, each cut down to what matters.
+//! Faults that the reference model and the mutants have found, each reduced to a minimum.
 
 use crate::common::{Fixture, MODELS, admin, kill, of, supervised};
 use safepoint::request::{EndReason, StatementEnd};

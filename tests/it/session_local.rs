@@ -158,7 +158,7 @@ fn without_a_session_there_are_no_session_locals() {
     });
 }
 
-/// Says when it is dropped, on which thread, and what session was attached there.
+/// Reports its drop, with the thread and the session that was attached there.
 #[derive(Default)]
 struct Tells(Option<(&'static str, Sender<Drops>)>);
 
@@ -196,7 +196,7 @@ fn three_values(_to: &Attached<'_>, second: &'static str) -> Receiver<Drops> {
     drops
 }
 
-/// What has been told, all of it by this thread and with no session attached.
+/// Returns the reported drops. All of them were on this thread, with no session attached.
 #[track_caller]
 fn dropped_here(drops: &Receiver<Drops>) -> Vec<&'static str> {
     let here = thread::current().id();
@@ -232,7 +232,7 @@ fn session_locals_are_dropped_once_at_the_end_the_newest_first() {
     });
 }
 
-/// Another thread, with a session of its own attached, ends the idle victim.
+/// Another thread, with another session attached, ends the idle target.
 #[test]
 fn session_locals_are_dropped_on_the_requesters_thread_first() {
     supervised(|| {
@@ -311,12 +311,12 @@ fn a_panicking_destructor_does_not_stop_the_others() {
     });
 }
 
-/// Nothing to build upon, but safe: the session leaves, or ends, within the closure.
+/// Not useful, but safe: the session is detached, or ends, within the closure.
 #[test]
 fn a_session_that_ends_within_a_session_local_closure() {
     supervised(|| {
         for model in MODELS {
-            // The forgotten guard spoils the thread.
+            // After the leak the thread cannot run another session, so a new thread is used.
             let spoilt = thread::spawn(move || ends_within_a_closure(model));
             until("the closure returns", || spoilt.join()).unwrap();
         }
@@ -332,7 +332,7 @@ fn ends_within_a_closure(model: ThreadModel) {
         assert_eq!(ONE.try_with(|_| ()), Err(NoSessionError), "detached");
         assert!(value.borrow().0.is_some(), "and still here");
     });
-    // A guard that is forgotten leaves its session on the thread.
+    // A leaked guard leaves its session on the thread.
     std::mem::forget(session.attach(&thread).unwrap());
     ONE.with(|value| {
         drop(session);
@@ -401,7 +401,7 @@ fn an_initializer_that_panics_is_tried_again() {
     });
 }
 
-/// A thread that clears up its own thread-locals runs no session by then.
+/// A thread that destroys its thread-locals runs no session at that time.
 #[test]
 fn a_session_local_in_a_thread_locals_destructor() {
     supervised(|| {
@@ -440,7 +440,7 @@ fn a_session_local_in_a_thread_locals_destructor() {
     });
 }
 
-/// The closure is the last to hold it, and another session is on the thread by then.
+/// The closure has the last reference, and another session is attached to the thread then.
 #[test]
 fn a_session_local_that_outlives_its_session_is_dropped_with_none_attached() {
     supervised(|| {
@@ -449,7 +449,7 @@ fn a_session_local_that_outlives_its_session_is_dropped_with_none_attached() {
         let attached = session.attach(&thread).unwrap();
         let drops = three_values(&attached, "made second");
         drop(attached);
-        // A guard that is forgotten leaves its session on the thread.
+        // A leaked guard leaves its session on the thread.
         std::mem::forget(session.attach(&thread).unwrap());
         let mut on_the_thread = None;
         ONE.with(|_| {
@@ -463,7 +463,8 @@ fn a_session_local_that_outlives_its_session_is_dropped_with_none_attached() {
     });
 }
 
-/// Whoever ends a session may have another attached, which has nothing to do with that.
+/// The thread that ends a session may have another session attached, which must not be current for
+/// that.
 #[test]
 fn session_locals_are_dropped_with_no_other_session_attached() {
     supervised(|| {

@@ -145,7 +145,7 @@ fn no_byte_and_no_kill_is_lost_among_cancels() {
     });
 }
 
-/// Each wait against each request: only a termination ends those that say so.
+/// Each wait with each request: a killable wait is ended by a termination only.
 #[test]
 fn waits_that_only_a_termination_ends() {
     supervised(|| {
@@ -221,7 +221,7 @@ fn a_wait_blocks_until_the_socket_is_ready() {
     });
 }
 
-/// There is nothing to be read, and nobody will ever change that.
+/// There is nothing to read, and there never will be.
 #[test]
 fn a_pipe_whose_other_end_is_closed() {
     supervised(|| {
@@ -239,7 +239,7 @@ fn a_pipe_whose_other_end_is_closed() {
     });
 }
 
-/// What is there already needs no wait, and an interrupt that is due lets nobody wait.
+/// Available input needs no wait, and a due interrupt prevents the wait.
 #[test]
 fn a_ready_socket_and_a_due_interrupt() {
     supervised(|| {

@@ -1,4 +1,4 @@
-//! What the SQL face makes of the numbers that it is given, and all that it answers.
+//! The SQL commands: the meaning of their numbers, and all their results.
 
 use crate::common::{
     Fixture, MODELS, ParkedSession, admin, each_model, kill, locked, of, supervised, thread_for,
@@ -26,8 +26,8 @@ fn address(thread: i64, session: i64) -> Result<SessionAddress, SqlError> {
     SessionAddress::try_from((thread, session))
 }
 
-/// What the two functions, and the command with these numbers, are answered: the SQLSTATE and the
-/// message, if they are refused.
+/// Returns the error of the two functions, and of the command with these numbers: the SQLSTATE and
+/// the message.
 #[track_caller]
 fn refused(manager: &SessionManager, thread: i64, session: i64) -> (&'static str, String) {
     let terminate = address(thread, session)
@@ -103,7 +103,7 @@ fn in_a_pool_the_session_s_number_decides() {
         let background = manager.register_background("writer").unwrap();
         let other = manager.open(of("bob")).unwrap();
         let (w, g, b) = (worker.id().get(), gone.get(), background.id().get());
-        // Any thread that could have been seen beside it.
+        // Any thread that a row could have shown with the session.
         for thread in [0, w, g] {
             let session = manager.open(of("ann")).unwrap();
             let id = number(session.id().get());
@@ -200,7 +200,7 @@ fn a_hidden_session_is_not_named() {
     });
 }
 
-/// The functions end at once, and what their author has to say reaches the target.
+/// The functions terminate at once, and the comment reaches the target.
 #[test]
 fn requests_of_the_sql_functions() {
     supervised(|| {
@@ -308,7 +308,7 @@ fn a_notice_in_each_state() {
             assert_eq!(said(TerminateMode::Immediate), format!("{found}{again}"));
             assert_eq!(tell(TerminateMode::Immediate).1, Some(PendingReason::Queued));
         });
-        // Whoever is idle, and has someone to be woken, has ended.
+        // An idle session with a waker has ended.
         for model in MODELS {
             let manager = SessionManager::new(model);
             let session = manager.open(of("ann")).unwrap();
@@ -325,7 +325,7 @@ fn a_notice_in_each_state() {
     });
 }
 
-/// A transaction that is idle holds up who waits for its end, and nobody else.
+/// An idle transaction defers only a request that waits for its end.
 #[test]
 fn a_notice_for_an_idle_transaction() {
     supervised(|| {

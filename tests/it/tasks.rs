@@ -110,14 +110,14 @@ fn a_dropped_future_is_not_woken() {
             let mut interrupted = pin!(session.interrupted());
             assert!(poll(interrupted.as_mut(), &waker).is_pending());
         }
-        // One that nobody has polled takes no one's place.
+        // A future that was never polled replaces no waker.
         let (left, detached) = self::woken();
         session.set_detached_waker(Some(detached));
         drop(session.interrupted());
         manager.terminate(session.id(), kill_now()).unwrap();
         assert_eq!((woken.times(), Arc::strong_count(&woken)), (0, 2));
         assert_eq!(left.times(), 1);
-        // Whoever asks later is told at once.
+        // A later poll returns the interrupt at once.
         assert!(poll(pin!(session.interrupted()), &waker).is_ready());
     });
 }
@@ -221,7 +221,7 @@ fn a_deferred_termination_keeps_the_output() {
                 panic!("due")
             };
             assert!(interrupt.is_terminate());
-            // Nor does it begin another.
+            // It does not begin another statement either.
             let Poll::Ready(result) = poll(pin!(session.run(async {})), &waker) else { panic!() };
             assert!(unwrap_interrupt(result).is_terminate());
             session.close();
@@ -595,8 +595,8 @@ fn a_finished_run_is_not_polled_again() {
     });
 }
 
-/// `SET statement_timeout` and `SET application_name` are statements of the task's own session, and
-/// between them whoever has the session in hand can make requests in its name.
+/// `SET statement_timeout` and `SET application_name` are statements of the task's own session.
+/// Between statements the owner can send requests in its name.
 #[test]
 fn a_task_sets_its_timeouts_and_client_info() {
     supervised(|| {

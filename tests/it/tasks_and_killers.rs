@@ -1,4 +1,4 @@
-//! Real tasks on a real runtime, and whoever kills them.
+//! Tasks on a real runtime, and threads that terminate and cancel them.
 
 use crate::common::{TEST_TIMEOUT, admin, kill, of, outcome, supervised, until};
 use safepoint::request::EndReason;

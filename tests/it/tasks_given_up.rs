@@ -1,4 +1,4 @@
-//! Tasks whose statement does not come to its end: it is given up, refused or forgotten.
+//! Tasks whose statement does not complete: it is dropped, rejected or leaked.
 
 use crate::common::{CountingWaker, ParkedSession, admin, kill_now, locked, of, supervised, until};
 use safepoint::request::{EndReason, InterruptReason, StatementEnd, Target};
@@ -142,7 +142,7 @@ fn a_leaked_run_does_not_block_its_task() {
     });
 }
 
-/// It is told of its kill, or cancelled in the queue, before it was ever polled.
+/// The session is terminated, or its queued command cancelled, before the first poll.
 #[test]
 fn a_future_that_does_not_begin_is_dropped_in_its_session() {
     supervised(|| {
@@ -210,7 +210,7 @@ fn each_call_after_a_leaked_run_ends_it() {
     });
 }
 
-/// Its waker is no longer the one that a kill is to wake.
+/// Its waker is no longer the one that a request wakes.
 #[test]
 fn an_idle_session_is_woken_after_a_leaked_run() {
     supervised(|| {
@@ -280,7 +280,7 @@ fn a_future_that_panicked_is_not_dropped_in_another_session() {
     });
 }
 
-/// The panic is not the future's, so the future is dropped as that of any task that waits.
+/// The panic is not the future's, so the future is dropped as in any waiting task.
 #[test]
 fn a_future_whose_waker_panics_is_dropped_in_its_session() {
     supervised(|| {
@@ -313,7 +313,7 @@ fn a_future_whose_waker_panics_is_dropped_in_its_session() {
     });
 }
 
-/// Says in which session it is dropped.
+/// Reports the session in which it is dropped.
 struct Says(Arc<Mutex<Option<Option<SessionId>>>>);
 
 impl Drop for Says {
@@ -322,7 +322,7 @@ impl Drop for Says {
     }
 }
 
-/// A destructor may run a session on a thread whose own session is hidden meanwhile.
+/// A destructor may run a session on a thread whose own session is hidden during that.
 #[test]
 fn a_thread_runs_its_session_again_after() {
     supervised(|| {

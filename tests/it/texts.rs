@@ -1,4 +1,4 @@
-//! What an embedder's log shows of this library's types.
+//! The texts of the library's types, as an application's log has them.
 
 use crate::common::{Fixture, MODELS, kill, kill_now, supervised};
 use safepoint::diagnose::{ProbeResult, Progress, StalledSession, Watchdog};
@@ -100,7 +100,7 @@ fn enums_by_their_names() {
     }
 }
 
-/// An error's own text, and that of its cause.
+/// The text of an error, and the text of its cause.
 #[test]
 fn errors_keep_their_causes() {
     let full = StartError::from(OpenError::Full);
@@ -198,7 +198,7 @@ fn debug_output_names_the_session() {
     });
 }
 
-/// What is said of a session that has not ended, and of one that looks at nothing.
+/// The texts for a session that has not ended, and for a session without safe points.
 #[test]
 fn reasons_are_sentences() {
     supervised(|| {
@@ -316,7 +316,7 @@ fn a_stall_is_reported_in_one_line() {
     });
 }
 
-/// Who asked, from where, and what they had to say, as far as each is known.
+/// The requester, its address and its comment, as far as each is known.
 #[test]
 fn details_name_the_requester_if_known() {
     supervised(|| {

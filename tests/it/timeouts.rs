@@ -111,7 +111,7 @@ fn a_late_timer_does_not_reach_the_next_statement() {
                         break;
                     }
                 }
-                // What it has by now is its own.
+                // The present timeouts are the session's own.
                 drop(short);
                 let begun = Instant::now();
                 let next = attached.begin().unwrap();
@@ -219,7 +219,7 @@ fn an_idle_session_ends() {
                 let busy = attached.begin().unwrap();
                 busy.set_in_transaction(in_transaction);
                 drop(busy);
-                // It may be over by the time at which there is someone to be woken.
+                // The timeout may expire before a waker is set.
                 drop(attached);
                 let parked = ParkedSession::leave(session);
                 parked.clone().wake();
@@ -315,7 +315,7 @@ fn ambient_timeouts_use_the_sessions_own_manager() {
         };
         for model in MODELS {
             let mut stages = [(); 3].map(|()| Fixture::new(model));
-            // One that has gone is no longer among those.
+            // A session that has ended is no longer among them.
             drop(SessionManager::new(model));
             for at in 0..stages.len() {
                 let Fixture { session, thread, .. } = &mut stages[at];
@@ -334,7 +334,7 @@ fn ambient_timeouts_use_the_sessions_own_manager() {
 #[test]
 fn a_timeout_too_long_for_the_clock_is_none() {
     supervised(|| {
-        /// 2^64 nanoseconds: one that wraps is over at once.
+        /// 2^64 nanoseconds: after an overflow this would expire at once.
         const WRAPS: Duration = Duration::new(18_446_744_073, 709_551_616);
         let longest = Duration::from_nanos(u64::MAX - 1);
         let all = |length: Option<Duration>| {

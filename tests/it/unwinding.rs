@@ -1,5 +1,5 @@
-//! Each guard of the library, dropped by a panic that is none of its business: what it keeps is
-//! given back as it always is. Ten times, as what is not given back runs out.
+//! Each guard of the library is dropped by an unrelated panic, and releases what it holds. Ten
+//! times, because leaked resources run out.
 
 use crate::common::{
     CountingWaker, ENDLESS, Fixture, MODELS, TEST_TIMEOUT, admin, each_model, kill_now, locked, of,
@@ -26,7 +26,7 @@ fn panics() -> ! {
     resume_unwind(Box::new("on purpose"))
 }
 
-/// Runs what panics, and goes on.
+/// Runs a closure that panics, and continues.
 #[track_caller]
 fn caught(run: impl FnOnce()) {
     let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
@@ -197,7 +197,7 @@ fn a_statement() {
 #[test]
 fn a_registered_thread() {
     supervised(|| {
-        // What the word of a session has room for.
+        // The number of slots that the state word can name.
         const MOST: usize = 65_534;
         let manager = SessionManager::new(ThreadModel::Pool);
         let mut session = manager.open(of("ann")).unwrap();
@@ -210,7 +210,7 @@ fn a_registered_thread() {
             (0..MOST).map(|_| manager.register_worker("worker").unwrap()).collect();
         assert_eq!(manager.register_worker("one more").unwrap_err(), OpenError::Full);
         let _ = manager.register_background("one that takes no place").unwrap();
-        // The last place can be named as any other.
+        // The last slot can be named like any other.
         let (last, first) = (all.pop().unwrap(), &all[0]);
         for thread in [&last, first] {
             let attached = session.attach(thread).unwrap();
@@ -311,7 +311,7 @@ fn code_that_blocks_and_waits_of_all_kinds() {
                 });
                 assert_eq!((row().uninterruptible_wait, row().waiting), (None, false));
             }
-            // It hears of a cancel again, and not only of a termination.
+            // A cancel is reported again, and not only a termination.
             manager.cancel(id, Cancel::running(admin("root"))).unwrap();
             statement.check().unwrap_err();
         });
@@ -335,7 +335,7 @@ fn a_wait_for_a_lock() {
                     safepoint::current::with_lock_timeout(Instant::now(), || panics());
                 });
                 statement.set_timeouts(lock_wait(Duration::ZERO)).unwrap();
-                // The timer has looked: another session's limit has run out meanwhile.
+                // The timer has run: the timeout of another session has expired since.
                 let other = manager.open(of("bob")).unwrap();
                 other.set_timeouts(Timeouts::new().with_idle(Duration::ZERO)).unwrap();
                 wait_until("the timer has looked", || other.check().is_err());
@@ -411,7 +411,7 @@ fn a_watchdog() {
     });
 }
 
-/// Whoever comes next has its turn, on whichever thread.
+/// The next session is served, on any thread.
 #[test]
 fn a_closure_with_a_session_local_value() {
     supervised(|| {

@@ -74,7 +74,7 @@ fn sleep() {
     });
 }
 
-/// Pending for ever; says when it is dropped.
+/// A future that is never ready, and reports its drop.
 async fn never(dropped: &AtomicBool) {
     struct Dropped<'a>(&'a AtomicBool);
     impl Drop for Dropped<'_> {
@@ -190,7 +190,7 @@ fn recv_loses_no_message_when_it_is_interrupted() {
     });
 }
 
-/// A safe point first: what is there to be received stays there.
+/// The wait is a safe point first: the message stays in the channel.
 #[test]
 fn recv_with_an_interrupt_and_a_message() {
     supervised(|| {
@@ -250,7 +250,7 @@ fn a_blocked_read_is_ended_by_shutting_down_the_read_half() {
                 assert_eq!(read.unwrap().unwrap(), 0, "it was shut down");
                 let interrupt = attached.check().unwrap_err();
                 assert_terminated(&interrupt);
-                // The write half is open: the client is told.
+                // The write half is open: the client gets the message.
                 ours.write_all(interrupt.message().as_bytes()).unwrap();
             });
             // The waker holds the socket too, and the session the waker.
@@ -387,7 +387,7 @@ fn a_wait_inside_a_waits_future() {
                 safepoint::current::block_on(pending::<()>())
             })?
         });
-        // The outer wait still hears its own waker after the inner one is over.
+        // The outer wait is still woken by its own waker after the inner one has ended.
         for model in MODELS {
             let Fixture { mut session, thread, .. } = Fixture::new(model);
             let attached = session.attach(&thread).unwrap();
@@ -471,7 +471,7 @@ fn a_wait_for_a_receipt_can_be_interrupted() {
             assert!(target.check().is_err());
             drop(session);
             assert!(own.try_get().is_some());
-            // The receipt that nobody waited for any more still tells the truth.
+            // The receipt without a waiter still has the right outcome.
             drop(target);
             assert!(matches!(outcome(&mut receipt).reason, EndReason::Terminated(_)));
         }
@@ -518,8 +518,8 @@ fn a_receipt_wakes_all_its_waiters() {
     });
 }
 
-/// Whatever ends a wait by its own doing just as an interrupt falls due has its outcome returned,
-/// for it may be that of a statement that has committed; the next safe point has the interrupt.
+/// If a wait ends by itself when an interrupt falls due, its value is returned, because it may be
+/// that of a committed statement. The next safe point reports the interrupt.
 #[test]
 fn the_value_of_a_wait_survives_an_interrupt() {
     supervised(|| {
@@ -582,8 +582,8 @@ fn the_output_of_a_ready_future_survives_an_interrupt() {
     });
 }
 
-/// A session whose wait was refused, as an interrupt was due before it, is not shown as one that waits,
-/// and answers a probe.
+/// A session whose wait was rejected because of a due interrupt is not shown as waiting, and
+/// answers a probe.
 #[test]
 fn a_rejected_wait_is_not_recorded() {
     supervised(|| {

@@ -1,5 +1,5 @@
-//! Whoever is polled again with another waker is woken by that one, and by no other; and a waker, which
-//! is the embedder's code, may do anything as it is woken, and as it goes.
+//! A future that is polled again with another waker is woken by the last waker only. A waker is
+//! application code, and may do anything when it is woken or dropped.
 
 use crate::common::{
     CountingWaker, Fixture, MODELS, TEST_TIMEOUT, admin, each_model, joined, kill, kill_now,
@@ -32,7 +32,7 @@ impl Two {
         [self.counts[0].get(), self.counts[1].get()]
     }
 
-    /// How many of each are kept, beside those that are here.
+    /// The number of references to each waker, without those of the test.
     fn kept(&self) -> [usize; 2] {
         [0, 1].map(|which| Arc::strong_count(&self.counts[which]) - 2)
     }
@@ -45,8 +45,8 @@ fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
 /// Which of two wakers a future is polled with, one after the other.
 const ORDERS: [&[usize]; 5] = [&[0], &[0, 0], &[0, 1], &[0, 1, 1], &[0, 1, 0]];
 
-/// Polls it in that order: the last waker is kept, and nobody has been woken yet. Returns what is
-/// to be woken.
+/// Polls the future with each waker in order: the last one is kept, and none has been woken yet.
+/// Returns the counters.
 #[track_caller]
 fn polled<F: Future>(two: &Two, mut future: Pin<&mut F>, order: &[usize]) -> [usize; 2] {
     for which in order {
@@ -92,7 +92,7 @@ fn a_receipt_of_a_statement() {
     });
 }
 
-/// Each of those who wait for one end has a place of its own, from the first poll until it goes.
+/// Each waiter for one end has its own key, from the first poll to its drop.
 #[test]
 fn several_receipts_of_one_session() {
     supervised(|| {
@@ -106,7 +106,7 @@ fn several_receipts_of_one_session() {
             let mut third = kill();
             polled(&comes, Pin::new(&mut third), &[0, 1]);
 
-            // One that was never polled has no place to leave.
+            // A receipt that was never polled has no key to release.
             drop(kill());
             session.close();
             let woken = [gone.woken(), stays.woken(), comes.woken()];
@@ -116,7 +116,7 @@ fn several_receipts_of_one_session() {
     });
 }
 
-/// Whoever has given up a wait with a limit has left its thread's waker; a later poll replaces it.
+/// A wait that timed out leaves its thread's waker; a later poll replaces it.
 #[test]
 fn a_receipt_waited_for_with_a_timeout() {
     supervised(|| {
@@ -134,7 +134,7 @@ fn a_receipt_waited_for_with_a_timeout() {
     });
 }
 
-/// It waits for all, whichever ends first.
+/// It waits for all targets, in any order of their ends.
 #[test]
 fn a_bulk_request() {
     supervised(|| {
@@ -172,7 +172,7 @@ fn a_bulk_request() {
     });
 }
 
-/// The holder's waker, left anew: the last one is woken, if one is left.
+/// The owner's waker is set again: the last one is woken, if there is one.
 #[test]
 fn an_idle_session() {
     supervised(|| {
@@ -357,7 +357,7 @@ mod tasks {
         });
     }
 
-    /// The one that is woken by the end of a hold-off.
+    /// The waker that the end of a hold-off wakes.
     #[test]
     fn a_task_in_a_hold_off() {
         supervised(|| {
@@ -396,7 +396,7 @@ impl<F: Fn(&'static str) + Send + Sync + 'static> Drop for Acts<F> {
     }
 }
 
-/// A waker that looks at the manager and at a receipt, and does so with no lock held.
+/// A waker that uses the manager and a receipt, which needs that no lock is held.
 fn looks(
     manager: &SessionManager,
     other: Option<Receipt<safepoint::request::SessionEnd>>,
@@ -461,7 +461,7 @@ fn replaced_wakers_are_dropped_without_locks() {
 
             let kill = || manager.terminate(id, kill_now()).unwrap();
             let mut receipt = kill();
-            // What they look at has the same lock.
+            // These calls take the same lock.
             let [in_receipt, with_receipt] = [(); 2].map(|()| looks(&manager, Some(kill())));
             assert!(poll(Pin::new(&mut receipt), &in_receipt.1).is_pending());
             drop(in_receipt.1);
@@ -475,17 +475,18 @@ fn replaced_wakers_are_dropped_without_locks() {
             session.set_detached_waker(Some(holders_last.1));
             drop(sleepers_last.1);
             assert_eq!((sleepers_last.0.get(), holders_last.0.get()), (0, 0));
-            // Whoever still asks of it keeps neither.
+            // A later caller gets neither of them.
             let _asks = kill();
             session.close();
             went(sleepers_last.0, "the sleeper's, with its session");
-            // It was woken by that kill, which adds nothing: nobody was there when the first came.
+            // This kill woke it, although the kill adds nothing: no waker was set at the first
+            // request.
             assert_eq!(holders_last.0.get(), 2, "the holder's, with its session");
         });
     });
 }
 
-/// Nobody's waker is taken for another's.
+/// No waker is mistaken for another.
 #[test]
 fn wakers_of_two_sessions() {
     supervised(|| {

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// No session may be without a safe point for any time at all, so whoever has left one probe
-/// unanswered is reported at the next look.
+/// With a limit of zero, a session that has left one probe unanswered is reported at the next
+/// round.
 const NONE: Duration = Duration::ZERO;
 
 fn watch(manager: &SessionManager, limit: Duration) -> (Watchdog, Receiver<StalledSession>) {
@@ -30,9 +30,8 @@ fn next(reports: &Receiver<StalledSession>) -> StalledSession {
     reports.recv_timeout(TEST_TIMEOUT).expect("it runs on and on")
 }
 
-/// Runs `act` while a session beside it has one stretch after the other without a safe point, until
-/// five of them have been reported: by then the watchdog has looked at all sessions many times.
-/// Returns whom else it reported.
+/// Runs `act` while another session has one stall after the other, until five of them are reported.
+/// Then the watchdog has probed all sessions many times. Returns the other reported sessions.
 fn reported_meanwhile(
     manager: &SessionManager,
     act: impl FnOnce(&dyn Fn()),
@@ -80,7 +79,7 @@ fn each_stall_counts_from_its_own_start() {
                 "that was long",
                 || matches!(manager.probe(id), Some(ProbeResult::Unanswered { elapsed: since, .. }) if since > Duration::from_millis(50)),
             );
-            // Whatever ends a stretch, the next one begins after that.
+            // The next stall begins after the end of the last one, for each way to end it.
             for route in 0..6 {
                 let before = Instant::now();
                 match route {
@@ -105,7 +104,7 @@ fn each_stall_counts_from_its_own_start() {
     });
 }
 
-/// Whoever asked first.
+/// The first requester counts.
 #[test]
 fn a_stall_counts_from_the_first_probe() {
     supervised(|| {
@@ -206,7 +205,7 @@ fn idle_and_interruptible_sessions_are_not_reported() {
     });
 }
 
-/// With where and why, as far as it says so.
+/// With locations and names, as far as the session has them.
 #[test]
 fn a_stalled_session_is_reported_with_its_diagnostics() {
     supervised(|| {
@@ -277,7 +276,7 @@ fn a_session_with_safe_points_is_not_reported() {
     });
 }
 
-/// A stretch that is too long by the time at which the watchdog is dropped is one all the same.
+/// A stall that exceeds the limit when the watchdog is dropped is reported too.
 #[test]
 fn the_watchdog_probes_once_more_when_dropped() {
     supervised(|| {
@@ -357,7 +356,7 @@ fn a_report_that_panics_stops_only_the_watchdog() {
     });
 }
 
-/// What it found does not outlive the assertion, whether the work panics or not.
+/// Its findings do not outlive the assertion, with or without a panic.
 #[test]
 fn work_that_panics_stops_the_watchdog() {
     supervised(|| {
@@ -371,7 +370,7 @@ fn work_that_panics_stops_the_watchdog() {
     });
 }
 
-/// One that was told to end is no exception.
+/// A session that was requested to end is no exception.
 #[test]
 fn a_terminating_session_without_safe_points_is_reported() {
     supervised(|| {

@@ -1,5 +1,5 @@
-//! What a look at a session shows: since when, how much of a text, and of several stretches of code
-//! which; and that none of it claims more than is known.
+//! The rows of sessions: times, texts, and which of several sections is shown. No field claims more
+//! than is known.
 
 use crate::common::{
     Fixture, TEST_TIMEOUT, admin, each_model, kill, kill_now, locked, supervised, wait_until,
@@ -20,12 +20,12 @@ use std::time::{Duration, Instant, SystemTime};
 fn timed<T>(act: impl FnOnce() -> T) -> (T, std::ops::RangeInclusive<SystemTime>) {
     let before = SystemTime::now();
     let result = act();
-    // What is shown is cut to microseconds.
+    // The shown times are truncated to microseconds.
     let before = before.checked_sub(Duration::from_micros(1)).unwrap();
     (result, before..=SystemTime::now())
 }
 
-/// So that what comes next can be told apart by its time.
+/// So that the next event has another time.
 fn later() {
     let now = SystemTime::now();
     wait_until("the clock goes on", || {
@@ -72,7 +72,7 @@ fn when_a_transaction_began() {
             let began = start().unwrap();
             assert!(first.contains(&began));
             later();
-            // Said once more, and statements within it.
+            // Set once more, and with statements within the transaction.
             attached.set_in_transaction(true);
             attached.begin().unwrap().with_text("select 1").finish().unwrap();
             assert_eq!(start(), Some(began));
@@ -106,7 +106,7 @@ fn when_a_statement_began_and_what_it_was() {
                 (Some(began), "select 1")
             );
             later();
-            // One that says nothing of itself is not taken for the one before it.
+            // A statement without a text is not taken for the previous one.
             let statement = attached.begin().unwrap();
             assert_eq!((row().statement_started_at, &*row().statement_text), (None, ""));
             statement.finish().unwrap();
@@ -183,7 +183,7 @@ fn the_client_info() {
     });
 }
 
-/// Where several are in force, the outermost is the one that lasts.
+/// If several are in force, the outermost lasts longest.
 #[test]
 fn the_outermost_section_is_shown() {
     supervised(|| {
@@ -318,7 +318,7 @@ fn the_lower_bound_without_a_safe_point() {
                 panic!()
             };
             assert!(at_least <= most(), "{at_least:?}");
-            // A probe that is older than the request counts, where nobody has answered it.
+            // A probe that is older than the request counts, if it is unanswered.
             drop(statement);
             let statement = attached.begin().unwrap();
             let ProbeResult::Requested { last_safe_point: Some(last), .. } = probe() else {
@@ -365,7 +365,7 @@ fn the_last_safe_point() {
     });
 }
 
-/// The reasons that are told apart by what else the session is doing.
+/// The reasons that depend on the other activity of the session.
 #[test]
 fn the_pending_reason_in_each_state() {
     supervised(|| {
@@ -398,8 +398,8 @@ fn the_pending_reason_in_each_state() {
                 Some(PendingReason::Deferred { mode: TerminateMode::AfterStatement, .. })
             );
             assert!(is_deferred, "{terminate:?}");
-            // A wait within code that blocks is ended by both; one that only a termination ends
-            // is not ended by the cancel.
+            // A wait within `block_in_place` is ended by both kinds; a killable wait is not ended
+            // by the cancel.
             manager.terminate(id, kill_now()).unwrap();
             let wait = |by| {
                 let mut found = None;
@@ -478,8 +478,8 @@ fn the_pending_reason_at_the_end() {
     });
 }
 
-/// A session that no thread runs has its own thread's id where each has one, and none in a pool: in the
-/// list as in the look at one.
+/// A session that no thread runs has its own thread's id if each session has one, and none in a
+/// pool. The list and the single row agree.
 #[test]
 fn the_thread_of_a_detached_session() {
     supervised(|| {
