@@ -1,5 +1,5 @@
-//! Limits: how late the timer is, what a million sessions with limits cost while nothing is due,
-//! and what a limit adds to a statement. `cargo bench --bench limits`
+//! Timeouts: how late the timer is, the cost of a million sessions with timeouts while none is due,
+//! and the cost that a timeout adds to a statement. `cargo bench --bench limits`
 
 use safepoint::session::Timeouts;
 use safepoint::{ClientInfo, Session, SessionManager, ThreadModel};

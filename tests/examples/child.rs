@@ -64,7 +64,7 @@ impl Said {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Waits for the first line. Returns the output so far if it ends without a line.
+    /// Waits for the first line. Returns the output until now if it ends without a line.
     #[track_caller]
     pub(crate) fn first_line(&self) -> String {
         wait_until("a first line", || self.reader.is_finished() || self.so_far().contains('\n'));

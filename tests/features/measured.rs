@@ -221,7 +221,7 @@ fn kills_and_their_outcomes() {
                 let mut session = manager.open(of("ann")).unwrap();
                 let (id, thread) = (session.id(), thread_for(&manager, &session));
                 let mut attached = session.attach(&thread).unwrap();
-                // One cancel that is observed twice, and one that is not observed.
+                // One observed cancel, reported twice, and one unobserved cancel.
                 let statement = attached.begin().unwrap();
                 manager.cancel(id, Cancel::running(user("ann"))).unwrap();
                 manager.cancel(id, Cancel::running(user("ann"))).unwrap();

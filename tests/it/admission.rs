@@ -105,7 +105,7 @@ fn reserved_slots_are_for_administrators() {
             drop(admins);
             assert_eq!(enter(&manager, false).unwrap_err(), OpenError::Full);
             drop(ordinary);
-            // As in PostgreSQL: the reserved slots must be free, whoever has the other slots.
+            // As in PostgreSQL: the reserved slots must be free, for any users of the other slots.
             let admins: Vec<_> = (0..3).map(|_| enter(&manager, true).unwrap()).collect();
             assert_eq!(enter(&manager, false).unwrap_err(), OpenError::Full);
             drop(admins);

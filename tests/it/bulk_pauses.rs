@@ -173,8 +173,8 @@ fn a_session_that_changes_in_the_pause_and_still_matches() {
     });
 }
 
-/// The rows of a dry run. Among them are the requester's own session, one that the requester may
-/// not end, and one that has ended. Only accepted requests count for a batch.
+/// The rows of a dry run. Among them are the requester's own session, a session that the requester
+/// may not end, and a session that has ended. Only accepted requests count for a batch.
 #[test]
 fn rows_of_all_kinds() {
     supervised(|| {

@@ -1,4 +1,4 @@
-//! Leaked attachments, on a thread that has ended, or on one that continues.
+//! Leaked attachments, on a thread that has ended, or on a thread that continues.
 
 use crate::common::{
     ENDLESS, Fixture, ParkedSession, TEST_TIMEOUT, each_model, joined, kill_now, of, scope,

@@ -121,8 +121,8 @@ fn without_hiding_the_error_is_permission_denied() {
     });
 }
 
-/// A requester that may end a session sees it, whatever `is_visible` returns, and sees its own
-/// session. Other requesters see nothing, and get the error for a missing session.
+/// A requester that may end a session sees it, even if `is_visible` returns `false`, and sees its
+/// own session. Other requesters see nothing, and get the error for a missing session.
 #[test]
 fn a_requester_sees_sessions_that_it_may_end() {
     struct Blind;

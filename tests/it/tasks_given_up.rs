@@ -223,7 +223,7 @@ fn an_idle_session_is_woken_after_a_leaked_run() {
     });
 }
 
-/// An attachment may be dropped with a future that another session was to run.
+/// An attachment may be dropped with the future of another session.
 #[test]
 fn an_attachment_moved_into_a_run_is_detached() {
     supervised(|| {

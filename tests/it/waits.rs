@@ -519,7 +519,7 @@ fn a_receipt_wakes_all_its_waiters() {
 }
 
 /// If a wait ends by itself when an interrupt falls due, its value is returned, because it may be
-/// that of a committed statement. The next safe point reports the interrupt.
+/// the result of a committed statement. The next safe point reports the interrupt.
 #[test]
 fn the_value_of_a_wait_survives_an_interrupt() {
     supervised(|| {

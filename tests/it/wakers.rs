@@ -32,7 +32,7 @@ impl Two {
         [self.counts[0].get(), self.counts[1].get()]
     }
 
-    /// The number of references to each waker, without those of the test.
+    /// The number of references to each waker, without the test's own.
     fn kept(&self) -> [usize; 2] {
         [0, 1].map(|which| Arc::strong_count(&self.counts[which]) - 2)
     }

@@ -33,13 +33,13 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) at: Instant,
-    /// What the server said last.
+    /// The last message of the server.
     pub(crate) told: Option<ServerError>,
     /// The socket showed an error in place of its end.
     pub(crate) reset: bool,
 }
 
-/// What a socket that does not block had to say.
+/// The result of a read from a non-blocking socket.
 pub(crate) enum Progress {
     Nothing,
     Answered,
@@ -100,7 +100,7 @@ impl Client {
         Ok(self.socket.write_all(&out)?)
     }
 
-    /// Waits for one whole answer: the first column of its rows.
+    /// Waits for one complete result, and returns the first column of its rows.
     pub(crate) fn answer(&mut self) -> Result<Vec<String>, Failure> {
         let mut values = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! What is said differently to each kind of server.
+//! The commands that differ between the kinds of servers.
 
 use crate::args::{Args, KillWith, Protocol};
 use crate::client::Client;

@@ -1,5 +1,5 @@
-//! Opens connections to a server of PostgreSQL's or MySQL's protocol, keeps some busy, kills
-//! sessions, and measures throughput, latency, and the time from a kill to its victim's end.
+//! Opens connections to a server of PostgreSQL's or MySQL's protocol, keeps some busy, and kills
+//! sessions. Measures throughput, latency, and the time from a kill to the end of its target.
 
 #![forbid(unsafe_code)]
 

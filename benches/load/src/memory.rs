@@ -18,7 +18,7 @@ pub(crate) fn of(pid: u32) -> io::Result<Memory> {
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(child) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // A process that is gone by now is nobody's child.
+        // The process has ended since `/proc` was listed.
         let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) else { continue };
         if let Some(parent) = parent(&stat) {
             below.entry(parent).or_default().push(child);
@@ -46,7 +46,7 @@ fn field(text: &str, name: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-/// The name before it stands in brackets, and may have any in it.
+/// The name before it is in parentheses, and may contain parentheses.
 fn parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

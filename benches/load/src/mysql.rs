@@ -102,7 +102,7 @@ pub(crate) fn query(statement: &str, out: &mut Vec<u8>) {
 pub(crate) enum Answer {
     #[default]
     Start,
-    /// So many column definitions, and an EOF, are to come.
+    /// This number of column definitions, and an EOF, follow.
     Columns(u64),
     Rows,
 }
@@ -147,7 +147,7 @@ impl Answer {
     }
 }
 
-/// A number of variable length; `None` stands for NULL.
+/// A number of variable length; `None` means NULL.
 fn number(bytes: &mut Bytes<'_>) -> Result<Option<u64>, Failure> {
     let length = match bytes.array()? {
         [NULL] => return Ok(None),

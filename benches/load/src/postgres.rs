@@ -57,7 +57,7 @@ fn first_column(mut row: Bytes<'_>) -> Result<Option<String>, Failure> {
     if u16::from_be_bytes(row.array()?) == 0 {
         return Ok(None);
     }
-    // -1 stands for NULL.
+    // -1 means NULL.
     let Ok(length) = usize::try_from(i32::from_be_bytes(row.array()?)) else { return Ok(None) };
     Ok(Some(String::from_utf8_lossy(row.take(length)?).into_owned()))
 }

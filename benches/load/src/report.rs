@@ -1,4 +1,4 @@
-//! What a run found: a table for people, JSON for programs.
+//! The result of a run: a table for people, JSON for programs.
 
 use crate::args::Args;
 use crate::measure::{Errors, Latencies};
@@ -15,7 +15,7 @@ pub(crate) struct Row {
     pub(crate) measure: String,
     pub(crate) latencies: Latencies,
     pub(crate) per_second: Option<f64>,
-    /// What else is to be known, with its name in JSON.
+    /// Further values, with their names in JSON.
     pub(crate) notes: Vec<(&'static str, Value)>,
 }
 

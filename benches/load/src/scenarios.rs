@@ -1,4 +1,4 @@
-//! What is done to the server.
+//! The scenarios that are run against the server.
 
 use crate::args::{Args, Scenario};
 use crate::busy::{Busy, wait_until_active, wait_until_busy};
@@ -30,7 +30,7 @@ struct Run<'a> {
     errors: Errors,
 }
 
-/// What was being done, and why it could not.
+/// The operation that failed, and the reason.
 type Stopped = (&'static str, Failure);
 
 fn at(what: &'static str) -> impl Fn(Failure) -> Stopped {
@@ -68,7 +68,7 @@ impl Run<'_> {
             self.rows.push(Row::new(measure, opening.latencies));
         }
         self.errors.merge(opening.errors);
-        // What the others meet is not what was asked for.
+        // Errors of the other connections are not the result of the scenario.
         let missing = count - opening.opened.len();
         match missing {
             0 => Ok(opening.opened),
@@ -251,10 +251,10 @@ impl Run<'_> {
     }
 }
 
-/// The ends of those who were killed.
+/// The ends of the killed sessions.
 struct Kills {
     latencies: Latencies,
-    /// How many were told what.
+    /// The number of connections for each message.
     told: BTreeMap<String, u64>,
     resets: u64,
 }
@@ -271,7 +271,8 @@ impl Kills {
         self.resets += u64::from(end.reset);
     }
 
-    /// An error answer is counted, and the run goes on; without an end in time it does not.
+    /// An error response is counted, and the run continues. If a session does not end in time, the
+    /// run stops.
     fn kill(
         &mut self,
         dialect: Dialect,
@@ -303,7 +304,7 @@ impl Kills {
     }
 }
 
-/// PostgreSQL's functions say `f` where nothing was killed.
+/// PostgreSQL's functions return `f` if no session was killed.
 fn refused(answer: Vec<String>) -> Result<(), Failure> {
     match answer.first().map(String::as_str) {
         Some("f") => Err(Failure::Protocol("the server says that it killed nobody".into())),

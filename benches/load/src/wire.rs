@@ -38,7 +38,7 @@ pub(crate) enum Failure {
     /// The server closed the connection, with a last word or without.
     SessionEnd(Option<ServerError>),
     TimedOut,
-    /// The server said what is not understood here.
+    /// The server sent a message that this client does not support.
     Protocol(String),
 }
 

@@ -62,7 +62,7 @@ fn load(scenario: &str, address: &str, options: &[&str]) -> Ran {
     run_within(LIMIT, &mut command)
 }
 
-/// What a scenario says that comes to its end.
+/// The output of a scenario that completes.
 fn said(server: &Server, scenario: &str, options: &[&str]) -> String {
     let few = ["--idle", "10", "--busy", "2", "--timeout", "120"];
     let ran = load(scenario, &server.address, &[&few[..], options].concat());

@@ -1,6 +1,5 @@
-//! What it costs to accept a kill, by id, the more sessions are open. Whom it hits is random, so
-//! everyone misses the caches alike.
-//! `cargo bench -p safepoint-benches --bench accept_kill`
+//! The cost of accepting a kill by id, for growing numbers of open sessions. Targets are random, so
+//! all registries miss the caches equally. `cargo bench -p safepoint-benches --bench accept_kill`
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use safepoint_benches::quick;
@@ -26,7 +25,7 @@ fn measure<R: Registry>(
         (R::id(&session), session)
     };
     let mut random = Random::default();
-    // Made when it is asked for: criterion may have been told to leave it out.
+    // Created on first use, because criterion may skip it.
     let mut made = None;
     let mut group = c.benchmark_group("accept_kill");
     group.bench_function(BenchmarkId::new(label, live), |b| {

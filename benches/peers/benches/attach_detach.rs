@@ -1,5 +1,5 @@
-//! What it costs to run a session on a thread, and to take it off again.
-//! `cargo bench -p safepoint-benches --bench attach_detach`
+//! The cost of attaching a session to a thread, and of detaching it. `cargo bench -p
+//! safepoint-benches --bench attach_detach`
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Sessions beside the one that is measured.
+/// The number of sessions in addition to the measured one.
 const OTHERS: u64 = 10_000;
 
 /// Operations between two looks at the clock.

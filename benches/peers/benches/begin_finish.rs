@@ -1,5 +1,5 @@
-//! What a statement costs beside its work.
-//! `cargo bench -p safepoint-benches --bench begin_finish`
+//! The cost of a statement in addition to its work. `cargo bench -p safepoint-benches --bench
+//! begin_finish`
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use safepoint::{ClientInfo, SessionManager, ThreadModel};

@@ -97,7 +97,7 @@ impl Contestant for Token {
     }
 }
 
-/// What this library parks with.
+/// The parker that this library uses.
 #[derive(Default)]
 struct Crossbeam(Mutex<Option<Unparker>>);
 
@@ -125,7 +125,7 @@ impl Contestant for Crossbeam {
 fn main() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let ours = Ours { manager, victim: Mutex::default() };
-    // Time for the victim to fall asleep, and for its processor to notice.
+    // Time for the target to park, and for its processor to become idle.
     let terms = Terms { lead: Duration::from_micros(60), rounds: 200, stretches: 30 };
     let (floor, token, crossbeam) = (Unpark::default(), Token::default(), Crossbeam::default());
     fight("kill_seen_parked", &[&floor, &ours, &token, &crossbeam], terms);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// The victim's work, the same for everyone.
+/// The target's work, the same for all contestants.
 #[inline(always)]
 fn run_until(stop: impl Fn() -> bool) {
     for round in 0_u64.. {

@@ -1,7 +1,6 @@
-//! What an idle session takes: the bytes that were allocated for it and the holder's own handle,
-//! strings apart; and what the whole process takes with 1,000,000 of them. Each registry is asked
-//! in a process of its own.
-//! `cargo bench -p safepoint-benches --bench memory`
+//! The memory of an idle session: the bytes that were allocated for it and the owner's handle,
+//! without strings. Also the memory of the whole process with 1,000,000 sessions. Each registry is
+//! measured in a separate process. `cargo bench -p safepoint-benches --bench memory`
 
 use safepoint_benches::figures::{self, Figure};
 use safepoint_benches::registries::{BareSlab, Dash, Ours, Registry, TokensById, about};
@@ -16,7 +15,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const SESSIONS: usize = 1_000_000;
 const EACH: &str = "bytes each";
 const WHOLE: &str = "whole process, 1,000,000";
-/// Tells the process which registry it is to measure.
+/// The variable with the registry that the process measures.
 const WHOSE: &str = "SAFEPOINT_BENCH_WHOSE";
 
 /// Resident memory in bytes.
@@ -35,7 +34,7 @@ fn measure<R: Registry>() -> [(&'static str, f64); 2] {
     let mut sessions: Vec<R::Session> = Vec::with_capacity(SESSIONS);
     sessions.extend((0..SESSIONS).map(|_| registry.open()));
     let now = region.change();
-    // What is reallocated stands in both sums, as what it grew by.
+    // A reallocation counts in both sums, with the bytes that it adds.
     let kept = now.bytes_allocated as f64 - now.bytes_deallocated as f64;
     let figures = [(EACH, kept / SESSIONS as f64), (WHOLE, resident())];
     drop(sessions);
@@ -81,7 +80,7 @@ fn main() {
     figures::save("memory", &all);
 }
 
-/// The library's part of a client of a pool, beside its socket.
+/// The library's part of a pool's connection, without its socket.
 #[cfg(target_os = "linux")]
 fn in_a_pool() -> f64 {
     use safepoint::pool::{Action, CloseReason, Connection, PoolBuilder};

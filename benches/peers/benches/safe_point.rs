@@ -1,5 +1,5 @@
-//! What a safe point costs in a loop, beside the least that one can do.
-//! `cargo bench -p safepoint-benches --bench safe_point`
+//! The cost of a safe point in a loop, compared with the cheapest possible check. `cargo bench -p
+//! safepoint-benches --bench safe_point`
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
@@ -12,17 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Iterations of the loop that a safe point stands in.
+/// The number of iterations of the loop with the safe point.
 const ROUNDS: u64 = 1000;
 
 /// How often the loop is run between two looks at the clock.
 const STRETCH: u64 = 64;
 
-/// The same loop for everyone. `black_box` stands for work: nothing that memory holds is known
-/// to be what it was in the round before.
+/// The same loop for all contestants. `black_box` represents work: the compiler must not assume
+/// that memory is unchanged since the last iteration.
 ///
-/// So short a loop takes twice as long where its few bytes lie across two cache lines. There are
-/// some copies, with more and more in front of the loop, so that one of them lies well.
+/// Such a short loop takes twice as long if its few bytes span two cache lines. There are several
+/// copies, with more and more code in front of the loop, so that one of them is aligned well.
 #[inline(never)]
 fn until<const COPY: u64, S: Stop>(stop: S) -> u64 {
     for before in 0..COPY {
@@ -67,7 +67,7 @@ stops! {
     Token(CancellationToken), token => token.is_cancelled();
 }
 
-/// The copy that lies best.
+/// The copy with the best alignment.
 fn best<S: Stop>(stop: S) -> fn(S) -> u64 {
     let copies: [fn(S) -> u64; 6] =
         [until::<0, S>, until::<1, S>, until::<2, S>, until::<3, S>, until::<4, S>, until::<5, S>];
@@ -87,8 +87,8 @@ fn ask(group: &mut BenchmarkGroup<'_, WallTime>, label: &str, stop: impl Stop) {
     group.bench_function(label, |b| quietest(b, STRETCH, || run(stop)));
 }
 
-/// What salsa has in place of a session: a flag that is taken before the inputs change, behind
-/// the `Arc` that all handles of a database share, and is looked at as each query begins.
+/// Salsa's counterpart of a session: a flag that is set before the inputs change, behind the `Arc`
+/// that all handles of a database share. It is read at the start of each query.
 struct Salsa(Arc<SalsaShared>);
 
 struct SalsaShared {

@@ -1,4 +1,4 @@
-//! What a look at all of 1,000,000 sessions does to those who open and close meanwhile.
+//! The effect of listing 1,000,000 sessions on threads that open and close sessions during it.
 //! `cargo bench -p safepoint-benches --bench snapshot`
 
 use safepoint_benches::figures::{self, Figure};

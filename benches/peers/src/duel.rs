@@ -1,5 +1,5 @@
-//! From a kill to its being seen, between two threads: the contestants take turns round by round,
-//! so that whatever else the machine does hits them alike.
+//! The time from a kill to its observation, between two threads. The contestants take turns round
+//! by round, so that other activity of the machine affects them equally.
 
 use crate::figures::{self, Figure};
 use crate::percentiles::Percentiles;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 /// One way to kill and to notice it.
 pub trait Contestant: Sync {
-    /// `role: name`.
+    /// Returns the label: `role: name`.
     fn label(&self) -> &'static str;
-    /// The victim's part: makes ready, calls `ready`, and says when it saw the kill.
+    /// Runs the target's part: prepares, calls `ready`, and returns when it observed the kill.
     fn suffer(&self, ready: &dyn Fn()) -> Instant;
-    /// The killer's part: says when it began.
+    /// Runs the requester's part: returns when it began.
     fn kill(&self) -> Instant;
 }
 

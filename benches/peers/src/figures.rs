@@ -1,4 +1,4 @@
-//! A figure: what was measured of whom. Kept as JSON, one file per question.
+//! A figure: a measurement of one contestant. Stored as JSON, one file for each question.
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ pub enum Role {
     Floor,
     /// This library's.
     Ours,
-    /// What a server would use instead.
+    /// The alternative that a server would use.
     Peer,
 }
 
 impl Role {
-    /// Its name in front of a figure's.
+    /// Returns the prefix of a figure's name.
     #[must_use]
     pub fn prefix(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Role {
 pub struct Figure {
     /// Whose.
     pub role: Role,
-    /// Of what.
+    /// The subject of the figure.
     pub name: String,
     /// The number of threads or sessions, the percentile; empty where there is nothing to vary.
     pub at: String,
@@ -50,7 +50,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// A figure of `label`, which is `role: name`.
+    /// Creates a figure of `label`, which is `role: name`.
     #[must_use]
     pub fn new(label: &str, at: impl Into<String>, value: f64) -> Option<Figure> {
         let (role, name) = Role::split(label)?;
@@ -58,7 +58,7 @@ impl Figure {
     }
 }
 
-/// Where cargo builds, and criterion leaves its results.
+/// Returns the folder in which cargo builds and criterion stores its results.
 #[must_use]
 pub fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
@@ -89,7 +89,7 @@ pub fn save(question: &str, figures: &[Figure]) {
     fs::write(path, format!("{:#}\n", Value::from(rows))).expect("a file");
 }
 
-/// What [`save`] kept; nothing where the question was not asked yet.
+/// Loads the figures that [`save`] stored. Returns nothing if the question was not measured yet.
 ///
 /// # Errors
 /// Where the file is there and can't be read.

@@ -1,5 +1,5 @@
-//! What the questions of `benches/` share: the peers behind one trait, a clock for what criterion
-//! can't tell (percentiles), and the figures that `report` reads.
+//! Shared code of the questions in `benches/`: the peers behind one trait, a clock for percentiles,
+//! which criterion does not have, and the figures that `report` reads.
 //!
 //! Criterion's benches are named `role: name`, where the role is `floor`, `ours` or `peer`; a group
 //! is a question. Everything else leaves its figures with [`figures::save`].
@@ -16,7 +16,8 @@ use criterion::{Bencher, Criterion};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Short, so that all questions take minutes. `--measurement-time 5` asks one of them longer.
+/// Configures short measurements, so that all questions take minutes. With `--measurement-time 5`
+/// one question runs longer.
 #[must_use]
 pub fn quick() -> Criterion {
     Criterion::default()
@@ -27,9 +28,9 @@ pub fn quick() -> Criterion {
         .configure_from_args()
 }
 
-/// For operations of a few nanoseconds, always the same, whose ratio to the floor has to be known
-/// to a few percent: each sample is timed in stretches of so many operations, and the quietest
-/// one counts. What else the machine does makes a stretch longer, never shorter.
+/// Measures operations of a few nanoseconds, whose ratio to the floor must be known to a few
+/// percent. Each sample is divided into sections of this many operations, and the fastest section
+/// counts. Other activity of the machine makes a section slower, never faster.
 pub fn quietest<T>(b: &mut Bencher<'_>, stretch: u64, mut operation: impl FnMut() -> T) {
     b.iter_custom(|times| {
         let stretch = stretch.min(times);

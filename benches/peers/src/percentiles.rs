@@ -2,7 +2,7 @@
 
 use crate::figures::Figure;
 
-/// What was measured in one stretch of time, and the percentiles of the stretches before.
+/// The measurements of one section of time, and the percentiles of the sections before.
 ///
 /// A percentile is the median of the stretches' own, so that what else the machine did for a
 /// moment spoils one stretch, not the figure.
@@ -18,7 +18,7 @@ fn at(sorted: &[u64], percent: usize) -> u64 {
 }
 
 impl Percentiles {
-    /// One more, in nanoseconds.
+    /// Adds one measurement, in nanoseconds.
     pub fn add(&mut self, nanos: u64) {
         self.stretch.push(nanos);
     }
@@ -34,7 +34,7 @@ impl Percentiles {
         self.stretch.clear();
     }
 
-    /// As figures of `label`.
+    /// Returns the percentiles as figures of `label`.
     #[must_use]
     pub fn figures(mut self, label: &str) -> Vec<Figure> {
         self.p50.sort_unstable();

@@ -1,7 +1,7 @@
 //! Everything that keeps sessions, behind one trait: this library, the floor, and the peers.
 //!
-//! Each peer that keeps a record keeps an `Arc` of one [`Record`]: who it is, since when, and a
-//! flag. That is what this library's sessions are opened with; it keeps more beside.
+//! Each peer that keeps a record keeps an `Arc` of one [`Record`]: the user, the time and a flag.
+//! This library's sessions are opened with the same data, and keep more.
 
 use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock};
@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 
-/// Who a thread's sessions belong to. Its strings are shared, so that they are nobody's part of
-/// the memory, but not among threads: clients do not share theirs, and the counts of references
-/// would be what threads fight for.
+/// Returns the client of a thread's sessions. The strings are shared among sessions, so that they
+/// do not count as memory of one session. They are not shared among threads, because threads would
+/// contend for the reference counts, which clients in a server do not share either.
 #[must_use]
 pub fn about() -> ClientInfo {
     thread_local! {
@@ -28,7 +28,7 @@ pub fn about() -> ClientInfo {
     ABOUT.with(ClientInfo::clone)
 }
 
-/// What a peer keeps of a session.
+/// The record that a peer keeps of a session.
 #[derive(Debug)]
 pub struct Record {
     /// Set by who kills it.
@@ -52,9 +52,9 @@ impl Record {
 
 /// Who keeps sessions.
 pub trait Registry: Default + Sync {
-    /// What the holder of a session has of it.
+    /// The owner's handle of a session.
     type Session: Send;
-    /// What an operator names it by.
+    /// The id by which an operator names a session.
     type Id: Copy + Debug + Send;
     /// `role: name`.
     const LABEL: &'static str;
@@ -63,9 +63,9 @@ pub trait Registry: Default + Sync {
     fn open(&self) -> Self::Session;
     /// Closes it.
     fn close(&self, session: Self::Session);
-    /// What it is named by.
+    /// Returns the id of the session.
     fn id(session: &Self::Session) -> Self::Id;
-    /// Finds it by its id, and tells it to end. Says whether it was there.
+    /// Finds a session by its id, and requests its end. Returns whether it was found.
     fn kill(&self, id: Self::Id) -> bool;
     /// Makes a row of each session, as far as there is a way to, and counts them. `now` is true
     /// while it does, for as long as a lock of the whole is held.
@@ -82,7 +82,7 @@ fn walking(now: &AtomicBool, walk: impl FnOnce() -> usize) -> usize {
     count
 }
 
-/// What a row for an operator is made of; peers clone it for each session that they list.
+/// The data of a row for an operator; peers clone it for each session that they list.
 fn row(id: u64, record: &Record) {
     let killed = record.killed.load(Ordering::Relaxed);
     black_box((id, record.description.clone(), record.opened, killed));
@@ -291,7 +291,7 @@ impl Registry for Sharded {
     }
 }
 
-/// A tree of tokens. It keeps no record, and finds nobody by an id.
+/// A tree of tokens. It keeps no records, and cannot find a session by its id.
 #[derive(Debug, Default)]
 pub struct ChildTokens(CancellationToken);
 
@@ -313,7 +313,7 @@ impl Registry for ChildTokens {
     }
 }
 
-/// The same tokens, found by an id.
+/// Tokens as above, which can be found by an id.
 #[derive(Debug, Default)]
 pub struct TokensById {
     root: CancellationToken,

@@ -11,7 +11,7 @@ impl Default for Random {
 }
 
 impl Random {
-    /// Some number below `end`.
+    /// Returns a random number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

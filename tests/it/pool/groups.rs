@@ -1,4 +1,4 @@
-//! Groups: how sessions are distributed, what each group has, and how groups end.
+//! Groups: the distribution of sessions, the resources of each group, and how groups end.
 
 use crate::common::{TEST_TIMEOUT, kill_now, locked, of, scope, supervised, wait_until};
 use crate::pool::custom::CustomConnection;

@@ -59,7 +59,7 @@ struct Test {
     background: Thread,
     closed: bool,
     requests: usize,
-    /// The operations so far, for the message of a failure.
+    /// The operations until now, for the message of a failure.
     log: Vec<String>,
 }
 

@@ -6,7 +6,7 @@ use safepoint::{Attached, SessionManager, Thread, ThreadModel};
 use safepoint_benches::registries::about;
 use std::hint::black_box;
 
-/// Sessions beside those that open and close.
+/// The number of sessions in addition to those being opened and closed.
 const OTHERS: usize = 1000;
 
 /// One operation, so many times.

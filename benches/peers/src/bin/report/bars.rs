@@ -4,7 +4,7 @@ use crate::results::Results;
 use crate::text::{Unit, grouped, ratio};
 use safepoint_benches::figures::Role;
 
-/// What is promised of one of this library's figures.
+/// The promise for one of this library's figures.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bar {
     /// At most so many times the floor.
@@ -13,7 +13,7 @@ pub(crate) enum Bar {
     Growth { ours: &'static str, from: &'static str, to: &'static str, most: f64, below: bool },
     /// At most so much.
     Most { ours: &'static str, at: &'static str, most: f64, unit: Unit },
-    /// Faster than each peer, but for those that keep no record of the session.
+    /// Faster than each peer, except peers that keep no record of the session.
     AheadOfPeers { ours: &'static str, at: &'static str },
     /// The figure is one thread's, the columns count threads; more are done by more threads.
     Throughput { ours: &'static str, from: u32, to: u32 },
@@ -27,12 +27,12 @@ pub(crate) struct Verdict {
     pub(crate) met: bool,
 }
 
-/// Peers say so in their names.
+/// Peers have this in their names.
 fn keeps_a_record(peer: &str) -> bool {
     !peer.ends_with("(no record)") && !peer.ends_with("(handle only)")
 }
 
-/// Numbers say what they count.
+/// Numbers carry their units.
 pub(crate) fn column(counted: &str, at: &str) -> String {
     let counted = if at.parse::<u64>().is_ok() { counted } else { "" };
     format!("{counted}{}", grouped(at))

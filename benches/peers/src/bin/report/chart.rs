@@ -23,7 +23,7 @@ const STYLE: &str = "\
     .line { stroke: #3d444d } .floor { fill: #656c76 } .ours { fill: #4493f8 } \
     .peer { fill: #9e6a03 } }";
 
-/// Where on the scale a value lies, from 0 to 1.
+/// Returns the position of a value on the scale, from 0 to 1.
 #[derive(Clone, Copy, Debug)]
 enum Scale {
     Linear { most: f64 },

@@ -121,7 +121,7 @@ fn named(role: Role, name: &str) -> String {
     }
 }
 
-/// Says plainly where a peer wins.
+/// Reports clearly where a peer wins.
 fn ahead(question: &Question, results: &Results, columns: &[&str]) -> String {
     let mut peers: Vec<(&str, Vec<String>)> = Vec::new();
     for at in columns {

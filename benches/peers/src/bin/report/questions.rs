@@ -1,4 +1,4 @@
-//! The questions: what is asked of whom, what the figures mean, and the bars.
+//! The questions: the contestants, the meaning of the figures, and the bars.
 
 use crate::bars::Bar;
 use crate::text::Unit;
@@ -8,14 +8,14 @@ pub(crate) struct Question {
     /// The bench, criterion's group, the chart.
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
-    /// What a figure is, in a sentence or two.
+    /// The meaning of a figure, in a sentence or two.
     pub(crate) means: &'static str,
     pub(crate) unit: Unit,
     /// From what was measured to what is shown.
     pub(crate) scale: f64,
-    /// What the columns count.
+    /// The units of the columns.
     pub(crate) columns: &'static str,
-    /// Those that are charted; all if it is empty.
+    /// The contestants in the chart; all if it is empty.
     pub(crate) charted: &'static [&'static str],
     /// Which of ours the peers stand against.
     pub(crate) ours: &'static str,

@@ -1,4 +1,4 @@
-//! What was measured: criterion's estimates, and the figures that the other benches kept.
+//! The measurements: criterion's estimates, and the figures that the other benches stored.
 
 use safepoint_benches::figures::{self, Figure, Role};
 use serde_json::Value;

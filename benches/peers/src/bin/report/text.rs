@@ -9,7 +9,7 @@ fn three(value: f64) -> String {
     }
 }
 
-/// What a question's figures are.
+/// The meaning of a question's figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     Nanos,
@@ -38,7 +38,7 @@ pub(crate) fn ratio(value: f64) -> String {
     format!("{} ×", three(value))
 }
 
-/// `1000` as `1,000`; what is no number stays.
+/// Formats `1000` as `1,000`. A text that is not a number is returned unchanged.
 pub(crate) fn grouped(text: &str) -> String {
     if text.is_empty() || !text.bytes().all(|digit| digit.is_ascii_digit()) {
         return text.into();
