@@ -9,7 +9,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A worker that blocks does not call the one that is to be called to its place.",
         edits: &[Edit {
             file: "pool/worker.rs",
-            within: "fn leave",
+            within: "fn before_block",
             find: "self.answer(call);",
             replace: "let _ = call;",
         }],
@@ -22,7 +22,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A worker that is back from blocking is not counted.",
         edits: &[Edit {
             file: "pool/worker.rs",
-            within: "impl<C: Connection> Place for Arc<Group<C>> => fn take",
+            within: "impl<C: Connection> BlockHooks for Arc<Group<C>> => fn after_block",
             find: "self.queue.reacquire_permit();",
             replace: "",
         }],
@@ -88,7 +88,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/worker.rs",
             within: "fn serve",
-            find: "has_place(Arc::new(group.clone()));",
+            find: "set_block_hooks(Arc::new(group.clone()));",
             replace: "",
         }],
         loom: &[],
@@ -811,8 +811,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/block_in_place.rs",
             within: "pub fn block_in_place<T>(run",
-            find: "place.take();",
-            replace: "if !crate::sync::panicking() { place.take(); }",
+            find: "hooks.after_block();",
+            replace: "if !crate::sync::panicking() { hooks.after_block(); }",
         }],
         loom: &[],
         shuttle: &[],
@@ -824,7 +824,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/block_in_place.rs",
             within: "pub fn block_in_place<T>(run",
-            find: "let _ = PLACE.try_with(|mine| *mine.borrow_mut() = Some(place));",
+            find: "let _ = HOOKS.try_with(|mine| *mine.borrow_mut() = Some(hooks));",
             replace: "",
         }],
         loom: &[],
@@ -837,8 +837,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/block_in_place.rs",
             within: "pub fn block_in_place<T>(run",
-            find: "let _ = PLACE.try_with(|mine| *mine.borrow_mut() = Some(place));",
-            replace: "if !crate::sync::panicking() { let _ = PLACE.try_with(|mine| *mine.borrow_mut() = Some(place)); }",
+            find: "let _ = HOOKS.try_with(|mine| *mine.borrow_mut() = Some(hooks));",
+            replace: "if !crate::sync::panicking() { let _ = HOOKS.try_with(|mine| *mine.borrow_mut() = Some(hooks)); }",
         }],
         loom: &[],
         shuttle: &[],
@@ -850,8 +850,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/block_in_place.rs",
             within: "pub fn block_in_place<T>(run",
-            find: "PLACE.try_with(|mine| mine.borrow_mut().take()).ok().flatten()",
-            replace: "PLACE.try_with(|mine| mine.borrow().clone()).ok().flatten()",
+            find: "HOOKS.try_with(|mine| mine.borrow_mut().take()).ok().flatten()",
+            replace: "HOOKS.try_with(|mine| mine.borrow().clone()).ok().flatten()",
         }],
         loom: &[],
         shuttle: &[],

@@ -1,7 +1,7 @@
 //! Data for diagnosis only: the sections that a session is in, and probes.
 
 use crate::sync::Mutex;
-use crate::types::location::{CallSite, Place};
+use crate::types::location::{CallSite, CallerLocation};
 use crate::types::pending::{ActiveHoldOff, Progress};
 use crate::types::time::Timestamp;
 use std::time::{Instant, SystemTime};
@@ -24,7 +24,7 @@ pub(crate) struct DiagnosticsState {
     /// The time of the probe, if the word has `PROBE`.
     pub(crate) asked: Option<Timestamp>,
     /// The last safe point that answered a probe.
-    pub(crate) passed: Option<(Place, Timestamp)>,
+    pub(crate) passed: Option<(CallerLocation, Timestamp)>,
     /// When the last hold-off ended.
     pub(crate) released: Option<Instant>,
     stretches: Vec<SectionEntry>,
@@ -49,7 +49,7 @@ impl Diagnostics {
         self.0.lock().clone()
     }
 
-    pub(crate) fn enter(&self, what: Section, at: Place) -> SectionGuard<'_> {
+    pub(crate) fn enter(&self, what: Section, at: CallerLocation) -> SectionGuard<'_> {
         let spot = CallSite { location: at, reached_at: SystemTime::now() };
         let number = self.change(|noted| noted.enter(what, spot));
         SectionGuard { notes: self, number }

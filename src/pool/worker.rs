@@ -7,7 +7,7 @@ use crate::pool::group::slot::{ConnectionSlot, Entry, SlotState, arm, priority_o
 use crate::pool::poller::{Event, Events};
 use crate::pool::queue::{PollEnd, Wakeup, WorkerStep};
 use crate::pool::status::WorkerState;
-use crate::session::block_in_place::{Place, has_place};
+use crate::session::block_in_place::{BlockHooks, set_block_hooks};
 use crate::session::current::complete;
 use crate::session::session::Session;
 use crate::session::thread::Thread;
@@ -44,13 +44,13 @@ impl<C: Connection> Drop for WorkerEntry<C> {
     }
 }
 
-impl<C: Connection> Place for Arc<Group<C>> {
-    fn leave(&self) {
+impl<C: Connection> BlockHooks for Arc<Group<C>> {
+    fn before_block(&self) {
         let call = self.queue.release_permit();
         self.answer(call);
     }
 
-    fn take(&self) {
+    fn after_block(&self) {
         self.queue.reacquire_permit();
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartErr
 fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) {
     group.queue.worker_started(true);
     group.bind(number - 1);
-    has_place(Arc::new(group.clone()));
+    set_block_hooks(Arc::new(group.clone()));
     let mut events = Events::with_capacity(1);
     let mut waited = None;
     loop {
@@ -241,7 +241,7 @@ fn turn<'a, 'c, C: Connection>(
     // The receipts of a leaked statement complete before the lock is taken.
     complete(attached.record.end_leaked_statement());
     let place = seat.lock();
-    let (due, over) = attached.leave(again.is_some()).ask();
+    let (due, over) = attached.leave(again.is_some()).into_due();
     match due {
         Ok(()) => Outcome::Back { seat: place, socket, again, over },
         Err(interrupt) => {

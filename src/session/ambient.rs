@@ -51,7 +51,7 @@ pub fn thread_id() -> Option<ThreadId> {
 /// is none.
 #[must_use]
 pub fn requester() -> Option<Requester> {
-    current().map(|record| record.author())
+    current().map(|record| record.as_requester())
 }
 
 /// Returns a copy of the client information of the session that is attached to the calling thread,

@@ -11,7 +11,7 @@ use crate::types::client_info::ClientInfo;
 use crate::types::error::OpenError;
 use crate::types::id::{SessionId, StatementId, ThreadId};
 use crate::types::interrupt::Interrupt;
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use crate::types::reason::InterruptReason;
 use crate::types::request::Requester;
 use std::fmt;
@@ -64,7 +64,7 @@ impl<'s> Attached<'s> {
     /// Returns the session as a requester.
     #[must_use]
     pub fn requester(&self) -> Requester {
-        self.record.author()
+        self.record.as_requester()
     }
 
     /// Returns a copy of the client information.
@@ -185,14 +185,14 @@ impl<'s> Attached<'s> {
     }
 
     /// Detaches the session. This is for callers with a lock under which no receipt may complete:
-    /// they call [`Left::ask`], and complete the receipts after the lock is released.
+    /// they call [`Detached::into_due`], and complete the receipts after the lock is released.
     #[inline]
     #[track_caller]
-    pub(crate) fn leave(mut self, to_queue: bool) -> Left<'s> {
+    pub(crate) fn leave(mut self, to_queue: bool) -> Detached<'s> {
         let step = self.step_down(to_queue);
         let record = self.record;
         std::mem::forget(self);
-        Left { record, step }
+        Detached { record, step }
     }
 
     fn step_down(&mut self, to_queue: bool) -> Transition {
@@ -213,7 +213,7 @@ impl<'s> Attached<'s> {
 
     /// Detaches the session in the middle of a task's statement. See [`Record::suspend`].
     #[cfg(feature = "async")]
-    pub(crate) fn suspend(mut self, waker: &Waker, at: Place) -> bool {
+    pub(crate) fn suspend(mut self, waker: &Waker, at: CallerLocation) -> bool {
         self.leave_thread();
         let due = self.record.suspend(waker, at);
         std::mem::forget(self);
@@ -242,17 +242,17 @@ impl fmt::Debug for Attached<'_> {
 }
 
 /// A session that has left its thread.
-pub(crate) struct Left<'s> {
+pub(crate) struct Detached<'s> {
     record: &'s Record,
     step: Transition,
 }
 
-impl Left<'_> {
+impl Detached<'_> {
     /// Returns the due interrupt, and the receipts to complete after the lock is released.
     #[cold]
     #[track_caller]
-    pub(crate) fn ask(self) -> (Result<(), Interrupt>, FinishedCancel) {
-        let Left { record, step } = self;
+    pub(crate) fn into_due(self) -> (Result<(), Interrupt>, FinishedCancel) {
+        let Detached { record, step } = self;
         let over = record.cancel_finished(step);
         (if step.after.due() { record.check_due_unreported() } else { Ok(()) }, over)
     }
@@ -260,17 +260,17 @@ impl Left<'_> {
 
 #[inline]
 #[track_caller]
-fn left(left: Left<'_>) -> Result<(), Interrupt> {
+fn left(left: Detached<'_>) -> Result<(), Interrupt> {
     if left.step.is_quiet() {
         return Ok(());
     }
-    let (due, over) = left.ask();
+    let (due, over) = left.into_due();
     complete(over);
     due
 }
 
 /// Ends a statement whose guard was leaked, and begins the next one.
-pub(crate) fn begin_at(record: &Record, at: Place) -> Result<(), Interrupt> {
+pub(crate) fn begin_at(record: &Record, at: CallerLocation) -> Result<(), Interrupt> {
     complete(record.end_leaked_statement());
     record.begin_at(at, complete)
 }

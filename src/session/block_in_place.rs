@@ -10,33 +10,33 @@ use std::sync::Arc;
 
 /// The hooks of a pool around a block: a worker releases its permit before it, and takes one again
 /// after it.
-pub(crate) trait Place {
+pub(crate) trait BlockHooks {
     /// Releases the permit before the block, so that another worker may run.
-    fn leave(&self);
+    fn before_block(&self);
     /// Takes a permit again after the block.
-    fn take(&self);
+    fn after_block(&self);
 }
 
 per_thread! {
     /// The hooks of the pool whose worker this thread is.
-    static PLACE: RefCell<Option<Arc<dyn Place>>> = RefCell::new(None);
+    static HOOKS: RefCell<Option<Arc<dyn BlockHooks>>> = RefCell::new(None);
 }
 
 #[cfg(all(target_os = "linux", not(safepoint_loom)))]
-pub(crate) fn has_place(place: Arc<dyn Place>) {
-    PLACE.with(|mine| *mine.borrow_mut() = Some(place));
+pub(crate) fn set_block_hooks(hooks: Arc<dyn BlockHooks>) {
+    HOOKS.with(|mine| *mine.borrow_mut() = Some(hooks));
 }
 
 /// Runs code that blocks, as [`Attached::block_in_place`] does, for code that has no reference to
 /// the session.
 #[track_caller]
 pub fn block_in_place<T>(run: impl FnOnce() -> T) -> T {
-    struct Back(Option<Arc<dyn Place>>);
+    struct Back(Option<Arc<dyn BlockHooks>>);
     impl Drop for Back {
         fn drop(&mut self) {
-            if let Some(place) = self.0.take() {
-                place.take();
-                let _ = PLACE.try_with(|mine| *mine.borrow_mut() = Some(place));
+            if let Some(hooks) = self.0.take() {
+                hooks.after_block();
+                let _ = HOOKS.try_with(|mine| *mine.borrow_mut() = Some(hooks));
             }
         }
     }
@@ -44,9 +44,9 @@ pub fn block_in_place<T>(run: impl FnOnce() -> T) -> T {
     let _within = session.as_ref().map(|record| record.within(Section::Wait, at));
     // Taken out during the block, so that a nested block releases no second permit. A thread that
     // has dropped its thread-locals has none.
-    let back = Back(PLACE.try_with(|mine| mine.borrow_mut().take()).ok().flatten());
-    if let Some(place) = &back.0 {
-        place.leave();
+    let back = Back(HOOKS.try_with(|mine| mine.borrow_mut().take()).ok().flatten());
+    if let Some(hooks) = &back.0 {
+        hooks.before_block();
     }
     run()
 }

@@ -7,7 +7,7 @@ use crate::sync::catch::catch_panic;
 use crate::sync::per_thread;
 use crate::sync::wake_list::WakeList;
 use crate::types::interrupt::Interrupt;
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ pub(crate) fn check() -> Result<(), Interrupt> {
 }
 
 #[cold]
-fn look(at: Place) -> Result<(), Interrupt> {
+fn look(at: CallerLocation) -> Result<(), Interrupt> {
     match current() {
         Some(record) => record.check_flagged(at),
         None => {

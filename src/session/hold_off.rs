@@ -4,7 +4,7 @@ use crate::core::diagnostics::SectionGuard;
 use crate::core::record::Record;
 use crate::session::attached::Attached;
 use crate::session::current::{current, wake_all};
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use crate::types::pending::Progress;
 use std::panic::Location;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ enum Held<'a> {
 }
 
 impl<'a> HoldOff<'a> {
-    fn new(held: Held<'a>, name: &'static str, at: Place) -> HoldOff<'a> {
+    fn new(held: Held<'a>, name: &'static str, at: CallerLocation) -> HoldOff<'a> {
         let number = held.record().map_or(0, |record| record.hold(name, at));
         HoldOff { held, number }
     }

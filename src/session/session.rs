@@ -197,7 +197,7 @@ impl Session {
     /// thread runs the session.
     #[must_use]
     pub fn requester(&self) -> Requester {
-        self.record.author()
+        self.record.as_requester()
     }
 
     /// Returns a copy of the client information.

@@ -14,7 +14,7 @@ use crate::sync::per_thread;
 use crate::types::error::{AttachError, OpenError};
 use crate::types::id::StatementId;
 use crate::types::interrupt::Interrupt;
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use crate::types::reason::InterruptReason;
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
@@ -77,7 +77,7 @@ impl Session {
 #[must_use = "futures do nothing unless polled"]
 pub struct Interrupted<'s> {
     session: &'s mut Session,
-    at: Place,
+    at: CallerLocation,
     polled: bool,
 }
 
@@ -156,7 +156,7 @@ pin_project! {
         session: &'s mut Session,
         text: Option<&'s str>,
         stage: Stage,
-        at: Place,
+        at: CallerLocation,
         #[pin]
         future: Option<F>,
     }

@@ -5,11 +5,11 @@ use std::panic::Location;
 use std::time::SystemTime;
 
 /// A location in the source.
-pub(crate) type Place = &'static Location<'static>;
+pub(crate) type CallerLocation = &'static Location<'static>;
 
 /// Serializes the location as `file:line:column`.
 #[cfg(feature = "serde")]
-fn as_text<S: serde::Serializer>(at: &Place, to: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: serde::Serializer>(at: &CallerLocation, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(at)
 }
 

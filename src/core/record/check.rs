@@ -4,7 +4,7 @@ use crate::core::record::Record;
 use crate::core::record::request::{Guarded, PendingTerminate};
 use crate::observe::event::Event;
 use crate::types::interrupt::{Interrupt, InterruptKind};
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use crate::types::request::Request;
 use crate::types::time::Timestamp;
 use std::panic::Location;
@@ -32,7 +32,7 @@ impl PendingTerminate {
 
 impl Record {
     /// Returns the due interrupt, held off or not, for the safe point `at`.
-    pub(crate) fn due(&self, at: Place) -> Result<(), Interrupt> {
+    pub(crate) fn due(&self, at: CallerLocation) -> Result<(), Interrupt> {
         let (due, take_unreported) = self.observe_due(at, true);
         if let (Err(interrupt), true) = (&due, take_unreported) {
             self.emit_observed(interrupt.kind(), interrupt.request());
@@ -48,7 +48,7 @@ impl Record {
     }
 
     /// Returns the due interrupt, and whether the caller must emit that it was observed.
-    fn observe_due(&self, at: Place, says: bool) -> (Result<(), Interrupt>, bool) {
+    fn observe_due(&self, at: CallerLocation, says: bool) -> (Result<(), Interrupt>, bool) {
         // The clock is read before the lock is taken: the requester may still hold the lock.
         let now = Timestamp::now();
         let mut guarded = self.guarded.lock();

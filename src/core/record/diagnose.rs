@@ -13,7 +13,7 @@ use crate::core::state::Snapshot;
 use crate::sync::{Ordering, now};
 use crate::types::client_info::ClientInfo;
 use crate::types::interrupt::InterruptKind;
-use crate::types::location::{CallSite, Place};
+use crate::types::location::{CallSite, CallerLocation};
 use crate::types::pending::{PendingInterrupt, PendingReason, ProbeResult};
 use crate::types::request::TerminateMode;
 use crate::types::time::Timestamp;
@@ -45,7 +45,7 @@ impl Record {
     }
 
     /// Stores the time and location of a safe point that takes the cold path, if a probe is set.
-    pub(super) fn answer_probe(&self, at: Place) {
+    pub(super) fn answer_probe(&self, at: CallerLocation) {
         if self.word.load().probed() {
             self.note_passed(at, || {
                 self.step(Snapshot::passed);
@@ -55,11 +55,11 @@ impl Record {
 
     /// Stores the time and location of a safe point whose transition has cleared the probe.
     #[cold]
-    pub(super) fn passed(&self, at: Place) {
+    pub(super) fn passed(&self, at: CallerLocation) {
         self.note_passed(at, || {});
     }
 
-    fn note_passed(&self, at: Place, clear: impl FnOnce()) {
+    fn note_passed(&self, at: CallerLocation, clear: impl FnOnce()) {
         let asked = self.cold().notes.change(|noted| {
             clear();
             noted.passed = Some((at, Timestamp::now()));
@@ -76,7 +76,7 @@ impl Record {
     // Hold-offs. Their number changes under the lock of their list, so the two agree.
 
     /// Begins a hold-off, and returns the number that ends it.
-    pub(crate) fn hold(&self, name: &'static str, at: Place) -> u64 {
+    pub(crate) fn hold(&self, name: &'static str, at: CallerLocation) -> u64 {
         let spot = CallSite { location: at, reached_at: SystemTime::now() };
         self.cold().notes.change(|noted| {
             self.hold.store(self.hold.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Record {
     }
 
     /// Begins a rollback. If its guard is leaked, the next attachment ends the section.
-    pub(crate) fn begin_rollback(&self, at: Place) -> SectionGuard<'_> {
+    pub(crate) fn begin_rollback(&self, at: CallerLocation) -> SectionGuard<'_> {
         self.cold().notes.change(|_| {
             self.hold.store(self.hold.load(Ordering::Relaxed) | ROLLED_BACK, Ordering::Relaxed);
         });
@@ -118,7 +118,7 @@ impl Record {
         });
     }
 
-    pub(crate) fn within(&self, what: Section, at: Place) -> SectionGuard<'_> {
+    pub(crate) fn within(&self, what: Section, at: CallerLocation) -> SectionGuard<'_> {
         self.cold().notes.enter(what, at)
     }
 

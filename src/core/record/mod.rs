@@ -42,7 +42,7 @@ use crate::types::client_info::ClientInfo;
 use crate::types::error::OpenError;
 use crate::types::id::{Parts, SessionId, StatementId, ThreadId};
 use crate::types::interrupt::Interrupt;
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use crate::types::reason::InterruptReason;
 use crate::types::request::Requester;
 use std::panic::Location;
@@ -173,7 +173,7 @@ impl Record {
         self.thread.load(Ordering::Relaxed) == thread.get()
     }
 
-    pub(crate) fn author(&self) -> Requester {
+    pub(crate) fn as_requester(&self) -> Requester {
         let ClientInfo { user, admin, address: client, .. } = self.description();
         let address = Some(client).filter(|client| !client.is_empty());
         Requester { session: Some(self.id), user: Some(user), admin, address }
@@ -283,7 +283,7 @@ impl Record {
 
     /// Checks for a due interrupt, for an ambient safe point whose flag is raised.
     #[cold]
-    pub(crate) fn check_flagged(&self, at: Place) -> Result<(), Interrupt> {
+    pub(crate) fn check_flagged(&self, at: CallerLocation) -> Result<(), Interrupt> {
         attention::clear_own();
         let now = self.word.step(|word| word).after;
         if !now.attention() {
@@ -300,13 +300,13 @@ impl Record {
     }
 
     #[inline]
-    pub(crate) fn check_at(&self, at: Place) -> Result<(), Interrupt> {
+    pub(crate) fn check_at(&self, at: CallerLocation) -> Result<(), Interrupt> {
         if self.word.attention() { self.report(at) } else { Ok(()) }
     }
 
     /// Cold: runs once per interrupt or probe.
     #[cold]
-    fn report(&self, at: Place) -> Result<(), Interrupt> {
+    fn report(&self, at: CallerLocation) -> Result<(), Interrupt> {
         self.answer_probe(at);
         if self.held() { Ok(()) } else { self.due(at) }
     }
@@ -390,7 +390,7 @@ impl Record {
     #[inline(always)]
     pub(crate) fn begin_at(
         &self,
-        at: Place,
+        at: CallerLocation,
         complete: fn(FinishedCancel),
     ) -> Result<(), Interrupt> {
         self.command_starts();
@@ -411,7 +411,7 @@ impl Record {
     fn begun_with(
         &self,
         step: Transition,
-        at: Place,
+        at: CallerLocation,
         complete: fn(FinishedCancel),
     ) -> Result<(), Interrupt> {
         if step.before.probed() {
@@ -421,7 +421,7 @@ impl Record {
     }
 
     #[cold]
-    fn not_begun(&self, reason: BeginError, at: Place) -> Interrupt {
+    fn not_begun(&self, reason: BeginError, at: CallerLocation) -> Interrupt {
         if reason == BeginError::Exhausted {
             self.fail(InterruptReason::StatementsExhausted);
         }

@@ -11,7 +11,7 @@ use crate::sync::catch::catch_panic;
 use crate::sync::wake_list::WakeList;
 use crate::types::id::{SessionId, StatementId, ThreadId};
 use crate::types::interrupt::InterruptKind;
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use crate::types::outcome::{EndReason, SessionEnd, StatementEnd};
 use crate::types::reason::InterruptReason;
 use crate::types::request::{Request, Requester, TerminateMode};
@@ -81,7 +81,7 @@ pub(super) struct PendingTerminate {
     /// Whether the audit has received the event that the request was observed.
     pub(super) said: bool,
     pub(super) asked: Timestamp,
-    pub(super) seen_at: Option<(Place, Timestamp)>,
+    pub(super) seen_at: Option<(CallerLocation, Timestamp)>,
     pub(super) ticket: Arc<Completion<SessionEnd>>,
     /// Whether no requester has woken the session since the request was accepted.
     pub(super) wake_needed: bool,
@@ -92,7 +92,7 @@ pub(super) struct PendingCancel {
     pub(super) request: Arc<Request>,
     pub(super) seen: bool,
     pub(super) asked: Timestamp,
-    pub(super) seen_at: Option<(Place, Timestamp)>,
+    pub(super) seen_at: Option<(CallerLocation, Timestamp)>,
     pub(super) ticket: Arc<Completion<StatementEnd>>,
     /// As in [`PendingTerminate`].
     wake_needed: bool,

@@ -25,7 +25,7 @@ use crate::core::record::Record;
 use crate::core::state::{Snapshot, Transition};
 use crate::sync::wake_list::WakeList;
 use crate::types::interrupt::Interrupt;
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use std::task::Waker;
 
 impl Record {
@@ -35,7 +35,7 @@ impl Record {
         &self,
         waker: &Waker,
         killable: bool,
-        at: Place,
+        at: CallerLocation,
     ) -> Result<(), Interrupt> {
         let step = self.transition_to_wait(waker, |word| word.sleep(killable));
         self.recheck_wait(step, killable, at)
@@ -44,7 +44,7 @@ impl Record {
     /// Takes the steps `W1` to `W3` for a task that `waker` wakes, off its thread. Returns `true`
     /// if an interrupt is due, so that the task must be polled at once.
     #[cfg(feature = "async")]
-    pub(crate) fn suspend(&self, waker: &Waker, at: Place) -> bool {
+    pub(crate) fn suspend(&self, waker: &Waker, at: CallerLocation) -> bool {
         let step = self.transition_to_wait(waker, Snapshot::suspend);
         if step.before.probed() {
             self.passed(at);
@@ -73,7 +73,12 @@ impl Record {
     }
 
     /// Takes `W3`, since a request that was accepted before `W2` has woken no thread.
-    fn recheck_wait(&self, step: Transition, killable: bool, at: Place) -> Result<(), Interrupt> {
+    fn recheck_wait(
+        &self,
+        step: Transition,
+        killable: bool,
+        at: CallerLocation,
+    ) -> Result<(), Interrupt> {
         if step.before.probed() {
             self.passed(at);
         }

@@ -14,7 +14,7 @@ use crate::core::record::Record;
 use crate::session::attached::Attached;
 use crate::sync::{Parker, Unparker, now, per_thread};
 use crate::types::interrupt::Interrupt;
-use crate::types::location::Place;
+use crate::types::location::CallerLocation;
 use std::cell::RefCell;
 use std::future;
 use std::future::Future;
@@ -139,7 +139,7 @@ fn run_wait<T>(
     record: &Record,
     waker: &Waker,
     killable: bool,
-    at: Place,
+    at: CallerLocation,
     block: impl FnOnce() -> T,
 ) -> Result<T, Interrupt> {
     /// Ends the wait, also if `block` unwinds.
