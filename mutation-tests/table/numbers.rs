@@ -75,8 +75,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/state.rs",
             within: "pub(crate) fn attach",
-            find: "SLOT | ASLEEP",
-            replace: "ASLEEP",
+            find: "SLOT | WAITING",
+            replace: "WAITING",
         }],
         loom: &[],
         shuttle: &[],

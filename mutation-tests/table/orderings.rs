@@ -197,8 +197,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/diagnose.rs",
             within: "fn at_one_moment",
-            find: "let guarded = self.guarded.lock(); let word = self.look(); look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)",
-            replace: "let word = self.look(); let guarded = self.guarded.lock(); look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)",
+            find: "let guarded = self.guarded.lock(); let word = self.snapshot(); look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)",
+            replace: "let word = self.snapshot(); let guarded = self.guarded.lock(); look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)",
         }],
         loom: &["what_is_said_belongs_together::a_row_has_the_author_of_another_request"],
         shuttle: &[],
@@ -210,8 +210,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/mod.rs",
             within: "fn thread_in",
-            find: "self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread",
-            replace: "self.look().slot() == Some(slot)",
+            find: "self.snapshot().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread",
+            replace: "self.snapshot().slot() == Some(slot)",
         }],
         loom: &["what_is_said_belongs_together::a_row_has_the_thread_of_another_statement"],
         shuttle: &[],
@@ -223,7 +223,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/mod.rs",
             within: "fn thread_in",
-            find: "self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread",
+            find: "self.snapshot().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread",
             replace: "self.thread.load(Ordering::Relaxed) == thread",
         }],
         loom: &["what_is_said_belongs_together::a_row_has_the_thread_of_another_statement"],
@@ -236,8 +236,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/request.rs",
             within: "fn terminate_by",
-            find: "Ok(self.accepted(step.before, thread, ticket))",
-            replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), ticket))",
+            find: "Ok(self.accepted(step.before, thread, completion))",
+            replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), completion))",
         }],
         loom: &["a_receipt_tells_the_truth::found_on_a_thread_of_the_same_place"],
         shuttle: &[],
@@ -249,8 +249,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/request.rs",
             within: "fn cancel_by",
-            find: "Ok(self.accepted(step.before, thread, ticket))",
-            replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), ticket))",
+            find: "Ok(self.accepted(step.before, thread, completion))",
+            replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), completion))",
         }],
         loom: &["a_receipt_tells_the_truth::cancelled_on_a_thread_of_the_same_place"],
         shuttle: &[],

@@ -166,8 +166,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "self.size.most - jobs.counts.places",
-            replace: "self.size.most + 1 - jobs.counts.places",
+            find: "self.size.max - jobs.counts.places",
+            replace: "self.size.max + 1 - jobs.counts.places",
         }],
         loom: &[],
         shuttle: &[],
@@ -179,8 +179,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "self.size.most - jobs.counts.places",
-            replace: "(self.size.most - jobs.counts.places).saturating_sub(1)",
+            find: "self.size.max - jobs.counts.places",
+            replace: "(self.size.max - jobs.counts.places).saturating_sub(1)",
         }],
         loom: &[],
         shuttle: &[],

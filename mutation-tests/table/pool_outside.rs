@@ -22,7 +22,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The status does not tell lanes from workers.",
         edits: &[Edit {
             file: "pool/status.rs",
-            within: "fn look",
+            within: "fn status",
             find: "self.lane",
             replace: "false",
         }],
@@ -75,8 +75,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/group/mod.rs",
             within: "fn status",
-            find: "self.size.most",
-            replace: "self.size.least",
+            find: "self.size.max",
+            replace: "self.size.min",
         }],
         loom: &[],
         shuttle: &[],
@@ -408,7 +408,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/builder.rs",
             within: "fn shares",
-            find: "max_workers as u128 * *least as u128 / all as u128",
+            find: "max_workers as u128 * *min as u128 / all as u128",
             replace: "{ let _ = all; max_workers as u128 }",
         }],
         loom: &[],
@@ -421,8 +421,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/builder.rs",
             within: "fn shares",
-            find: "usize::try_from(most).unwrap_or(usize::MAX).max(*least)",
-            replace: "usize::try_from(most).unwrap_or(usize::MAX)",
+            find: "usize::try_from(max).unwrap_or(usize::MAX).max(*min)",
+            replace: "usize::try_from(max).unwrap_or(usize::MAX)",
         }],
         loom: &[],
         shuttle: &[],

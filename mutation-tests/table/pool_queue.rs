@@ -634,8 +634,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && false { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            replace: "if spent && false { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
         }],
         loom: &[],
         shuttle: &[],
@@ -647,8 +647,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active >= self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            replace: "if spent && jobs.counts.active >= self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
         }],
         loom: &[],
         shuttle: &[],
@@ -660,8 +660,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active > self.size.least { self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            replace: "if spent && jobs.counts.active > self.size.min { self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
         }],
         loom: &[],
         shuttle: &[],
@@ -673,8 +673,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active > self.size.least { jobs.counts.places -= 1; self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            replace: "if spent && jobs.counts.active > self.size.min { jobs.counts.places -= 1; self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
         }],
         loom: &[],
         shuttle: &[],
@@ -686,8 +686,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active > self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            replace: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
         }],
         loom: &[],
         shuttle: &[],
@@ -699,8 +699,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active > self.size.least { jobs.counts.places = (jobs.counts.places - 1).max(self.size.least); self.worker_goes(&mut jobs); return WorkerStep::Exit; }",
+            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            replace: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; }",
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
@@ -829,7 +829,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "(jobs.counts.active > self.size.least).then_some(self.patience)",
+            find: "(jobs.counts.active > self.size.min).then_some(self.patience)",
             replace: "None",
         }],
         loom: &[],
@@ -842,7 +842,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "(jobs.counts.active > self.size.least).then_some(self.patience)",
+            find: "(jobs.counts.active > self.size.min).then_some(self.patience)",
             replace: "Some(self.patience)",
         }],
         loom: &[],

@@ -142,11 +142,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/mod.rs",
             within: "fn runs_here",
-            find: "let attached = self.look().slot().is_some();
+            find: "let attached = self.snapshot().slot().is_some();
                 let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
                 attached && bell == u32::from(attention::own())",
             replace: "let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
-                let attached = self.look().slot().is_some();
+                let attached = self.snapshot().slot().is_some();
                 attached && bell == u32::from(attention::own())",
         }],
         loom: &["no_bystander_is_hit::a_forgotten_attachment_comes_back"],

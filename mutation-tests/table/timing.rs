@@ -221,7 +221,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn command_starts",
-                find: "!self.look().queued()",
+                find: "!self.snapshot().queued()",
                 replace: "true",
             },
         ],
@@ -341,7 +341,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn lock_wait_begins",
-                find: "self.watch(self.look());",
+                find: "self.watch(self.snapshot());",
                 replace: "",
             },
         ],

@@ -11,8 +11,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/session.rs",
                 within: "impl Drop for Session",
-                find: "!self.record.look().ended()",
-                replace: "!self.record.look().ended() && !std::thread::panicking()",
+                find: "!self.record.snapshot().ended()",
+                replace: "!self.record.snapshot().ended() && !std::thread::panicking()",
             },
         ],
         loom: &[],
@@ -341,7 +341,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/wait/mod.rs",
                 within: "fn run_wait",
-                find: "killable && record.look().in_statement()",
+                find: "killable && record.snapshot().in_statement()",
                 replace: "killable",
             },
         ],

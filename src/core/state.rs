@@ -5,7 +5,7 @@
 //! | 0 | `ATTENTION` | all | an interrupt is due, or a probe is set |
 //! | 1 | `IN_STATEMENT` | runner | a statement runs |
 //! | 2 | `IN_TRANSACTION` | runner | a transaction is open |
-//! | 3 | `ASLEEP` | runner | a waker is stored and the runner may be blocked; if no thread runs the session, its task waits |
+//! | 3 | `WAITING` | runner | a waker is stored and the runner may be blocked; if no thread runs the session, its task waits |
 //! | 4 | `KILLABLE` | runner | the wait ends for a termination only |
 //! | 5 | `QUEUED` | owner | the statement id is reserved for a command that has not begun |
 //! | 6 | `CANCEL` | requester | the statement with that id is cancelled |
@@ -29,7 +29,7 @@
 //!
 //! Orderings: each read-modify-write is `AcqRel`. Its acquire half pairs with the release half of the
 //! transition that wrote the value it read. So a thread that sees a transition also sees every write before
-//! it. A requester that sees `ASLEEP` sees the waker. An owner that sees `TERMINATE` takes the record's lock
+//! it. A requester that sees `WAITING` sees the waker. An owner that sees `TERMINATE` takes the record's lock
 //! after the requester released it. A load acquires as well, as does a rejected transition. Only the safe
 //! point's load is relaxed, because it only decides whether to take the cold path. The cold path begins with an
 //! acquiring load, and takes the record's lock before it reports an interrupt.
@@ -55,12 +55,12 @@ impl TargetSnapshot {
 impl SessionState {
     pub(crate) fn of(word: Snapshot) -> SessionState {
         if word.in_statement() {
-            if word.asleep() { SessionState::Waiting } else { SessionState::Running }
+            if word.waiting() { SessionState::Waiting } else { SessionState::Running }
         } else if word.slot().is_none() && word.queued() {
             SessionState::Queued
         } else if word.in_transaction() {
             SessionState::IdleInTransaction
-        } else if word.slot().is_some() && !word.asleep() {
+        } else if word.slot().is_some() && !word.waiting() {
             SessionState::BetweenStatements
         } else {
             SessionState::Idle
@@ -74,7 +74,7 @@ const IN_STATEMENT: u64 = 1 << 1;
 
 const IN_TRANSACTION: u64 = 1 << 2;
 
-const ASLEEP: u64 = 1 << 3;
+const WAITING: u64 = 1 << 3;
 
 const KILLABLE: u64 = 1 << 4;
 
@@ -188,16 +188,16 @@ impl Snapshot {
     pub(crate) fn in_transaction(self) -> bool {
         self.has(IN_TRANSACTION)
     }
-    pub(crate) fn asleep(self) -> bool {
-        self.has(ASLEEP)
+    pub(crate) fn waiting(self) -> bool {
+        self.has(WAITING)
     }
     /// Returns whether a task runs the session, and waits.
     pub(crate) fn suspended(self) -> bool {
-        self.asleep() && self.slot().is_none()
+        self.waiting() && self.slot().is_none()
     }
     /// Returns whether a thread or a task runs the session.
     pub(crate) fn runs(self) -> bool {
-        self.has(SLOT | ASLEEP)
+        self.has(SLOT | WAITING)
     }
     pub(crate) fn queued(self) -> bool {
         self.has(QUEUED)
@@ -275,25 +275,25 @@ impl Snapshot {
 
     /// Returns whether the requester whose transition led to this value must wake a waiter.
     pub(crate) fn needs_wake(self) -> bool {
-        self.due() && (self.asleep() || self.slot().is_none())
+        self.due() && (self.waiting() || self.slot().is_none())
     }
 
     // Transitions of the owner and the runner.
 
     pub(crate) fn attach(self, slot: Slot) -> Snapshot {
-        self.without(SLOT | ASLEEP).with(u64::from(slot.0) << SLOT_SHIFT)
+        self.without(SLOT | WAITING).with(u64::from(slot.0) << SLOT_SHIFT)
     }
 
     /// Leaves the thread during a statement. The statement continues at the next attach.
     #[cfg(any(feature = "async", test))]
     pub(crate) fn suspend(self) -> Snapshot {
-        self.without(SLOT | PROBE).with(ASLEEP).with_attention()
+        self.without(SLOT | PROBE).with(WAITING).with_attention()
     }
 
     /// Detaches, and makes the session idle. A wait has ended by now, or its task was dropped. A queued
     /// statement that has not begun is dropped, together with a cancel of it.
     pub(crate) fn detach(self) -> Snapshot {
-        self.without(SLOT | IN_STATEMENT | ASLEEP | QUEUED | CANCEL | PROBE).with_attention()
+        self.without(SLOT | IN_STATEMENT | WAITING | QUEUED | CANCEL | PROBE).with_attention()
     }
 
     /// Detaches, and queues the session. A statement that has not begun keeps its id; otherwise this
@@ -343,12 +343,12 @@ impl Snapshot {
     }
 
     pub(crate) fn sleep(self, killable: bool) -> Snapshot {
-        self.without(PROBE).with(ASLEEP | if killable { KILLABLE } else { 0 }).with_attention()
+        self.without(PROBE).with(WAITING | if killable { KILLABLE } else { 0 }).with_attention()
     }
 
     /// Ends a wait. A probe during a wait in a hold-off needs no answer any more.
     pub(crate) fn wake(self) -> Snapshot {
-        self.without(ASLEEP | KILLABLE | PROBE).with_attention()
+        self.without(WAITING | KILLABLE | PROBE).with_attention()
     }
 
     pub(crate) fn end(self) -> Snapshot {
@@ -366,7 +366,7 @@ impl Snapshot {
     /// point will follow: no thread runs the session, or it waits outside a hold-off (`held`), where an
     /// interrupt wakes it.
     pub(crate) fn probe(self, held: bool) -> Result<Snapshot, NotRunning> {
-        if self.ended() || self.slot().is_none() || (self.asleep() && !held) {
+        if self.ended() || self.slot().is_none() || (self.waiting() && !held) {
             Err(NotRunning)
         } else {
             Ok(self.with(PROBE).with_attention())
@@ -424,7 +424,7 @@ impl fmt::Debug for Snapshot {
             (ATTENTION, "attention"),
             (IN_STATEMENT, "in-statement"),
             (IN_TRANSACTION, "in-transaction"),
-            (ASLEEP, "asleep"),
+            (WAITING, "waiting"),
             (KILLABLE, "killable"),
             (QUEUED, "queued"),
             (CANCEL, "cancel"),

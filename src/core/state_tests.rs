@@ -21,7 +21,7 @@ const ROOTS: [u64; 4] = [0, (1 << 16) - 2, (1 << 32) - 2, LAST_STATEMENT - STATE
 
 /// Translates a word into the model. Panics if the word contradicts itself.
 fn meaning(word: Snapshot) -> Model {
-    let rest = match (word.has(ASLEEP), word.has(KILLABLE)) {
+    let rest = match (word.has(WAITING), word.has(KILLABLE)) {
         (false, false) => Rest::Awake,
         (true, false) => Rest::Waiting,
         (true, true) => Rest::Killable,
@@ -214,11 +214,11 @@ fn a_queued_command_keeps_its_number_and_its_cancel() {
 
 #[test]
 fn a_cancel_is_due_after_a_killable_wait() {
-    let asleep = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap().sleep(true);
-    let pending = asleep.cancel(None, None).unwrap();
+    let waiting = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap().sleep(true);
+    let pending = waiting.cancel(None, None).unwrap();
     assert!(!pending.attention() && !pending.needs_wake());
     assert!(pending.wake().cancel_due());
-    assert!(asleep.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
+    assert!(waiting.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_suspended_session_keeps_its_statement_and_its_cancel() {
         Err(TransitionError::NotThere)
     );
     let given_up = pending.detach();
-    assert!(!given_up.asleep() && !given_up.cancelled() && !given_up.in_statement());
+    assert!(!given_up.waiting() && !given_up.cancelled() && !given_up.in_statement());
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl SessionInfo {
                 thread_id: None,
                 client: description,
                 state: SessionState::of(word),
-                waiting: word.asleep(),
+                waiting: word.waiting(),
                 statement_id: word.statement(),
                 pending_mode: word.terminate_mode(),
                 pending: interrupt,

@@ -502,7 +502,7 @@ impl SessionManager {
                 Some(Receipt::new(
                     record.clone(),
                     completion,
-                    TargetSnapshot::new(record.look(), None),
+                    TargetSnapshot::new(record.snapshot(), None),
                 ))
             }
         }
@@ -513,7 +513,7 @@ impl SessionManager {
 impl SessionManager {
     /// Runs the timer once, as if this time had passed since the manager was created.
     pub fn expire_timeouts(&self, now: std::time::Duration) {
-        self.0.home.timers.timer.look(&self.0.home, crate::core::timer::nanos(now));
+        self.0.home.timers.timer.expire_once(&self.0.home, crate::core::timer::nanos(now));
     }
 
     /// Returns the number of sessions that have an entry in the timer.
@@ -535,7 +535,7 @@ impl fmt::Debug for SessionManager {
 fn wake_and_receipt<T: Clone>(record: &Arc<Record>, accepted: Accepted<T>) -> Receipt<T> {
     wake_all(record.take_wakers());
     let target_state = TargetSnapshot::new(accepted.before, accepted.thread);
-    Receipt::new(record.clone(), accepted.ticket, target_state)
+    Receipt::new(record.clone(), accepted.completion, target_state)
 }
 
 /// Half of all serials, so that at least as many follow the first serial.

@@ -76,11 +76,11 @@ impl PoolBuilder {
     /// the first workers.
     pub(super) fn shares(&self) -> impl Iterator<Item = (Size, Cpus)> {
         let (all, max_workers) = (self.workers(), self.max_workers);
-        self.groups.iter().map(move |Share { workers: least, cpus }| {
+        self.groups.iter().map(move |Share { workers: min, cpus }| {
             // Computed in 128 bits: the product may overflow, since `usize::MAX` means no limit.
-            let most = max_workers as u128 * *least as u128 / all as u128;
-            let most = usize::try_from(most).unwrap_or(usize::MAX).max(*least);
-            (Size { least: *least, most, queue: self.max_queue }, cpus.clone())
+            let max = max_workers as u128 * *min as u128 / all as u128;
+            let max = usize::try_from(max).unwrap_or(usize::MAX).max(*min);
+            (Size { min: *min, max, queue: self.max_queue }, cpus.clone())
         })
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     use crate::pool::ThreadPoolAttr;
 
     fn sizes(config: &PoolBuilder) -> Vec<(usize, usize)> {
-        config.shares().map(|(size, _)| (size.least, size.most)).collect()
+        config.shares().map(|(size, _)| (size.min, size.max)).collect()
     }
 
     #[test]

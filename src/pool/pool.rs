@@ -107,10 +107,10 @@ impl<C: Connection> Pool<C> {
             pool.groups.push(group.clone());
             listener::start(&group)?;
             group.queue.first_workers();
-            for started in 0..size.least {
+            for started in 0..size.min {
                 worker::start(&group).inspect_err(|_| {
                     // The remaining workers are counted already.
-                    (started + 1..size.least).for_each(|_| group.queue.worker_started(false));
+                    (started + 1..size.min).for_each(|_| group.queue.worker_started(false));
                 })?;
             }
             lane::start(&group)?;

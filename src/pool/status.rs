@@ -72,7 +72,7 @@ impl WorkerState {
         self.since.store(UnixMicros::now().raw(), Ordering::Relaxed);
     }
 
-    pub(super) fn look(&self) -> WorkerStatus {
+    pub(super) fn status(&self) -> WorkerStatus {
         let since = UnixMicros::from_raw(self.since.load(Ordering::Relaxed));
         WorkerStatus {
             thread_id: self.thread,

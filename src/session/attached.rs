@@ -159,7 +159,7 @@ impl<'s> Attached<'s> {
     /// Returns whether a transaction is open.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
-        self.record.look().in_transaction()
+        self.record.snapshot().in_transaction()
     }
 
     /// Detaches the session from this thread. The session is then idle.
@@ -300,7 +300,7 @@ impl Statement<'_> {
     /// Returns the statement's id, which a cancel may name.
     #[must_use]
     pub fn statement_id(&self) -> StatementId {
-        StatementId::of(self.attached.record.look().last_statement())
+        StatementId::of(self.attached.record.snapshot().last_statement())
     }
 
     /// Stores the current time and the first

@@ -31,11 +31,11 @@ pub(crate) fn wake_all(wakers: WakeList) {
 #[inline(always)]
 pub(crate) fn complete(over: FinishedCancel) {
     #[cold]
-    fn tell(over: FinishedCancel) {
+    fn wake_waiters(over: FinishedCancel) {
         wake_all(over.complete());
     }
     if !over.is_nothing() {
-        tell(over);
+        wake_waiters(over);
     }
 }
 
@@ -87,11 +87,11 @@ pub(crate) fn leave(record: &Record) -> Option<Arc<Record>> {
 #[inline]
 #[track_caller]
 pub(crate) fn check() -> Result<(), Interrupt> {
-    if attention::is_raised() { look(Location::caller()) } else { Ok(()) }
+    if attention::is_raised() { check_cold(Location::caller()) } else { Ok(()) }
 }
 
 #[cold]
-fn look(at: CallerLocation) -> Result<(), Interrupt> {
+fn check_cold(at: CallerLocation) -> Result<(), Interrupt> {
     match current() {
         Some(record) => record.check_flagged(at),
         None => {

@@ -268,7 +268,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if !self.record.look().ended() {
+        if !self.record.snapshot().ended() {
             self.end();
         }
     }
@@ -278,7 +278,7 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("id", &self.id())
-            .field("word", &self.record.look())
+            .field("word", &self.record.snapshot())
             .finish()
     }
 }

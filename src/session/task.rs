@@ -237,7 +237,7 @@ impl<F: Future> Run<'_, F> {
                     return Err(RunError::Interrupted(interrupt));
                 }
                 if let Some(text) = *this.text {
-                    let id = StatementId::of(record.look().last_statement());
+                    let id = StatementId::of(record.snapshot().last_statement());
                     record.about(|about| about.statement_begins(id, text));
                 }
             }

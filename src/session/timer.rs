@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[cfg(safepoint_loom)]
 impl Timer {
     /// Expires once the timeouts that are due at `now`.
-    pub(crate) fn look(&self, home: &Shared, now: u64) {
+    pub(crate) fn expire_once(&self, home: &Shared, now: u64) {
         let mut due = Vec::new();
         self.take(now, &mut due);
         for record in due.into_iter().filter_map(|session| home.sessions.get(session)) {

@@ -19,7 +19,7 @@ impl PendingTerminate {
             asked,
             seen_at: None,
             wake_needed: true,
-            ticket: Arc::default(),
+            completion: Arc::default(),
         })
     }
 

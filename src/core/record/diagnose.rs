@@ -24,7 +24,7 @@ impl Record {
     pub(crate) fn probe(&self) -> ProbeResult {
         // Most sessions are idle. Checked first, so that no diagnostics are created for them.
         let held = self.held();
-        if self.look().probe(held).is_err() {
+        if self.snapshot().probe(held).is_err() {
             return ProbeResult::NotRunning;
         }
         self.cold().notes.change(|noted| {
@@ -161,7 +161,7 @@ impl Record {
         if word.suspended() {
             return Some(PendingReason::Queued);
         }
-        let uninterruptible = !word.asleep() || (word.killable() && kind == InterruptKind::Cancel);
+        let uninterruptible = !word.waiting() || (word.killable() && kind == InterruptKind::Cancel);
         if let Some(spot) = noted.wait().filter(|_| uninterruptible) {
             return Some(PendingReason::UninterruptibleWait(spot));
         }
@@ -180,7 +180,7 @@ impl Record {
 
     /// Returns the pending request.
     pub(crate) fn pending(&self) -> Option<PendingInterrupt> {
-        self.guarded.lock().told(self.look())
+        self.guarded.lock().told(self.snapshot())
     }
 
     /// Calls `look` with the state, the pending request and the metadata, as of one moment.
@@ -190,7 +190,7 @@ impl Record {
         look: impl FnOnce(Snapshot, Option<PendingInterrupt>, ClientInfo, &Metadata) -> T,
     ) -> T {
         let guarded = self.guarded.lock();
-        let word = self.look();
+        let word = self.snapshot();
         look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)
     }
 }

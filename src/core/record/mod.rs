@@ -122,7 +122,7 @@ impl Record {
         self.id
     }
 
-    pub(crate) fn look(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         self.word.load()
     }
 
@@ -146,14 +146,14 @@ impl Record {
         }
         let thread = self.thread.load(Ordering::Acquire);
         let still =
-            self.look().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread;
+            self.snapshot().slot() == Some(slot) && self.thread.load(Ordering::Relaxed) == thread;
         ThreadId::from_raw(thread).filter(|_| still && thread == before)
     }
 
     /// Returns the snapshot and the thread in it.
     pub(crate) fn snapshot_with_thread(&self) -> (Snapshot, Option<ThreadId>) {
         let before = self.last_thread();
-        let word = self.look();
+        let word = self.snapshot();
         (word, self.thread_in(word, before))
     }
 
@@ -161,7 +161,7 @@ impl Record {
     pub(crate) fn runs_here(&self) -> bool {
         // The word is loaded first: a thread that has attached the session elsewhere has written
         // its flag before that transition.
-        let attached = self.look().slot().is_some();
+        let attached = self.snapshot().slot().is_some();
         let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
         attached && bell == u32::from(attention::own())
     }
@@ -454,6 +454,6 @@ impl Record {
             // ends no cancel.
             if over.is_nothing() { record.cancel_finished(step) } else { over }
         }
-        if self.look().runs() { leave(self) } else { FinishedCancel::NOTHING }
+        if self.snapshot().runs() { leave(self) } else { FinishedCancel::NOTHING }
     }
 }

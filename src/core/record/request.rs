@@ -47,7 +47,7 @@ impl Guarded {
     pub(super) fn waker_of(&self, now: Snapshot, held: bool) -> Option<Waker> {
         if !now.needs_wake() {
             None
-        } else if now.asleep() {
+        } else if now.waiting() {
             self.wait_waker.as_deref().filter(|_| !held).cloned()
         } else {
             self.detached_waker.clone()
@@ -82,7 +82,7 @@ pub(super) struct PendingTerminate {
     pub(super) said: bool,
     pub(super) asked: Timestamp,
     pub(super) seen_at: Option<(CallerLocation, Timestamp)>,
-    pub(super) ticket: Arc<Completion<SessionEnd>>,
+    pub(super) completion: Arc<Completion<SessionEnd>>,
     /// Whether no requester has woken the session since the request was accepted.
     pub(super) wake_needed: bool,
 }
@@ -93,7 +93,7 @@ pub(super) struct PendingCancel {
     pub(super) seen: bool,
     pub(super) asked: Timestamp,
     pub(super) seen_at: Option<(CallerLocation, Timestamp)>,
-    pub(super) ticket: Arc<Completion<StatementEnd>>,
+    pub(super) completion: Arc<Completion<StatementEnd>>,
     /// As in [`PendingTerminate`].
     wake_needed: bool,
 }
@@ -130,7 +130,7 @@ impl OverOne {
         if let Some(hooks) = hooks {
             hooks.emit(&Event::StatementEnded { session, request: &told.request, end: over });
         }
-        told.ticket.complete(over)
+        told.completion.complete(over)
     }
 }
 
@@ -139,7 +139,7 @@ impl OverOne {
 pub(crate) struct Accepted<T> {
     pub(crate) before: Snapshot,
     pub(crate) thread: Option<ThreadId>,
-    pub(crate) ticket: Arc<Completion<T>>,
+    pub(crate) completion: Arc<Completion<T>>,
 }
 
 impl Record {
@@ -184,20 +184,20 @@ impl Record {
         let step = self.try_transition(next)?;
         let adds = step.before.terminate_mode() != step.after.terminate_mode();
         let mut spent = None;
-        let ticket = match &mut guarded.terminate {
+        let completion = match &mut guarded.terminate {
             Some(told) => {
                 if adds {
                     spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
                     told.asked = asked;
                 }
                 told.wake_needed |= adds;
-                told.ticket.clone()
+                told.completion.clone()
             }
-            none => none.insert(fresh).ticket.clone(),
+            none => none.insert(fresh).completion.clone(),
         };
         drop(guarded);
         drop(spent);
-        Ok(self.accepted(step.before, thread, ticket))
+        Ok(self.accepted(step.before, thread, completion))
     }
 
     pub(crate) fn cancel(
@@ -218,20 +218,31 @@ impl Record {
         request: Request,
         next: impl Fn(Snapshot) -> Result<Snapshot, TransitionError>,
     ) -> Result<Accepted<StatementEnd>, TransitionError> {
-        let (asked, request, ticket) = (request.asked(), Arc::new(request), Arc::default());
-        let fresh =
-            PendingCancel { request, seen: false, asked, seen_at: None, ticket, wake_needed: true };
+        let (asked, request, completion) = (request.asked(), Arc::new(request), Arc::default());
+        let fresh = PendingCancel {
+            request,
+            seen: false,
+            asked,
+            seen_at: None,
+            completion,
+            wake_needed: true,
+        };
         let fresh = Box::new(fresh);
         let mut guarded = self.guarded.lock();
         let thread = self.last_thread();
         let step = self.try_transition(next)?;
-        let ticket = guarded.cancel.get_or_insert(fresh).ticket.clone();
+        let completion = guarded.cancel.get_or_insert(fresh).completion.clone();
         drop(guarded);
-        Ok(self.accepted(step.before, thread, ticket))
+        Ok(self.accepted(step.before, thread, completion))
     }
 
-    fn accepted<T>(&self, before: Snapshot, last: u64, ticket: Arc<Completion<T>>) -> Accepted<T> {
-        Accepted { before, thread: self.thread_in(before, last), ticket }
+    fn accepted<T>(
+        &self,
+        before: Snapshot,
+        last: u64,
+        completion: Arc<Completion<T>>,
+    ) -> Accepted<T> {
+        Accepted { before, thread: self.thread_in(before, last), completion }
     }
 
     /// Requests the termination of a session that cannot continue.
@@ -299,7 +310,7 @@ impl Record {
         // The audit receives the event before the receipts complete.
         self.emit(&Event::SessionEnded { session: self.id, end: &ended });
         if let Some(terminating) = spent.terminate.take() {
-            wakers.append(terminating.ticket.complete(ended.clone()));
+            wakers.append(terminating.completion.complete(ended.clone()));
         }
         // Each waker may panic when it is dropped.
         for waker in spent.wakers {
@@ -318,6 +329,6 @@ impl Record {
         let asked = request.asked();
         let new = || PendingTerminate::new(Arc::new(request), asked);
         let told = guarded.terminate.get_or_insert_with(new);
-        Some(told.ticket.clone())
+        Some(told.completion.clone())
     }
 }

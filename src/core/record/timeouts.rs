@@ -214,7 +214,7 @@ impl Record {
             ] {
                 place.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
             }
-            let word = self.look();
+            let word = self.snapshot();
             // The start of the present idleness was not stored.
             if !was_limited && !word.in_statement() && !word.queued() {
                 timing.stamp();
@@ -230,8 +230,8 @@ impl Record {
     #[inline]
     pub(super) fn command_starts(&self) {
         if let Some(timing) = self.timing()
-            && !self.look().queued()
-            && !self.look().in_statement()
+            && !self.snapshot().queued()
+            && !self.snapshot().in_statement()
         {
             timing.stamp();
         }
@@ -267,7 +267,7 @@ impl Record {
         let step = {
             let _slow = self.guarded.lock();
             timing.transaction_since.store(timing.timer.now(), Ordering::Relaxed);
-            let word = self.look();
+            let word = self.snapshot();
             if !word.in_statement() && !word.queued() {
                 timing.stamp();
             }
@@ -284,14 +284,14 @@ impl Record {
             return None;
         }
         let outer = self.swap_lock_wait(timing, timing.timer.at(since));
-        self.watch(self.look());
+        self.watch(self.snapshot());
         Some(outer)
     }
 
     pub(crate) fn lock_wait_ends(&self, outer: u64) {
         if let Some(timing) = self.timing() {
             self.swap_lock_wait(timing, outer);
-            self.watch(self.look());
+            self.watch(self.snapshot());
         }
     }
 
@@ -340,7 +340,7 @@ impl Record {
     /// and returns the wakers to call.
     pub(crate) fn expire_timeouts(&self, now: u64) -> WakeList {
         let Some(timing) = self.timing() else { return WakeList::EMPTY };
-        let word = self.look();
+        let word = self.snapshot();
         let wakers = match timing.next(word).filter(|due| due.at <= now) {
             Some(due) => self.enforce(timing, due, word),
             None => WakeList::EMPTY,

@@ -3,7 +3,7 @@
 //! The runner:
 //!
 //! - `W1` stores its waker under the record's lock;
-//! - `W2` takes the transition to `ASLEEP`;
+//! - `W2` takes the transition to `WAITING`;
 //! - `W3` checks the result of `W2`;
 //! - `W4` blocks; a task returns `Pending` instead.
 //!
@@ -14,7 +14,7 @@
 //! - `K3` takes the waker under the record's lock, and wakes it after the lock is released.
 //!
 //! No waiter is missed: `W2` and `K1` are read-modify-writes of one word, so one is first. If `K1` is first,
-//! `W3` sees it and the runner does not block. If `W2` is first, `K2` sees `ASLEEP`, and `W1` happens before
+//! `W3` sees it and the runner does not block. If `W2` is first, `K2` sees `WAITING`, and `W1` happens before
 //! `W2`, so `K3` finds the waker. In a hold-off both leave the waiter alone, and the thread that ends the
 //! hold-off wakes it.
 //!
@@ -87,7 +87,7 @@ impl Record {
         }
         self.end_wait();
         // A cancel does not end a killable wait; the next safe point reports it.
-        if killable && !self.look().terminate_due() { Ok(()) } else { self.check_at(at) }
+        if killable && !self.snapshot().terminate_due() { Ok(()) } else { self.check_at(at) }
     }
 
     /// Ends a wait.
@@ -110,7 +110,7 @@ impl Record {
     /// it too, since an earlier requester may be delayed before this call.
     pub(crate) fn take_wakers(&self) -> WakeList {
         // Most targets run, and need no wake.
-        if !self.look().needs_wake() {
+        if !self.snapshot().needs_wake() {
             return WakeList::EMPTY;
         }
         self.guarded.lock().waker_once(self.word.load(), self.held()).into()
@@ -120,13 +120,13 @@ impl Record {
     /// The runner may wait in the hold-off, with a due interrupt that has woken no thread.
     ///
     /// This takes `H1`, a transition that changes nothing. `H1` and `W2` have an order. If `H1` is
-    /// first, `W3` sees that the hold-off has ended; otherwise this sees `ASLEEP`. `H1` and `K1`
+    /// first, `W3` sees that the hold-off has ended; otherwise this sees `WAITING`. `H1` and `K1`
     /// have an order too. If `H1` is first, `K2` sees that the hold-off has ended; otherwise this
     /// sees the interrupt.
     pub(crate) fn take_wakers_after_hold_off(&self) -> WakeList {
         self.step(|word| word);
-        let word = self.look();
-        if !(word.asleep() && word.due()) {
+        let word = self.snapshot();
+        if !(word.waiting() && word.due()) {
             return WakeList::EMPTY;
         }
         self.guarded.lock().waker_of(self.word.load(), self.held()).into()

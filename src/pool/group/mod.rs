@@ -120,11 +120,12 @@ impl<C: Connection> Group<C> {
 impl<C: Connection> Group<C> {
     pub(super) fn status(&self) -> GroupStatus {
         let counts = self.queue.counts();
-        let threads: Vec<_> = self.workers.lock().iter().map(|(_, worker)| worker.look()).collect();
+        let threads: Vec<_> =
+            self.workers.lock().iter().map(|(_, worker)| worker.status()).collect();
         GroupStatus {
             group: self.number,
-            min_workers: self.size.least,
-            max_workers: self.size.most,
+            min_workers: self.size.min,
+            max_workers: self.size.max,
             active_limit: counts.places,
             workers: counts.workers,
             starting: counts.starting,

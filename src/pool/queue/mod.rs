@@ -52,8 +52,8 @@ pub(super) struct Queue<T> {
 /// are rejected.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
-    pub(super) least: usize,
-    pub(super) most: usize,
+    pub(super) min: usize,
+    pub(super) max: usize,
     pub(super) queue: usize,
 }
 
@@ -190,7 +190,7 @@ impl<T> Queue<T> {
                 in_order: VecDeque::new(),
                 high_streak: 0,
                 gone: 0,
-                counts: Counts { places: size.least, ..Counts::default() },
+                counts: Counts { places: size.min, ..Counts::default() },
                 called: 0,
                 taken: 0,
                 listener_sleeps: false,
@@ -268,7 +268,7 @@ impl<T> Queue<T> {
     /// Counts the first workers, before they are started.
     pub(super) fn first_workers(&self) {
         let mut jobs = self.jobs.lock();
-        let _ = self.fill(&mut jobs, self.size.least);
+        let _ = self.fill(&mut jobs, self.size.min);
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -323,8 +323,8 @@ impl<T> Queue<T> {
         if let Some(waited) = waited {
             jobs.counts.idle -= 1;
             let spent = waited == PollEnd::InVain && jobs.len() == 0;
-            if spent && jobs.counts.active > self.size.least {
-                jobs.counts.places = (jobs.counts.places - 1).max(self.size.least);
+            if spent && jobs.counts.active > self.size.min {
+                jobs.counts.places = (jobs.counts.places - 1).max(self.size.min);
                 self.worker_goes(&mut jobs);
                 return WorkerStep::Exit;
             }
@@ -350,7 +350,7 @@ impl<T> Queue<T> {
             return WorkerStep::Run(entry, more(&jobs));
         }
         jobs.counts.idle += 1;
-        WorkerStep::Poll((jobs.counts.active > self.size.least).then_some(self.patience))
+        WorkerStep::Poll((jobs.counts.active > self.size.min).then_some(self.patience))
     }
 
     /// Waits as a spare. Returns `false` after the idle timeout, when the spare is not counted any
@@ -428,7 +428,7 @@ impl<T> Queue<T> {
         }
         (watch.calm, watch.taken) = (0, jobs.taken);
         self.call_lane(&jobs, now);
-        let room = self.size.most - jobs.counts.places;
+        let room = self.size.max - jobs.counts.places;
         let stalled = now.saturating_duration_since(watch.since) >= STALL_AFTER;
         let call = if jobs.counts.active < jobs.counts.places {
             // The thread that was woken for that permit may not have used it.

@@ -18,17 +18,17 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A queue whose first workers have started and run a session. It is full with two waiting
 /// sessions.
-fn running(least: usize, most: usize) -> Queue<Held> {
-    let queue = Queue::new(Size { least, most, queue: 2 });
+fn running(min: usize, max: usize) -> Queue<Held> {
+    let queue = Queue::new(Size { min, max, queue: 2 });
     queue.first_workers();
-    (0..least).for_each(|_| queue.worker_started(true));
+    (0..min).for_each(|_| queue.worker_started(true));
     queue
 }
 
 /// A queue whose first workers are all idle.
-fn idle(least: usize, most: usize) -> Queue<Held> {
-    let queue = running(least, most);
-    (0..least).for_each(|_| assert_eq!(waits(queue.next(None)), None));
+fn idle(min: usize, max: usize) -> Queue<Held> {
+    let queue = running(min, max);
+    (0..min).for_each(|_| assert_eq!(waits(queue.next(None)), None));
     queue
 }
 

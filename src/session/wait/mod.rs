@@ -153,7 +153,7 @@ fn run_wait<T>(
     // A cancel does not end this wait, so it is recorded for diagnosis. Between statements there is
     // no cancel.
     let _within =
-        (killable && record.look().in_statement()).then(|| record.within(Section::Wait, at));
+        (killable && record.snapshot().in_statement()).then(|| record.within(Section::Wait, at));
     record.begin_wait(waker, killable, at)?;
     let _end_wait = EndWait(record);
     Ok(block())

@@ -12,7 +12,7 @@ fn books(queue: &Queue<Held>) -> (Counts, usize) {
 
 #[test]
 fn workers_start_wait_run_and_block() {
-    let queue = Queue::<Held>::new(Size { least: 2, most: 4, queue: 9 });
+    let queue = Queue::<Held>::new(Size { min: 2, max: 4, queue: 9 });
     let none = Counts { places: 2, ..Counts::default() };
     assert_eq!(books(&queue), (none, 0));
     queue.first_workers();
@@ -92,8 +92,8 @@ fn a_worker_that_requeues_wakes_another_only_for_others() {
 
 /// Returns a queue with two spares. Two workers have blocked and returned, and two new workers have
 /// their permits. Each channel reports whether a spare got a permit.
-fn with_spares(most: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
-    let mut queue = running(2, most);
+fn with_spares(max: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
+    let mut queue = running(2, max);
     queue.patience = 2 * TEST_TIMEOUT;
     let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
     for _ in 0..2 {
@@ -360,7 +360,7 @@ fn stale_entries_are_counted_once() {
 
 #[test]
 fn a_queue_of_length_zero_is_always_full() {
-    let queue = Queue::<Held>::new(Size { least: 1, most: 1, queue: 0 });
+    let queue = Queue::<Held>::new(Size { min: 1, max: 1, queue: 0 });
     assert!(queue.is_full());
 }
 

@@ -133,7 +133,7 @@ fn closing_stops_the_listener() {
 /// the maximum.
 #[test]
 fn permits_are_added_by_need_and_up_to_the_maximum() {
-    for (least, most, waiting, added) in [
+    for (min, max, waiting, added) in [
         (1, 9, 1, 1),
         (1, 9, 5, 1),
         (3, 9, 2, 2),
@@ -143,14 +143,14 @@ fn permits_are_added_by_need_and_up_to_the_maximum() {
         (3, 3, 7, 0),
         (3, 9, 0, 0),
     ] {
-        let queue = running(least, most);
+        let queue = running(min, max);
         (0..waiting).for_each(|_| queue_one(&queue));
         let mut watch = stalled(&queue);
         let (_, call) = look(&queue, &mut watch);
         let expected = if added > 0 { Wakeup::Spawn(added) } else { Wakeup::None };
-        assert_eq!(call, expected, "{waiting} wait for {least} of at most {most}");
+        assert_eq!(call, expected, "{waiting} wait for {min} of at most {max}");
         let counts = queue.counts();
-        assert_eq!((counts.places, counts.active), (least + added, least + added));
+        assert_eq!((counts.places, counts.active), (min + added, min + added));
     }
 }
 
