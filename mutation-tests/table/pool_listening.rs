@@ -352,7 +352,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "jobs.closed",
         }],
         loom: &[],
-        shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
+        shuttle: &["workers::emergency_lane_against_an_idle_worker"],
         tests: &["lib::pool::queue::tests::listener::a_call_that_an_idle_worker_should_have_heard_is_passed_on"],
     },
     Mutation {
@@ -620,7 +620,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "Wakeup::None",
         }],
         loom: &[],
-        shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
+        shuttle: &["workers::emergency_lane_against_an_idle_worker"],
         tests: &["lib::pool::queue::tests::lanes::what_the_lane_puts_back_calls_a_worker"],
     },
     Mutation {
@@ -763,7 +763,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "let _ = call;",
         }],
         loom: &[],
-        shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
+        shuttle: &["workers::emergency_lane_against_an_idle_worker"],
         tests: &["it::pool::lanes::what_the_lane_leaves_is_run_by_a_worker_that_has_become_idle"],
     },
     Mutation {
@@ -854,7 +854,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "false",
         }],
         loom: &[],
-        shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
+        shuttle: &["workers::emergency_lane_against_an_idle_worker"],
         tests: &[],
     },
     Mutation {

@@ -52,7 +52,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "step.before.detach().terminate_due()",
             replace: "false",
         }],
-        loom: &["a_receipt_tells_the_truth::ok_although_nothing_happened"],
+        loom: &["receipts_match_the_outcome::ok_although_nothing_happened"],
         shuttle: &[],
         tests: &["it::kill_table::a_session_ends_by_the_request_that_was_due_though_its_holder_never_asked"],
     },

@@ -15,8 +15,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[
             "the_last_waker_is_woken::a_receipt_that_is_polled_again",
-            "the_last_waker_is_woken::a_sweep_that_is_polled_again",
-            "the_last_waker_is_woken::one_of_two_waits_no_more",
+            "the_last_waker_is_woken::a_bulk_result_that_is_polled_again",
+            "the_last_waker_is_woken::one_of_two_waiters_leaves",
         ],
         shuttle: &[],
         tests: &[
@@ -37,7 +37,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[
             "the_last_waker_is_woken::a_task_that_is_polled_again",
-            "the_last_waker_is_woken::a_thread_that_sleeps_again",
+            "the_last_waker_is_woken::a_thread_that_waits_again",
         ],
         shuttle: &[],
         tests: &[
@@ -76,7 +76,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "self.0.lock().waiting.try_remove(place)",
             replace: "std::mem::take(&mut self.0.lock().waiting).try_remove(place)",
         }],
-        loom: &["the_last_waker_is_woken::one_of_two_waits_no_more"],
+        loom: &["the_last_waker_is_woken::one_of_two_waiters_leaves"],
         shuttle: &[],
         tests: &["it::wakers::several_receipts_of_one_session"],
     },
@@ -89,7 +89,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "self.complete += 1;",
             replace: "self.complete = self.receipts.len();",
         }],
-        loom: &["the_last_waker_is_woken::a_sweep_that_is_polled_again"],
+        loom: &["the_last_waker_is_woken::a_bulk_result_that_is_polled_again"],
         shuttle: &[],
         tests: &["it::wakers::a_sweep"],
     },
@@ -297,7 +297,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "told.wake_needed |= adds;",
             replace: "",
         }],
-        loom: &["no_sleeper_sleeps_on::lost_wake_up_of_the_stronger"],
+        loom: &["no_waiter_is_missed::lost_wake_up_of_the_stronger"],
         shuttle: &[],
         tests: &[],
     },

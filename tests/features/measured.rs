@@ -1,4 +1,4 @@
-//! What `metrics` adds: each figure by its name and its labels.
+//! The feature `metrics`: each metric by its name and its labels.
 
 use crate::common::{
     Desk, LONG, MODELS, Stage, admin, each_model, eventually, kill_now, locked, of, scope,

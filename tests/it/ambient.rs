@@ -1,4 +1,4 @@
-//! Safe points and waits in code that was handed no session.
+//! Safe points and waits in code that has no session handle.
 
 use crate::common::{
     ENDLESS, LONG, MODELS, Stage, admin, assert_told, each_model, ended_by_both, joined, kill,

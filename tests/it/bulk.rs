@@ -1,4 +1,4 @@
-//! Kill by filter.
+//! Requests to all sessions that a predicate selects.
 
 use crate::common::{
     Desk, ENDLESS, MODELS, Raises, admin, eventually, kill_now, locked, of, scope, supervised,

@@ -1,5 +1,5 @@
-//! Sweeps that take their time: what happens in a pause, who counts for a batch, and whom the rows
-//! of an earlier look name.
+//! Bulk requests with pauses: changes during a pause, the sessions that count for a batch, and the
+//! sessions that older rows name.
 
 use crate::common::{
     ENDLESS, MODELS, Raises, Stage, admin, assert_told, each_model, eventually, locked, of, scope,

@@ -1,4 +1,4 @@
-//! The orderly end of all sessions.
+//! Draining: the orderly end of all sessions.
 
 use crate::common::{
     Desk, ENDLESS, LONG, MODELS, Raises, Scope, eventually, joined, kill, locked, of, scope,

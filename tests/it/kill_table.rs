@@ -1,4 +1,4 @@
-//! The table of what a kill does: each state of the target against each kind of request.
+//! The table of effects: each state of the target with each kind of request.
 
 use crate::common::{
     Count, Desk, MODELS, Stage, WHENS, admin, assert_cancelled, assert_told, kill, kill_now,

@@ -1,4 +1,4 @@
-//! Attachments that were forgotten, on a thread that has ended or on one that goes on.
+//! Leaked attachments, on a thread that has ended and on one that still runs.
 
 use crate::common::{
     Desk, ENDLESS, LONG, Stage, each_model, eventually, joined, kill_now, of, scope, supervised,

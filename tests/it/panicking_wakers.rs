@@ -1,4 +1,4 @@
-//! Wakers that panic keep nobody else waiting, and hit nobody who did nothing wrong.
+//! A waker that panics delays no other waiter, and ends no other session.
 
 use crate::common::{
     Count, ENDLESS, Stage, admin, each_model, eventually, kill_now, of, supervised, until,

@@ -1,4 +1,4 @@
-//! What the SQL face makes of the numbers that it is given, and all that it answers.
+//! The arguments and the results of the SQL functions.
 
 use crate::common::{
     Desk, MODELS, Stage, admin, each_model, kill, locked, of, supervised, thread_for, user,

@@ -1,4 +1,4 @@
-//! What an embedder's log shows of this library's types.
+//! The texts of the library's types in an application's log.
 
 use crate::common::{MODELS, Stage, kill, kill_now, supervised};
 use safepoint::diagnose::{ProbeResult, Progress, StalledSession, Watchdog};

@@ -1,5 +1,5 @@
-//! Each guard of the library, dropped by a panic that is none of its business: what it keeps is
-//! given back as it always is. Ten times, as what is not given back runs out.
+//! Each guard of the library, dropped by an unrelated panic, releases what it holds. Ten times,
+//! because a leak would exhaust it.
 
 use crate::common::{
     Count, ENDLESS, LONG, MODELS, Stage, admin, each_model, eventually, kill_now, locked, of,

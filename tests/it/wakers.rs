@@ -1,5 +1,5 @@
-//! Whoever is polled again with another waker is woken by that one, and by no other; and a waker, which
-//! is the embedder's code, may do anything as it is woken, and as it goes.
+//! A future that is polled again is woken by its last waker only, and a waker may run any code as
+//! it is woken or dropped.
 
 use crate::common::{Count, Stage, admin, each_model, kill, kill_now, of, supervised, until};
 use safepoint::manager::BulkOptions;

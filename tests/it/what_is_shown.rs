@@ -1,5 +1,5 @@
-//! What a look at a session shows: since when, how much of a text, and of several stretches of code
-//! which; and that none of it claims more than is known.
+//! The contents of a session's row: times, statement text, sections of code, and no more than is
+//! known.
 
 use crate::common::{
     LONG, Stage, admin, each_model, eventually, kill, kill_now, locked, supervised,

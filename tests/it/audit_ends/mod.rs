@@ -1,5 +1,5 @@
-//! What the audit hears of each way in which a session or a statement ends: all of it, in order, and
-//! before any receipt says so.
+//! The audit events of each end of a session or a statement: all of them, in order, and before any
+//! receipt completes.
 
 mod ear;
 mod ends;

@@ -1,9 +1,8 @@
-//! Promise 3, of limits: one names what ran out, as a cancel names a statement. None is
-//! forgotten, and a grace keeps its author.
+//! A timeout ends only what has expired, no timeout is lost, and a grace keeps its requester.
+//!
+//! At the same time: the timer and the next statement, or the end.
 
-mod common;
-
-use common::model;
+use crate::common::model;
 use safepoint_under_loom::audit::Event;
 use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::request::{EndReason, InterruptReason};
@@ -22,7 +21,7 @@ fn limits(statement: Option<Duration>) -> Timeouts {
 }
 
 /// The first statement's time has run out as the timer looks; the second's has not.
-fn limit_against_finish_scene() {
+fn timeout_against_finish_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -48,13 +47,13 @@ fn limit_against_finish_scene() {
 }
 
 #[test]
-fn limit_against_finish() {
-    model("limit_against_finish", true, limit_against_finish_scene);
+fn timeout_against_finish() {
+    model("timeout_names_its_reason::timeout_against_finish", true, timeout_against_finish_scene);
 }
 
 /// The limit is lifted, as the timer looks and finds that it has run out. The audit hears of it
 /// where it was hit nevertheless.
-fn limit_against_lift_scene() {
+fn timeout_against_removal_scene() {
     set_clock(Duration::ZERO);
     let hits = Arc::new(AtomicUsize::new(0));
     let audit = {
@@ -84,12 +83,12 @@ fn limit_against_lift_scene() {
 }
 
 #[test]
-fn limit_against_lift() {
-    model("limit_against_lift", true, limit_against_lift_scene);
+fn timeout_against_removal() {
+    model("timeout_names_its_reason::timeout_against_removal", true, timeout_against_removal_scene);
 }
 
 /// The timer looks at a transaction that is idle, as that ends and the next one begins.
-fn idleness_against_the_next_transaction_scene() {
+fn idle_timeout_against_the_next_transaction_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -113,9 +112,9 @@ fn idleness_against_the_next_transaction_scene() {
 }
 
 #[test]
-fn idleness_against_the_next_transaction() {
-    let scene = idleness_against_the_next_transaction_scene;
-    model("idleness_against_the_next_transaction", true, scene);
+fn idle_timeout_against_the_next_transaction() {
+    let scene = idle_timeout_against_the_next_transaction_scene;
+    model("timeout_names_its_reason::idle_timeout_against_the_next_transaction", true, scene);
 }
 
 /// The timer looks at a session that does nothing, and would forget it, as a statement begins.
@@ -142,7 +141,7 @@ fn begin_against_disarm_scene() {
 
 #[test]
 fn begin_against_disarm() {
-    model("begin_against_disarm", true, begin_against_disarm_scene);
+    model("timeout_names_its_reason::begin_against_disarm", true, begin_against_disarm_scene);
 }
 
 /// A grace runs out as the session ends.
@@ -187,7 +186,7 @@ fn escalation_against_end_scene() {
 
 #[test]
 fn escalation_against_end() {
-    model("escalation_against_end", true, escalation_against_end_scene);
+    model("timeout_names_its_reason::escalation_against_end", true, escalation_against_end_scene);
 }
 
 /// A grace is noted as the session ends.
@@ -211,5 +210,5 @@ fn grace_against_end_scene() {
 
 #[test]
 fn grace_against_end() {
-    model("grace_against_end", true, grace_against_end_scene);
+    model("timeout_names_its_reason::grace_against_end", true, grace_against_end_scene);
 }

@@ -1,10 +1,11 @@
-//! Promises 1 and 3, step by step: each step of a session's word is one read-modify-write. Whatever
-//! the session does as it is told, it is told after that. For each step the table of mistakes has one
-//! that tears it into a load and a store.
+//! Each transition of a session's state is one read-modify-write.
+//!
+//! At the same time: a termination, a cancel, a probe or the timer, and each transition of the
+//! session.
+//!
+//! For each transition the table of mistakes has one that splits it into a load and a store.
 
-mod common;
-
-use common::{Seat, immediate, killer, model};
+use crate::common::{Seat, immediate, killer, model};
 use safepoint_under_loom::diagnose::ProbeResult;
 use safepoint_under_loom::id::StatementId;
 use safepoint_under_loom::model::set_clock;
@@ -39,7 +40,9 @@ fn kill_against(step: impl FnOnce(&mut Attached<'_>)) {
 
 #[test]
 fn kill_against_begin() {
-    model("kill_against_begin", false, || kill_against(|attached| drop(attached.begin())));
+    model("each_transition_is_atomic::kill_against_begin", false, || {
+        kill_against(|attached| drop(attached.begin()))
+    });
 }
 
 #[test]
@@ -50,24 +53,24 @@ fn kill_against_transaction() {
             attached.set_in_transaction(false);
         });
     };
-    model("kill_against_transaction", false, scene);
+    model("each_transition_is_atomic::kill_against_transaction", false, scene);
 }
 
 /// The sleep ends by itself. Going to sleep and waking are steps.
 #[test]
-fn kill_against_a_short_sleep() {
+fn kill_against_a_short_wait() {
     let scene = || {
         kill_against(|attached| {
             let _ = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
         });
     };
-    model("kill_against_a_short_sleep", false, scene);
+    model("each_transition_is_atomic::kill_against_a_short_wait", false, scene);
 }
 
 #[test]
 fn kill_against_the_end_of_a_hold_off() {
     let scene = || kill_against(|attached| drop(attached.hold_off("a test")));
-    model("kill_against_the_end_of_a_hold_off", false, scene);
+    model("each_transition_is_atomic::kill_against_the_end_of_a_hold_off", false, scene);
 }
 
 session_local! {
@@ -76,12 +79,14 @@ session_local! {
 
 #[test]
 fn kill_against_the_first_value() {
-    model("kill_against_the_first_value", false, || kill_against(|_| NUMBER.set(1)));
+    model("each_transition_is_atomic::kill_against_the_first_value", false, || {
+        kill_against(|_| NUMBER.set(1))
+    });
 }
 
 /// As the limits are set, the timer's entry is put where it belongs.
 #[test]
-fn kill_against_limits() {
+fn kill_against_set_timeouts() {
     let scene = || {
         set_clock(Duration::ZERO);
         kill_against(|attached| {
@@ -89,12 +94,12 @@ fn kill_against_limits() {
             attached.set_timeouts(limits).unwrap();
         });
     };
-    model("kill_against_limits", false, scene);
+    model("each_transition_is_atomic::kill_against_set_timeouts", false, scene);
 }
 
 /// A session that nobody runs gives its next command a number.
 #[test]
-fn kill_against_queue() {
+fn kill_against_reserve_statement() {
     let scene = || {
         let (manager, session) = one();
         let killer = killer(&manager, session.id());
@@ -102,11 +107,11 @@ fn kill_against_queue() {
         killer.join().unwrap().expect("it is alive");
         session.check().expect_err("the kill was lost");
     };
-    model("kill_against_queue", false, scene);
+    model("each_transition_is_atomic::kill_against_reserve_statement", false, scene);
 }
 
 #[test]
-fn kill_against_void_queued() {
+fn kill_against_discard_reserved() {
     let scene = || {
         let (manager, mut session) = one();
         session.reserve_statement().unwrap();
@@ -117,7 +122,7 @@ fn kill_against_void_queued() {
         killer.join().unwrap().expect("it is alive");
         attached.check().expect_err("the kill was lost");
     };
-    model("kill_against_void_queued", false, scene);
+    model("each_transition_is_atomic::kill_against_discard_reserved", false, scene);
 }
 
 /// Cancels a command that is queued, on a thread of its own.
@@ -133,7 +138,7 @@ fn canceller(
 
 /// What was no command: whoever cancels it is refused, or learns that it is over.
 #[test]
-fn cancel_against_void_queued() {
+fn cancel_against_discard_reserved() {
     let scene = || {
         let (manager, mut session) = one();
         let number = session.reserve_statement().unwrap();
@@ -147,7 +152,7 @@ fn cancel_against_void_queued() {
         }
         attached.check().expect("nothing is to end any more");
     };
-    model("cancel_against_void_queued", false, scene);
+    model("each_transition_is_atomic::cancel_against_discard_reserved", false, scene);
 }
 
 /// A queued command begins as it is cancelled: it sees that, or was refused.
@@ -176,7 +181,7 @@ fn cancel_against_begin() {
             }
         }
     };
-    model("cancel_against_begin", false, scene);
+    model("each_transition_is_atomic::cancel_against_begin", false, scene);
 }
 
 /// A session ends with a command that has not begun, as that is cancelled.
@@ -192,7 +197,7 @@ fn cancel_against_end() {
             assert!(!over.cancelled, "it has never begun");
         }
     };
-    model("cancel_against_end", false, scene);
+    model("each_transition_is_atomic::cancel_against_end", false, scene);
 }
 
 /// Asks on a thread of its own for the next safe point.
@@ -225,7 +230,7 @@ fn probe_against_kill() {
         attached.check().expect_err("the kill was lost");
         is_answered(&manager, id, probed);
     };
-    model("probe_against_kill", false, scene);
+    model("each_transition_is_atomic::probe_against_kill", false, scene);
 }
 
 /// A session with limits says under the record's lock that a transaction is open. That keeps the
@@ -245,7 +250,7 @@ fn probe_against_transaction() {
         attached.check().expect("nothing is due");
         is_answered(&manager, id, probed);
     };
-    model("probe_against_transaction", false, scene);
+    model("each_transition_is_atomic::probe_against_transaction", false, scene);
 }
 
 /// So does one whose numbers of statements are used up, and that has to end for it.
@@ -263,7 +268,7 @@ fn probe_against_the_last_statement() {
         attached.check().expect_err("it can't go on");
         is_answered(&manager, id, probed);
     };
-    model("probe_against_the_last_statement", false, scene);
+    model("each_transition_is_atomic::probe_against_the_last_statement", false, scene);
 }
 
 /// What runs out as the session goes off its thread: the timer's step takes nothing of that back, or
@@ -308,16 +313,16 @@ fn grace_against_detach() {
         };
         timer_against_detach(ends, true);
     };
-    model("grace_against_detach", false, scene);
+    model("each_transition_is_atomic::grace_against_detach", false, scene);
 }
 
 #[test]
-fn idleness_against_detach() {
+fn idle_timeout_against_detach() {
     let scene = || {
         let ends = |_: &SessionManager, session: &Session| {
             session.set_timeouts(Timeouts::new().with_idle(TEN)).unwrap();
         };
         timer_against_detach(ends, false);
     };
-    model("idleness_against_detach", false, scene);
+    model("each_transition_is_atomic::idle_timeout_against_detach", false, scene);
 }

@@ -1,11 +1,8 @@
-//! What the models share.
-
-#![allow(dead_code, unreachable_pub)]
+//! Code that the models share.
 
 mod explore;
 
-#[allow(unused_imports, reason = "no program uses both")]
-pub use explore::{model, sequences};
+pub(crate) use explore::{model, sequences};
 
 use loom::sync::{Arc, Mutex};
 use safepoint_under_loom::mutation::Mutation;
@@ -18,40 +15,40 @@ use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-pub fn immediate() -> Terminate {
+pub(crate) fn immediate() -> Terminate {
     Terminate::new(TerminateMode::Immediate, Requester::system())
 }
 
-pub fn killed(receipt: &Receipt<SessionEnd>) -> bool {
+pub(crate) fn killed(receipt: &Receipt<SessionEnd>) -> bool {
     matches!(receipt.try_get(), Some(SessionEnd { reason: EndReason::Terminated(_), .. }))
 }
 
 /// Where a session lies while no thread runs it; its killer ends it there. The pool's seat,
 /// reduced to what matters.
-pub struct Seat {
-    pub session: Mutex<Option<Session>>,
+pub(crate) struct Seat {
+    pub(crate) session: Mutex<Option<Session>>,
     /// How many times the client was told.
-    pub told: AtomicUsize,
+    pub(crate) told: AtomicUsize,
 }
 
 impl Seat {
-    pub fn new(session: Session) -> Arc<Seat> {
+    pub(crate) fn new(session: Session) -> Arc<Seat> {
         let seat = Arc::new(Seat { session: Mutex::new(None), told: AtomicUsize::new(0) });
         session.set_detached_waker(Some(Waker::from(StdArc::new(EndIfDue(seat.clone())))));
         *seat.session.lock().unwrap() = Some(session);
         seat
     }
 
-    pub fn take(&self) -> Option<Session> {
+    pub(crate) fn take(&self) -> Option<Session> {
         self.session.lock().unwrap().take()
     }
 
-    pub fn end(&self, session: Session) {
+    pub(crate) fn end(&self, session: Session) {
         self.told.fetch_add(1, Ordering::Relaxed);
         session.close();
     }
 
-    pub fn told(&self) -> usize {
+    pub(crate) fn told(&self) -> usize {
         self.told.load(Ordering::Relaxed)
     }
 }
@@ -75,7 +72,7 @@ impl Wake for EndIfDue {
 }
 
 /// Kills by id on a thread of its own; `None` where the session had ended.
-pub fn killer(
+pub(crate) fn killer(
     manager: &SessionManager,
     id: SessionId,
 ) -> loom::thread::JoinHandle<Option<Receipt<SessionEnd>>> {
@@ -85,7 +82,7 @@ pub fn killer(
 
 /// A future that is polled twice each time, first with a waker that nobody listens to: only the
 /// one that was left last is to be woken.
-pub struct TwoWakers<F>(pub F);
+pub(crate) struct TwoWakers<F>(pub(crate) F);
 
 impl<F: Future + Unpin> Future for TwoWakers<F> {
     type Output = F::Output;

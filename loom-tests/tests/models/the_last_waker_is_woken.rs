@@ -1,9 +1,11 @@
-//! Promises 4 and 7: whoever waits is woken by the waker that it left last. A runtime may give a
-//! future another one with each poll.
+//! A waiter is woken by the last waker that it left.
+//!
+//! At the same time: a termination, an end or a bulk request, and receipts, tasks and threads that
+//! change their waker.
+//!
+//! A runtime may pass another waker to a future in each poll.
 
-mod common;
-
-use common::{TwoWakers, immediate, killed, killer, model};
+use crate::common::{TwoWakers, immediate, killed, killer, model};
 use loom::future::block_on;
 use safepoint_under_loom::manager::BulkOptions;
 use safepoint_under_loom::session::WaitMode;
@@ -25,10 +27,10 @@ fn end_against_receipt() {
 
 #[test]
 fn a_receipt_that_is_polled_again() {
-    model("a_receipt_that_is_polled_again", false, end_against_receipt);
+    model("the_last_waker_is_woken::a_receipt_that_is_polled_again", false, end_against_receipt);
 }
 
-fn ends_against_sweep() {
+fn ends_against_bulk_result() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let sessions = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
     let swept = manager.terminate_where(|_| true, immediate(), BulkOptions::new());
@@ -43,8 +45,12 @@ fn ends_against_sweep() {
 }
 
 #[test]
-fn a_sweep_that_is_polled_again() {
-    model("a_sweep_that_is_polled_again", true, ends_against_sweep);
+fn a_bulk_result_that_is_polled_again() {
+    model(
+        "the_last_waker_is_woken::a_bulk_result_that_is_polled_again",
+        true,
+        ends_against_bulk_result,
+    );
 }
 
 fn kill_against_interrupted() {
@@ -58,7 +64,11 @@ fn kill_against_interrupted() {
 
 #[test]
 fn an_idle_task_that_is_polled_again() {
-    model("an_idle_task_that_is_polled_again", false, kill_against_interrupted);
+    model(
+        "the_last_waker_is_woken::an_idle_task_that_is_polled_again",
+        false,
+        kill_against_interrupted,
+    );
 }
 
 fn kill_against_run() {
@@ -73,11 +83,11 @@ fn kill_against_run() {
 
 #[test]
 fn a_task_that_is_polled_again() {
-    model("a_task_that_is_polled_again", true, kill_against_run);
+    model("the_last_waker_is_woken::a_task_that_is_polled_again", true, kill_against_run);
 }
 
 /// A thread sleeps, and then sleeps again in another way.
-fn kill_against_two_sleeps() {
+fn kill_against_two_waits() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
@@ -93,8 +103,8 @@ fn kill_against_two_sleeps() {
 }
 
 #[test]
-fn a_thread_that_sleeps_again() {
-    model("a_thread_that_sleeps_again", true, kill_against_two_sleeps);
+fn a_thread_that_waits_again() {
+    model("the_last_waker_is_woken::a_thread_that_waits_again", true, kill_against_two_waits);
 }
 
 /// Two wait for one end. Where one of them waits no more, the other is woken all the same.
@@ -112,6 +122,6 @@ fn end_against_two_receipts() {
 }
 
 #[test]
-fn one_of_two_waits_no_more() {
-    model("one_of_two_waits_no_more", false, end_against_two_receipts);
+fn one_of_two_waiters_leaves() {
+    model("the_last_waker_is_woken::one_of_two_waiters_leaves", false, end_against_two_receipts);
 }

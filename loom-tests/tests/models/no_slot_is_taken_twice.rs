@@ -1,9 +1,9 @@
-//! The bound on sessions: never more than there are places, ordinary users never on those that
-//! are reserved, and no place is lost.
+//! There are never more sessions than admission slots, ordinary users never get reserved slots, and
+//! no slot is lost.
+//!
+//! At the same time: two opens, two admissions, and each of these and an end.
 
-mod common;
-
-use common::{immediate, model};
+use crate::common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::model::{set_near, set_session_shards};
 use safepoint_under_loom::{ClientInfo, Session, SessionManager, ThreadModel};
@@ -17,8 +17,8 @@ fn manager(max: usize, reserved: usize) -> SessionManager {
 /// Of two that come at once one takes the last place, and it is there again when that one has
 /// gone.
 #[test]
-fn two_take_the_last_place() {
-    model("two_take_the_last_place", false, open_against_open);
+fn two_take_the_last_slot() {
+    model("no_slot_is_taken_twice::two_take_the_last_slot", false, open_against_open);
 }
 
 fn open_against_open() {
@@ -36,8 +36,8 @@ fn open_against_open() {
 
 /// Of two that log in at once one gets the last place that is not reserved.
 #[test]
-fn two_take_the_last_ordinary_place() {
-    let name = "two_take_the_last_ordinary_place";
+fn two_take_the_last_ordinary_slot() {
+    let name = "no_slot_is_taken_twice::two_take_the_last_ordinary_slot";
     model(name, false, admission_against_admission);
 }
 
@@ -62,8 +62,8 @@ fn is_admitted(session: &mut Session) -> bool {
 
 /// Two end at once, and both places are there again.
 #[test]
-fn two_give_their_places_back() {
-    model("two_give_their_places_back", false, end_against_end);
+fn two_release_their_slots() {
+    model("no_slot_is_taken_twice::two_release_their_slots", false, end_against_end);
 }
 
 fn end_against_end() {
@@ -87,8 +87,8 @@ loom::lazy_static! {
 
 /// Whoever has the place of one that has ended comes after that. They meet in no shard's lock.
 #[test]
-fn a_place_is_taken_before_it_is_left() {
-    model("a_place_is_taken_before_it_is_left", false, open_against_end);
+fn a_slot_is_taken_before_it_is_released() {
+    model("no_slot_is_taken_twice::a_slot_is_taken_before_it_is_released", false, open_against_end);
 }
 
 fn open_against_end() {
@@ -111,8 +111,12 @@ fn open_against_end() {
 
 /// Whoever learns from a receipt that a session has ended finds its place free.
 #[test]
-fn a_place_is_free_once_its_session_has_ended() {
-    model("a_place_is_free_once_its_session_has_ended", false, open_against_receipt);
+fn a_slot_is_free_once_its_session_has_ended() {
+    model(
+        "no_slot_is_taken_twice::a_slot_is_free_once_its_session_has_ended",
+        false,
+        open_against_receipt,
+    );
 }
 
 fn open_against_receipt() {
@@ -132,8 +136,12 @@ fn open_against_receipt() {
 
 /// The same for an admission.
 #[test]
-fn an_admission_before_its_place_is_left() {
-    model("an_admission_before_its_place_is_left", false, admission_against_end);
+fn an_admission_before_a_slot_is_released() {
+    model(
+        "no_slot_is_taken_twice::an_admission_before_a_slot_is_released",
+        false,
+        admission_against_end,
+    );
 }
 
 fn admission_against_end() {

@@ -1,9 +1,10 @@
-//! What a row shows of a session belongs together, whatever the session does meanwhile; and whoever
-//! is refused sees what the reason of that has left behind.
+//! A row is a consistent snapshot, and a rejected requester finds the effects of what caused the
+//! rejection.
+//!
+//! At the same time: a snapshot and moves or next statements; a rejection and the end that it
+//! reports.
 
-mod common;
-
-use common::{immediate, model};
+use crate::common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::request::RequestError;
 use safepoint_under_loom::view::SessionInfo;
@@ -13,7 +14,7 @@ use safepoint_under_loom::{
 
 /// A session goes from thread to thread, back, and back again, each time with a command that was
 /// queued before.
-fn look_against_moves() {
+fn list_against_moves() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
     let threads = [one.id(), two.id(), one.id(), two.id()];
@@ -35,11 +36,15 @@ fn look_against_moves() {
 
 #[test]
 fn a_row_has_the_thread_of_another_statement() {
-    model("a_row_has_the_thread_of_another_statement", true, look_against_moves);
+    model(
+        "rows_are_consistent::a_row_has_the_thread_of_another_statement",
+        true,
+        list_against_moves,
+    );
 }
 
 /// The same where the second thread has the place of the first, which has gone.
-fn look_against_a_place_taken_again() {
+fn list_against_a_reused_slot() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -60,12 +65,16 @@ fn look_against_a_place_taken_again() {
 }
 
 #[test]
-fn a_row_has_the_thread_that_has_the_place_now() {
-    model("a_row_has_the_thread_that_has_the_place_now", true, look_against_a_place_taken_again);
+fn a_row_has_the_thread_of_a_reused_slot() {
+    model(
+        "rows_are_consistent::a_row_has_the_thread_of_a_reused_slot",
+        true,
+        list_against_a_reused_slot,
+    );
 }
 
 /// A statement that has just begun is not taken for the one before it.
-fn look_against_next_statement() {
+fn list_against_next_statement() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -92,11 +101,15 @@ fn look_against_next_statement() {
 
 #[test]
 fn a_row_has_the_text_of_another_statement() {
-    model("a_row_has_the_text_of_another_statement", false, look_against_next_statement);
+    model(
+        "rows_are_consistent::a_row_has_the_text_of_another_statement",
+        false,
+        list_against_next_statement,
+    );
 }
 
 /// What a session has been told, by whom, and for when: a weak request, and then a strong one.
-fn look_against_requests() {
+fn list_against_requests() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -121,8 +134,12 @@ fn look_against_requests() {
 }
 
 #[test]
-fn a_row_has_the_author_of_another_request() {
-    model("a_row_has_the_author_of_another_request", false, look_against_requests);
+fn a_row_has_the_requester_of_another_request() {
+    model(
+        "rows_are_consistent::a_row_has_the_requester_of_another_request",
+        false,
+        list_against_requests,
+    );
 }
 
 loom::lazy_static! {
@@ -131,7 +148,7 @@ loom::lazy_static! {
 }
 
 /// Whoever is told that a statement is over sees what it has done.
-fn refusal_against_finish() {
+fn rejection_against_finish() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -152,12 +169,16 @@ fn refusal_against_finish() {
 }
 
 #[test]
-fn a_statement_is_over_before_it_is_done() {
-    model("a_statement_is_over_before_it_is_done", false, refusal_against_finish);
+fn a_rejection_precedes_the_end_of_the_statement() {
+    model(
+        "rows_are_consistent::a_rejection_precedes_the_end_of_the_statement",
+        false,
+        rejection_against_finish,
+    );
 }
 
 /// Whoever is told that a session has ended sees what it has done.
-fn refusal_against_end() {
+fn rejection_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -179,6 +200,10 @@ fn refusal_against_end() {
 }
 
 #[test]
-fn a_session_has_ended_before_it_is_done() {
-    model("a_session_has_ended_before_it_is_done", false, refusal_against_end);
+fn a_rejection_precedes_the_end_of_the_session() {
+    model(
+        "rows_are_consistent::a_rejection_precedes_the_end_of_the_session",
+        false,
+        rejection_against_end,
+    );
 }

@@ -1,8 +1,8 @@
-//! Kill by filter: what was seen in a dry run is hit, or nothing is.
+//! A bulk request reaches a session only in the state that its row shows.
+//!
+//! At the same time: the rows of a dry run, and closes and next statements.
 
-mod common;
-
-use common::{immediate, model};
+use crate::common::{immediate, model};
 use safepoint_under_loom::manager::BulkOptions;
 use safepoint_under_loom::view::SessionInfo;
 use safepoint_under_loom::{Cancel, ClientInfo, Requester, SessionManager, ThreadModel};
@@ -14,7 +14,7 @@ fn all(_: &SessionInfo) -> bool {
 /// A row of a session that closes meanwhile hits neither that nor its successor in the same place.
 #[test]
 fn dry_run_against_close() {
-    model("dry_run_against_close", false, rows_against_close);
+    model("bulk_request_hits_what_its_row_shows::dry_run_against_close", false, rows_against_close);
 }
 
 fn rows_against_close() {
@@ -39,8 +39,8 @@ fn rows_against_close() {
 
 /// Tied to its row, a request does not hit a session that runs another statement by now.
 #[test]
-fn sweep_against_next_statement() {
-    let name = "sweep_against_next_statement";
+fn terminate_rows_against_next_statement() {
+    let name = "bulk_request_hits_what_its_row_shows::terminate_rows_against_next_statement";
     model(name, false, rows_against_next);
 }
 
@@ -74,8 +74,8 @@ fn rows_against_next() {
 
 /// A sweep of statements names each of them: the next one in the same session is not hit.
 #[test]
-fn cancel_sweep_against_next_statement() {
-    let name = "cancel_sweep_against_next_statement";
+fn cancel_where_against_next_statement() {
+    let name = "bulk_request_hits_what_its_row_shows::cancel_where_against_next_statement";
     model(name, false, cancel_where_against_next);
 }
 

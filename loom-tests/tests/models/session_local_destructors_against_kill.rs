@@ -1,9 +1,8 @@
-//! Session-local values go with their session: each is dropped once, and whoever learns from a
-//! receipt that the session has ended finds them gone.
+//! The session-local values of a session are dropped once, before its receipts complete.
+//!
+//! At the same time: a receipt and destructors; the first use and the end.
 
-mod common;
-
-use common::{Seat, immediate, model};
+use crate::common::{Seat, immediate, model};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel, current, session_local};
@@ -27,8 +26,8 @@ session_local! {
 
 /// An idle session that two kill, one of whom runs a session of its own.
 #[test]
-fn told_that_it_ended_before_its_values_have() {
-    let name = "told_that_it_ended_before_its_values_have";
+fn a_receipt_completes_before_the_destructors() {
+    let name = "session_local_destructors_against_kill::a_receipt_completes_before_the_destructors";
     model(name, true, kill_against_kill);
 }
 
@@ -67,8 +66,8 @@ fn kill_against_kill() {
 
 /// A session that is killed as it closes of its own accord.
 #[test]
-fn told_that_it_ended_while_it_clears_up() {
-    let name = "told_that_it_ended_while_it_clears_up";
+fn a_receipt_completes_during_the_destructors() {
+    let name = "session_local_destructors_against_kill::a_receipt_completes_during_the_destructors";
     model(name, true, kill_against_close);
 }
 
@@ -125,8 +124,8 @@ session_local! {
 
 /// A thread whose guard was forgotten asks for a value while another ends the session.
 #[test]
-fn a_value_is_made_as_its_session_ends() {
-    let name = "a_value_is_made_as_its_session_ends";
+fn a_value_is_created_as_its_session_ends() {
+    let name = "session_local_destructors_against_kill::a_value_is_created_as_its_session_ends";
     model(name, false, first_use_against_end);
 }
 

@@ -1,8 +1,8 @@
-//! Promise 1: between an accepted kill and the end of the session nothing clears it.
+//! An accepted termination stays pending until the session has ended.
+//!
+//! At the same time: a termination and a detach, an attach, or another termination.
 
-mod common;
-
-use common::{Seat, killed, killer, model};
+use crate::common::{Seat, killed, killer, model};
 use safepoint_under_loom::mutation::{Mutation, on};
 use safepoint_under_loom::{
     Attached, ClientInfo, Interrupt, Requester, Session, SessionManager, Terminate, TerminateMode,
@@ -20,14 +20,14 @@ fn pool() -> (SessionManager, Session, Thread) {
 #[test]
 fn kill_dropped_while_changing_threads() {
     let scene = || kill_against_detach(|attached| attached.detach());
-    model("kill_dropped_while_changing_threads", true, scene);
+    model("no_kill_is_lost::kill_dropped_while_changing_threads", true, scene);
 }
 
 /// The same where the session goes back to the queue, with a command that has not begun.
 #[test]
 fn kill_dropped_while_going_back_to_the_queue() {
     let scene = || kill_against_detach(|attached| attached.detach_to_queue());
-    model("kill_dropped_while_going_back_to_the_queue", true, scene);
+    model("no_kill_is_lost::kill_dropped_while_going_back_to_the_queue", true, scene);
 }
 
 fn kill_against_detach(detach: fn(Attached<'_>) -> Result<(), Interrupt>) {
@@ -57,7 +57,7 @@ fn kill_against_detach(detach: fn(Attached<'_>) -> Result<(), Interrupt>) {
 /// openGauss, hole 5: attach overwrites "closing".
 #[test]
 fn attach_overwrites_closing() {
-    model("attach_overwrites_closing", true, kill_against_attach);
+    model("no_kill_is_lost::attach_overwrites_closing", true, kill_against_attach);
 }
 
 fn kill_against_attach() {
@@ -88,7 +88,7 @@ fn kill_against_attach() {
 /// openGauss, hole 3: two kills of one thread's sessions merge, and both are lost.
 #[test]
 fn two_kills_merge_and_both_are_lost() {
-    model("two_kills_merge_and_both_are_lost", true, kill_against_kill);
+    model("no_kill_is_lost::two_kills_merge_and_both_are_lost", true, kill_against_kill);
 }
 
 fn kill_against_kill() {
@@ -106,12 +106,12 @@ fn kill_against_kill() {
 /// A flag that is set again between being read and being cleared. Here the bell of an ambient safe
 /// point is still rung, for a probe that it has answered, as the kill comes.
 #[test]
-fn the_bell_is_silenced_as_the_kill_rings() {
-    let name = "the_bell_is_silenced_as_the_kill_rings";
-    model(name, false, kill_against_a_rung_bell);
+fn flag_cleared_as_a_kill_raises_it() {
+    let name = "no_kill_is_lost::flag_cleared_as_a_kill_raises_it";
+    model(name, false, kill_against_a_raised_flag);
 }
 
-fn kill_against_a_rung_bell() {
+fn kill_against_a_raised_flag() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -128,11 +128,11 @@ fn kill_against_a_rung_bell() {
 
 /// A kill that comes as the session goes to another thread rings there, or is seen there.
 #[test]
-fn the_bell_of_another_thread() {
-    model("the_bell_of_another_thread", true, kill_against_another_bell);
+fn flag_of_another_thread() {
+    model("no_kill_is_lost::flag_of_another_thread", true, kill_against_another_flag);
 }
 
-fn kill_against_another_bell() {
+fn kill_against_another_flag() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
@@ -153,11 +153,11 @@ fn kill_against_another_bell() {
 
 /// The same where the session's own threads are two of the system's: its word is the same on both.
 #[test]
-fn the_bell_of_the_same_place() {
-    model("the_bell_of_the_same_place", true, kill_against_the_same_word);
+fn flag_of_the_same_state() {
+    model("no_kill_is_lost::flag_of_the_same_state", true, kill_against_the_same_state);
 }
 
-fn kill_against_the_same_word() {
+fn kill_against_the_same_state() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
@@ -178,8 +178,8 @@ fn kill_against_the_same_word() {
 
 /// A kill that falls due by a step of its target's own rings for that.
 #[test]
-fn the_bell_of_what_falls_due_later() {
-    model("the_bell_of_what_falls_due_later", true, deferred_kill_against_finish);
+fn flag_of_a_deferred_kill() {
+    model("no_kill_is_lost::flag_of_a_deferred_kill", true, deferred_kill_against_finish);
 }
 
 fn deferred_kill_against_finish() {

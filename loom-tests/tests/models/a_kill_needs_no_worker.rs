@@ -1,14 +1,14 @@
-//! Promise 6: a kill needs no worker and no lock that anyone can hold for long.
+//! Ending a session needs no worker, and no lock that is held for long.
+//!
+//! At the same time: two requesters, and no thread for the target.
 
-mod common;
-
-use common::{Seat, immediate, killed, killer, model};
+use crate::common::{Seat, immediate, killed, killer, model};
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 /// openGauss: with every worker busy, a detached victim waits for one.
 #[test]
 fn no_worker_free_so_no_kill() {
-    model("no_worker_free_so_no_kill", true, two_killers_and_no_worker);
+    model("a_kill_needs_no_worker::no_worker_free_so_no_kill", true, two_killers_and_no_worker);
 }
 
 fn two_killers_and_no_worker() {

@@ -1,15 +1,14 @@
-//! A probe is answered by its own session or not at all: one that is set as the session goes off
-//! its thread, to another, or ends neither sticks nor reports another session's safe point.
+//! A probe is answered by its own session or not at all, and takes no request away.
+//!
+//! At the same time: a probe and a detach; its answer and a termination.
 
-mod common;
-
-use common::{immediate, killed, killer, model};
+use crate::common::{immediate, killed, killer, model};
 use safepoint_under_loom::diagnose::ProbeResult;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 #[test]
 fn a_probe_sticks_or_strays() {
-    model("a_probe_sticks_or_strays", false, probe_against_detach);
+    model("probe_against_detach::a_probe_sticks_or_strays", false, probe_against_detach);
 }
 
 fn probe_against_detach() {
@@ -55,8 +54,8 @@ fn was_requested(probed: Option<ProbeResult>) -> bool {
 
 /// The safe point clears the probe and leaves a kill that arrives at that moment where it is.
 #[test]
-fn a_probe_s_answer_takes_a_kill_along() {
-    let name = "a_probe_s_answer_takes_a_kill_along";
+fn a_probe_is_answered_before_a_kill() {
+    let name = "probe_against_detach::a_probe_is_answered_before_a_kill";
     model(name, true, answer_against_kill);
 }
 
