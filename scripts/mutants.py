@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WORK = Path(os.environ.get("MUTANTS_DIR", ROOT / "target" / "mutants"))
 TREE = WORK / "tree"
-FEATURES = "async,serde,tracing,metrics"
+FEATURES = "async,crossbeam-channel,serde,tracing,metrics"
 # Sources that only models, scenes and tests are compiled from.
 NOT_SHIPPED = re.compile(r"^src/(sync/(loom|shuttle)\.rs|pool/poller/shuttle\.rs|.*tests(/.*)?\.rs|.*_tests\.rs|core/state_model\.rs)$")
 # Not tried against: they start servers, build examples, or take long.

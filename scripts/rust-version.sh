@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-features=async,serde,tracing,metrics
+features=async,crossbeam-channel,serde,tracing,metrics
 
 # name, version and rust-version of each package there is, a line each.
 packages=$(cargo metadata --format-version 1 | sed 's/{"name":"[^"]*","version":"/\n&/g' |

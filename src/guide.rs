@@ -1,6 +1,9 @@
 #![doc = include_str!("../docs/guide.md")]
 // It links to all features.
-#![cfg_attr(not(feature = "async"), allow(rustdoc::broken_intra_doc_links))]
+#![cfg_attr(
+    not(all(feature = "async", feature = "crossbeam-channel")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 
 #[doc = include_str!("../docs/operating.md")]
 pub mod operating {}

@@ -44,7 +44,9 @@
 //!
 //! - `async`: sessions as tasks of any async runtime: `Session::run`,
 //!   `Session::interrupted`.
-//! - `serde`: `Serialize` for ids (as numbers), rows, requests, errors and outcomes.
+//! - `crossbeam-channel`: `Attached::recv`, an interruptible wait for a message of a channel.
+//! - `serde`: `Serialize` for ids (as numbers), rows, requests, errors and outcomes, and `Deserialize` for
+//!   the settings `Timeouts` and `ThreadPoolAttr`.
 //! - `tracing`: an event with the target `safepoint` for each [`Event`](crate::audit::Event); who, whom and why are
 //!   fields of it. Sessions that open and requests that are seen are on the level `DEBUG`,
 //!   requests for which the permission is missing and sessions that a [`Watchdog`](crate::diagnose::Watchdog) reports on

@@ -317,7 +317,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/mod.rs",
                 within: "fn held",
-                find: "self.hold.load(Ordering::Relaxed) > 0",
+                find: "self.hold.load(Ordering::Relaxed) & !ROLLED_BACK > 0",
                 replace: "false",
             },
         ],

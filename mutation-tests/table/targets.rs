@@ -16,6 +16,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[
             "no_other_session_is_hit::killed_by_thread_after_it_has_moved",
             "no_other_session_is_hit::cancelled_by_thread_after_it_has_moved",
+            "no_other_session_is_hit::cancelled_by_sql_after_it_has_moved",
         ],
         shuttle: &[],
         tests: &[],
@@ -151,5 +152,60 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &["no_other_session_is_hit::a_leaked_attachment_comes_back"],
         shuttle: &[],
         tests: &[],
+    },
+    Mutation {
+        name: "SqlCancelFollowsItsSession",
+        about: "The SQL function that cancels by thread reaches the session wherever it is by then.",
+        edits: &[Edit {
+            file: "sql/execute.rs",
+            within: "pub fn cancel_session",
+            find: "manager.cancel(target, cancel)",
+            replace: "let runs = match target { Target::AttachedTo(thread) => manager.threads().into_iter().find(|row| row.id == thread).and_then(|row| row.session_id), _ => None }; manager.cancel(runs.map_or(target, Target::Session), cancel)",
+        }],
+        loom: &["no_other_session_is_hit::cancelled_by_sql_after_it_has_moved"],
+        shuttle: &[],
+        tests: &[],
+    },
+    Mutation {
+        name: "SqlCancelNamesItsSession",
+        about: "The SQL function that cancels by thread names the session of that thread in its refusal.",
+        edits: &[Edit {
+            file: "sql/execute.rs",
+            within: "pub fn cancel_session",
+            find: "manager.cancel(target, cancel)",
+            replace: "let runs = match target { Target::AttachedTo(thread) => manager.threads().into_iter().find(|row| row.id == thread).and_then(|row| row.session_id), _ => None }; manager.cancel(match (target, runs) { (Target::AttachedTo(thread), Some(session)) => Target::Pair(thread, session), _ => target }, cancel)",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::sql_commands::a_hidden_session_is_not_named"],
+    },
+    Mutation {
+        name: "SqlCancelOfTheRunningOnly",
+        about: "The SQL function that cancels does not reach a queued command.",
+        edits: &[Edit {
+            file: "sql/execute.rs",
+            within: "pub fn cancel_session",
+            find: "Cancel::running_or_queued(author)",
+            replace: "Cancel::running(author)",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &[
+            "it::sql_commands::the_function_cancels_a_queued_command",
+            "it::notices::a_cancel_by_the_thread_names_what_its_session_has_queued",
+        ],
+    },
+    Mutation {
+        name: "RunningIsQueued",
+        about: "A cancel of the running statement reaches a queued command.",
+        edits: &[Edit {
+            file: "core/record/request.rs",
+            within: "pub(crate) fn cancel(",
+            find: "word.statement().filter(|_| or_queued)",
+            replace: "{ let _ = or_queued; word.statement() }",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::kill_table::detached_queued"],
     },
 ];

@@ -514,4 +514,45 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["it::what_is_shown::how_much_of_a_text"],
     },
+    Mutation {
+        name: "ProbeNotesAfter",
+        about: "A probe takes its transition, and stores its time under the lock after that.",
+        edits: &[Edit {
+            file: "core/record/diagnose.rs",
+            within: "pub(crate) fn probe",
+            find: "self.cold().notes.change(|noted| {
+            let Ok(step) = self.try_transition(|word| word.probe(held)) else {
+                return ProbeResult::NotRunning;
+            };
+            let last = noted.last_safe_point();
+            match noted.asked {
+                Some(asked) if step.before.probed() => {
+                    ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last }
+                }
+                _ => {
+                    noted.asked = Some(Timestamp::now());
+                    ProbeResult::Requested { last_safe_point: last }
+                }
+            }
+        })",
+            replace: "let Ok(step) = self.try_transition(|word| word.probe(held)) else {
+                return ProbeResult::NotRunning;
+            };
+            self.cold().notes.change(|noted| {
+                let last = noted.last_safe_point();
+                match noted.asked {
+                    Some(asked) if step.before.probed() => {
+                        ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last }
+                    }
+                    _ => {
+                        noted.asked = Some(Timestamp::now());
+                        ProbeResult::Requested { last_safe_point: last }
+                    }
+                }
+            })",
+        }],
+        loom: &["probe_against_detach::a_probe_counts_from_an_answered_one"],
+        shuttle: &[],
+        tests: &[],
+    },
 ];

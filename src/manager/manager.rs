@@ -30,6 +30,7 @@ use crate::types::request::{Cancel, Request, Requester, Target, Terminate, Termi
 use crate::types::state::TargetSnapshot;
 use crossbeam_utils::CachePadded;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 /// The registry of all sessions of a server: opens sessions, lists them, and sends requests to
@@ -51,6 +52,10 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct SessionManager(pub(crate) Arc<Inner>);
+
+// No lock is held while application code runs, so a panic of it leaves nothing half done.
+impl UnwindSafe for SessionManager {}
+impl RefUnwindSafe for SessionManager {}
 
 pub(crate) struct Inner {
     pub(crate) home: Arc<Shared>,
@@ -310,10 +315,10 @@ impl SessionManager {
         request: Cancel,
     ) -> Result<Receipt<StatementEnd>, RequestError> {
         let (target, kind) = (target.into(), InterruptKind::Cancel);
-        let Cancel { statement, requester: author, comment: text } = request;
+        let Cancel { statement, or_queued, requester: author, comment: text } = request;
         let aim = self.aim(target, kind, &author)?;
         let request = aim.request(author, InterruptReason::UserRequest, text);
-        let step = |only| aim.record.cancel(statement, request.clone(), only);
+        let step = |only| aim.record.cancel(statement, or_queued, request.clone(), only);
         match aim.only().and_then(step) {
             Ok(accepted) => {
                 self.emit_requested(&aim.record, kind, None, &request, &accepted);

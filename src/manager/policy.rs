@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// struct AdminsOnly;
 /// impl Policy for AdminsOnly {
 ///     fn permits(&self, author: &Requester, _target: &ClientInfo) -> bool {
-///         author.admin
+///         author.is_admin()
 ///     }
 /// }
 /// let manager = SessionManager::builder(ThreadModel::PerSession).policy(AdminsOnly).build();

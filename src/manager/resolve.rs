@@ -183,9 +183,4 @@ impl SessionManager {
             },
         }
     }
-
-    /// The session that is attached to a thread of a pool, as far as can be seen.
-    pub(crate) fn attached_to(&self, thread: ThreadId) -> Option<SessionId> {
-        self.0.threads.get(thread.get())?.session()
-    }
 }

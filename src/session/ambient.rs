@@ -58,7 +58,7 @@ pub fn client_info() -> Option<ClientInfo> {
 }
 
 /// Changes the client information of the session that is attached to the calling thread, such as
-/// within [`Session::run`](crate::Session::run), where no other code has the session. `change` gets a
+/// within `Session::run`, where no other code has the session. `change` gets a
 /// copy, and what it returns is stored.
 ///
 /// # Errors

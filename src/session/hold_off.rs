@@ -1,6 +1,6 @@
 //! Sections with a name: hold-offs and rollbacks.
 
-use crate::core::diagnostics::{Section, SectionGuard};
+use crate::core::diagnostics::SectionGuard;
 use crate::core::record::Record;
 use crate::session::attached::Attached;
 use crate::session::current::{current, wake_all};
@@ -36,7 +36,8 @@ impl Attached<'_> {
     }
 
     /// Marks a section that rolls back, or cleans up in some other way before the statement or the
-    /// session is over, until the guard is dropped.
+    /// session is over, until the guard is dropped. If the guard is leaked, the next attachment ends
+    /// the section.
     ///
     /// [`Receipt::pending_reason`](crate::Receipt::pending_reason) reports it. Safe points and waits
     /// are not affected.
@@ -52,13 +53,13 @@ impl Attached<'_> {
     /// use safepoint::diagnose::Progress;
     ///
     /// let rollback = attached.begin_rollback();
-    /// rollback.report(Progress { completed: 3, total: Some(10) });
+    /// rollback.report(Progress::new(3).of(10));
     /// drop(rollback);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[track_caller]
     pub fn begin_rollback(&self) -> RollbackGuard<'_> {
-        RollbackGuard(self.record.within(Section::Rollback(None), Location::caller()))
+        RollbackGuard(self.record.begin_rollback(Location::caller()))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::types::pending::PendingReason;
 use crate::types::state::TargetSnapshot;
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -50,6 +50,10 @@ pub struct Receipt<T> {
     /// Where it has left its waker.
     place: Option<usize>,
 }
+
+// No lock is held while application code runs, so a panic of it leaves nothing half done.
+impl<T> UnwindSafe for Receipt<T> {}
+impl<T> RefUnwindSafe for Receipt<T> {}
 
 impl<T: Clone> Receipt<T> {
     pub(crate) fn new(

@@ -72,7 +72,7 @@ pub fn timeouts() -> Option<Timeouts> {
 
 /// Sets the timeouts of the session that is attached to the calling thread, as
 /// [`Session::set_timeouts`] does, for code that was handed no session, such as a `SET
-/// statement_timeout` within [`Session::run`](crate::Session::run).
+/// statement_timeout` within `Session::run`.
 ///
 /// # Errors
 /// The outer error is [`NoSessionError`], on a thread that runs no session. The inner one is

@@ -82,17 +82,8 @@ pub fn cancel_session(
     author: Requester,
     comment: Option<&str>,
 ) -> Result<Receipt<StatementEnd>, SqlError> {
-    let mut target = resolve(manager, address, InterruptKind::Cancel, &author)?;
-    let mut found = Some(address.session);
-    if let Target::AttachedTo(thread) = target {
-        found = manager.attached_to(thread);
-        target = found.map_or(target, |session| Target::Pair(thread, session));
-    }
-    let named = found.and_then(|session| manager.session_info(session)?.statement_id);
-    let cancel = match named {
-        Some(statement) => Cancel::statement(statement, author),
-        None => Cancel::running(author),
-    };
+    let target = resolve(manager, address, InterruptKind::Cancel, &author)?;
+    let cancel = Cancel::running_or_queued(author);
     let cancel = match comment {
         Some(comment) => cancel.comment(comment),
         None => cancel,

@@ -302,6 +302,8 @@ impl Terminate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cancel {
     pub(crate) statement: Option<StatementId>,
+    /// Whether a request that names no statement also means a queued command.
+    pub(crate) or_queued: bool,
     pub(crate) requester: Requester,
     pub(crate) comment: Option<Arc<str>>,
 }
@@ -310,14 +312,19 @@ impl Cancel {
     /// Creates a request for this statement and no other.
     #[must_use]
     pub fn statement(statement: StatementId, requester: Requester) -> Cancel {
-        Cancel { statement: Some(statement), requester, comment: None }
+        Cancel { statement: Some(statement), or_queued: false, requester, comment: None }
     }
 
     /// Creates a request for the statement that runs when the request arrives. A queued
     /// command must be named: [`crate::view::SessionInfo::statement_id`] has its id.
     #[must_use]
     pub fn running(requester: Requester) -> Cancel {
-        Cancel { statement: None, requester, comment: None }
+        Cancel { statement: None, or_queued: false, requester, comment: None }
+    }
+
+    /// Creates a request for the statement that runs or is queued when the request arrives.
+    pub(crate) fn running_or_queued(requester: Requester) -> Cancel {
+        Cancel { or_queued: true, ..Cancel::running(requester) }
     }
 
     /// Sets the requester's comment, which is part of the target's error detail.

@@ -183,6 +183,10 @@ fn refusals_by_their_reason() {
             for named in [first, StatementId::try_from(first.get() + 1).unwrap()] {
                 manager.cancel(id, Cancel::statement(named, admin("root"))).unwrap_err();
             }
+            let rows: Vec<_> = manager.sessions().collect();
+            attached.begin().unwrap().finish().unwrap();
+            let unchanged = BulkOptions::new().only_if_unchanged();
+            assert_eq!(manager.terminate_rows(&rows, kill_now(), unchanged).changed, 1);
             drop(attached);
             drop(session);
             manager.terminate(id, kill_now()).unwrap_err();
@@ -196,6 +200,7 @@ fn refusals_by_their_reason() {
                 "kills_total kind=terminate outcome=no such thread: 1",
                 "kills_total kind=terminate outcome=permission denied: 1",
                 "kills_total kind=terminate outcome=no such session: 1",
+                "kills_total kind=terminate outcome=session changed: 1",
                 "kills_total kind=cancel outcome=permission denied: 1",
                 "kills_total kind=cancel outcome=no such statement: 3",
                 "sessions_opened_total: 1",

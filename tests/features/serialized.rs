@@ -5,6 +5,7 @@ use safepoint::diagnose::{PendingReason, ProbeResult, Progress, Watchdog};
 use safepoint::id::StatementId;
 use safepoint::manager::DrainReport;
 use safepoint::request::{EndReason, InterruptKind, InterruptReason, RequestError, Target};
+use safepoint::session::Timeouts;
 use safepoint::view::SessionState;
 use safepoint::{Cancel, ClientInfo, SessionManager, TerminateMode, ThreadModel};
 use serde_json::{Value, json};
@@ -374,4 +375,131 @@ fn stalls_and_drains() {
             json!({ "sessions": 10, "graceful": 1, "forced": 2, "remaining": 7 })
         );
     });
+}
+
+#[test]
+fn an_interrupt_and_the_answers_of_probes() {
+    supervised(|| {
+        let Stage { manager, mut session, thread, id } = Stage::new(ThreadModel::PerSession);
+        assert_eq!(value!(manager.probe(id)), "not_running");
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        assert_eq!(value!(manager.probe(id)), json!({ "requested": { "last_safe_point": null } }));
+        let unanswered = value!(manager.probe(id));
+        let fields = unanswered["unanswered"].as_object().expect("it has not been answered");
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["elapsed", "last_safe_point"]);
+        manager.cancel(id, Cancel::running(user("ann")).comment("too slow")).unwrap();
+        let interrupt = statement.check().unwrap_err();
+        assert_eq!(
+            value!(&interrupt),
+            json!({ "kind": "cancel", "request": value!(interrupt.request()) })
+        );
+        assert_eq!(value!(interrupt.request())["comment"], "too slow");
+        for (model, name) in [(ThreadModel::PerSession, "per_session"), (ThreadModel::Pool, "pool")]
+        {
+            assert_eq!(value!(model), name);
+        }
+    });
+}
+
+/// Settings are read back as they were written, may leave fields out, and may name no others.
+#[test]
+fn settings_both_ways() {
+    let timeouts = Timeouts::new().with_lock(Duration::from_millis(1_500)).with_idle(LONG);
+    let written = value!(timeouts);
+    assert_eq!(
+        written,
+        json!({
+            "statement": null,
+            "transaction": null,
+            "lock": { "secs": 1, "nanos": 500_000_000 },
+            "idle": { "secs": LONG.as_secs(), "nanos": 0 },
+            "idle_in_transaction": null,
+        })
+    );
+    assert_eq!(serde_json::from_value::<Timeouts>(written).unwrap(), timeouts);
+    assert_eq!(serde_json::from_str::<Timeouts>("{}").unwrap(), Timeouts::new());
+    let wrong = serde_json::from_str::<Timeouts>(r#"{ "lock_wait": null }"#).unwrap_err();
+    assert!(wrong.to_string().contains("unknown field `lock_wait`"), "{wrong}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pool_and_its_setting() {
+    use safepoint::pool::{CpuBinding, GroupStatus, PoolBuilder, ThreadPoolAttr, WorkerStatus};
+    let attr: ThreadPoolAttr = "32, 2, (cpubind: 0-1)".parse().unwrap();
+    let written = value!(&attr);
+    let expected = json!({ "thread_num": 32, "group_num": 2, "binding": { "cpus": [0, 1] } });
+    assert_eq!(written, expected);
+    assert_eq!(serde_json::from_value::<ThreadPoolAttr>(written).unwrap(), attr);
+    for (binding, expected) in [
+        (CpuBinding::None, json!("none")),
+        (CpuBinding::All, json!("all")),
+        (CpuBinding::Nodes(vec![1]), json!({ "nodes": [1] })),
+        (CpuBinding::Numa(vec![2]), json!({ "numa": [2] })),
+    ] {
+        assert_eq!(value!(&binding), expected);
+    }
+    let empty = serde_json::from_str::<ThreadPoolAttr>("{}").unwrap();
+    assert_eq!(empty, ThreadPoolAttr::default());
+
+    supervised(|| {
+        let manager = SessionManager::new(ThreadModel::Pool);
+        let pool = PoolBuilder::new(1).start::<Unserved>(manager).unwrap();
+        let [group]: [GroupStatus; 1] = pool.status().try_into().expect("one group");
+        let workers: Vec<&WorkerStatus> = group.threads.iter().collect();
+        let threads: Vec<_> = workers
+            .iter()
+            .map(|worker| {
+                json!({
+                    "thread_id": worker.thread_id.get(),
+                    "is_emergency": worker.is_emergency,
+                    "session_id": null,
+                    "since": time(worker.since),
+                })
+            })
+            .collect();
+        assert_eq!(
+            value!(&group),
+            json!({
+                "group": 0,
+                "min_workers": 1,
+                "max_workers": group.max_workers,
+                "active_limit": group.active_limit,
+                "workers": group.workers,
+                "starting": group.starting,
+                "idle": group.idle,
+                "sessions": 0,
+                "queued": 0,
+                "running": 0,
+                "cpus": [],
+                "threads": threads,
+            })
+        );
+    });
+}
+
+/// No connection of this kind exists.
+#[cfg(target_os = "linux")]
+enum Unserved {}
+
+#[cfg(target_os = "linux")]
+impl std::os::fd::AsFd for Unserved {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match *self {}
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl safepoint::pool::Connection for Unserved {
+    fn on_readable(
+        &mut self,
+        _: &mut safepoint::Attached<'_>,
+    ) -> Result<safepoint::pool::Action, safepoint::Interrupt> {
+        match *self {}
+    }
+
+    fn on_close(&mut self, _: &safepoint::Session, _: safepoint::pool::CloseReason) {
+        match *self {}
+    }
 }

@@ -233,3 +233,42 @@ fn a_wake_that_comes_late_does_not_get_into_a_hold_off() {
         }
     });
 }
+
+/// The requester has woken the owner of an idle session, hold-off or not.
+#[test]
+fn the_end_of_a_hold_off_wakes_no_idle_session() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let (woken, waker) = Count::waker();
+            session.set_detached_waker(Some(waker));
+            let attached = session.attach(&thread).unwrap();
+            let held = safepoint::current::hold_off("outlives its attachment");
+            drop(attached);
+            manager.terminate(id, kill_now()).unwrap();
+            assert_eq!(woken.get(), 1);
+            drop(held);
+            assert_eq!(woken.get(), 1);
+        });
+    });
+}
+
+/// A hold-off of an earlier attachment is over already, so its guard wakes no later wait.
+#[test]
+fn a_stale_guard_wakes_no_wait() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let attached = session.attach(&thread).unwrap();
+            let stale = safepoint::current::hold_off("outlives its attachment");
+            drop(attached);
+            let attached = session.attach(&thread).unwrap();
+            let (woken, waker) = Count::waker();
+            let woken = attached.wait(WaitMode::Interruptible, &waker, || {
+                manager.terminate(id, kill_now()).unwrap();
+                let before = woken.get();
+                drop(stale);
+                [before, woken.get()]
+            });
+            assert_eq!(woken.unwrap(), [1, 1]);
+        });
+    });
+}

@@ -6,6 +6,7 @@ mod admission;
 mod ambient;
 mod audit;
 mod audit_ends;
+mod auto_traits;
 mod bulk;
 mod bulk_pauses;
 mod complaints;

@@ -130,6 +130,23 @@ fn a_hold_off_that_was_forgotten() {
     });
 }
 
+/// The same for a rollback.
+#[test]
+fn a_leaked_rollback_ends_with_its_attachment() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let attached = session.attach(&thread).unwrap();
+            std::mem::forget(attached.begin_rollback());
+            attached.detach().unwrap();
+            let attached = session.attach(&thread).unwrap();
+            let receipt = manager.terminate(id, kill_now()).unwrap();
+            let reason = receipt.pending_reason();
+            assert!(matches!(reason, Some(PendingReason::NoSafePoint { .. })), "{reason:?}");
+            drop(attached);
+        });
+    });
+}
+
 #[test]
 fn in_a_wait_that_is_not_interruptible() {
     supervised(|| {
@@ -427,7 +444,7 @@ fn the_watchdog_reports_who_runs_on_and_nobody_else() {
                 // Once for each stretch.
                 statement.check().unwrap();
                 assert_eq!(reports.recv_timeout(LONG).expect("another stretch").session, id);
-                drop(watchdog);
+                watchdog.stop();
                 assert!(!manager.threads().iter().any(|row| &*row.name == "watchdog"));
                 manager.terminate(sleeper, kill_now()).unwrap();
             });

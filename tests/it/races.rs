@@ -45,7 +45,7 @@ fn cancel_hits_the_next_statement() {
                     let statement = attached.begin().unwrap();
                     for _ in 0..10 {
                         if let Err(interrupt) = statement.check() {
-                            let meant = interrupt.request().comment().clone().unwrap();
+                            let meant = interrupt.request().comment().unwrap();
                             assert_eq!(*meant, *statement.statement_id().to_string());
                             hits.fetch_add(1, Ordering::SeqCst);
                             break;

@@ -37,6 +37,21 @@ fn on_a_new_thread(manager: &SessionManager, session: &mut Session, act: impl Fn
 }
 
 #[test]
+fn values_are_replaced_and_taken() {
+    supervised(|| {
+        let Stage { mut session, thread, .. } = Stage::new(ThreadModel::PerSession);
+        let _attached = session.attach(&thread).unwrap();
+        let first = NUMBER.replace(8);
+        assert_eq!((NUMBER.take(), NUMBER.get()), (8, 0));
+        NUMBER.set(first);
+        assert_eq!(TEXT.replace("second".into()), "first");
+        assert_eq!((TEXT.take(), TEXT.take()), ("second".into(), String::new()));
+        TEXT.set("third".into());
+        assert_eq!(TEXT.with_borrow(String::clone), "third");
+    });
+}
+
+#[test]
 fn session_local_values_follow_the_session_from_thread_to_thread() {
     supervised(|| {
         for model in MODELS {

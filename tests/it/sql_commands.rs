@@ -5,6 +5,7 @@ use crate::common::{
 };
 use safepoint::diagnose::PendingReason;
 use safepoint::id::StatementId;
+use safepoint::policy::Roles;
 use safepoint::request::RequestError;
 use safepoint::session::WaitMode;
 use safepoint::sql;
@@ -156,6 +157,45 @@ fn one_number_twice_is_whoever_runs_on_that_thread() {
         let answer = sql::execute(&manager, command, root()).unwrap();
         assert_eq!(answer.receipt.session(), id);
         attached.check().unwrap_err();
+    });
+}
+
+/// A command that has no thread yet is cancelled by the function as a running one is.
+#[test]
+fn the_function_cancels_a_queued_command() {
+    supervised(|| {
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let n = number(id.get());
+            let at = if manager.model() == ThreadModel::Pool { 0 } else { n };
+            let queued = session.reserve_statement().unwrap();
+            let receipt =
+                sql::cancel_session(&manager, address(at, n).unwrap(), root(), None).unwrap();
+            assert_eq!(receipt.target().statement_id, Some(queued));
+            let mut attached = session.attach(&thread).unwrap();
+            assert!(!attached.begin().unwrap_err().is_terminate());
+            assert!(receipt.try_get().unwrap().cancelled);
+        });
+    });
+}
+
+/// Neither function names the session of a thread whose session is hidden from the requester.
+#[test]
+fn a_hidden_session_is_not_named() {
+    supervised(|| {
+        let policy = Roles::new().hide_others();
+        let manager = SessionManager::builder(ThreadModel::Pool).policy(policy).build();
+        let mut hidden = manager.open(of("ann")).unwrap();
+        let thread = thread_for(&manager, &hidden);
+        let n = number(thread.id().get());
+        let mut attached = hidden.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let terminate = sql::terminate_session(&manager, address(n, n).unwrap(), user("bob"), None)
+            .unwrap_err();
+        let cancel =
+            sql::cancel_session(&manager, address(n, n).unwrap(), user("bob"), None).unwrap_err();
+        assert_eq!(terminate.message(), format!("thread {n} runs no session now"));
+        assert_eq!(cancel, terminate);
+        statement.check().unwrap();
     });
 }
 

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 fn pool() -> (SessionManager, Session, SessionId) {
     let manager = SessionManager::new(ThreadModel::Pool);
@@ -275,6 +275,39 @@ fn a_future_that_panicked_is_not_dropped_in_another_session() {
         drop(run);
         assert_eq!(*locked(&seen), Some(None), "whose session it was dropped in");
         drop(attached);
+    });
+}
+
+/// The panic is not the future's, so the future is dropped as that of any task that waits.
+#[test]
+fn a_future_whose_waker_panics_is_dropped_in_its_session() {
+    supervised(|| {
+        struct Bomb;
+        impl Wake for Bomb {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        let (_manager, mut session, id) = pool();
+        let seen = Arc::new(Mutex::new(None));
+        let says = Says(seen.clone());
+        let mut run = Box::pin(session.run(async move {
+            let _keeps = says;
+            future::pending::<()>().await;
+        }));
+        let bomb = Waker::from(Arc::new(Bomb));
+        assert!(run.as_mut().poll(&mut Context::from_waker(&bomb)).is_pending());
+        // The session has the last one, and replaces it as the task waits again.
+        drop(bomb);
+        let polled = catch_unwind(AssertUnwindSafe(|| poll(run.as_mut()).is_pending()));
+        assert!(polled.is_err(), "the waker panics");
+        drop(run);
+        assert_eq!(*locked(&seen), Some(Some(id)), "whose session it was dropped in");
+        let Poll::Ready(told) = poll(pin!(session.interrupted())) else { panic!("it is due") };
+        assert_eq!(told.request().reason(), InterruptReason::InternalError);
     });
 }
 

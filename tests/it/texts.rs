@@ -2,12 +2,18 @@
 
 use crate::common::{MODELS, Stage, kill, kill_now, supervised};
 use safepoint::diagnose::{ProbeResult, Progress, StalledSession, Watchdog};
-use safepoint::id::StatementId;
-use safepoint::manager::OpenError;
-use safepoint::request::{InterruptReason, Request, RequestError};
+use safepoint::id::{InvalidIdError, StatementId, ThreadId};
+use safepoint::manager::{OpenError, StartError};
+use safepoint::request::{InterruptKind, InterruptReason, Request, RequestError, Target};
 use safepoint::session::AttachError;
+use safepoint::sql::SqlError;
 use safepoint::view::SessionState;
-use safepoint::{Requester, SessionManager, Terminate, TerminateMode, Thread, ThreadModel};
+use safepoint::{
+    Requester, SessionId, SessionManager, Terminate, TerminateMode, Thread, ThreadModel,
+};
+use std::error::Error;
+use std::fmt::Display;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 #[test]
@@ -59,6 +65,11 @@ fn each_refusal_says_who_and_why() {
                 "42704",
             ),
             (
+                RequestError::SessionChanged(id),
+                format!("session {id} has changed since it was listed"),
+                "55000",
+            ),
+            (
                 RequestError::TimerUnavailable(id),
                 format!("session {id} can't be given a grace: there is no thread for the timer"),
                 "53000",
@@ -67,6 +78,62 @@ fn each_refusal_says_who_and_why() {
             assert_eq!((refused.to_string(), refused.sqlstate()), (text, sqlstate));
         }
     });
+}
+
+#[test]
+fn enums_by_their_names() {
+    let (session, thread) = (SessionId::try_from(7).unwrap(), ThreadId::try_from(3).unwrap());
+    for (value, text) in [
+        (&ThreadModel::PerSession as &dyn Display, "thread per session"),
+        (&ThreadModel::Pool, "thread pool"),
+        (&InterruptKind::Cancel, "cancel"),
+        (&InterruptKind::Terminate, "terminate"),
+        (&TerminateMode::Immediate, "immediate"),
+        (&TerminateMode::AfterStatement, "after statement"),
+        (&TerminateMode::AfterTransaction, "after transaction"),
+        (&Target::Session(session), "session 7"),
+        (&Target::AttachedTo(thread), "the session on thread 3"),
+        (&Target::Pair(thread, session), "session 7 on thread 3"),
+        (&StartError::WrongModel, "a pool needs a manager with the model ThreadModel::Pool"),
+    ] {
+        assert_eq!(value.to_string(), text);
+    }
+}
+
+/// An error's own text, and that of its cause.
+#[test]
+fn errors_keep_their_causes() {
+    let full = StartError::from(OpenError::Full);
+    assert_eq!(full.to_string(), "the thread cannot be registered");
+    assert_eq!(full.source().expect("its cause").to_string(), OpenError::Full.to_string());
+    let failed = StartError::from(std::io::Error::other("no thread"));
+    assert_eq!(failed.to_string(), "the thread cannot be started");
+    assert_eq!(failed.source().expect("its cause").to_string(), "no thread");
+    assert!(StartError::WrongModel.source().is_none());
+
+    let rejection = RequestError::NoSuchSession(SessionId::try_from(7).unwrap());
+    let error = SqlError::from(rejection.clone());
+    let cause = error.source().expect("its cause").downcast_ref();
+    assert_eq!(cause, Some(&rejection));
+    let syntax = safepoint::sql::parse("ALTER SYSTEM KILL SESSION 7").unwrap_err();
+    assert!(syntax.source().is_none());
+}
+
+#[test]
+fn ids_as_numbers_and_back() {
+    let largest = i64::MAX as u64;
+    for number in [1, 42, largest] {
+        let session = SessionId::try_from(number).unwrap();
+        assert_eq!((u64::from(session), i64::from(session)), (number, number as i64));
+        assert_eq!(NonZeroU64::from(session).get(), number);
+        let statement: StatementId = number.to_string().parse().unwrap();
+        assert_eq!((u64::from(statement), statement.to_string()), (number, number.to_string()));
+        assert_eq!(StatementId::try_from(number), Ok(statement));
+    }
+    for wrong in [0, largest + 1, u64::MAX] {
+        assert_eq!(StatementId::try_from(wrong), Err(InvalidIdError));
+        assert_eq!(wrong.to_string().parse::<StatementId>(), Err(InvalidIdError));
+    }
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! A future that is polled again is woken by its last waker only, and a waker may run any code as
 //! it is woken or dropped.
 
-use crate::common::{Count, Stage, admin, each_model, kill, kill_now, of, supervised, until};
+use crate::common::{
+    Count, LONG, MODELS, Stage, admin, each_model, joined, kill, kill_now, locked, of, scope,
+    supervised, thread_for, until,
+};
+use safepoint::audit::Event;
 use safepoint::manager::BulkOptions;
 use safepoint::session::WaitMode;
 use safepoint::view::SessionInfo;
 use safepoint::{Cancel, Receipt, SessionManager, TerminateMode};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// Two wakers that count.
@@ -220,6 +224,81 @@ fn a_session_that_waits_again() {
                 drop(attached);
                 session.close();
                 assert_eq!(two.kept(), [0, 0], "a session that has ended keeps none");
+            });
+        }
+    });
+}
+
+/// A request that adds nothing wakes no waker again; a stronger one does.
+#[test]
+fn equal_requests_wake_once() {
+    supervised(|| {
+        each_model(|Stage { manager, session, id, .. }| {
+            let (woken, waker) = Count::waker();
+            session.set_detached_waker(Some(waker));
+            let told = |mode| {
+                manager.terminate(id, kill(mode)).unwrap();
+                woken.get()
+            };
+            assert_eq!(told(TerminateMode::AfterTransaction), 1);
+            assert_eq!(told(TerminateMode::AfterTransaction), 1);
+            assert_eq!(told(TerminateMode::Immediate), 2);
+            assert_eq!(told(TerminateMode::Immediate), 2);
+            assert_eq!(told(TerminateMode::AfterStatement), 2);
+        });
+        each_model(|Stage { manager, mut session, thread, id }| {
+            let (woken, waker) = Count::waker();
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let cancels = || {
+                manager.cancel(id, Cancel::running(admin("root"))).unwrap();
+                woken.get()
+            };
+            let terminates = || {
+                manager.terminate(id, kill_now()).unwrap();
+                woken.get()
+            };
+            let wait = |ask: &dyn Fn() -> [usize; 2]| {
+                statement.wait(WaitMode::Interruptible, &waker, ask).unwrap()
+            };
+            assert_eq!(wait(&|| [cancels(), cancels()]), [1, 1]);
+            let wait = statement.wait(WaitMode::Killable, &waker, || {
+                [cancels(), terminates(), terminates(), cancels()]
+            });
+            assert_eq!(wait.unwrap(), [1, 2, 2, 2]);
+        });
+    });
+}
+
+/// The requester wakes by the state after its audit: no thread runs the session when `terminate`
+/// returns, so the waker has run.
+#[test]
+fn a_session_that_detaches_during_the_audit_is_woken() {
+    supervised(|| {
+        for model in MODELS {
+            let (asks, asked) = mpsc::channel();
+            let (lets_go, may_go) = mpsc::channel();
+            let may_go = Mutex::new(may_go);
+            let audit = move |event: &Event<'_>| {
+                if matches!(event, Event::InterruptRequested { .. }) {
+                    asks.send(()).unwrap();
+                    locked(&may_go).recv_timeout(LONG).unwrap();
+                }
+            };
+            let manager = SessionManager::builder(model).audit(audit).build();
+            let mut session = manager.open(of("ann")).unwrap();
+            let (id, thread) = (session.id(), thread_for(&manager, &session));
+            let (woken, waker) = Count::waker();
+            session.set_detached_waker(Some(waker));
+            scope(|scope| {
+                let attached = session.attach(&thread).unwrap();
+                let killer = scope.spawn(|| manager.terminate(id, kill_now()).map(drop));
+                asked.recv_timeout(LONG).expect("the audit hears of the kill");
+                drop(attached);
+                assert_eq!(woken.get(), 0);
+                lets_go.send(()).unwrap();
+                joined("its killer has gone", killer).unwrap();
+                assert_eq!(woken.get(), 1);
             });
         }
     });

@@ -1,13 +1,13 @@
 //! A request reaches its own session, and no other session of the worker or of the slot.
 //!
 //! At the same time: a termination and the worker's next session, or the next session in the same
-//! slot; requests by thread and moves between threads.
+//! slot; requests by thread, also by the SQL function, and moves between threads.
 
 use crate::common::{immediate, killed, model};
 use safepoint_under_loom::id::ThreadId;
 use safepoint_under_loom::request::{Target, TargetSnapshot};
 use safepoint_under_loom::{
-    Cancel, ClientInfo, Requester, SessionId, SessionManager, ThreadModel, current,
+    Cancel, ClientInfo, Requester, SessionId, SessionManager, ThreadModel, current, sql,
 };
 
 /// openGauss, hole 2: "die" is a flag of the thread, and its next session dies.
@@ -78,6 +78,14 @@ fn cancel(manager: &SessionManager, target: Target) -> Option<TargetSnapshot> {
     manager.cancel(target, request).ok().map(|receipt| receipt.target())
 }
 
+/// Cancels by the SQL function, which names a thread by one number twice.
+fn cancel_by_sql(manager: &SessionManager, target: Target) -> Option<TargetSnapshot> {
+    let Target::AttachedTo(thread) = target else { panic!("{target:?} is not a thread") };
+    let address = sql::SessionAddress::try_from((thread.into(), thread.into())).unwrap();
+    let receipt = sql::cancel_session(manager, address, Requester::system(), None);
+    receipt.ok().map(|receipt| receipt.target())
+}
+
 type Names = fn(ThreadId, SessionId) -> Target;
 
 fn its_thread(thread: ThreadId, _: SessionId) -> Target {
@@ -133,6 +141,12 @@ fn cancelled_by_thread_after_it_has_moved() {
 fn cancelled_by_thread_and_id_after_it_has_moved() {
     let scene = || request_by_thread_against_move(Target::Pair, cancel);
     model("no_other_session_is_hit::cancelled_by_thread_and_id_after_it_has_moved", true, scene);
+}
+
+#[test]
+fn cancelled_by_sql_after_it_has_moved() {
+    let scene = || request_by_thread_against_move(its_thread, cancel_by_sql);
+    model("no_other_session_is_hit::cancelled_by_sql_after_it_has_moved", true, scene);
 }
 
 /// The same where the first thread has gone, and the second has come since: it has not the place of

@@ -1,10 +1,12 @@
 //! A probe is answered by its own session or not at all, and takes no request away.
 //!
-//! At the same time: a probe and a detach; its answer and a termination.
+//! At the same time: a probe and a detach; its answer and a termination; two probes.
 
 use crate::common::{immediate, killed, killer, model};
 use safepoint_under_loom::diagnose::ProbeResult;
+use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
+use std::time::Duration;
 
 #[test]
 fn a_probe_sticks_or_strays() {
@@ -75,4 +77,34 @@ fn answer_against_kill() {
     session.close();
     assert!(killed(&receipt));
     manager.terminate(id, immediate()).expect_err("it has ended");
+}
+
+/// Two probes at once, long after an earlier probe was answered: neither takes the time of the
+/// earlier probe for that of the other.
+#[test]
+fn a_probe_counts_from_an_answered_one() {
+    model("probe_against_detach::a_probe_counts_from_an_answered_one", false, probe_against_probe);
+}
+
+fn probe_against_probe() {
+    set_clock(Duration::ZERO);
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let attached = session.attach(&thread).unwrap();
+    assert!(was_requested(manager.probe(id)));
+    attached.check().unwrap();
+    set_clock(Duration::from_secs(10));
+    let other = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || manager.probe(id))
+    };
+    for probed in [manager.probe(id), other.join().unwrap()] {
+        match probed {
+            Some(ProbeResult::Requested { .. }) => {}
+            Some(ProbeResult::Unanswered { elapsed, .. }) => assert_eq!(elapsed, Duration::ZERO),
+            other => panic!("a thread runs it: {other:?}"),
+        }
+    }
 }

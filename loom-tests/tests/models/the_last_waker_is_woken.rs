@@ -1,7 +1,7 @@
 //! A waiter is woken by the last waker that it left.
 //!
 //! At the same time: a termination, an end or a bulk request, and receipts, tasks and threads that
-//! change their waker.
+//! change their waker; a late wake and a later wait that must not be woken.
 //!
 //! A runtime may pass another waker to a future in each poll.
 
@@ -10,9 +10,11 @@ use loom::future::block_on;
 use safepoint_under_loom::manager::BulkOptions;
 use safepoint_under_loom::session::WaitMode;
 use safepoint_under_loom::task::RunError;
-use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
+use safepoint_under_loom::{Cancel, ClientInfo, Requester, SessionManager, ThreadModel, current};
 use std::future::pending;
-use std::task::Waker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
 
 // A waiter that is not woken is a deadlock, and loom reports it.
 
@@ -105,6 +107,132 @@ fn kill_against_two_waits() {
 #[test]
 fn a_thread_that_waits_again() {
     model("the_last_waker_is_woken::a_thread_that_waits_again", true, kill_against_two_waits);
+}
+
+/// A waker that is woken in no correct schedule.
+fn never_woken() -> (Arc<AtomicUsize>, Waker) {
+    struct Count(Arc<AtomicUsize>);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let woken = Arc::<AtomicUsize>::default();
+    (woken.clone(), Waker::from(Arc::new(Count(woken))))
+}
+
+/// A statement with a pending cancel waits once more, in a wait that a cancel does not end. The waker
+/// of that wait may close the connection, so a delayed requester must not wake it.
+fn cancel_against_a_later_wait() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    // Rather than in the wait: loom does not model `OnceLock`.
+    drop(statement.begin_rollback());
+    let canceller = {
+        let manager = manager.clone();
+        loom::thread::spawn(move || {
+            let request = Cancel::running(Requester::system());
+            manager.cancel(id, request).map(drop).expect("the statement runs");
+        })
+    };
+    let _ = statement.wait(WaitMode::Interruptible, Waker::noop(), || ());
+    let (woken, waker) = never_woken();
+    statement.wait(WaitMode::Killable, &waker, || ()).expect("a cancel does not end this wait");
+    canceller.join().unwrap();
+    assert_eq!(woken.load(Ordering::Relaxed), 0, "a cancel woke a killable wait");
+}
+
+#[test]
+fn a_late_cancel_wakes_no_later_wait() {
+    model(
+        "the_last_waker_is_woken::a_late_cancel_wakes_no_later_wait",
+        false,
+        cancel_against_a_later_wait,
+    );
+}
+
+/// The same for a termination, and a later wait in a hold-off.
+fn kill_against_a_later_hold_off() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let thread = session.own_thread().unwrap();
+    let killer = killer(&manager, session.id());
+    let attached = session.attach(&thread).unwrap();
+    let _ = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
+    let held = attached.hold_off("a test");
+    let (woken, waker) = never_woken();
+    attached.wait(WaitMode::Interruptible, &waker, || ()).expect("it is held off");
+    killer.join().unwrap();
+    drop(held);
+    assert_eq!(woken.load(Ordering::Relaxed), 0, "a wait in a hold-off was woken");
+}
+
+#[test]
+fn a_late_kill_wakes_no_wait_in_a_hold_off() {
+    model(
+        "the_last_waker_is_woken::a_late_kill_wakes_no_wait_in_a_hold_off",
+        true,
+        kill_against_a_later_hold_off,
+    );
+}
+
+/// The same for the thread that ends an earlier hold-off, in which the termination came.
+fn release_against_a_later_hold_off() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let attached = session.attach(&thread).unwrap();
+    let first = current::hold_off("ends on another thread");
+    manager.terminate(id, immediate()).unwrap();
+    let other = loom::thread::spawn(move || drop(first));
+    let _ = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
+    let held = attached.hold_off("a test");
+    let (woken, waker) = never_woken();
+    attached.wait(WaitMode::Interruptible, &waker, || ()).expect("it is held off");
+    other.join().unwrap();
+    drop(held);
+    assert_eq!(woken.load(Ordering::Relaxed), 0, "a wait in a hold-off was woken");
+}
+
+#[test]
+fn a_late_release_wakes_no_wait_in_a_hold_off() {
+    model(
+        "the_last_waker_is_woken::a_late_release_wakes_no_wait_in_a_hold_off",
+        true,
+        release_against_a_later_hold_off,
+    );
+}
+
+/// The same for a cancel, and a later wait that a cancel does not end.
+fn release_against_a_killable_wait() {
+    let manager = SessionManager::new(ThreadModel::PerSession);
+    let mut session = manager.open(ClientInfo::default()).unwrap();
+    let id = session.id();
+    let thread = session.own_thread().unwrap();
+    let mut attached = session.attach(&thread).unwrap();
+    let statement = attached.begin().unwrap();
+    let held = current::hold_off("ends on another thread");
+    manager.cancel(id, Cancel::running(Requester::system())).unwrap();
+    let other = loom::thread::spawn(move || drop(held));
+    let _ = statement.wait(WaitMode::Interruptible, Waker::noop(), || ());
+    let (woken, waker) = never_woken();
+    statement.wait(WaitMode::Killable, &waker, || ()).expect("a cancel does not end this wait");
+    other.join().unwrap();
+    assert_eq!(woken.load(Ordering::Relaxed), 0, "a cancel woke a killable wait");
+}
+
+#[test]
+fn a_late_release_wakes_no_killable_wait() {
+    model(
+        "the_last_waker_is_woken::a_late_release_wakes_no_killable_wait",
+        true,
+        release_against_a_killable_wait,
+    );
 }
 
 /// Two wait for one end. Where one of them waits no more, the other is woken all the same.

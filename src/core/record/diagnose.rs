@@ -8,7 +8,7 @@
 use crate::core::diagnostics::{DiagnosticsState, Section, SectionGuard};
 use crate::core::metadata::Metadata;
 use crate::core::record::request::Guarded;
-use crate::core::record::{ADMIN, Record};
+use crate::core::record::{ADMIN, ROLLED_BACK, Record};
 use crate::core::state::Snapshot;
 use crate::sync::{Ordering, now};
 use crate::types::client_info::ClientInfo;
@@ -93,16 +93,25 @@ impl Record {
                 return false;
             }
             self.hold.store(held - 1, Ordering::Relaxed);
-            if held == 1 {
+            let last = held & !ROLLED_BACK == 1;
+            if last {
                 noted.released = Some(now());
             }
-            held == 1
+            last
         })
     }
 
-    /// Ends all sections, whose guards were leaked.
+    /// Begins a rollback. If its guard is leaked, the next attachment ends the section.
+    pub(crate) fn begin_rollback(&self, at: Place) -> SectionGuard<'_> {
+        self.cold().notes.change(|_| {
+            self.hold.store(self.hold.load(Ordering::Relaxed) | ROLLED_BACK, Ordering::Relaxed);
+        });
+        self.within(Section::Rollback(None), at)
+    }
+
+    /// Ends the sections of earlier attachments, whose guards were leaked.
     #[cold]
-    pub(super) fn drop_leaked_hold_offs(&self) {
+    pub(super) fn drop_leaked_sections(&self) {
         self.cold().notes.change(|noted| {
             noted.forget();
             self.hold.store(0, Ordering::Relaxed);

@@ -55,6 +55,7 @@ pub(crate) struct Record {
     /// The thread that the session was last attached to, written before the transition that
     /// attaches. Release, pairs with the acquire in `last_thread` and in `thread_in`.
     thread: AtomicU64,
+    /// The number of hold-offs in force, and [`ROLLED_BACK`].
     hold: AtomicU32,
     /// Written by the owner or the runner alone, of whom there is one at a time, so without a
     /// read-modify-write. Relaxed: other threads read [`ADMIN`] and [`COMPLETED`] under `guarded`,
@@ -78,6 +79,9 @@ const COMPLETED: u32 = 2;
 const ADMITTED: u32 = 4;
 
 const FLAG_SHIFT: u32 = 16;
+
+/// In `hold`: a rollback has begun since the session was attached.
+const ROLLED_BACK: u32 = 1 << 31;
 
 /// The parts that most sessions never need.
 #[derive(Debug, Default)]
@@ -308,7 +312,7 @@ impl Record {
     }
 
     pub(crate) fn held(&self) -> bool {
-        self.hold.load(Ordering::Relaxed) > 0
+        self.hold.load(Ordering::Relaxed) & !ROLLED_BACK > 0
     }
 
     // Transitions of the runner and the owner.
@@ -316,7 +320,7 @@ impl Record {
     #[inline]
     pub(crate) fn attach(&self, slot: Slot, thread: ThreadId, bell: u16) -> FinishedCancel {
         if self.hold.load(Ordering::Relaxed) > 0 {
-            self.drop_leaked_hold_offs();
+            self.drop_leaked_sections();
         }
         if self.resume(slot, thread, bell).before.runs() {
             return self.end_leaked_statement();

@@ -203,10 +203,14 @@ impl Record {
     pub(crate) fn cancel(
         &self,
         named: Option<StatementId>,
+        or_queued: bool,
         request: Request,
         only: Option<Slot>,
     ) -> Result<Accepted<StatementEnd>, TransitionError> {
-        self.cancel_by(request, |word| word.cancel(named, only))
+        self.cancel_by(request, |word| {
+            let named = named.or_else(|| word.statement().filter(|_| or_queued));
+            word.cancel(named, only)
+        })
     }
 
     pub(super) fn cancel_by(
