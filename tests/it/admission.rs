@@ -1,4 +1,4 @@
-//! No more sessions than the limit, and places that only administrators get.
+//! The limit on sessions, and the slots that are reserved for administrators.
 
 use crate::common::{Desk, LONG, MODELS, eventually, kill_now, locked, supervised, thread_for};
 use safepoint::manager::OpenError;

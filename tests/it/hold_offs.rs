@@ -1,4 +1,4 @@
-//! Hold-offs: around statements, and around waits, wherever they end.
+//! Hold-offs around statements and around waits, with an end on any thread.
 
 use crate::common::{
     Count, ENDLESS, LONG, MODELS, Stage, admin, assert_told, each_model, eventually, joined, kill,

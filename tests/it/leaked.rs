@@ -1,4 +1,4 @@
-//! Leaked attachments, on a thread that has ended and on one that still runs.
+//! Leaked attachments, on an ended thread and on a running thread.
 
 use crate::common::{
     Desk, ENDLESS, LONG, Stage, each_model, eventually, joined, kill_now, of, scope, supervised,

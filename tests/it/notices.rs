@@ -1,5 +1,5 @@
-//! What the SQL face says about a kill: when the session will end, and that it does then; and whom
-//! its functions name.
+//! The notices of the SQL functions: when the session will end, whether it ends then, and the
+//! sessions that they name.
 
 use crate::common::{MODELS, Stage, each_model, locked, of, supervised};
 use safepoint::audit::Event;

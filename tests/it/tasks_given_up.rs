@@ -1,4 +1,4 @@
-//! Tasks whose statement does not come to its end: it is given up, refused or forgotten.
+//! Tasks whose statement does not finish: it is dropped, rejected or leaked.
 
 use crate::common::{Count, Desk, admin, kill_now, locked, of, supervised, until};
 use safepoint::request::{EndReason, InterruptReason, StatementEnd, Target};

@@ -1,5 +1,5 @@
-//! A row is a consistent snapshot, and a rejected requester finds the effects of what caused the
-//! rejection.
+//! A row is a consistent snapshot, and a rejected requester finds all effects of the ended statement
+//! or session.
 //!
 //! At the same time: a snapshot and moves or next statements; a rejection and the end that it
 //! reports.
