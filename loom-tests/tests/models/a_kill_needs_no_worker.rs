@@ -2,7 +2,7 @@
 //!
 //! At the same time: two requesters, and no thread for the target.
 
-use crate::common::{Seat, immediate, killed, killer, model};
+use crate::common::{ParkedSession, immediate, killed, killer, model};
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 /// openGauss: with every worker busy, a detached victim waits for one.
@@ -15,13 +15,13 @@ fn two_killers_and_no_worker() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let seat = Seat::new(session);
+    let parked = ParkedSession::new(session);
     let other = killer(&manager, id);
     let mine = manager.terminate(id, immediate());
     let theirs = other.join().unwrap();
     let accepted: Vec<_> = mine.into_iter().chain(theirs).collect();
     assert!(!accepted.is_empty(), "the first of them finds it alive");
     assert!(accepted.iter().all(killed), "ended, with no thread of its own");
-    assert_eq!(seat.told(), 1, "the client is told once");
+    assert_eq!(parked.closed(), 1, "the session is closed once");
     assert!(manager.is_empty());
 }

@@ -5,7 +5,7 @@
 //!
 //! For each transition the table of mistakes has one that splits it into a load and a store.
 
-use crate::common::{Seat, immediate, killer, model};
+use crate::common::{ParkedSession, immediate, killer, model};
 use safepoint_under_loom::diagnose::ProbeResult;
 use safepoint_under_loom::id::StatementId;
 use safepoint_under_loom::model::set_clock;
@@ -27,7 +27,7 @@ fn one() -> (SessionManager, Session) {
     (manager, session)
 }
 
-/// Kills a session while its thread does something. It is to be told after that, if not by that.
+/// Kills a session while its thread runs `step`. The next safe point must report the kill.
 fn kill_against(step: impl FnOnce(&mut Attached<'_>)) {
     let (manager, mut session) = one();
     let killer = killer(&manager, session.id());
@@ -56,7 +56,7 @@ fn kill_against_transaction() {
     model("each_transition_is_atomic::kill_against_transaction", false, scene);
 }
 
-/// The sleep ends by itself. Going to sleep and waking are steps.
+/// The wait ends by itself. Its begin and its end are transitions.
 #[test]
 fn kill_against_a_short_wait() {
     let scene = || {
@@ -97,7 +97,7 @@ fn kill_against_set_timeouts() {
     model("each_transition_is_atomic::kill_against_set_timeouts", false, scene);
 }
 
-/// A session that nobody runs gives its next command a number.
+/// A detached session reserves the id of its next statement.
 #[test]
 fn kill_against_reserve_statement() {
     let scene = || {
@@ -136,7 +136,7 @@ fn canceller(
     loom::thread::spawn(move || manager.cancel(id, request).ok())
 }
 
-/// What was no command: whoever cancels it is refused, or learns that it is over.
+/// A reserved statement that never ran: a cancel is rejected, or its receipt reports the end.
 #[test]
 fn cancel_against_discard_reserved() {
     let scene = || {
@@ -209,14 +209,14 @@ fn prober(
     loom::thread::spawn(move || manager.probe(id))
 }
 
-/// Whoever was promised an answer gets one from the next safe point.
+/// The next safe point answers a probe that was accepted.
 fn is_answered(manager: &SessionManager, id: SessionId, probed: Option<ProbeResult>) {
     let is_requested = matches!(probed, Some(ProbeResult::Requested { last_safe_point: None, .. }));
     assert!(is_requested, "its thread has it all the while");
     assert!(manager.session_info(id).unwrap().last_safe_point.is_some(), "the probe was lost");
 }
 
-/// A watcher asks as the session is told to end.
+/// A probe and a termination at the same time.
 #[test]
 fn probe_against_kill() {
     let scene = || {
@@ -282,24 +282,24 @@ fn timer_against_detach(ends: impl FnOnce(&SessionManager, &Session), open: bool
     session.set_timeouts(Timeouts::new().with_statement(TEN * 9)).unwrap();
     session.attach(&worker).unwrap().set_in_transaction(open);
     ends(&manager, &session);
-    let seat = Seat::new(session);
-    let mut session = seat.take().unwrap();
+    let parked = ParkedSession::new(session);
+    let mut session = parked.take().unwrap();
     let attached = session.attach(&worker).unwrap();
     let timer = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
-    let mut place = seat.session.lock().unwrap();
+    let mut slot = parked.session.lock().unwrap();
     let due = attached.detach();
     if due.is_ok() {
-        *place = Some(session);
-        drop(place);
+        *slot = Some(session);
+        drop(slot);
     } else {
-        drop(place);
-        seat.end(session);
+        drop(slot);
+        parked.end(session);
     }
     timer.join().unwrap();
-    assert_eq!(seat.told(), 1, "its time is over, and nobody has told it");
+    assert_eq!(parked.closed(), 1, "the timeout has expired, and the session was not closed");
     assert!(manager.is_empty());
 }
 

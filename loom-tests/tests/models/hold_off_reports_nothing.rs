@@ -99,8 +99,8 @@ fn release_against_suspension() {
     other.unwrap().join().unwrap();
 }
 
-/// So may what holds a thread off that sleeps.
-fn release_against_sleep() {
+/// The same for a thread in a wait.
+fn release_against_wait() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
@@ -108,7 +108,7 @@ fn release_against_sleep() {
     let attached = session.attach(&thread).unwrap();
     let held = safepoint_under_loom::current::hold_off("a test");
     let other = loom::thread::spawn(move || drop(held));
-    // A sleeper that is not woken is a deadlock, and loom reports it.
+    // A waiter that is not woken is a deadlock, and loom reports it.
     attached.block_on(pending::<()>()).expect_err("the first safe point after");
     other.join().unwrap();
     killer.join().unwrap();
@@ -117,7 +117,7 @@ fn release_against_sleep() {
 #[test]
 fn lost_wake_up_of_a_thread_after_a_hold_off() {
     let name = "hold_off_reports_nothing::lost_wake_up_of_a_thread_after_a_hold_off";
-    model(name, true, release_against_sleep);
+    model(name, true, release_against_wait);
 }
 
 #[test]

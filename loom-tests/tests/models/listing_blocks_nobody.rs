@@ -15,7 +15,7 @@ fn a_snapshot_misses_a_session() {
 fn list_against_open_and_close() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let open = || manager.open(ClientInfo::default()).unwrap();
-    // Two places make a batch here. One of them falls empty, one is filled again.
+    // A batch has two entries here. One of them becomes empty, and one is filled again.
     let (first, second, third, last) = (open(), open(), open(), open());
     let there = [second.id(), last.id()];
     let other = {

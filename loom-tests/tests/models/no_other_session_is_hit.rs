@@ -27,7 +27,7 @@ fn kill_against_hand_over() {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.terminate(id, immediate()).unwrap())
     };
-    let told = attached.detach().is_err();
+    let interrupted = attached.detach().is_err();
     let next = bystander.attach(&worker).unwrap();
     next.check().expect("the worker's next session");
     next.detach().expect("the worker's next session");
@@ -35,7 +35,7 @@ fn kill_against_hand_over() {
     let receipt = killer.join().unwrap();
     assert_eq!(receipt.session(), id);
     bystander.check().expect("the worker's next session");
-    assert!(told || victim.check().is_err(), "the victim is told");
+    assert!(interrupted || victim.check().is_err(), "the interrupt was lost");
     assert!(manager.session_info(other).is_some());
     victim.close();
     assert!(killed(&receipt));
@@ -63,11 +63,11 @@ fn kill_against_reuse() {
         assert_eq!(receipt.session(), id);
         assert!(receipt.try_get().is_some(), "it has ended, so the receipt is complete");
     }
-    successor.check().expect("the successor in the same place");
+    successor.check().expect("the next session in the same slot");
 }
 
-/// Tells whatever the target names, and says where that was found, if it was accepted.
-type Tell = fn(&SessionManager, Target) -> Option<TargetSnapshot>;
+/// Sends a request, and returns the state of its target if it was accepted.
+type SendRequest = fn(&SessionManager, Target) -> Option<TargetSnapshot>;
 
 fn terminate(manager: &SessionManager, target: Target) -> Option<TargetSnapshot> {
     manager.terminate(target, immediate()).ok().map(|receipt| receipt.target())
@@ -95,7 +95,7 @@ fn its_thread(thread: ThreadId, _: SessionId) -> Target {
 /// Whoever names the thread on which it saw a session hits it there or not at all, and not on the
 /// thread to which it has gone. Its second statement is queued in between, and so all that is found
 /// after the first thread has let go of it has that number.
-fn request_by_thread_against_move(names: Names, tell: Tell) {
+fn request_by_thread_against_move(names: Names, send: SendRequest) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -105,7 +105,7 @@ fn request_by_thread_against_move(names: Names, tell: Tell) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || tell(&manager, target))
+        loom::thread::spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -151,7 +151,7 @@ fn cancelled_by_sql_after_it_has_moved() {
 
 /// The same where the first thread has gone, and the second has come since: it has not the place of
 /// the first as long as someone may name that.
-fn request_by_thread_against_its_successor(names: Names, tell: Tell) {
+fn request_by_thread_against_its_successor(names: Names, send: SendRequest) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let one = manager.register_worker("one").unwrap();
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -161,7 +161,7 @@ fn request_by_thread_against_its_successor(names: Names, tell: Tell) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || tell(&manager, target))
+        loom::thread::spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -190,7 +190,7 @@ fn cancelled_by_a_thread_whose_slot_is_reused() {
 }
 
 /// Where each session has a thread of its own, that is named only while it runs the session.
-fn request_by_own_thread_against_detach(tell: Tell) {
+fn request_by_own_thread_against_detach(send: SendRequest) {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
@@ -200,7 +200,7 @@ fn request_by_own_thread_against_detach(tell: Tell) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || tell(&manager, target))
+        loom::thread::spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -217,7 +217,7 @@ fn killed_by_its_own_thread_after_it_has_left_it() {
     model("no_other_session_is_hit::killed_by_its_own_thread_after_it_has_left_it", false, scene);
 }
 
-/// A thread on which an attachment was forgotten does not take the session for its own once that has
+/// A thread with a leaked attachment does not use the session once it has
 /// left it, not even as it goes to another.
 #[test]
 fn a_leaked_attachment_comes_back() {

@@ -35,7 +35,7 @@ fn cancel_against_finish() {
     assert!(!seen || !receipts.is_empty(), "refused, and yet it was seen");
     for receipt in receipts {
         let over = receipt.try_get().expect("the statement is over, so the receipt is complete");
-        assert!(over.cancelled || !seen, "the receipt says what the statement saw");
+        assert!(over.cancelled || !seen, "the receipt and the statement agree");
     }
 }
 

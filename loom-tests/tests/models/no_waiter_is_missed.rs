@@ -19,7 +19,7 @@ fn kill_against_wait() {
     let killers = [killer(&manager, id), killer(&manager, id)];
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
-    // A sleeper that is not woken is a deadlock, and loom reports it.
+    // A waiter that is not woken is a deadlock, and loom reports it.
     let interrupt = attached.block_on(future::pending::<()>()).unwrap_err();
     assert!(interrupt.is_terminate());
     drop(attached);
@@ -60,7 +60,7 @@ fn lost_wake_up_of_a_cancel() {
     model("no_waiter_is_missed::lost_wake_up_of_a_cancel", false, cancel_against_wait);
 }
 
-/// A task leaves its waker with every poll; a kill between the poll and that finds nobody to wake.
+/// A task stores its waker in each poll. A kill between the poll and the store finds no waker.
 fn kill_against_suspension() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -99,7 +99,7 @@ fn lost_cancel_of_a_task() {
     model("no_waiter_is_missed::lost_cancel_of_a_task", true, cancel_against_suspension);
 }
 
-/// Between its commands a task waits for the next, or to be told.
+/// Between its commands a task waits for the next command, or for an interrupt.
 fn kill_against_idle_task() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();

@@ -38,13 +38,13 @@ fn probe_against_detach() {
         Some(ProbeResult::NotRunning | ProbeResult::Requested { last_safe_point: None, .. })
     ));
 
-    assert_eq!(manager.probe(id), Some(ProbeResult::NotRunning), "nobody runs it");
-    let spot = |id| manager.session_info(id).unwrap().last_safe_point;
-    assert_eq!(spot(other), None, "nobody asked that one");
+    assert_eq!(manager.probe(id), Some(ProbeResult::NotRunning), "no thread runs it");
+    let last_safe_point = |id| manager.session_info(id).unwrap().last_safe_point;
+    assert_eq!(last_safe_point(other), None, "no probe was sent to it");
     let attached = session.attach(&two).unwrap();
     assert!(was_requested(manager.probe(id)), "no probe was left");
     attached.check().unwrap();
-    assert!(spot(id).is_some());
+    assert!(last_safe_point(id).is_some());
     drop(attached);
     session.close();
     assert_eq!(manager.probe(id), None);
@@ -69,10 +69,10 @@ fn answer_against_kill() {
     let attached = session.attach(&thread).unwrap();
     assert!(was_requested(manager.probe(id)));
     let killer = killer(&manager, id);
-    let told = attached.check().is_err();
+    let interrupted = attached.check().is_err();
     assert!(manager.session_info(id).unwrap().last_safe_point.is_some(), "it was answered");
     let receipt = killer.join().unwrap().expect("it is alive");
-    assert!(told || attached.check().is_err(), "the kill was lost");
+    assert!(interrupted || attached.check().is_err(), "the kill was lost");
     drop(attached);
     session.close();
     assert!(killed(&receipt));

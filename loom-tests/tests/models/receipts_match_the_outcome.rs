@@ -25,7 +25,10 @@ fn wait_against_end() {
             let mut receipt = manager.terminate(id, immediate()).ok()?;
             // Time does not pass in a model: a waiter that is not woken is a deadlock.
             let ended = receipt.wait_timeout(Duration::from_secs(1));
-            assert!(manager.session_info(id).is_none(), "said to have ended, and still there");
+            assert!(
+                manager.session_info(id).is_none(),
+                "the receipt is complete, and the session is still listed"
+            );
             ended
         })
     };
@@ -65,7 +68,7 @@ fn kill_against_move() {
     };
     for worker in &workers {
         let mut attached = session.attach(worker).unwrap();
-        // Its statement says which attachment was found.
+        // The statement's id shows which attachment the request met.
         drop(attached.begin());
     }
     let found = killer.join().unwrap().target();
@@ -74,7 +77,7 @@ fn kill_against_move() {
     }
 }
 
-/// The same where the second thread has the place of the first, which has gone.
+/// The same, but the second thread has the slot of the first, which has ended.
 #[test]
 fn terminate_reports_the_thread_of_a_reused_slot() {
     let scene = || {
@@ -122,7 +125,7 @@ fn request_against_a_reused_slot(tell: fn(&SessionManager, SessionId) -> Option<
     }
 }
 
-/// A shutdown that says that it is done while the last one is still closing its door.
+/// A shutdown completes while the last session is still being closed.
 #[test]
 fn shutdown_misses_a_session_that_is_closing() {
     model(
@@ -139,6 +142,6 @@ fn shutdown_against_end() {
     for mut receipt in manager.shutdown(immediate()) {
         assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
     }
-    assert!(manager.is_empty(), "shut down, and someone is there");
+    assert!(manager.is_empty(), "shut down, and a session is still listed");
     leaver.join().unwrap();
 }

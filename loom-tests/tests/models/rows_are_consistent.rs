@@ -20,7 +20,7 @@ fn list_against_moves() {
     let threads = [one.id(), two.id(), one.id(), two.id()];
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let looker = {
+    let lister = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
@@ -28,7 +28,7 @@ fn list_against_moves() {
         session.reserve_statement().unwrap();
         drop(session.attach(worker).unwrap());
     }
-    let row = looker.join().unwrap();
+    let row = lister.join().unwrap();
     if let (Some(statement), Some(thread)) = (row.statement_id, row.thread_id) {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
@@ -43,12 +43,12 @@ fn a_row_has_the_thread_of_another_statement() {
     );
 }
 
-/// The same where the second thread has the place of the first, which has gone.
+/// The same, but the second thread has the slot of the first, which has ended.
 fn list_against_a_reused_slot() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let looker = {
+    let lister = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
@@ -58,7 +58,7 @@ fn list_against_a_reused_slot() {
         drop(attached.begin().unwrap());
         worker.id()
     });
-    let row = looker.join().unwrap();
+    let row = lister.join().unwrap();
     if let (Some(statement), Some(thread)) = (row.statement_id, row.thread_id) {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
@@ -78,7 +78,7 @@ fn list_against_next_statement() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let looker = {
+    let lister = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
@@ -92,7 +92,7 @@ fn list_against_next_statement() {
         statement_text: text,
         statement_started_at: statement_start,
         ..
-    } = looker.join().unwrap();
+    } = lister.join().unwrap();
     if let Some(statement) = statement {
         assert!(text.is_empty() || text == statement.get().to_string(), "{statement} is {text:?}");
         assert_eq!(statement_start.is_some(), !text.is_empty());
@@ -108,7 +108,7 @@ fn a_row_has_the_text_of_another_statement() {
     );
 }
 
-/// What a session has been told, by whom, and for when: a weak request, and then a strong one.
+/// The pending request of a session, with its requester and its mode: a weak one, then a strong one.
 fn list_against_requests() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
@@ -124,10 +124,10 @@ fn list_against_requests() {
             }
         })
     };
-    let SessionInfo { pending_mode: told, pending: interrupt, .. } =
+    let SessionInfo { pending_mode: mode, pending: interrupt, .. } =
         manager.session_info(id).unwrap();
-    assert_eq!(interrupt.as_ref().and_then(|interrupt| interrupt.mode), told);
-    if let (Some(when), Some(interrupt)) = (told, interrupt) {
+    assert_eq!(interrupt.as_ref().and_then(|interrupt| interrupt.mode), mode);
+    if let (Some(when), Some(interrupt)) = (mode, interrupt) {
         assert_eq!(interrupt.request.comment(), Some(&*format!("{when:?}")));
     }
     killer.join().unwrap();
@@ -143,11 +143,11 @@ fn a_row_has_the_requester_of_another_request() {
 }
 
 loom::lazy_static! {
-    /// What a session leaves behind. Relaxed: the order is for the library to see to.
+    /// An effect of the session. Relaxed: the library must order it.
     static ref LEFT: AtomicUsize = AtomicUsize::new(0);
 }
 
-/// Whoever is told that a statement is over sees what it has done.
+/// A requester whose cancel is rejected, because the statement has ended, sees its effects.
 fn rejection_against_finish() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -159,8 +159,8 @@ fn rejection_against_finish() {
     let canceller = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            let refused = manager.cancel(id, request).err();
-            assert!(refused.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{refused:?}");
+            let rejected = manager.cancel(id, request).err();
+            assert!(rejected.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{rejected:?}");
         })
     };
     LEFT.store(1, Ordering::Relaxed);
@@ -177,7 +177,7 @@ fn a_rejection_precedes_the_end_of_the_statement() {
     );
 }
 
-/// Whoever is told that a session has ended sees what it has done.
+/// A requester whose termination is rejected, because the session has ended, sees its effects.
 fn rejection_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
@@ -185,16 +185,16 @@ fn rejection_against_end() {
     let killer = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            let refused = manager.terminate(id, immediate()).err();
-            assert!(refused.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{refused:?}");
-            refused
+            let rejected = manager.terminate(id, immediate()).err();
+            assert!(rejected.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{rejected:?}");
+            rejected
         })
     };
     LEFT.store(1, Ordering::Relaxed);
     session.close();
-    let refused = killer.join().unwrap();
+    let rejected = killer.join().unwrap();
     assert!(matches!(
-        refused,
+        rejected,
         None | Some(RequestError::AlreadyEnded(_) | RequestError::NoSuchSession(_))
     ));
 }

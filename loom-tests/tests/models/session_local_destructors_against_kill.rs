@@ -2,7 +2,7 @@
 //!
 //! At the same time: a receipt and destructors; the first use and the end.
 
-use crate::common::{Seat, immediate, model};
+use crate::common::{ParkedSession, immediate, model};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel, current, session_local};
@@ -14,7 +14,7 @@ struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        assert_eq!(current::session_id(), None, "nobody's code runs for another session");
+        assert_eq!(current::session_id(), None, "a destructor runs without a session");
         assert!(COUNTED.try_with(|_| ()).is_err());
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -41,26 +41,30 @@ fn kill_against_kill() {
     let attached = session.attach(&victims).unwrap();
     COUNTED.with_borrow_mut(|value| *value = Some(Counted(drops.clone())));
     drop(attached);
-    let seat = Seat::new(session);
+    let parked = ParkedSession::new(session);
 
     let other = {
         let (manager, drops) = (manager.clone(), drops.clone());
         loom::thread::spawn(move || {
             let Ok(mut receipt) = manager.terminate(id, immediate()) else { return };
             assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
-            assert_eq!(drops.load(Ordering::Relaxed), 1, "told, and its values are there");
+            assert_eq!(
+                drops.load(Ordering::Relaxed),
+                1,
+                "the receipt is complete, and a value exists"
+            );
         })
     };
     let mut killer = manager.open(ClientInfo::default()).unwrap();
     let attached = killer.attach(&killers).unwrap();
     if let Ok(mut receipt) = manager.terminate(id, immediate()) {
         assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
-        assert_eq!(drops.load(Ordering::Relaxed), 1, "told, and its values are there");
+        assert_eq!(drops.load(Ordering::Relaxed), 1, "the receipt is complete, and a value exists");
     }
     assert_eq!(current::session_id(), Some(attached.id()), "the killer's session is back");
     drop(attached);
     other.join().unwrap();
-    assert_eq!(seat.told(), 1);
+    assert_eq!(parked.closed(), 1);
     assert_eq!(drops.load(Ordering::Relaxed), 1, "dropped once");
 }
 
@@ -82,7 +86,10 @@ fn kill_against_close() {
             let Ok(mut receipt) = manager.terminate(id, immediate()) else { return };
             assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
             let dropped = drops.load(Ordering::Relaxed);
-            assert!(dropped == MADE.load(Ordering::Relaxed), "told, and its values are there");
+            assert!(
+                dropped == MADE.load(Ordering::Relaxed),
+                "the receipt is complete, and a value exists"
+            );
         })
     };
     let thread = session.own_thread().unwrap();
@@ -122,7 +129,7 @@ session_local! {
     static LATE: Made = Made::new();
 }
 
-/// A thread whose guard was forgotten asks for a value while another ends the session.
+/// A thread with a leaked guard asks for a value while another thread ends the session.
 #[test]
 fn a_value_is_created_as_its_session_ends() {
     let name = "session_local_destructors_against_kill::a_value_is_created_as_its_session_ends";

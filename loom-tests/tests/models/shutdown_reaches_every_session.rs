@@ -38,9 +38,9 @@ fn open_against_shutdown_scene() {
     let openers = [0, 1].map(|shard| opener(&manager, shard));
     let receipts = manager.shutdown(immediate());
     let opened: Vec<_> = openers.into_iter().filter_map(|opener| opener.join().unwrap()).collect();
-    assert_eq!(receipts.len(), opened.len(), "one that came meanwhile was not told");
+    assert_eq!(receipts.len(), opened.len(), "a new session was missed");
     for session in opened {
-        session.check().expect_err("one that came meanwhile was not told");
+        session.check().expect_err("a new session was missed");
     }
     assert!(receipts.iter().all(|receipt| receipt.try_get().is_some()));
     assert!(manager.is_empty());
@@ -76,7 +76,7 @@ fn open_against_close() {
     model("shutdown_reaches_every_session::open_against_close", false, open_against_close_scene);
 }
 
-/// A drain waits for all that it has told, and for nobody else.
+/// A drain waits for the sessions that it has reached, and for no others.
 fn open_against_drain_scene() {
     let manager = manager();
     let opener = {
@@ -86,8 +86,8 @@ fn open_against_drain_scene() {
             let Ok(mut session) = manager.open(ClientInfo::default()) else { return 0 };
             let thread = session.own_thread().unwrap();
             let attached = session.attach(&thread).unwrap();
-            // A session that nobody tells is a deadlock, and loom reports it.
-            attached.block_on(pending::<()>()).expect_err("it is told");
+            // A session that is missed is a deadlock, and loom reports it.
+            attached.block_on(pending::<()>()).expect_err("the termination is due");
             1
         })
     };

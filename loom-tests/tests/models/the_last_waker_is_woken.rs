@@ -35,12 +35,12 @@ fn a_receipt_that_is_polled_again() {
 fn ends_against_bulk_result() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let sessions = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
-    let swept = manager.terminate_where(|_| true, immediate(), BulkOptions::new());
-    assert_eq!(swept.accepted(), 2);
+    let result = manager.terminate_where(|_| true, immediate(), BulkOptions::new());
+    assert_eq!(result.accepted(), 2);
     let enders = sessions.map(|session| loom::thread::spawn(move || session.close()));
-    let mut swept = swept;
-    block_on(TwoWakers(Box::pin(swept.ended())));
-    assert!(swept.receipts.iter().all(|receipt| receipt.try_get().is_some()), "all of them");
+    let mut result = result;
+    block_on(TwoWakers(Box::pin(result.ended())));
+    assert!(result.receipts.iter().all(|receipt| receipt.try_get().is_some()), "all of them");
     for ender in enders {
         ender.join().unwrap();
     }
@@ -88,7 +88,7 @@ fn a_task_that_is_polled_again() {
     model("the_last_waker_is_woken::a_task_that_is_polled_again", true, kill_against_run);
 }
 
-/// A thread sleeps, and then sleeps again in another way.
+/// A thread waits, and then waits again in another way.
 fn kill_against_two_waits() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -97,7 +97,7 @@ fn kill_against_two_waits() {
     let attached = session.attach(&thread).unwrap();
     let first = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
     if first.is_ok() {
-        attached.block_on(pending::<()>()).expect_err("it is told");
+        attached.block_on(pending::<()>()).expect_err("the termination is due");
     }
     drop(attached);
     session.close();

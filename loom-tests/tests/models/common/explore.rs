@@ -40,8 +40,10 @@ pub fn sequences(test: &'static str, count: u64, scene: fn(u64) -> Option<String
             let mut model = loom::model::Builder::new();
             // The one interleaving may be long.
             model.max_branches = 100_000;
-            model.check(move || *found.lock().expect("nobody panics with it") = scene(number));
-            if let Some(wrong) = wrong.lock().expect("nobody panics with it").take() {
+            model.check(move || {
+                *found.lock().expect("no thread panics with the lock") = scene(number)
+            });
+            if let Some(wrong) = wrong.lock().expect("no thread panics with the lock").take() {
                 panic!("sequence {number}: {wrong}");
             }
         }
@@ -81,13 +83,13 @@ fn refute_mistakes(test: &str, how: &str, run: impl Fn(bool)) {
             .env("RUST_BACKTRACE", "0")
             .output()
             .expect("the test's own program runs");
-        let said = String::from_utf8_lossy(&child.stderr);
-        let way = said.lines().find_map(|line| line.strip_prefix(FAILED));
+        let printed = String::from_utf8_lossy(&child.stderr);
+        let way = printed.lines().find_map(|line| line.strip_prefix(FAILED));
         match way.filter(|_| !child.status.success()) {
             Some(way) => {
                 let _ = write!(row, " {mutation} at {way};");
             }
-            None => panic!("{test}: {mutation} passes, so the model proves nothing\n{said}"),
+            None => panic!("{test}: {mutation} passes, so the model proves nothing\n{printed}"),
         }
     }
     println!("{} |", row.trim_end_matches(';'));

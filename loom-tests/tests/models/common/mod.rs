@@ -23,20 +23,21 @@ pub(crate) fn killed(receipt: &Receipt<SessionEnd>) -> bool {
     matches!(receipt.try_get(), Some(SessionEnd { reason: EndReason::Terminated(_), .. }))
 }
 
-/// Where a session lies while no thread runs it; its killer ends it there. The pool's seat,
-/// reduced to what matters.
-pub(crate) struct Seat {
+/// Holds a session while no thread runs it, so that a requester can end it: the connection slot of
+/// the pool, reduced to its protocol.
+pub(crate) struct ParkedSession {
     pub(crate) session: Mutex<Option<Session>>,
-    /// How many times the client was told.
-    pub(crate) told: AtomicUsize,
+    /// How many times the session was closed, each with a message to its client.
+    pub(crate) closed: AtomicUsize,
 }
 
-impl Seat {
-    pub(crate) fn new(session: Session) -> Arc<Seat> {
-        let seat = Arc::new(Seat { session: Mutex::new(None), told: AtomicUsize::new(0) });
-        session.set_detached_waker(Some(Waker::from(StdArc::new(EndIfDue(seat.clone())))));
-        *seat.session.lock().unwrap() = Some(session);
-        seat
+impl ParkedSession {
+    pub(crate) fn new(session: Session) -> Arc<ParkedSession> {
+        let parked =
+            Arc::new(ParkedSession { session: Mutex::new(None), closed: AtomicUsize::new(0) });
+        session.set_detached_waker(Some(Waker::from(StdArc::new(EndIfDue(parked.clone())))));
+        *parked.session.lock().unwrap() = Some(session);
+        parked
     }
 
     pub(crate) fn take(&self) -> Option<Session> {
@@ -44,23 +45,23 @@ impl Seat {
     }
 
     pub(crate) fn end(&self, session: Session) {
-        self.told.fetch_add(1, Ordering::Relaxed);
+        self.closed.fetch_add(1, Ordering::Relaxed);
         session.close();
     }
 
-    pub(crate) fn told(&self) -> usize {
-        self.told.load(Ordering::Relaxed)
+    pub(crate) fn closed(&self) -> usize {
+        self.closed.load(Ordering::Relaxed)
     }
 }
 
-struct EndIfDue(Arc<Seat>);
+struct EndIfDue(Arc<ParkedSession>);
 
 impl Wake for EndIfDue {
     fn wake(self: StdArc<Self>) {
         let due = {
-            let mut place = self.0.session.lock().unwrap();
-            if place.as_ref().is_some_and(|session| session.check().is_err()) {
-                place.take()
+            let mut slot = self.0.session.lock().unwrap();
+            if slot.as_ref().is_some_and(|session| session.check().is_err()) {
+                slot.take()
             } else {
                 None
             }
@@ -71,7 +72,7 @@ impl Wake for EndIfDue {
     }
 }
 
-/// Kills by id on a thread of its own; `None` where the session had ended.
+/// Terminates by id on another thread. Returns `None` if the session had ended.
 pub(crate) fn killer(
     manager: &SessionManager,
     id: SessionId,
@@ -80,16 +81,16 @@ pub(crate) fn killer(
     loom::thread::spawn(move || manager.terminate(id, immediate()).ok())
 }
 
-/// A future that is polled twice each time, first with a waker that nobody listens to: only the
-/// one that was left last is to be woken.
+/// Polls its future twice in each poll, first with a waker without effect. Only the last waker must be
+/// woken.
 pub(crate) struct TwoWakers<F>(pub(crate) F);
 
 impl<F: Future + Unpin> Future for TwoWakers<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let mut nobody = Context::from_waker(Waker::noop());
-        match Pin::new(&mut self.0).poll(&mut nobody) {
+        let mut ignored = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.0).poll(&mut ignored) {
             Poll::Ready(output) => Poll::Ready(output),
             Poll::Pending => Pin::new(&mut self.0).poll(context),
         }
