@@ -1,6 +1,8 @@
-//! The session word alone: two threads, every interleaving, nothing left out.
+//! Each transition of the session's state is atomic, without the rest of the library.
 //!
-//! Part of the library's own tests, as the word is nobody else's to see.
+//! At the same time: two transitions, in every interleaving.
+//!
+//! These models are unit tests of `core::state`, because the state is private to the library.
 
 use super::{Slot, Snapshot, State};
 use crate::types::id::StatementId;
@@ -8,7 +10,7 @@ use crate::types::request::TerminateMode;
 use crate::mutation::Mutation;
 use loom::sync::Arc;
 
-#[path = "tests/common/explore.rs"]
+#[path = "tests/models/common/explore.rs"]
 mod explore;
 
 use explore::model;
@@ -39,8 +41,8 @@ fn kill(word: &State) -> Snapshot {
 }
 
 #[test]
-fn the_one_who_ends_it_is_the_runner_or_the_killer() {
-    let name = "core::state::models::the_one_who_ends_it_is_the_runner_or_the_killer";
+fn either_the_owner_or_the_requester_ends_it() {
+    let name = "core::state::models::either_the_owner_or_the_requester_ends_it";
     let scene = || {
         let runner = |word: &State| word.step(Snapshot::detach).after.attention();
         let (runner, killer, word) = in_two_threads(runner, kill, attached());
@@ -68,8 +70,8 @@ fn a_whole_turn_keeps_a_kill() {
 }
 
 #[test]
-fn a_sleeper_looks_or_is_woken() {
-    let name = "core::state::models::a_sleeper_looks_or_is_woken";
+fn a_waiter_checks_or_is_woken() {
+    let name = "core::state::models::a_waiter_checks_or_is_woken";
     let scene = || {
         let runner = |word: &State| word.step(|word| word.sleep(false)).after.attention();
         let (looked, killer, _) = in_two_threads(runner, kill, attached());

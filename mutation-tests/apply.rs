@@ -2,6 +2,8 @@
 
 #[path = "format.rs"]
 pub(crate) mod format;
+#[path = "names.rs"]
+mod names;
 #[path = "table.rs"]
 pub(crate) mod table;
 
@@ -22,7 +24,8 @@ type Mistakes = Vec<(&'static str, &'static str)>;
 /// `include!`, and the module `mutation` as `$OUT_DIR/mutation.rs`. `change` is asked for each file
 /// that was copied, by its name from `src/` on.
 ///
-/// Panics, and so fails the build, where a mistake does not fit the sources.
+/// Panics, and so fails the build, if a mistake does not fit the sources, or names a model or a
+/// scene that does not exist.
 pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = package.ancestors().find(|folder| folder.join("mutation-tests").is_dir());
@@ -31,12 +34,16 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
     for watched in ["src", "docs", "README.md", "mutation-tests/table.rs", "mutation-tests/table"] {
         println!("cargo:rerun-if-changed={}", root.join(watched).display());
     }
-    for script in ["apply.rs", "format.rs", "switch.rs"] {
+    for tests in ["loom-tests/state_models.rs", "loom-tests/tests", "shuttle-tests/tests"] {
+        println!("cargo:rerun-if-changed={}", root.join(tests).display());
+    }
+    for script in ["apply.rs", "format.rs", "names.rs", "switch.rs"] {
         println!("cargo:rerun-if-changed={}", root.join("mutation-tests").join(script).display());
     }
 
     let mut places: BTreeMap<&str, Places> = BTreeMap::new();
     for mutation in table::mutations() {
+        assert_tests_exist(root, mutation);
         for edit in mutation.edits {
             let source = root.join("src").join(edit.file);
             let text = fs::read_to_string(&source).unwrap_or_else(|error| {
@@ -77,6 +84,20 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
         }
     }
     write(&out.join("mutation.rs"), &module());
+}
+
+/// Panics if a mistake names a model or a scene that does not exist: no test would refute it.
+fn assert_tests_exist(root: &Path, mutation: &Mutation) {
+    type FileOf = fn(&Path, &str) -> PathBuf;
+    let kinds = [(mutation.loom, names::models as FileOf), (mutation.shuttle, names::scenes)];
+    for (tests, file_of) in kinds {
+        for test in tests {
+            let (module, name) = test.rsplit_once("::").expect("module::test");
+            let file = file_of(root, module);
+            let exists = names::has_test(&file, name);
+            assert!(exists, "{}: {} has no test {name}", mutation.name, file.display());
+        }
+    }
 }
 
 /// All files below a folder, by their names from there on.

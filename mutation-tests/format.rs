@@ -9,9 +9,9 @@ pub(crate) struct Mutation {
     /// What is wrong, in a sentence.
     pub(crate) about: &'static str,
     pub(crate) edits: &'static [Edit],
-    /// Models of `loom-tests` that refute it: `program::test`.
+    /// Models of `loom-tests` that refute it: `module::test`.
     pub(crate) loom: &'static [&'static str],
-    /// Scenes of `shuttle-tests` that refute it: `program::test`.
+    /// Scenes of `shuttle-tests` that refute it: `module::test`.
     pub(crate) shuttle: &'static [&'static str],
     /// Tests of the library that fail with it: `program::test`, where the program `lib` is the
     /// library's unit tests.

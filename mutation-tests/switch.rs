@@ -19,12 +19,12 @@ impl Mutation {
         ROWS.iter().find(|row| row.1 == name).map(|row| row.0)
     }
 
-    /// Those that the model `program::test` has to refute.
+    /// Returns the mistakes that the model `module::test` must refute.
     pub fn of_model(test: &str) -> impl Iterator<Item = Mutation> + '_ {
         ROWS.iter().filter(move |row| row.2.contains(&test)).map(|row| row.0)
     }
 
-    /// Those that the scene `program::test` has to refute.
+    /// Returns the mistakes that the scene `module::test` must refute.
     pub fn of_scene(test: &str) -> impl Iterator<Item = Mutation> + '_ {
         ROWS.iter().filter(move |row| row.3.contains(&test)).map(|row| row.0)
     }

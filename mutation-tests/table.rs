@@ -4,8 +4,10 @@
 //! copy of the sources, each behind a switch, so that one build serves all mistakes and the
 //! compiler checks both branches. A place that is not found exactly once fails the build.
 //!
-//! - A model or a scene is told of its mistakes by this table: it is enough to name it here.
+//! - A model or a scene finds its mistakes in this table. The build fails if a mistake names a model
+//!   or a scene that does not exist.
 //! - `scripts/mutations.sh [NAME ...]` runs the library's own tests that are named here.
+//! - `cargo run -p mutation-tests -- --table` writes the numbers into `docs/verification.md`.
 
 use super::format::{Edit, Mutation};
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the models and prints what they explored: the promise, the model, the number of
+# Runs the models and prints what they explored: the module, the model, the number of
 # interleavings (all there are, or all up to the preemption bound), and at which one each
 # mistake failed. Fails where a model fails or a mistake passes.
 set -euo pipefail
@@ -10,6 +10,6 @@ cd "$(dirname "$0")/.."
 rows=$(mktemp)
 trap 'rm -f "$rows"' EXIT
 cargo test -q -p loom-tests -- --nocapture >"$rows" || { cat "$rows"; exit 1; }
-echo '| promise | model | interleavings | mistakes refuted at |'
+echo '| module | model | interleavings | mistakes refuted at |'
 echo '|---|---|---|---|'
-grep -o '| [a-z_]* | .*|$' "$rows" | sed 's/^| safepoint_under_loom |/| the word alone |/' | sort
+grep -o '| [a-z_:]* | .*|$' "$rows" | sort

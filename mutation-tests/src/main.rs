@@ -4,13 +4,14 @@
 //! ```sh
 //! cargo run -p mutation-tests -- [NAME ...]
 //! ```
+//!
+//! With `--table` it writes `docs/verification.md` instead.
 
-#[path = "../format.rs"]
-mod format;
-#[path = "../table.rs"]
-mod table;
+#[path = "../page.rs"]
+mod page;
 
-use format::Mutation;
+use page::format::Mutation;
+use page::table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -25,6 +26,10 @@ const AT_ONCE: usize = 6;
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if wanted == ["--table"] {
+        page::write();
+        return ExitCode::SUCCESS;
+    }
     for name in &wanted {
         if !table::mutations().any(|mutation| mutation.name == name) {
             eprintln!("refute: there is no mutation {name:?} in mutation-tests/table.rs");
@@ -39,8 +44,6 @@ fn main() -> ExitCode {
         .filter(|m| m.tests.is_empty() && m.loom.is_empty() && m.shuttle.is_empty())
         .map(|m| format!("{} ({}): no test is named that has to see it", m.name, m.about))
         .collect();
-
-    unseen.extend(mutations.iter().flat_map(|m| unknown(m)));
 
     let jobs: Vec<(&Mutation, &str)> =
         mutations.iter().flat_map(|m| m.tests.iter().map(move |test| (*m, *test))).collect();
@@ -74,27 +77,6 @@ fn main() -> ExitCode {
         eprintln!("refute: {line}");
     }
     ExitCode::from(u8::from(!unseen.is_empty()))
-}
-
-/// The models and scenes that it names and that there are not: nobody would try it against them.
-fn unknown(mutation: &Mutation) -> Vec<String> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let models = mutation.loom.iter().map(|test| ("loom-tests", *test));
-    let scenes = mutation.shuttle.iter().map(|test| ("shuttle-tests", *test));
-    let is_there = |package: &str, test: &str| {
-        let (program, path) = split(test);
-        let name = path.rsplit("::").next().unwrap_or(path);
-        let file = match program {
-            "safepoint_under_loom" => format!("{root}/loom-tests/state_models.rs"),
-            program => format!("{root}/{package}/tests/{program}.rs"),
-        };
-        std::fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("fn {name}()")))
-    };
-    models
-        .chain(scenes)
-        .filter(|(package, test)| !is_there(package, test))
-        .map(|(package, test)| format!("{}: {package} has no {test}", mutation.name))
-        .collect()
 }
 
 /// The program and the test's name in it.

@@ -144,7 +144,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "group.answer(call); run_seat(group, &seat, worker);",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &["it::pool::queued::terminated_sessions_leave_the_queue"],
     },
     Mutation {
@@ -170,7 +170,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "group.queue.takes_ready(); if let Some(seat) = group.seat(token) && !run_seat(group, &seat, worker) { group.queue.remove_stale(); }",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &[],
     },
     Mutation {
@@ -235,7 +235,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "()",
         }],
         loom: &[],
-        shuttle: &["the_pool::the_books_balance"],
+        shuttle: &["whole_pool::counts_balance"],
         tests: &["it::pool::queued::a_session_being_queued_at_the_stop_is_closed"],
     },
     Mutation {
@@ -352,7 +352,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "if let Ok(call) = group.queue.push_back(seat.clone(), priority) { group.answer(call); }",
         }],
         loom: &[],
-        shuttle: &["the_pool::the_books_balance"],
+        shuttle: &["whole_pool::counts_balance"],
         tests: &["it::pool::ends::a_worker_of_a_dropped_pool_ends_its_session"],
     },
     Mutation {
@@ -607,7 +607,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &["it::pool::queued::a_session_terminated_while_it_is_queued_does_not_count"],
     },
     Mutation {
@@ -698,7 +698,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "let _ = group;",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &["it::pool::queued::terminated_sessions_leave_the_queue"],
     },
     Mutation {
@@ -711,7 +711,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "{ let _ = was_queued; self.group.upgrade() }",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &["it::pool::queued::terminated_sessions_leave_the_queue"],
     },
     Mutation {

@@ -352,7 +352,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "jobs.closed",
         }],
         loom: &[],
-        shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
+        shuttle: &["workers::emergency_lane_against_an_idle_worker"],
         tests: &["lib::pool::queue::tests::listener::a_missed_wakeup_is_passed_on"],
     },
     Mutation {
@@ -620,7 +620,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "Wakeup::None",
         }],
         loom: &[],
-        shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
+        shuttle: &["workers::emergency_lane_against_an_idle_worker"],
         tests: &["lib::pool::queue::tests::lanes::a_job_put_back_by_the_lane_wakes_a_worker"],
     },
     Mutation {
@@ -763,7 +763,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "let _ = call;",
         }],
         loom: &[],
-        shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
+        shuttle: &["workers::emergency_lane_against_an_idle_worker"],
         tests: &["it::pool::lanes::a_declined_job_runs_on_a_worker_that_becomes_idle"],
     },
     Mutation {
@@ -854,7 +854,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "false",
         }],
         loom: &[],
-        shuttle: &["workers::what_the_lane_leaves_against_an_idle_worker"],
+        shuttle: &["workers::emergency_lane_against_an_idle_worker"],
         tests: &[],
     },
     Mutation {

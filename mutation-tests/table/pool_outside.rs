@@ -282,7 +282,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "let seats: Vec<_> = group.seats.lock().slab.iter().map(|(_, seat)| seat.clone()).collect(); seats.iter().for_each(|seat| seat.close()); group.queue.close(); group.poller.wake();",
         }],
         loom: &[],
-        shuttle: &["the_pool::the_books_balance"],
+        shuttle: &["whole_pool::counts_balance"],
         tests: &[],
     },
     Mutation {
@@ -334,7 +334,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "",
         }],
         loom: &[],
-        shuttle: &["workers::an_event_on_its_way_finds_no_successor"],
+        shuttle: &["workers::a_late_event_reaches_no_successor"],
         tests: &["lib::pool::pool::tests::a_reused_slot_has_another_token"],
     },
     Mutation {
@@ -347,7 +347,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "seats.slab.get(place_of(token)).cloned()",
         }],
         loom: &[],
-        shuttle: &["workers::an_event_on_its_way_finds_no_successor"],
+        shuttle: &["workers::a_late_event_reaches_no_successor"],
         tests: &["lib::pool::pool::tests::a_reused_slot_has_another_token"],
     },
     Mutation {

@@ -417,7 +417,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
@@ -443,7 +443,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
@@ -456,7 +456,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "self.jobs.lock().gone -= 2;",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &["lib::pool::queue::tests::books::stale_entries_are_counted_once"],
     },
     Mutation {
@@ -703,7 +703,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; }",
         }],
         loom: &[],
-        shuttle: &["workers::kills_against_the_count_of_those_who_wait"],
+        shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
         tests: &["lib::pool::queue::tests::listener::the_last_polling_worker_wakes_the_listener"],
     },
     Mutation {

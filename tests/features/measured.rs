@@ -1,4 +1,4 @@
-//! What `metrics` adds: each figure by its name and its labels.
+//! The feature `metrics`: each metric by its name and its labels.
 
 use crate::common::{
     Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, each_model, kill_now, locked, of, scope,

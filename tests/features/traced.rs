@@ -1,4 +1,4 @@
-//! What `tracing` adds: each event by its level, its message and its fields, and no others.
+//! The feature `tracing`: each event by its level, its message and its fields, and no others.
 
 use crate::common::{
     Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, each_model, kill, kill_now, locked, of,

@@ -1,4 +1,4 @@
-//! Safe points and waits in code that was handed no session.
+//! Safe points and waits in code that has no session handle.
 
 use crate::common::{
     ENDLESS, Fixture, MODELS, TEST_TIMEOUT, admin, assert_interruptible, assert_terminated,

@@ -1,4 +1,4 @@
-//! Kill by filter.
+//! Requests to all sessions that a predicate selects.
 
 use crate::common::{
     ENDLESS, MODELS, ParkedSession, Raises, admin, kill_now, locked, of, scope, supervised,

@@ -1,4 +1,5 @@
-//! Bulk requests with pauses: changes during a pause, the size of a batch, and old rows.
+//! Bulk requests with pauses: changes during a pause, the sessions that count for a batch, and the
+//! sessions that older rows name.
 
 use crate::common::{
     ENDLESS, Fixture, MODELS, Raises, admin, assert_terminated, each_model, locked, of, scope,

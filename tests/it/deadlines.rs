@@ -1,4 +1,4 @@
-//! Waits with a limit, at the very end of it.
+//! Waits with a time limit, at the moment when it expires.
 
 use crate::common::{
     ENDLESS, Fixture, MODELS, admin, assert_terminated, each_model, kill_now, scope, supervised,

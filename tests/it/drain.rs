@@ -1,4 +1,4 @@
-//! The orderly end of all sessions.
+//! Draining: the orderly end of all sessions.
 
 use crate::common::{
     ENDLESS, MODELS, ParkedSession, Raises, Scope, TEST_TIMEOUT, joined, kill, locked, of, scope,

@@ -1,5 +1,5 @@
-//! The grace of a deferred termination. `limits_in_combination` of `loom-tests` has all that can
-//! come together; here it is the timer's own thread that looks.
+//! The grace of a deferred termination. `timeouts_in_combination` of `loom-tests` has all
+//! combinations; these tests use the real thread of the timer.
 
 use crate::common::{
     Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, kill, locked, of, supervised, wait_until,

@@ -1,5 +1,6 @@
-//! A thread's session is hidden while other code of the embedder's runs on it: wakers, destructors,
-//! futures that are given up. After that it is there again, unless it has gone elsewhere.
+//! A thread's session is hidden while other application code runs on the thread: wakers,
+//! destructors, cancelled futures. After that it is attached again, unless it has moved to another
+//! thread.
 
 use crate::common::{
     Fixture, TEST_TIMEOUT, admin, each_model, joined, kill_now, locked, of, scope, supervised,

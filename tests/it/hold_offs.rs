@@ -1,4 +1,4 @@
-//! Hold-offs around statements and waits, with each way to end them.
+//! Hold-offs around statements and around waits, with an end on any thread.
 
 use crate::common::{
     CountingWaker, ENDLESS, Fixture, MODELS, TEST_TIMEOUT, admin, assert_terminated, each_model,

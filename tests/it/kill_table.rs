@@ -1,4 +1,4 @@
-//! The table of kills: each state of the target with each kind of request.
+//! The table of effects: each state of the target with each kind of request.
 
 use crate::common::{
     CountingWaker, Fixture, MODELS, MODES, ParkedSession, admin, assert_cancelled,

@@ -1,4 +1,5 @@
-//! Whom a request names and who may ask: strict targets, threads, policies, oneself.
+//! Targets and permissions of requests: session ids, threads, policies, and the requester's own
+//! session.
 
 use crate::common::{
     Fixture, MODELS, admin, assert_cancelled, assert_terminated, kill_now, of, scope, supervised,

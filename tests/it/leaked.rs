@@ -1,4 +1,4 @@
-//! Leaked attachments, on a thread that has ended, or on a thread that continues.
+//! Leaked attachments, on an ended thread and on a running thread.
 
 use crate::common::{
     ENDLESS, Fixture, ParkedSession, TEST_TIMEOUT, each_model, joined, kill_now, of, scope,

@@ -1,5 +1,5 @@
-//! Notices of the SQL commands: when the session will end, and that it ends then; and the targets
-//! of the functions.
+//! The notices of the SQL functions: when the session will end, whether it ends then, and the
+//! sessions that they name.
 
 use crate::common::{Fixture, MODELS, each_model, locked, of, supervised};
 use safepoint::audit::Event;

@@ -1,4 +1,4 @@
-//! Wakers that panic block no other waiter, and affect no other session.
+//! A waker that panics delays no other waiter, and ends no other session.
 
 use crate::common::{
     CountingWaker, ENDLESS, Fixture, admin, each_model, kill_now, of, supervised, until, wait_until,

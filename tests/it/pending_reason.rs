@@ -1,5 +1,5 @@
-//! "'Killed' for ever, nobody can say why": MySQL, TiDB, ClickHouse, SQL Server. Here a receipt
-//! says why its session still lives; each answer once.
+//! A receipt reports why its session has not ended yet. MySQL, TiDB, ClickHouse and SQL Server
+//! report "killed" without a reason. Each reason occurs once.
 
 use crate::common::{
     ENDLESS, Fixture, TEST_TIMEOUT, admin, each_model, kill, kill_now, of, scope, supervised,

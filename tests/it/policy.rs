@@ -1,4 +1,4 @@
-//! Who may end whose sessions, and who may know of them.
+//! Policies: which requester may end a session, and which may see it.
 
 use crate::common::{Fixture, MODELS, admin, of, supervised, thread_for, user};
 use safepoint::id::ThreadId;

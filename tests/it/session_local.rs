@@ -1,4 +1,4 @@
-//! Session-local storage: whose it is, when it is made, and when it goes.
+//! Session-local values: their session, their creation, and their destructors.
 
 use crate::common::{
     Fixture, MODELS, ParkedSession, joined, kill_now, locked, of, outcome, scope, supervised,

@@ -1,4 +1,4 @@
-//! The SQL commands: the meaning of their numbers, and all their results.
+//! The arguments and the results of the SQL functions.
 
 use crate::common::{
     Fixture, MODELS, ParkedSession, admin, each_model, kill, locked, of, supervised, thread_for,

@@ -1,4 +1,4 @@
-//! Tasks whose statement does not complete: it is dropped, rejected or leaked.
+//! Tasks whose statement does not finish: it is dropped, rejected or leaked.
 
 use crate::common::{CountingWaker, ParkedSession, admin, kill_now, locked, of, supervised, until};
 use safepoint::request::{EndReason, InterruptReason, StatementEnd, Target};

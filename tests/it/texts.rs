@@ -1,4 +1,4 @@
-//! The texts of the library's types, as an application's log has them.
+//! The texts of the library's types in an application's log.
 
 use crate::common::{Fixture, MODELS, kill, kill_now, supervised};
 use safepoint::diagnose::{ProbeResult, Progress, StalledSession, Watchdog};

@@ -1,6 +1,6 @@
-//! Limits: each of them in both thread models, while they change, and late ones against the next
-//! statement. `limits_in_combination` of `loom-tests` has all that can come together; here it is the
-//! timer's own thread that looks.
+//! Each timeout in both thread models, during changes, and expired timeouts against the next
+//! statement. `timeouts_in_combination` of `loom-tests` has all combinations; these tests use the
+//! real thread of the timer.
 
 use crate::common::{
     Fixture, MODELS, ParkedSession, TEST_TIMEOUT, each_model, kill, locked, supervised, wait_until,

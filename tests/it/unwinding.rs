@@ -1,5 +1,5 @@
-//! Each guard of the library is dropped by an unrelated panic, and releases what it holds. Ten
-//! times, because leaked resources run out.
+//! Each guard of the library, dropped by an unrelated panic, releases what it holds. Ten times,
+//! because a leak would exhaust it.
 
 use crate::common::{
     CountingWaker, ENDLESS, Fixture, MODELS, TEST_TIMEOUT, admin, each_model, kill_now, locked, of,

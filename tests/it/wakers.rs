@@ -1,5 +1,5 @@
-//! A future that is polled again with another waker is woken by the last waker only. A waker is
-//! application code, and may do anything when it is woken or dropped.
+//! A future that is polled again is woken by its last waker only, and a waker may run any code as
+//! it is woken or dropped.
 
 use crate::common::{
     CountingWaker, Fixture, MODELS, TEST_TIMEOUT, admin, each_model, joined, kill, kill_now,

@@ -1,4 +1,4 @@
-//! The watchdog: who is reported, how often and for how long; and who is left alone.
+//! The watchdog: the sessions that it reports, how often, and with which durations.
 
 use crate::common::{
     Fixture, MODELS, TEST_TIMEOUT, admin, each_model, kill_now, locked, of, scope, supervised,

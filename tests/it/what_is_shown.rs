@@ -1,5 +1,5 @@
-//! The rows of sessions: times, texts, and which of several sections is shown. No field claims more
-//! than is known.
+//! The contents of a session's row: times, statement text, sections of code, and no more than is
+//! known.
 
 use crate::common::{
     Fixture, TEST_TIMEOUT, admin, each_model, kill, kill_now, locked, supervised, wait_until,

@@ -1,4 +1,4 @@
-//! The events of each kind of end of a session or a statement: complete, in order, and before any
+//! The audit events of each end of a session or a statement: all of them, in order, and before any
 //! receipt completes.
 
 mod ends;

@@ -1,9 +1,11 @@
-//! Promises 4 and 7: whoever waits is woken by the waker that it left last. A runtime may give a
-//! future another one with each poll.
+//! A waiter is woken by the last waker that it left.
+//!
+//! At the same time: a termination, an end or a bulk request, and receipts, tasks and threads that
+//! change their waker; a late wake and a later wait that must not be woken.
+//!
+//! A runtime may pass another waker to a future in each poll.
 
-mod common;
-
-use common::{TwoWakers, immediate, killed, killer, model};
+use crate::common::{TwoWakers, immediate, killed, killer, model};
 use loom::future::block_on;
 use safepoint_under_loom::manager::BulkOptions;
 use safepoint_under_loom::session::WaitMode;
@@ -27,26 +29,30 @@ fn end_against_receipt() {
 
 #[test]
 fn a_receipt_that_is_polled_again() {
-    model("a_receipt_that_is_polled_again", false, end_against_receipt);
+    model("the_last_waker_is_woken::a_receipt_that_is_polled_again", false, end_against_receipt);
 }
 
-fn ends_against_sweep() {
+fn ends_against_bulk_result() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let sessions = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
-    let swept = manager.terminate_where(|_| true, immediate(), BulkOptions::new());
-    assert_eq!(swept.accepted(), 2);
+    let result = manager.terminate_where(|_| true, immediate(), BulkOptions::new());
+    assert_eq!(result.accepted(), 2);
     let enders = sessions.map(|session| loom::thread::spawn(move || session.close()));
-    let mut swept = swept;
-    block_on(TwoWakers(Box::pin(swept.ended())));
-    assert!(swept.receipts.iter().all(|receipt| receipt.try_get().is_some()), "all of them");
+    let mut result = result;
+    block_on(TwoWakers(Box::pin(result.ended())));
+    assert!(result.receipts.iter().all(|receipt| receipt.try_get().is_some()), "all of them");
     for ender in enders {
         ender.join().unwrap();
     }
 }
 
 #[test]
-fn a_sweep_that_is_polled_again() {
-    model("a_sweep_that_is_polled_again", true, ends_against_sweep);
+fn a_bulk_result_that_is_polled_again() {
+    model(
+        "the_last_waker_is_woken::a_bulk_result_that_is_polled_again",
+        true,
+        ends_against_bulk_result,
+    );
 }
 
 fn kill_against_interrupted() {
@@ -60,7 +66,11 @@ fn kill_against_interrupted() {
 
 #[test]
 fn an_idle_task_that_is_polled_again() {
-    model("an_idle_task_that_is_polled_again", false, kill_against_interrupted);
+    model(
+        "the_last_waker_is_woken::an_idle_task_that_is_polled_again",
+        false,
+        kill_against_interrupted,
+    );
 }
 
 fn kill_against_run() {
@@ -75,11 +85,11 @@ fn kill_against_run() {
 
 #[test]
 fn a_task_that_is_polled_again() {
-    model("a_task_that_is_polled_again", true, kill_against_run);
+    model("the_last_waker_is_woken::a_task_that_is_polled_again", true, kill_against_run);
 }
 
-/// A thread sleeps, and then sleeps again in another way.
-fn kill_against_two_sleeps() {
+/// A thread waits, and then waits again in another way.
+fn kill_against_two_waits() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
@@ -87,7 +97,7 @@ fn kill_against_two_sleeps() {
     let attached = session.attach(&thread).unwrap();
     let first = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
     if first.is_ok() {
-        attached.block_on(pending::<()>()).expect_err("it is told");
+        attached.block_on(pending::<()>()).expect_err("the termination is due");
     }
     drop(attached);
     session.close();
@@ -95,8 +105,8 @@ fn kill_against_two_sleeps() {
 }
 
 #[test]
-fn a_thread_that_sleeps_again() {
-    model("a_thread_that_sleeps_again", true, kill_against_two_sleeps);
+fn a_thread_that_waits_again() {
+    model("the_last_waker_is_woken::a_thread_that_waits_again", true, kill_against_two_waits);
 }
 
 /// A waker that is woken in no correct schedule.
@@ -138,7 +148,11 @@ fn cancel_against_a_later_wait() {
 
 #[test]
 fn a_late_cancel_wakes_no_later_wait() {
-    model("a_late_cancel_wakes_no_later_wait", false, cancel_against_a_later_wait);
+    model(
+        "the_last_waker_is_woken::a_late_cancel_wakes_no_later_wait",
+        false,
+        cancel_against_a_later_wait,
+    );
 }
 
 /// The same for a termination, and a later wait in a hold-off.
@@ -159,7 +173,11 @@ fn kill_against_a_later_hold_off() {
 
 #[test]
 fn a_late_kill_wakes_no_wait_in_a_hold_off() {
-    model("a_late_kill_wakes_no_wait_in_a_hold_off", true, kill_against_a_later_hold_off);
+    model(
+        "the_last_waker_is_woken::a_late_kill_wakes_no_wait_in_a_hold_off",
+        true,
+        kill_against_a_later_hold_off,
+    );
 }
 
 /// The same for the thread that ends an earlier hold-off, in which the termination came.
@@ -183,7 +201,11 @@ fn release_against_a_later_hold_off() {
 
 #[test]
 fn a_late_release_wakes_no_wait_in_a_hold_off() {
-    model("a_late_release_wakes_no_wait_in_a_hold_off", true, release_against_a_later_hold_off);
+    model(
+        "the_last_waker_is_woken::a_late_release_wakes_no_wait_in_a_hold_off",
+        true,
+        release_against_a_later_hold_off,
+    );
 }
 
 /// The same for a cancel, and a later wait that a cancel does not end.
@@ -206,7 +228,11 @@ fn release_against_a_killable_wait() {
 
 #[test]
 fn a_late_release_wakes_no_killable_wait() {
-    model("a_late_release_wakes_no_killable_wait", true, release_against_a_killable_wait);
+    model(
+        "the_last_waker_is_woken::a_late_release_wakes_no_killable_wait",
+        true,
+        release_against_a_killable_wait,
+    );
 }
 
 /// Two wait for one end. Where one of them waits no more, the other is woken all the same.
@@ -224,6 +250,6 @@ fn end_against_two_receipts() {
 }
 
 #[test]
-fn one_of_two_waits_no_more() {
-    model("one_of_two_waits_no_more", false, end_against_two_receipts);
+fn one_of_two_waiters_leaves() {
+    model("the_last_waker_is_woken::one_of_two_waiters_leaves", false, end_against_two_receipts);
 }

@@ -1,10 +1,9 @@
-//! The pool's threads against each other: those that come, those that go, and killers.
+//! Every session is served or closed while threads of the pool start, end and park.
+//!
+//! At the same time: a session given to a worker that is about to end, growth against a shutdown, a
+//! requester against a socket that becomes readable.
 
-#![cfg(target_os = "linux")]
-
-mod common;
-
-use common::explore;
+use crate::common::explore;
 use safepoint_under_shuttle::manager::DrainOptions;
 use safepoint_under_shuttle::pool::{
     Action, CloseReason, Connection, Descriptor, GroupStatus, Pool, PoolBuilder, Priority,
@@ -179,7 +178,7 @@ fn shut_down(manager: &SessionManager, pool: Pool<Server>) {
 /// are to meet wait for ever, while threads are idle.
 #[test]
 fn hand_over_to_a_retiring_worker() {
-    explore("hand_over_to_a_retiring_worker", 4000, || {
+    explore("workers::hand_over_to_a_retiring_worker", 4000, || {
         let (manager, pool, peers) = house(PoolBuilder::new(2).max_workers(3), 3);
         for _ in 0..3 {
             let meeting = Meeting::of(3);
@@ -199,7 +198,7 @@ fn hand_over_to_a_retiring_worker() {
 /// Workers that are added as the pool ends are gone when it has ended.
 #[test]
 fn growth_against_shutdown() {
-    explore("growth_against_shutdown", 3000, || {
+    explore("workers::growth_against_shutdown", 3000, || {
         let (manager, pool, peers) = house(PoolBuilder::new(2).max_workers(4), 3);
         let meeting = Meeting::of(3);
         peers.iter().for_each(|peer| peer.send(Command::Meet(meeting.clone())));
@@ -213,8 +212,8 @@ fn growth_against_shutdown() {
 
 /// A victim is its killer's or a worker's, and told once; with the worker stuck, its killer's.
 #[test]
-fn claim_of_a_victim_that_turns_ready() {
-    explore("claim_of_a_victim_that_turns_ready", 3000, || {
+fn kill_of_a_session_that_becomes_ready() {
+    explore("workers::kill_of_a_session_that_becomes_ready", 3000, || {
         let (manager, pool, mut peers) = house(PoolBuilder::new(1), 2);
         let (victim, other) = (peers.remove(0), peers.remove(0));
         let meeting = Meeting::of(2);
@@ -245,8 +244,8 @@ fn claim_of_a_victim_that_turns_ready() {
 /// An event that is on its way as its session ends is not that of the session which has its place
 /// from then on.
 #[test]
-fn an_event_on_its_way_finds_no_successor() {
-    explore("an_event_on_its_way_finds_no_successor", 2000, || {
+fn a_late_event_reaches_no_successor() {
+    explore("workers::a_late_event_reaches_no_successor", 2000, || {
         let (manager, pool, mut peers) = house(PoolBuilder::new(2), 1);
         let victim = peers.remove(0);
         let target = victim.id;
@@ -277,8 +276,8 @@ fn until(pool: &Pool<Server>, holds: impl Fn(&GroupStatus) -> bool) {
 /// However kills meet those that are on their way into the queue or out of it, each who waits is
 /// counted once, and who is gone is not.
 #[test]
-fn kills_against_the_count_of_those_who_wait() {
-    explore("kills_against_the_count_of_those_who_wait", 2000, || {
+fn kills_against_the_count_of_queued_sessions() {
+    explore("workers::kills_against_the_count_of_queued_sessions", 2000, || {
         let (manager, pool, mut peers) = house(PoolBuilder::new(1), 3);
         let stuck = peers.pop().unwrap();
         let meeting = Meeting::of(2);
@@ -319,7 +318,7 @@ fn kills_against_the_count_of_those_who_wait() {
 /// the rest.
 #[test]
 fn growth_after_a_rest() {
-    explore("growth_after_a_rest", 2000, || {
+    explore("workers::growth_after_a_rest", 2000, || {
         let (manager, pool, peers) = house(PoolBuilder::new(1).max_workers(2), 2);
         for _ in 0..3 {
             // The worker is idle for long enough for the listener to sleep, or not.
@@ -337,8 +336,8 @@ fn growth_after_a_rest() {
 /// The worker comes back, and is idle, as the lane looks at one that is no emergency: the call for
 /// the worker may be heard by the listener, which still polls.
 #[test]
-fn what_the_lane_leaves_against_an_idle_worker() {
-    explore("what_the_lane_leaves_against_an_idle_worker", 2000, || {
+fn emergency_lane_against_an_idle_worker() {
+    explore("workers::emergency_lane_against_an_idle_worker", 2000, || {
         let (manager, pool, mut peers) = house(PoolBuilder::new(1), 1);
         let stuck = peers.remove(0);
         let first = Peer::with(&manager, &pool, Priority::High);

@@ -1,8 +1,8 @@
-//! Promise 7: a receipt tells the truth, and a waiter on it is always woken.
+//! A receipt completes with the outcome of its request, and wakes its waiters.
+//!
+//! At the same time: a waiting requester and the end; a request and moves of its target.
 
-mod common;
-
-use common::{immediate, model};
+use crate::common::{immediate, model};
 use safepoint_under_loom::request::{EndReason, TargetSnapshot};
 use safepoint_under_loom::{
     Cancel, ClientInfo, Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// "OK" although nothing happened, and waiters that poll ten times a second.
 #[test]
 fn ok_although_nothing_happened() {
-    model("ok_although_nothing_happened", true, wait_against_end);
+    model("receipts_match_the_outcome::ok_although_nothing_happened", true, wait_against_end);
 }
 
 fn wait_against_end() {
@@ -25,7 +25,10 @@ fn wait_against_end() {
             let mut receipt = manager.terminate(id, immediate()).ok()?;
             // Time does not pass in a model: a waiter that is not woken is a deadlock.
             let ended = receipt.wait_timeout(Duration::from_secs(1));
-            assert!(manager.session_info(id).is_none(), "said to have ended, and still there");
+            assert!(
+                manager.session_info(id).is_none(),
+                "the receipt is complete, and the session is still listed"
+            );
             ended
         })
     };
@@ -46,8 +49,8 @@ fn wait_against_end() {
 
 /// A process id that is stale by the time it is used.
 #[test]
-fn found_where_it_never_was() {
-    model("found_where_it_never_was", true, kill_against_move);
+fn terminate_reports_a_wrong_thread() {
+    model("receipts_match_the_outcome::terminate_reports_a_wrong_thread", true, kill_against_move);
 }
 
 fn kill_against_move() {
@@ -65,7 +68,7 @@ fn kill_against_move() {
     };
     for worker in &workers {
         let mut attached = session.attach(worker).unwrap();
-        // Its statement says which attachment was found.
+        // The statement's id shows which attachment the request met.
         drop(attached.begin());
     }
     let found = killer.join().unwrap().target();
@@ -74,33 +77,31 @@ fn kill_against_move() {
     }
 }
 
-/// The same where the second thread has the place of the first, which has gone.
+/// The same, but the second thread has the slot of the first, which has ended.
 #[test]
-fn found_on_a_thread_of_the_same_place() {
+fn terminate_reports_the_thread_of_a_reused_slot() {
     let scene = || {
-        told_against_a_place_taken_again(|manager, id| {
+        request_against_a_reused_slot(|manager, id| {
             // As above.
             let later = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
             manager.terminate(id, later).ok().map(|receipt| receipt.target())
         });
     };
-    model("found_on_a_thread_of_the_same_place", true, scene);
+    model("receipts_match_the_outcome::terminate_reports_the_thread_of_a_reused_slot", true, scene);
 }
 
 #[test]
-fn cancelled_on_a_thread_of_the_same_place() {
+fn cancel_reports_the_thread_of_a_reused_slot() {
     let scene = || {
-        told_against_a_place_taken_again(|manager, id| {
+        request_against_a_reused_slot(|manager, id| {
             let request = Cancel::running(Requester::system());
             manager.cancel(id, request).ok().map(|receipt| receipt.target())
         });
     };
-    model("cancelled_on_a_thread_of_the_same_place", true, scene);
+    model("receipts_match_the_outcome::cancel_reports_the_thread_of_a_reused_slot", true, scene);
 }
 
-fn told_against_a_place_taken_again(
-    tell: fn(&SessionManager, SessionId) -> Option<TargetSnapshot>,
-) {
+fn request_against_a_reused_slot(tell: fn(&SessionManager, SessionId) -> Option<TargetSnapshot>) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -124,10 +125,14 @@ fn told_against_a_place_taken_again(
     }
 }
 
-/// A shutdown that says that it is done while the last one is still closing its door.
+/// A shutdown completes while the last session is still being closed.
 #[test]
-fn a_shutdown_forgets_who_is_about_to_leave() {
-    model("a_shutdown_forgets_who_is_about_to_leave", true, shutdown_against_end);
+fn shutdown_misses_a_session_that_is_closing() {
+    model(
+        "receipts_match_the_outcome::shutdown_misses_a_session_that_is_closing",
+        true,
+        shutdown_against_end,
+    );
 }
 
 fn shutdown_against_end() {
@@ -137,6 +142,6 @@ fn shutdown_against_end() {
     for mut receipt in manager.shutdown(immediate()) {
         assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
     }
-    assert!(manager.is_empty(), "shut down, and someone is there");
+    assert!(manager.is_empty(), "shut down, and a session is still listed");
     leaver.join().unwrap();
 }

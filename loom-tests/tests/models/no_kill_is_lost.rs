@@ -1,8 +1,8 @@
-//! Promise 1: between an accepted kill and the end of the session nothing clears it.
+//! An accepted termination stays pending until the session has ended.
+//!
+//! At the same time: a termination and a detach, an attach, or another termination.
 
-mod common;
-
-use common::{Seat, killed, killer, model};
+use crate::common::{ParkedSession, killed, killer, model};
 use safepoint_under_loom::mutation::{Mutation, on};
 use safepoint_under_loom::{
     Attached, ClientInfo, Interrupt, Requester, Session, SessionManager, Terminate, TerminateMode,
@@ -20,61 +20,61 @@ fn pool() -> (SessionManager, Session, Thread) {
 #[test]
 fn kill_dropped_while_changing_threads() {
     let scene = || kill_against_detach(|attached| attached.detach());
-    model("kill_dropped_while_changing_threads", true, scene);
+    model("no_kill_is_lost::kill_dropped_while_changing_threads", true, scene);
 }
 
 /// The same where the session goes back to the queue, with a command that has not begun.
 #[test]
 fn kill_dropped_while_going_back_to_the_queue() {
     let scene = || kill_against_detach(|attached| attached.detach_to_queue());
-    model("kill_dropped_while_going_back_to_the_queue", true, scene);
+    model("no_kill_is_lost::kill_dropped_while_going_back_to_the_queue", true, scene);
 }
 
 fn kill_against_detach(detach: fn(Attached<'_>) -> Result<(), Interrupt>) {
     let (manager, session, worker) = pool();
     let id = session.id();
-    let seat = Seat::new(session);
-    let mut session = seat.take().unwrap();
+    let parked = ParkedSession::new(session);
+    let mut session = parked.take().unwrap();
     let attached = session.attach(&worker).unwrap();
     let killers = [killer(&manager, id), killer(&manager, id)];
 
-    let locked = (!on(Mutation::SeatedAfterDetach)).then(|| seat.session.lock().unwrap());
+    let locked = (!on(Mutation::SeatedAfterDetach)).then(|| parked.session.lock().unwrap());
     match detach(attached) {
-        Ok(()) => *locked.unwrap_or_else(|| seat.session.lock().unwrap()) = Some(session),
+        Ok(()) => *locked.unwrap_or_else(|| parked.session.lock().unwrap()) = Some(session),
         Err(_) => {
             drop(locked);
-            seat.end(session);
+            parked.end(session);
         }
     }
 
     let receipts: Vec<_> = killers.into_iter().filter_map(|k| k.join().unwrap()).collect();
     assert!(!receipts.is_empty(), "the session is alive until it is killed");
     assert!(receipts.iter().all(killed), "an accepted kill was lost");
-    assert_eq!(seat.told(), 1, "the client is told once");
+    assert_eq!(parked.closed(), 1, "the session is closed once");
     assert!(manager.is_empty());
 }
 
 /// openGauss, hole 5: attach overwrites "closing".
 #[test]
 fn attach_overwrites_closing() {
-    model("attach_overwrites_closing", true, kill_against_attach);
+    model("no_kill_is_lost::attach_overwrites_closing", true, kill_against_attach);
 }
 
 fn kill_against_attach() {
     let (manager, session, worker) = pool();
     let id = session.id();
-    let seat = Seat::new(session);
+    let parked = ParkedSession::new(session);
     let killers = [killer(&manager, id), killer(&manager, id)];
 
-    if let Some(mut session) = seat.take() {
+    if let Some(mut session) = parked.take() {
         let attached = session.attach(&worker).unwrap();
         let due = attached.check();
-        let mut place = seat.session.lock().unwrap();
+        let mut slot = parked.session.lock().unwrap();
         match (due, attached.detach()) {
-            (Ok(()), Ok(())) => *place = Some(session),
+            (Ok(()), Ok(())) => *slot = Some(session),
             _ => {
-                drop(place);
-                seat.end(session);
+                drop(slot);
+                parked.end(session);
             }
         }
     }
@@ -82,13 +82,13 @@ fn kill_against_attach() {
     let receipts: Vec<_> = killers.into_iter().filter_map(|k| k.join().unwrap()).collect();
     assert!(!receipts.is_empty(), "the session is alive until it is killed");
     assert!(receipts.iter().all(killed), "an accepted kill was lost");
-    assert_eq!(seat.told(), 1, "the client is told once");
+    assert_eq!(parked.closed(), 1, "the session is closed once");
 }
 
 /// openGauss, hole 3: two kills of one thread's sessions merge, and both are lost.
 #[test]
 fn two_kills_merge_and_both_are_lost() {
-    model("two_kills_merge_and_both_are_lost", true, kill_against_kill);
+    model("no_kill_is_lost::two_kills_merge_and_both_are_lost", true, kill_against_kill);
 }
 
 fn kill_against_kill() {
@@ -97,21 +97,21 @@ fn kill_against_kill() {
     let attached = session.attach(&worker).unwrap();
     let killers = [killer(&manager, id), killer(&manager, id)];
     let receipts = killers.map(|killer| killer.join().unwrap().expect("it is alive"));
-    attached.check().expect_err("told twice");
+    attached.check().expect_err("the kill stays due");
     drop(attached);
     session.close();
     assert!(receipts.iter().all(killed), "an accepted kill was lost");
 }
 
-/// A flag that is set again between being read and being cleared. Here the bell of an ambient safe
-/// point is still rung, for a probe that it has answered, as the kill comes.
+/// A flag that is set again between being read and being cleared. Here the attention flag
+/// is still raised, for a probe that is answered already, as the kill arrives.
 #[test]
-fn the_bell_is_silenced_as_the_kill_rings() {
-    let name = "the_bell_is_silenced_as_the_kill_rings";
-    model(name, false, kill_against_a_rung_bell);
+fn flag_cleared_as_a_kill_raises_it() {
+    let name = "no_kill_is_lost::flag_cleared_as_a_kill_raises_it";
+    model(name, false, kill_against_a_raised_flag);
 }
 
-fn kill_against_a_rung_bell() {
+fn kill_against_a_raised_flag() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -126,13 +126,14 @@ fn kill_against_a_rung_bell() {
     drop(attached);
 }
 
-/// A kill that comes as the session goes to another thread rings there, or is seen there.
+/// A kill that arrives as the session moves to another thread raises the flag there, or is observed
+/// there.
 #[test]
-fn the_bell_of_another_thread() {
-    model("the_bell_of_another_thread", true, kill_against_another_bell);
+fn flag_of_another_thread() {
+    model("no_kill_is_lost::flag_of_another_thread", true, kill_against_another_flag);
 }
 
-fn kill_against_another_bell() {
+fn kill_against_another_flag() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
@@ -153,11 +154,11 @@ fn kill_against_another_bell() {
 
 /// The same where the session's own threads are two of the system's: its word is the same on both.
 #[test]
-fn the_bell_of_the_same_place() {
-    model("the_bell_of_the_same_place", true, kill_against_the_same_word);
+fn flag_of_the_same_state() {
+    model("no_kill_is_lost::flag_of_the_same_state", true, kill_against_the_same_state);
 }
 
-fn kill_against_the_same_word() {
+fn kill_against_the_same_state() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
@@ -176,10 +177,10 @@ fn kill_against_the_same_word() {
     drop(attached);
 }
 
-/// A kill that falls due by a step of its target's own rings for that.
+/// A kill that becomes due by a transition of its target raises the flag for it.
 #[test]
-fn the_bell_of_what_falls_due_later() {
-    model("the_bell_of_what_falls_due_later", true, deferred_kill_against_finish);
+fn flag_of_a_deferred_kill() {
+    model("no_kill_is_lost::flag_of_a_deferred_kill", true, deferred_kill_against_finish);
 }
 
 fn deferred_kill_against_finish() {
@@ -189,7 +190,7 @@ fn deferred_kill_against_finish() {
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap();
-    // The bell is rung for a new session; that is over.
+    // The flag of a new session is raised. This safe point clears it.
     safepoint_under_loom::check().expect("nothing is due");
     let killer = {
         let manager = manager.clone();

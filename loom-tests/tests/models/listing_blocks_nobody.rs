@@ -1,21 +1,21 @@
-//! Promise 10: a snapshot holds up an open or a close by one bounded batch at most, and still
-//! meets each session that is open all the while exactly once.
+//! A list of the sessions blocks an open or a close for one bounded batch at most, and contains
+//! each session that is open throughout exactly once.
+//!
+//! At the same time: a list of sessions, and opens and closes.
 
-mod common;
-
-use common::model;
+use crate::common::model;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 #[test]
 fn a_snapshot_misses_a_session() {
-    let name = "a_snapshot_misses_a_session";
-    model(name, false, look_against_open_and_close);
+    let name = "listing_blocks_nobody::a_snapshot_misses_a_session";
+    model(name, false, list_against_open_and_close);
 }
 
-fn look_against_open_and_close() {
+fn list_against_open_and_close() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let open = || manager.open(ClientInfo::default()).unwrap();
-    // Two places make a batch here. One of them falls empty, one is filled again.
+    // A batch has two entries here. One of them becomes empty, and one is filled again.
     let (first, second, third, last) = (open(), open(), open(), open());
     let there = [second.id(), last.id()];
     let other = {

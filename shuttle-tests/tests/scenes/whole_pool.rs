@@ -1,12 +1,11 @@
-//! The whole pool at once: its workers, listener and lane serve many sessions, which killers
-//! end and cancel, watchers list, and a shutdown ends. The books must balance, as in
-//! `tests/soak.rs`, and everyone must get to the end: shuttle tells a deadlock.
+//! All counts of a busy pool balance at its end, and no thread waits forever.
+//!
+//! At the same time: workers, the listener, the emergency lane, clients, requesters, a list and a
+//! shutdown.
+//!
+//! The counts are those of `tests/soak.rs`. shuttle detects deadlocks.
 
-#![cfg(target_os = "linux")]
-
-mod common;
-
-use common::explore;
+use crate::common::explore;
 use safepoint_under_shuttle::id::StatementId;
 use safepoint_under_shuttle::manager::DrainOptions;
 use safepoint_under_shuttle::pool::{
@@ -39,8 +38,8 @@ const REQUESTS: usize = 8;
 const SHUTDOWN: &str = "shutdown";
 
 #[test]
-fn the_books_balance() {
-    explore("the_books_balance", 4000, scene);
+fn counts_balance() {
+    explore("whole_pool::counts_balance", 4000, scene);
     let met = |what: &AtomicUsize| what.load(Ordering::Relaxed);
     let [sessions, kills, killed, cancels, cancelled] = [0, 1, 2, 3, 4].map(|at| met(&MET[at]));
     println!(

@@ -1,9 +1,8 @@
-//! A probe is answered by its own session or not at all: one that is set as the session goes off
-//! its thread, to another, or ends neither sticks nor reports another session's safe point.
+//! A probe is answered by its own session or not at all, and takes no request away.
+//!
+//! At the same time: a probe and a detach; its answer and a termination; two probes.
 
-mod common;
-
-use common::{immediate, killed, killer, model};
+use crate::common::{immediate, killed, killer, model};
 use safepoint_under_loom::diagnose::ProbeResult;
 use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 #[test]
 fn a_probe_sticks_or_strays() {
-    model("a_probe_sticks_or_strays", false, probe_against_detach);
+    model("probe_against_detach::a_probe_sticks_or_strays", false, probe_against_detach);
 }
 
 fn probe_against_detach() {
@@ -39,13 +38,13 @@ fn probe_against_detach() {
         Some(ProbeResult::NotRunning | ProbeResult::Requested { last_safe_point: None, .. })
     ));
 
-    assert_eq!(manager.probe(id), Some(ProbeResult::NotRunning), "nobody runs it");
-    let spot = |id| manager.session_info(id).unwrap().last_safe_point;
-    assert_eq!(spot(other), None, "nobody asked that one");
+    assert_eq!(manager.probe(id), Some(ProbeResult::NotRunning), "no thread runs it");
+    let last_safe_point = |id| manager.session_info(id).unwrap().last_safe_point;
+    assert_eq!(last_safe_point(other), None, "no probe was sent to it");
     let attached = session.attach(&two).unwrap();
     assert!(was_requested(manager.probe(id)), "no probe was left");
     attached.check().unwrap();
-    assert!(spot(id).is_some());
+    assert!(last_safe_point(id).is_some());
     drop(attached);
     session.close();
     assert_eq!(manager.probe(id), None);
@@ -57,8 +56,8 @@ fn was_requested(probed: Option<ProbeResult>) -> bool {
 
 /// The safe point clears the probe and leaves a kill that arrives at that moment where it is.
 #[test]
-fn a_probe_s_answer_takes_a_kill_along() {
-    let name = "a_probe_s_answer_takes_a_kill_along";
+fn a_probe_is_answered_before_a_kill() {
+    let name = "probe_against_detach::a_probe_is_answered_before_a_kill";
     model(name, true, answer_against_kill);
 }
 
@@ -70,10 +69,10 @@ fn answer_against_kill() {
     let attached = session.attach(&thread).unwrap();
     assert!(was_requested(manager.probe(id)));
     let killer = killer(&manager, id);
-    let told = attached.check().is_err();
+    let interrupted = attached.check().is_err();
     assert!(manager.session_info(id).unwrap().last_safe_point.is_some(), "it was answered");
     let receipt = killer.join().unwrap().expect("it is alive");
-    assert!(told || attached.check().is_err(), "the kill was lost");
+    assert!(interrupted || attached.check().is_err(), "the kill was lost");
     drop(attached);
     session.close();
     assert!(killed(&receipt));
@@ -84,7 +83,7 @@ fn answer_against_kill() {
 /// earlier probe for that of the other.
 #[test]
 fn a_probe_counts_from_an_answered_one() {
-    model("a_probe_counts_from_an_answered_one", false, probe_against_probe);
+    model("probe_against_detach::a_probe_counts_from_an_answered_one", false, probe_against_probe);
 }
 
 fn probe_against_probe() {

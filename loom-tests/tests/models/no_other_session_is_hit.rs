@@ -1,9 +1,9 @@
-//! Promise 2: a request lives in the session's own record, never in the worker's, and a late one
-//! finds an ended session, not its successor.
+//! A request reaches its own session, and no other session of the worker or of the slot.
+//!
+//! At the same time: a termination and the worker's next session, or the next session in the same
+//! slot; requests by thread, also by the SQL function, and moves between threads.
 
-mod common;
-
-use common::{immediate, killed, model};
+use crate::common::{immediate, killed, model};
 use safepoint_under_loom::id::ThreadId;
 use safepoint_under_loom::request::{Target, TargetSnapshot};
 use safepoint_under_loom::{
@@ -13,7 +13,7 @@ use safepoint_under_loom::{
 /// openGauss, hole 2: "die" is a flag of the thread, and its next session dies.
 #[test]
 fn next_session_dies_instead() {
-    model("next_session_dies_instead", false, kill_against_hand_over);
+    model("no_other_session_is_hit::next_session_dies_instead", false, kill_against_hand_over);
 }
 
 fn kill_against_hand_over() {
@@ -27,7 +27,7 @@ fn kill_against_hand_over() {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.terminate(id, immediate()).unwrap())
     };
-    let told = attached.detach().is_err();
+    let interrupted = attached.detach().is_err();
     let next = bystander.attach(&worker).unwrap();
     next.check().expect("the worker's next session");
     next.detach().expect("the worker's next session");
@@ -35,7 +35,7 @@ fn kill_against_hand_over() {
     let receipt = killer.join().unwrap();
     assert_eq!(receipt.session(), id);
     bystander.check().expect("the worker's next session");
-    assert!(told || victim.check().is_err(), "the victim is told");
+    assert!(interrupted || victim.check().is_err(), "the interrupt was lost");
     assert!(manager.session_info(other).is_some());
     victim.close();
     assert!(killed(&receipt));
@@ -44,7 +44,7 @@ fn kill_against_hand_over() {
 /// PostgreSQL reuses process ids, openGauss slots: a stranger is killed.
 #[test]
 fn wrong_session_through_a_reused_id() {
-    let name = "wrong_session_through_a_reused_id";
+    let name = "no_other_session_is_hit::wrong_session_through_a_reused_id";
     model(name, false, kill_against_reuse);
 }
 
@@ -63,11 +63,11 @@ fn kill_against_reuse() {
         assert_eq!(receipt.session(), id);
         assert!(receipt.try_get().is_some(), "it has ended, so the receipt is complete");
     }
-    successor.check().expect("the successor in the same place");
+    successor.check().expect("the next session in the same slot");
 }
 
-/// Tells whatever the target names, and says where that was found, if it was accepted.
-type Tell = fn(&SessionManager, Target) -> Option<TargetSnapshot>;
+/// Sends a request, and returns the state of its target if it was accepted.
+type SendRequest = fn(&SessionManager, Target) -> Option<TargetSnapshot>;
 
 fn terminate(manager: &SessionManager, target: Target) -> Option<TargetSnapshot> {
     manager.terminate(target, immediate()).ok().map(|receipt| receipt.target())
@@ -95,7 +95,7 @@ fn its_thread(thread: ThreadId, _: SessionId) -> Target {
 /// Whoever names the thread on which it saw a session hits it there or not at all, and not on the
 /// thread to which it has gone. Its second statement is queued in between, and so all that is found
 /// after the first thread has let go of it has that number.
-fn told_by_thread_against_move(names: Names, tell: Tell) {
+fn request_by_thread_against_move(names: Names, send: SendRequest) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -105,7 +105,7 @@ fn told_by_thread_against_move(names: Names, tell: Tell) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || tell(&manager, target))
+        loom::thread::spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -121,37 +121,37 @@ fn told_by_thread_against_move(names: Names, tell: Tell) {
 
 #[test]
 fn killed_by_thread_after_it_has_moved() {
-    let scene = || told_by_thread_against_move(its_thread, terminate);
-    model("killed_by_thread_after_it_has_moved", true, scene);
+    let scene = || request_by_thread_against_move(its_thread, terminate);
+    model("no_other_session_is_hit::killed_by_thread_after_it_has_moved", true, scene);
 }
 
 #[test]
 fn killed_by_thread_and_id_after_it_has_moved() {
-    let scene = || told_by_thread_against_move(Target::Pair, terminate);
-    model("killed_by_thread_and_id_after_it_has_moved", true, scene);
+    let scene = || request_by_thread_against_move(Target::Pair, terminate);
+    model("no_other_session_is_hit::killed_by_thread_and_id_after_it_has_moved", true, scene);
 }
 
 #[test]
 fn cancelled_by_thread_after_it_has_moved() {
-    let scene = || told_by_thread_against_move(its_thread, cancel);
-    model("cancelled_by_thread_after_it_has_moved", true, scene);
+    let scene = || request_by_thread_against_move(its_thread, cancel);
+    model("no_other_session_is_hit::cancelled_by_thread_after_it_has_moved", true, scene);
 }
 
 #[test]
 fn cancelled_by_thread_and_id_after_it_has_moved() {
-    let scene = || told_by_thread_against_move(Target::Pair, cancel);
-    model("cancelled_by_thread_and_id_after_it_has_moved", true, scene);
+    let scene = || request_by_thread_against_move(Target::Pair, cancel);
+    model("no_other_session_is_hit::cancelled_by_thread_and_id_after_it_has_moved", true, scene);
 }
 
 #[test]
 fn cancelled_by_sql_after_it_has_moved() {
-    let scene = || told_by_thread_against_move(its_thread, cancel_by_sql);
-    model("cancelled_by_sql_after_it_has_moved", true, scene);
+    let scene = || request_by_thread_against_move(its_thread, cancel_by_sql);
+    model("no_other_session_is_hit::cancelled_by_sql_after_it_has_moved", true, scene);
 }
 
 /// The same where the first thread has gone, and the second has come since: it has not the place of
 /// the first as long as someone may name that.
-fn told_by_thread_against_its_successor(names: Names, tell: Tell) {
+fn request_by_thread_against_its_successor(names: Names, send: SendRequest) {
     let manager = SessionManager::new(ThreadModel::Pool);
     let one = manager.register_worker("one").unwrap();
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -161,7 +161,7 @@ fn told_by_thread_against_its_successor(names: Names, tell: Tell) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || tell(&manager, target))
+        loom::thread::spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -178,19 +178,19 @@ fn told_by_thread_against_its_successor(names: Names, tell: Tell) {
 }
 
 #[test]
-fn killed_by_a_thread_whose_place_is_another_s() {
-    let scene = || told_by_thread_against_its_successor(its_thread, terminate);
-    model("killed_by_a_thread_whose_place_is_another_s", true, scene);
+fn killed_by_a_thread_whose_slot_is_reused() {
+    let scene = || request_by_thread_against_its_successor(its_thread, terminate);
+    model("no_other_session_is_hit::killed_by_a_thread_whose_slot_is_reused", true, scene);
 }
 
 #[test]
-fn cancelled_by_a_thread_whose_place_is_another_s() {
-    let scene = || told_by_thread_against_its_successor(Target::Pair, cancel);
-    model("cancelled_by_a_thread_whose_place_is_another_s", true, scene);
+fn cancelled_by_a_thread_whose_slot_is_reused() {
+    let scene = || request_by_thread_against_its_successor(Target::Pair, cancel);
+    model("no_other_session_is_hit::cancelled_by_a_thread_whose_slot_is_reused", true, scene);
 }
 
 /// Where each session has a thread of its own, that is named only while it runs the session.
-fn told_by_own_thread_against_detach(tell: Tell) {
+fn request_by_own_thread_against_detach(send: SendRequest) {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
@@ -200,7 +200,7 @@ fn told_by_own_thread_against_detach(tell: Tell) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || tell(&manager, target))
+        loom::thread::spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -213,15 +213,19 @@ fn told_by_own_thread_against_detach(tell: Tell) {
 
 #[test]
 fn killed_by_its_own_thread_after_it_has_left_it() {
-    let scene = || told_by_own_thread_against_detach(terminate);
-    model("killed_by_its_own_thread_after_it_has_left_it", false, scene);
+    let scene = || request_by_own_thread_against_detach(terminate);
+    model("no_other_session_is_hit::killed_by_its_own_thread_after_it_has_left_it", false, scene);
 }
 
-/// A thread on which an attachment was forgotten does not take the session for its own once that has
+/// A thread with a leaked attachment does not use the session once it has
 /// left it, not even as it goes to another.
 #[test]
-fn a_forgotten_attachment_comes_back() {
-    model("a_forgotten_attachment_comes_back", false, ambient_code_against_attach);
+fn a_leaked_attachment_comes_back() {
+    model(
+        "no_other_session_is_hit::a_leaked_attachment_comes_back",
+        false,
+        ambient_code_against_attach,
+    );
 }
 
 fn ambient_code_against_attach() {

@@ -1,9 +1,9 @@
-//! The bound on sessions: never more than there are places, ordinary users never on those that
-//! are reserved, and no place is lost.
+//! There are never more sessions than admission slots, ordinary users never get reserved slots, and
+//! no slot is lost.
+//!
+//! At the same time: two opens, two admissions, and each of these and an end.
 
-mod common;
-
-use common::{immediate, model};
+use crate::common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::model::{set_near, set_session_shards};
 use safepoint_under_loom::{ClientInfo, Session, SessionManager, ThreadModel};
@@ -14,11 +14,11 @@ fn manager(max: usize, reserved: usize) -> SessionManager {
     builder.max_sessions(max).reserved_for_admins(reserved).build()
 }
 
-/// Of two that come at once one takes the last place, and it is there again when that one has
+/// Of two that come at once one takes the last slot, and it is there again when that one has
 /// gone.
 #[test]
-fn two_take_the_last_place() {
-    model("two_take_the_last_place", false, open_against_open);
+fn two_take_the_last_slot() {
+    model("no_slot_is_taken_twice::two_take_the_last_slot", false, open_against_open);
 }
 
 fn open_against_open() {
@@ -29,15 +29,15 @@ fn open_against_open() {
     };
     let mine = manager.open(ClientInfo::default()).ok();
     let other = other.join().unwrap();
-    assert_eq!([&mine, &other].into_iter().flatten().count(), 1, "there is one place");
+    assert_eq!([&mine, &other].into_iter().flatten().count(), 1, "there is one slot");
     drop((mine, other));
-    let _ = manager.open(ClientInfo::default()).expect("the place came back");
+    let _ = manager.open(ClientInfo::default()).expect("the slot is free again");
 }
 
-/// Of two that log in at once one gets the last place that is not reserved.
+/// Of two that log in at once one gets the last slot that is not reserved.
 #[test]
-fn two_take_the_last_ordinary_place() {
-    let name = "two_take_the_last_ordinary_place";
+fn two_take_the_last_ordinary_slot() {
+    let name = "no_slot_is_taken_twice::two_take_the_last_ordinary_slot";
     model(name, false, admission_against_admission);
 }
 
@@ -51,7 +51,7 @@ fn admission_against_admission() {
     drop(other);
     drop(mine);
     let mut next = manager.open(ClientInfo::default()).unwrap();
-    assert!(is_admitted(&mut next), "the place came back");
+    assert!(is_admitted(&mut next), "the slot is free again");
 }
 
 fn is_admitted(session: &mut Session) -> bool {
@@ -60,10 +60,10 @@ fn is_admitted(session: &mut Session) -> bool {
     attached.admit().is_ok()
 }
 
-/// Two end at once, and both places are there again.
+/// Two end at once, and both slots are free again.
 #[test]
-fn two_give_their_places_back() {
-    model("two_give_their_places_back", false, end_against_end);
+fn two_release_their_slots() {
+    model("no_slot_is_taken_twice::two_release_their_slots", false, end_against_end);
 }
 
 fn end_against_end() {
@@ -75,8 +75,8 @@ fn end_against_end() {
     drop(mine);
     other.join().unwrap();
     let [mut first, _second] =
-        [(); 2].map(|()| manager.open(ClientInfo::default()).expect("the place came back"));
-    assert!(is_admitted(&mut first), "the place came back");
+        [(); 2].map(|()| manager.open(ClientInfo::default()).expect("the slot is free again"));
+    assert!(is_admitted(&mut first), "the slot is free again");
     manager.open(ClientInfo::default()).expect_err("no more than that");
 }
 
@@ -85,10 +85,11 @@ loom::lazy_static! {
     static ref LEFT: AtomicUsize = AtomicUsize::new(0);
 }
 
-/// Whoever has the place of one that has ended comes after that. They meet in no shard's lock.
+/// A session that gets the slot of another one opens after the other has ended. The two share no lock
+/// of a shard.
 #[test]
-fn a_place_is_taken_before_it_is_left() {
-    model("a_place_is_taken_before_it_is_left", false, open_against_end);
+fn a_slot_is_taken_before_it_is_released() {
+    model("no_slot_is_taken_twice::a_slot_is_taken_before_it_is_released", false, open_against_end);
 }
 
 fn open_against_end() {
@@ -101,7 +102,7 @@ fn open_against_end() {
             set_near(1);
             let opened = manager.open(ClientInfo::default());
             assert!(opened.is_err() || LEFT.load(Ordering::Relaxed) == 1, "before the other's end");
-            assert!(manager.len() <= 1, "more are listed than there are places");
+            assert!(manager.len() <= 1, "more sessions are listed than there are slots");
         })
     };
     LEFT.store(1, Ordering::Relaxed);
@@ -109,10 +110,14 @@ fn open_against_end() {
     next.join().unwrap();
 }
 
-/// Whoever learns from a receipt that a session has ended finds its place free.
+/// A completed receipt implies that the slot of its session is free.
 #[test]
-fn a_place_is_free_once_its_session_has_ended() {
-    model("a_place_is_free_once_its_session_has_ended", false, open_against_receipt);
+fn a_slot_is_free_once_its_session_has_ended() {
+    model(
+        "no_slot_is_taken_twice::a_slot_is_free_once_its_session_has_ended",
+        false,
+        open_against_receipt,
+    );
 }
 
 fn open_against_receipt() {
@@ -123,7 +128,7 @@ fn open_against_receipt() {
         let manager = manager.clone();
         loom::thread::spawn(move || {
             assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
-            let _ = manager.open(ClientInfo::default()).expect("the place came back");
+            let _ = manager.open(ClientInfo::default()).expect("the slot is free again");
         })
     };
     session.close();
@@ -132,8 +137,12 @@ fn open_against_receipt() {
 
 /// The same for an admission.
 #[test]
-fn an_admission_before_its_place_is_left() {
-    model("an_admission_before_its_place_is_left", false, admission_against_end);
+fn an_admission_before_a_slot_is_released() {
+    model(
+        "no_slot_is_taken_twice::an_admission_before_a_slot_is_released",
+        false,
+        admission_against_end,
+    );
 }
 
 fn admission_against_end() {

@@ -1,9 +1,9 @@
-//! Promise 8: a hold-off holds, and what arrived within it is reported at the first safe point
-//! after.
+//! A safe point in a hold-off reports nothing, and the first one after it reports what is due.
+//!
+//! At the same time: a termination and a wait in a hold-off, or the end of the hold-off on another
+//! thread.
 
-mod common;
-
-use common::{immediate, killer, model};
+use crate::common::{immediate, killer, model};
 use loom::future::block_on;
 use safepoint_under_loom::task::RunError;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
@@ -12,7 +12,7 @@ use std::task::Poll;
 
 #[test]
 fn a_kill_gets_into_a_hold_off() {
-    model("a_kill_gets_into_a_hold_off", false, kill_against_hold);
+    model("hold_off_reports_nothing::a_kill_gets_into_a_hold_off", false, kill_against_hold);
 }
 
 fn kill_against_hold() {
@@ -80,7 +80,7 @@ fn kill_against_a_held_task() {
 
 #[test]
 fn a_kill_gets_into_a_held_task() {
-    model("a_kill_gets_into_a_held_task", true, kill_against_a_held_task);
+    model("hold_off_reports_nothing::a_kill_gets_into_a_held_task", true, kill_against_a_held_task);
 }
 
 /// What holds a task off may end on another thread, while the task waits.
@@ -99,8 +99,8 @@ fn release_against_suspension() {
     other.unwrap().join().unwrap();
 }
 
-/// So may what holds a thread off that sleeps.
-fn release_against_sleep() {
+/// The same for a thread in a wait.
+fn release_against_wait() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
@@ -108,20 +108,20 @@ fn release_against_sleep() {
     let attached = session.attach(&thread).unwrap();
     let held = safepoint_under_loom::current::hold_off("a test");
     let other = loom::thread::spawn(move || drop(held));
-    // A sleeper that is not woken is a deadlock, and loom reports it.
+    // A waiter that is not woken is a deadlock, and loom reports it.
     attached.block_on(pending::<()>()).expect_err("the first safe point after");
     other.join().unwrap();
     killer.join().unwrap();
 }
 
 #[test]
-fn a_thread_sleeps_on_when_its_hold_off_is_over() {
-    let name = "a_thread_sleeps_on_when_its_hold_off_is_over";
-    model(name, true, release_against_sleep);
+fn lost_wake_up_of_a_thread_after_a_hold_off() {
+    let name = "hold_off_reports_nothing::lost_wake_up_of_a_thread_after_a_hold_off";
+    model(name, true, release_against_wait);
 }
 
 #[test]
-fn a_task_sleeps_on_when_its_hold_off_is_over() {
-    let name = "a_task_sleeps_on_when_its_hold_off_is_over";
+fn lost_wake_up_of_a_task_after_a_hold_off() {
+    let name = "hold_off_reports_nothing::lost_wake_up_of_a_task_after_a_hold_off";
     model(name, false, release_against_suspension);
 }

@@ -1,8 +1,8 @@
-//! Promise 5: the strongest request wins and keeps its author.
+//! The strongest request wins and keeps its requester.
+//!
+//! At the same time: an immediate termination and a deferred one.
 
-mod common;
-
-use common::model;
+use crate::common::model;
 use safepoint_under_loom::request::EndReason;
 use safepoint_under_loom::{
     ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
@@ -11,7 +11,7 @@ use safepoint_under_loom::{
 /// TiDB: the first reason wins, so a later kill is hidden.
 #[test]
 fn weaker_reason_hides_stronger() {
-    model("weaker_reason_hides_stronger", false, strong_against_weak);
+    model("the_strongest_request_wins::weaker_reason_hides_stronger", false, strong_against_weak);
 }
 
 fn strong_against_weak() {

@@ -1,9 +1,11 @@
-//! A manager that closes opens no more sessions, and tells all that it has opened: whoever comes
-//! meanwhile is told, or refused. Sessions are in two shards here, and each is closed by itself.
+//! A manager that closes opens no more sessions, and a shutdown reaches each session that it has
+//! opened.
+//!
+//! At the same time: opens in two shards, and a shutdown, a close or a drain.
+//!
+//! Each of the two shards is closed by itself.
 
-mod common;
-
-use common::{immediate, model};
+use crate::common::{immediate, model};
 use safepoint_under_loom::manager::DrainOptions;
 use safepoint_under_loom::manager::OpenError;
 use safepoint_under_loom::model::{set_near, set_session_shards};
@@ -31,14 +33,14 @@ fn opener(manager: &SessionManager, shard: usize) -> loom::thread::JoinHandle<Op
     })
 }
 
-fn shut_down_against_open() {
+fn open_against_shutdown_scene() {
     let manager = manager();
     let openers = [0, 1].map(|shard| opener(&manager, shard));
     let receipts = manager.shutdown(immediate());
     let opened: Vec<_> = openers.into_iter().filter_map(|opener| opener.join().unwrap()).collect();
-    assert_eq!(receipts.len(), opened.len(), "one that came meanwhile was not told");
+    assert_eq!(receipts.len(), opened.len(), "a new session was missed");
     for session in opened {
-        session.check().expect_err("one that came meanwhile was not told");
+        session.check().expect_err("a new session was missed");
     }
     assert!(receipts.iter().all(|receipt| receipt.try_get().is_some()));
     assert!(manager.is_empty());
@@ -49,12 +51,16 @@ fn shut_down_against_open() {
 }
 
 #[test]
-fn who_comes_as_all_are_told_to_end() {
-    model("who_comes_as_all_are_told_to_end", false, shut_down_against_open);
+fn open_against_shutdown() {
+    model(
+        "shutdown_reaches_every_session::open_against_shutdown",
+        false,
+        open_against_shutdown_scene,
+    );
 }
 
 /// What `close` promises: those that are open are seen when it returns.
-fn close_against_open() {
+fn open_against_close_scene() {
     let manager = manager();
     let openers = [0, 1].map(|shard| opener(&manager, shard));
     manager.close();
@@ -66,12 +72,12 @@ fn close_against_open() {
 }
 
 #[test]
-fn who_comes_as_the_manager_closes() {
-    model("who_comes_as_the_manager_closes", false, close_against_open);
+fn open_against_close() {
+    model("shutdown_reaches_every_session::open_against_close", false, open_against_close_scene);
 }
 
-/// A drain waits for all that it has told, and for nobody else.
-fn drain_against_open() {
+/// A drain waits for the sessions that it has reached, and for no others.
+fn open_against_drain_scene() {
     let manager = manager();
     let opener = {
         let manager = manager.clone();
@@ -80,8 +86,8 @@ fn drain_against_open() {
             let Ok(mut session) = manager.open(ClientInfo::default()) else { return 0 };
             let thread = session.own_thread().unwrap();
             let attached = session.attach(&thread).unwrap();
-            // A session that nobody tells is a deadlock, and loom reports it.
-            attached.block_on(pending::<()>()).expect_err("it is told");
+            // A session that is missed is a deadlock, and loom reports it.
+            attached.block_on(pending::<()>()).expect_err("the termination is due");
             1
         })
     };
@@ -93,6 +99,6 @@ fn drain_against_open() {
 }
 
 #[test]
-fn who_comes_as_all_are_drained() {
-    model("who_comes_as_all_are_drained", true, drain_against_open);
+fn open_against_drain() {
+    model("shutdown_reaches_every_session::open_against_drain", true, open_against_drain_scene);
 }

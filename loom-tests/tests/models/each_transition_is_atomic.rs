@@ -1,10 +1,11 @@
-//! Promises 1 and 3, step by step: each step of a session's word is one read-modify-write. Whatever
-//! the session does as it is told, it is told after that. For each step the table of mistakes has one
-//! that tears it into a load and a store.
+//! Each transition of a session's state is one read-modify-write.
+//!
+//! At the same time: a termination, a cancel, a probe or the timer, and each transition of the
+//! session.
+//!
+//! For each transition the table of mistakes has one that splits it into a load and a store.
 
-mod common;
-
-use common::{Seat, immediate, killer, model};
+use crate::common::{ParkedSession, immediate, killer, model};
 use safepoint_under_loom::diagnose::ProbeResult;
 use safepoint_under_loom::id::StatementId;
 use safepoint_under_loom::model::set_clock;
@@ -26,7 +27,7 @@ fn one() -> (SessionManager, Session) {
     (manager, session)
 }
 
-/// Kills a session while its thread does something. It is to be told after that, if not by that.
+/// Kills a session while its thread runs `step`. The next safe point must report the kill.
 fn kill_against(step: impl FnOnce(&mut Attached<'_>)) {
     let (manager, mut session) = one();
     let killer = killer(&manager, session.id());
@@ -39,7 +40,9 @@ fn kill_against(step: impl FnOnce(&mut Attached<'_>)) {
 
 #[test]
 fn kill_against_begin() {
-    model("kill_against_begin", false, || kill_against(|attached| drop(attached.begin())));
+    model("each_transition_is_atomic::kill_against_begin", false, || {
+        kill_against(|attached| drop(attached.begin()))
+    });
 }
 
 #[test]
@@ -50,24 +53,24 @@ fn kill_against_transaction() {
             attached.set_in_transaction(false);
         });
     };
-    model("kill_against_transaction", false, scene);
+    model("each_transition_is_atomic::kill_against_transaction", false, scene);
 }
 
-/// The sleep ends by itself. Going to sleep and waking are steps.
+/// The wait ends by itself. Its begin and its end are transitions.
 #[test]
-fn kill_against_a_short_sleep() {
+fn kill_against_a_short_wait() {
     let scene = || {
         kill_against(|attached| {
             let _ = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
         });
     };
-    model("kill_against_a_short_sleep", false, scene);
+    model("each_transition_is_atomic::kill_against_a_short_wait", false, scene);
 }
 
 #[test]
 fn kill_against_the_end_of_a_hold_off() {
     let scene = || kill_against(|attached| drop(attached.hold_off("a test")));
-    model("kill_against_the_end_of_a_hold_off", false, scene);
+    model("each_transition_is_atomic::kill_against_the_end_of_a_hold_off", false, scene);
 }
 
 session_local! {
@@ -76,12 +79,14 @@ session_local! {
 
 #[test]
 fn kill_against_the_first_value() {
-    model("kill_against_the_first_value", false, || kill_against(|_| NUMBER.set(1)));
+    model("each_transition_is_atomic::kill_against_the_first_value", false, || {
+        kill_against(|_| NUMBER.set(1))
+    });
 }
 
 /// As the limits are set, the timer's entry is put where it belongs.
 #[test]
-fn kill_against_limits() {
+fn kill_against_set_timeouts() {
     let scene = || {
         set_clock(Duration::ZERO);
         kill_against(|attached| {
@@ -89,12 +94,12 @@ fn kill_against_limits() {
             attached.set_timeouts(limits).unwrap();
         });
     };
-    model("kill_against_limits", false, scene);
+    model("each_transition_is_atomic::kill_against_set_timeouts", false, scene);
 }
 
-/// A session that nobody runs gives its next command a number.
+/// A detached session reserves the id of its next statement.
 #[test]
-fn kill_against_queue() {
+fn kill_against_reserve_statement() {
     let scene = || {
         let (manager, session) = one();
         let killer = killer(&manager, session.id());
@@ -102,11 +107,11 @@ fn kill_against_queue() {
         killer.join().unwrap().expect("it is alive");
         session.check().expect_err("the kill was lost");
     };
-    model("kill_against_queue", false, scene);
+    model("each_transition_is_atomic::kill_against_reserve_statement", false, scene);
 }
 
 #[test]
-fn kill_against_void_queued() {
+fn kill_against_discard_reserved() {
     let scene = || {
         let (manager, mut session) = one();
         session.reserve_statement().unwrap();
@@ -117,7 +122,7 @@ fn kill_against_void_queued() {
         killer.join().unwrap().expect("it is alive");
         attached.check().expect_err("the kill was lost");
     };
-    model("kill_against_void_queued", false, scene);
+    model("each_transition_is_atomic::kill_against_discard_reserved", false, scene);
 }
 
 /// Cancels a command that is queued, on a thread of its own.
@@ -131,9 +136,9 @@ fn canceller(
     loom::thread::spawn(move || manager.cancel(id, request).ok())
 }
 
-/// What was no command: whoever cancels it is refused, or learns that it is over.
+/// A reserved statement that never ran: a cancel is rejected, or its receipt reports the end.
 #[test]
-fn cancel_against_void_queued() {
+fn cancel_against_discard_reserved() {
     let scene = || {
         let (manager, mut session) = one();
         let number = session.reserve_statement().unwrap();
@@ -147,7 +152,7 @@ fn cancel_against_void_queued() {
         }
         attached.check().expect("nothing is to end any more");
     };
-    model("cancel_against_void_queued", false, scene);
+    model("each_transition_is_atomic::cancel_against_discard_reserved", false, scene);
 }
 
 /// A queued command begins as it is cancelled: it sees that, or was refused.
@@ -176,7 +181,7 @@ fn cancel_against_begin() {
             }
         }
     };
-    model("cancel_against_begin", false, scene);
+    model("each_transition_is_atomic::cancel_against_begin", false, scene);
 }
 
 /// A session ends with a command that has not begun, as that is cancelled.
@@ -192,7 +197,7 @@ fn cancel_against_end() {
             assert!(!over.cancelled, "it has never begun");
         }
     };
-    model("cancel_against_end", false, scene);
+    model("each_transition_is_atomic::cancel_against_end", false, scene);
 }
 
 /// Asks on a thread of its own for the next safe point.
@@ -204,14 +209,14 @@ fn prober(
     loom::thread::spawn(move || manager.probe(id))
 }
 
-/// Whoever was promised an answer gets one from the next safe point.
+/// The next safe point answers a probe that was accepted.
 fn is_answered(manager: &SessionManager, id: SessionId, probed: Option<ProbeResult>) {
     let is_requested = matches!(probed, Some(ProbeResult::Requested { last_safe_point: None, .. }));
     assert!(is_requested, "its thread has it all the while");
     assert!(manager.session_info(id).unwrap().last_safe_point.is_some(), "the probe was lost");
 }
 
-/// A watcher asks as the session is told to end.
+/// A probe and a termination at the same time.
 #[test]
 fn probe_against_kill() {
     let scene = || {
@@ -225,7 +230,7 @@ fn probe_against_kill() {
         attached.check().expect_err("the kill was lost");
         is_answered(&manager, id, probed);
     };
-    model("probe_against_kill", false, scene);
+    model("each_transition_is_atomic::probe_against_kill", false, scene);
 }
 
 /// A session with limits says under the record's lock that a transaction is open. That keeps the
@@ -245,7 +250,7 @@ fn probe_against_transaction() {
         attached.check().expect("nothing is due");
         is_answered(&manager, id, probed);
     };
-    model("probe_against_transaction", false, scene);
+    model("each_transition_is_atomic::probe_against_transaction", false, scene);
 }
 
 /// So does one whose numbers of statements are used up, and that has to end for it.
@@ -263,7 +268,7 @@ fn probe_against_the_last_statement() {
         attached.check().expect_err("it can't go on");
         is_answered(&manager, id, probed);
     };
-    model("probe_against_the_last_statement", false, scene);
+    model("each_transition_is_atomic::probe_against_the_last_statement", false, scene);
 }
 
 /// What runs out as the session goes off its thread: the timer's step takes nothing of that back, or
@@ -277,24 +282,24 @@ fn timer_against_detach(ends: impl FnOnce(&SessionManager, &Session), open: bool
     session.set_timeouts(Timeouts::new().with_statement(TEN * 9)).unwrap();
     session.attach(&worker).unwrap().set_in_transaction(open);
     ends(&manager, &session);
-    let seat = Seat::new(session);
-    let mut session = seat.take().unwrap();
+    let parked = ParkedSession::new(session);
+    let mut session = parked.take().unwrap();
     let attached = session.attach(&worker).unwrap();
     let timer = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
-    let mut place = seat.session.lock().unwrap();
+    let mut slot = parked.session.lock().unwrap();
     let due = attached.detach();
     if due.is_ok() {
-        *place = Some(session);
-        drop(place);
+        *slot = Some(session);
+        drop(slot);
     } else {
-        drop(place);
-        seat.end(session);
+        drop(slot);
+        parked.end(session);
     }
     timer.join().unwrap();
-    assert_eq!(seat.told(), 1, "its time is over, and nobody has told it");
+    assert_eq!(parked.closed(), 1, "the timeout has expired, and the session was not closed");
     assert!(manager.is_empty());
 }
 
@@ -308,16 +313,16 @@ fn grace_against_detach() {
         };
         timer_against_detach(ends, true);
     };
-    model("grace_against_detach", false, scene);
+    model("each_transition_is_atomic::grace_against_detach", false, scene);
 }
 
 #[test]
-fn idleness_against_detach() {
+fn idle_timeout_against_detach() {
     let scene = || {
         let ends = |_: &SessionManager, session: &Session| {
             session.set_timeouts(Timeouts::new().with_idle(TEN)).unwrap();
         };
         timer_against_detach(ends, false);
     };
-    model("idleness_against_detach", false, scene);
+    model("each_transition_is_atomic::idle_timeout_against_detach", false, scene);
 }

@@ -1,12 +1,12 @@
-//! Limits in combination: set, changed and lifted at each point of what they limit, several at
-//! once, with graces, against a plain model of what they promise.
+//! Timeouts that are set, changed and removed at any point, several at once and with graces, expire
+//! as a plain model predicts.
 //!
-//! One thread, on a clock that the test sets: loom lends the clock, and explores nothing here. Each
-//! sequence of steps comes from a number, which a failure names.
+//! At the same time: nothing: one thread on a clock that the test sets.
+//!
+//! A number generates each sequence of steps, and a failure prints that number. loom only provides
+//! the clock.
 
-mod common;
-
-use common::sequences;
+use crate::common::sequences;
 use safepoint_under_loom::audit::Event;
 use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::request::{InterruptKind, InterruptReason};
@@ -26,8 +26,10 @@ const STEPS: u32 = 16;
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
-fn limits_in_combination() {
-    sequences("limits_in_combination", SEQUENCES, |number| Run::new(number).run_all());
+fn random_sequences() {
+    sequences("timeouts_in_combination::random_sequences", SEQUENCES, |number| {
+        Run::new(number).run_all()
+    });
 }
 
 /// What limits promise, said plainly. Times are in ticks.

@@ -1,9 +1,8 @@
-//! Session-local values go with their session: each is dropped once, and whoever learns from a
-//! receipt that the session has ended finds them gone.
+//! The session-local values of a session are dropped once, before its receipts complete.
+//!
+//! At the same time: a receipt and destructors; the first use and the end.
 
-mod common;
-
-use common::{Seat, immediate, model};
+use crate::common::{ParkedSession, immediate, model};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel, current, session_local};
@@ -15,7 +14,7 @@ struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        assert_eq!(current::session_id(), None, "nobody's code runs for another session");
+        assert_eq!(current::session_id(), None, "a destructor runs without a session");
         assert!(COUNTED.try_with(|_| ()).is_err());
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -27,8 +26,8 @@ session_local! {
 
 /// An idle session that two kill, one of whom runs a session of its own.
 #[test]
-fn told_that_it_ended_before_its_values_have() {
-    let name = "told_that_it_ended_before_its_values_have";
+fn a_receipt_completes_before_the_destructors() {
+    let name = "session_local_destructors_against_kill::a_receipt_completes_before_the_destructors";
     model(name, true, kill_against_kill);
 }
 
@@ -42,33 +41,37 @@ fn kill_against_kill() {
     let attached = session.attach(&victims).unwrap();
     COUNTED.with_borrow_mut(|value| *value = Some(Counted(drops.clone())));
     drop(attached);
-    let seat = Seat::new(session);
+    let parked = ParkedSession::new(session);
 
     let other = {
         let (manager, drops) = (manager.clone(), drops.clone());
         loom::thread::spawn(move || {
             let Ok(mut receipt) = manager.terminate(id, immediate()) else { return };
             assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
-            assert_eq!(drops.load(Ordering::Relaxed), 1, "told, and its values are there");
+            assert_eq!(
+                drops.load(Ordering::Relaxed),
+                1,
+                "the receipt is complete, and a value exists"
+            );
         })
     };
     let mut killer = manager.open(ClientInfo::default()).unwrap();
     let attached = killer.attach(&killers).unwrap();
     if let Ok(mut receipt) = manager.terminate(id, immediate()) {
         assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
-        assert_eq!(drops.load(Ordering::Relaxed), 1, "told, and its values are there");
+        assert_eq!(drops.load(Ordering::Relaxed), 1, "the receipt is complete, and a value exists");
     }
     assert_eq!(current::session_id(), Some(attached.id()), "the killer's session is back");
     drop(attached);
     other.join().unwrap();
-    assert_eq!(seat.told(), 1);
+    assert_eq!(parked.closed(), 1);
     assert_eq!(drops.load(Ordering::Relaxed), 1, "dropped once");
 }
 
 /// A session that is killed as it closes of its own accord.
 #[test]
-fn told_that_it_ended_while_it_clears_up() {
-    let name = "told_that_it_ended_while_it_clears_up";
+fn a_receipt_completes_during_the_destructors() {
+    let name = "session_local_destructors_against_kill::a_receipt_completes_during_the_destructors";
     model(name, true, kill_against_close);
 }
 
@@ -83,7 +86,10 @@ fn kill_against_close() {
             let Ok(mut receipt) = manager.terminate(id, immediate()) else { return };
             assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
             let dropped = drops.load(Ordering::Relaxed);
-            assert!(dropped == MADE.load(Ordering::Relaxed), "told, and its values are there");
+            assert!(
+                dropped == MADE.load(Ordering::Relaxed),
+                "the receipt is complete, and a value exists"
+            );
         })
     };
     let thread = session.own_thread().unwrap();
@@ -123,10 +129,10 @@ session_local! {
     static LATE: Made = Made::new();
 }
 
-/// A thread whose guard was forgotten asks for a value while another ends the session.
+/// A thread with a leaked guard asks for a value while another thread ends the session.
 #[test]
-fn a_value_is_made_as_its_session_ends() {
-    let name = "a_value_is_made_as_its_session_ends";
+fn a_value_is_created_as_its_session_ends() {
+    let name = "session_local_destructors_against_kill::a_value_is_created_as_its_session_ends";
     model(name, false, first_use_against_end);
 }
 

@@ -1,56 +1,71 @@
-//! What the scenes share: explore one at random, replay a schedule of it, and see that each mistake
-//! of the table that names it is refuted.
+//! Code that the scenes share: explores a scene at random, replays a schedule of it, and checks that
+//! the scene refutes each mistake of the table that names it.
 //!
-//! What shuttle can't see:
-//! 1. Orderings. It runs one thread at a time, and every access as if it were `SeqCst`. What
-//!    weaker ones allow is for `loom-tests` to find.
-//! 2. What it did not happen to try. It samples; the word's every step and the short races are
-//!    explored to the end elsewhere.
-//! 3. Panics that unwind through a session: threads would change in the middle of one.
-//! 4. Time and sockets. A wait with a limit runs out after a few turns of the others, and the
-//!    descriptors are those of `src/pool/poller/shuttle.rs`.
+//! shuttle does not find:
+//! 1. Weak orderings. It runs one thread at a time, with every access as if it were `SeqCst`.
+//!    `loom-tests` explores the orderings.
+//! 2. Schedules that it did not try. It samples. loom explores every transition of the state and
+//!    the short races completely.
+//! 3. Panics that unwind through a session: shuttle would switch threads during the unwinding.
+//! 4. Real time and sockets. A wait with a timeout expires after a few turns of the other threads,
+//!    and the descriptors are those of `src/pool/poller/shuttle.rs`.
 //!
-//! A schedule that fails is printed. With `TEST` and `SCHEDULE` (the text, or a file with it)
+//! A schedule that fails is printed. `TEST` is `module::test`, and `SCHEDULE` is the text of the
+//! schedule, or a file that contains it. This command runs the schedule again:
 //!
 //! ```sh
 //! SHUTTLE_REPLAY=SCHEDULE cargo test -p shuttle-tests -- --exact TEST
 //! ```
 //!
-//! runs it again. `SHUTTLE_TIMES=N` tries N times as many schedules, and
-//! `SHUTTLE_RANDOM_SEED=N` others.
+//! `SHUTTLE_TIMES=N` tries N times as many schedules, and `SHUTTLE_RANDOM_SEED=N` other ones.
 
 use safepoint_under_shuttle::mutation::Mutation;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
 use std::cell::Cell;
 use std::process::Command;
+use std::thread;
 
-/// Where the sequence of schedules starts; it is the same in each run.
+/// The seed of the schedules, which are the same in each run.
 const SEED: u64 = 1;
 
-/// How many preemptions the second scheduler is to look for.
+/// How many preemptions the second scheduler aims at.
 const DEPTH: usize = 3;
 
-/// Which mistake a child process is to run with.
+/// Names the mistake that a child process runs with.
 const MUTATION: &str = "SAFEPOINT_MUTATION";
 
-/// With how many seeds a mistake may pass until it is refuted.
-const PATIENCE: u64 = 16;
+/// With how many seeds a mistake is tried before it counts as passed.
+const SEEDS: u64 = 16;
 
-/// What a process says when a scene fails.
+/// What a child process prints before the number of the schedule that failed.
 const FAILED: &str = "failed, schedule ";
 
 std::thread_local! {
-    // A scene's threads all run on the thread that explores it.
+    // All threads of a scene run on the thread that explores it.
     static SCHEDULES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Explores the scene of the test called `test` in twice so many schedules, and then with each
-/// of the mistakes switched on for which `mutation-tests/table.rs` names this test, as
-/// `program::test`, and which have to show.
+/// Explores the scene of the test `test` in twice so many schedules, and then once more with each
+/// mistake for which `mutation-tests/table.rs` names this test. Fails if a mistake passes. `test`
+/// is the full name, `module::test`.
 ///
-/// A mistake runs in a process of its own, so that nothing of what it leaves behind is met again.
-pub(crate) fn explore(test: &str, schedules: usize, scene: fn()) {
+/// Runs on a new thread: the scene's clock and the number of schedules are thread-locals of the
+/// thread that explores it. So no test meets what another test has set, with any number of test
+/// threads. Each mistake runs in its own process, because of what a failed scene leaves behind.
+pub(crate) fn explore(test: &'static str, schedules: usize, scene: fn()) {
+    // libtest names its threads after the tests, except with `--test-threads=1`.
+    if let Some(name) = thread::current().name().filter(|name| *name != "main") {
+        assert_eq!(name, test, "the scene must be given the name of its test");
+    }
+    let explorer = thread::Builder::new().name(test.to_owned());
+    let explorer = explorer.spawn(move || explore_here(test, schedules, scene));
+    if let Err(panic) = explorer.expect("a thread starts").join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn explore_here(test: &str, schedules: usize, scene: fn()) {
     let wanted = std::env::var(MUTATION).ok();
     let mutation = wanted.map(|wanted| Mutation::named(&wanted).expect("a mistake of the table"));
     if let Ok(schedule) = std::env::var("SHUTTLE_REPLAY") {
@@ -68,21 +83,13 @@ pub(crate) fn explore(test: &str, schedules: usize, scene: fn()) {
     let times = std::env::var("SHUTTLE_TIMES").ok().and_then(|times| times.parse().ok());
     both(schedules * times.unwrap_or(1), scene);
     println!("{test}: holds in {} schedules", SCHEDULES.get());
-    let full_name = format!("{}::{test}", program());
-    Mutation::of_scene(&full_name).for_each(|mutation| refute(test, &format!("{mutation:?}")));
-}
-
-/// The name of the test's program, without the hash that cargo adds.
-fn program() -> String {
-    let program = std::env::current_exe().expect("the test's own program");
-    let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    name.rsplit_once('-').map_or(name.clone(), |(name, _)| name.to_string())
+    Mutation::of_scene(test).for_each(|mutation| refute(test, &format!("{mutation:?}")));
 }
 
 fn refute(test: &str, mistake: &str) {
     let first = std::env::var("SHUTTLE_RANDOM_SEED").ok().and_then(|seed| seed.parse().ok());
     let first = first.unwrap_or(SEED);
-    let refuted = (first..first.saturating_add(PATIENCE)).any(|seed| fails(test, mistake, seed));
+    let refuted = (first..first.saturating_add(SEEDS)).any(|seed| fails(test, mistake, seed));
     assert!(refuted, "{test}: {mistake} passes, so the scene proves nothing");
 }
 

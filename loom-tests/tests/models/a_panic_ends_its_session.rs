@@ -1,15 +1,15 @@
-//! Promise 9: a panic ends its session and nothing else.
+//! A panic ends its session and no other.
+//!
+//! At the same time: a termination and a panic.
 
-mod common;
-
-use common::{immediate, model};
+use crate::common::{immediate, model};
 use safepoint_under_loom::model::unwinding;
 use safepoint_under_loom::request::EndReason;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 #[test]
 fn a_panic_is_survived_by_its_session() {
-    let name = "a_panic_is_survived_by_its_session";
+    let name = "a_panic_ends_its_session::a_panic_is_survived_by_its_session";
     model(name, false, kill_against_panic);
 }
 

@@ -1,8 +1,8 @@
-//! Promise 3: a cancel names a statement and is void when that one is over.
+//! A cancel reaches the statement that it names, and no later one.
+//!
+//! At the same time: a cancel and the end of the statement.
 
-mod common;
-
-use common::model;
+use crate::common::model;
 use loom::future::block_on;
 use safepoint_under_loom::{Cancel, ClientInfo, Requester, SessionManager, ThreadModel};
 use std::future::{Future, poll_fn};
@@ -35,13 +35,13 @@ fn cancel_against_finish() {
     assert!(!seen || !receipts.is_empty(), "refused, and yet it was seen");
     for receipt in receipts {
         let over = receipt.try_get().expect("the statement is over, so the receipt is complete");
-        assert!(over.cancelled || !seen, "the receipt says what the statement saw");
+        assert!(over.cancelled || !seen, "the receipt and the statement agree");
     }
 }
 
 #[test]
 fn cancel_hits_next_statement() {
-    model("cancel_hits_next_statement", true, cancel_against_finish);
+    model("no_other_statement_is_hit::cancel_hits_next_statement", true, cancel_against_finish);
 }
 
 /// A statement of a task goes from thread to thread, and the next begins on the last of them.
@@ -84,5 +84,9 @@ fn cancel_against_a_task_that_moves() {
 
 #[test]
 fn cancel_follows_a_task() {
-    model("cancel_follows_a_task", true, cancel_against_a_task_that_moves);
+    model(
+        "no_other_statement_is_hit::cancel_follows_a_task",
+        true,
+        cancel_against_a_task_that_moves,
+    );
 }

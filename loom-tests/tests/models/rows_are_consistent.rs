@@ -1,9 +1,10 @@
-//! What a row shows of a session belongs together, whatever the session does meanwhile; and whoever
-//! is refused sees what the reason of that has left behind.
+//! A row is a consistent snapshot, and a rejected requester finds all effects of the ended statement
+//! or session.
+//!
+//! At the same time: a snapshot and moves or next statements; a rejection and the end that it
+//! reports.
 
-mod common;
-
-use common::{immediate, model};
+use crate::common::{immediate, model};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::request::RequestError;
 use safepoint_under_loom::view::SessionInfo;
@@ -13,13 +14,13 @@ use safepoint_under_loom::{
 
 /// A session goes from thread to thread, back, and back again, each time with a command that was
 /// queued before.
-fn look_against_moves() {
+fn list_against_moves() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let [one, two] = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
     let threads = [one.id(), two.id(), one.id(), two.id()];
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let looker = {
+    let lister = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
@@ -27,7 +28,7 @@ fn look_against_moves() {
         session.reserve_statement().unwrap();
         drop(session.attach(worker).unwrap());
     }
-    let row = looker.join().unwrap();
+    let row = lister.join().unwrap();
     if let (Some(statement), Some(thread)) = (row.statement_id, row.thread_id) {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
@@ -35,15 +36,19 @@ fn look_against_moves() {
 
 #[test]
 fn a_row_has_the_thread_of_another_statement() {
-    model("a_row_has_the_thread_of_another_statement", true, look_against_moves);
+    model(
+        "rows_are_consistent::a_row_has_the_thread_of_another_statement",
+        true,
+        list_against_moves,
+    );
 }
 
-/// The same where the second thread has the place of the first, which has gone.
-fn look_against_a_place_taken_again() {
+/// The same, but the second thread has the slot of the first, which has ended.
+fn list_against_a_reused_slot() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let looker = {
+    let lister = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
@@ -53,23 +58,27 @@ fn look_against_a_place_taken_again() {
         drop(attached.begin().unwrap());
         worker.id()
     });
-    let row = looker.join().unwrap();
+    let row = lister.join().unwrap();
     if let (Some(statement), Some(thread)) = (row.statement_id, row.thread_id) {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
 }
 
 #[test]
-fn a_row_has_the_thread_that_has_the_place_now() {
-    model("a_row_has_the_thread_that_has_the_place_now", true, look_against_a_place_taken_again);
+fn a_row_has_the_thread_of_a_reused_slot() {
+    model(
+        "rows_are_consistent::a_row_has_the_thread_of_a_reused_slot",
+        true,
+        list_against_a_reused_slot,
+    );
 }
 
 /// A statement that has just begun is not taken for the one before it.
-fn look_against_next_statement() {
+fn list_against_next_statement() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
-    let looker = {
+    let lister = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
@@ -83,7 +92,7 @@ fn look_against_next_statement() {
         statement_text: text,
         statement_started_at: statement_start,
         ..
-    } = looker.join().unwrap();
+    } = lister.join().unwrap();
     if let Some(statement) = statement {
         assert!(text.is_empty() || text == statement.get().to_string(), "{statement} is {text:?}");
         assert_eq!(statement_start.is_some(), !text.is_empty());
@@ -92,11 +101,15 @@ fn look_against_next_statement() {
 
 #[test]
 fn a_row_has_the_text_of_another_statement() {
-    model("a_row_has_the_text_of_another_statement", false, look_against_next_statement);
+    model(
+        "rows_are_consistent::a_row_has_the_text_of_another_statement",
+        false,
+        list_against_next_statement,
+    );
 }
 
-/// What a session has been told, by whom, and for when: a weak request, and then a strong one.
-fn look_against_requests() {
+/// The pending request of a session, with its requester and its mode: a weak one, then a strong one.
+fn list_against_requests() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -111,27 +124,31 @@ fn look_against_requests() {
             }
         })
     };
-    let SessionInfo { pending_mode: told, pending: interrupt, .. } =
+    let SessionInfo { pending_mode: mode, pending: interrupt, .. } =
         manager.session_info(id).unwrap();
-    assert_eq!(interrupt.as_ref().and_then(|interrupt| interrupt.mode), told);
-    if let (Some(when), Some(interrupt)) = (told, interrupt) {
+    assert_eq!(interrupt.as_ref().and_then(|interrupt| interrupt.mode), mode);
+    if let (Some(when), Some(interrupt)) = (mode, interrupt) {
         assert_eq!(interrupt.request.comment(), Some(&*format!("{when:?}")));
     }
     killer.join().unwrap();
 }
 
 #[test]
-fn a_row_has_the_author_of_another_request() {
-    model("a_row_has_the_author_of_another_request", false, look_against_requests);
+fn a_row_has_the_requester_of_another_request() {
+    model(
+        "rows_are_consistent::a_row_has_the_requester_of_another_request",
+        false,
+        list_against_requests,
+    );
 }
 
 loom::lazy_static! {
-    /// What a session leaves behind. Relaxed: the order is for the library to see to.
+    /// An effect of the session. Relaxed: the library must order it.
     static ref LEFT: AtomicUsize = AtomicUsize::new(0);
 }
 
-/// Whoever is told that a statement is over sees what it has done.
-fn refusal_against_finish() {
+/// A requester whose cancel is rejected, because the statement has ended, sees its effects.
+fn rejection_against_finish() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -142,8 +159,8 @@ fn refusal_against_finish() {
     let canceller = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            let refused = manager.cancel(id, request).err();
-            assert!(refused.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{refused:?}");
+            let rejected = manager.cancel(id, request).err();
+            assert!(rejected.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{rejected:?}");
         })
     };
     LEFT.store(1, Ordering::Relaxed);
@@ -152,33 +169,41 @@ fn refusal_against_finish() {
 }
 
 #[test]
-fn a_statement_is_over_before_it_is_done() {
-    model("a_statement_is_over_before_it_is_done", false, refusal_against_finish);
+fn a_rejection_precedes_the_end_of_the_statement() {
+    model(
+        "rows_are_consistent::a_rejection_precedes_the_end_of_the_statement",
+        false,
+        rejection_against_finish,
+    );
 }
 
-/// Whoever is told that a session has ended sees what it has done.
-fn refusal_against_end() {
+/// A requester whose termination is rejected, because the session has ended, sees its effects.
+fn rejection_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let killer = {
         let manager = manager.clone();
         loom::thread::spawn(move || {
-            let refused = manager.terminate(id, immediate()).err();
-            assert!(refused.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{refused:?}");
-            refused
+            let rejected = manager.terminate(id, immediate()).err();
+            assert!(rejected.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{rejected:?}");
+            rejected
         })
     };
     LEFT.store(1, Ordering::Relaxed);
     session.close();
-    let refused = killer.join().unwrap();
+    let rejected = killer.join().unwrap();
     assert!(matches!(
-        refused,
+        rejected,
         None | Some(RequestError::AlreadyEnded(_) | RequestError::NoSuchSession(_))
     ));
 }
 
 #[test]
-fn a_session_has_ended_before_it_is_done() {
-    model("a_session_has_ended_before_it_is_done", false, refusal_against_end);
+fn a_rejection_precedes_the_end_of_the_session() {
+    model(
+        "rows_are_consistent::a_rejection_precedes_the_end_of_the_session",
+        false,
+        rejection_against_end,
+    );
 }

@@ -1,8 +1,8 @@
-//! Promise 4: a session that goes into a wait as a kill arrives is woken or never sleeps.
+//! A session that begins a wait as a request arrives is woken, or does not wait.
+//!
+//! At the same time: a termination or a cancel, and the begin of a wait, of a thread and of a task.
 
-mod common;
-
-use common::{killed, killer, model};
+use crate::common::{killed, killer, model};
 use loom::future::block_on;
 use safepoint_under_loom::task::RunError;
 use safepoint_under_loom::{
@@ -12,14 +12,14 @@ use std::future;
 use std::task::Waker;
 
 /// MariaDB retries its wake-up for two seconds; openGauss checks once a second.
-fn kill_against_sleep() {
+fn kill_against_wait() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     let killers = [killer(&manager, id), killer(&manager, id)];
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
-    // A sleeper that is not woken is a deadlock, and loom reports it.
+    // A waiter that is not woken is a deadlock, and loom reports it.
     let interrupt = attached.block_on(future::pending::<()>()).unwrap_err();
     assert!(interrupt.is_terminate());
     drop(attached);
@@ -30,10 +30,10 @@ fn kill_against_sleep() {
 
 #[test]
 fn lost_wake_up() {
-    model("lost_wake_up", true, kill_against_sleep);
+    model("no_waiter_is_missed::lost_wake_up", true, kill_against_wait);
 }
 
-fn cancel_against_sleep() {
+fn cancel_against_wait() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -57,10 +57,10 @@ fn cancel_against_sleep() {
 
 #[test]
 fn lost_wake_up_of_a_cancel() {
-    model("lost_wake_up_of_a_cancel", false, cancel_against_sleep);
+    model("no_waiter_is_missed::lost_wake_up_of_a_cancel", false, cancel_against_wait);
 }
 
-/// A task leaves its waker with every poll; a kill between the poll and that finds nobody to wake.
+/// A task stores its waker in each poll. A kill between the poll and the store finds no waker.
 fn kill_against_suspension() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -73,7 +73,7 @@ fn kill_against_suspension() {
 
 #[test]
 fn lost_wake_up_of_a_task() {
-    model("lost_wake_up_of_a_task", true, kill_against_suspension);
+    model("no_waiter_is_missed::lost_wake_up_of_a_task", true, kill_against_suspension);
 }
 
 /// The same where the task goes on: its statement and the cancel of that go along.
@@ -96,10 +96,10 @@ fn cancel_against_suspension() {
 
 #[test]
 fn lost_cancel_of_a_task() {
-    model("lost_cancel_of_a_task", true, cancel_against_suspension);
+    model("no_waiter_is_missed::lost_cancel_of_a_task", true, cancel_against_suspension);
 }
 
-/// Between its commands a task waits for the next, or to be told.
+/// Between its commands a task waits for the next command, or for an interrupt.
 fn kill_against_idle_task() {
     let manager = SessionManager::new(ThreadModel::Pool);
     let mut session = manager.open(ClientInfo::default()).unwrap();
@@ -111,12 +111,12 @@ fn kill_against_idle_task() {
 
 #[test]
 fn lost_wake_up_of_an_idle_task() {
-    model("lost_wake_up_of_an_idle_task", false, kill_against_idle_task);
+    model("no_waiter_is_missed::lost_wake_up_of_an_idle_task", false, kill_against_idle_task);
 }
 
 /// A session that was woken for a weak request, and had no choice but to go on, sleeps in its
 /// transaction: a stronger one wakes it again.
-fn stronger_kill_against_sleep() {
+fn stronger_kill_against_wait() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
@@ -137,5 +137,5 @@ fn stronger_kill_against_sleep() {
 
 #[test]
 fn lost_wake_up_of_the_stronger() {
-    model("lost_wake_up_of_the_stronger", false, stronger_kill_against_sleep);
+    model("no_waiter_is_missed::lost_wake_up_of_the_stronger", false, stronger_kill_against_wait);
 }

@@ -1,9 +1,8 @@
-//! Promise 3, of limits: one names what ran out, as a cancel names a statement. None is
-//! forgotten, and a grace keeps its author.
+//! A timeout ends only what has expired, no timeout is lost, and a grace keeps its requester.
+//!
+//! At the same time: the timer and the next statement, or the end.
 
-mod common;
-
-use common::model;
+use crate::common::model;
 use safepoint_under_loom::audit::Event;
 use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::request::{EndReason, InterruptReason};
@@ -17,16 +16,17 @@ use std::time::Duration;
 
 const TEN: Duration = Duration::from_secs(10);
 
-fn limits(statement: Option<Duration>) -> Timeouts {
+fn timeouts(statement: Option<Duration>) -> Timeouts {
     Timeouts::new().with_statement(statement)
 }
 
-/// The first statement's time has run out as the timer looks; the second's has not.
-fn limit_against_finish_scene() {
+/// The timeout of the first statement has expired as the timer checks it, and that of the second has
+/// not.
+fn timeout_against_finish_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
-    session.set_timeouts(limits(Some(TEN))).unwrap();
+    session.set_timeouts(timeouts(Some(TEN))).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let first = attached.begin().unwrap();
@@ -43,18 +43,18 @@ fn limit_against_finish_scene() {
     second.check().expect("its own time has not run out");
     timer.join().unwrap();
     second.check().expect("its own time has not run out");
-    assert_eq!(manager.timed(), 1, "nobody would look at it in time");
+    assert_eq!(manager.timed(), 1, "the timer would not check it in time");
     second.finish().unwrap();
 }
 
 #[test]
-fn limit_against_finish() {
-    model("limit_against_finish", true, limit_against_finish_scene);
+fn timeout_against_finish() {
+    model("timeout_names_its_reason::timeout_against_finish", true, timeout_against_finish_scene);
 }
 
 /// The limit is lifted, as the timer looks and finds that it has run out. The audit hears of it
 /// where it was hit nevertheless.
-fn limit_against_lift_scene() {
+fn timeout_against_removal_scene() {
     set_clock(Duration::ZERO);
     let hits = Arc::new(AtomicUsize::new(0));
     let audit = {
@@ -66,7 +66,7 @@ fn limit_against_lift_scene() {
     };
     let manager = SessionManager::builder(ThreadModel::PerSession).audit(audit).build();
     let mut session = manager.open(ClientInfo::default()).unwrap();
-    session.set_timeouts(limits(Some(TEN))).unwrap();
+    session.set_timeouts(timeouts(Some(TEN))).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     let statement = attached.begin().unwrap();
@@ -75,26 +75,30 @@ fn limit_against_lift_scene() {
         loom::thread::spawn(move || manager.expire_timeouts(TEN))
     };
     statement.set_timeouts(Timeouts::default()).unwrap();
-    let told = statement.check().is_err();
+    let interrupted = statement.check().is_err();
     timer.join().unwrap();
-    if !told {
+    if !interrupted {
         statement.check().expect("it has no limit any more");
     }
-    assert_eq!(hits.load(Ordering::Relaxed), usize::from(told), "what is said to be hit was");
+    assert_eq!(
+        hits.load(Ordering::Relaxed),
+        usize::from(interrupted),
+        "the event and the interrupt agree"
+    );
 }
 
 #[test]
-fn limit_against_lift() {
-    model("limit_against_lift", true, limit_against_lift_scene);
+fn timeout_against_removal() {
+    model("timeout_names_its_reason::timeout_against_removal", true, timeout_against_removal_scene);
 }
 
-/// The timer looks at a transaction that is idle, as that ends and the next one begins.
-fn idleness_against_the_next_transaction_scene() {
+/// The timer checks an idle transaction as it ends and the next one begins.
+fn idle_timeout_against_the_next_transaction_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
-    let limits = Timeouts::new().with_idle_in_transaction(TEN);
-    session.set_timeouts(limits).unwrap();
+    let timeouts = Timeouts::new().with_idle_in_transaction(TEN);
+    session.set_timeouts(timeouts).unwrap();
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
     attached.set_in_transaction(true);
@@ -105,25 +109,25 @@ fn idleness_against_the_next_transaction_scene() {
     attached.set_in_transaction(false);
     set_clock(TEN);
     attached.set_in_transaction(true);
-    let told = attached.check().is_err();
+    let interrupted = attached.check().is_err();
     timer.join().unwrap();
-    if !told {
+    if !interrupted {
         attached.check().expect("it has not been idle for long");
     }
 }
 
 #[test]
-fn idleness_against_the_next_transaction() {
-    let scene = idleness_against_the_next_transaction_scene;
-    model("idleness_against_the_next_transaction", true, scene);
+fn idle_timeout_against_the_next_transaction() {
+    let scene = idle_timeout_against_the_next_transaction_scene;
+    model("timeout_names_its_reason::idle_timeout_against_the_next_transaction", true, scene);
 }
 
-/// The timer looks at a session that does nothing, and would forget it, as a statement begins.
+/// The timer checks an idle session, and would drop its entry, as a statement begins.
 fn begin_against_disarm_scene() {
     set_clock(Duration::ZERO);
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
-    session.set_timeouts(limits(Some(TEN))).unwrap();
+    session.set_timeouts(timeouts(Some(TEN))).unwrap();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
     attached.begin().unwrap().finish().unwrap();
@@ -134,7 +138,7 @@ fn begin_against_disarm_scene() {
     set_clock(TEN);
     let second = attached.begin().unwrap();
     timer.join().unwrap();
-    assert_eq!(manager.timed(), 1, "the timer has forgotten it");
+    assert_eq!(manager.timed(), 1, "the timer has no entry for it");
     manager.expire_timeouts(TEN * 2);
     let interrupt = second.check().expect_err("its time has run out");
     assert_eq!(interrupt.request().reason(), InterruptReason::StatementTimeout);
@@ -142,7 +146,7 @@ fn begin_against_disarm_scene() {
 
 #[test]
 fn begin_against_disarm() {
-    model("begin_against_disarm", true, begin_against_disarm_scene);
+    model("timeout_names_its_reason::begin_against_disarm", true, begin_against_disarm_scene);
 }
 
 /// A grace runs out as the session ends.
@@ -151,7 +155,7 @@ fn escalation_against_end_scene() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     // What the record needs for this is made here: loom knows nothing of `OnceLock`.
-    session.set_timeouts(limits(Some(TEN * 9))).unwrap();
+    session.set_timeouts(timeouts(Some(TEN * 9))).unwrap();
     let id = session.id();
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
@@ -187,7 +191,7 @@ fn escalation_against_end_scene() {
 
 #[test]
 fn escalation_against_end() {
-    model("escalation_against_end", true, escalation_against_end_scene);
+    model("timeout_names_its_reason::escalation_against_end", true, escalation_against_end_scene);
 }
 
 /// A grace is noted as the session ends.
@@ -196,7 +200,7 @@ fn grace_against_end_scene() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
     // As above.
-    session.set_timeouts(limits(Some(TEN * 9))).unwrap();
+    session.set_timeouts(timeouts(Some(TEN * 9))).unwrap();
     let id = session.id();
     let killer = {
         let manager = manager.clone();
@@ -211,5 +215,5 @@ fn grace_against_end_scene() {
 
 #[test]
 fn grace_against_end() {
-    model("grace_against_end", true, grace_against_end_scene);
+    model("timeout_names_its_reason::grace_against_end", true, grace_against_end_scene);
 }
