@@ -86,7 +86,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SerialsStartAlike",
         about: "Each manager gives out the same numbers, so that one of another run names someone.",
         edits: &[Edit {
-            file: "manager/manager.rs",
+            file: "manager/builder.rs",
             within: "fn any_serial",
             find: "RandomState::new().hash_one(0)",
             replace: "RandomState::new().hash_one(0) & 0 | 1",
@@ -99,7 +99,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FirstSerialNotBounded",
         about: "The first serial that is given may leave none after it.",
         edits: &[Edit {
-            file: "manager/manager.rs",
+            file: "manager/builder.rs",
             within: "pub fn build",
             find: "(first_serial % FIRST_SERIALS).max(1)",
             replace: "first_serial.clamp(1, MAX_SERIAL)",

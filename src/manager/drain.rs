@@ -82,6 +82,7 @@ impl SessionManager {
     ///
     /// Returns earlier if all sessions have ended. The wait cannot be interrupted. The requester's
     /// own session ends at its next safe point, and the drain does not wait for it.
+    #[must_use = "it counts the sessions that remain"]
     pub fn drain(&self, options: DrainOptions) -> DrainReport {
         let DrainOptions { request, grace, timeout } = options;
         let mut receipts = self.shutdown(request.clone());

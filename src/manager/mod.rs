@@ -1,5 +1,6 @@
 //! The session manager: opens, lists and resolves sessions, sends requests, drains, watches.
 
+mod builder;
 pub(crate) mod bulk;
 pub(crate) mod drain;
 pub(crate) mod info;
@@ -12,7 +13,7 @@ pub(crate) mod resolve;
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
 pub(crate) mod watchdog;
 
+pub use crate::manager::builder::SessionManagerBuilder;
 pub use crate::manager::bulk::{BulkOptions, BulkResult};
 pub use crate::manager::drain::{DrainOptions, DrainReport};
-pub use crate::manager::manager::SessionManagerBuilder;
 pub use crate::types::error::{OpenError, StartError};
