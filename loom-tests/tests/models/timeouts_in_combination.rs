@@ -8,14 +8,14 @@
 
 use crate::common::sequences;
 use safepoint_under_loom::audit::Event;
-use safepoint_under_loom::model::set_clock;
+use safepoint_under_loom::model::{now, set_clock};
 use safepoint_under_loom::request::{InterruptKind, InterruptReason};
 use safepoint_under_loom::session::Timeouts;
 use safepoint_under_loom::{
     Attached, Cancel, ClientInfo, Requester, Session, SessionId, SessionManager, Terminate,
     TerminateMode, Thread, ThreadModel,
 };
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How many sequences, and how many steps each has.
@@ -222,7 +222,7 @@ struct Run {
     id: Option<SessionId>,
     promised: Promised,
     hit: Arc<Mutex<Vec<InterruptReason>>>,
-    /// When the clock was at 0, or a moment before.
+    /// The library's time when the clock is at 0.
     start: Instant,
     trace: Vec<String>,
     /// The first thing that was not as promised.
@@ -232,9 +232,7 @@ struct Run {
 impl Run {
     fn new(number: u64) -> Run {
         set_clock(Duration::ZERO);
-        // Before the library first asks for the time.
-        static START: OnceLock<Instant> = OnceLock::new();
-        let start = *START.get_or_init(Instant::now);
+        let start = now();
         let hit = Arc::<Mutex<Vec<InterruptReason>>>::default();
         let audit = {
             let hit = hit.clone();
