@@ -4,6 +4,7 @@ mod copy;
 mod cursor;
 
 use crate::split::{Kind, Token, tokens};
+use crate::transaction::{Begin, Control};
 use crate::types::SqlError;
 
 pub(crate) use copy::CopyDecoder;
@@ -15,6 +16,8 @@ pub(crate) enum Rewrite<'a> {
     Same,
     /// Run these statements instead, in order.
     Statements(Vec<String>),
+    /// The statement begins, ends or divides a transaction.
+    Control(Control),
     /// `COPY table [(columns)] FROM STDIN` in text format, names quoted as they were written.
     Copy { table: &'a str, columns: Vec<&'a str> },
     /// SQLite has no similar statement.
@@ -31,6 +34,8 @@ pub(crate) fn rewrite(stmt: &str) -> Rewrite<'_> {
         "begin" | "start" => begin,
         "commit" | "end" => commit,
         "rollback" | "abort" => rollback,
+        "savepoint" => savepoint,
+        "release" => release,
         "drop" => drop_list,
         "truncate" => truncate,
         "create" => create_table,
@@ -42,37 +47,44 @@ pub(crate) fn rewrite(stmt: &str) -> Rewrite<'_> {
     rule(&mut Cursor::new(stmt)).unwrap_or(Rewrite::Same)
 }
 
-fn run<'a>(statements: &[&str]) -> Option<Rewrite<'a>> {
-    Some(Rewrite::Statements(statements.iter().map(|&s| s.to_owned()).collect()))
-}
-
 fn unsupported<'a>(message: &str) -> Option<Rewrite<'a>> {
     Some(Rewrite::Unsupported(SqlError::new("0A000", message)))
 }
 
+fn control<'a>(control: Control) -> Option<Rewrite<'a>> {
+    Some(Rewrite::Control(control))
+}
+
 fn begin<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    let mut begin = Begin::Committed;
     if !c.take(&["START", "TRANSACTION"]) {
-        c.take(&["BEGIN"]);
-        if c.done() {
+        if !c.take(&["BEGIN"]) {
             return None;
+        }
+        if c.take_any(&["IMMEDIATE", "EXCLUSIVE"]) {
+            begin = Begin::Writer;
+        } else {
+            c.take(&["DEFERRED"]);
         }
         c.take_any(&["WORK", "TRANSACTION"]);
     }
     while !c.done() {
-        let known = c.take(&["ISOLATION", "LEVEL", "SERIALIZABLE"])
+        if c.take(&["ISOLATION", "LEVEL", "SERIALIZABLE"])
             || c.take(&["ISOLATION", "LEVEL", "REPEATABLE", "READ"])
-            || c.take(&["ISOLATION", "LEVEL", "READ", "COMMITTED"])
+        {
+            begin = Begin::Snapshot;
+        } else if !(c.take(&["ISOLATION", "LEVEL", "READ", "COMMITTED"])
             || c.take(&["ISOLATION", "LEVEL", "READ", "UNCOMMITTED"])
             || c.take(&["READ", "ONLY"])
             || c.take(&["READ", "WRITE"])
             || c.take(&["NOT", "DEFERRABLE"])
-            || c.take(&["DEFERRABLE"]);
-        if !known {
+            || c.take(&["DEFERRABLE"]))
+        {
             return None;
         }
         c.take_punct(",");
     }
-    run(&["BEGIN"])
+    control(Control::Begin(begin))
 }
 
 /// Parses `[AND [NO] CHAIN]` at the end of a statement, and returns whether there is a chain.
@@ -87,10 +99,7 @@ fn chain(c: &mut Cursor<'_>) -> Option<bool> {
 fn commit<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
     c.at = 1;
     c.take_any(&["WORK", "TRANSACTION"]);
-    match chain(c)? {
-        true => run(&["COMMIT", "BEGIN"]),
-        false => run(&["COMMIT"]),
-    }
+    control(Control::Commit { chain: chain(c)? })
 }
 
 fn rollback<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
@@ -98,13 +107,25 @@ fn rollback<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
     c.take_any(&["WORK", "TRANSACTION"]);
     if c.take(&["TO"]) {
         c.take(&["SAVEPOINT"]);
-        let name = c.ident()?;
-        return c.done().then(|| Rewrite::Statements(vec![format!("ROLLBACK TO {name}")]));
+        return named(c, Control::RollbackTo);
     }
-    match chain(c)? {
-        true => run(&["ROLLBACK", "BEGIN"]),
-        false => run(&["ROLLBACK"]),
-    }
+    control(Control::Rollback { chain: chain(c)? })
+}
+
+fn savepoint<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    named(c, Control::Savepoint)
+}
+
+fn release<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    c.take(&["SAVEPOINT"]);
+    named(c, Control::Release)
+}
+
+fn named<'a>(c: &mut Cursor<'a>, of: impl FnOnce(String) -> Control) -> Option<Rewrite<'a>> {
+    let name = c.ident()?.to_owned();
+    if c.done() { control(of(name)) } else { None }
 }
 
 fn drop_list<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {

@@ -6,11 +6,12 @@ mod startup;
 
 use crate::engine::Engine;
 use crate::keys::CancelKey;
-use crate::plan::{Prepared, plan};
+use crate::plan::{Plan, Prepared, plan};
 use crate::run::{Answer, Done, Failure, Rows, Runner, is_for_emergencies};
 use crate::shared::Shared;
 use crate::split;
 use crate::stream::Stream;
+use crate::transaction::Transaction;
 use crate::wire::{Fields, Incoming, Outgoing, WireError};
 use extended::Portal;
 use pgwire::messages::PgWireFrontendMessage as Message;
@@ -28,6 +29,8 @@ const TURNS: usize = 16;
 
 const READ_BYTES: usize = 16 * 1024;
 
+const SYNTAX_ERROR: &str = "42601";
+
 /// The message to a client that has not sent its startup message in time.
 pub(crate) const LATE: &str = "canceling authentication due to timeout";
 
@@ -43,6 +46,7 @@ pub(crate) struct Connection {
     user: Option<User>,
     /// Created with the first statement, since an idle connection needs no SQLite.
     runner: Option<Runner>,
+    transaction: Transaction,
     prepared: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
     skip_to_sync: bool,
@@ -73,6 +77,7 @@ impl Connection {
             key: None,
             user: None,
             runner: None,
+            transaction: Transaction::default(),
             prepared: HashMap::new(),
             portals: HashMap::new(),
             skip_to_sync: false,
@@ -144,7 +149,7 @@ impl Connection {
 
     /// Lets other sessions use the engine of an idle session that has left nothing in it.
     fn lend_engine(&mut self) {
-        let lends = |runner: &mut Runner| !runner.failed && runner.engine.is_reusable();
+        let lends = |runner: &mut Runner| runner.engine.is_reusable();
         if let Some(runner) = self.runner.take_if(lends) {
             self.shared.engines.put(runner.engine);
         }
@@ -221,7 +226,13 @@ impl Connection {
             Message::Terminate(_) => return Ok(Flow::Close),
             Message::Sync(_) => {
                 self.skip_to_sync = false;
-                self.ready(session);
+                let result = self.end_unit(session);
+                if result.is_ok() {
+                    self.ready(session);
+                }
+                if let Flow::Close = self.settle(session, result, false)? {
+                    return Ok(Flow::Close);
+                }
                 return self.send(session);
             }
             Message::Flush(_) => return self.send(session),
@@ -260,7 +271,10 @@ impl Connection {
         Ok(Flow::Continue)
     }
 
+    /// Every error that the client sees comes here.
     fn after_error(&mut self, session: &Attached<'_>, extended: bool) {
+        self.transaction.fail(self.runner.as_ref().map(|runner| &runner.engine), session);
+        self.show_transaction(session);
         if extended {
             self.skip_to_sync = true;
         } else {
@@ -271,20 +285,60 @@ impl Connection {
     fn ready(&mut self, session: &Attached<'_>) {
         // A Sync alone is no command.
         session.discard_reserved();
-        if !session.in_transaction() {
+        if !self.transaction.is_block() {
             self.portals.clear();
         }
-        let status = self.runner.as_ref().map_or(b'I', |runner| runner.transaction_status(session));
-        self.outgoing.ready(status);
+        self.outgoing.ready(self.transaction.status());
+    }
+
+    /// Commits what the messages up to here have done, unless they are in a block.
+    fn end_unit(&mut self, session: &Attached<'_>) -> Result<(), Failure> {
+        let ended = self.transaction.unit_ends(self.runner.as_ref(), session);
+        self.show_transaction(session);
+        ended
+    }
+
+    fn show_transaction(&self, session: &Attached<'_>) {
+        let engine = self.runner.as_ref().is_some_and(|runner| runner.engine.in_transaction());
+        session.set_in_transaction(self.transaction.is_block() || engine);
     }
 
     fn runner(&mut self) -> Result<&mut Runner, Failure> {
         if self.runner.is_none() {
             let engine = self.shared.engines.take().map_or_else(|| Engine::open(&self.shared), Ok);
             let engine = engine.map_err(|error| crate::sqlite_error::of(&error))?;
-            self.runner = Some(Runner { shared: self.shared.clone(), engine, failed: false });
+            self.runner = Some(Runner { shared: self.shared.clone(), engine });
         }
         self.runner.as_mut().ok_or(Failure::Gone)
+    }
+
+    /// Plans the statements of a message. As in PostgreSQL, none of them runs if one has a syntax error;
+    /// other errors, such as a missing table, come when the statement runs.
+    fn plans(
+        &mut self,
+        session: &Attached<'_>,
+        statements: &[&str],
+    ) -> Result<Vec<Result<Plan, Fields>>, Failure> {
+        let plans: Vec<_> = statements.iter().map(|text| plan(text)).collect();
+        if plans.len() == 1 {
+            return Ok(plans);
+        }
+        for plan in &plans {
+            match plan {
+                Err(error) if error.sqlstate == SYNTAX_ERROR => return Err(error.clone().into()),
+                Ok(Plan::Sqlite(statements)) => {
+                    for text in statements {
+                        session.check()?;
+                        let error = self.runner()?.engine.error_of(text);
+                        if let Some(error) = error.filter(|e| e.sqlstate == SYNTAX_ERROR) {
+                            return Err(error.into());
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(plans)
     }
 
     fn simple_query(&mut self, session: &mut Attached<'_>, text: &str) -> Result<(), Failure> {
@@ -294,24 +348,40 @@ impl Connection {
         if statements.is_empty() {
             self.outgoing.empty_query();
         }
-        for text in statements {
-            let plan = plan(text)?;
+        self.prepared.remove("");
+        self.portals.remove("");
+        let plans = self.plans(&statement, &statements)?;
+        let mut last: Option<String> = None;
+        for (text, plan) in statements.iter().zip(plans) {
+            if let Some(tag) = last.take() {
+                self.outgoing.command_complete(&tag);
+            }
+            let plan = plan?;
             self.runner()?;
             let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
             let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
-            match runner.run(&statement, text, &plan, Rows::Described, &mut answer)? {
-                Done::Tag(tag) => self.outgoing.command_complete(&tag),
+            let (transaction, rows) = (&mut self.transaction, Rows::Described);
+            match runner.run(&statement, transaction, text, &plan, rows, &mut answer)? {
+                Done::Tag(tag) => last = Some(tag),
                 Done::EndsItself => {
                     statement.finish()?;
                     // The safe point before the next message reports the termination.
                     return Ok(());
                 }
                 Done::Copy { table, columns } => {
-                    let tag = self.copy_in(&statement, &table, &columns)?;
-                    self.outgoing.command_complete(&tag);
+                    last = Some(self.copy_in(&statement, &table, &columns)?);
                 }
             }
         }
+        // The commit comes before the last tag. Nothing comes between them, or a client would be told
+        // of an error although all has been done.
+        statement.check()?;
+        let held = statement.hold_off("commit");
+        self.end_unit(&statement)?;
+        if let Some(tag) = last {
+            self.outgoing.command_complete(&tag);
+        }
+        drop(held);
         // A termination after the statement is reported after the client has received its rows.
         drop(statement);
         self.ready(session);

@@ -135,6 +135,11 @@ impl Engine {
                 .is_ok_and(|state| state == rusqlite::TransactionState::Write)
     }
 
+    /// Returns the error of a statement that cannot be prepared.
+    pub(crate) fn error_of(&self, statement: &str) -> Option<Fields> {
+        self.connection.prepare_cached(statement).err().map(|error| self.error(&error))
+    }
+
     /// Translates an error for the client, in PostgreSQL's terms.
     pub(crate) fn error(&self, error: &Error) -> Fields {
         self.left.take_error().unwrap_or_else(|| sqlite_error::of(error).into())

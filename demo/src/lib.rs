@@ -27,6 +27,7 @@ mod split;
 mod sqlite_error;
 mod stream;
 mod test_functions;
+mod transaction;
 mod transcript;
 mod types;
 mod wire;

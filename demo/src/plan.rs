@@ -5,6 +5,7 @@ use crate::describe::{self, Column, Parameters};
 use crate::engine::Engine;
 use crate::settings::{self, Setting};
 use crate::split;
+use crate::transaction::Control;
 use crate::types::PgType;
 use crate::wire::Fields;
 use safepoint::sql;
@@ -13,19 +14,8 @@ use safepoint::sql;
 pub(crate) enum Plan {
     Kill(sql::Command),
     Setting(Setting),
-    Begin(Vec<String>),
-    Commit {
-        chain: bool,
-    },
-    Rollback {
-        chain: bool,
-    },
-    /// To a savepoint, after which a failed transaction may continue.
-    RollbackTo(String),
-    Copy {
-        table: String,
-        columns: Vec<String>,
-    },
+    Control(Control),
+    Copy { table: String, columns: Vec<String> },
     Sqlite(Vec<String>),
 }
 
@@ -52,24 +42,26 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
     let statements = match compat::rewrite(statement) {
         Rewrite::Same => vec![statement.to_string()],
         Rewrite::Statements(statements) => statements,
+        Rewrite::Control(control) => return Ok(Plan::Control(control)),
         Rewrite::Copy { table, columns } => {
             let columns = columns.into_iter().map(str::to_string).collect();
             return Ok(Plan::Copy { table: table.to_string(), columns });
         }
         Rewrite::Unsupported(error) => return Err(error.into()),
     };
-    let first = statements.first().map_or("", String::as_str);
-    let verb: Vec<_> = split::words(first).take(2).map(str::to_ascii_uppercase).collect();
-    let verb: Vec<_> = verb.iter().map(String::as_str).collect();
-    let chain = statements.len() > 1;
-    Ok(match verb.as_slice() {
-        ["BEGIN", ..] => Plan::Begin(statements),
-        ["COMMIT" | "END", ..] => Plan::Commit { chain },
-        ["ROLLBACK", "TO"] => Plan::RollbackTo(first.to_string()),
-        ["ROLLBACK", ..] => Plan::Rollback { chain },
-        _ => Plan::Sqlite(statements),
-    })
+    // SQLite has forms of these that are none of PostgreSQL's, and would leave the transaction
+    // unknown.
+    let verb = split::words(statement).next().unwrap_or_default();
+    if CONTROL.iter().any(|word| verb.eq_ignore_ascii_case(word)) {
+        let last = statement.split_whitespace().next_back().unwrap_or_default();
+        return Err(Fields::new("ERROR", "42601", format!("syntax error at or near \"{last}\"")));
+    }
+    Ok(Plan::Sqlite(statements))
 }
+
+/// The first words of statements that begin, end or divide a transaction.
+const CONTROL: [&str; 8] =
+    ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"];
 
 pub(crate) fn sql_error(severity: &'static str, error: &sql::SqlError) -> Fields {
     let mut fields = Fields::new(severity, error.sqlstate(), error.message());
@@ -79,7 +71,7 @@ pub(crate) fn sql_error(severity: &'static str, error: &sql::SqlError) -> Fields
 
 impl Plan {
     pub(crate) fn ends_transaction(&self) -> bool {
-        matches!(self, Plan::Commit { .. } | Plan::Rollback { .. } | Plan::RollbackTo(_))
+        matches!(self, Plan::Control(control) if control.ends_failure())
     }
 
     /// Returns the columns of a result that does not come from SQLite.
@@ -94,6 +86,13 @@ impl Plan {
             Plan::Sqlite(_) => None,
             _ => Some(Vec::new()),
         }
+    }
+}
+
+impl Prepared {
+    /// Returns whether a failed block accepts the statement. The empty statement is always accepted.
+    pub(crate) fn ends_transaction(&self) -> bool {
+        self.plan.as_ref().is_none_or(Plan::ends_transaction)
     }
 }
 

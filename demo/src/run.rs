@@ -8,6 +8,7 @@ use crate::settings::{REPORTED, SETTINGS, Setting, Settings};
 use crate::shared::Shared;
 use crate::split;
 use crate::stream::Stream;
+use crate::transaction::Transaction;
 use crate::types::{Format, SqlError, encode};
 use crate::wire::{Fields, Outgoing, with_cause};
 use bytes::BytesMut;
@@ -64,8 +65,6 @@ impl From<std::io::Error> for Failure {
 pub(crate) struct Runner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) engine: Engine,
-    /// Whether a statement has failed in this transaction, so that no other runs until its end.
-    pub(crate) failed: bool,
 }
 
 /// The destination of the client's answer.
@@ -110,41 +109,36 @@ pub(crate) enum Done {
 }
 
 impl Runner {
-    pub(crate) fn transaction_status(&self, session: &Attached<'_>) -> u8 {
-        match (session.in_transaction(), self.failed) {
-            (true, true) => b'E',
-            (true, false) => b'T',
-            (false, _) => b'I',
-        }
-    }
-
-    /// Runs one statement, and updates the state of its transaction.
+    /// Runs one statement of the session's transaction.
     pub(crate) fn run(
         &mut self,
         session: &Attached<'_>,
+        transaction: &mut Transaction,
         text: &str,
         plan: &Plan,
         rows: Rows<'_>,
         answer: &mut Answer<'_>,
     ) -> Result<Done, Failure> {
         session.check()?;
-        if self.failed && !plan.ends_transaction() {
-            return Err(aborted().into());
-        }
-        let result = self.dispatch(session, text, plan, rows, answer);
+        transaction.accepts(plan.ends_transaction())?;
+        transaction.statement_begins();
+        let result = self.dispatch(session, transaction, text, plan, rows, answer);
         for notice in self.engine.left.take_notices() {
             answer.outgoing.notice(&notice);
         }
-        if result.is_err() && session.in_transaction() {
-            self.failed = true;
-        }
-        session.set_in_transaction(self.failed || self.engine.in_transaction());
+        self.shows(session, transaction);
         result
+    }
+
+    /// Shows the session as in a transaction, if it is.
+    pub(crate) fn shows(&self, session: &Attached<'_>, transaction: &Transaction) {
+        session.set_in_transaction(transaction.is_block() || self.engine.in_transaction());
     }
 
     fn dispatch(
         &mut self,
         session: &Attached<'_>,
+        transaction: &mut Transaction,
         text: &str,
         plan: &Plan,
         rows: Rows<'_>,
@@ -153,55 +147,55 @@ impl Runner {
         match plan {
             Plan::Kill(command) => self.kill(session, *command, rows, answer),
             Plan::Setting(setting) => self.setting(session, setting, rows, answer),
-            Plan::Begin(statements) => {
-                if session.in_transaction() {
-                    warn(answer, "25001", "there is already a transaction in progress");
-                } else {
-                    self.execute_all(session, statements)?;
+            Plan::Control(control) => {
+                let (tag, warning) = transaction.control(self, session, control)?;
+                if let Some(warning) = warning {
+                    answer.outgoing.notice(&warning);
                 }
-                Ok(Done::Tag("BEGIN".into()))
-            }
-            Plan::Commit { chain } | Plan::Rollback { chain } => {
-                let verb = match plan {
-                    Plan::Commit { .. } if !self.failed => "COMMIT",
-                    _ => "ROLLBACK",
-                };
-                if !session.in_transaction() && *chain {
-                    let message =
-                        format!("{verb} AND CHAIN can only be used in transaction blocks");
-                    return Err(Fields::new("ERROR", "25P01", message).into());
-                } else if !session.in_transaction() {
-                    warn(answer, "25P01", "there is no transaction in progress");
-                } else if self.engine.in_transaction() {
-                    // A commit that has been written cannot be undone.
-                    let _held = (verb == "COMMIT").then(|| session.hold_off("commit"));
-                    let end = || self.execute_all(session, &[verb.to_string()]);
-                    let _rollback = (verb == "ROLLBACK").then(|| session.begin_rollback());
-                    end()?;
-                }
-                self.failed = false;
-                if *chain {
-                    session.set_in_transaction(false);
-                    self.execute_all(session, &["BEGIN".to_string()])?;
-                }
-                Ok(Done::Tag(verb.into()))
-            }
-            Plan::RollbackTo(statement) => {
-                self.execute_all(session, std::slice::from_ref(statement))?;
-                self.failed = false;
-                Ok(Done::Tag("ROLLBACK".into()))
+                let starts = split::starts_with(text, &["START"]);
+                Ok(Done::Tag(if starts { "START TRANSACTION" } else { tag }.into()))
             }
             Plan::Copy { table, columns } => {
                 Ok(Done::Copy { table: table.clone(), columns: columns.clone() })
             }
             Plan::Sqlite(statements) => {
                 let [one] = statements.as_slice() else {
-                    self.execute_all(session, statements)?;
+                    for (at, statement) in statements.iter().enumerate() {
+                        // A statement may be too short for one of SQLite's safe points.
+                        if at > 0 {
+                            session.check()?;
+                        }
+                        let compiled = self.engine.connection.prepare_cached(statement);
+                        let reads =
+                            compiled.map_err(|error| self.failure(session, &error))?.readonly();
+                        self.begin(session, transaction, statement, reads)?;
+                        self.execute(session, statement)?;
+                    }
                     return Ok(Done::Tag(split::command_tag(text, 0)));
                 };
-                let count = self.query(session, one, rows, answer)?;
+                let count = self.query(session, transaction, one, rows, answer)?;
                 Ok(Done::Tag(split::command_tag(text, count)))
             }
+        }
+    }
+
+    /// Begins SQLite's transaction before a statement, if the statement needs it.
+    fn begin(
+        &self,
+        session: &Attached<'_>,
+        transaction: &Transaction,
+        statement: &str,
+        reads: bool,
+    ) -> Result<(), Failure> {
+        if reads && !transaction.is_snapshot() {
+            return Ok(());
+        }
+        let verb = split::words(statement).next().unwrap_or_default().to_ascii_uppercase();
+        match verb.as_str() {
+            "VACUUM" => Ok(transaction.runs_alone("VACUUM")?),
+            "PRAGMA" | "ATTACH" | "DETACH" => Ok(()),
+            _ if self.engine.in_transaction() => Ok(()),
+            _ => self.execute(session, "BEGIN"),
         }
     }
 
@@ -216,30 +210,21 @@ impl Runner {
         session.check().map_or_else(Failure::Interrupt, |()| Failure::Error(error))
     }
 
-    pub(crate) fn execute_all(
-        &self,
-        session: &Attached<'_>,
-        statements: &[String],
-    ) -> Result<(), Failure> {
-        for (at, statement) in statements.iter().enumerate() {
-            // A statement may be too short for one of SQLite's safe points.
-            if at > 0 {
-                session.check()?;
-            }
-            let run = || {
-                let mut compiled = self.engine.connection.prepare_cached(statement)?;
-                let mut rows = compiled.raw_query();
-                while rows.next()?.is_some() {}
-                Ok(())
-            };
-            run().map_err(|error| self.failure(session, &error))?;
-        }
-        Ok(())
+    /// Runs one statement of SQLite to its end, without its rows.
+    pub(crate) fn execute(&self, session: &Attached<'_>, statement: &str) -> Result<(), Failure> {
+        let run = || {
+            let mut compiled = self.engine.connection.prepare_cached(statement)?;
+            let mut rows = compiled.raw_query();
+            while rows.next()?.is_some() {}
+            Ok(())
+        };
+        run().map_err(|error| self.failure(session, &error))
     }
 
     fn query(
         &self,
         session: &Attached<'_>,
+        transaction: &Transaction,
         statement: &str,
         rows: Rows<'_>,
         answer: &mut Answer<'_>,
@@ -274,6 +259,7 @@ impl Runner {
             let message = "cached plan must not change result type";
             return Err(Fields::new("ERROR", "0A000", message).into());
         }
+        self.begin(session, transaction, statement, compiled.readonly())?;
         let mut count = 0;
         let mut found = compiled.raw_query();
         while let Some(row) = found.next().map_err(fail)? {
@@ -392,15 +378,6 @@ fn own_rows(
         }
     }
     Ok(())
-}
-
-pub(crate) fn aborted() -> Fields {
-    let message = "current transaction is aborted, commands ignored until end of transaction block";
-    Fields::new("ERROR", "25P02", message)
-}
-
-fn warn(answer: &mut Answer<'_>, sqlstate: &'static str, message: &str) {
-    answer.outgoing.notice(&Fields::new("WARNING", sqlstate, message));
 }
 
 /// Returns whether the emergency lane runs a statement, so that an administrator can free the

@@ -11,31 +11,39 @@ fn statements(sql: &str) -> Vec<String> {
 
 #[test]
 fn transactions() {
+    use crate::transaction::{Begin, Control};
+    let begin = Control::Begin;
+    let name = || "\"A b\"".to_owned();
     for (sql, expected) in [
-        ("begin work", "BEGIN"),
-        ("BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY", "BEGIN"),
-        ("begin transaction isolation level repeatable read not deferrable", "BEGIN"),
-        ("START TRANSACTION READ WRITE", "BEGIN"),
-        ("start /* x */ transaction", "BEGIN"),
-        ("commit", "COMMIT"),
-        ("END", "COMMIT"),
-        ("end work and no chain", "COMMIT"),
-        ("commit and chain", "COMMIT|BEGIN"),
-        ("abort", "ROLLBACK"),
-        ("rollback transaction", "ROLLBACK"),
-        ("rollback and chain", "ROLLBACK|BEGIN"),
-        ("rollback work to savepoint \"A b\"", "ROLLBACK TO \"A b\""),
+        ("begin", begin(Begin::Committed)),
+        ("begin deferred", begin(Begin::Committed)),
+        ("begin work", begin(Begin::Committed)),
+        ("BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY", begin(Begin::Committed)),
+        ("START TRANSACTION READ WRITE", begin(Begin::Committed)),
+        ("start /* x */ transaction", begin(Begin::Committed)),
+        (
+            "begin transaction isolation level repeatable read not deferrable",
+            begin(Begin::Snapshot),
+        ),
+        ("start transaction isolation level serializable", begin(Begin::Snapshot)),
+        ("begin immediate", begin(Begin::Writer)),
+        ("begin exclusive transaction", begin(Begin::Writer)),
+        ("commit", Control::Commit { chain: false }),
+        ("END", Control::Commit { chain: false }),
+        ("end work and no chain", Control::Commit { chain: false }),
+        ("commit and chain", Control::Commit { chain: true }),
+        ("abort", Control::Rollback { chain: false }),
+        ("rollback transaction", Control::Rollback { chain: false }),
+        ("rollback and chain", Control::Rollback { chain: true }),
+        ("rollback work to savepoint \"A b\"", Control::RollbackTo(name())),
+        ("rollback to \"A b\"", Control::RollbackTo(name())),
+        ("savepoint \"A b\"", Control::Savepoint(name())),
+        ("release savepoint \"A b\"", Control::Release(name())),
+        ("release \"A b\"", Control::Release(name())),
     ] {
-        assert_eq!(statements(sql).join("|"), expected, "{sql}");
+        assert_eq!(rewrite(sql), Rewrite::Control(expected), "{sql}");
     }
-    for same in [
-        "begin",
-        "begin immediate",
-        "begin exclusive transaction",
-        "commit prepared 'x'",
-        "select 1",
-        "",
-    ] {
+    for same in ["begin transaction x", "commit prepared 'x'", "savepoint", "select 1", ""] {
         assert_eq!(rewrite(same), Rewrite::Same, "{same}");
     }
 }
@@ -163,7 +171,7 @@ fn pgbench_initializes() {
         "truncate pgbench_history",
     ] {
         match rewrite(sql) {
-            Rewrite::Same => db.execute_batch(sql).unwrap(),
+            Rewrite::Same | Rewrite::Control(_) => db.execute_batch(sql).unwrap(),
             Rewrite::Statements(all) => all.iter().for_each(|s| db.execute_batch(s).unwrap()),
             Rewrite::Copy { table, .. } => copied.push(table.to_owned()),
             Rewrite::Unsupported(e) => panic!("{sql}: {e}"),

@@ -31,27 +31,17 @@ impl Connection {
         self.outgoing.copy_in_response(width);
         Answer { stream: &self.stream, outgoing: &mut self.outgoing }.send(session)?;
 
-        let result = self.load(session, &insert, width);
-        let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
-        let end =
-            if result.is_ok() { "RELEASE safepoint_copy" } else { "ROLLBACK TO safepoint_copy" };
-        let ended = runner.execute_all(session, &[end.to_string()]);
-        if result.is_err() && !session.in_transaction() && runner.engine.in_transaction() {
-            // It fails only if SQLite has rolled back already.
-            let _ = runner.engine.connection.execute_batch("ROLLBACK");
-        }
-        runner.failed |= (result.is_err() || ended.is_err()) && session.in_transaction();
-        session.set_in_transaction(runner.failed || runner.engine.in_transaction());
-        let rows = result?;
-        ended?;
+        let rows = self.load(session, &insert, width)?;
         Ok(format!("COPY {rows}"))
     }
 
     fn load(&mut self, session: &Attached<'_>, insert: &str, width: usize) -> Result<u64, Failure> {
         let mut decoder = CopyDecoder::new();
         let mut rows = 0;
-        if let Some(runner) = &self.runner {
-            runner.execute_all(session, &["SAVEPOINT safepoint_copy".to_string()])?;
+        if let Some(runner) = &self.runner
+            && !runner.engine.in_transaction()
+        {
+            runner.execute(session, "BEGIN")?;
         }
         loop {
             session.check()?;

@@ -1,8 +1,9 @@
 //! The extended query protocol: Parse, Bind, Describe, Execute, Close.
 
 use super::Connection;
-use crate::plan::{self, Plan, Prepared};
-use crate::run::{Answer, Done, Failure, Rows, SEND_AT, aborted};
+use crate::plan::{self, Prepared};
+use crate::run::{Answer, Done, Failure, Rows, SEND_AT};
+use crate::split;
 use crate::types::{Format, PgType, decode_param};
 use crate::wire::Fields;
 use bytes::BytesMut;
@@ -20,6 +21,8 @@ pub(super) struct Portal {
     /// The rows that a client with a row limit has not received yet, and the tag. A statement runs
     /// to its end with the first fetch, since SQLite's cursors cannot outlive the call.
     rest: Option<(VecDeque<BytesMut>, String)>,
+    /// Whether the client has received all rows, and the tag.
+    done: bool,
 }
 
 impl Connection {
@@ -54,6 +57,9 @@ impl Connection {
 
     fn parse(&mut self, session: &mut Attached<'_>, parse: &Parse) -> Result<(), Failure> {
         let name = parse.name.as_deref().unwrap_or_default();
+        if name.is_empty() {
+            self.prepared.remove(name);
+        }
         if !name.is_empty() && self.prepared.contains_key(name) {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(Fields::new("ERROR", "42P05", message).into());
@@ -66,13 +72,10 @@ impl Connection {
             Err(fields) => {
                 // If the error is an interrupt, the interrupt is reported.
                 statement.check()?;
-                runner.failed |= statement.in_transaction();
                 return Err(fields.into());
             }
         };
-        if runner.failed && !prepared.plan.as_ref().is_none_or(Plan::ends_transaction) {
-            return Err(aborted().into());
-        }
+        self.transaction.accepts(prepared.ends_transaction())?;
         self.prepared.insert(name.to_string(), Arc::new(prepared));
         self.outgoing.parse_complete();
         Ok(())
@@ -87,6 +90,7 @@ impl Connection {
 
     fn bind(&mut self, session: &Attached<'_>, bind: &Bind) -> Result<(), Failure> {
         let prepared = self.statement(bind.statement_name.as_deref().unwrap_or_default())?.clone();
+        self.transaction.accepts(prepared.ends_transaction())?;
         let (given, wanted) = (bind.parameters.len(), prepared.parameters.count());
         if given != wanted {
             let message = format!(
@@ -102,7 +106,7 @@ impl Connection {
         });
         let values = values.collect::<Result<Vec<_>, _>>();
         let values = values.map_err(|error| Failure::new(session, error))?;
-        let portal = Portal { prepared, values, formats: results, rest: None };
+        let portal = Portal { prepared, values, formats: results, rest: None, done: false };
         let name = bind.portal_name.clone().unwrap_or_default();
         if !name.is_empty() && self.portals.contains_key(&name) {
             let message = format!("cursor \"{name}\" already exists");
@@ -146,6 +150,15 @@ impl Connection {
             return Ok(());
         };
         let few = usize::try_from(max_rows).ok().filter(|few| *few > 0);
+        self.transaction.accepts(plan.ends_transaction())?;
+        if portal.done {
+            if prepared.columns.is_empty() {
+                let message = format!("portal \"{name}\" cannot be run");
+                return Err(Fields::new("ERROR", "55000", message).into());
+            }
+            self.outgoing.command_complete(&split::command_tag(&prepared.text, 0));
+            return Ok(());
+        }
         if portal.rest.is_none() {
             let statement = session.begin()?.with_text(&prepared.text);
             let mut kept = VecDeque::new();
@@ -160,7 +173,9 @@ impl Connection {
             let mut apart = crate::wire::Outgoing::new();
             let outgoing = if few.is_some() { &mut apart } else { &mut self.outgoing };
             let mut answer = Answer { stream: &self.stream, outgoing };
-            let done = runner.run(&statement, &prepared.text, plan, rows, &mut answer);
+            let transaction = &mut self.transaction;
+            let text = &prepared.text;
+            let done = runner.run(&statement, transaction, text, plan, rows, &mut answer);
             if few.is_some() {
                 self.outgoing.buf.unsplit(apart.buf);
             }
@@ -203,6 +218,7 @@ impl Connection {
         }
         if rest.is_empty() {
             self.outgoing.command_complete(tag);
+            portal.done = true;
         } else {
             self.outgoing.portal_suspended();
         }

@@ -1,0 +1,298 @@
+//! The transaction of one session, by PostgreSQL's rules: the unit of one message, a block, or a
+//! block that has failed.
+//!
+//! The statements of one simple query, and those of the extended protocol up to `Sync`, are one unit:
+//! all of them take effect, or none. `BEGIN` makes the unit a block, which lasts until `COMMIT` or
+//! `ROLLBACK`. After an error, the unit is rolled back; a block is rolled back, and has failed: it
+//! accepts only its end.
+//!
+//! SQLite's own transaction begins with the first statement that writes. Until then each statement reads
+//! what is committed when it begins, as PostgreSQL's READ COMMITTED has it, and no lock is held. From
+//! then on this session is the only one that writes. A block of the level REPEATABLE READ or
+//! SERIALIZABLE reads one snapshot, so SQLite's transaction begins with its first statement.
+//!
+//! | step | unit | block | failed block |
+//! |---|---|---|---|
+//! | a statement reads | nothing | nothing; `BEGIN` for a snapshot | rejected |
+//! | a statement writes | `BEGIN` | `BEGIN` | rejected |
+//! | end of the message, `Sync` | `COMMIT` | nothing | nothing |
+//! | `COMMIT` | `COMMIT`, with a warning | `COMMIT` | `ROLLBACK` |
+//! | `ROLLBACK` | `ROLLBACK`, with a warning | `ROLLBACK` | `ROLLBACK` |
+//! | an error | `ROLLBACK` | `ROLLBACK`, unless there are savepoints | nothing |
+//!
+//! What the table says is run only if SQLite's transaction is open.
+
+use crate::engine::Engine;
+use crate::run::{Failure, Runner};
+use crate::wire::Fields;
+use safepoint::Attached;
+
+/// A statement that begins, ends or divides a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    Begin(Begin),
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    /// The names are as they were written.
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+}
+
+/// What a `BEGIN` asks of SQLite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// SQLite's transaction begins with the first statement that writes.
+    Committed,
+    /// It begins with the first statement, so that all of them read one snapshot.
+    Snapshot,
+    /// It begins at once and takes the lock, by SQLite's `BEGIN IMMEDIATE`.
+    Writer,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// No statement of a unit has run.
+    #[default]
+    Idle,
+    Unit,
+    Block,
+    Failed,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    state: State,
+    snapshot: bool,
+    /// The savepoints of the block, the outermost first.
+    savepoints: Vec<String>,
+}
+
+impl Control {
+    /// Returns whether a failed block accepts this.
+    pub(crate) fn ends_failure(&self) -> bool {
+        matches!(self, Control::Commit { .. } | Control::Rollback { .. } | Control::RollbackTo(_))
+    }
+}
+
+impl Transaction {
+    /// Returns the status for ReadyForQuery.
+    pub(crate) fn status(&self) -> u8 {
+        match self.state {
+            State::Idle | State::Unit => b'I',
+            State::Block => b'T',
+            State::Failed => b'E',
+        }
+    }
+
+    /// Returns whether there is a block, failed or not.
+    pub(crate) fn is_block(&self) -> bool {
+        matches!(self.state, State::Block | State::Failed)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// Rejects a statement in a failed block, except those that end it.
+    pub(crate) fn accepts(&self, ends_failure: bool) -> Result<(), Fields> {
+        if self.has_failed() && !ends_failure { Err(aborted()) } else { Ok(()) }
+    }
+
+    /// Notes that a statement runs.
+    pub(crate) fn statement_begins(&mut self) {
+        if self.state == State::Idle {
+            self.state = State::Unit;
+        }
+    }
+
+    /// Returns whether also a statement that only reads needs SQLite's transaction.
+    pub(crate) fn is_snapshot(&self) -> bool {
+        self.snapshot
+    }
+
+    /// Returns the error of a statement that SQLite runs outside of transactions only.
+    pub(crate) fn runs_alone(&self, verb: &str) -> Result<(), Fields> {
+        if self.is_block() {
+            let message = format!("{verb} cannot run inside a transaction block");
+            return Err(Fields::new("ERROR", "25001", message));
+        }
+        Ok(())
+    }
+
+    /// Runs a statement that begins, ends or divides a transaction. Returns its command tag, and a
+    /// warning.
+    pub(crate) fn control(
+        &mut self,
+        runner: &Runner,
+        session: &Attached<'_>,
+        control: &Control,
+    ) -> Result<(&'static str, Option<Fields>), Failure> {
+        let warn = |sqlstate, message| Some(Fields::new("WARNING", sqlstate, message));
+        match control {
+            Control::Begin(_) if self.state == State::Block => {
+                Ok(("BEGIN", warn("25001", "there is already a transaction in progress")))
+            }
+            Control::Begin(begin) => {
+                self.begin(runner, session, *begin)?;
+                Ok(("BEGIN", None))
+            }
+            Control::Commit { chain } | Control::Rollback { chain } => {
+                let commits = matches!(control, Control::Commit { .. }) && !self.has_failed();
+                let tag = if commits { "COMMIT" } else { "ROLLBACK" };
+                let in_block = self.is_block();
+                if *chain && !in_block {
+                    let message = format!("{tag} AND CHAIN can only be used in transaction blocks");
+                    return Err(Fields::new("ERROR", "25P01", message).into());
+                }
+                let snapshot = self.snapshot;
+                if commits {
+                    self.commit(runner, session)?;
+                } else {
+                    self.roll_back(runner, session)?;
+                }
+                if *chain {
+                    let begin = if snapshot { Begin::Snapshot } else { Begin::Committed };
+                    self.begin(runner, session, begin)?;
+                }
+                let none = || warn("25P01", "there is no transaction in progress");
+                Ok((tag, if in_block { None } else { none() }))
+            }
+            Control::Savepoint(name) => {
+                self.in_block("SAVEPOINT")?;
+                // Without a transaction SQLite's savepoint would be one, and its release a commit.
+                if !runner.engine.in_transaction() {
+                    runner.execute(session, "BEGIN")?;
+                }
+                runner.execute(session, &format!("SAVEPOINT {name}"))?;
+                self.savepoints.push(name.clone());
+                Ok(("SAVEPOINT", None))
+            }
+            Control::Release(name) => {
+                self.in_block("RELEASE SAVEPOINT")?;
+                let at = self.savepoint(name)?;
+                runner.execute(session, &format!("RELEASE {name}"))?;
+                self.savepoints.truncate(at);
+                Ok(("RELEASE", None))
+            }
+            Control::RollbackTo(name) => {
+                self.in_block("ROLLBACK TO SAVEPOINT")?;
+                let at = self.savepoint(name)?;
+                let _rollback = session.begin_rollback();
+                runner.execute(session, &format!("ROLLBACK TO {name}"))?;
+                self.savepoints.truncate(at + 1);
+                self.state = State::Block;
+                Ok(("ROLLBACK", None))
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        runner: &Runner,
+        session: &Attached<'_>,
+        begin: Begin,
+    ) -> Result<(), Failure> {
+        if begin == Begin::Writer && !runner.engine.in_transaction() {
+            runner.execute(session, "BEGIN IMMEDIATE")?;
+        }
+        self.state = State::Block;
+        self.snapshot = begin == Begin::Snapshot;
+        Ok(())
+    }
+
+    /// Commits, whatever the end is: after an error nothing is left of the transaction.
+    fn commit(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {
+        *self = Transaction::default();
+        if !runner.engine.in_transaction() {
+            return Ok(());
+        }
+        // A commit that has been written cannot be undone.
+        let _held = session.hold_off("commit");
+        let committed = runner.execute(session, "COMMIT");
+        if committed.is_err() {
+            undo(&runner.engine, session);
+        }
+        committed
+    }
+
+    fn roll_back(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {
+        *self = Transaction::default();
+        undo(&runner.engine, session);
+        Ok(())
+    }
+
+    /// Commits the unit, at the end of its message. In a block there is nothing to do.
+    pub(crate) fn unit_ends(
+        &mut self,
+        runner: Option<&Runner>,
+        session: &Attached<'_>,
+    ) -> Result<(), Failure> {
+        match (self.state, runner) {
+            (State::Unit, Some(runner)) => self.commit(runner, session),
+            (State::Unit, None) => {
+                self.state = State::Idle;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends what an error leaves of the transaction. Called for each error that the client sees.
+    pub(crate) fn fail(&mut self, engine: Option<&Engine>, session: &Attached<'_>) {
+        match self.state {
+            State::Idle | State::Unit => *self = Transaction::default(),
+            State::Block | State::Failed => {
+                self.state = State::Failed;
+                if engine.is_some_and(|engine| !engine.in_transaction()) {
+                    // SQLite rolls all of it back if it interrupts a statement that writes.
+                    self.savepoints.clear();
+                }
+                // The client may still go back to a savepoint.
+                if !self.savepoints.is_empty() {
+                    return;
+                }
+            }
+        }
+        if let Some(engine) = engine {
+            undo(engine, session);
+        }
+    }
+
+    fn in_block(&self, what: &str) -> Result<(), Fields> {
+        if self.is_block() {
+            return Ok(());
+        }
+        let message = format!("{what} can only be used in transaction blocks");
+        Err(Fields::new("ERROR", "25P01", message))
+    }
+
+    /// Returns the index of the innermost savepoint with this name.
+    fn savepoint(&self, name: &str) -> Result<usize, Fields> {
+        let found = self.savepoints.iter().rposition(|other| other.eq_ignore_ascii_case(name));
+        found.ok_or_else(|| {
+            let name = name.trim_matches('"');
+            Fields::new("ERROR", "3B001", format!("savepoint \"{name}\" does not exist"))
+        })
+    }
+}
+
+/// Rolls SQLite's transaction back, if there is one.
+fn undo(engine: &Engine, session: &Attached<'_>) {
+    if engine.in_transaction() {
+        let _rollback = session.begin_rollback();
+        // The rollback must not be interrupted.
+        let _held = session.hold_off("rollback");
+        // It fails only if SQLite has rolled back already.
+        let _ = engine.connection.execute_batch("ROLLBACK");
+    }
+}
+
+fn aborted() -> Fields {
+    let message = "current transaction is aborted, commands ignored until end of transaction block";
+    Fields::new("ERROR", "25P02", message)
+}
