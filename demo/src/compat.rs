@@ -3,8 +3,9 @@
 mod copy;
 mod cursor;
 
+use crate::settings::Modes;
 use crate::split::{Kind, Token, tokens};
-use crate::transaction::{Begin, Control};
+use crate::transaction::Control;
 use crate::types::SqlError;
 
 pub(crate) use copy::CopyDecoder;
@@ -56,35 +57,37 @@ fn control<'a>(control: Control) -> Option<Rewrite<'a>> {
 }
 
 fn begin<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
-    let mut begin = Begin::Committed;
+    let (mut modes, mut writer) = (Modes::default(), false);
     if !c.take(&["START", "TRANSACTION"]) {
         if !c.take(&["BEGIN"]) {
             return None;
         }
         if c.take_any(&["IMMEDIATE", "EXCLUSIVE"]) {
-            begin = Begin::Writer;
+            writer = true;
         } else {
             c.take(&["DEFERRED"]);
         }
         c.take_any(&["WORK", "TRANSACTION"]);
     }
     while !c.done() {
-        if c.take(&["ISOLATION", "LEVEL", "SERIALIZABLE"])
-            || c.take(&["ISOLATION", "LEVEL", "REPEATABLE", "READ"])
-        {
-            begin = Begin::Snapshot;
-        } else if !(c.take(&["ISOLATION", "LEVEL", "READ", "COMMITTED"])
-            || c.take(&["ISOLATION", "LEVEL", "READ", "UNCOMMITTED"])
-            || c.take(&["READ", "ONLY"])
-            || c.take(&["READ", "WRITE"])
-            || c.take(&["NOT", "DEFERRABLE"])
-            || c.take(&["DEFERRABLE"]))
-        {
+        if c.take(&["ISOLATION", "LEVEL", "SERIALIZABLE"]) {
+            modes.isolation = Some("serializable");
+        } else if c.take(&["ISOLATION", "LEVEL", "REPEATABLE", "READ"]) {
+            modes.isolation = Some("repeatable read");
+        } else if c.take(&["ISOLATION", "LEVEL", "READ", "COMMITTED"]) {
+            modes.isolation = Some("read committed");
+        } else if c.take(&["ISOLATION", "LEVEL", "READ", "UNCOMMITTED"]) {
+            modes.isolation = Some("read uncommitted");
+        } else if c.take(&["READ", "ONLY"]) {
+            modes.read_only = Some(true);
+        } else if c.take(&["READ", "WRITE"]) {
+            modes.read_only = Some(false);
+        } else if !(c.take(&["NOT", "DEFERRABLE"]) || c.take(&["DEFERRABLE"])) {
             return None;
         }
         c.take_punct(",");
     }
-    control(Control::Begin(begin))
+    control(Control::Begin { modes, writer })
 }
 
 /// Parses `[AND [NO] CHAIN]` at the end of a statement, and returns whether there is a chain.

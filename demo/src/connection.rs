@@ -7,7 +7,8 @@ mod startup;
 use crate::engine::Engine;
 use crate::keys::CancelKey;
 use crate::plan::{Plan, Prepared, plan};
-use crate::run::{Answer, Done, Failure, Rows, Runner, is_for_emergencies};
+use crate::run::{Answer, Done, Failure, Rows, Runner, apply, is_for_emergencies};
+use crate::settings::{SETTINGS, Setting, Settings};
 use crate::shared::Shared;
 use crate::split;
 use crate::stream::Stream;
@@ -50,6 +51,8 @@ pub(crate) struct Connection {
     prepared: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
     skip_to_sync: bool,
+    /// Whether a statement has discarded the temporary tables.
+    discards: bool,
     at_end: bool,
     told: bool,
 }
@@ -81,6 +84,7 @@ impl Connection {
             prepared: HashMap::new(),
             portals: HashMap::new(),
             skip_to_sync: false,
+            discards: false,
             at_end: false,
             told: false,
         })
@@ -282,13 +286,61 @@ impl Connection {
         }
     }
 
+    /// Forgets what a statement names: prepared statements, portals, temporary tables.
+    fn tidy(&mut self, setting: &Setting) -> Result<(), Failure> {
+        let (all, temporary) = match setting {
+            Setting::DiscardAll => (true, true),
+            Setting::DiscardTemporary => (false, true),
+            Setting::Deallocate(None) => (true, false),
+            Setting::Deallocate(Some(name)) => {
+                if self.prepared.remove(name).is_none() {
+                    let message = format!("prepared statement \"{name}\" does not exist");
+                    return Err(Fields::new("ERROR", "26000", message).into());
+                }
+                return Ok(());
+            }
+            Setting::CloseAll => {
+                self.portals.clear();
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        if all {
+            self.prepared.clear();
+        }
+        if matches!(setting, Setting::DiscardAll) {
+            self.portals.clear();
+        }
+        if temporary {
+            self.discards = true;
+        }
+        Ok(())
+    }
+
     fn ready(&mut self, session: &Attached<'_>) {
+        if std::mem::take(&mut self.discards) {
+            // Temporary tables are their engine's.
+            self.runner = None;
+        }
+        self.report(session);
         // A Sync alone is no command.
         session.discard_reserved();
         if !self.transaction.is_block() {
             self.portals.clear();
         }
         self.outgoing.ready(self.transaction.status());
+    }
+
+    /// Tells the client of settings that have changed, by a statement or by the end of a transaction.
+    fn report(&mut self, session: &Attached<'_>) {
+        if !SETTINGS.with_borrow_mut(Settings::take_changed) {
+            return;
+        }
+        // The system gives no thread for the timer: the statement that set the timeout has failed.
+        let _ = apply(session);
+        for (name, value) in SETTINGS.with_borrow_mut(Settings::changes) {
+            self.outgoing.parameter_status(name, &value);
+        }
     }
 
     /// Commits what the messages up to here have done, unless they are in a block.
@@ -370,6 +422,10 @@ impl Connection {
                 }
                 Done::Copy { table, columns } => {
                     last = Some(self.copy_in(&statement, &table, &columns)?);
+                }
+                Done::Tidy(setting) => {
+                    self.tidy(&setting)?;
+                    last = Some(setting.tag().to_string());
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::activity;
 use crate::plan::sql_error;
+use crate::settings::SETTINGS;
 use crate::shared::Shared;
 use crate::test_functions;
 use crate::types::PgType;
@@ -60,9 +61,14 @@ pub(crate) fn returns(name: &str) -> Option<PgType> {
         | "pg_terminate_backend"
         | "pg_terminate_session"
         | "pg_cancel_session" => PgType::Bool,
-        "pg_why_not_yet" | "pg_sleep" | "version" | "current_database" | "current_schema" => {
-            PgType::Text
-        }
+        "pg_why_not_yet"
+        | "pg_sleep"
+        | "version"
+        | "current_database"
+        | "current_schema"
+        | "current_setting"
+        | "set_config"
+        | "pg_advisory_unlock_all" => PgType::Text,
         _ => return None,
     })
 }
@@ -85,7 +91,34 @@ pub(crate) fn define(
             rusqlite::version()
         ))
     })?;
-    define.function("current_database", 0, |_, _| Ok("sqlite"))?;
+    define.function("current_database", 0, |_, _| {
+        Ok(current::client_info().map(|client| client.database().to_string()))
+    })?;
+    for arguments in [1, 2] {
+        define.function("current_setting", arguments, |call, left| {
+            let Some(name) = text(call, 0) else { return Ok(None) };
+            let missing_ok = matches!(number(call, 1), Ok(Number::Int(1)));
+            match SETTINGS.with_borrow(|all| all.get(&name).map(str::to_string)) {
+                Ok(value) => Ok(Some(value)),
+                Err(_) if call.len() == 2 && missing_ok => Ok(None),
+                Err(error) => left.fail(error.sqlstate, &error.message),
+            }
+        })?;
+    }
+    define.function("set_config", 3, |call, left| {
+        let Some(name) = text(call, 0) else {
+            return left.fail("22004", "SET requires parameter name");
+        };
+        let local = matches!(number(call, 2)?, Number::Int(1));
+        let value = text(call, 1);
+        // The end of the statement applies it.
+        match SETTINGS.with_borrow_mut(|all| all.set(&name, value.as_deref(), local)) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => left.fail(error.sqlstate, &error.message),
+        }
+    })?;
+    // There are no advisory locks, so none is left.
+    define.function("pg_advisory_unlock_all", 0, |_, _| Ok(""))?;
     define.function("current_schema", 0, |_, _| Ok("main"))?;
     define.function("pg_sleep", 1, |call, left| match number(call, 0)? {
         Number::Null => Ok(None),

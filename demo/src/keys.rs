@@ -2,7 +2,7 @@
 //! guessing.
 
 use safepoint::SessionId;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -25,6 +25,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// one count.
 const MAX_SUSPECTS: usize = 1024;
 
+/// The number of keys of ended sessions that are known.
+const MAX_GONE: usize = 4096;
+
 #[derive(Default)]
 struct Table {
     last_pid: i32,
@@ -33,6 +36,8 @@ struct Table {
     /// The number of wrong keys since the start.
     wrong: u64,
     dropped: u64,
+    /// Keys of sessions that have ended, the last of them: a client that sends one does not guess.
+    gone: VecDeque<(i32, Vec<u8>)>,
 }
 
 /// The count of wrong keys from one address.
@@ -44,6 +49,8 @@ struct Suspect {
 /// The outcome of a cancel request. The sender is not informed of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
+    /// The key of a session that has ended.
+    Ended,
     Session(SessionId),
     /// The numbers of wrong keys and of dropped requests since the start, and whether this was the
     /// last guess of this address in its window.
@@ -108,6 +115,13 @@ impl CancelKeys {
             Some((expected, session)) if expected.as_slice().ct_eq(key).into() => {
                 Found::Session(*session)
             }
+            _ if table
+                .gone
+                .iter()
+                .any(|(gone, k)| *gone == pid && k.as_slice().ct_eq(key).into()) =>
+            {
+                Found::Ended
+            }
             _ => {
                 table.wrong += 1;
                 let suspect =
@@ -122,8 +136,14 @@ impl CancelKeys {
         }
     }
 
-    pub(crate) fn forget(&self, key: &CancelKey) {
-        self.lock().by_pid.remove(&key.pid);
+    pub(crate) fn forget(&self, given: &CancelKey) {
+        let mut table = self.lock();
+        if let Some((key, _)) = table.by_pid.remove(&given.pid) {
+            if table.gone.len() >= MAX_GONE {
+                table.gone.pop_front();
+            }
+            table.gone.push_back((given.pid, key));
+        }
     }
 }
 
@@ -155,7 +175,7 @@ mod tests {
         assert_eq!((given.key.len(), second.key.len()), (4, 32));
         let find = |pid, key: &[u8]| match keys.find(HERE, pid, key, now) {
             Found::Session(session) => Some(session),
-            Found::WrongKey { .. } => None,
+            Found::WrongKey { .. } | Found::Ended => None,
             Found::Dropped => panic!("that was not too often"),
         };
         assert_eq!(find(given.pid, &given.key), Some(session(7)));
@@ -165,6 +185,25 @@ mod tests {
         assert_eq!(find(given.pid, &[]), None);
         keys.forget(&given);
         assert_eq!(find(given.pid, &given.key), None);
+    }
+
+    /// A client may cancel what has ended as often as it likes, and is not taken for a guesser.
+    #[test]
+    fn a_key_of_an_ended_session_is_no_guess() {
+        let (keys, now) = (CancelKeys::default(), Instant::now());
+        let living = keys.give(session(7), SHORT_KEY).unwrap();
+        let ended = keys.give(session(8), SHORT_KEY).unwrap();
+        keys.forget(&ended);
+        for _ in 0..=GUESSES {
+            assert_eq!(keys.find(HERE, ended.pid, &ended.key, now), Found::Ended);
+        }
+        assert_eq!(keys.find(HERE, living.pid, &living.key, now), Found::Session(session(7)));
+        assert!(matches!(keys.find(HERE, ended.pid, b"gue", now), Found::WrongKey { .. }));
+        for _ in 0..MAX_GONE {
+            let given = keys.give(session(9), SHORT_KEY).unwrap();
+            keys.forget(&given);
+        }
+        assert_eq!(keys.lock().gone.len(), MAX_GONE);
     }
 
     #[test]

@@ -7,16 +7,7 @@ use safepoint::session::Timeouts;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// The names of the settings. openGauss calls one of them `session_timeout`.
-pub(crate) const NAMES: [&str; 5] = [
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
-    "lock_timeout",
-    "statement_timeout",
-    "transaction_timeout",
-];
-
-/// Returns the canonical name of a setting.
+/// Returns the canonical name of a setting: openGauss calls one of them `session_timeout`.
 pub(crate) fn alias(name: &str) -> &str {
     if name == "session_timeout" { "idle_session_timeout" } else { name }
 }

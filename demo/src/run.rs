@@ -4,7 +4,7 @@ use crate::describe::{self, Column};
 use crate::engine::Engine;
 use crate::limits;
 use crate::plan::{Plan, Prepared, plan, sql_error};
-use crate::settings::{REPORTED, SETTINGS, Setting, Settings};
+use crate::settings::{SETTINGS, Setting, Settings};
 use crate::shared::Shared;
 use crate::split;
 use crate::stream::Stream;
@@ -106,6 +106,8 @@ pub(crate) enum Done {
         table: String,
         columns: Vec<String>,
     },
+    /// The connection does the rest: it has what the statement is about.
+    Tidy(Setting),
 }
 
 impl Runner {
@@ -146,7 +148,7 @@ impl Runner {
     ) -> Result<Done, Failure> {
         match plan {
             Plan::Kill(command) => self.kill(session, *command, rows, answer),
-            Plan::Setting(setting) => self.setting(session, setting, rows, answer),
+            Plan::Setting(setting) => self.setting(session, transaction, setting, rows, answer),
             Plan::Control(control) => {
                 let (tag, warning) = transaction.control(self, session, control)?;
                 if let Some(warning) = warning {
@@ -183,14 +185,18 @@ impl Runner {
     fn begin(
         &self,
         session: &Attached<'_>,
-        transaction: &Transaction,
+        transaction: &mut Transaction,
         statement: &str,
         reads: bool,
     ) -> Result<(), Failure> {
+        transaction.runs();
         if reads && !transaction.is_snapshot() {
             return Ok(());
         }
         let verb = split::words(statement).next().unwrap_or_default().to_ascii_uppercase();
+        if !reads && verb != "PRAGMA" {
+            writes(&split::command_tag(statement, 0))?;
+        }
         match verb.as_str() {
             "VACUUM" => Ok(transaction.runs_alone("VACUUM")?),
             "PRAGMA" | "ATTACH" | "DETACH" => Ok(()),
@@ -224,7 +230,7 @@ impl Runner {
     fn query(
         &self,
         session: &Attached<'_>,
-        transaction: &Transaction,
+        transaction: &mut Transaction,
         statement: &str,
         rows: Rows<'_>,
         answer: &mut Answer<'_>,
@@ -305,6 +311,7 @@ impl Runner {
     fn setting(
         &mut self,
         session: &Attached<'_>,
+        transaction: &mut Transaction,
         setting: &Setting,
         rows: Rows<'_>,
         answer: &mut Answer<'_>,
@@ -324,21 +331,40 @@ impl Runner {
                 let all: Vec<&[ValueRef<'_>]> = all.iter().map(|row| &row[..]).collect();
                 own_rows(&plan, rows, answer, &all)
             })?,
-            Setting::Set(name, value) => {
-                let value = SETTINGS.with_borrow_mut(|all| all.set(name, value.as_deref()))?;
-                limit(session)?;
-                if name == "application_name" {
-                    session.update_client_info(|about| about.with_application(value.as_str()));
-                }
-                let reported = REPORTED.iter().find(|known| known.eq_ignore_ascii_case(name));
-                if let Some(name) = reported {
-                    answer.outgoing.parameter_status(name, &value);
-                }
+            Setting::Set { local: true, .. } if !transaction.is_block() => {
+                answer.outgoing.notice(&outside("SET LOCAL"));
             }
-            Setting::ResetAll(_) => {
+            Setting::Set { name, value, local, .. } => {
+                let value = value.as_deref();
+                SETTINGS.with_borrow_mut(|all| all.set(name, value, *local).map(drop))?;
+                apply(session)?;
+            }
+            Setting::ResetAll => {
                 SETTINGS.with_borrow_mut(Settings::reset);
-                limit(session)?;
-                session.update_client_info(|about| about.with_application(""));
+                apply(session)?;
+            }
+            Setting::Transaction { modes, next: true } => SETTINGS.with_borrow_mut(|all| {
+                if let Some(level) = modes.isolation {
+                    all.set("default_transaction_isolation", Some(level), false)?;
+                }
+                if let Some(read_only) = modes.read_only {
+                    let value = if read_only { "on" } else { "off" };
+                    all.set("default_transaction_read_only", Some(value), false)?;
+                }
+                Ok::<(), SqlError>(())
+            })?,
+            Setting::Transaction { .. } if !transaction.is_block() => {
+                answer.outgoing.notice(&outside("SET TRANSACTION"));
+            }
+            Setting::Transaction { modes, .. } => transaction.set_modes(*modes)?,
+            Setting::DiscardAll => {
+                transaction.runs_alone("DISCARD ALL")?;
+                SETTINGS.with_borrow_mut(Settings::reset);
+                apply(session)?;
+                return Ok(Done::Tidy(setting.clone()));
+            }
+            Setting::DiscardTemporary | Setting::Deallocate(_) | Setting::CloseAll => {
+                return Ok(Done::Tidy(setting.clone()));
             }
             Setting::Nothing(_) => {}
         }
@@ -346,10 +372,35 @@ impl Runner {
     }
 }
 
+fn outside(what: &str) -> Fields {
+    let message = format!("{what} can only be used in transaction blocks");
+    Fields::new("WARNING", "25P01", message)
+}
+
+/// Applies the settings to the session: its timeouts, and the name of its application.
+pub(crate) fn apply(session: &Attached<'_>) -> Result<(), Fields> {
+    limit(session)?;
+    let name = SETTINGS.with_borrow(|all| all.get("application_name").map(str::to_string))?;
+    if session.client_info().application() != name {
+        session.update_client_info(|client| client.with_application(name));
+    }
+    Ok(())
+}
+
 /// Applies the settings of the session to its timeouts.
 pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
     let limits = SETTINGS.with_borrow(limits::of);
     session.set_timeouts(limits).map_err(|error| Fields::new("ERROR", "53000", with_cause(&error)))
+}
+
+/// Rejects a statement that writes, in a transaction that only reads.
+pub(crate) fn writes(tag: &str) -> Result<(), Fields> {
+    if SETTINGS.with_borrow(|all| all.is_on("transaction_read_only")) {
+        let what = tag.trim_end_matches(|char: char| char.is_ascii_digit() || char == ' ');
+        let message = format!("cannot execute {what} in a read-only transaction");
+        return Err(Fields::new("ERROR", "25006", message));
+    }
+    Ok(())
 }
 
 /// Sends rows that do not come from SQLite.

@@ -99,7 +99,7 @@ impl Shared {
                 );
                 return;
             }
-            Found::Dropped => return,
+            Found::Ended | Found::Dropped => return,
         };
         let Some(row) = self.manager.session_info(session) else { return };
         let author = Requester::new(row.client.user()).with_address(from.to_string());

@@ -24,13 +24,18 @@
 
 use crate::engine::Engine;
 use crate::run::{Failure, Runner};
+use crate::settings::{Modes, SETTINGS, Settings};
 use crate::wire::Fields;
 use safepoint::Attached;
 
 /// A statement that begins, ends or divides a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
-    Begin(Begin),
+    /// A writer takes SQLite's lock at once, by `BEGIN IMMEDIATE`.
+    Begin {
+        modes: Modes,
+        writer: bool,
+    },
     Commit {
         chain: bool,
     },
@@ -41,17 +46,6 @@ pub(crate) enum Control {
     Savepoint(String),
     Release(String),
     RollbackTo(String),
-}
-
-/// What a `BEGIN` asks of SQLite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    /// SQLite's transaction begins with the first statement that writes.
-    Committed,
-    /// It begins with the first statement, so that all of them read one snapshot.
-    Snapshot,
-    /// It begins at once and takes the lock, by SQLite's `BEGIN IMMEDIATE`.
-    Writer,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +61,10 @@ enum State {
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
     state: State,
+    /// Whether all statements of the block read one snapshot.
     snapshot: bool,
+    /// Whether a statement of SQLite has run in the block.
+    has_run: bool,
     /// The savepoints of the block, the outermost first.
     savepoints: Vec<String>,
 }
@@ -107,7 +104,13 @@ impl Transaction {
     pub(crate) fn statement_begins(&mut self) {
         if self.state == State::Idle {
             self.state = State::Unit;
+            SETTINGS.with_borrow_mut(Settings::unit_begins);
         }
+    }
+
+    /// Notes that SQLite runs a statement.
+    pub(crate) fn runs(&mut self) {
+        self.has_run = true;
     }
 
     /// Returns whether also a statement that only reads needs SQLite's transaction.
@@ -134,11 +137,16 @@ impl Transaction {
     ) -> Result<(&'static str, Option<Fields>), Failure> {
         let warn = |sqlstate, message| Some(Fields::new("WARNING", sqlstate, message));
         match control {
-            Control::Begin(_) if self.state == State::Block => {
+            Control::Begin { .. } if self.state == State::Block => {
                 Ok(("BEGIN", warn("25001", "there is already a transaction in progress")))
             }
-            Control::Begin(begin) => {
-                self.begin(runner, session, *begin)?;
+            Control::Begin { modes, writer } => {
+                if *writer && !runner.engine.in_transaction() {
+                    runner.execute(session, "BEGIN IMMEDIATE")?;
+                }
+                self.state = State::Block;
+                self.has_run = false;
+                self.set_modes(*modes)?;
                 Ok(("BEGIN", None))
             }
             Control::Commit { chain } | Control::Rollback { chain } => {
@@ -149,15 +157,16 @@ impl Transaction {
                     let message = format!("{tag} AND CHAIN can only be used in transaction blocks");
                     return Err(Fields::new("ERROR", "25P01", message).into());
                 }
-                let snapshot = self.snapshot;
+                let modes = SETTINGS.with_borrow(Settings::modes);
                 if commits {
                     self.commit(runner, session)?;
                 } else {
                     self.roll_back(runner, session)?;
                 }
                 if *chain {
-                    let begin = if snapshot { Begin::Snapshot } else { Begin::Committed };
-                    self.begin(runner, session, begin)?;
+                    SETTINGS.with_borrow_mut(Settings::unit_begins);
+                    self.state = State::Block;
+                    self.set_modes(modes)?;
                 }
                 let none = || warn("25P01", "there is no transaction in progress");
                 Ok((tag, if in_block { None } else { none() }))
@@ -170,6 +179,7 @@ impl Transaction {
                 }
                 runner.execute(session, &format!("SAVEPOINT {name}"))?;
                 self.savepoints.push(name.clone());
+                SETTINGS.with_borrow_mut(Settings::savepoint);
                 Ok(("SAVEPOINT", None))
             }
             Control::Release(name) => {
@@ -177,6 +187,7 @@ impl Transaction {
                 let at = self.savepoint(name)?;
                 runner.execute(session, &format!("RELEASE {name}"))?;
                 self.savepoints.truncate(at);
+                SETTINGS.with_borrow_mut(|settings| settings.release(at));
                 Ok(("RELEASE", None))
             }
             Control::RollbackTo(name) => {
@@ -185,30 +196,44 @@ impl Transaction {
                 let _rollback = session.begin_rollback();
                 runner.execute(session, &format!("ROLLBACK TO {name}"))?;
                 self.savepoints.truncate(at + 1);
+                SETTINGS.with_borrow_mut(|settings| settings.roll_back_to(at));
                 self.state = State::Block;
                 Ok(("ROLLBACK", None))
             }
         }
     }
 
-    fn begin(
-        &mut self,
-        runner: &Runner,
-        session: &Attached<'_>,
-        begin: Begin,
-    ) -> Result<(), Failure> {
-        if begin == Begin::Writer && !runner.engine.in_transaction() {
-            runner.execute(session, "BEGIN IMMEDIATE")?;
-        }
-        self.state = State::Block;
-        self.snapshot = begin == Begin::Snapshot;
-        Ok(())
+    /// Sets the modes of the block, as `SET TRANSACTION` does.
+    pub(crate) fn set_modes(&mut self, modes: Modes) -> Result<(), Fields> {
+        let late = |what: &str| {
+            let message = format!("{what} must be set before any query");
+            Err(Fields::new("ERROR", "25001", message))
+        };
+        SETTINGS.with_borrow_mut(|settings| {
+            if let Some(level) = modes.isolation {
+                if self.has_run && settings.get("transaction_isolation") != Ok(level) {
+                    return late("transaction isolation level");
+                }
+                settings.set("transaction_isolation", Some(level), true)?;
+            }
+            if let Some(read_only) = modes.read_only {
+                if self.has_run && !read_only && settings.is_on("transaction_read_only") {
+                    return late("transaction read-write mode");
+                }
+                let value = if read_only { "on" } else { "off" };
+                settings.set("transaction_read_only", Some(value), true)?;
+            }
+            let level = settings.get("transaction_isolation")?;
+            self.snapshot = matches!(level, "serializable" | "repeatable read");
+            Ok(())
+        })
     }
 
     /// Commits, whatever the end is: after an error nothing is left of the transaction.
     fn commit(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {
         *self = Transaction::default();
         if !runner.engine.in_transaction() {
+            SETTINGS.with_borrow_mut(|settings| settings.ends(true));
             return Ok(());
         }
         // A commit that has been written cannot be undone.
@@ -217,12 +242,14 @@ impl Transaction {
         if committed.is_err() {
             undo(&runner.engine, session);
         }
+        SETTINGS.with_borrow_mut(|settings| settings.ends(committed.is_ok()));
         committed
     }
 
     fn roll_back(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {
         *self = Transaction::default();
         undo(&runner.engine, session);
+        SETTINGS.with_borrow_mut(|settings| settings.ends(false));
         Ok(())
     }
 
@@ -235,7 +262,8 @@ impl Transaction {
         match (self.state, runner) {
             (State::Unit, Some(runner)) => self.commit(runner, session),
             (State::Unit, None) => {
-                self.state = State::Idle;
+                *self = Transaction::default();
+                SETTINGS.with_borrow_mut(|settings| settings.ends(true));
                 Ok(())
             }
             _ => Ok(()),
@@ -245,8 +273,14 @@ impl Transaction {
     /// Ends what an error leaves of the transaction. Called for each error that the client sees.
     pub(crate) fn fail(&mut self, engine: Option<&Engine>, session: &Attached<'_>) {
         match self.state {
-            State::Idle | State::Unit => *self = Transaction::default(),
+            State::Idle | State::Unit => {
+                *self = Transaction::default();
+                SETTINGS.with_borrow_mut(|settings| settings.ends(false));
+            }
             State::Block | State::Failed => {
+                if self.state == State::Block {
+                    SETTINGS.with_borrow_mut(Settings::undo);
+                }
                 self.state = State::Failed;
                 if engine.is_some_and(|engine| !engine.in_transaction()) {
                     // SQLite rolls all of it back if it interrupts a statement that writes.

@@ -11,23 +11,29 @@ fn statements(sql: &str) -> Vec<String> {
 
 #[test]
 fn transactions() {
-    use crate::transaction::{Begin, Control};
-    let begin = Control::Begin;
+    let begin = |isolation, read_only| Control::Begin {
+        modes: Modes { isolation, read_only },
+        writer: false,
+    };
+    let writer = || Control::Begin { modes: Modes::default(), writer: true };
     let name = || "\"A b\"".to_owned();
     for (sql, expected) in [
-        ("begin", begin(Begin::Committed)),
-        ("begin deferred", begin(Begin::Committed)),
-        ("begin work", begin(Begin::Committed)),
-        ("BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY", begin(Begin::Committed)),
-        ("START TRANSACTION READ WRITE", begin(Begin::Committed)),
-        ("start /* x */ transaction", begin(Begin::Committed)),
+        ("begin", begin(None, None)),
+        ("begin deferred", begin(None, None)),
+        ("begin work", begin(None, None)),
+        (
+            "BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY",
+            begin(Some("read committed"), Some(true)),
+        ),
+        ("START TRANSACTION READ WRITE", begin(None, Some(false))),
+        ("start /* x */ transaction", begin(None, None)),
         (
             "begin transaction isolation level repeatable read not deferrable",
-            begin(Begin::Snapshot),
+            begin(Some("repeatable read"), None),
         ),
-        ("start transaction isolation level serializable", begin(Begin::Snapshot)),
-        ("begin immediate", begin(Begin::Writer)),
-        ("begin exclusive transaction", begin(Begin::Writer)),
+        ("start transaction isolation level serializable", begin(Some("serializable"), None)),
+        ("begin immediate", writer()),
+        ("begin exclusive transaction", writer()),
         ("commit", Control::Commit { chain: false }),
         ("END", Control::Commit { chain: false }),
         ("end work and no chain", Control::Commit { chain: false }),

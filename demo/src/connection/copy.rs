@@ -2,7 +2,7 @@
 
 use super::Connection;
 use crate::compat::CopyDecoder;
-use crate::run::{Answer, Failure};
+use crate::run::{Answer, Failure, writes};
 use crate::wire::Fields;
 use pgwire::messages::PgWireFrontendMessage as Message;
 use rusqlite::params_from_iter;
@@ -26,6 +26,7 @@ impl Connection {
         } else {
             columns.len()
         };
+        writes("COPY FROM")?;
         let places = vec!["?"; width].join(", ");
         let insert = format!("INSERT INTO {table}{list} VALUES ({places})");
         self.outgoing.copy_in_response(width);

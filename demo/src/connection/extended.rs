@@ -189,6 +189,12 @@ impl Connection {
                     statement.finish()?;
                     return Ok(());
                 }
+                Done::Tidy(setting) => {
+                    drop(statement);
+                    self.tidy(&setting)?;
+                    self.outgoing.command_complete(setting.tag());
+                    return Ok(());
+                }
                 Done::Copy { .. } => {
                     let message = "COPY is supported in simple queries only";
                     return Err(Fields::new("ERROR", "0A000", message).into());

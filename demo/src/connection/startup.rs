@@ -4,7 +4,8 @@ use super::{Connection, Flow, User};
 use crate::keys::{LONG_KEY, SHORT_KEY};
 use crate::run::limit;
 use crate::server::Refusal;
-use crate::settings::{NAME_BYTES, REPORTED, SETTINGS, Settings};
+use crate::settings::{NAME_BYTES, REPORTED, SETTINGS, Settings, options};
+use crate::types::SqlError;
 use crate::wire::{Fields, Negotiation};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::startup::Startup;
@@ -56,14 +57,17 @@ impl Connection {
         }
         let admin = self.shared.is_admin(name);
         let mut settings = Settings::new(self.shared.has_pool(), name, admin);
-        for (name, value) in &startup.parameters {
+        let fatal = |error: SqlError| Fields::new("FATAL", error.sqlstate, error.message);
+        let given = options(parameter("options").unwrap_or_default()).map_err(fatal)?;
+        let sent = startup.parameters.iter().filter(|(name, _)| {
             let known = matches!(name.as_str(), "user" | "database" | "options" | "replication");
-            if !known && !name.starts_with("_pq_.") {
-                settings
-                    .set(name, Some(value))
-                    .map_err(|error| Fields::new("FATAL", error.sqlstate, error.message))?;
-            }
+            !known && !name.starts_with("_pq_.")
+        });
+        let sent = sent.map(|(name, value)| (name.clone(), value.clone()));
+        for (name, value) in given.into_iter().chain(sent) {
+            settings.set(&name, Some(&value), false).map_err(fatal)?;
         }
+        settings.starts();
         let mut minor = startup.protocol_number_minor;
         if let Some(negotiation) = Negotiation::of(startup) {
             minor = (negotiation.version & 0xffff) as u16;

@@ -1,0 +1,251 @@
+//! The values of one session's settings, and how long each holds.
+//!
+//! A value is the session's, from `SET`, or the transaction's, from `SET LOCAL`. An error or a rollback
+//! brings back what was there when the unit, the block or the savepoint began. `RESET` goes back to the
+//! value from the startup message.
+
+use super::catalog::{ISOLATION, KNOWN, REPORTED, find};
+use super::parse::Modes;
+use crate::limits;
+use crate::types::SqlError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+type Values = BTreeMap<String, String>;
+
+/// The settings of one session.
+#[derive(Default)]
+pub(crate) struct Settings {
+    now: Scopes,
+    /// The values from the startup message.
+    first: Arc<Values>,
+    /// What was there when the transaction began, and at each of its savepoints.
+    marks: Vec<Scopes>,
+    /// The values that the client knows of those that are reported.
+    reported: Vec<String>,
+    /// Whether a value may have changed since this was asked.
+    changed: bool,
+}
+
+#[derive(Clone, Default)]
+struct Scopes {
+    session: Arc<Values>,
+    /// Values of `SET LOCAL`, which hide those of the session.
+    local: Arc<Values>,
+}
+
+impl Settings {
+    pub(crate) fn new(thread_pool: bool, user: &str, admin: bool) -> Settings {
+        let mut values: Values =
+            KNOWN.iter().map(|known| (known.name.into(), known.first.into())).collect();
+        values.insert("enable_thread_pool".into(), if thread_pool { "on" } else { "off" }.into());
+        values.insert("session_authorization".into(), user.into());
+        values.insert("is_superuser".into(), if admin { "on" } else { "off" }.into());
+        let session = Arc::new(values);
+        let now = Scopes { session, local: Arc::default() };
+        Settings { now, ..Settings::default() }
+    }
+
+    /// Makes the present values those to which `RESET` goes back.
+    pub(crate) fn starts(&mut self) {
+        self.first = self.now.session.clone();
+        self.reported = self.report();
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Result<&str, SqlError> {
+        let lower = name.to_ascii_lowercase();
+        let name = limits::alias(&lower);
+        if let Some(value) = self.now.local.get(name) {
+            return Ok(value);
+        }
+        // Outside of a transaction that has its own, these are what the next transaction begins with.
+        let name = match name {
+            "transaction_isolation" => "default_transaction_isolation",
+            "transaction_read_only" => "default_transaction_read_only",
+            name => name,
+        };
+        self.now.session.get(name).map(String::as_str).ok_or_else(|| unknown(&lower))
+    }
+
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_ok_and(|value| value == "on")
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.now.session.keys().map(|name| (name.as_str(), self.get(name).unwrap_or_default()))
+    }
+
+    /// Returns the modes of the transaction.
+    pub(crate) fn modes(&self) -> Modes {
+        let isolation = self.get("transaction_isolation").unwrap_or_default();
+        let isolation = ISOLATION.iter().find(|level| **level == isolation).copied();
+        Modes { isolation, read_only: Some(self.is_on("transaction_read_only")) }
+    }
+
+    /// Sets a value for the session, or for the transaction. `None` is the value from the startup
+    /// message. Returns the value as it is shown.
+    pub(crate) fn set(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        local: bool,
+    ) -> Result<String, SqlError> {
+        let lower = name.to_ascii_lowercase();
+        let name = limits::alias(&lower);
+        let value = match (find(name), value) {
+            (Some(known), Some(value)) => known.check(value)?,
+            (Some(known), None) => {
+                let first = self.first.get(name).map_or(known.first, String::as_str).to_string();
+                // What may not be changed may not be reset either.
+                known.check(&first)?;
+                first
+            }
+            (None, Some(value)) if name.contains('.') => value.to_string(),
+            (None, None) if name.contains('.') => String::new(),
+            (None, _) => return Err(unknown(&lower)),
+        };
+        self.changed = true;
+        // These are the transaction's in any case.
+        if local || matches!(name, "transaction_isolation" | "transaction_read_only") {
+            Arc::make_mut(&mut self.now.local).insert(name.into(), value.clone());
+            // A free name is known from now on.
+            if !self.now.session.contains_key(name) {
+                Arc::make_mut(&mut self.now.session).insert(name.into(), String::new());
+            }
+        } else {
+            Arc::make_mut(&mut self.now.session).insert(name.into(), value.clone());
+            if self.now.local.contains_key(name) {
+                Arc::make_mut(&mut self.now.local).remove(name);
+            }
+        }
+        Ok(value)
+    }
+
+    /// Goes back to the values from the startup message.
+    pub(crate) fn reset(&mut self) {
+        self.changed = true;
+        self.now = Scopes { session: self.first.clone(), local: Arc::default() };
+    }
+
+    /// Returns whether a value may have changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Notes the values at the beginning of a unit.
+    pub(crate) fn unit_begins(&mut self) {
+        if self.marks.is_empty() {
+            self.marks.push(self.now.clone());
+        }
+    }
+
+    /// Notes the values at a savepoint: the first has the number 0.
+    pub(crate) fn savepoint(&mut self) {
+        self.marks.push(self.now.clone());
+    }
+
+    /// Forgets the savepoints from this number on.
+    pub(crate) fn release(&mut self, savepoint: usize) {
+        self.marks.truncate(savepoint + 1);
+    }
+
+    /// Goes back to what was there at the innermost savepoint, or else at the beginning.
+    pub(crate) fn undo(&mut self) {
+        if let Some(mark) = self.marks.last() {
+            self.now = mark.clone();
+            self.changed = true;
+        }
+    }
+
+    /// Goes back to a savepoint, which stays.
+    pub(crate) fn roll_back_to(&mut self, savepoint: usize) {
+        self.marks.truncate(savepoint + 2);
+        self.undo();
+    }
+
+    /// Ends the transaction.
+    pub(crate) fn ends(&mut self, commits: bool) {
+        if let (false, Some(first)) = (commits, self.marks.first()) {
+            self.now = first.clone();
+            self.changed = true;
+        }
+        self.marks.clear();
+        if !self.now.local.is_empty() {
+            self.now.local = Arc::default();
+            self.changed = true;
+        }
+    }
+
+    /// Returns the reported settings that have changed since the client heard of them.
+    pub(crate) fn changes(&mut self) -> Vec<(&'static str, String)> {
+        let now = self.report();
+        let changes = REPORTED.iter().zip(&now).zip(&self.reported);
+        let changes = changes
+            .filter(|((_, now), before)| now != before)
+            .map(|((name, now), _)| (*name, now.clone()))
+            .collect();
+        self.reported = now;
+        changes
+    }
+
+    fn report(&self) -> Vec<String> {
+        REPORTED.iter().map(|name| self.get(name).unwrap_or_default().to_string()).collect()
+    }
+}
+
+pub(super) fn unknown(name: &str) -> SqlError {
+    SqlError::new("42704", format!("unrecognized configuration parameter \"{name}\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_values_are_rejected() {
+        let mut settings = Settings::new(true, "omm", true);
+        settings.starts();
+        assert_eq!(settings.get("Enable_Thread_Pool").unwrap(), "on");
+        let refused = |settings: &mut Settings, name: &str, value: &str| {
+            settings.set(name, Some(value), false).unwrap_err().sqlstate
+        };
+        assert_eq!(refused(&mut settings, "enable_thread_pool", "off"), "55P02");
+        assert_eq!(refused(&mut settings, "nothing", "1"), "42704");
+        assert_eq!(refused(&mut settings, "client_encoding", "LATIN1"), "22023");
+        assert_eq!(refused(&mut settings, "statement_timeout", "5 x"), "22023");
+        assert_eq!(settings.set("session_timeout", Some("600s"), false).unwrap(), "10min");
+        assert_eq!(settings.get("idle_session_timeout").unwrap(), "10min");
+        assert_eq!(settings.set("my.own", Some("1"), false).unwrap(), "1");
+        settings.reset();
+        assert!(settings.get("my.own").is_err());
+    }
+
+    #[test]
+    fn values_hold_as_long_as_their_scope() {
+        let mut settings = Settings::new(true, "omm", true);
+        settings.set("lock_timeout", Some("1s"), false).unwrap();
+        settings.starts();
+        let lock = |settings: &Settings| settings.get("lock_timeout").unwrap().to_string();
+        settings.unit_begins();
+        settings.set("lock_timeout", Some("2s"), false).unwrap();
+        settings.savepoint();
+        settings.set("lock_timeout", Some("3s"), true).unwrap();
+        settings.savepoint();
+        settings.set("lock_timeout", Some("4s"), false).unwrap();
+        settings.roll_back_to(1);
+        assert_eq!(lock(&settings), "3s");
+        settings.roll_back_to(0);
+        assert_eq!(lock(&settings), "2s");
+        settings.set("lock_timeout", Some("5s"), true).unwrap();
+        settings.ends(true);
+        assert_eq!(lock(&settings), "2s", "the local value is over");
+        settings.unit_begins();
+        settings.set("lock_timeout", None, false).unwrap();
+        assert_eq!(lock(&settings), "1s");
+        settings.ends(false);
+        assert_eq!(lock(&settings), "2s");
+        settings.set("application_name", Some("new"), false).unwrap();
+        assert_eq!(settings.changes(), [("application_name", "new".to_string())]);
+        assert_eq!(settings.changes(), []);
+    }
+}
