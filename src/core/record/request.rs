@@ -59,7 +59,11 @@ impl Guarded {
     pub(super) fn waker_once(&mut self, now: Snapshot, held: bool) -> Option<Waker> {
         let wake_needed = self.terminate.as_ref().is_some_and(|told| told.wake_needed)
             || self.cancel.as_ref().is_some_and(|told| told.wake_needed);
-        let waker = self.waker_of(now, held).filter(|_| wake_needed)?;
+        // A clone that is not needed would be dropped under the lock.
+        if !wake_needed {
+            return None;
+        }
+        let waker = self.waker_of(now, held)?;
         self.terminate.iter_mut().for_each(|told| told.wake_needed = false);
         self.cancel.iter_mut().for_each(|told| told.wake_needed = false);
         Some(waker)
