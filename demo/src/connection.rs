@@ -372,7 +372,8 @@ impl Connection {
         statements: &[&str],
     ) -> Result<Vec<Result<Plan, Fields>>, Failure> {
         let plans: Vec<_> = statements.iter().map(|text| plan(text)).collect();
-        if plans.len() == 1 {
+        // A failed block would reject the statement before SQLite parses it.
+        if plans.len() == 1 && !self.transaction.has_failed() {
             return Ok(plans);
         }
         for plan in &plans {

@@ -1,7 +1,7 @@
 //! The extended query protocol: Parse, Bind, Describe, Execute, Close.
 
 use super::Connection;
-use crate::plan::{self, Prepared};
+use crate::plan::{self, Plan, Prepared};
 use crate::run::{Answer, Done, Failure, Rows, SEND_AT};
 use crate::split;
 use crate::types::{Format, PgType, decode_param};
@@ -65,6 +65,13 @@ impl Connection {
             return Err(Fields::new("ERROR", "42P05", message).into());
         }
         let statement = session.begin()?.with_text(&parse.query);
+        if self.transaction.has_failed() {
+            // A syntax error comes first, and any other after the rejection.
+            let statements = split::split(&parse.query);
+            let plans = self.plans(&statement, &statements)?;
+            let ends = plans.iter().all(|plan| plan.as_ref().is_ok_and(Plan::ends_transaction));
+            self.transaction.accepts(ends)?;
+        }
         let runner = self.runner()?;
         let oids = parse.type_oids.clone();
         let prepared = match plan::prepare(&runner.engine, &parse.query, oids) {

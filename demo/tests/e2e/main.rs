@@ -22,6 +22,7 @@ mod server;
 mod soak;
 mod sweep;
 mod top;
+mod transactions;
 mod transcript;
 mod watchdog;
 mod why;
