@@ -5,7 +5,7 @@
 //! thread that begins a period checks whether that entry is soon enough, which it mostly is. If an
 //! entry is too soon, the timer computes the next time and waits again.
 //!
-//! The runner, when a period begins:
+//! The names of steps belong to this file. The runner, when a period begins:
 //!
 //! - `R1` stores the time in `since`;
 //! - `R2` takes its transition, which releases `R1`;
@@ -237,7 +237,8 @@ impl Record {
         }
     }
 
-    /// Stores the start of idleness, before the transition that ends a statement or drops a queued one.
+    /// Stores the start of idleness, before the transition that ends a statement or drops a queued
+    /// command.
     #[inline]
     pub(super) fn command_ends(&self) {
         if let Some(timing) = self.timing()
