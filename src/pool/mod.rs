@@ -21,9 +21,9 @@
 //! that came before that transition, and a later one finds the session in its slot.
 //!
 //! **Growth.** If sessions wait and no worker has taken one for 10 ms, workers are added, up to
-//! [`PoolBuilder::max_workers`]: one for each waiting session, at most as many as there are. An added worker ends when it has been idle for
-//! 10 s. During [`block_in_place`](crate::current::block_in_place) another worker takes over at
-//! once.
+//! [`PoolBuilder::max_workers`]: one for each waiting session, at most as many as there are. An
+//! added worker ends when it has been idle for 10 s.
+//! During [`block_in_place`](crate::current::block_in_place) another worker takes over at once.
 //!
 //! **The emergency lane.** If all workers are stuck and the maximum is reached, a separate thread
 //! serves sessions at the head of the queue, after they have waited for [`EMERGENCY_DELAY`]. It
