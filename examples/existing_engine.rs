@@ -1,5 +1,5 @@
 //! Ends the statements of an engine that has no sessions. The engine has one ambient safe point in
-//! its innermost loop, and waits by `safepoint::sleep`. `cargo run --example existing_engine`
+//! its innermost loop, and waits by `safepoint::current::sleep`. `cargo run --example existing_engine`
 
 use safepoint::{Cancel, ClientInfo, Interrupt, Requester, SessionManager, ThreadModel};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The SQL face on arbitrary text: the body of the fuzz target `sql_face`, and its corpus,
+//! The SQL commands on arbitrary text: the body of the fuzz target `sql_face`, and its corpus,
 //! replayed.
 
 use safepoint::TerminateMode;

@@ -1,4 +1,4 @@
-//! Mistakes in the SQL face, and in the setting of the pool.
+//! Mistakes in the SQL commands, and in the setting of the pool.
 
 use super::*;
 

@@ -4,7 +4,7 @@
 //! session would first have to find one, and keep it alive. So each thread that runs sessions has a flag
 //! at a fixed address. The flag is a hint; the word decides.
 //!
-//! The requester, and any other thread that takes a transition after which a running session has something
+//! The names of steps belong to this file. The requester, and any other thread that takes a transition after which a running session has something
 //! to report:
 //!
 //! - `K1` takes the transition;

@@ -4,7 +4,6 @@
 //! that guards it. With no lock held, this folder emits audit events, calls the closure of
 //! `update_client_info` and the `complete` of `Record::begin_at`, and drops wakers and
 //! session-local values.
-//! dropped.
 
 pub(crate) mod admission;
 pub(crate) mod attention;

@@ -11,18 +11,19 @@
 //! the order in which their sockets became readable. After at most [`HIGH_PRIORITY_BURST`] sessions
 //! with high priority in a row, one of the others is served. A connection that returns
 //! [`Action::Yield`] goes to the end of its queue. So no session waits forever. This order holds
-//! within the queue. A session whose socket becomes readable while workers start or stop polling is
-//! in the queue within 2 ms, or is served earlier.
+//! within the queue. A worker that finds the queue empty takes the session whose socket became
+//! readable first. While no worker is idle, a readable session is in the queue within 2 ms, or is
+//! served earlier.
 //!
 //! **Ending an idle or queued session.** While no worker runs a session, it is in its *slot*. The requester's
 //! thread takes the session out of the slot, notifies the client, and closes the connection. A worker puts a
 //! session back, and takes the transition to detached, under the lock of the slot. So the worker sees a request
 //! that came before that transition, and a later one finds the session in its slot.
 //!
-//! **Growth.** If sessions wait and no worker has taken one for 10 ms, workers are added: as many
-//! as there are, up to [`PoolBuilder::max_workers`]. An added worker ends when it has been idle for
-//! 10 s. During [`block_in_place`](crate::current::block_in_place) another worker takes over at
-//! once.
+//! **Growth.** If sessions wait and no worker has taken one for 10 ms, workers are added, up to
+//! [`PoolBuilder::max_workers`]: one for each waiting session, at most as many as there are. An
+//! added worker ends when it has been idle for 10 s.
+//! During [`block_in_place`](crate::current::block_in_place) another worker takes over at once.
 //!
 //! **The emergency lane.** If all workers are stuck and the maximum is reached, a separate thread
 //! serves sessions at the head of the queue, after they have waited for [`EMERGENCY_DELAY`]. It

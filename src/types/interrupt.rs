@@ -32,7 +32,7 @@ impl fmt::Display for InterruptKind {
 }
 
 /// An interrupt, as a safe point returns it. Propagate it to the caller. Until the statement or the
-/// session has ended, every safe point returns the interrupt again.
+/// session has ended, every safe point outside of a hold-off returns the interrupt again.
 ///
 /// # Examples
 ///

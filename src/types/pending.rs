@@ -154,7 +154,7 @@ impl fmt::Display for PendingReason {
                 write!(f, "in a wait that can't be interrupted, at {spot}")
             }
             PendingReason::RollingBack { spot, progress } => {
-                write!(f, "unwinding since the safe point at {spot}")?;
+                write!(f, "rolling back since {spot}")?;
                 progress.map_or(Ok(()), |progress| write!(f, ", {progress} rolled back"))
             }
         }

@@ -246,7 +246,7 @@ fn reasons_are_sentences() {
             progress.into_iter().for_each(|progress| rollback.report(progress));
             let text = say();
             drop(rollback);
-            let start = format!("unwinding since the safe point at {}:{line}:", file!());
+            let start = format!("rolling back since {}:{line}:", file!());
             assert!(text.starts_with(&start) && text.ends_with(said), "{text}");
             assert_eq!(text.contains("rolled back"), progress.is_some(), "{text}");
         }

@@ -2,23 +2,27 @@
 //!
 //! Which threads may touch which field:
 //!
-//! - `F1` `word`: any thread, by the transitions of `core/state.rs`. A requester takes its transition while
+//! - `word`: any thread, by the transitions of `core/state.rs`. A requester takes its transition while
 //!   it holds `guarded`.
-//! - `F2` `thread`, `flags`, `hold`: `thread` is written by the runner alone; for `flags` see the field.
+//! - `thread`, `flags`, `hold`, which are atomics: `thread` is written by the runner alone; for `flags` see the field.
 //!   `hold` is read by the runner, and by requesters after their transition. It is written under the lock of
 //!   `cold.notes`, by the runner and by a thread that drops the guard of a hold-off elsewhere. Its accesses
 //!   are relaxed: see `take_wakers_after_hold_off`.
-//! - `F3` `guarded`: requesters, and the runner and owner on their cold paths. The lock is held for a few
-//!   instructions; no waker is woken, no application code called, and no other thread waited for under it.
-//!   It also guards the metadata of the session, which the runner writes for each described statement.
-//! - `F4` `cold.timing`: see `core/record/timeouts.rs`.
-//! - `F5` `cold.values`: the runner, and the thread that ends the session. No value is created or dropped
+//! - `guarded`: requesters, and the runner and owner on their cold paths. The lock is held for a few
+//!   instructions. Under it no waker is woken, and no other thread is waited for. The only application code
+//!   that runs under it is the `clone` of a waker. It also guards the metadata of the
+//!   session, which the runner writes for each statement with a text.
+//! - `cold.timing`: atomics, and the lock of `escalation`. See `core/record/timeouts.rs`.
+//! - `cold.values`: the runner, and the thread that ends the session. No value is created or dropped
 //!   under its lock.
-//! - `F6` `cold.notes`: the runner off its fast path, and threads that ask for a diagnosis. See
+//! - `cold.notes`: the runner off its fast path, and threads that ask for a diagnosis. See
 //!   `core/record/diagnose.rs`.
 //!
-//! A million idle sessions take a quarter of a gigabyte. So a part that most sessions never use is created
-//! when it is first needed.
+//! `ARCHITECTURE.md` has the order of all locks. While the lock of `guarded`, `cold.values`, `cold.notes` or
+//! `escalation` is held, no other lock is taken.
+//!
+//! A million idle sessions take a quarter of a gigabyte, without their strings. So a part that most sessions
+//! never use is created when it is first needed.
 
 pub(crate) mod check;
 pub(crate) mod diagnose;

@@ -1,11 +1,11 @@
 //! The timeouts of a session, and the transitions that enforce them.
 //!
-//! A *period* is the time that a timeout measures: a statement, from the time it is queued, or the
-//! idleness after it. The timer has at most one entry for a session, with the time in `armed`. A
+//! A *period* is a statement, from the time it is queued, or the idleness after it. The timeouts of
+//! transactions and of lock waits count from other times, but follow the same steps. The timer has at most one entry for a session, with the time in `armed`. A
 //! thread that begins a period checks whether that entry is soon enough, which it mostly is. If an
 //! entry is too soon, the timer computes the next time and waits again.
 //!
-//! The runner, when a period begins:
+//! The names of steps belong to this file. The runner, when a period begins:
 //!
 //! - `R1` stores the time in `since`;
 //! - `R2` takes its transition, which releases `R1`;
@@ -237,7 +237,8 @@ impl Record {
         }
     }
 
-    /// Stores the start of idleness, before the transition that ends a statement or drops a queued one.
+    /// Stores the start of idleness, before the transition that ends a statement or drops a queued
+    /// command.
     #[inline]
     pub(super) fn command_ends(&self) {
         if let Some(timing) = self.timing()

@@ -1,5 +1,7 @@
 //! How a session begins to wait, and how it is woken.
 //!
+//! The names of steps belong to this file. `session/wait/` and `session/task.rs` refer to them.
+//!
 //! The runner:
 //!
 //! - `W1` stores its waker under the record's lock;
@@ -10,13 +12,17 @@
 //! The requester:
 //!
 //! - `K1` takes the transition to pending;
-//! - `K2` checks the word;
+//! - `K2` loads the word again, later;
 //! - `K3` takes the waker under the record's lock, and wakes it after the lock is released.
+//!
+//! The thread that ends a hold-off:
+//!
+//! - `H1` takes a transition that changes nothing, and then takes the waker and wakes it as `K3` does.
 //!
 //! No waiter is missed: `W2` and `K1` are read-modify-writes of one word, so one is first. If `K1` is first,
 //! `W3` sees it and the runner does not block. If `W2` is first, `K2` sees `WAITING`, and `W1` happens before
 //! `W2`, so `K3` finds the waker. In a hold-off both leave the waiter alone, and the thread that ends the
-//! hold-off wakes it.
+//! hold-off wakes it (`take_wakers_after_hold_off`).
 //!
 //! No waiter is woken from a later wait: `K3` decides whether to wake, and takes the waker, under the lock,
 //! by the word as it is then. So it takes the waker of a wait in which an interrupt is due.

@@ -1,6 +1,6 @@
 //! The slot of a connection: it holds the session while no worker runs it.
 //!
-//! The worker, after it has run the session:
+//! The names of steps belong to this file. The worker, after it has run the session:
 //!
 //! - `D1` locks the slot;
 //! - `D2` takes the transition to detached;
@@ -16,6 +16,10 @@
 //! No termination is missed: `K1` and `D2` are read-modify-writes of one word, so one is first. If
 //! `K1` is first, the worker sees it in the result of `D2`, and ends the session. If `D2` is first,
 //! `K1` sees a detached session and `K2` waits for `D4`, so `K3` finds the session in its slot.
+//!
+//! The queue keeps the entry of a queued session that a requester has ended. Such an entry is *stale*. The
+//! requester counts it (`Queue::add_stale`), so that the length of the queue has only sessions that wait. The
+//! thread that takes the entry, and finds no session in the slot, subtracts it again (`Queue::remove_stale`).
 
 use crate::pool::connection::{CloseReason, Connection, Priority};
 use crate::pool::group::Group;
@@ -186,8 +190,11 @@ impl<C: Connection> ConnectionSlot<C> {
         matches!(*self.state.lock(), SlotState::Queued(_))
     }
 
-    /// Takes the session for the lane, if its command may run there. The error is `true` if the
-    /// session is still in the queue.
+    /// Takes the session for the lane, if its command may run there.
+    ///
+    /// # Errors
+    /// Returns `true` if the session is back in its slot as queued, and waits for a worker. Returns
+    /// `false` if the session has ended or another thread has taken it, so that the entry is stale.
     pub(in crate::pool) fn take_for_lane(&self) -> Result<Entry<C>, bool> {
         let queued = self.take_if(|state| matches!(state, SlotState::Queued(_)));
         let Some(mut conn) = queued else { return Err(false) };

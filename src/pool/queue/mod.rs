@@ -61,8 +61,9 @@ struct QueueState<T> {
     first: VecDeque<Job<T>>,
     in_order: VecDeque<T>,
     high_streak: usize,
-    /// The number of stale entries, whose sessions have ended. It is one too small for a moment if
-    /// a worker takes the entry before the requester counts it.
+    /// The number of stale entries: sessions that a requester has ended while they were queued. A
+    /// worker may take such an entry, and subtract it, before the requester adds it. Then the number
+    /// is one too small for a moment, and may be negative.
     gone: isize,
     counts: Counts,
     /// The number of spares that have a permit and have not seen it yet.
