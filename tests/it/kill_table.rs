@@ -8,7 +8,7 @@ use safepoint::id::StatementId;
 use safepoint::request::{EndReason, RequestError, SessionEnd};
 use safepoint::session::WaitMode;
 use safepoint::view::SessionState;
-use safepoint::{Cancel, Receipt, SessionId, Terminate, TerminateMode};
+use safepoint::{Cancel, Receipt, SessionId, Terminate, TerminateMode, ThreadModel};
 
 fn cancel_running() -> Cancel {
     Cancel::running(admin("root")).comment("because")
@@ -293,6 +293,43 @@ fn running_with_an_immediate_termination() {
             assert!(receipt.try_get().is_none());
             drop(session);
             assert!(receipt.try_get().is_some());
+        }
+    });
+}
+
+/// A thread that waits for its client's next command, between statements: each mode ends the session,
+/// and wakes the wait; in a transaction the deferred modes do what they do without a thread.
+#[test]
+fn idle_on_its_own_thread() {
+    supervised(|| {
+        for when in MODES {
+            for in_transaction in [false, true] {
+                let Fixture { manager, mut session, thread, id } =
+                    Fixture::new(ThreadModel::PerSession);
+                let attached = session.attach(&thread).unwrap();
+                attached.set_in_transaction(in_transaction);
+                let (woken, waker) = CountingWaker::waker();
+                let waited = attached.wait(WaitMode::Interruptible, &waker, || {
+                    let refused = manager.cancel(id, cancel_running()).unwrap_err();
+                    assert_eq!(refused, RequestError::NoActiveStatement(id));
+                    let receipt = manager.terminate(id, kill(when)).unwrap();
+                    let idle = match in_transaction {
+                        true => SessionState::IdleInTransaction,
+                        false => SessionState::Idle,
+                    };
+                    assert_eq!(receipt.target().state, idle);
+                    assert!(receipt.try_get().is_none(), "its thread must see it first");
+                    7
+                });
+                assert_eq!(waited, Ok(7), "what it returned is not lost");
+                let continues = in_transaction && when == TerminateMode::AfterTransaction;
+                assert_eq!(woken.get(), usize::from(!continues), "{when:?}, {in_transaction}");
+                if continues {
+                    assert_eq!(attached.check(), Ok(()), "the wait goes on");
+                    attached.set_in_transaction(false);
+                }
+                assert_terminated(&attached.check().unwrap_err());
+            }
         }
     });
 }
