@@ -134,6 +134,7 @@ pub mod request {
 pub mod view {
     pub use crate::core::metadata::STATEMENT_TEXT_BYTES;
     pub use crate::manager::info::{SessionInfo, Sessions, ThreadInfo};
+    pub use crate::manager::manager::VisibleSessions;
     pub use crate::types::state::SessionState;
 }
 

@@ -97,10 +97,10 @@ pub(crate) fn define(
     for arguments in [1, 2] {
         define.function("current_setting", arguments, |call, left| {
             let Some(name) = text(call, 0) else { return Ok(None) };
-            let missing_ok = matches!(number(call, 1), Ok(Number::Int(1)));
+            let missing_ok = call.len() == 2 && matches!(number(call, 1)?, Number::Int(1));
             match SETTINGS.with_borrow(|all| all.get(&name).map(str::to_string)) {
                 Ok(value) => Ok(Some(value)),
-                Err(_) if call.len() == 2 && missing_ok => Ok(None),
+                Err(_) if missing_ok => Ok(None),
                 Err(error) => left.fail(error.sqlstate, &error.message),
             }
         })?;

@@ -81,6 +81,14 @@ pub(crate) fn starts_with(stmt: &str, expected: &[&str]) -> bool {
     expected.iter().all(|e| words.next().is_some_and(|w| w.eq_ignore_ascii_case(e)))
 }
 
+/// Returns an identifier as PostgreSQL folds it.
+pub(crate) fn folded(name: &str) -> String {
+    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None => name.to_lowercase(),
+    }
+}
+
 /// Returns the tag in CommandComplete for a statement that returned or changed `rows` rows.
 pub(crate) fn command_tag(stmt: &str, rows: u64) -> String {
     let mut words = words(stmt).map(str::to_ascii_uppercase);

@@ -25,6 +25,7 @@
 use crate::engine::Engine;
 use crate::run::{Failure, Runner};
 use crate::settings::{Modes, SETTINGS, Settings};
+use crate::split::folded;
 use crate::wire::Fields;
 use safepoint::Attached;
 
@@ -177,15 +178,16 @@ impl Transaction {
                 if !runner.engine.in_transaction() {
                     runner.execute(session, "BEGIN")?;
                 }
-                runner.execute(session, &format!("SAVEPOINT {name}"))?;
-                self.savepoints.push(name.clone());
+                let index = self.savepoints.len();
+                runner.execute(session, &format!("SAVEPOINT {POINT}{index}"))?;
+                self.savepoints.push(folded(name));
                 SETTINGS.with_borrow_mut(Settings::savepoint);
                 Ok(("SAVEPOINT", None))
             }
             Control::Release(name) => {
                 self.in_block("RELEASE SAVEPOINT")?;
                 let at = self.savepoint(name)?;
-                runner.execute(session, &format!("RELEASE {name}"))?;
+                runner.execute(session, &format!("RELEASE {POINT}{at}"))?;
                 self.savepoints.truncate(at);
                 SETTINGS.with_borrow_mut(|settings| settings.release(at));
                 Ok(("RELEASE", None))
@@ -194,7 +196,7 @@ impl Transaction {
                 self.in_block("ROLLBACK TO SAVEPOINT")?;
                 let at = self.savepoint(name)?;
                 let _rollback = session.begin_rollback();
-                runner.execute(session, &format!("ROLLBACK TO {name}"))?;
+                runner.execute(session, &format!("ROLLBACK TO {POINT}{at}"))?;
                 self.savepoints.truncate(at + 1);
                 SETTINGS.with_borrow_mut(|settings| settings.roll_back_to(at));
                 self.state = State::Block;
@@ -307,13 +309,16 @@ impl Transaction {
 
     /// Returns the index of the innermost savepoint with this name.
     fn savepoint(&self, name: &str) -> Result<usize, Fields> {
-        let found = self.savepoints.iter().rposition(|other| other.eq_ignore_ascii_case(name));
+        let name = folded(name);
+        let found = self.savepoints.iter().rposition(|other| *other == name);
         found.ok_or_else(|| {
-            let name = name.trim_matches('"');
             Fields::new("ERROR", "3B001", format!("savepoint \"{name}\" does not exist"))
         })
     }
 }
+
+/// SQLite's savepoints have numbers after this, since its names are not folded as PostgreSQL's are.
+const POINT: &str = "savepoint_";
 
 /// Rolls SQLite's transaction back, if there is one.
 fn undo(engine: &Engine, session: &Attached<'_>) {

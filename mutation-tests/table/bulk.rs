@@ -345,8 +345,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Whoever lists or sweeps sessions sees those that the policy hides.",
         edits: &[Edit {
             file: "manager/manager.rs",
-            within: "pub fn sessions_visible_to",
-            find: "self.is_visible_to(requester, row.id, &row.client)",
+            within: "impl Iterator for VisibleSessions",
+            find: "manager.is_visible_to(requester, row.id, &row.client)",
             replace: "true",
         }],
         loom: &[],

@@ -320,11 +320,12 @@ impl SessionManager {
     }
 
     /// Returns the rows of the open sessions that the policy shows to `requester`.
-    pub fn sessions_visible_to(&self, requester: &Requester) -> impl Iterator<Item = SessionInfo> {
-        self.sessions().filter(|row| self.is_visible_to(requester, row.id, &row.client))
+    #[must_use]
+    pub fn sessions_visible_to<'a>(&'a self, requester: &'a Requester) -> VisibleSessions<'a> {
+        VisibleSessions { sessions: self.sessions(), manager: self, requester }
     }
 
-    /// Returns the rows of all registered threads.
+    /// Returns the rows of all registered threads: they are few, so the list is made at once.
     #[must_use]
     pub fn threads(&self) -> Vec<ThreadInfo> {
         threads(&self.0.threads)
@@ -404,6 +405,23 @@ impl SessionManager {
     #[must_use]
     pub fn timed(&self) -> usize {
         self.0.home.timers.timer.len()
+    }
+}
+
+/// An iterator over the sessions that the policy shows to a requester, as [`Sessions`] is over all.
+#[derive(Debug)]
+pub struct VisibleSessions<'a> {
+    sessions: Sessions,
+    manager: &'a SessionManager,
+    requester: &'a Requester,
+}
+
+impl Iterator for VisibleSessions<'_> {
+    type Item = SessionInfo;
+
+    fn next(&mut self) -> Option<SessionInfo> {
+        let VisibleSessions { sessions, manager, requester } = self;
+        sessions.find(|row| manager.is_visible_to(requester, row.id, &row.client))
     }
 }
 

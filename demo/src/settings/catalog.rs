@@ -108,7 +108,7 @@ impl Known {
             let text = format!("invalid value for parameter \"{name}\": \"{value}\"{why}");
             Err(SqlError::new("22023", text))
         };
-        let word = value.trim().to_ascii_lowercase();
+        let word = value.to_ascii_lowercase();
         match &self.kind {
             Kind::Fixed => {
                 Err(SqlError::new("55P02", format!("parameter \"{name}\" cannot be changed")))
@@ -133,7 +133,7 @@ impl Known {
                 true => Ok(words[0].into()),
                 false => refused(&format!(": only \"{}\" is supported", words[0])),
             },
-            Kind::Int(least, most) => match word.parse::<i64>() {
+            Kind::Int(least, most) => match word.trim().parse::<i64>() {
                 Ok(number) if (*least..=*most).contains(&number) => Ok(number.to_string()),
                 Ok(number) => {
                     let text = format!(
@@ -218,6 +218,7 @@ mod tests {
             ("default_transaction_read_only", "YES", Some("on")),
             ("default_transaction_read_only", "f", Some("off")),
             ("default_transaction_read_only", "o", None),
+            ("default_transaction_read_only", "on ", None),
             ("client_min_messages", "WARNING", Some("warning")),
             ("client_min_messages", "blah", None),
             ("synchronous_commit", "true", Some("on")),

@@ -1,6 +1,6 @@
 //! The statements about settings, and those by which a client tidies its session up.
 
-use crate::split::{Kind, Token, tokens};
+use crate::split::{Kind, Token, folded, tokens};
 use crate::types::SqlError;
 
 /// A statement that this module parses.
@@ -132,7 +132,7 @@ impl Words<'_> {
         }
         match self.text(at) {
             "" => self.syntax(at),
-            name => self.end(at + 1, Setting::Deallocate(Some(identifier(name)))),
+            name => self.end(at + 1, Setting::Deallocate(Some(folded(name)))),
         }
     }
 
@@ -253,14 +253,6 @@ pub(crate) fn parse(statement: &str) -> Option<Parsed> {
         "UNLISTEN" if words.text(1) == "*" => words.end(2, Setting::Nothing("UNLISTEN")),
         _ => return None,
     })
-}
-
-/// Returns an identifier as PostgreSQL folds it.
-fn identifier(text: &str) -> String {
-    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
-        Some(quoted) => quoted.replace("\"\"", "\""),
-        None => text.to_lowercase(),
-    }
 }
 
 fn unquote(text: &str) -> String {

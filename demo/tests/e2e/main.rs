@@ -24,5 +24,7 @@ mod sweep;
 mod top;
 mod transactions;
 mod transcript;
+#[cfg(unix)]
+mod truth;
 mod watchdog;
 mod why;

@@ -56,6 +56,8 @@ impl Attached<'_> {
     /// Blocks until the socket is readable, its peer has closed it, or an interrupt is due. An
     /// interrupt does not change the socket.
     ///
+    /// Available on Linux only.
+    ///
     /// # Errors
     /// The outer error is the [`Interrupt`] that is due and not held off. The inner error is the
     /// system's.
@@ -71,6 +73,8 @@ impl Attached<'_> {
     /// Blocks until the socket is writable or an interrupt is due. Call this for a slow client,
     /// after a write to the socket has returned `WouldBlock`. In a pool call it within
     /// [`block_in_place`](Self::block_in_place), so that the client does not block other sessions.
+    ///
+    /// Available on Linux only.
     ///
     /// # Errors
     /// The outer error is the [`Interrupt`] that is due and not held off. The inner error is the
