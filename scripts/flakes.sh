@@ -19,6 +19,9 @@ set -euo pipefail
 source "$(dirname "$0")/usage.sh"
 cd "$(dirname "$0")/.."
 
+# As .cargo/config.toml has it for `cargo test`.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
+
 rounds=4
 wanted=() unwanted=()
 for argument in "$@"; do

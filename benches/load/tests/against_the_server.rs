@@ -41,12 +41,14 @@ impl Drop for Server {
     }
 }
 
-/// Built from the sources as they are now.
+/// Built from the sources as they are now. With `--workspace` and an example cargo unifies the features
+/// as in `cargo test --workspace`, so no dependency is built twice.
 fn server() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "-p", "safepoint-demo", "--bin", "server"]).current_dir(root);
+    build.args(["build", "--quiet", "--workspace", "--bin", "server", "--example", "limits"]);
+    build.current_dir(root);
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
