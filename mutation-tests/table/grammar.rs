@@ -11,7 +11,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/grammar.rs",
                 within: "fn number",
-                find: "text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)",
+                find: "text.parse().ok().filter(|_| digits)",
                 replace: "text.parse::<i64>().ok().and_then(|n| u64::try_from(n).ok())",
             },
         ],
@@ -26,8 +26,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "sql/grammar.rs",
                 within: "fn number",
-                find: "text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)",
-                replace: "text.parse().ok().filter(|n| *n <= i64::MAX as u64)",
+                find: "text.parse().ok().filter(|_| digits)",
+                replace: "text.parse().ok()",
             },
         ],
         loom: &[],
@@ -39,10 +39,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "2^63 is taken for a number.",
         edits: &[
             Edit {
-                file: "sql/grammar.rs",
-                within: "fn number",
-                find: "text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)",
-                replace: "text.parse().ok().filter(|_| digits)",
+                file: "types/id.rs",
+                within: "pub(crate) fn from_raw",
+                find: "NonZeroU64::new(raw).filter(|n| n.get() <= i64::MAX as u64)",
+                replace: "NonZeroU64::new(raw)",
             },
         ],
         loom: &[],
@@ -54,10 +54,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "2^63 - 1 is no number.",
         edits: &[
             Edit {
-                file: "sql/grammar.rs",
-                within: "fn number",
-                find: "text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)",
-                replace: "text.parse().ok().filter(|n| digits && *n < i64::MAX as u64)",
+                file: "types/id.rs",
+                within: "pub(crate) fn from_raw",
+                find: "NonZeroU64::new(raw).filter(|n| n.get() <= i64::MAX as u64)",
+                replace: "NonZeroU64::new(raw).filter(|n| n.get() < i64::MAX as u64)",
             },
         ],
         loom: &[],

@@ -81,10 +81,10 @@ fn command(mut rest: Tokens<'_>, disconnect: bool) -> Result<Command, SqlError> 
     }
 }
 
-/// Digits only, and small enough for a `bigint`.
+/// Parses a number of digits only.
 fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|n| digits && *n <= i64::MAX as u64)
+    text.parse().ok().filter(|_| digits)
 }
 
 fn unexpected(token: Token<'_>, disconnect: bool) -> SqlError {
