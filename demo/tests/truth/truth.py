@@ -2,14 +2,16 @@
 """Compare a server under test with PostgreSQL, case by case.
 
 usage: truth.py --test HOST:PORT [--judge HOST:PORT | --answers FILE] [--cases FILE.py ...]
-                [--except FILE [--model WORD]] [--only NAME] [-v]
+                [--except FILE [--model WORD]] [--patience N] [--only NAME] [--without NAME] [-v]
        truth.py --write FILE [--judge HOST:PORT] [--cases FILE.py ...]
 
 Runs every case on both servers and says where the answers differ. Without --judge, a throw-away
 PostgreSQL is started and removed again. Without --cases, the files *_cases.py beside this file are run.
 --write FILE stores the judge's answers; --answers FILE compares with these, and needs no judge.
 --except FILE names cases that are known to differ, one a line: such a case must differ. A second word
-in a line is a kind of server, --model WORD, with which the case differs.
+in a line is a kind of server, --model WORD, with which the case differs. --patience N waits N times as
+long for answers, on a machine that may be busy, and --without NAME leaves the cases out whose name contains
+NAME.
 --only NAME runs the cases whose name contains NAME; -v shows each value and its time.
 Exit status: 0 all agree, 1 some differ, 2 the comparison could not be made.
 
@@ -23,7 +25,7 @@ import argparse, glob, importlib.util, itertools, json, os, pathlib, pprint, shu
 import subprocess, sys, tempfile, threading, time
 
 sys.dont_write_bytecode = True  # leave no folder of compiled files beside this one
-from truth_wire import SILENCE, Connection
+from truth_wire import PATIENCE, SILENCE, Connection
 
 DEADLINE = 15.0  # seconds for a whole case
 
@@ -130,7 +132,7 @@ class Case:
 
     def wait_for(self, sql, row):
         """Ask again and again until the first row is `row`; say whether that came within 3 s."""
-        admin, end = self.connect(), time.monotonic() + SILENCE
+        admin, end = self.connect(), time.monotonic() + SILENCE * PATIENCE[0]
         while time.monotonic() < end:
             if self.rows(admin.q(sql))[:1] == [row]:
                 return True
@@ -188,7 +190,7 @@ def value_of(function, server):
 
     thread = threading.Thread(target=body, daemon=True)
     thread.start()
-    thread.join(DEADLINE)
+    thread.join(DEADLINE * PATIENCE[0])
     result = value[0]
     case.finish()
     return result
@@ -264,11 +266,13 @@ def write(judge, cases, file):
     pathlib.Path(file).write_text("{\n%s\n}\n" % ",\n".join(lines))
 
 
-def compare(test, judge, cases, verbose, known):
+def compare(test, judge, cases, verbose, known, patience):
     """Run the cases on both servers at once, print what differs, and return how many agree."""
     agrees = {}
     for name, function in cases:
         start, values = time.monotonic(), [None, None]
+        # A case that is known to differ may do so by silence.
+        PATIENCE[0] = 1 if name in known else patience
 
         def fill(i, server):
             if isinstance(server, Answers):
@@ -309,6 +313,8 @@ def main():
     parser.add_argument("--answers", metavar="FILE")
     parser.add_argument("--write", metavar="FILE")
     parser.add_argument("--except", dest="known", metavar="FILE")
+    parser.add_argument("--patience", type=int, default=1, metavar="N")
+    parser.add_argument("--without", default="", metavar="NAME")
     parser.add_argument("--model", default="", metavar="WORD")
     parser.add_argument("--cases", nargs="+", default=sorted(here.glob("*_cases.py")), metavar="FILE.py")
     parser.add_argument("--only", default="", metavar="NAME")
@@ -316,6 +322,7 @@ def main():
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cases = cases_in(asked.cases, asked.only)
+    cases = [case for case in cases if not asked.without or asked.without not in case[0]]
     if not cases:
         give_up("no case has %r in its name" % asked.only)
     known = set()
@@ -324,7 +331,7 @@ def main():
         words = [line.split("#")[0].split() for line in lines]
         known = {name for name, *models in filter(None, words) if asked.model in (models or [asked.model])}
     if asked.answers:
-        agree = compare(Server(asked.test), Answers(asked.answers), cases, asked.verbose, known)
+        agree = compare(Server(asked.test), Answers(asked.answers), cases, asked.verbose, known, asked.patience)
     else:
         own = None if asked.judge else ThrowAway()
         try:
@@ -332,7 +339,7 @@ def main():
             if asked.write:
                 write(judge, cases, asked.write)
                 sys.exit(0)
-            agree = compare(Server(asked.test), judge, cases, asked.verbose, known)
+            agree = compare(Server(asked.test), judge, cases, asked.verbose, known, asked.patience)
         finally:
             if own:
                 own.remove()
