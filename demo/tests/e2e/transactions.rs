@@ -295,7 +295,7 @@ fn play(address: SocketAddr, messages: u64, seed: u64) {
 
 #[test]
 fn random_messages() {
-    let (messages, seed) = (number("TRANSACTION_MESSAGES", 3_000), number("SOAK_SEED", 1));
+    let (messages, seed) = (number("TRANSACTION_MESSAGES", 1_000), number("SOAK_SEED", 1));
     if let Ok(judge) = env::var("TRANSACTION_JUDGE") {
         return play(judge.parse().expect("an address"), messages, seed);
     }
