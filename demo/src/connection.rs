@@ -275,8 +275,9 @@ impl Connection {
         Ok(Flow::Continue)
     }
 
-    /// Every error that the client sees comes here.
+    /// Ends what an error leaves. Every error after which the session continues comes here.
     fn after_error(&mut self, session: &Attached<'_>, extended: bool) {
+        self.transaction.message_begins(1);
         self.transaction.fail(self.runner.as_ref().map(|runner| &runner.engine), session);
         self.show_transaction(session);
         if extended {
@@ -345,6 +346,7 @@ impl Connection {
 
     /// Commits what the messages up to here have done, unless they are in a block.
     fn end_unit(&mut self, session: &Attached<'_>) -> Result<(), Failure> {
+        self.transaction.message_begins(1);
         let ended = self.transaction.unit_ends(self.runner.as_ref(), session);
         self.show_transaction(session);
         ended
@@ -404,6 +406,7 @@ impl Connection {
         self.prepared.remove("");
         self.portals.remove("");
         let plans = self.plans(&statement, &statements)?;
+        self.transaction.message_begins(statements.len());
         let mut last: Option<String> = None;
         for (text, plan) in statements.iter().zip(plans) {
             if let Some(tag) = last.take() {

@@ -70,7 +70,7 @@ pub(crate) fn sql_error(severity: &'static str, error: &sql::SqlError) -> Fields
 }
 
 impl Plan {
-    pub(crate) fn ends_transaction(&self) -> bool {
+    pub(crate) fn ends_failure(&self) -> bool {
         matches!(self, Plan::Control(control) if control.ends_failure())
     }
 
@@ -91,8 +91,8 @@ impl Plan {
 
 impl Prepared {
     /// Returns whether a failed block accepts the statement. The empty statement is always accepted.
-    pub(crate) fn ends_transaction(&self) -> bool {
-        self.plan.as_ref().is_none_or(Plan::ends_transaction)
+    pub(crate) fn ends_failure(&self) -> bool {
+        self.plan.as_ref().is_none_or(Plan::ends_failure)
     }
 }
 

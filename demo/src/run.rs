@@ -122,7 +122,7 @@ impl Runner {
         answer: &mut Answer<'_>,
     ) -> Result<Done, Failure> {
         session.check()?;
-        transaction.accepts(plan.ends_transaction())?;
+        transaction.accepts(plan.ends_failure())?;
         transaction.statement_begins();
         let result = self.dispatch(session, transaction, text, plan, rows, answer);
         for notice in self.engine.left.take_notices() {
@@ -194,8 +194,14 @@ impl Runner {
             return Ok(());
         }
         let verb = split::words(statement).next().unwrap_or_default().to_ascii_uppercase();
-        if !reads && verb != "PRAGMA" {
-            writes(&split::command_tag(statement, 0))?;
+        // PostgreSQL allows these two in a read-only transaction.
+        if !reads && !matches!(verb.as_str(), "VACUUM" | "ANALYZE") {
+            // The tag of a PRAGMA is SELECT, because it may return rows.
+            writes(&if verb == "PRAGMA" {
+                verb.clone()
+            } else {
+                split::command_tag(statement, 0)
+            })?;
         }
         match verb.as_str() {
             "VACUUM" => Ok(transaction.runs_alone("VACUUM")?),
@@ -331,10 +337,11 @@ impl Runner {
                 let all: Vec<&[ValueRef<'_>]> = all.iter().map(|row| &row[..]).collect();
                 own_rows(&plan, rows, answer, &all)
             })?,
-            Setting::Set { local: true, .. } if !transaction.is_block() => {
-                answer.outgoing.notice(&outside("SET LOCAL"));
-            }
             Setting::Set { name, value, local, .. } => {
+                // It holds to the end of the unit, which is this statement.
+                if *local && !transaction.is_shared() {
+                    answer.outgoing.notice(&outside("SET LOCAL"));
+                }
                 let value = value.as_deref();
                 SETTINGS.with_borrow_mut(|all| all.set(name, value, *local).map(drop))?;
                 apply(session)?;
@@ -353,7 +360,7 @@ impl Runner {
                 }
                 Ok::<(), SqlError>(())
             })?,
-            Setting::Transaction { .. } if !transaction.is_block() => {
+            Setting::Transaction { .. } if !transaction.is_shared() => {
                 answer.outgoing.notice(&outside("SET TRANSACTION"));
             }
             Setting::Transaction { modes, .. } => transaction.set_modes(*modes)?,
@@ -362,6 +369,11 @@ impl Runner {
                 SETTINGS.with_borrow_mut(Settings::reset);
                 apply(session)?;
                 return Ok(Done::Tidy(setting.clone()));
+            }
+            // Temporary tables go with their connection to SQLite, and so would all of the block.
+            Setting::DiscardTemporary if transaction.is_block() => {
+                let message = "DISCARD TEMP is not supported inside a transaction block";
+                return Err(Fields::new("ERROR", "0A000", message).into());
             }
             Setting::DiscardTemporary | Setting::Deallocate(_) | Setting::CloseAll => {
                 return Ok(Done::Tidy(setting.clone()));

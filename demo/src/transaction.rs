@@ -66,6 +66,8 @@ pub(crate) struct Transaction {
     snapshot: bool,
     /// Whether a statement of SQLite has run in the block.
     has_run: bool,
+    /// Whether the unit is a message of several statements.
+    several: bool,
     /// The savepoints of the block, the outermost first.
     savepoints: Vec<String>,
 }
@@ -109,6 +111,16 @@ impl Transaction {
         }
     }
 
+    /// Notes how many statements the message of the unit has.
+    pub(crate) fn message_begins(&mut self, statements: usize) {
+        self.several = statements > 1;
+    }
+
+    /// Returns whether a statement shares its transaction with others.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_block() || self.several
+    }
+
     /// Notes that SQLite runs a statement.
     pub(crate) fn runs(&mut self) {
         self.has_run = true;
@@ -121,7 +133,7 @@ impl Transaction {
 
     /// Returns the error of a statement that SQLite runs outside of transactions only.
     pub(crate) fn runs_alone(&self, verb: &str) -> Result<(), Fields> {
-        if self.is_block() {
+        if self.is_shared() {
             let message = format!("{verb} cannot run inside a transaction block");
             return Err(Fields::new("ERROR", "25001", message));
         }
@@ -233,7 +245,7 @@ impl Transaction {
 
     /// Commits, whatever the end is: after an error nothing is left of the transaction.
     fn commit(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {
-        *self = Transaction::default();
+        *self = Transaction { several: self.several, ..Transaction::default() };
         if !runner.engine.in_transaction() {
             SETTINGS.with_borrow_mut(|settings| settings.ends(true));
             return Ok(());
@@ -249,7 +261,7 @@ impl Transaction {
     }
 
     fn roll_back(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {
-        *self = Transaction::default();
+        *self = Transaction { several: self.several, ..Transaction::default() };
         undo(&runner.engine, session);
         SETTINGS.with_borrow_mut(|settings| settings.ends(false));
         Ok(())

@@ -69,7 +69,7 @@ impl Connection {
             // A syntax error comes first, and any other after the rejection.
             let statements = split::split(&parse.query);
             let plans = self.plans(&statement, &statements)?;
-            let ends = plans.iter().all(|plan| plan.as_ref().is_ok_and(Plan::ends_transaction));
+            let ends = plans.iter().all(|plan| plan.as_ref().is_ok_and(Plan::ends_failure));
             self.transaction.accepts(ends)?;
         }
         let runner = self.runner()?;
@@ -82,7 +82,7 @@ impl Connection {
                 return Err(fields.into());
             }
         };
-        self.transaction.accepts(prepared.ends_transaction())?;
+        self.transaction.accepts(prepared.ends_failure())?;
         self.prepared.insert(name.to_string(), Arc::new(prepared));
         self.outgoing.parse_complete();
         Ok(())
@@ -97,7 +97,7 @@ impl Connection {
 
     fn bind(&mut self, session: &Attached<'_>, bind: &Bind) -> Result<(), Failure> {
         let prepared = self.statement(bind.statement_name.as_deref().unwrap_or_default())?.clone();
-        self.transaction.accepts(prepared.ends_transaction())?;
+        self.transaction.accepts(prepared.ends_failure())?;
         let (given, wanted) = (bind.parameters.len(), prepared.parameters.count());
         if given != wanted {
             let message = format!(
@@ -157,7 +157,7 @@ impl Connection {
             return Ok(());
         };
         let few = usize::try_from(max_rows).ok().filter(|few| *few > 0);
-        self.transaction.accepts(plan.ends_transaction())?;
+        self.transaction.accepts(plan.ends_failure())?;
         if portal.done {
             if prepared.columns.is_empty() {
                 let message = format!("portal \"{name}\" cannot be run");

@@ -263,6 +263,25 @@ fn a_failed_transaction_is_failed_until_its_end() {
     });
 }
 
+/// These are SQLite's own, so PostgreSQL cannot judge them.
+#[test]
+fn statements_of_sqlite_in_a_read_only_transaction() {
+    each_model(|server| {
+        let mut wire = server.user("ann");
+        wire.ok("begin read only");
+        let before = wire.ok("pragma user_version").value().to_owned();
+        let error = wire.fails("pragma user_version = 7");
+        error.expect("ERROR", "25006", "cannot execute PRAGMA in a read-only transaction");
+        wire.ok("rollback");
+        assert_eq!(wire.ok("pragma user_version").value(), before);
+        wire.ok("set default_transaction_read_only = on");
+        wire.ok("analyze");
+        wire.ok("vacuum");
+        let error = wire.fails("select 1; vacuum");
+        error.expect("ERROR", "25001", "VACUUM cannot run inside a transaction block");
+    });
+}
+
 #[test]
 fn several_statements_in_one_simple_query() {
     each_model(|server| {

@@ -129,3 +129,37 @@ def case_cancel_with_stale_and_wrong_keys(c):
     for _ in range(15):
         c.cancel(gone)
     return c.brief(v.q("select pg_sleep(0.1)"))
+
+
+def case_settings_discard_temporary_in_a_block(c):
+    """Nothing of the block is lost with the temporary tables."""
+    t = c.table("(a integer)")
+    v = c.connect()
+    v.q("begin")
+    v.q("insert into %s values (1)" % t)
+    v.q("discard temp")
+    return v.q("commit"), c.numbers_in(t)
+
+
+def case_settings_set_local_of_what_is_unknown(c):
+    v = c.connect()
+    return v.q("set local nosuch = 1"), v.q("set local lock_timeout = 'x'"), v.q("select 1")
+
+
+def case_settings_set_local_in_a_message(c):
+    return c.connect().q("set local lock_timeout = '2s'; show lock_timeout"), c.connect().q("show lock_timeout")
+
+
+def case_settings_alone_in_a_message(c):
+    v = c.connect()
+    return v.q("select 1; discard all"), v.q("select 1; vacuum"), v.q("vacuum")
+
+
+def case_settings_read_only_neighbours(c):
+    t = c.table("(a integer)")
+    v = c.connect()
+    v.q("set default_transaction_read_only = on")
+    said = [v.q(sql % t) for sql in (
+        "truncate %s", "with x as (select 1) insert into %s select * from x", "copy %s from stdin",
+        "create table no_%s as select 1", "alter table %s add column b integer")]
+    return said, v.q("vacuum"), c.count(t)
