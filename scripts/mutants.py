@@ -248,7 +248,7 @@ def attempt(programs, times, number, own_first):
     order = sorted(programs, key=lambda name: (name != "lib", times.get(name, 0)))
     environment = os.environ | {
         "SAFEPOINT_MUTANT": str(number),
-        "PROPTEST_CASES": os.environ.get("PROPTEST_CASES", "60"),
+        "PROPTEST_CASES": os.environ.get("PROPTEST_CASES", "240"),
         "RUST_BACKTRACE": "0",
         "CARGO_MANIFEST_DIR": str(TREE),
     }

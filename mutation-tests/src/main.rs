@@ -128,7 +128,7 @@ fn refuted(
     let mut child = Command::new(program)
         .args(["--exact", name])
         .env("SAFEPOINT_MUTATION", mutation.name)
-        .env("PROPTEST_CASES", std::env::var("PROPTEST_CASES").unwrap_or_else(|_| "256".into()))
+        .env("PROPTEST_CASES", std::env::var("PROPTEST_CASES").unwrap_or_else(|_| "1024".into()))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

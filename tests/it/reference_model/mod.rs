@@ -503,7 +503,7 @@ fn config() -> Config {
     let default = Config::default();
     // A sequence that hangs takes long to fail, and cannot be shortened.
     let max_shrink_time = 30_000;
-    Config { failure_persistence: None, cases: default.cases * 8, max_shrink_time, ..default }
+    Config { failure_persistence: None, cases: default.cases * 2, max_shrink_time, ..default }
 }
 
 proptest! {
