@@ -34,8 +34,9 @@ skip() {
   exit 0
 }
 
-cargo build --quiet --release -p safepoint-benches --bin count
-count=${CARGO_TARGET_DIR:-target}/release/count
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+cargo build --quiet --release --manifest-path benches/peers/Cargo.toml --bin count
+count=$CARGO_TARGET_DIR/release/count
 
 if [ "${1:-}" = --asm ]; then
   objdump -d -C --no-show-raw-insn "$count" | awk '/^[0-9a-f]+ <count::(safe_points|ambient_checks)/,/^$/'

@@ -1,5 +1,5 @@
 //! The cost of accepting a kill by id, for growing numbers of open sessions. Targets are random, so
-//! all registries miss the caches equally. `cargo bench -p safepoint-benches --bench accept_kill`
+//! all registries miss the caches equally. `cargo bench --manifest-path benches/peers/Cargo.toml --bench accept_kill`
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use safepoint_benches::quick;

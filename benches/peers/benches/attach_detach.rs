@@ -1,5 +1,5 @@
-//! The cost of attaching a session to a thread, and of detaching it. `cargo bench -p
-//! safepoint-benches --bench attach_detach`
+//! The cost of attaching a session to a thread, and of detaching it. `cargo bench --manifest-path
+//! benches/peers/Cargo.toml --bench attach_detach`
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use parking_lot::Mutex;

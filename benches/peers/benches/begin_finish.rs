@@ -1,4 +1,4 @@
-//! The cost of a statement in addition to its work. `cargo bench -p safepoint-benches --bench
+//! The cost of a statement in addition to its work. `cargo bench --manifest-path benches/peers/Cargo.toml --bench
 //! begin_finish`
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -1,5 +1,5 @@
 //! From a kill to the return of a victim that was parked.
-//! `cargo bench -p safepoint-benches --bench kill_seen_parked`
+//! `cargo bench --manifest-path benches/peers/Cargo.toml --bench kill_seen_parked`
 
 use crossbeam_utils::sync::{Parker, Unparker};
 use parking_lot::Mutex;

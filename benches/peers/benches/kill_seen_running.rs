@@ -1,5 +1,5 @@
 //! From a kill to a safe point that sees it, in a victim that runs on another processor.
-//! `cargo bench -p safepoint-benches --bench kill_seen_running`
+//! `cargo bench --manifest-path benches/peers/Cargo.toml --bench kill_seen_running`
 
 use parking_lot::Mutex;
 use safepoint::{Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel};

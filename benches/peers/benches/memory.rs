@@ -1,6 +1,6 @@
 //! The memory of an idle session: the bytes that were allocated for it and the owner's handle,
 //! without strings. Also the memory of the whole process with 1,000,000 sessions. Each registry is
-//! measured in a separate process. `cargo bench -p safepoint-benches --bench memory`
+//! measured in a separate process. `cargo bench --manifest-path benches/peers/Cargo.toml --bench memory`
 
 use safepoint_benches::figures::{self, Figure};
 use safepoint_benches::registries::{BareSlab, Dash, Ours, Registry, TokensById, about};

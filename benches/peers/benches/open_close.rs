@@ -1,6 +1,6 @@
 //! The cost of opening and closing a session while 10,000 others are open, for growing numbers of
 //! threads. The figure is the time of one thread's open and close. If it grows less than the number
-//! of threads, throughput rises. `cargo bench -p safepoint-benches --bench open_close`
+//! of threads, throughput rises. `cargo bench --manifest-path benches/peers/Cargo.toml --bench open_close`
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use safepoint_benches::quick;

@@ -1,5 +1,5 @@
-//! The cost of a safe point in a loop, compared with the cheapest possible check. `cargo bench -p
-//! safepoint-benches --bench safe_point`
+//! The cost of a safe point in a loop, compared with the cheapest possible check. `cargo bench --manifest-path
+//! benches/peers/Cargo.toml --bench safe_point`
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};

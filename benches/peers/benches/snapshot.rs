@@ -1,5 +1,5 @@
 //! The effect of listing 1,000,000 sessions on threads that open and close sessions during it.
-//! `cargo bench -p safepoint-benches --bench snapshot`
+//! `cargo bench --manifest-path benches/peers/Cargo.toml --bench snapshot`
 
 use safepoint_benches::figures::{self, Figure};
 use safepoint_benches::percentiles::Percentiles;

@@ -22,7 +22,7 @@ const INTRO: &str = "\
 # Benchmarks
 
 Written by `scripts/benchmarks.sh`, which asks all questions and takes some minutes;
-`scripts/benchmarks.sh safe_point` asks one. The benches are in `benches/peers`, a package of its
+`scripts/benchmarks.sh safe_point` asks one. The benches are in `benches/peers`, a workspace of its
 own, so that the peers are nobody's dependency. `docs/contention.md` says on paper what more cores
 would make of it.
 
