@@ -1,6 +1,7 @@
 //! SQLite, with safe points and interruptible lock waits.
 
 use crate::activity;
+use crate::authorizer::Authorizer;
 use crate::describe::{Column, Known, columns_of};
 use crate::functions::{self, Left};
 use crate::limits::lock_wait;
@@ -8,7 +9,7 @@ use crate::shared::Shared;
 use crate::sqlite_error;
 use crate::types::MAX_VALUE;
 use crate::wire::Fields;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization, Wal};
+use rusqlite::hooks::Wal;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, Error, OpenFlags, Statement};
 use std::path::Path;
@@ -90,6 +91,8 @@ impl Engine {
         connection.busy_handler(Some(lock_wait))?;
         connection.pragma_update(None, "synchronous", "normal")?;
         let left = Arc::default();
+        let keep = Arc::<AtomicBool>::default();
+        let authorizer = Authorizer::new(&connection, &left, &keep)?;
         functions::define(&connection, shared, &left)?;
         connection.execute_batch(activity::VIEWS)?;
         connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
@@ -98,13 +101,7 @@ impl Engine {
             checkpointer.committed(pages);
             Ok(())
         }))?;
-        let keep = Arc::<AtomicBool>::default();
-        let kept = keep.clone();
-        connection.authorizer(Some(move |context: AuthContext<'_>| {
-            // Relaxed: only the session of this statement reads it.
-            kept.fetch_or(leaves_something(&context), Ordering::Relaxed);
-            authorize(context)
-        }))?;
+        authorizer.install(&mut connection)?;
         Ok(Engine { connection, left, keep, known: Known::default() })
     }
 
@@ -143,36 +140,5 @@ impl Engine {
     /// Translates an error for the client, in PostgreSQL's terms.
     pub(crate) fn error(&self, error: &Error) -> Fields {
         self.left.take_error().unwrap_or_else(|| sqlite_error::of(error).into())
-    }
-}
-
-/// Returns whether a statement changes temporary tables, settings, or the results of `changes()`
-/// and `last_insert_rowid()`.
-fn leaves_something(context: &AuthContext<'_>) -> bool {
-    !matches!(
-        context.action,
-        AuthAction::Select
-            | AuthAction::Read { .. }
-            | AuthAction::Function { .. }
-            | AuthAction::Recursive
-            | AuthAction::Transaction { .. }
-            | AuthAction::Savepoint { .. }
-            | AuthAction::Pragma { pragma_value: None, .. }
-    )
-}
-
-/// Denies changes that no client may make: to the interruption of lock waits, to the checkpoints,
-/// and to the schema of the views.
-fn authorize(context: AuthContext<'_>) -> Authorization {
-    match context.action {
-        AuthAction::Pragma { pragma_name, pragma_value: Some(_) }
-            if ["busy_timeout", "wal_autocheckpoint"]
-                .iter()
-                .any(|name| pragma_name.eq_ignore_ascii_case(name)) =>
-        {
-            Authorization::Deny
-        }
-        AuthAction::Detach { .. } => Authorization::Deny,
-        _ => Authorization::Allow,
     }
 }

@@ -45,10 +45,14 @@ impl Left {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 
+    /// Stores an error that is reported instead of SQLite's own.
+    pub(crate) fn refuse(&self, error: Fields) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
     /// Fails a function with an error that is reported instead of SQLite's own.
     fn fail<T>(&self, sqlstate: &'static str, message: &str) -> rusqlite::Result<T> {
-        let error = Fields::new("ERROR", sqlstate, message);
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.refuse(Fields::new("ERROR", sqlstate, message));
         Err(Error::UserFunctionError(message.into()))
     }
 }
@@ -80,22 +84,22 @@ pub(crate) fn define(
 ) -> rusqlite::Result<()> {
     let define = Define { connection, left };
     define
-        .function("pg_backend_pid", 0, |_, _| Ok(current::thread_id().map(|id| id.get() as i64)))?;
-    define.function("pg_current_sessid", 0, |_, _| {
+        .harmless("pg_backend_pid", 0, |_, _| Ok(current::thread_id().map(|id| id.get() as i64)))?;
+    define.harmless("pg_current_sessid", 0, |_, _| {
         Ok(current::session_id().map(|id| id.get() as i64))
     })?;
-    define.function("version", 0, |_, _| {
+    define.harmless("version", 0, |_, _| {
         Ok(format!(
             "PostgreSQL 15.0 protocol, served by safepoint {} over SQLite {}",
             env!("CARGO_PKG_VERSION"),
             rusqlite::version()
         ))
     })?;
-    define.function("current_database", 0, |_, _| {
+    define.harmless("current_database", 0, |_, _| {
         Ok(current::client_info().map(|client| client.database().to_string()))
     })?;
     for arguments in [1, 2] {
-        define.function("current_setting", arguments, |call, left| {
+        define.harmless("current_setting", arguments, |call, left| {
             let Some(name) = text(call, 0) else { return Ok(None) };
             let missing_ok = call.len() == 2 && matches!(number(call, 1)?, Number::Int(1));
             match SETTINGS.with_borrow(|all| all.get(&name).map(str::to_string)) {
@@ -119,18 +123,18 @@ pub(crate) fn define(
     })?;
     // There are no advisory locks, so none is left.
     define.function("pg_advisory_unlock_all", 0, |_, _| Ok(""))?;
-    define.function("current_schema", 0, |_, _| Ok("main"))?;
+    define.harmless("current_schema", 0, |_, _| Ok("main"))?;
     define.function("pg_sleep", 1, |call, left| match number(call, 0)? {
         Number::Null => Ok(None),
         Number::Real(seconds) => sleep(seconds, left).map(Some),
         Number::Int(seconds) => sleep(seconds as f64, left).map(Some),
     })?;
     let at = shared.clone();
-    define.function("safepoint_activity", 0, move |_, _| {
+    define.harmless("safepoint_activity", 0, move |_, _| {
         activity::snapshot(&at, &author()).map_err(|why| Error::UserFunctionError(why.into()))
     })?;
     let at = shared.clone();
-    define.function("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at, &author())))?;
+    define.harmless("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at, &author())))?;
     // The optional third argument is the requester's comment for the target.
     for arguments in [2, 3] {
         let at = shared.clone();
@@ -200,16 +204,38 @@ pub(crate) struct Define<'a> {
 }
 
 impl Define<'_> {
-    /// Defines a function. If `call` panics, the panic is stored, and resumed on the session's own
-    /// thread.
+    /// Defines a function for statements only. In a view or a trigger it would act with the rights of
+    /// another user, who only reads or writes a table.
     pub(crate) fn function<T: ToSql + 'static>(
         &self,
         name: &'static str,
         arguments: i32,
         call: impl Fn(&Context<'_>, &Left) -> rusqlite::Result<T> + Send + 'static,
     ) -> rusqlite::Result<()> {
+        self.define(name, arguments, FunctionFlags::SQLITE_DIRECTONLY, call)
+    }
+
+    /// Defines a function that has no effect, for statements and also for views and triggers.
+    pub(crate) fn harmless<T: ToSql + 'static>(
+        &self,
+        name: &'static str,
+        arguments: i32,
+        call: impl Fn(&Context<'_>, &Left) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<()> {
+        self.define(name, arguments, FunctionFlags::SQLITE_INNOCUOUS, call)
+    }
+
+    /// Defines a function. If `call` panics, the panic is stored, and resumed on the session's own
+    /// thread.
+    fn define<T: ToSql + 'static>(
+        &self,
+        name: &'static str,
+        arguments: i32,
+        flags: FunctionFlags,
+        call: impl Fn(&Context<'_>, &Left) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<()> {
         let left = self.left.clone();
-        let flags = FunctionFlags::SQLITE_UTF8;
+        let flags = flags | FunctionFlags::SQLITE_UTF8;
         self.connection.create_scalar_function(name, arguments, flags, move |context| {
             catch_unwind(AssertUnwindSafe(|| call(context, &left))).unwrap_or_else(|panic| {
                 *left.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);

@@ -7,6 +7,7 @@
 
 mod activity;
 mod args;
+mod authorizer;
 mod checkpointer;
 mod compat;
 mod connection;

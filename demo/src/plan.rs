@@ -1,5 +1,6 @@
 //! Plans of statements, before they are executed.
 
+use crate::authorizer;
 use crate::compat::{self, Rewrite};
 use crate::describe::{self, Column, Parameters};
 use crate::engine::Engine;
@@ -38,6 +39,9 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
     }
     if let Some(setting) = settings::parse(statement) {
         return Ok(Plan::Setting(setting?));
+    }
+    if let Some(error) = authorizer::refuse(statement) {
+        return Err(error);
     }
     let statements = match compat::rewrite(statement) {
         Rewrite::Same => vec![statement.to_string()],

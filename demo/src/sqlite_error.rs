@@ -58,6 +58,32 @@ fn by_text(message: &str) -> &'static str {
         "42702"
     } else if has("within a transaction") {
         "25001"
+    } else if has("may not be modified") || has("unsafe use of") {
+        "42501"
+    } else if has("reserved for internal use") {
+        "42939"
+    } else if has("because it is a view") {
+        "55000"
+    } else if has("is circularly defined") {
+        "42P17"
+    } else if [
+        "nested too deep",
+        "trigger recursion",
+        "tree is too large",
+        "parser stack",
+        "too complex",
+        "Recursion limit",
+    ]
+    .into_iter()
+    .any(has)
+    {
+        "54001"
+    } else if has("too many columns") {
+        "54011"
+    } else if has("too many arguments") {
+        "54023"
+    } else if has("too many") {
+        "54000"
     } else {
         "42000"
     }

@@ -10,11 +10,7 @@ pub(super) fn stored_columns(
     database: i64,
     keyed: bool,
 ) -> Result<Vec<Option<PgType>>> {
-    let Some(schema) = conn
-        .prepare_cached("SELECT name FROM pragma_database_list WHERE seq = ?1")?
-        .query_row([database], |r| r.get::<_, String>(0))
-        .optional()?
-    else {
+    let Some(schema) = usize::try_from(database).ok().and_then(|at| conn.db_name(at).ok()) else {
         return Ok(Vec::new());
     };
     let found = conn

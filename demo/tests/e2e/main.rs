@@ -2,6 +2,8 @@
 
 mod support;
 
+mod authorizer;
+mod authorizer_fuzz;
 mod cancel;
 mod drivers;
 mod growth;

@@ -71,6 +71,14 @@ impl Server {
         Server::start_by(command, model, options)
     }
 
+    /// The same with this folder as its working directory.
+    #[track_caller]
+    pub(crate) fn start_in(folder: &std::path::Path, model: &str, options: &[&str]) -> Server {
+        let mut command = Command::new(binary());
+        command.current_dir(folder);
+        Server::start_by(command, model, options)
+    }
+
     #[track_caller]
     fn start_by(mut command: Command, model: &str, options: &[&str]) -> Server {
         let workers = options.windows(2).find(|pair| pair[0] == "--workers");
