@@ -12,14 +12,18 @@ SQLite behind the PostgreSQL protocol, with sessions that can be killed
 usage: server [OPTION]...
 
   --listen ADDRESS:PORT     the address to listen on; port 0 picks a free one [127.0.0.1:5433]
-  --allow-remote            allow an address that is not a loopback address
+  --insecure                allow an address that is not a loopback address, although no client has
+                            to prove who it is
+  --backlog N               the number of clients that wait in the system until the server accepts
+                            them; the system may allow fewer (net.core.somaxconn) [4096]
   --thread-pool on|off      share worker threads, or one thread for each session [on]
   --workers N               the number of workers [one per core]
   --thread-pool-attr TEXT   the workers in openGauss's form: 'thread_num, group_num, (binding)'
   --max-workers N           the maximum number of workers if all are blocked [8 x the workers]
   --max-queue N             reject new clients while N sessions of a group wait for a worker
                             [no limit]
-  --grace SECONDS           the time in which a shutdown lets transactions finish [3]
+  --grace SECONDS           the time after which SIGTERM ends transactions; it ends idle sessions at
+                            once [SIGTERM waits until all clients have left]
   --max-connections N       the maximum number of clients [10000]
   --reserved-connections K  the number of these connections reserved for administrators [3]
   --authentication-timeout SECONDS
@@ -27,6 +31,8 @@ usage: server [OPTION]...
   --watchdog MILLISECONDS   report sessions that run for longer without a safe point; 0 means never
                             [1000]
   --database FILE           the SQLite database [a file in a temporary folder]
+  --config FILE             the settings with which sessions begin, in lines of name = value; SIGHUP
+                            and pg_reload_conf() read them again
   --admin USER              an administrator; may be given several times [omm]
   --owner DATABASE=USER     a user who may end the sessions in that database; may be given several
                             times
@@ -38,6 +44,9 @@ usage: server [OPTION]...
                             safepoint_test_stall(), which writes a line to standard error and
                             blocks until safepoint_test_release() is called
   -h, --help                print this help
+
+SIGTERM lets no new client in and waits until the clients have left, or for --grace. SIGINT ends
+all sessions, SIGQUIT the process. SIGHUP reads the file of --config again.
 ";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +56,10 @@ pub(crate) struct Args {
     pub(crate) workers: ThreadPoolAttr,
     pub(crate) max_workers: usize,
     pub(crate) max_queue: usize,
-    pub(crate) grace: Duration,
+    /// How long SIGTERM waits for transactions; `None` means until the clients have left.
+    pub(crate) grace: Option<Duration>,
+    pub(crate) backlog: i32,
+    pub(crate) config: Option<PathBuf>,
     pub(crate) max_connections: usize,
     pub(crate) reserved_connections: usize,
     pub(crate) authentication_timeout: Duration,
@@ -71,7 +83,9 @@ impl Default for Args {
             workers: workers(0),
             max_workers: 0,
             max_queue: usize::MAX,
-            grace: Duration::from_secs(3),
+            grace: None,
+            backlog: 4096,
+            config: None,
             max_connections: 10_000,
             reserved_connections: 3,
             authentication_timeout: Duration::from_secs(60),
@@ -95,7 +109,7 @@ pub(crate) fn parse(
     use lexopt::prelude::{Long, Short, Value};
     let mut parser = lexopt::Parser::from_args(words);
     let mut args = Args::default();
-    let mut allow_remote = false;
+    let mut insecure = false;
     let mut workers_said = 0;
     while let Some(word) = parser.next().map_err(|e| e.to_string())? {
         let option = match word {
@@ -115,7 +129,11 @@ pub(crate) fn parse(
                 let what = "an address and a port such as 127.0.0.1:5433";
                 args.listen = text.parse().map_err(|_| expected(what, &text))?;
             }
-            "allow-remote" => allow_remote = true,
+            "insecure" => insecure = true,
+            "backlog" => args.backlog = number(&option, &value()?, 1..=1_000_000)? as i32,
+            "config" => {
+                args.config = Some(parser.value().map_err(|e| e.to_string())?.into());
+            }
             "thread-pool" => {
                 args.thread_pool = match value()?.as_str() {
                     "on" => true,
@@ -137,7 +155,7 @@ pub(crate) fn parse(
             "grace" => {
                 let text = value()?;
                 let seconds = text.parse().map_err(|_| expected("a number of seconds", &text))?;
-                args.grace = Duration::from_secs(seconds);
+                args.grace = Some(Duration::from_secs(seconds));
             }
             "max-connections" => {
                 args.max_connections = number(&option, &value()?, 1..=1_000_000)?;
@@ -173,10 +191,10 @@ pub(crate) fn parse(
             other => return Err(format!("no such option: --{other}")),
         }
     }
-    if !allow_remote && !is_loopback(args.listen.ip()) {
+    if !insecure && !is_loopback(args.listen.ip()) {
         return Err(format!(
-            "--listen: {} can be reached from other machines, and nobody has to prove who they \
-             are here; say --allow-remote if that is meant",
+            "--listen: expected a loopback address such as 127.0.0.1 or [::1], got {}; other machines \
+             can reach that, and no client has to prove who it is: --insecure allows it",
             args.listen.ip()
         ));
     }
@@ -266,14 +284,15 @@ mod tests {
             ("--watchdog -1", "expected a number from 0 to 3600000"),
             ("--authentication-timeout 0", "expected a number from 1 to 600"),
             ("--wrong", "--wrong"),
+            ("--backlog 0", "expected a number from 1 to 1000000"),
             ("word", "unexpected word"),
-            ("--listen 0.0.0.0:5433", "--allow-remote"),
-            ("--listen [::]:5433", "--allow-remote"),
+            ("--listen 0.0.0.0:5433", "--insecure"),
+            ("--listen [::]:5433", "--insecure"),
         ] {
             let error = parsed(words).expect_err(words);
             assert!(error.contains(said), "{words}: {error}");
         }
-        assert!(parsed("--listen 0.0.0.0:1 --allow-remote").is_ok());
+        assert!(parsed("--listen 0.0.0.0:1 --insecure").is_ok());
         assert!(parsed("--listen [::1]:1").is_ok());
     }
 }

@@ -313,22 +313,35 @@ impl Authorizer {
     }
 }
 
-/// Refuses what the authorizer cannot see: it is not asked for the new name of a table, and does not
-/// tell an unnamed file of a client from that of VACUUM.
+/// Refuses what the authorizer cannot see. It is not asked for the new name of a table, nor for the
+/// table that a foreign key refers to, and does not tell an unnamed file of a client from that of
+/// VACUUM.
 pub(crate) fn refuse(statement: &str) -> Option<Fields> {
-    let mut tokens = tokens(statement);
-    let first = tokens.next()?;
+    let mut all = tokens(statement);
+    let first = all.next()?;
     if first.is("ATTACH") {
         return Some(denied("permission denied to attach a database"));
     }
-    if !(first.is("ALTER") && tokens.next()?.is("TABLE")) {
+    if !(first.is("ALTER") || first.is("CREATE")) {
         return None;
     }
-    let all: Vec<Token<'_>> = tokens.collect();
-    let at = all.windows(2).position(|two| two[0].is("RENAME") && two[1].is("TO"))?;
-    // SQLite takes also a string for a name.
-    let name = all.get(at + 2)?.text.trim_matches(['"', '\'', '`', '[', ']']);
-    is_reserved(name).then(|| reserved(name))
+    let all: Vec<Token<'_>> = all.collect();
+    for (at, token) in all.iter().enumerate() {
+        // SQLite takes also a string for a name.
+        let name = |at: usize| {
+            let name = all.get(at).map_or("", |token| token.text);
+            name.trim_matches(['"', '\'', '`', '[', ']'])
+        };
+        // Such a key would be checked when SQLite itself changes the table, in each DROP TABLE.
+        if token.is("REFERENCES") && is_internal(name(at + 1)) {
+            return Some(denied(format!("permission denied for table {}", name(at + 1))));
+        }
+        let renames = token.is("RENAME") && all.get(at + 1).is_some_and(|next| next.is("TO"));
+        if renames && first.is("ALTER") && is_reserved(name(at + 2)) {
+            return Some(reserved(name(at + 2)));
+        }
+    }
+    None
 }
 
 fn denied(message: impl Into<String>) -> Fields {
@@ -412,6 +425,9 @@ mod tests {
             "ALTER TABLE \"a b\" RENAME TO \"PG_x\"",
             "alter table main.t rename /* */ to 'pragma_table_xinfo'",
             "alter table t rename to [json_each]",
+            "create table t (a references sqlite_stat1)",
+            "create table t (a, foreign key (a) references \"sqlite_stat1\" (tbl))",
+            "alter table t add column b references 'SQLITE_sequence' on delete cascade",
             "alter table t rename to `Threadpool_Status`",
         ] {
             assert!(refuse(refused).is_some(), "{refused}");
@@ -421,6 +437,7 @@ mod tests {
             "alter table t rename a to pg_a",
             "alter table t rename column a to pg_a",
             "alter table t add column pg_a text",
+            "create table t (a text default ' references sqlite_stat1', b references c)",
             "select 'attach'",
             "",
         ] {

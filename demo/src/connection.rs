@@ -5,6 +5,7 @@ mod extended;
 mod startup;
 
 use crate::engine::Engine;
+use crate::keepalive::KeepAlive;
 use crate::keys::CancelKey;
 use crate::plan::{Plan, Prepared, plan};
 use crate::run::{Answer, Done, Failure, Rows, Runner, apply, is_for_emergencies};
@@ -32,6 +33,9 @@ const READ_BYTES: usize = 16 * 1024;
 
 const SYNTAX_ERROR: &str = "42601";
 
+/// The message to a client of a server that ends at once.
+pub(crate) const AT_ONCE: &str = "terminating connection due to immediate shutdown command";
+
 /// The message to a client that has not sent its startup message in time.
 pub(crate) const LATE: &str = "canceling authentication due to timeout";
 
@@ -51,6 +55,10 @@ pub(crate) struct Connection {
     prepared: HashMap<String, Arc<Prepared>>,
     portals: HashMap<String, Portal>,
     skip_to_sync: bool,
+    /// The options of the socket.
+    keep_alive: KeepAlive,
+    /// The version of the server's defaults that the settings follow.
+    defaults: u64,
     /// Whether a statement has discarded the temporary tables.
     discards: bool,
     at_end: bool,
@@ -84,6 +92,8 @@ impl Connection {
             prepared: HashMap::new(),
             portals: HashMap::new(),
             skip_to_sync: false,
+            keep_alive: KeepAlive::system(),
+            defaults: 0,
             discards: false,
             at_end: false,
             told: false,
@@ -222,6 +232,7 @@ impl Connection {
         if self.user.is_none() {
             return Ok(self.start(session, message));
         }
+        self.follow_defaults(session);
         if self.skip_to_sync && !matches!(message, Message::Sync(_) | Message::Terminate(_)) {
             return Ok(Flow::Continue);
         }
@@ -332,6 +343,24 @@ impl Connection {
         self.outgoing.ready(self.transaction.status());
     }
 
+    /// Takes over the defaults of the server, if they have changed.
+    fn follow_defaults(&mut self, session: &Attached<'_>) {
+        let version = self.shared.defaults.version();
+        if version != self.defaults {
+            self.defaults = version;
+            let values = self.shared.defaults.values();
+            SETTINGS.with_borrow_mut(|own| own.follow(&values));
+            // As in `report`.
+            let _ = apply(session);
+        }
+    }
+
+    fn keep_alive(&mut self) {
+        let now = SETTINGS.with_borrow(KeepAlive::of);
+        now.apply(&self.stream, self.keep_alive);
+        self.keep_alive = now;
+    }
+
     /// Tells the client of settings that have changed, by a statement or by the end of a transaction.
     fn report(&mut self, session: &Attached<'_>) {
         if !SETTINGS.with_borrow_mut(Settings::take_changed) {
@@ -339,6 +368,7 @@ impl Connection {
         }
         // The system gives no thread for the timer: the statement that set the timeout has failed.
         let _ = apply(session);
+        self.keep_alive();
         for (name, value) in SETTINGS.with_borrow_mut(Settings::changes) {
             self.outgoing.parameter_status(name, &value);
         }
@@ -450,9 +480,17 @@ impl Connection {
 
     /// Sends the FATAL message, on the thread that ran the session.
     fn tell(&mut self, interrupt: &Interrupt, session: &Attached<'_>) {
-        self.outgoing.error(&fields_of(interrupt, session.id()));
+        self.say_last(&fields_of(interrupt, session.id()));
         self.stream.send_last(&self.outgoing.buf);
         self.told = true;
+    }
+
+    /// Writes the last message of the session. As in PostgreSQL, a server that ends at once only warns.
+    fn say_last(&mut self, fields: &Fields) {
+        match fields.severity {
+            "WARNING" => self.outgoing.notice(fields),
+            _ => self.outgoing.error(fields),
+        }
     }
 
     /// Returns whether the emergency lane serves the message.
@@ -474,6 +512,9 @@ pub(crate) fn fields_of(interrupt: &Interrupt, own: safepoint::SessionId) -> Fie
     let request = interrupt.request();
     if *request.requester() == Requester::system() && request.comment() == Some(LATE) {
         return Fields::new("FATAL", "57014", LATE);
+    }
+    if *request.requester() == Requester::system() && request.comment() == Some(AT_ONCE) {
+        return Fields::new("WARNING", "57P01", AT_ONCE);
     }
     let mut fields = Fields::new(interrupt.severity(), interrupt.sqlstate(), interrupt.message());
     fields.detail = interrupt.detail(own);
@@ -501,7 +542,7 @@ impl pool::Connection for Connection {
             _ => None,
         };
         if let Some(last) = last.filter(|_| !self.told) {
-            self.outgoing.error(&last);
+            self.say_last(&last);
             self.stream.send_last_now(&self.outgoing.buf);
         }
         self.stream.close();

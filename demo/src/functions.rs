@@ -64,7 +64,8 @@ pub(crate) fn returns(name: &str) -> Option<PgType> {
         "pg_cancel_backend"
         | "pg_terminate_backend"
         | "pg_terminate_session"
-        | "pg_cancel_session" => PgType::Bool,
+        | "pg_cancel_session"
+        | "pg_reload_conf" => PgType::Bool,
         "pg_why_not_yet"
         | "pg_sleep"
         | "version"
@@ -191,6 +192,14 @@ pub(crate) fn define(
             |id: &SessionId| at.manager.sessions_visible_to(&author()).any(|row| row.id == *id);
         let why = id.filter(shown).and_then(|id| at.manager.pending_reason(id));
         Ok(why.map(|why| why.to_string()))
+    })?;
+    let at = shared.clone();
+    define.function("pg_reload_conf", 0, move |_, left| {
+        if !current::client_info().is_some_and(|client| client.is_admin()) {
+            return left.fail("42501", "permission denied for function pg_reload_conf");
+        }
+        at.defaults.reload();
+        Ok(true)
     })?;
     if shared.test_functions {
         test_functions::define(&define, shared)?;

@@ -17,6 +17,7 @@ mod engine;
 mod functions;
 #[cfg(test)]
 mod fuzz_messages;
+mod keepalive;
 mod keys;
 mod limits;
 mod plan;
@@ -24,6 +25,7 @@ mod run;
 mod server;
 mod settings;
 mod shared;
+mod signals;
 mod split;
 mod sqlite_error;
 mod stream;
@@ -33,9 +35,6 @@ mod transcript;
 mod types;
 mod wire;
 
-use safepoint::manager::DrainReport;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -66,15 +65,13 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(args: &args::Args) -> Result<(), String> {
-    // Installed before the first thread starts, so that no signal is missed.
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| e.to_string())?;
+    let signals = signals::Arrived::install()?;
     let server = server::Server::start(args)?;
     // Another program may wait for this line. An error does not matter to the server.
     let _ = writeln!(std::io::stdout(), "{}", server.address());
     let _ = std::io::stdout().flush();
-    signals.forever().next();
-    match server.shut_down() {
-        DrainReport { remaining: 0, .. } => Ok(()),
-        DrainReport { remaining: left, .. } => Err(format!("{left} sessions did not end in time")),
+    match signals.serve(&server) {
+        0 => Ok(()),
+        left => Err(format!("{left} sessions did not end in time")),
     }
 }

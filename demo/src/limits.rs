@@ -24,23 +24,36 @@ const UNITS: [(&str, u64); 6] = [
 
 /// Parses a length as PostgreSQL does: a number, in milliseconds if no unit follows.
 fn milliseconds(name: &str, value: &str) -> Result<u64, SqlError> {
+    number(name, value, "ms")
+}
+
+/// Parses a number as PostgreSQL does: in this unit if no unit follows. Without a unit it is no time.
+pub(crate) fn number(name: &str, value: &str, own: &str) -> Result<u64, SqlError> {
     let refused = |text: String| Err(SqlError::new("22023", text));
     let text = value.trim();
     let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    let unit = if unit.is_empty() { "ms" } else { unit };
-    let unit = UNITS.iter().find(|(known, _)| *known == unit);
-    let (Ok(number), Some((_, micros))) = (number.trim().parse::<f64>(), unit) else {
+    let micros = |name: &str| match UNITS.iter().find(|(known, _)| *known == name) {
+        Some((_, micros)) => Some(*micros),
+        None => (name.is_empty() && own.is_empty()).then_some(1),
+    };
+    let unit = micros(if unit.is_empty() { own } else { unit }).filter(|_| {
+        // A number that is no time has no unit.
+        !own.is_empty() || unit.is_empty()
+    });
+    let (Ok(number), Some(unit), Some(base)) = (number.trim().parse::<f64>(), unit, micros(own))
+    else {
         return refused(format!("invalid value for parameter \"{name}\": \"{value}\""));
     };
-    let ms = (number * *micros as f64 / 1000.0).round();
-    if !(0.0..=f64::from(i32::MAX)).contains(&ms) {
-        let range = format!("(0 ms .. {} ms)", i32::MAX);
+    let number = (number * unit as f64 / base as f64).round_ties_even();
+    if !(0.0..=f64::from(i32::MAX)).contains(&number) {
+        let own = if own.is_empty() { String::new() } else { format!(" {own}") };
+        let range = format!("(0{own} .. {}{own})", i32::MAX);
         return refused(format!(
-            "{ms} ms is outside the valid range for parameter \"{name}\" {range}"
+            "{number}{own} is outside the valid range for parameter \"{name}\" {range}"
         ));
     }
-    Ok(ms as u64)
+    Ok(number as u64)
 }
 
 /// Formats the value in the largest unit that fits.

@@ -3,13 +3,13 @@
 
 use crate::Pool;
 use crate::args::{self, Args};
-use crate::connection::Connection;
+use crate::connection::{self, Connection};
 use crate::door::Door;
 use crate::engine;
 use crate::shared::Shared;
 use crate::wire::{Fields, with_cause};
 use safepoint::diagnose::Watchdog;
-use safepoint::manager::{DrainOptions, DrainReport, OpenError, StartError};
+use safepoint::manager::{DrainOptions, OpenError, StartError};
 use safepoint::pool::Connection as _;
 use safepoint::pool::{CloseReason, PoolBuilder, ServeError, ServeErrorKind};
 use safepoint::{ClientInfo, Requester, Session, SessionId, Terminate, TerminateMode, Thread};
@@ -20,9 +20,27 @@ use std::thread::Builder;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// How long a shutdown waits for sessions after the grace, when all of them have an immediate
-/// request. On a busy machine they may have to wait for a processor.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(60);
+/// How a server ends, from the mildest to the strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shutdown {
+    /// No new client gets a session. The others leave by themselves, or have the grace to finish
+    /// their transactions.
+    Smart,
+    /// All sessions are terminated.
+    Fast,
+    /// The process ends, and leaves all else to SQLite's recovery.
+    Immediate,
+}
+
+impl Shutdown {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Shutdown::Smart => "smart",
+            Shutdown::Fast => "fast",
+            Shutdown::Immediate => "immediate",
+        }
+    }
+}
 
 /// Why a client gets no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +70,7 @@ impl From<OpenError> for Refusal {
 pub(crate) struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
-    grace: Duration,
+    grace: Option<Duration>,
     _watchdog: Option<Watchdog>,
     /// Removed with the server.
     _folder: Option<TempDir>,
@@ -73,6 +91,9 @@ impl Server {
         engine::prepare(&database).map_err(|e| format!("{}: {e}", database.display()))?;
         let listener = TcpListener::bind(args.listen)
             .map_err(|e| format!("can't listen on {}: {e}", args.listen))?;
+        // A longer queue than the standard library asks for: a client for which there is no room
+        // tries again after a second, then after two, four and eight.
+        rustix::net::listen(&listener, args.backlog).map_err(|e| e.to_string())?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
 
         let shared = Arc::new(Shared::new(args, database)?);
@@ -120,13 +141,43 @@ impl Server {
         self.address
     }
 
-    /// Rejects new sessions, and requests the end of all existing ones. They have the grace to
-    /// finish their transactions.
-    pub(crate) fn shut_down(self) -> DrainReport {
-        let request = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
-        self.shared
-            .manager
-            .drain(DrainOptions::new(request.clone()).grace(self.grace).timeout(SHUTDOWN_LIMIT))
+    pub(crate) fn grace(&self) -> Option<Duration> {
+        self.grace
+    }
+
+    /// Returns the number of open sessions.
+    pub(crate) fn sessions(&self) -> usize {
+        self.shared.manager.len()
+    }
+
+    /// Reads the defaults of settings again.
+    pub(crate) fn reload(&self) {
+        self.shared.defaults.reload();
+    }
+
+    /// Ends all sessions, and returns how many are left after a minute.
+    pub(crate) fn end(self) -> usize {
+        let request = Terminate::new(TerminateMode::Immediate, Requester::system());
+        let options = DrainOptions::new(request).timeout(Duration::from_secs(60));
+        self.shared.manager.drain(options).remaining
+    }
+
+    /// Rejects new sessions, and requests the end of those that must not continue.
+    pub(crate) fn begin_shutdown(&self, how: Shutdown) {
+        let manager = &self.shared.manager;
+        let request = |mode| Terminate::new(mode, Requester::system());
+        // The sessions are counted, so nothing waits for the receipts.
+        let _ = match how {
+            Shutdown::Smart if self.grace.is_none() => {
+                manager.close();
+                Vec::new()
+            }
+            Shutdown::Smart => manager.shutdown(request(TerminateMode::AfterTransaction)),
+            Shutdown::Fast => manager.shutdown(request(TerminateMode::Immediate)),
+            Shutdown::Immediate => {
+                manager.shutdown(request(TerminateMode::Immediate).comment(connection::AT_ONCE))
+            }
+        };
     }
 }
 

@@ -1,10 +1,12 @@
 //! The settings of sessions: what there is, how a client changes it, and how long that holds.
 
 mod catalog;
+mod defaults;
 mod parse;
 mod scope;
 
 pub(crate) use catalog::{NAME_BYTES, REPORTED};
+pub(crate) use defaults::Defaults;
 pub(crate) use parse::{Modes, Setting, options, parse};
 pub(crate) use scope::Settings;
 

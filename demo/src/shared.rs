@@ -5,6 +5,7 @@ use crate::args::Args;
 use crate::checkpointer::Checkpointer;
 use crate::engine::Engines;
 use crate::keys::{CancelKeys, Found};
+use crate::settings::Defaults;
 use crate::test_functions::Stalls;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::SecretKey;
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) database: PathBuf,
     pub(crate) checkpointer: Checkpointer,
     pub(crate) admins: Vec<String>,
+    /// The settings with which sessions begin.
+    pub(crate) defaults: Defaults,
     /// The time in which a client must send its startup message.
     pub(crate) authentication_timeout: Duration,
     pub(crate) test_functions: bool,
@@ -60,6 +63,7 @@ impl Shared {
             engines: Engines::default(),
             database,
             admins: args.admins.clone(),
+            defaults: Defaults::open(args.config.clone())?,
             authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
             stalls: Stalls::default(),

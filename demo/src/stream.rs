@@ -33,6 +33,8 @@ impl Wake for ShutDown {
 impl Stream {
     pub(crate) fn new(socket: TcpStream, pooled: bool) -> io::Result<Stream> {
         socket.set_nodelay(true)?;
+        // Otherwise a session would stay after its client has vanished.
+        rustix::net::sockopt::set_socket_keepalive(&socket, true)?;
         socket.set_nonblocking(pooled)?;
         let socket = Arc::new(socket);
         let waker = |how| Waker::from(Arc::new(ShutDown(socket.clone(), how)));

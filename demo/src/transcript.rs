@@ -29,9 +29,9 @@ pub(crate) fn play(args: &Args) -> Result<(), String> {
         let result = example(server.address(), thread_pool).map_err(|wrong| {
             format!("{model}: what the client saw is not what the page promises: {wrong}")
         });
-        let ended = server.shut_down();
+        let left = server.end();
         result?;
-        if ended.remaining > 0 {
+        if left > 0 {
             return Err(format!("{model}: a session did not end"));
         }
     }

@@ -57,6 +57,12 @@ impl Connection {
         }
         let admin = self.shared.is_admin(name);
         let mut settings = Settings::new(self.shared.has_pool(), name, admin);
+        // The version comes first: if the values change in between, the next message sees it.
+        self.defaults = self.shared.defaults.version();
+        let values = self.shared.defaults.values();
+        if !values.is_empty() {
+            settings.follow(&values);
+        }
         let fatal = |error: SqlError| Fields::new("FATAL", error.sqlstate, error.message);
         let given = options(parameter("options").unwrap_or_default()).map_err(fatal)?;
         let sent = startup.parameters.iter().filter(|(name, _)| {
@@ -98,6 +104,7 @@ impl Connection {
         sent.map_err(|error| error.fields())?;
 
         SETTINGS.with_borrow_mut(|own| *own = settings);
+        self.keep_alive();
         limit(session)?;
         self.user = Some(User { admin });
         // The command in the queue was only the startup message.

@@ -1,5 +1,6 @@
 //! The known settings: their types, initial values and checks.
 
+use crate::keepalive::KeepAlive;
 use crate::limits;
 use crate::types::SqlError;
 use std::path::Path;
@@ -26,6 +27,8 @@ enum Kind {
     Int(i64, i64),
     /// A length of time.
     Time,
+    /// A number in this unit, for an option of the socket. 0 stands for the value of the system.
+    Socket(&'static str),
     /// A text that is only shown, cut to the length of a name.
     Name,
     Text,
@@ -73,6 +76,10 @@ pub(crate) const KNOWN: &[Known] = &[
         "on",
         Kind::Words(&["on", "off", "local", "remote_write", "remote_apply"]),
     ),
+    known("tcp_keepalives_count", "0", Kind::Socket("")),
+    known("tcp_keepalives_idle", "0", Kind::Socket("s")),
+    known("tcp_keepalives_interval", "0", Kind::Socket("s")),
+    known("tcp_user_timeout", "0", Kind::Socket("ms")),
     known("timezone", "UTC", Kind::TimeZone),
     known("transaction_isolation", "read committed", Kind::Words(ISOLATION)),
     known("transaction_read_only", "off", Kind::Bool),
@@ -101,6 +108,14 @@ pub(super) fn find(name: &str) -> Option<&'static Known> {
 }
 
 impl Known {
+    /// Returns the value of a session that has not been told another.
+    pub(super) fn initial(&self) -> String {
+        match self.kind {
+            Kind::Socket(_) => KeepAlive::limits(self.name).0.to_string(),
+            _ => self.first.into(),
+        }
+    }
+
     /// Returns the value as it is shown.
     pub(super) fn check(&self, value: &str) -> Result<String, SqlError> {
         let name = self.name;
@@ -144,6 +159,14 @@ impl Known {
                 Err(_) => refused(""),
             },
             Kind::Time => limits::shown(name, value),
+            Kind::Socket(unit) => {
+                let (system, most) = KeepAlive::limits(name);
+                match limits::number(name, value, unit)? {
+                    0 => Ok(system.to_string()),
+                    number if number <= u64::from(most) => Ok(number.to_string()),
+                    _ => refused(&format!(": the system accepts at most {most}")),
+                }
+            }
             Kind::Name => Ok(name_of(value).to_string()),
             Kind::Text => Ok(value.to_string()),
             Kind::Encoding => {

@@ -1,24 +1,28 @@
 //! The values of one session's settings, and how long each holds.
 //!
-//! A value is the session's, from `SET`, or the transaction's, from `SET LOCAL`. An error or a rollback
+//! A value is the session's, from `SET`, or the transaction's, from `SET LOCAL`. Without these it is the
+//! startup message's, or else the default of the server, which may change during the session. An error or a rollback
 //! brings back what was there when the unit, the block or the savepoint began. `RESET` goes back to the
 //! value from the startup message.
 
-use super::catalog::{ISOLATION, KNOWN, REPORTED, find};
+use super::catalog::{ISOLATION, REPORTED, find};
+use super::defaults;
 use super::parse::Modes;
 use crate::limits;
 use crate::types::SqlError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-type Values = BTreeMap<String, String>;
+pub(super) type Values = BTreeMap<String, String>;
 
 /// The settings of one session.
 #[derive(Default)]
 pub(crate) struct Settings {
     now: Scopes,
-    /// The values from the startup message.
-    first: Arc<Values>,
+    /// All values without those of statements: to these `RESET` goes back.
+    first: Values,
+    /// What the startup message has set, so that new defaults of the server do not replace it.
+    given: BTreeSet<String>,
     /// What was there when the transaction began, and at each of its savepoints.
     marks: Vec<Scopes>,
     /// The values that the client knows of those that are reported.
@@ -29,6 +33,7 @@ pub(crate) struct Settings {
 
 #[derive(Clone, Default)]
 struct Scopes {
+    /// Values of `SET`.
     session: Arc<Values>,
     /// Values of `SET LOCAL`, which hide those of the session.
     local: Arc<Values>,
@@ -36,20 +41,40 @@ struct Scopes {
 
 impl Settings {
     pub(crate) fn new(thread_pool: bool, user: &str, admin: bool) -> Settings {
-        let mut values: Values =
-            KNOWN.iter().map(|known| (known.name.into(), known.first.into())).collect();
-        values.insert("enable_thread_pool".into(), if thread_pool { "on" } else { "off" }.into());
-        values.insert("session_authorization".into(), user.into());
-        values.insert("is_superuser".into(), if admin { "on" } else { "off" }.into());
-        let session = Arc::new(values);
-        let now = Scopes { session, local: Arc::default() };
-        Settings { now, ..Settings::default() }
+        let mut first = defaults::first(&Values::new());
+        let mut given = BTreeSet::new();
+        let switch = |on: bool| if on { "on" } else { "off" };
+        for (name, value) in [
+            ("enable_thread_pool", switch(thread_pool)),
+            ("session_authorization", user),
+            ("is_superuser", switch(admin)),
+        ] {
+            first.insert(name.into(), value.into());
+            given.insert(name.to_string());
+        }
+        Settings { first, given, ..Settings::default() }
     }
 
     /// Makes the present values those to which `RESET` goes back.
     pub(crate) fn starts(&mut self) {
-        self.first = self.now.session.clone();
+        for (name, value) in std::mem::take(&mut *Arc::make_mut(&mut self.now.session)) {
+            self.given.insert(name.clone());
+            self.first.insert(name, value);
+        }
         self.reported = self.report();
+    }
+
+    /// Takes over the defaults of the server, for what neither the startup message nor a statement
+    /// has set.
+    pub(crate) fn follow(&mut self, values: &Values) {
+        let mut first = defaults::first(values);
+        for name in &self.given {
+            if let Some(value) = self.first.remove(name) {
+                first.insert(name.clone(), value);
+            }
+        }
+        self.first = first;
+        self.changed = true;
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<&str, SqlError> {
@@ -64,7 +89,8 @@ impl Settings {
             "transaction_read_only" => "default_transaction_read_only",
             name => name,
         };
-        self.now.session.get(name).map(String::as_str).ok_or_else(|| unknown(&lower))
+        let value = self.now.session.get(name).or_else(|| self.first.get(name));
+        value.map(String::as_str).ok_or_else(|| unknown(&lower))
     }
 
     pub(crate) fn is_on(&self, name: &str) -> bool {
@@ -72,7 +98,8 @@ impl Settings {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.now.session.keys().map(|name| (name.as_str(), self.get(name).unwrap_or_default()))
+        let names: BTreeSet<&String> = self.first.keys().chain(self.now.session.keys()).collect();
+        names.into_iter().map(|name| (name.as_str(), self.get(name).unwrap_or_default()))
     }
 
     /// Returns the modes of the transaction.
@@ -92,28 +119,35 @@ impl Settings {
     ) -> Result<String, SqlError> {
         let lower = name.to_ascii_lowercase();
         let name = limits::alias(&lower);
+        let resets = value.is_none();
+        let first = self.first.get(name).cloned();
         let value = match (find(name), value) {
             (Some(known), Some(value)) => known.check(value)?,
             (Some(known), None) => {
-                let first = self.first.get(name).map_or(known.first, String::as_str).to_string();
+                let first = first.unwrap_or_else(|| known.initial());
                 // What may not be changed may not be reset either.
                 known.check(&first)?;
                 first
             }
             (None, Some(value)) if name.contains('.') => value.to_string(),
-            (None, None) if name.contains('.') => String::new(),
+            (None, None) if name.contains('.') => first.unwrap_or_default(),
             (None, _) => return Err(unknown(&lower)),
         };
         self.changed = true;
         // These are the transaction's in any case.
         if local || matches!(name, "transaction_isolation" | "transaction_read_only") {
-            Arc::make_mut(&mut self.now.local).insert(name.into(), value.clone());
             // A free name is known from now on.
-            if !self.now.session.contains_key(name) {
+            if self.get(name).is_err() {
                 Arc::make_mut(&mut self.now.session).insert(name.into(), String::new());
             }
+            Arc::make_mut(&mut self.now.local).insert(name.into(), value.clone());
         } else {
-            Arc::make_mut(&mut self.now.session).insert(name.into(), value.clone());
+            let session = Arc::make_mut(&mut self.now.session);
+            if resets && self.first.contains_key(name) {
+                session.remove(name);
+            } else {
+                session.insert(name.into(), value.clone());
+            }
             if self.now.local.contains_key(name) {
                 Arc::make_mut(&mut self.now.local).remove(name);
             }
@@ -124,7 +158,7 @@ impl Settings {
     /// Goes back to the values from the startup message.
     pub(crate) fn reset(&mut self) {
         self.changed = true;
-        self.now = Scopes { session: self.first.clone(), local: Arc::default() };
+        self.now = Scopes::default();
     }
 
     /// Returns whether a value may have changed since the last call.
@@ -218,6 +252,26 @@ mod tests {
         assert_eq!(settings.set("my.own", Some("1"), false).unwrap(), "1");
         settings.reset();
         assert!(settings.get("my.own").is_err());
+    }
+
+    #[test]
+    fn new_defaults_replace_no_value_of_the_session() {
+        let mut settings = Settings::new(true, "omm", true);
+        settings.set("lock_timeout", Some("1s"), false).unwrap();
+        settings.starts();
+        settings.set("statement_timeout", Some("2s"), false).unwrap();
+        let names = ["lock_timeout", "statement_timeout", "idle_session_timeout"];
+        let shown = |settings: &Settings| names.map(|name| settings.get(name).unwrap().to_string());
+        let seven = names.map(|name| (name.to_string(), "7s".to_string()));
+        settings.unit_begins();
+        settings.follow(&seven.into_iter().collect());
+        settings.ends(false);
+        assert_eq!(shown(&settings), ["1s", "2s", "7s"]);
+        settings.reset();
+        assert_eq!(shown(&settings), ["1s", "7s", "7s"]);
+        settings.follow(&Values::new());
+        assert_eq!(shown(&settings), ["1s", "0", "0"]);
+        assert_eq!(settings.get("enable_thread_pool").unwrap(), "on");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use crate::support::{
     ENDLESS, MODELS, Server, TOLD, Wire, binary, run, until_runs, until_state, until_waits,
-    until_waits_at, until_waits_for_lock,
+    until_waits_at, until_waits_for_lock, wait_until,
 };
+use std::collections::BTreeSet;
 use std::process::Command;
 
 #[test]
@@ -22,13 +23,15 @@ fn a_wrong_command_line_is_named() {
         ),
         (&["--max-connections", "0"], "expected a number from 1 to 1000000"),
         (&["--max-connections", "3"], "--reserved-connections: expected fewer than"),
+        (&["--backlog", "0"], "expected a number from 1 to 1000000"),
+        (&["--grace", "soon"], "--grace: expected a number of seconds"),
         (&["--reserved-connections", "-1"], "expected a number from 0 to 1000000"),
         (&["--authentication-timeout", "601"], "expected a number from 1 to 600"),
         (&["--nothing-like-it"], "--nothing-like-it"),
         (&["word"], "unexpected word"),
-        (&["--listen", "0.0.0.0:0"], "--allow-remote"),
-        (&["--listen", "[::]:0"], "--allow-remote"),
-        (&["--listen", "192.0.2.1:0", "--thread-pool", "off"], "--allow-remote"),
+        (&["--listen", "0.0.0.0:0"], "--insecure"),
+        (&["--listen", "[::]:0"], "--insecure"),
+        (&["--listen", "192.0.2.1:0", "--thread-pool", "off"], "--insecure"),
     ] {
         let ran = run(Command::new(binary()).args(options));
         assert_eq!(ran.code, Some(2), "{options:?}: {}", ran.err);
@@ -41,12 +44,15 @@ fn a_wrong_command_line_is_named() {
     assert_eq!(ran.code, Some(0));
     for option in [
         "--listen",
-        "--allow-remote",
+        "--insecure",
         "--thread-pool",
         "--workers",
         "--max-connections",
         "--reserved-connections",
         "--authentication-timeout",
+        "--backlog",
+        "--config",
+        "--grace",
         "--database",
         "--admin",
     ] {
@@ -88,7 +94,7 @@ fn a_database_file_outlives_the_server() {
         client.ok("create table if not exists t (v integer)");
         client.ok("insert into t values (1)");
         assert_eq!(client.ok("select count(*) from t").value(), count);
-        server.signal("TERM");
+        server.signal("INT");
         assert!(server.wait().success());
     }
 }
@@ -143,8 +149,203 @@ fn a_signal_ends_it_in_order() {
             greeted.rest();
             let status = server.wait();
             assert_eq!(status.code(), Some(0), "{model} {signal}: {}", server.said());
-            assert_eq!(server.said(), "");
+            let how = if signal == "INT" { "fast" } else { "smart" };
+            let said = server.said();
+            assert!(
+                said.starts_with(&format!("server: received {how} shutdown request\n")),
+                "{said}"
+            );
         }
+    }
+}
+
+#[test]
+fn a_smart_shutdown_waits_for_the_clients() {
+    for model in MODELS {
+        let mut server = Server::start(model, &["--workers", "2"]);
+        let mut client = server.user("ann");
+        client.ok("create table t (v integer); begin; insert into t values (1)");
+        let mut admin = server.admin();
+        server.signal("TERM");
+        server.until_says("server: received smart shutdown request\n");
+        let mut late = Wire::open(server.address);
+        late.startup(196_608, &[("user", "bob")]);
+        let refused = late.rest();
+        refused.error().expect("FATAL", "57P03", "the database system is shutting down");
+        // Idle or in a transaction, all that are there go on.
+        client.ok("insert into t values (2)");
+        client.ok("commit");
+        assert_eq!(admin.ok("select count(*) from t").value(), "2");
+        server.signal("TERM");
+        server.until_says("received smart shutdown request during a smart shutdown");
+        server.until_says("2 sessions are left\n");
+        drop(admin);
+        client.ok("select 1");
+        assert!(server.is_running());
+        drop(client);
+        assert_eq!(server.wait().code(), Some(0), "{model}: {}", server.said());
+    }
+}
+
+#[test]
+fn a_stronger_signal_makes_a_shutdown_stronger() {
+    for model in MODELS {
+        let mut server = Server::start(model, &["--workers", "2"]);
+        let mut admin = server.admin();
+        let mut idle = server.user("ann");
+        let mut busy = server.user("bob");
+        let session = busy.session();
+        busy.start(ENDLESS);
+        until_runs(&mut admin, session, ENDLESS);
+        server.signal("TERM");
+        server.until_says("server: received smart shutdown request\n");
+        idle.ok("select 1");
+        server.signal("INT");
+        for client in [&mut admin, &mut idle, &mut busy] {
+            client.expect_killed();
+        }
+        assert_eq!(server.wait().code(), Some(0), "{model}: {}", server.said());
+        assert!(server.said().ends_with("server: received fast shutdown request\n"));
+    }
+}
+
+/// The process does not wait for a statement that nothing can end.
+#[test]
+fn an_immediate_shutdown_ends_the_process() {
+    let warning = "terminating connection due to immediate shutdown command";
+    for model in MODELS {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("kept.sqlite");
+        let options = ["--database", file.to_str().expect("text")];
+        let mut server = Server::start(model, &[&options[..], &["--workers", "2"]].concat());
+        let mut admin = server.admin();
+        admin.ok("create table t (v integer); insert into t values (1)");
+        let mut busy = server.user("bob");
+        busy.ok("begin; insert into t values (2)");
+        let session = busy.session();
+        busy.start(ENDLESS);
+        until_runs(&mut admin, session, ENDLESS);
+        server.signal("QUIT");
+        for client in [&mut admin, &mut busy] {
+            let answer = client.rest();
+            answer.notice().expect("WARNING", "57P01", warning);
+            assert!(answer.errors.is_empty(), "{answer:?}");
+        }
+        assert_eq!(server.wait().code(), Some(0), "{model}: {}", server.said());
+        let server = Server::start(model, &options);
+        assert_eq!(server.user("ann").ok("select count(*) from t").value(), "1");
+    }
+}
+
+#[test]
+fn a_reload_gives_sessions_new_defaults() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("server.conf");
+    let path = file.to_str().expect("text");
+    let write = |text: &str| std::fs::write(&file, text).expect("a file");
+    for model in MODELS {
+        write("lock_timeout = 1s\nstatement_timeout = 2000 # two seconds\n");
+        let server = Server::start(model, &["--config", path]);
+        let mut admin = server.admin();
+        let mut client =
+            Wire::connect_as(server.address, &[("user", "ann"), ("lock_timeout", "9s")]);
+        let shown = |client: &mut Wire| {
+            let names = ["lock_timeout", "statement_timeout", "application_name"];
+            names.map(|name| client.ok(&format!("show {name}")).value().to_string())
+        };
+        assert_eq!(shown(&mut client), ["9s", "2s", ""]);
+        assert_eq!(shown(&mut admin), ["1s", "2s", "omm"]);
+        client.ok("begin; set statement_timeout = '8s'");
+        write("lock_timeout = 3s\nstatement_timeout = 4s\napplication_name = 'a b'");
+        server.signal("HUP");
+        server.until_says("server: parameter \"application_name\" changed to \"a b\"\n");
+        // Only what the session has not set itself is new, and reported.
+        let answer = client.ok("show statement_timeout");
+        assert_eq!((answer.value(), answer.kinds.as_str()), ("8s", "TDCSZ"), "{answer:?}");
+        client.ok("rollback");
+        assert_eq!(shown(&mut client), ["9s", "4s", "a b"]);
+        assert_eq!(shown(&mut admin), ["3s", "4s", "omm"]);
+
+        write("lock_timeout = 5s\nnosuch = 1");
+        server.signal("HUP");
+        let wrong = "unrecognized configuration parameter \"nosuch\" in file";
+        server.until_says(wrong);
+        server.until_says("line 2; no changes were applied\n");
+        assert_eq!(shown(&mut admin), ["3s", "4s", "omm"]);
+
+        write("");
+        let denied = client.fails("select pg_reload_conf()");
+        denied.expect("ERROR", "42501", "permission denied for function pg_reload_conf");
+        assert_eq!(admin.ok("select pg_reload_conf()").value(), "t");
+        assert_eq!(shown(&mut client), ["9s", "0", ""]);
+    }
+    let mut command = Command::new(binary());
+    write("lock_timeout = x");
+    let ran = run(command.args(["--listen", "127.0.0.1:0", "--config", path]));
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("invalid value for parameter \"lock_timeout\""), "{}", ran.err);
+
+    let mut server = Server::start("on", &[]);
+    server.signal("HUP");
+    server.until_says("server: nothing to reload");
+    assert!(server.is_running());
+    server.user("ann").ok("select 1");
+}
+
+/// With the queue of the standard library, some of them try again after seconds.
+#[test]
+fn a_burst_of_clients_finds_room() {
+    let server = Server::start("off", &[]);
+    // The queue is seen while nobody takes from it.
+    server.signal("STOP");
+    let burst: Vec<_> = (0..400).map(|_| Wire::open(server.address)).collect();
+    let port = format!(":{:04X}", server.address.port());
+    // Established, and not a SYN that was dropped. The system may list a socket twice.
+    wait_until("all of them are established", || {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the sockets of the system");
+        let established = table.lines().filter_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let own = fields.get(1).is_some_and(|own| own.ends_with(&port)) && fields[3] == "01";
+            own.then(|| fields[2].to_string())
+        });
+        established.collect::<BTreeSet<_>>().len() == burst.len()
+    });
+    server.signal("CONT");
+}
+
+#[test]
+fn keep_alive_is_on_and_can_be_set() {
+    for model in MODELS {
+        let server = Server::start(model, &[]);
+        let mut client = server.user("ann");
+        // What the system says of the server's end of the connection.
+        let port = format!(":{:04X}", server.address.port());
+        let timer = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").expect("the sockets");
+            let line = table.lines().find(|line| {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                fields.get(1).is_some_and(|own| own.ends_with(&port)) && fields[3] == "01"
+            });
+            let timer = line.expect("the connection").split_whitespace().nth(5).map(str::to_string);
+            let timer = timer.expect("a timer");
+            let (kind, ticks) = timer.split_once(':').expect("a kind and a time");
+            (kind.to_string(), u64::from_str_radix(ticks, 16).expect("ticks") / 100)
+        };
+        client.ok("set tcp_keepalives_idle = '5min'");
+        wait_until("the timer of the keep-alive runs", || {
+            let (kind, seconds) = timer();
+            kind == "02" && (1..=300).contains(&seconds)
+        });
+        assert_eq!(client.ok("show tcp_keepalives_idle").value(), "300");
+        client.ok("begin; set local tcp_keepalives_idle = 77; rollback");
+        client.ok("set tcp_user_timeout = '2s'");
+        assert_eq!(client.ok("show tcp_user_timeout").value(), "2000");
+        client.ok("reset tcp_user_timeout");
+        assert_eq!(client.ok("show tcp_user_timeout").value(), "0");
+        client.fails("set tcp_keepalives_count = '5s'");
+        client.fails("set tcp_keepalives_idle = -1");
+        let too_long = client.fails("set tcp_keepalives_idle = 32768");
+        assert_eq!(too_long.code(), "22023");
     }
 }
 

@@ -163,3 +163,24 @@ def case_settings_read_only_neighbours(c):
         "truncate %s", "with x as (select 1) insert into %s select * from x", "copy %s from stdin",
         "create table no_%s as select 1", "alter table %s add column b integer")]
     return said, v.q("vacuum"), c.count(t)
+
+
+def case_settings_keep_alive(c):
+    v = c.connect()
+    said = []
+    for sql in ("set tcp_keepalives_idle = '1min'", "show tcp_keepalives_idle",
+                "set tcp_keepalives_idle = '1500ms'", "show tcp_keepalives_idle",
+                "set tcp_keepalives_idle = 0", "show tcp_keepalives_idle",
+                "set tcp_keepalives_idle = -1", "set tcp_keepalives_idle = 'x'",
+                "set tcp_keepalives_count = 2.5", "show tcp_keepalives_count",
+                "set tcp_keepalives_count = '5s'", "set tcp_keepalives_interval = '2min'",
+                "show tcp_keepalives_interval", "set tcp_user_timeout = '2s'", "show tcp_user_timeout",
+                "reset tcp_user_timeout", "show tcp_user_timeout",
+                "begin", "set local tcp_keepalives_interval = 77", "show tcp_keepalives_interval",
+                "commit", "select current_setting('tcp_keepalives_interval')"):
+        said.append(v.q(sql))
+    return said
+
+
+def case_settings_reload(c):
+    return c.connect().q("select pg_reload_conf()"), c.connect(user="ann").q("select pg_reload_conf()")

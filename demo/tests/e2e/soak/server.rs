@@ -33,8 +33,8 @@ impl Server {
     /// Asks it to shut down, and waits for that.
     pub(crate) fn stop(mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
-        let told = run(Command::new("kill").args(["-TERM", &pid]));
-        assert_eq!(told.code, Some(0), "kill -TERM: {}", told.err);
+        let told = run(Command::new("kill").args(["-INT", &pid]));
+        assert_eq!(told.code, Some(0), "kill -INT: {}", told.err);
         wait_for(&mut self.child)
     }
 }
