@@ -255,7 +255,11 @@ fn check(server: &Server, file: &Path, context: &str) {
     let lines = lines.unwrap_or_else(|error| panic!("{context}: {error}"));
     // What an administrator did with constraints switched off is no damage of the file.
     let damage = |line: &&String| {
-        *line != "ok" && !line.starts_with("CHECK constraint") && !line.starts_with("NULL value")
+        *line != "ok"
+            && !line.starts_with("CHECK constraint")
+            && !line.starts_with("NULL value")
+            // An index over another table's content has what its user puts in.
+            && (!line.starts_with("malformed inverted index") || line.ends_with(" main.words"))
     };
     assert_eq!(lines.iter().find(damage), None, "{context}: {lines:?}");
     let folder = file.parent().expect("a folder");
