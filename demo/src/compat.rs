@@ -1,5 +1,6 @@
 //! Rewrites statements of PostgreSQL's tools for which SQLite has another syntax.
 
+mod cast;
 mod copy;
 mod cursor;
 
@@ -8,6 +9,7 @@ use crate::split::{Kind, Token, tokens};
 use crate::transaction::Control;
 use crate::types::SqlError;
 
+pub(crate) use cast::{CAST, CASTS, column_name, translate};
 pub(crate) use copy::CopyDecoder;
 use cursor::Cursor;
 

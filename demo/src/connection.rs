@@ -390,7 +390,14 @@ impl Connection {
     fn runner(&mut self) -> Result<&mut Runner, Failure> {
         if self.runner.is_none() {
             let engine = self.shared.engines.take().map_or_else(|| Engine::open(&self.shared), Ok);
-            let engine = engine.map_err(|error| crate::sqlite_error::of(&error))?;
+            let engine = match engine {
+                Ok(engine) => engine,
+                Err(error) => {
+                    // A wait that an interrupt ends is an error of SQLite about a lock.
+                    safepoint::check()?;
+                    return Err(crate::sqlite_error::of(&error).into());
+                }
+            };
             self.runner = Some(Runner { shared: self.shared.clone(), engine });
         }
         self.runner.as_mut().ok_or(Failure::Gone)

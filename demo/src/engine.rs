@@ -2,7 +2,7 @@
 
 use crate::activity;
 use crate::authorizer::Authorizer;
-use crate::describe::{Column, Known, columns_of};
+use crate::describe::{Column, Known, Parameters, describe};
 use crate::functions::{self, Left};
 use crate::limits::lock_wait;
 use crate::shared::Shared;
@@ -105,13 +105,17 @@ impl Engine {
         Ok(Engine { connection, left, keep, known: Known::default() })
     }
 
-    /// Returns the columns of the result of `statement`, which was prepared from `sql`.
-    pub(crate) fn columns_of(
+    /// Returns the columns of the result of `statement`, which was prepared from `sql`, and the types
+    /// of its parameters, of which the client has declared those that are not 0.
+    pub(crate) fn describe(
         &self,
         statement: &Statement<'_>,
         sql: &str,
-    ) -> rusqlite::Result<Vec<Column>> {
-        columns_of(&self.connection, statement, sql, &functions::returns, &self.known)
+        parameters: &Parameters,
+        declared: &[u32],
+    ) -> rusqlite::Result<(Vec<Column>, Vec<u32>)> {
+        let (connection, known) = (&self.connection, &self.known);
+        describe(connection, statement, sql, &functions::returns, known, parameters, declared)
     }
 
     pub(crate) fn in_transaction(&self) -> bool {

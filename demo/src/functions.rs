@@ -1,12 +1,14 @@
 //! The SQL functions.
 
 use crate::activity;
+use crate::compat::{CAST, CASTS};
 use crate::plan::sql_error;
-use crate::settings::SETTINGS;
+use crate::settings::{SETTINGS, Settings};
 use crate::shared::Shared;
 use crate::test_functions;
-use crate::types::PgType;
+use crate::types::{PgType, cast, timestamptz};
 use crate::wire::Fields;
+use jiff::Timestamp;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Connection, Error};
@@ -73,8 +75,15 @@ pub(crate) fn returns(name: &str) -> Option<PgType> {
         | "current_schema"
         | "current_setting"
         | "set_config"
-        | "pg_advisory_unlock_all" => PgType::Text,
-        _ => return None,
+        | "pg_advisory_unlock_all"
+        | "current_user"
+        | "session_user"
+        | "current_role" => PgType::Text,
+        "now" | "transaction_timestamp" | "clock_timestamp" => PgType::Timestamptz,
+        _ => {
+            let kind = name.strip_prefix(CAST)?;
+            return CASTS.iter().find(|(name, _)| *name == kind).map(|(_, ty)| *ty);
+        }
     })
 }
 
@@ -122,6 +131,34 @@ pub(crate) fn define(
             Err(error) => left.fail(error.sqlstate, &error.message),
         }
     })?;
+    for name in ["current_user", "session_user", "current_role"] {
+        define.harmless(name, 0, |_, _| {
+            Ok(current::client_info().map(|client| client.user().to_string()))
+        })?;
+    }
+    for name in ["now", "transaction_timestamp"] {
+        define.harmless(name, 0, |_, _| {
+            Ok(timestamptz(SETTINGS.with_borrow(Settings::unit_began)))
+        })?;
+    }
+    define.harmless("clock_timestamp", 0, |_, _| Ok(timestamptz(Timestamp::now())))?;
+    for (kind, ty) in CASTS {
+        let name = format!("{CAST}{kind}");
+        let texts = matches!(ty, PgType::Varchar);
+        for arguments in [1].into_iter().chain(texts.then_some(2)) {
+            define.pure(&name, arguments, move |call, left| {
+                let length = if call.len() == 2 { call.get::<i64>(1).ok() } else { None };
+                let length = length.and_then(|length| usize::try_from(length).ok());
+                let zone = SETTINGS.with_borrow(|all| match ty {
+                    PgType::Timestamptz => all.get("timezone").map(str::to_string),
+                    _ => Ok(String::new()),
+                });
+                let zone = zone.unwrap_or_default();
+                cast(call.get_raw(0), ty, length, &zone)
+                    .or_else(|error| left.fail(error.sqlstate, &error.message))
+            })?;
+        }
+    }
     // There are no advisory locks, so none is left.
     define.function("pg_advisory_unlock_all", 0, |_, _| Ok(""))?;
     define.harmless("current_schema", 0, |_, _| Ok("main"))?;
@@ -213,6 +250,18 @@ pub(crate) struct Define<'a> {
 }
 
 impl Define<'_> {
+    /// Defines a function whose result depends on its arguments only.
+    fn pure<T: ToSql + 'static>(
+        &self,
+        name: &str,
+        arguments: i32,
+        call: impl Fn(&Context<'_>, &Left) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<()> {
+        // Only in statements: a definition that the file keeps must work in other programs too.
+        let only = FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+        self.define(name, arguments, only, call)
+    }
+
     /// Defines a function for statements only. In a view or a trigger it would act with the rights of
     /// another user, who only reads or writes a table.
     pub(crate) fn function<T: ToSql + 'static>(
@@ -238,7 +287,7 @@ impl Define<'_> {
     /// thread.
     fn define<T: ToSql + 'static>(
         &self,
-        name: &'static str,
+        name: &str,
         arguments: i32,
         flags: FunctionFlags,
         call: impl Fn(&Context<'_>, &Left) -> rusqlite::Result<T> + Send + 'static,

@@ -11,8 +11,29 @@ use rusqlite::types::ValueRef;
 
 const STARTED: &[u8] = b"\0\0\0\x10\0\x03\0\0user\0u\0\0";
 
-const OIDS: [u32; 19] =
-    [0, 16, 17, 19, 20, 21, 23, 25, 26, 114, 700, 701, 705, 1042, 1043, 1184, 1700, 2950, u32::MAX];
+const OIDS: [u32; 21] = [
+    0,
+    16,
+    17,
+    19,
+    20,
+    21,
+    23,
+    25,
+    26,
+    114,
+    700,
+    701,
+    705,
+    1042,
+    1043,
+    1082,
+    1114,
+    1184,
+    1700,
+    2950,
+    u32::MAX,
+];
 
 /// The first byte selects the chunks of the rest, and whether a startup message comes first.
 pub(crate) fn run(data: &[u8]) {
@@ -91,11 +112,21 @@ fn texts(sql: &str) {
 fn parameters(bytes: &[u8]) {
     for oid in OIDS {
         for format in [Format::Text, Format::Binary] {
-            let Ok(value) = decode_param(Some(bytes), oid, format) else { continue };
+            let Ok(value) = decode_param(Some(bytes), oid, format, "UTC") else { continue };
             let ty = PgType::from_oid(oid);
             let Some(once) = written(ValueRef::from(&value), ty, format) else { continue };
-            if matches!(ty, PgType::Bool | PgType::Bytea | PgType::Int8 | PgType::Float8) {
-                let again = decode_param(Some(&once), oid, format).expect("what we wrote");
+            let exact = [
+                PgType::Bool,
+                PgType::Bytea,
+                PgType::Int8,
+                PgType::Float8,
+                PgType::Numeric,
+                PgType::Date,
+                PgType::Timestamp,
+                PgType::Timestamptz,
+            ];
+            if exact.contains(&ty) {
+                let again = decode_param(Some(&once), oid, format, "UTC").expect("what we wrote");
                 assert_eq!(written(ValueRef::from(&again), ty, format), Some(once), "{value:?}");
             }
         }

@@ -97,7 +97,7 @@ mod tests {
     fn options_reach_the_socket() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut settings = Settings::new(true, "omm", true);
+        let mut settings = Settings::new(true, 100, "omm", true);
         assert_eq!(KeepAlive::of(&settings), KeepAlive::system());
         for (name, value) in [
             ("tcp_keepalives_idle", "1min"),

@@ -10,6 +10,7 @@ use crate::transaction::Control;
 use crate::types::PgType;
 use crate::wire::Fields;
 use safepoint::sql;
+use std::borrow::Cow;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
@@ -28,7 +29,7 @@ pub(crate) struct Prepared {
     pub(crate) plan: Option<Plan>,
     pub(crate) columns: Vec<Column>,
     pub(crate) parameters: Parameters,
-    /// The types that the client has specified, or 0.
+    /// The types that the client has declared, or else those that are inferred, or 0.
     pub(crate) oids: Vec<u32>,
 }
 
@@ -60,7 +61,8 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
         let last = statement.split_whitespace().next_back().unwrap_or_default();
         return Err(Fields::new("ERROR", "42601", format!("syntax error at or near \"{last}\"")));
     }
-    Ok(Plan::Sqlite(statements))
+    let translated = statements.iter().map(|text| compat::translate(text).map(Cow::into_owned));
+    Ok(Plan::Sqlite(translated.collect::<Result<_, _>>()?))
 }
 
 /// The first words of statements that begin, end or divide a transaction.
@@ -125,18 +127,14 @@ pub(crate) fn prepare(engine: &Engine, text: &str, oids: Vec<u32>) -> Result<Pre
             let compiled =
                 engine.connection.prepare_cached(&statements[0]).map_err(|e| engine.error(&e))?;
             prepared.parameters = describe::parameters(&compiled)?;
-            let columns = engine.columns_of(&compiled, &statements[0]);
-            prepared.columns = columns.map_err(|e| engine.error(&e))?;
+            prepared.oids.resize(prepared.parameters.count(), 0);
+            let (parameters, declared) = (&prepared.parameters, &prepared.oids);
+            let described = engine.describe(&compiled, &statements[0], parameters, declared);
+            (prepared.columns, prepared.oids) = described.map_err(|e| engine.error(&e))?;
         }
         _ => {}
     }
-    let inferred = prepared.parameters.oids();
-    prepared.oids.resize(inferred.len(), 0);
-    for (oid, inferred) in prepared.oids.iter_mut().zip(inferred) {
-        if *oid == 0 {
-            *oid = *inferred;
-        }
-    }
+    prepared.oids.resize(prepared.parameters.count(), 0);
     prepared.plan = Some(plan);
     Ok(prepared)
 }

@@ -176,6 +176,14 @@ impl Runner {
                     return Ok(Done::Tag(split::command_tag(text, 0)));
                 };
                 let count = self.query(session, transaction, one, rows, answer)?;
+                if let Some(table) = split::created_from_query(one) {
+                    // SQLite does not count these rows.
+                    let sql = format!("SELECT count(*) FROM {table}");
+                    let rows =
+                        self.engine.connection.query_row(&sql, [], |row| row.get::<_, i64>(0));
+                    let rows = rows.map_err(|error| self.failure(session, &error))?;
+                    return Ok(Done::Tag(format!("SELECT {rows}")));
+                }
                 Ok(Done::Tag(split::command_tag(text, count)))
             }
         }
@@ -253,7 +261,8 @@ impl Runner {
                     let message = "there is no parameter $1: a simple query has none";
                     return Err(Fields::new("ERROR", "42P02", message).into());
                 }
-                described = self.engine.columns_of(&compiled, statement).map_err(fail)?;
+                let all = self.engine.describe(&compiled, statement, &parameters, &[]);
+                described = all.map_err(fail)?.0;
                 if !described.is_empty() {
                     answer.outgoing.row_description(&described, &[]);
                 }

@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) admins: Vec<String>,
     /// The settings with which sessions begin.
     pub(crate) defaults: Defaults,
+    pub(crate) max_connections: usize,
     /// The time in which a client must send its startup message.
     pub(crate) authentication_timeout: Duration,
     pub(crate) test_functions: bool,
@@ -59,6 +60,7 @@ impl Shared {
         Ok(Shared {
             checkpointer: Checkpointer::start(&manager, &database)?,
             manager,
+            max_connections: args.max_connections,
             keys: CancelKeys::default(),
             engines: Engines::default(),
             database,

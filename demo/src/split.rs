@@ -165,6 +165,22 @@ fn is_create_as(stmt: &str) -> bool {
     })
 }
 
+/// Returns the name of the table that `CREATE TABLE name AS` creates. With `IF NOT EXISTS` it may be
+/// another table, so there is no name.
+pub(crate) fn created_from_query(stmt: &str) -> Option<&str> {
+    let mut words = tokens(stmt).peekable();
+    words.next_if(|word| word.is("CREATE"))?;
+    words.next_if(|word| word.is("TEMP") || word.is("TEMPORARY"));
+    words.next_if(|word| word.is("TABLE"))?;
+    let first = words.next_if(|word| word.is_name() && !word.is("IF"))?;
+    let mut last = first;
+    while words.next_if(|word| word.is_punct(".")).is_some() {
+        last = words.next()?;
+    }
+    words.next_if(|word| word.is("AS"))?;
+    Some(&stmt[first.start..last.end()])
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -275,6 +291,21 @@ mod tests {
             ("deallocate x", "DEALLOCATE"),
         ] {
             assert_eq!(command_tag(stmt, 3), tag, "{stmt}");
+        }
+    }
+
+    #[test]
+    fn tables_created_from_queries() {
+        for (stmt, name) in [
+            ("create table t as select 1", Some("t")),
+            ("CREATE TEMP TABLE main . \"a b\" AS select 1", Some("main . \"a b\"")),
+            ("create table if not exists t as select 1", None),
+            ("create table t (a int)", None),
+            ("create view t as select 1", None),
+            ("create table", None),
+            ("select 1", None),
+        ] {
+            assert_eq!(created_from_query(stmt), name, "{stmt}");
         }
     }
 }

@@ -1,10 +1,15 @@
 //! PostgreSQL types, and the conversions between their wire forms and SQLite's values.
 
+mod cast;
+mod decimal;
 mod encode;
 mod param;
+mod time;
 
+pub(crate) use cast::cast;
 pub(crate) use encode::encode;
 pub(crate) use param::decode_param;
+pub(crate) use time::timestamptz;
 
 use safepoint::Interrupt;
 
@@ -99,6 +104,10 @@ pub(crate) enum PgType {
     Float4,
     Float8,
     Varchar,
+    Date,
+    Timestamp,
+    Timestamptz,
+    Numeric,
     Unknown,
     Other(u32),
 }
@@ -116,6 +125,10 @@ impl PgType {
             701 => Self::Float8,
             0 | 705 => Self::Unknown,
             1043 => Self::Varchar,
+            1082 => Self::Date,
+            1114 => Self::Timestamp,
+            1184 => Self::Timestamptz,
+            1700 => Self::Numeric,
             oid => Self::Other(oid),
         }
     }
@@ -132,6 +145,10 @@ impl PgType {
             Self::Float8 => 701,
             Self::Unknown => 705,
             Self::Varchar => 1043,
+            Self::Date => 1082,
+            Self::Timestamp => 1114,
+            Self::Timestamptz => 1184,
+            Self::Numeric => 1700,
             Self::Other(oid) => oid,
         }
     }
@@ -141,10 +158,10 @@ impl PgType {
         match self {
             Self::Bool => 1,
             Self::Int2 => 2,
-            Self::Int4 | Self::Float4 => 4,
-            Self::Int8 | Self::Float8 => 8,
+            Self::Int4 | Self::Float4 | Self::Date => 4,
+            Self::Int8 | Self::Float8 | Self::Timestamp | Self::Timestamptz => 8,
             Self::Unknown => -2,
-            Self::Bytea | Self::Text | Self::Varchar | Self::Other(_) => -1,
+            Self::Bytea | Self::Text | Self::Varchar | Self::Numeric | Self::Other(_) => -1,
         }
     }
 
@@ -159,6 +176,10 @@ impl PgType {
             Self::Float4 => "real",
             Self::Float8 => "double precision",
             Self::Varchar => "character varying",
+            Self::Date => "date",
+            Self::Timestamp => "timestamp without time zone",
+            Self::Timestamptz => "timestamp with time zone",
+            Self::Numeric => "numeric",
             Self::Unknown => "unknown",
             Self::Other(_) => "other",
         }
@@ -169,7 +190,17 @@ impl PgType {
     pub(crate) fn from_decltype(decl: &str) -> Self {
         let decl = decl.to_ascii_uppercase();
         let has = |part: &str| decl.contains(part);
-        if matches!(decl.trim(), "BOOL" | "BOOLEAN") {
+        // Without a precision.
+        let plain = decl.split_once('(').map_or(&*decl, |(name, _)| name).trim();
+        if plain == "DATE" {
+            Self::Date
+        } else if plain == "TIMESTAMPTZ" || (plain.starts_with("TIMESTAMP") && has("WITH TIME")) {
+            Self::Timestamptz
+        } else if plain == "TIMESTAMP" || plain.starts_with("TIMESTAMP ") {
+            Self::Timestamp
+        } else if has("NUMERIC") || has("DECIMAL") {
+            Self::Numeric
+        } else if matches!(decl.trim(), "BOOL" | "BOOLEAN") {
             Self::Bool
         } else if has("INT") || has("SERIAL") {
             Self::Int8
@@ -177,7 +208,7 @@ impl PgType {
             Self::Text
         } else if has("BLOB") || has("BYTEA") {
             Self::Bytea
-        } else if ["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"].into_iter().any(has) {
+        } else if ["REAL", "FLOA", "DOUB"].into_iter().any(has) {
             Self::Float8
         } else {
             Self::Text
@@ -191,7 +222,7 @@ mod tests {
 
     #[test]
     fn oids_go_both_ways() {
-        for oid in [16, 17, 20, 21, 23, 25, 700, 701, 705, 1043, 1184] {
+        for oid in [16, 17, 20, 21, 23, 25, 700, 701, 705, 1043, 1082, 1114, 1184, 1700, 2950] {
             assert_eq!(PgType::from_oid(oid).oid(), oid);
         }
         assert_eq!(PgType::from_oid(0), PgType::Unknown);
@@ -207,13 +238,19 @@ mod tests {
             ("Bool", PgType::Bool),
             ("double precision", PgType::Float8),
             ("float8", PgType::Float8),
-            ("NUMERIC(10, 2)", PgType::Float8),
-            ("decimal", PgType::Float8),
+            ("NUMERIC(10, 2)", PgType::Numeric),
+            ("decimal", PgType::Numeric),
             ("blob", PgType::Bytea),
             ("bytea", PgType::Bytea),
             ("character varying(20)", PgType::Text),
             ("char(84)", PgType::Text),
-            ("timestamp", PgType::Text),
+            ("timestamp", PgType::Timestamp),
+            ("timestamp(3) without time zone", PgType::Timestamp),
+            ("timestamp with time zone", PgType::Timestamptz),
+            ("TIMESTAMP(3) WITH TIME ZONE", PgType::Timestamptz),
+            ("timestamptz", PgType::Timestamptz),
+            ("date", PgType::Date),
+            ("datetime", PgType::Text),
             ("", PgType::Text),
         ] {
             assert_eq!(PgType::from_decltype(decl), ty, "{decl}");

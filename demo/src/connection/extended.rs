@@ -3,6 +3,7 @@
 use super::Connection;
 use crate::plan::{self, Plan, Prepared};
 use crate::run::{Answer, Done, Failure, Rows, SEND_AT};
+use crate::settings::SETTINGS;
 use crate::split;
 use crate::types::{Format, PgType, decode_param};
 use crate::wire::Fields;
@@ -107,9 +108,13 @@ impl Connection {
         }
         let formats = formats(&bind.parameter_format_codes, given, "parameters")?;
         let results = formats_for(&bind.result_column_format_codes, prepared.columns.len())?;
+        let zone = match prepared.oids.contains(&PgType::Timestamptz.oid()) {
+            true => SETTINGS.with_borrow(|all| all.get("timezone").map(str::to_string))?,
+            false => String::new(),
+        };
         let values = bind.parameters.iter().enumerate().map(|(at, bytes)| {
             let oid = prepared.oids.get(at).copied().unwrap_or(0);
-            decode_param(bytes.as_deref(), oid, Format::pick(&formats, at))
+            decode_param(bytes.as_deref(), oid, Format::pick(&formats, at), &zone)
         });
         let values = values.collect::<Result<Vec<_>, _>>();
         let values = values.map_err(|error| Failure::new(session, error))?;
@@ -202,9 +207,11 @@ impl Connection {
                     self.outgoing.command_complete(setting.tag());
                     return Ok(());
                 }
-                Done::Copy { .. } => {
-                    let message = "COPY is supported in simple queries only";
-                    return Err(Fields::new("ERROR", "0A000", message).into());
+                Done::Copy { table, columns } => {
+                    portal.done = true;
+                    let tag = self.copy_in(&statement, &table, &columns)?;
+                    self.outgoing.command_complete(&tag);
+                    return Ok(());
                 }
             }
         }

@@ -56,7 +56,8 @@ impl Connection {
             return Err(Fields::new("FATAL", "42622", message));
         }
         let admin = self.shared.is_admin(name);
-        let mut settings = Settings::new(self.shared.has_pool(), name, admin);
+        let mut settings =
+            Settings::new(self.shared.has_pool(), self.shared.max_connections, name, admin);
         // The version comes first: if the values change in between, the next message sees it.
         self.defaults = self.shared.defaults.version();
         let values = self.shared.defaults.values();

@@ -1,22 +1,16 @@
-//! Infers the types of a statement's results from the program to which SQLite compiles it:
-//! <https://sqlite.org/opcode.html>.
+//! Infers the types of a statement's parameters and results from the program to which SQLite compiles
+//! it: <https://sqlite.org/opcode.html>.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use rusqlite::{Connection, Result, Statement};
 
+use super::algebra::{FLOAT, INT, TEXT, Ty, UNKNOWN, arithmetic, convert, join, widen};
 use super::explain::{Op, explain};
-use super::{functions, number, schema};
+use super::variables::{Cell, Registers, Variables, join_all, join_registers};
+use super::{Parameters, functions, schema};
 use crate::types::PgType;
-
-/// The type in a register: `None` if only NULL was stored yet, and `Unknown` for any type.
-pub(super) type Ty = Option<PgType>;
-
-pub(super) const UNKNOWN: Ty = Some(PgType::Unknown);
-pub(super) const INT: Ty = Some(PgType::Int8);
-pub(super) const FLOAT: Ty = Some(PgType::Float8);
-pub(super) const TEXT: Ty = Some(PgType::Text);
 
 /// The source of a cursor's columns.
 #[derive(Clone)]
@@ -25,57 +19,93 @@ enum Source {
         root: i64,
         database: i64,
         keyed: bool,
+        /// The types of the columns, once they are needed.
+        columns: Option<Vec<Ty>>,
     },
     /// A table created while the statement runs, with the types of the inserted values.
-    Made(Vec<Ty>),
+    Made(Vec<Cell>),
     /// A pseudo-table over the record in a register.
     Record(i64),
     /// A duplicate of another cursor.
     Dup(i64),
 }
 
-#[derive(Clone, Default)]
-struct Registers {
-    values: HashMap<i64, Ty>,
-    records: HashMap<i64, Vec<Ty>>,
-}
-
 struct Program<'a> {
     conn: &'a Connection,
     functions: &'a dyn Fn(&str) -> Option<PgType>,
-    parameters: Vec<Ty>,
+    /// The number `n` of the `$n` of each of SQLite's parameters. Its variable has the number before.
+    parameters: &'a [usize],
+    variables: Variables,
     /// The registers that are set once, before the rest of the program.
-    constants: HashMap<i64, Ty>,
+    constants: HashMap<i64, Cell>,
     now: Registers,
+    /// The registers that the coroutines have yielded, by the register of the coroutine.
+    yielded: HashMap<i64, Registers>,
     cursors: HashMap<i64, Source>,
     /// The type of the argument of the aggregate in a register.
     aggregates: HashMap<i64, Ty>,
     results: Vec<Ty>,
+    /// Whether only columns decide types, in which values are stored.
+    stores_only: bool,
 }
 
-/// The result types of statements that read no table, by their text. Changes of the schema do not
-/// affect them.
+/// The types of a statement: of `$1`, `$2`, ..., where they can be inferred, and of its results.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Types {
+    pub(super) parameters: Vec<Ty>,
+    pub(super) results: Vec<PgType>,
+}
+
+/// The types of a statement for each list of types that clients have declared.
+type Declarations = Vec<(Vec<Ty>, Types)>;
+
+/// The types of statements that read no table, by their text. Changes of the schema do not affect them.
 #[derive(Default)]
-pub(crate) struct Known(RefCell<HashMap<String, Vec<PgType>>>);
+pub(crate) struct Known(RefCell<HashMap<String, Declarations>>);
 
-/// The maximum number of such statements.
-const KNOWN: usize = 64;
+/// The maximum number of such statements, and of such declarations for each.
+const KNOWN: (usize, usize) = (64, 8);
 
-pub(super) fn result_types(
+pub(super) fn types(
     conn: &Connection,
     stmt: &Statement<'_>,
     sql: &str,
     functions: &dyn Fn(&str) -> Option<PgType>,
     known: &Known,
-) -> Result<Vec<PgType>> {
+    parameters: &Parameters,
+    declared: &[Ty],
+) -> Result<Types> {
     if let Some(types) = known.0.borrow().get(sql) {
-        return Ok(types.clone());
+        let found = types.iter().find(|(of, _)| of == declared);
+        if let Some((_, types)) = found {
+            return Ok(types.clone());
+        }
     }
     let ops = explain(conn, sql)?;
-    let types = follow(conn, stmt, functions, &ops)?;
+    let follow = |declared: &[Ty], stores_only| {
+        follow(conn, stmt, functions, &ops, parameters, declared, stores_only)
+    };
+    // The column decides first: a CHECK constraint may compare the value with any number before it is
+    // stored.
+    let stored = if ops.iter().any(|op| op.opcode == "Insert" || op.opcode == "IdxInsert") {
+        follow(declared, true)?.parameters
+    } else {
+        declared.to_vec()
+    };
+    let mut types = follow(&stored, false)?;
+    if types.parameters != stored {
+        // The results of parameters whose types are known now.
+        types.results = follow(&types.parameters, false)?.results;
+    }
     let touches = |op: &Op| op.opcode.contains("Open");
-    if !ops.iter().any(touches) && known.0.borrow().len() < KNOWN {
-        known.0.borrow_mut().insert(sql.to_owned(), types.clone());
+    if !ops.iter().any(touches) {
+        let mut known = known.0.borrow_mut();
+        if known.len() < KNOWN.0 || known.contains_key(sql) {
+            let all = known.entry(sql.to_owned()).or_default();
+            if all.len() < KNOWN.1 {
+                all.push((declared.to_vec(), types.clone()));
+            }
+        }
     }
     Ok(types)
 }
@@ -85,99 +115,36 @@ fn follow(
     stmt: &Statement<'_>,
     functions: &dyn Fn(&str) -> Option<PgType>,
     ops: &[Op],
-) -> Result<Vec<PgType>> {
-    let parameters = (1..=stmt.parameter_count())
-        .map(|i| {
-            safepoint::check().map_err(interrupted)?;
-            let name = stmt.parameter_name(i);
-            Ok(name.and_then(number).and_then(|(_, ty)| ty).or(UNKNOWN))
-        })
-        .collect::<Result<_>>()?;
+    parameters: &Parameters,
+    declared: &[Ty],
+    stores_only: bool,
+) -> Result<Types> {
     let mut program = Program {
         conn,
         functions,
-        parameters,
+        parameters: &parameters.numbers,
+        variables: Variables::new(declared.iter().copied()),
         constants: HashMap::new(),
         now: Registers::default(),
+        yielded: HashMap::new(),
         cursors: HashMap::new(),
         aggregates: HashMap::new(),
         results: vec![None; stmt.column_count()],
+        stores_only,
     };
     program.run(ops)?;
-    Ok(program
-        .results
-        .into_iter()
-        .map(|ty| match ty {
-            None | UNKNOWN => PgType::Text,
-            Some(ty) => ty,
-        })
-        .collect())
-}
-
-/// Returns the widest type of the same kind, with which SQLite computes.
-pub(super) fn widen(ty: Ty) -> Ty {
-    match ty {
-        Some(PgType::Bool | PgType::Int2 | PgType::Int4) => INT,
-        Some(PgType::Float4) => FLOAT,
-        Some(PgType::Varchar) => TEXT,
-        other => other,
-    }
-}
-
-pub(super) fn join(a: Ty, b: Ty) -> Ty {
-    if a == b || b.is_none() {
-        return a;
-    }
-    match (widen(a), widen(b)) {
-        (None, _) => b,
-        (INT, FLOAT) | (FLOAT, INT) => FLOAT,
-        (a, b) if a == b => a,
-        _ => UNKNOWN,
-    }
-}
-
-fn join_all(into: &mut Vec<Ty>, from: &[Ty]) {
-    if into.len() < from.len() {
-        into.resize(from.len(), None);
-    }
-    for (a, b) in into.iter_mut().zip(from) {
-        *a = join(*a, *b);
-    }
-}
-
-fn join_registers(into: &mut Registers, from: &Registers) {
-    for (&r, &ty) in &from.values {
-        let slot = into.values.entry(r).or_default();
-        *slot = join(*slot, ty);
-    }
-    for (&r, record) in &from.records {
-        join_all(into.records.entry(r).or_default(), record);
-    }
+    let parameters = (0..declared.len()).map(|variable| program.variables.ty(variable)).collect();
+    let results = program.results.into_iter().map(|ty| match ty {
+        None | UNKNOWN => PgType::Text,
+        Some(ty) => ty,
+    });
+    Ok(Types { parameters, results: results.collect() })
 }
 
 /// Converts an interrupt to an error. The code that reports the error checks for a due interrupt
 /// first.
 pub(super) fn interrupted(interrupt: safepoint::Interrupt) -> rusqlite::Error {
     rusqlite::Error::UserFunctionError(interrupt.into())
-}
-
-fn arithmetic(a: Ty, b: Ty) -> Ty {
-    match (widen(a), widen(b)) {
-        (None, _) | (_, None) => None,
-        (INT, INT) => INT,
-        (INT | FLOAT, INT | FLOAT) => FLOAT,
-        _ => UNKNOWN,
-    }
-}
-
-/// Returns the type of a value after it is stored in a column with this affinity.
-fn convert(ty: Ty, affinity: u8) -> Ty {
-    match (affinity, widen(ty)) {
-        (b'B', INT | FLOAT) => TEXT,
-        (b'C'..=b'F', TEXT) => UNKNOWN,
-        (b'E', INT) => FLOAT,
-        _ => ty,
-    }
 }
 
 impl Program<'_> {
@@ -201,19 +168,21 @@ impl Program<'_> {
             safepoint::check().map_err(interrupted)?;
             if let Some(from) = arriving.remove(&at) {
                 if reached {
-                    join_registers(&mut self.now, &from);
+                    join_registers(&mut self.variables, &mut self.now, &from);
                 } else {
                     self.now = from;
                 }
             }
             reached = true;
+            self.compares(op)?;
             let target = usize::try_from(op.p2).unwrap_or_default();
             match op.opcode.as_str() {
                 "Goto" | "If" | "IfNot" | "IsNull" | "NotNull" | "Eq" | "Ne" | "Lt" | "Le"
                 | "Gt" | "Ge" | "IfNullRow" | "Once" | "SeekRowid"
                     if target > at =>
                 {
-                    join_registers(arriving.entry(target).or_default(), &self.now);
+                    let there = arriving.entry(target).or_default();
+                    join_registers(&mut self.variables, there, &self.now);
                     reached = op.opcode != "Goto";
                 }
                 _ => self.step(op)?,
@@ -222,14 +191,70 @@ impl Program<'_> {
         Ok(())
     }
 
-    fn get(&self, register: i64) -> Ty {
+    fn cell(&self, register: i64) -> Cell {
         let set = self.now.values.get(&register);
-        set.or_else(|| self.constants.get(&register)).copied().flatten()
+        set.or_else(|| self.constants.get(&register)).copied().unwrap_or_default()
     }
 
-    fn set(&mut self, register: i64, ty: Ty) {
-        self.now.values.insert(register, ty);
+    fn get(&self, register: i64) -> Ty {
+        self.cell(register).ty
+    }
+
+    fn set(&mut self, register: i64, cell: impl Into<Cell>) {
+        self.now.values.insert(register, cell.into());
         self.now.records.remove(&register);
+    }
+
+    /// Notes that the value in a register has a type.
+    fn has_type(&mut self, register: i64, ty: Ty) {
+        self.unify(self.cell(register), ty.into());
+    }
+
+    /// Notes that the values in two registers have one type.
+    fn same_type(&mut self, one: i64, other: i64) {
+        self.unify(self.cell(one), self.cell(other));
+    }
+
+    fn unify(&mut self, one: Cell, other: Cell) {
+        if !self.stores_only {
+            self.variables.unify(one, other);
+        }
+    }
+
+    /// Notes the types that a comparison or a search requires of its registers.
+    fn compares(&mut self, op: &Op) -> Result<()> {
+        let &Op { p1, p2, p3, .. } = op;
+        match op.opcode.as_str() {
+            "Eq" | "Ne" | "Lt" | "Le" | "Gt" | "Ge" => self.same_type(p1, p3),
+            "SeekRowid" | "NotExists" => self.has_type(p3, INT),
+            "MustBeInt" => self.has_type(p1, INT),
+            "SeekGE" | "SeekGT" | "SeekLE" | "SeekLT" | "IdxGE" | "IdxGT" | "IdxLE" | "IdxLT"
+            | "Found" | "NotFound" | "NoConflict" => {
+                let keys = op.p4.parse::<i64>().unwrap_or(0);
+                if keys == 0 && op.opcode.starts_with("Seek") {
+                    // The key of a table is its rowid.
+                    self.has_type(p3, INT);
+                }
+                for key in 0..keys.clamp(0, 1 << 15) {
+                    let cell = self.cell(p3 + key);
+                    let column = self.column(p1, key)?;
+                    self.unify(cell, column);
+                }
+            }
+            // In a coroutine, which other code resumes by the same instruction with a jump.
+            "Yield" if p2 == 0 => {
+                let now = self.now.clone();
+                let all = self.yielded.entry(p1).or_default();
+                join_registers(&mut self.variables, all, &now);
+            }
+            "Yield" => {
+                if let Some(all) = self.yielded.remove(&p1) {
+                    join_registers(&mut self.variables, &mut self.now, &all);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Returns the cursor of which this one is a duplicate, or the cursor itself.
@@ -240,23 +265,26 @@ impl Program<'_> {
         }
     }
 
-    fn range(&self, from: i64, n: i64) -> Vec<Ty> {
+    fn range(&self, from: i64, n: i64) -> Vec<Cell> {
         // SQLite allows at most 32767 columns.
-        (0..n.clamp(0, 1 << 15)).map(|i| self.get(from + i)).collect()
+        (0..n.clamp(0, 1 << 15)).map(|i| self.cell(from + i)).collect()
     }
 
     /// Applies the affinities, one letter each, to the registers from `first` on.
     fn convert_range(&mut self, first: i64, affinities: &str) {
         for (r, affinity) in (first..).zip(affinities.bytes().take(1 << 15)) {
-            self.set(r, convert(self.get(r), affinity));
+            let cell = self.cell(r);
+            self.set(r, Cell { ty: convert(cell.ty, affinity), ..cell });
         }
     }
 
     fn step(&mut self, op: &Op) -> Result<()> {
         let &Op { p1, p2, p3, .. } = op;
         match op.opcode.as_str() {
-            "Integer" | "Int64" | "Rowid" | "IdxRowid" | "NewRowid" | "Count" | "Sequence"
-            | "BitNot" | "Not" | "IsTrue" | "ZeroOrNull" | "RowSetRead" | "Offset" => {
+            // A number in the statement, as PostgreSQL takes it.
+            "Integer" => self.set(p2, Some(PgType::Int4)),
+            "Int64" | "Rowid" | "IdxRowid" | "NewRowid" | "Count" | "Sequence" | "BitNot"
+            | "Not" | "IsTrue" | "ZeroOrNull" | "RowSetRead" | "Offset" => {
                 let out = match op.opcode.as_str() {
                     "RowSetRead" | "Offset" => p3,
                     _ => p2,
@@ -264,56 +292,79 @@ impl Program<'_> {
                 self.set(out, INT);
             }
             "Real" => self.set(p2, FLOAT),
-            "RealAffinity" if widen(self.get(p1)) == INT => self.set(p1, FLOAT),
+            "RealAffinity" if widen(self.get(p1)) == INT => {
+                let cell = self.cell(p1);
+                self.set(p1, Cell { ty: FLOAT, ..cell });
+            }
             "Affinity" => self.convert_range(p1, &op.p4),
             "String8" | "String" => self.set(p2, TEXT),
-            "Concat" => self.set(p3, TEXT),
+            "Concat" => {
+                self.has_type(p1, TEXT);
+                self.has_type(p2, TEXT);
+                self.set(p3, TEXT);
+            }
             "Blob" => self.set(p2, Some(PgType::Bytea)),
             "Null" | "SoftNull" => {
                 let (from, to) = match op.opcode.as_str() {
                     "Null" => (p2, p3.max(p2)),
                     _ => (p1, p1),
                 };
-                (from..=to.min(from + (1 << 15))).for_each(|r| self.set(r, None));
+                (from..=to.min(from + (1 << 15))).for_each(|r| self.set(r, Cell::default()));
             }
             "Variable" => {
-                let n = usize::try_from(p1 - 1).unwrap_or(usize::MAX);
-                self.set(p2, self.parameters.get(n).copied().unwrap_or(UNKNOWN));
+                let index = usize::try_from(p1 - 1).unwrap_or(usize::MAX);
+                let variable = self.parameters.get(index).map(|n| n - 1);
+                let ty = variable.and_then(|variable| self.variables.ty(variable)).or(UNKNOWN);
+                self.set(p2, Cell { ty, variable });
             }
             "Add" | "Subtract" | "Multiply" | "Divide" | "Remainder" => {
+                self.same_type(p1, p2);
                 self.set(p3, arithmetic(self.get(p1), self.get(p2)));
             }
             "BitAnd" | "BitOr" | "ShiftLeft" | "ShiftRight" | "And" | "Or" => self.set(p3, INT),
-            "Cast" => self.set(
-                p1,
-                match u8::try_from(p2) {
+            "Cast" => {
+                let ty = match u8::try_from(p2) {
                     Ok(b'A') => Some(PgType::Bytea),
                     Ok(b'B') => TEXT,
                     Ok(b'D') => INT,
                     Ok(b'C' | b'E') => FLOAT,
                     _ => UNKNOWN,
-                },
-            ),
+                };
+                self.has_type(p1, ty);
+                self.set(p1, ty);
+            }
             "Copy" | "Move" | "SCopy" | "IntCopy" => {
                 let n = match op.opcode.as_str() {
                     "Copy" => p3 + 1,
                     "Move" => p3,
                     _ => 1,
                 };
-                for (i, ty) in (0..).zip(self.range(p1, n)) {
+                for (i, cell) in (0..).zip(self.range(p1, n)) {
                     let record = self.now.records.get(&(p1 + i)).cloned();
-                    self.set(p2 + i, ty);
+                    self.set(p2 + i, cell);
                     if let Some(record) = record {
                         self.now.records.insert(p2 + i, record);
                     }
                 }
             }
             "Column" => {
-                let ty = self.column(p1, p2)?;
-                self.set(p3, ty);
+                let cell = self.column(p1, p2)?;
+                self.set(p3, cell);
             }
             "VColumn" => self.set(p3, UNKNOWN),
             "Function" | "PureFunc" => {
+                let (takes, n) = functions::takes(&op.p4, self.functions);
+                for at in 0..n.clamp(0, 1 << 15) {
+                    match takes {
+                        functions::Takes::Same if at > 0 => self.same_type(p2, p2 + at),
+                        functions::Takes::Each(types) => {
+                            let ty = types.get(at as usize).or(types.last()).copied();
+                            self.has_type(p2 + at, ty.flatten());
+                        }
+                        functions::Takes::Type(ty) => self.has_type(p2 + at, Some(ty)),
+                        _ => {}
+                    }
+                }
                 let ty = functions::returns(&op.p4, self.functions, |i| self.get(p2 + i));
                 self.set(p3, ty);
             }
@@ -329,7 +380,8 @@ impl Program<'_> {
             }
             "OpenRead" | "OpenWrite" => {
                 let keyed = op.p4.starts_with("k(");
-                self.cursors.insert(p1, Source::Stored { root: p2, database: p3, keyed });
+                self.cursors
+                    .insert(p1, Source::Stored { root: p2, database: p3, keyed, columns: None });
             }
             "OpenEphemeral" | "OpenAutoindex" | "SorterOpen" => {
                 self.cursors.insert(p1, Source::Made(Vec::new()));
@@ -346,14 +398,7 @@ impl Program<'_> {
                 self.set(p3, UNKNOWN);
                 self.now.records.insert(p3, record);
             }
-            "Insert" | "IdxInsert" | "SorterInsert" => {
-                let home = self.home(p1);
-                if let (Some(Source::Made(columns)), Some(record)) =
-                    (self.cursors.get_mut(&home), self.now.records.get(&p2))
-                {
-                    join_all(columns, record);
-                }
-            }
+            "Insert" | "IdxInsert" | "SorterInsert" => self.insert(self.home(p1), p2)?,
             "SorterData" | "RowData" => {
                 let record = match self.cursors.get(&self.home(p1)) {
                     Some(Source::Made(columns)) => columns.clone(),
@@ -363,35 +408,62 @@ impl Program<'_> {
                 self.now.records.insert(p2, record);
             }
             "ResultRow" if usize::try_from(p2) == Ok(self.results.len()) => {
-                let row = self.range(p1, p2);
-                join_all(&mut self.results, &row);
+                for (at, cell) in self.range(p1, p2).into_iter().enumerate() {
+                    self.unify(cell, Cell::default());
+                    self.results[at] = join(self.results[at], cell.ty);
+                }
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn column(&mut self, cursor: i64, column: i64) -> Result<Ty> {
-        let Ok(column) = usize::try_from(column) else {
-            return Ok(UNKNOWN);
+    /// Inserts the record in a register. Its values have the types of a table's columns.
+    fn insert(&mut self, cursor: i64, register: i64) -> Result<()> {
+        let Some(record) = self.now.records.get(&register) else { return Ok(()) };
+        match self.cursors.get_mut(&cursor) {
+            Some(Source::Made(columns)) => join_all(&mut self.variables, columns, record),
+            Some(Source::Stored { .. }) if record.iter().any(|cell| cell.variable.is_some()) => {
+                let record = record.clone();
+                for (at, cell) in (0..).zip(record) {
+                    if cell.variable.is_some() {
+                        let column = self.stored(cursor, at)?;
+                        self.variables.unify(cell, column);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn column(&mut self, cursor: i64, column: i64) -> Result<Cell> {
+        let Ok(at) = usize::try_from(column) else {
+            return Ok(UNKNOWN.into());
         };
         let cursor = self.home(cursor);
-        let stored = match self.cursors.get(&cursor) {
-            Some(Source::Made(columns)) => columns.get(column).copied(),
+        let found = match self.cursors.get(&cursor) {
+            Some(Source::Made(columns)) => columns.get(at).copied(),
             Some(Source::Record(register)) => {
-                self.now.records.get(register).and_then(|record| record.get(column).copied())
+                self.now.records.get(register).and_then(|record| record.get(at).copied())
             }
-            Some(&Source::Stored { root, database, keyed }) => {
-                let columns: Vec<Ty> = schema::stored_columns(self.conn, root, database, keyed)?
-                    .into_iter()
-                    .map(|ty| ty.or(UNKNOWN))
-                    .collect();
-                let ty = columns.get(column).copied();
-                self.cursors.insert(cursor, Source::Made(columns));
-                ty
-            }
+            Some(Source::Stored { .. }) => Some(self.stored(cursor, column)?),
             Some(Source::Dup(_)) | None => None,
         };
-        Ok(stored.unwrap_or(UNKNOWN))
+        Ok(found.unwrap_or(UNKNOWN.into()))
+    }
+
+    /// Returns the declared type of a stored column.
+    fn stored(&mut self, cursor: i64, column: i64) -> Result<Cell> {
+        let Some(Source::Stored { root, database, keyed, columns }) = self.cursors.get_mut(&cursor)
+        else {
+            return Ok(UNKNOWN.into());
+        };
+        let columns = match columns {
+            Some(columns) => columns,
+            None => columns.insert(schema::stored_columns(self.conn, *root, *database, *keyed)?),
+        };
+        let ty = usize::try_from(column).ok().and_then(|at| columns.get(at).copied());
+        Ok(ty.flatten().or(UNKNOWN).into())
     }
 }

@@ -64,6 +64,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("intervalstyle", "postgres", Kind::Only(&["postgres"])),
     known("is_superuser", "off", Kind::Fixed),
     known("lock_timeout", "0", Kind::Time),
+    known("max_connections", "100", Kind::Fixed),
     known("search_path", "\"$user\", public", Kind::Text),
     known("server_encoding", "UTF8", Kind::Fixed),
     known("server_version", "15.0", Kind::Fixed),

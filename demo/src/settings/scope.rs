@@ -10,6 +10,7 @@ use super::defaults;
 use super::parse::Modes;
 use crate::limits;
 use crate::types::SqlError;
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     reported: Vec<String>,
     /// Whether a value may have changed since this was asked.
     changed: bool,
+    /// When the transaction began, by its first statement.
+    unit_began: Timestamp,
 }
 
 #[derive(Clone, Default)]
@@ -40,12 +43,18 @@ struct Scopes {
 }
 
 impl Settings {
-    pub(crate) fn new(thread_pool: bool, user: &str, admin: bool) -> Settings {
+    pub(crate) fn new(
+        thread_pool: bool,
+        max_connections: usize,
+        user: &str,
+        admin: bool,
+    ) -> Settings {
         let mut first = defaults::first(&Values::new());
         let mut given = BTreeSet::new();
         let switch = |on: bool| if on { "on" } else { "off" };
         for (name, value) in [
             ("enable_thread_pool", switch(thread_pool)),
+            ("max_connections", &max_connections.to_string()),
             ("session_authorization", user),
             ("is_superuser", switch(admin)),
         ] {
@@ -169,8 +178,14 @@ impl Settings {
     /// Notes the values at the beginning of a unit.
     pub(crate) fn unit_begins(&mut self) {
         if self.marks.is_empty() {
+            self.unit_began = Timestamp::now();
             self.marks.push(self.now.clone());
         }
+    }
+
+    /// Returns when the transaction began.
+    pub(crate) fn unit_began(&self) -> Timestamp {
+        self.unit_began
     }
 
     /// Notes the values at a savepoint: the first has the number 0.
@@ -237,7 +252,7 @@ mod tests {
 
     #[test]
     fn wrong_values_are_rejected() {
-        let mut settings = Settings::new(true, "omm", true);
+        let mut settings = Settings::new(true, 100, "omm", true);
         settings.starts();
         assert_eq!(settings.get("Enable_Thread_Pool").unwrap(), "on");
         let refused = |settings: &mut Settings, name: &str, value: &str| {
@@ -256,7 +271,7 @@ mod tests {
 
     #[test]
     fn new_defaults_replace_no_value_of_the_session() {
-        let mut settings = Settings::new(true, "omm", true);
+        let mut settings = Settings::new(true, 100, "omm", true);
         settings.set("lock_timeout", Some("1s"), false).unwrap();
         settings.starts();
         settings.set("statement_timeout", Some("2s"), false).unwrap();
@@ -276,7 +291,7 @@ mod tests {
 
     #[test]
     fn values_hold_as_long_as_their_scope() {
-        let mut settings = Settings::new(true, "omm", true);
+        let mut settings = Settings::new(true, 100, "omm", true);
         settings.set("lock_timeout", Some("1s"), false).unwrap();
         settings.starts();
         let lock = |settings: &Settings| settings.get("lock_timeout").unwrap().to_string();

@@ -1,9 +1,9 @@
 use std::io::Write as _;
 
 use bytes::{BufMut, BytesMut};
-use rusqlite::types::ValueRef;
+use rusqlite::types::{Value, ValueRef};
 
-use super::{CHUNK, Format, PgType, SqlError};
+use super::{CHUNK, Format, PgType, SqlError, decimal, time};
 
 /// Appends `value` as a field of type `ty`: its length and its bytes, or a length of -1 for NULL.
 ///
@@ -38,6 +38,10 @@ pub(crate) fn encode(
                 Ok(())
             }
         }),
+        PgType::Numeric => {
+            numeric(value).map(|value| decimal::put(&value, format == Format::Binary, out))
+        }
+        PgType::Date | PgType::Timestamp | PgType::Timestamptz => instant(value, ty, format, out),
         PgType::Other(oid) if format == Format::Binary => Err(SqlError::new(
             "0A000",
             format!("no binary output function available for type with OID {oid}"),
@@ -196,6 +200,35 @@ fn text(value: ValueRef<'_>, out: &mut BytesMut) -> Result<(), SqlError> {
     Ok(())
 }
 
+fn numeric(value: ValueRef<'_>) -> Result<Value, SqlError> {
+    let wrong = || mismatch(value, PgType::Numeric);
+    match value {
+        ValueRef::Integer(v) => Ok(Value::Integer(v)),
+        ValueRef::Real(v) => Ok(Value::Real(v)),
+        ValueRef::Text(v) => {
+            let text = std::str::from_utf8(v).map_err(|_| wrong())?;
+            decimal::from_text(text)?.ok_or_else(wrong)
+        }
+        ValueRef::Null | ValueRef::Blob(_) => Err(wrong()),
+    }
+}
+
+fn instant(
+    value: ValueRef<'_>,
+    ty: PgType,
+    format: Format,
+    out: &mut BytesMut,
+) -> Result<(), SqlError> {
+    let ValueRef::Text(v) = value else { return Err(mismatch(value, ty)) };
+    let text = std::str::from_utf8(v).map_err(|_| mismatch(value, ty))?;
+    match (format, ty) {
+        (Format::Text, _) => out.put_slice(time::shown(text, ty)?.as_bytes()),
+        (Format::Binary, PgType::Date) => out.put_i32(time::number(text, ty)? as i32),
+        (Format::Binary, _) => out.put_i64(time::number(text, ty)?),
+    }
+    Ok(())
+}
+
 fn put_display(v: i64, out: &mut BytesMut) {
     let _ = write!(out.writer(), "{v}");
 }
@@ -316,7 +349,29 @@ mod tests {
         assert_eq!(get(int, PgType::Text), b"-2");
         assert_eq!(get(ValueRef::Integer(1), PgType::Bool), [1]);
         assert_eq!(get(ValueRef::Blob(&[0, 255]), PgType::Bytea), [0, 255]);
-        assert_eq!(field(int, PgType::Other(1184), Format::Binary), Err("0A000"));
+        assert_eq!(field(int, PgType::Other(2950), Format::Binary), Err("0A000"));
+    }
+
+    #[test]
+    fn decimals_and_times() {
+        let day = ValueRef::Text(b"2000-01-02");
+        let get = |v, ty| field(v, ty, Format::Binary);
+        assert_eq!(get(day, PgType::Date).unwrap(), 1i32.to_be_bytes());
+        assert_eq!(get(day, PgType::Timestamptz).unwrap(), 86_400_000_000i64.to_be_bytes());
+        assert_eq!(as_text(day, PgType::Timestamp).unwrap(), "2000-01-02 00:00:00");
+        assert_eq!(as_text(day, PgType::Timestamptz).unwrap(), "2000-01-02 00:00:00+00");
+        assert_eq!(as_text(ValueRef::Integer(1), PgType::Date), Err("22P02"));
+        assert_eq!(as_text(ValueRef::Text(b"soon"), PgType::Date), Err("22007"));
+        assert_eq!(
+            as_text(ValueRef::Real(1e20), PgType::Numeric).unwrap(),
+            "100000000000000000000"
+        );
+        assert_eq!(as_text(ValueRef::Text(b"1.50"), PgType::Numeric).unwrap(), "1.5");
+        assert_eq!(as_text(ValueRef::Text(b"x"), PgType::Numeric), Err("22P02"));
+        assert_eq!(
+            get(ValueRef::Integer(7), PgType::Numeric).unwrap(),
+            [0, 1, 0, 0, 0, 0, 0, 0, 0, 7]
+        );
     }
 
     #[test]

@@ -2,31 +2,32 @@ use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 
 use rusqlite::types::Value;
 
-use super::{Format, PgType, SqlError, Steps};
+use super::{Format, PgType, SqlError, Steps, decimal, time};
 
 const BPCHAR: u32 = 1042;
 const NAME: u32 = 19;
 const JSON: u32 = 114;
 const OID: u32 = 26;
-const NUMERIC: u32 = 1700;
 
-/// Returns the value of a Bind parameter of the type `ty_oid`, which is 0 if the client gave none.
+/// Returns the value of a Bind parameter of the type `ty_oid`, which is 0 if it is unknown. A time
+/// without an offset is a time of the zone `zone`.
 pub(crate) fn decode_param(
     bytes: Option<&[u8]>,
     ty_oid: u32,
     format: Format,
+    zone: &str,
 ) -> Result<Value, SqlError> {
     let Some(bytes) = bytes else {
         return Ok(Value::Null);
     };
     match format {
-        Format::Text => decode_text(bytes, ty_oid),
+        Format::Text => decode_text(utf8(bytes)?, ty_oid, zone),
         Format::Binary => decode_binary(bytes, ty_oid),
     }
 }
 
-fn decode_text(bytes: &[u8], oid: u32) -> Result<Value, SqlError> {
-    let text = utf8(bytes)?;
+/// Returns the value of a text of a type.
+pub(super) fn decode_text(text: &str, oid: u32, zone: &str) -> Result<Value, SqlError> {
     match PgType::from_oid(oid) {
         PgType::Int2 => integer(text, "smallint", i16::MIN.into(), i16::MAX.into()),
         PgType::Int4 => integer(text, "integer", i32::MIN.into(), i32::MAX.into()),
@@ -34,10 +35,10 @@ fn decode_text(bytes: &[u8], oid: u32) -> Result<Value, SqlError> {
         PgType::Other(OID) => integer(text, "oid", 0, u32::MAX.into()),
         PgType::Float4 => real(text, "real"),
         PgType::Float8 => real(text, "double precision"),
-        PgType::Other(NUMERIC) => match canonical_integer(text.trim_ascii()) {
-            Some(v) => Ok(Value::Integer(v)),
-            None => real(text, "numeric"),
-        },
+        PgType::Numeric => decimal::from_text(text)?.ok_or_else(|| invalid(text, "numeric")),
+        ty @ (PgType::Date | PgType::Timestamp | PgType::Timestamptz) => {
+            time::kept(text, ty, zone).map(Value::Text)
+        }
         PgType::Bool => boolean(text),
         PgType::Bytea => bytea(text),
         // SQLite gives a parameter no affinity. Outside of a column's context, digits must be a
@@ -60,6 +61,11 @@ fn decode_binary(bytes: &[u8], oid: u32) -> Result<Value, SqlError> {
         PgType::Float8 => number(f64::from_be_bytes(exactly(bytes)?))?,
         PgType::Bool => Value::Integer((exactly::<1>(bytes)? != [0]).into()),
         PgType::Bytea => Value::Blob(bytes.to_vec()),
+        PgType::Numeric => decimal::from_binary(bytes)?,
+        PgType::Date => Value::Text(time::from_days(i32::from_be_bytes(exactly(bytes)?))?),
+        ty @ (PgType::Timestamp | PgType::Timestamptz) => {
+            Value::Text(time::from_micros(i64::from_be_bytes(exactly(bytes)?), ty)?)
+        }
         PgType::Text | PgType::Varchar | PgType::Unknown | PgType::Other(BPCHAR | NAME | JSON) => {
             Value::Text(utf8(bytes)?.to_owned())
         }
@@ -196,11 +202,11 @@ mod tests {
     use super::*;
 
     fn text(v: &str, oid: u32) -> Result<Value, &'static str> {
-        decode_param(Some(v.as_bytes()), oid, Format::Text).map_err(|e| e.sqlstate)
+        decode_param(Some(v.as_bytes()), oid, Format::Text, "UTC").map_err(|e| e.sqlstate)
     }
 
     fn binary(v: &[u8], oid: u32) -> Result<Value, &'static str> {
-        decode_param(Some(v), oid, Format::Binary).map_err(|e| e.sqlstate)
+        decode_param(Some(v), oid, Format::Binary, "UTC").map_err(|e| e.sqlstate)
     }
 
     #[test]
@@ -226,7 +232,8 @@ mod tests {
         assert_eq!(text("1e999", 701), Err("22003"));
         assert_eq!(text("Infinity", 701), Ok(Value::Real(f64::INFINITY)));
         assert_eq!(text("NaN", 701), Err("0A000"));
-        assert_eq!(text("10", 1700), Ok(Value::Integer(10)));
+        assert_eq!(text("10", 1700), Ok(Value::Real(10.0)));
+        assert_eq!(text("x", 1700), Err("22P02"));
         assert_eq!(text("1.50", 1700), Ok(Value::Real(1.5)));
         for (v, b) in [("t", 1), ("YES", 1), ("on", 1), ("f", 0), ("of", 0), ("0", 0)] {
             assert_eq!(text(v, 16), Ok(Value::Integer(b)), "{v}");
@@ -237,7 +244,8 @@ mod tests {
         assert_eq!(text("a\\\\\\001", 17), Ok(Value::Blob(vec![b'a', b'\\', 1])));
         assert_eq!(text("\\x0", 17), Err("22P02"));
         assert_eq!(text("\\x0\u{e9}", 17), Err("22P02"));
-        assert_eq!(text("2024-01-01", 1082), Ok(Value::Text("2024-01-01".into())));
+        assert_eq!(text("2024-01-01T00:00", 1082), Ok(Value::Text("2024-01-01".into())));
+        assert_eq!(text("2024-01-32", 1082), Err("22008"));
     }
 
     #[test]
@@ -254,13 +262,18 @@ mod tests {
         assert_eq!(binary(&[0; 3], 23), Err("08P01"));
         assert_eq!(binary(&[], 16), Err("08P01"));
         assert_eq!(binary(&[0; 9], 20), Err("22P03"));
-        assert_eq!(binary(&[0; 8], 1184), Err("0A000"));
+        assert_eq!(binary(&[0; 8], 1114), Ok(Value::Text("2000-01-01 00:00:00".into())));
+        assert_eq!(binary(&[0; 8], 1184), Ok(Value::Text("2000-01-01 00:00:00+00:00".into())));
+        assert_eq!(binary(&[0; 4], 1082), Ok(Value::Text("2000-01-01".into())));
+        assert_eq!(binary(&[0; 4], 1184), Err("08P01"));
+        assert_eq!(binary(&[0; 8], 1700), Ok(Value::Real(0.0)));
+        assert_eq!(binary(&[0; 16], 2950), Err("0A000"));
     }
 
     #[test]
     fn text_must_be_utf8_without_nul() {
         assert_eq!(binary(&[0xff], 25), Err("22021"));
         assert_eq!(text("a\0b", 25), Err("22021"));
-        assert_eq!(decode_param(None, 23, Format::Binary), Ok(Value::Null));
+        assert_eq!(decode_param(None, 23, Format::Binary, "UTC"), Ok(Value::Null));
     }
 }

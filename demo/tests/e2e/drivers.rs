@@ -1,8 +1,13 @@
-//! Clients that people use: `pgbench` and psycopg2.
+//! Clients that people use: `pgbench`, and drivers.
 
-use crate::support::{MODELS, Ran, Server, is_installed, python_with_psycopg2, run};
+mod tokio;
+
+use crate::support::{
+    MODELS, Ran, Server, is_installed, python_with, python_with_psycopg2, run, run_within,
+};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 fn pgbench(server: &Server, options: &[&str]) -> Ran {
     let mut command = Command::new("pgbench");
@@ -61,4 +66,62 @@ fn psycopg2() {
             assert!(ran.out.contains(&format!("{check} ok")), "{}", ran.out);
         }
     }
+}
+
+/// For all checks of one driver on one server, with time to say which of them hangs.
+const PROGRAM: Duration = Duration::from_secs(300);
+
+/// Runs the program of a Python driver, which has these checks, in both thread models.
+fn driver(name: &str, checks: &[&str]) {
+    let modules = if name == "psycopg" { "psycopg, psycopg_pool" } else { name };
+    let Some(python) = python_with(name, modules) else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers");
+    let script = folder.join(format!("{name}_check.py"));
+    for model in MODELS {
+        let server = Server::start(model, &["--workers", "4"]);
+        let mut command = Command::new(&python);
+        let ran = run_within(PROGRAM, command.arg(&script).arg(server.port()).args(checks));
+        assert_eq!(ran.code, Some(0), "{model}: {}{}", ran.out, ran.err);
+        for check in checks {
+            assert!(ran.out.contains(&format!("{check} ok")), "{model} {check}: {}", ran.out);
+        }
+    }
+}
+
+#[test]
+fn psycopg() {
+    let checks = [
+        "everyday",
+        "types",
+        "transactions",
+        "prepared",
+        "copying",
+        "cancelled",
+        "timeouts",
+        "pooled",
+        "awaited",
+    ];
+    driver("psycopg", &checks);
+}
+
+#[test]
+fn asyncpg() {
+    let checks = [
+        "everyday",
+        "types",
+        "transactions",
+        "prepared",
+        "cursors",
+        "copying",
+        "cancelled",
+        "timeouts",
+        "pooled",
+    ];
+    driver("asyncpg", &checks);
+}
+
+#[test]
+fn pg8000() {
+    let checks = ["everyday", "types", "transactions", "prepared", "copying", "timeouts"];
+    driver("pg8000", &checks);
 }

@@ -118,7 +118,9 @@ fn parameters_of_each_width() {
             (20, i64::MIN.to_be_bytes().to_vec(), "-9223372036854775808"),
             (700, 1.5_f32.to_be_bytes().to_vec(), "1.5"),
             (701, 1e-7_f64.to_be_bytes().to_vec(), "1e-07"),
-            (16, vec![1], "1"),
+            (16, vec![1], "t"),
+            (1082, 1_i32.to_be_bytes().to_vec(), "2000-01-02"),
+            (1184, 0_i64.to_be_bytes().to_vec(), "2000-01-01 00:00:00+00"),
             (25, b"text".to_vec(), "text"),
             (1043, b"".to_vec(), ""),
         ] {

@@ -1,5 +1,7 @@
 """Neighbours of the cases in truth_cases.py, by the same kinds."""
 
+from truth_wire import message
+
 
 def case_failed_parse_of_a_missing_table_while_failed(c):
     """A failed block rejects a statement before it looks at its tables, and after its syntax."""
@@ -184,3 +186,123 @@ def case_settings_keep_alive(c):
 
 def case_settings_reload(c):
     return c.connect().q("select pg_reload_conf()"), c.connect(user="ann").q("select pg_reload_conf()")
+# Integers of the server have 64 bits, whatever their declared size is, and its other numbers are doubles.
+KINDS = {20: "integer", 21: "integer", 23: "integer", 700: "float", 701: "float"}
+
+
+def kinds(oids):
+    return [KINDS.get(oid, oid) for oid in oids]
+
+
+def case_drivers_types_of_parameters(c):
+    t = c.table("(a integer primary key, b text, c double precision, d boolean, e numeric, f date, "
+                "g timestamp, h timestamp with time zone, i bytea)")
+    v, said = c.connect(), []
+    for sql in (
+            "insert into {0} values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "insert into {0} (b, a) values ($1, $2), ($4, $3), ('x', $5)",
+            "insert into {0} (a, b) select a + $1, $2 from {0} where c < $3",
+            "insert into {0} (a, b) values ($1, $2) on conflict (a) do update set b = $3 returning c",
+            "update {0} set b = $1, g = $2 where a = $3 and h > $4",
+            "delete from {0} where d = $1 or f between $2 and $3",
+            "select a from {0} where b in ($1, $2, $3) and a in ($4, $5) limit $6 offset $7",
+            "select a from {0} where $1 = b and a > $2 and b like $3",
+            "select s.x from (select a as x, b as y from {0}) as s where s.y = $1",
+            "select l.a from {0} l join {0} r on l.a = r.a and r.b = $1 where r.e = $2",
+            "select case when a = $1 then $2 else b end from {0}",
+            "select coalesce($1, 5), coalesce(b, $2), upper($3), length($4) from {0}",
+            "select $1 + 1, 1 + $2, $3 || 'a', $4",
+            "select $1::int, $2::text, $3::double precision, cast($4 as date), cast($5 as boolean)",
+            "select $1::numeric, $2::timestamp, $3::timestamptz, $4::bytea, $5::varchar(3)"):
+        v.pipeline([v.parse(sql.format(t)), v.describe("S")])
+        said.append(kinds(v.parameter_types))
+    return said
+
+
+def case_drivers_types_of_results(c):
+    v, said = c.connect(), []
+    for sql, oids, exact in (
+            ("select $1", (23,), True), ("select $1", (20,), True), ("select $1", (16,), True),
+            ("select $1", (701,), True), ("select $1", (25,), True), ("select $1", (1700,), True),
+            ("select $1", (1082,), True), ("select $1", (1184,), True), ("select $1", (17,), True),
+            ("select $1", (), True), ("select $1 + 1", (21,), True), ("select $1 + 1", (23,), True),
+            ("select $1 + 1", (20,), True), ("select $1 + 1", (701,), True), ("select $1 + 1", (1700,), True),
+            ("select $1 + 1", (), True), ("select $1 * $2", (21, 21), True), ("select $1 * $2", (701, 1700), True),
+            ("select $1 || 'a'", (25,), True), ("select 1, 3000000000, 'a', null", (), True),
+            ("select $1::int8, $1::text, '7'::int, '1'::float8", (23,), True),
+            ("select now(), '2024-01-01'::date, cast('1' as numeric)", (), True)):
+        v.pipeline([v.parse(sql, "", oids), v.describe("S")])
+        said.append(v.column_types)
+    return said
+
+
+def case_drivers_casts(c):
+    v = c.connect()
+    return [v.q("select " + sql) for sql in (
+        "'7'::int", "' 7 '::int + 1", "'7x'::int", "'70000'::int2", "70000::int2", "2.5::int", "3.5::int", "-1.5::int",
+        "1::text", "'yes'::bool", "'maybe'::bool", "'1.5'::float8", "'x'::float8",
+        "'1.25'::numeric", "'x'::numeric", "(5::numeric / 2 + 0.25)::float8", "'2024-02-29'::date", "'2024-02-30'::date",
+        "'x'::date", "'2024-02-29 10:20:30.500'::timestamp", "'2024-02-29 10:20:30+02'::timestamptz",
+        "'2024-02-29 10:20:30.5'::date", "'abcdef'::varchar(3)", "cast('7' as int)", "cast('7x' as int)",
+        "cast('t' as boolean)", "cast('2024-02-29' as date)::text", "null::int", "'\\xff'::bytea", "1::",
+        "::int", "'7'::int::text || 'a'", "(1 + 1)::text", "case when 1 = 1 then 2 end::text", "1::nosuch")]
+
+
+def case_drivers_numbers_and_times_as_parameters(c):
+    v, said = c.connect(), []
+    for oid, value in ((1700, "1.5"), (1700, "x"), (1700, "-0.001"), (1082, "2024-02-29"), (1082, "2024-02-30"),
+                       (1082, "x"), (1114, "2024-02-29 10:20:30.5"), (1114, "2024-02-29T10:20"),
+                       (1184, "2024-02-29 10:20:30.5+02"), (1184, "2024-02-29 10:20:30Z"), (1184, "soon"),
+                       (16, "yes"), (16, "2"), (17, "\\x00ff"), (20, "9223372036854775808"), (701, "1e400")):
+        said.append(v.pipeline([v.parse("select $1", "", (oid,)), v.bind((value,)), v.execute()]))
+    return said
+
+
+def case_drivers_times_of_columns(c):
+    t = c.table("(a integer, f date, g timestamp, h timestamptz, e numeric)")
+    v = c.connect()
+    said = [v.pipeline([v.parse("insert into %s values ($1, $2, $3, $4, $5)" % t),
+                        v.bind(("1", "2024-02-29", "2024-02-29 10:20", "2024-02-29 10:20+02", "12.5")), v.execute()])]
+    for where in ("f = $1", "f < $1 and a = 2"):
+        said.append(v.pipeline([v.parse("select f, g, h, e + 1 from %s where %s" % (t, where)),
+                                v.bind(("2024-02-29",)), v.execute()]))
+    said.append(v.pipeline([v.parse("select a from %s where h = $1 and g > $2 and e = $3" % t),
+                            v.bind(("2024-02-29 08:20Z", "2024-02-28", "12.5")), v.execute()]))
+    return said
+
+
+def case_drivers_names_without_parentheses(c):
+    v = c.connect(user="ann")
+    return [v.q("select " + sql) for sql in (
+        "current_user", "session_user", "current_role", "current_user || 'x'", "current_user::text", "upper(session_user)")]
+
+
+def case_drivers_now_is_of_the_transaction(c):
+    v = c.connect()
+    v.q("begin")
+    first = c.rows(v.q("select now()"))
+    v.q("select pg_sleep(0.01)")
+    same = first == c.rows(v.q("select now()")) == c.rows(v.q("select transaction_timestamp()"))
+    v.q("commit")
+    return same, first == c.rows(v.q("select now()"))
+
+
+def case_drivers_copy_in_a_pipeline(c):
+    t = c.table("(a integer, b text)")
+    v = c.connect()
+    v.send(v.parse("copy %s from stdin" % t), v.bind(), v.execute(), v.sync())
+    said = [v.read("G")]
+    v.send(message(b"d", b"1\tx\n2\ty\n"), message(b"c"), v.sync())
+    said += [v.read(), c.count(t)]
+    v.send(v.parse("copy %s from stdin" % t), v.bind(), v.execute(), v.sync())
+    said.append(v.read("G"))
+    v.send(message(b"d", b"1\n"), message(b"c"), v.sync())
+    said += [v.read(), c.count(t)]
+    return said
+
+
+def case_drivers_show(c):
+    v = c.connect()
+    return [c.brief(v.q("show " + name)) for name in (
+        "max_connections", "server_version", "server_version_num", "client_encoding", "standard_conforming_strings",
+        "transaction_isolation", "DateStyle", "TimeZone", "is_superuser", "integer_datetimes", "search_path")]

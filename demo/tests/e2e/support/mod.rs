@@ -28,6 +28,7 @@ pub(crate) use seen::{
 pub(crate) use wire::{Answer, Fields, Message, Wire, cancel, cstr, message};
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -204,6 +205,22 @@ pub(crate) fn python_with_psycopg2(test: &str) -> Option<&'static str> {
     let python = ["python3", "/usr/bin/python3"].into_iter().find(has);
     if python.is_none() {
         skipped(test, "psycopg2 (or python3)");
+    }
+    python
+}
+
+/// A Python that has these modules: the one of the folder that `.ci/run` makes, or the system's.
+pub(crate) fn python_with(test: &str, modules: &str) -> Option<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/drivers/bin/python");
+    let has = |python: &PathBuf| {
+        let import = format!("import {modules}");
+        runs(Command::new(python).args(["-c", &import]))
+    };
+    let python = [own, "python3".into()].into_iter().find(has);
+    if python.is_none() {
+        let make = "python3 -m venv target/drivers && \
+                    target/drivers/bin/pip install -r demo/tests/drivers/requirements.txt";
+        skipped(test, &format!("{modules} (try: {make}), or python3,"));
     }
     python
 }
