@@ -200,7 +200,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/pool.rs",
             within: "fn serve",
-            find: "self.groups.iter().min_by_key(|group| group.sessions())",
+            find: "self.groups.iter().min_by_key(|group| group.load())",
             replace: "self.groups.first()",
         }],
         loom: &[],
@@ -213,8 +213,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/pool.rs",
             within: "fn serve",
-            find: "self.groups.iter().min_by_key(|group| group.sessions())",
-            replace: "self.groups.iter().max_by_key(|group| group.sessions())",
+            find: "self.groups.iter().min_by_key(|group| group.load())",
+            replace: "self.groups.iter().max_by_key(|group| group.load())",
         }],
         loom: &[],
         shuttle: &[],

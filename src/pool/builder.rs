@@ -3,6 +3,7 @@
 #[cfg(not(safepoint_shuttle))]
 use crate::pool::layout::{GroupLayout, ThreadLayout};
 use crate::pool::queue::Size;
+use std::time::Duration;
 
 /// A builder for a [`Pool`](crate::pool::Pool): the number of workers and groups, their CPUs, and
 /// the limit of the queue.
@@ -27,6 +28,7 @@ pub struct PoolBuilder {
     groups: Vec<Share>,
     max_workers: usize,
     max_queue: usize,
+    close_abandoned: Option<Duration>,
 }
 
 /// The share of one group.
@@ -49,7 +51,7 @@ impl PoolBuilder {
     }
 
     fn of(groups: Vec<Share>) -> PoolBuilder {
-        PoolBuilder { groups, max_workers: 0, max_queue: usize::MAX }
+        PoolBuilder { groups, max_workers: 0, max_queue: usize::MAX, close_abandoned: None }
     }
 
     /// Sets the maximum number of workers, of all groups together. Workers are added when sessions
@@ -64,6 +66,23 @@ impl PoolBuilder {
     #[must_use]
     pub fn max_queue(self, max_queue: usize) -> PoolBuilder {
         PoolBuilder { max_queue, ..self }
+    }
+
+    /// Closes a queued session whose peer has closed its side of the connection, with
+    /// [`CloseReason::Abandoned`](crate::pool::CloseReason::Abandoned), if no worker of the group
+    /// has taken a session for this time. Its command does not run, and it does not count for
+    /// [`max_queue`](Self::max_queue) any more. By default such a session waits for a worker.
+    ///
+    /// A peer that closes only its sending side, and waits for an answer, looks the same. So set this
+    /// only for a protocol whose peers keep both sides open.
+    #[must_use]
+    pub fn close_abandoned(self, after: Duration) -> PoolBuilder {
+        PoolBuilder { close_abandoned: Some(after), ..self }
+    }
+
+    /// Returns the time after which an abandoned session is closed.
+    pub(super) fn abandoned_after(&self) -> Option<Duration> {
+        self.close_abandoned
     }
 
     /// Returns the number of workers that the pool starts with.

@@ -77,6 +77,9 @@ pub enum Priority {
 pub enum CloseReason {
     /// A termination was due.
     Interrupted(Interrupt),
+    /// The peer closed its side of the connection, and no worker was free to run its command within
+    /// [`PoolBuilder::close_abandoned`](crate::pool::PoolBuilder::close_abandoned).
+    Abandoned,
     /// [`Connection::on_readable`] returned [`Action::Close`], the pool was dropped, or the session
     /// could not be run.
     Closed,

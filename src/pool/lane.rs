@@ -6,11 +6,13 @@ use crate::pool::worker::{Worker, run};
 use crate::types::error::StartError;
 use std::sync::Arc;
 
-/// Starts a lane thread if none is idle.
+/// Starts a lane thread if none is idle, unless there are [`EMERGENCY_THREADS`].
 pub(super) fn start<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartError> {
-    if !group.queue.wants_lane(MAX_EMERGENCY_THREADS) {
-        return Ok(());
-    }
+    if group.queue.wants_lane(EMERGENCY_THREADS) { start_counted(group) } else { Ok(()) }
+}
+
+/// Starts a lane thread that is counted already.
+pub(super) fn start_counted<C: Connection>(group: &Arc<Group<C>>) -> Result<(), StartError> {
     let name = group.name("emergency lane");
     let started = Worker::register(group, &name, true);
     started
@@ -41,5 +43,6 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>) {
     }
 }
 
-/// The maximum number of lane threads of a group.
-pub const MAX_EMERGENCY_THREADS: usize = 8;
+/// The number of lane threads of a group that are added at once. More are added if all of them are
+/// busy and take no session for 10 ms.
+pub const EMERGENCY_THREADS: usize = 8;

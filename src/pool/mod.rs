@@ -28,11 +28,15 @@
 //! **The emergency lane.** If all workers are stuck and the maximum is reached, a separate thread
 //! serves sessions at the head of the queue, after they have waited for [`EMERGENCY_DELAY`]. It
 //! serves only sessions for which [`Connection::is_emergency`] returns `true`: new connections, and
-//! an administrator's KILL. If the threads of the lane are busy, more are added, up to
-//! [`MAX_EMERGENCY_THREADS`] in each group.
+//! an administrator's KILL. If the threads of the lane are busy, more are added,
+//! up to [`EMERGENCY_THREADS`] in each group at once. Further threads are added while no thread of the
+//! lane has taken a session for 10 ms, one for each session that waits. So a session that stays in the
+//! lane keeps no other session out.
 //!
 //! **Groups.** Each group has a share of the sessions, and its own workers, queue, listener and
-//! lane. A session belongs to the group that had the fewest sessions when the session was accepted.
+//! lane. A new session goes to a group that serves: its queue is not full, and its workers are not all
+//! stuck. A group is stuck if it may add no worker, and all its workers have run the same session
+//! for 2 ms. Of the groups that serve, the group with the fewest sessions gets the session.
 //! [`ThreadPoolAttr`] sets the number of groups, and the CPUs that their workers run on.
 //!
 //! Available on Linux only.
@@ -118,7 +122,7 @@ mod worker;
 pub use attr::{CpuBinding, InvalidAttrError, MAX_GROUPS, MAX_THREADS, ThreadPoolAttr};
 pub use builder::PoolBuilder;
 pub use connection::{Action, CloseReason, Connection, Priority};
-pub use lane::MAX_EMERGENCY_THREADS;
+pub use lane::EMERGENCY_THREADS;
 #[cfg(not(safepoint_shuttle))]
 pub use layout::{GroupLayout, ThreadLayout};
 #[cfg(safepoint_shuttle)]

@@ -6,7 +6,7 @@ use crate::pool::builder::PoolBuilder;
 use crate::pool::connection::Connection;
 use crate::pool::group::slot::ConnectionSlot;
 use crate::pool::group::{ConnectionTable, Group};
-use crate::pool::poller::Poller;
+use crate::pool::poller::{HangUps, Poller};
 use crate::pool::queue::Queue;
 use crate::pool::status::GroupStatus;
 use crate::pool::{lane, listener, worker};
@@ -97,6 +97,10 @@ impl<C: Connection> Pool<C> {
                 manager: pool.manager.clone(),
                 queue: Queue::new(size),
                 poller: Poller::new()?,
+                hang_ups: match builder.abandoned_after() {
+                    Some(after) => Some((HangUps::new()?, after)),
+                    None => None,
+                },
                 seats: Mutex::new(ConnectionTable { slab: Slab::new(), last_serial: 0 }),
                 size,
                 cpus,
@@ -119,14 +123,15 @@ impl<C: Connection> Pool<C> {
     }
 
     /// Accepts a session and its connection. The connection is served when its socket is readable.
+    /// It belongs to the group with the fewest sessions, among the groups that serve.
     ///
     /// # Errors
     /// Returns [`ServeError`] with the connection if the queue is full, or if the socket cannot be
     /// polled. Then the session has ended.
     pub fn serve(&self, session: Session, connection: C) -> Result<(), ServeError<C>> {
-        let group = self.groups.iter().min_by_key(|group| group.sessions());
         // There is at least one group.
-        let Some(group) = group else { return Ok(()) };
+        let best = self.groups.iter().min_by_key(|group| group.load());
+        let Some(group) = best else { return Ok(()) };
         if group.queue.is_full() {
             return Err(ServeError { connection, kind: ServeErrorKind::Overloaded });
         }

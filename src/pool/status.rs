@@ -4,7 +4,7 @@ use crate::session::thread::Thread;
 use crate::sync::{AtomicU64, Ordering};
 use crate::types::id::{SessionId, ThreadId};
 use crate::types::time::UnixMicros;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The status of one group of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,15 @@ impl WorkerState {
     pub(super) fn runs(&self, session: Option<SessionId>) {
         self.session.store(session.map_or(0, SessionId::get), Ordering::Relaxed);
         self.since.store(UnixMicros::now().raw(), Ordering::Relaxed);
+    }
+
+    /// Returns whether the worker has run one session for this long. A thread of the emergency lane
+    /// is no worker, and is always busy.
+    pub(super) fn is_busy(&self, time: Duration) -> bool {
+        let since = self.since.load(Ordering::Relaxed);
+        let runs = self.session.load(Ordering::Relaxed) != 0;
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.lane || (runs && UnixMicros::now().raw().saturating_sub(since) >= time)
     }
 
     pub(super) fn status(&self) -> WorkerStatus {

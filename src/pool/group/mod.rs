@@ -6,13 +6,18 @@ use crate::manager::manager::SessionManager;
 use crate::pool::builder::Cpus;
 use crate::pool::connection::Connection;
 use crate::pool::group::slot::ConnectionSlot;
-use crate::pool::poller::Poller;
+use crate::pool::poller::{HangUps, Poller};
 use crate::pool::queue::{Queue, Size};
 use crate::pool::status::{GroupStatus, WorkerState};
 use crate::sync::{AtomicU64, Builder, Mutex, Ordering};
 use crate::types::error::StartError;
 use slab::Slab;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The time after which a worker that still runs the same session may be stuck. Most statements take
+/// less.
+const LONG_TURN: Duration = Duration::from_millis(2);
 
 /// The state that the threads of one group share.
 pub(in crate::pool) struct Group<C: Connection> {
@@ -22,6 +27,8 @@ pub(in crate::pool) struct Group<C: Connection> {
     pub(in crate::pool) manager: SessionManager,
     pub(in crate::pool) queue: Queue<Arc<ConnectionSlot<C>>>,
     pub(in crate::pool) poller: Poller,
+    /// The sockets, watched for their ends, and the time after which an abandoned session is closed.
+    pub(in crate::pool) hang_ups: Option<(HangUps, Duration)>,
     pub(in crate::pool) seats: Mutex<ConnectionTable<C>>,
     pub(in crate::pool) size: Size,
     pub(in crate::pool) cpus: Cpus,
@@ -86,6 +93,19 @@ impl<C: Connection> Group<C> {
 
     pub(in crate::pool) fn sessions(&self) -> usize {
         self.seats.lock().slab.len()
+    }
+
+    /// Returns the load, by which the least loaded group is chosen for a new session.
+    pub(in crate::pool) fn load(&self) -> impl Ord {
+        (self.queue.is_full(), self.is_stuck(), self.sessions())
+    }
+
+    /// Returns whether a new session would wait for a worker that may not come. No worker can be
+    /// added, and all of them have run their sessions for [`LONG_TURN`]. The values may change
+    /// during the call, so the result is a guess.
+    fn is_stuck(&self) -> bool {
+        self.queue.is_saturated()
+            && self.workers.lock().iter().all(|(_, worker)| worker.is_busy(LONG_TURN))
     }
 
     pub(in crate::pool) fn seat(&self, token: u64) -> Option<Arc<ConnectionSlot<C>>> {

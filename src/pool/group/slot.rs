@@ -17,8 +17,8 @@
 //! `K1` is first, the worker sees it in the result of `D2`, and ends the session. If `D2` is first,
 //! `K1` sees a detached session and `K2` waits for `D4`, so `K3` finds the session in its slot.
 //!
-//! The queue keeps the entry of a queued session that a requester has ended. Such an entry is *stale*. The
-//! requester counts it (`Queue::add_stale`), so that the length of the queue has only sessions that wait. The
+//! The queue keeps the entry of a queued session that a requester, or the listener, has ended. Such an entry is
+//! *stale*. That thread counts it (`Queue::add_stale`), so that the length of the queue has only sessions that wait. The
 //! thread that takes the entry, and finds no session in the slot, subtracts it again (`Queue::remove_stale`).
 
 use crate::pool::connection::{CloseReason, Connection, Priority};
@@ -106,7 +106,11 @@ impl<C: Connection> ConnectionSlot<C> {
         });
         session.set_detached_waker(Some(Waker::from(seat.clone())));
         let conn = Entry { client, session };
-        let add = |socket| group.poller.add(socket, seat.token);
+        let add = |socket| {
+            group.poller.add(socket, seat.token)?;
+            let Some((hang_ups, _)) = &group.hang_ups else { return Ok(()) };
+            hang_ups.add(socket, seat.token).inspect_err(|_| group.poller.remove(socket))
+        };
         let no_socket = || Err(io::Error::other("the client panicked"));
         // Until the session is in its slot, no worker and no requester takes it, so the descriptor
         // stays open.
@@ -221,10 +225,24 @@ impl<C: Connection> ConnectionSlot<C> {
         self.end(conn, CloseReason::Interrupted(interrupt));
     }
 
+    /// Ends a queued session whose peer has closed the connection.
+    pub(in crate::pool) fn close_abandoned(&self) {
+        let queued = self.take_if(|state| matches!(state, SlotState::Queued(_)));
+        let Some(conn) = queued else { return };
+        if let Some(group) = self.group.upgrade() {
+            group.queue.add_stale();
+        }
+        let due = conn.session.check_due_unreported();
+        self.end(conn, due.map_or_else(CloseReason::Interrupted, |()| CloseReason::Abandoned));
+    }
+
     /// Notifies the client, closes the connection, and then the session, whose receipts complete.
     pub(in crate::pool) fn end(&self, conn: Entry<C>, why: CloseReason) {
         if let (Some(group), Some(socket)) = (self.group.upgrade(), socket_of(&conn.client)) {
             group.poller.remove(socket);
+            if let Some((hang_ups, _)) = &group.hang_ups {
+                hang_ups.remove(socket);
+            }
         }
         self.over(conn, why);
     }

@@ -36,7 +36,7 @@ pub(in crate::pool) enum Event {
 }
 
 /// The buffer for the events of one wait.
-pub(in crate::pool) struct Events(Vec<epoll::Event>);
+pub(in crate::pool) struct Events(pub(super) Vec<epoll::Event>);
 
 impl Events {
     pub(in crate::pool) fn with_capacity(capacity: usize) -> Events {

@@ -183,3 +183,24 @@ impl Poller {
         }
     }
 }
+
+/// No peer of a scene closes its connection: the listener would end its session as any requester
+/// does.
+#[derive(Debug)]
+pub(in crate::pool) struct HangUps;
+
+impl HangUps {
+    pub(in crate::pool) fn new() -> io::Result<HangUps> {
+        Ok(HangUps)
+    }
+
+    pub(in crate::pool) fn add(&self, _: BorrowedFd<'_>, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(in crate::pool) fn remove(&self, _: BorrowedFd<'_>) {}
+
+    pub(in crate::pool) fn now(&self, events: &mut Events) {
+        events.events.clear();
+    }
+}

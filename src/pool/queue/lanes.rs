@@ -1,16 +1,41 @@
 //! The jobs that wait for the emergency lane, and the number of lane threads.
 
-use crate::pool::queue::{EMERGENCY_DELAY, Job, Queue, QueueState, Wakeup};
+use crate::pool::queue::{
+    EMERGENCY_DELAY, Job, Queue, QueueState, STALL_AFTER, StallDetector, Wakeup,
+};
 use crate::sync::now;
 use std::time::Instant;
 
 impl<T> Queue<T> {
-    /// Wakes a lane if a session has waited for `EMERGENCY_DELAY`.
-    pub(super) fn call_lane(&self, jobs: &QueueState<T>, now: Instant) {
-        let waits = |job: &Job<T>| !job.lane_declined && job.since + EMERGENCY_DELAY <= now;
-        if jobs.first.iter().any(waits) {
+    /// Wakes a lane if a session has waited for `EMERGENCY_DELAY`. Returns the number of lanes that
+    /// the caller must start, because all are busy and have taken no session for `STALL_AFTER`. They
+    /// are counted already.
+    pub(super) fn call_lane(
+        &self,
+        jobs: &mut QueueState<T>,
+        watch: &mut StallDetector,
+        now: Instant,
+    ) -> usize {
+        let waits = |job: &&Job<T>| !job.lane_declined && job.since + EMERGENCY_DELAY <= now;
+        let waiting = jobs.first.iter().filter(waits).count();
+        if waiting > 0 {
             self.for_lanes.notify_one();
         }
+        let moved = watch.taken_by_lanes != jobs.taken_by_lanes;
+        watch.taken_by_lanes = jobs.taken_by_lanes;
+        if waiting == 0 || jobs.idle_lanes > 0 || moved {
+            watch.lanes_since = now;
+            return 0;
+        }
+        if now.saturating_duration_since(watch.lanes_since) < STALL_AFTER {
+            return 0;
+        }
+        watch.lanes_since = now;
+        // As with workers, at most as many as there are.
+        let more = waiting.min(jobs.counts.lanes.max(1));
+        jobs.counts.lanes += more;
+        jobs.threads += more;
+        more
     }
 
     /// Waits for a session that has waited for `EMERGENCY_DELAY`. Returns `None` if the queue is
@@ -39,6 +64,8 @@ impl<T> Queue<T> {
         jobs.idle_lanes -= 1;
         if job.is_none() {
             jobs.counts.lanes -= 1;
+        } else {
+            jobs.taken_by_lanes += 1;
         }
         job
     }
@@ -51,7 +78,7 @@ impl<T> Queue<T> {
         self.call_worker(&mut jobs)
     }
 
-    /// Returns whether another lane thread must be started, which is counted from then on.
+    /// Returns whether another lane thread must be started at once, which is counted from then on.
     pub(in crate::pool) fn wants_lane(&self, max: usize) -> bool {
         let mut jobs = self.jobs.lock();
         let wanted = jobs.idle_lanes == 0 && jobs.counts.lanes < max && !jobs.closed;

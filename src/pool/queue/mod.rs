@@ -70,6 +70,8 @@ struct QueueState<T> {
     called: usize,
     /// The number of sessions that workers have taken.
     taken: u64,
+    /// The number of sessions that lane threads have taken.
+    taken_by_lanes: u64,
     /// The listener sleeps until no worker is idle.
     listener_sleeps: bool,
     idle_lanes: usize,
@@ -131,8 +133,8 @@ pub(super) enum PollEnd {
 /// The next step of the listener.
 pub(super) enum ListenerStep {
     /// Wait at the poller for at most this time, and queue the sessions whose sockets become
-    /// readable.
-    Poll(Duration, Wakeup),
+    /// readable. Before that, start this many lane threads, which are counted already.
+    Poll(Duration, Wakeup, usize),
     Stop,
 }
 
@@ -144,13 +146,30 @@ pub(super) struct StallDetector {
     /// taken.
     taken: u64,
     since: Instant,
+    /// The value of `QueueState::taken_by_lanes` at the last check, and the time since which no
+    /// session for the lane waits, or one was taken.
+    taken_by_lanes: u64,
+    lanes_since: Instant,
     /// Whether the workers make progress by themselves, so that the next poll can wait.
     flows: bool,
 }
 
 impl StallDetector {
     pub(super) fn new() -> StallDetector {
-        StallDetector { calm: 0, taken: 0, since: now(), flows: false }
+        let since = now();
+        StallDetector {
+            calm: 0,
+            taken: 0,
+            since,
+            taken_by_lanes: 0,
+            lanes_since: since,
+            flows: false,
+        }
+    }
+
+    /// Returns for how long no worker has taken a session.
+    pub(super) fn stalled_for(&self) -> Duration {
+        now().saturating_duration_since(self.since)
     }
 }
 
@@ -194,6 +213,7 @@ impl<T> Queue<T> {
                 counts: Counts { places: size.min, ..Counts::default() },
                 called: 0,
                 taken: 0,
+                taken_by_lanes: 0,
                 listener_sleeps: false,
                 idle_lanes: 0,
                 threads: 0,
@@ -291,6 +311,12 @@ impl<T> Queue<T> {
     pub(super) fn is_full(&self) -> bool {
         let jobs = self.jobs.lock();
         jobs.waiting() >= self.size.queue
+    }
+
+    /// Returns whether all workers have a permit and a session, and no worker can be added.
+    pub(super) fn is_saturated(&self) -> bool {
+        let Counts { places, active, idle, .. } = self.jobs.lock().counts;
+        idle == 0 && active >= places && places >= self.size.max
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -428,7 +454,7 @@ impl<T> Queue<T> {
             watch.since = now;
         }
         (watch.calm, watch.taken) = (0, jobs.taken);
-        self.call_lane(&jobs, now);
+        let lanes = self.call_lane(&mut jobs, watch, now);
         let room = self.size.max - jobs.counts.places;
         let stalled = now.saturating_duration_since(watch.since) >= STALL_AFTER;
         let call = if jobs.counts.active < jobs.counts.places {
@@ -445,7 +471,8 @@ impl<T> Queue<T> {
         // All permits are in use and sessions make progress, so the workers poll as soon as they
         // can.
         watch.flows = moved && jobs.counts.active >= jobs.counts.places;
-        ListenerStep::Poll(if watch.flows { Duration::ZERO } else { STALL_AFTER }, call)
+        let limit = if watch.flows { Duration::ZERO } else { STALL_AFTER };
+        ListenerStep::Poll(limit, call, lanes)
     }
 
     /// Returns whether the listener must pass a wake-up on: it was meant for a worker, or for the

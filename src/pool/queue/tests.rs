@@ -97,7 +97,7 @@ fn stalled(queue: &Queue<Held>) -> StallDetector {
 fn look(queue: &Queue<Held>, watch: &mut StallDetector) -> (Duration, Wakeup) {
     assert_eq!(queue.counts().idle, 0, "it would go to sleep");
     match queue.watch(watch) {
-        ListenerStep::Poll(limit, call) => (limit, call),
+        ListenerStep::Poll(limit, call, _) => (limit, call),
         ListenerStep::Stop => panic!("the listener must not stop"),
     }
 }

@@ -4,13 +4,14 @@ use crate::common::{TEST_TIMEOUT, kill_now, locked, of, scope, supervised, wait_
 use crate::pool::custom::CustomConnection;
 use crate::pool::fixture::{Peer, PoolFixture};
 use safepoint::manager::DrainOptions;
-use safepoint::pool::{PoolBuilder, ThreadPoolAttr};
+use safepoint::pool::{PoolBuilder, ServeErrorKind, ThreadPoolAttr};
 use safepoint::{SessionManager, ThreadModel};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 /// The layout of the setting.
 fn config(attr: &str) -> PoolBuilder {
@@ -41,6 +42,85 @@ fn a_session_goes_to_the_group_with_the_fewest() {
         peers.push(fixture.connect());
         peers.push(fixture.connect());
         assert_eq!(sessions(&fixture), [2, 2, 2]);
+    });
+}
+
+/// Waits until each worker of this group has run its session for long.
+fn until_stuck(fixture: &PoolFixture, group: usize) {
+    wait_until("they are stuck", || {
+        let status = fixture.pool.status().swap_remove(group);
+        let workers = status.threads.iter().filter(|thread| !thread.is_emergency);
+        // The group is stuck after 2 ms.
+        let long = |since: SystemTime| since.elapsed().is_ok_and(|time| time.as_millis() >= 5);
+        workers.into_iter().all(|thread| thread.session_id.is_some() && long(thread.since))
+    });
+}
+
+#[test]
+fn a_stuck_group_gets_no_new_sessions() {
+    supervised(|| {
+        let fixture = PoolFixture::with(&config("2, 2"));
+        let mut stuck = fixture.stick_all(1);
+        until_stuck(&fixture, 0);
+        let mut peers: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
+        assert_eq!(sessions(&fixture), [1, 5]);
+        peers.iter_mut().for_each(|peer| peer.ask("hello"));
+        // If both are stuck, the number of sessions decides.
+        peers[0].say("stuck\n");
+        wait_until("it is stuck", || fixture.log.stuck.load(Ordering::SeqCst) == 2);
+        until_stuck(&fixture, 1);
+        let waits = fixture.connect();
+        assert_eq!(sessions(&fixture), [2, 5]);
+        drop(waits);
+        // The groups serve again.
+        fixture.let_one_go();
+        fixture.let_one_go();
+        assert_eq!(stuck[0].hear(), "stuck");
+        wait_until("the first one is idle", || fixture.pool.status()[0].idle == 1);
+        wait_until("the other has gone", || sessions(&fixture) == [1, 5]);
+        let mut newcomer = fixture.connect();
+        assert_eq!(sessions(&fixture), [2, 5]);
+        newcomer.ask("hello");
+    });
+}
+
+/// A worker can be added, so a new session is served.
+#[test]
+fn a_group_that_can_serve_is_not_stuck() {
+    supervised(|| {
+        let fixture = PoolFixture::with(&config("2, 2").max_workers(4));
+        let _stuck = fixture.stick_all(1);
+        until_stuck(&fixture, 0);
+        let mut peers: Vec<_> = (0..3).map(|_| fixture.connect()).collect();
+        assert_eq!(sessions(&fixture), [2, 2]);
+        peers.iter_mut().for_each(|peer| peer.ask("hello"));
+    });
+}
+
+/// A new connection is rejected only if the queue of each group is full.
+#[test]
+fn a_full_group_gets_no_new_sessions() {
+    supervised(|| {
+        let fixture = PoolFixture::with(&config("2, 2").max_queue(1));
+        let mut peers: Vec<_> = (0..6).map(|_| fixture.connect()).collect();
+        let mut receipt = fixture.manager.terminate(peers[4].id, kill_now()).unwrap();
+        assert!(receipt.wait_timeout(TEST_TIMEOUT).is_some());
+        peers[..2].iter().for_each(|peer| peer.say("stuck\n"));
+        wait_until("both are stuck", || fixture.log.stuck.load(Ordering::SeqCst) == 2);
+        until_stuck(&fixture, 0);
+        until_stuck(&fixture, 1);
+        peers[2].say("waits\n");
+        wait_until("it waits", || fixture.pool.status()[0].queued == 1);
+        assert_eq!(sessions(&fixture), [2, 3]);
+        let _newcomer = fixture.connect();
+        assert_eq!(sessions(&fixture), [2, 4]);
+        peers[3].say("waits\n");
+        wait_until("it waits", || fixture.pool.status()[1].queued == 1);
+        let (_socket, session, client) = fixture.connected();
+        let refused = fixture.pool.serve(session, client).unwrap_err();
+        assert!(matches!(refused.kind, ServeErrorKind::Overloaded), "{refused:?}");
+        drop(fixture.release);
+        [2, 3].iter().for_each(|at| assert_eq!(peers[*at].hear(), "waits"));
     });
 }
 

@@ -3,7 +3,7 @@
 use crate::common::{TEST_TIMEOUT, kill_now, supervised, wait_until};
 use crate::pool::custom::{CustomConnection, pool, serves, stick};
 use crate::pool::fixture::PoolFixture;
-use safepoint::pool::{Action, CloseReason, MAX_EMERGENCY_THREADS, PoolBuilder};
+use safepoint::pool::{Action, CloseReason, EMERGENCY_THREADS, PoolBuilder};
 use safepoint::view::SessionState;
 use std::io::{Read, Write};
 use std::sync::Mutex;
@@ -17,25 +17,27 @@ fn lanes(fixture: &PoolFixture) -> (usize, usize) {
     (lanes.clone().count(), lanes.filter(|thread| thread.session_id.is_some()).count())
 }
 
-/// Each is served though those before it never come back, up to so many.
+/// Each is served though those before it never come back, however many they are.
 #[test]
-fn emergencies_are_served_while_a_lane_thread_is_stuck() {
+fn emergencies_are_served_while_all_lane_threads_are_stuck() {
     supervised(|| {
+        const MANY: usize = 2 * EMERGENCY_THREADS + 3;
         let fixture = PoolFixture::new(1);
         let _stuck = fixture.stick_all(1);
-        let mut peers: Vec<_> = (0..MAX_EMERGENCY_THREADS).map(|_| fixture.connect()).collect();
+        let mut peers: Vec<_> = (0..MANY).map(|_| fixture.connect()).collect();
         peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
-        wait_until("all are stuck", || {
-            fixture.log.stuck.load(Ordering::SeqCst) == 1 + MAX_EMERGENCY_THREADS
-        });
-        assert_eq!(lanes(&fixture), (MAX_EMERGENCY_THREADS, MAX_EMERGENCY_THREADS));
+        wait_until("all are stuck", || fixture.log.stuck.load(Ordering::SeqCst) == 1 + MANY);
+        assert_eq!(lanes(&fixture).1, MANY);
         assert_eq!(fixture.status().workers, 1, "a lane is no worker");
         let mut one_more = fixture.connect();
-        one_more.say("help\n");
-        wait_until("it waits", || fixture.doing(one_more.id) == Some(SessionState::Queued));
+        one_more.ask("help");
+        let waits = fixture.connect();
+        waits.say("ordinary\n");
+        wait_until("it waits", || fixture.status().queued == 1);
+        one_more.ask("help");
+        assert_eq!(fixture.doing(waits.id), Some(SessionState::Queued));
         drop(fixture.release);
-        assert_eq!(one_more.hear(), "help");
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "stuck"));
         one_more.ask("help");
     });

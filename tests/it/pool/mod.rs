@@ -1,4 +1,5 @@
 //! The pool, with clients over real sockets that speak a line protocol.
+mod abandoned;
 mod callbacks;
 mod calm;
 mod custom;

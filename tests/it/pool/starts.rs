@@ -5,7 +5,7 @@ use crate::pool::custom::{CustomConnection, serves};
 use crate::pool::fixture::PoolFixture;
 use safepoint::manager::{DrainOptions, StartError};
 use safepoint::pool::{
-    Action, GroupLayout, MAX_EMERGENCY_THREADS, PoolBuilder, Priority, ThreadPoolAttr,
+    Action, EMERGENCY_THREADS, GroupLayout, PoolBuilder, Priority, ThreadPoolAttr,
 };
 use safepoint::{SessionManager, Thread, ThreadModel, current};
 use std::collections::BTreeMap;
@@ -103,16 +103,16 @@ fn a_lane_that_cannot_start_is_tried_again() {
         let others = take_all(&fixture.manager);
         let mut stuck = fixture.stick_all(1);
         let mut peer = fixture.connect();
-        for _ in 0..=MAX_EMERGENCY_THREADS {
+        for _ in 0..=EMERGENCY_THREADS {
             peer.ask("help");
         }
         let lanes = || fixture.status().threads.iter().filter(|thread| thread.is_emergency).count();
         assert_eq!(lanes(), 1);
         drop(others);
-        let mut peers: Vec<_> = (0..MAX_EMERGENCY_THREADS).map(|_| fixture.connect()).collect();
+        let mut peers: Vec<_> = (0..EMERGENCY_THREADS).map(|_| fixture.connect()).collect();
         peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
-        assert_eq!(lanes(), MAX_EMERGENCY_THREADS);
+        assert_eq!(lanes(), EMERGENCY_THREADS);
         let PoolFixture { manager, pool, release, .. } = fixture;
         drop(release);
         peers.iter_mut().chain(&mut stuck).for_each(|peer| assert_eq!(peer.hear(), "stuck"));

@@ -446,3 +446,16 @@ fn closing_ends_waiting_workers() {
     }
     assert_eq!(books(&queue), (Counts { places: 2, ..Counts::default() }, 4));
 }
+
+/// A queue is saturated if all permits are in use, no worker is idle, and none can be added.
+#[test]
+fn a_queue_is_saturated_if_no_worker_can_take_a_session() {
+    assert!(running(2, 2).is_saturated());
+    assert!(!running(2, 3).is_saturated(), "a worker may be added");
+    assert!(!idle(1, 1).is_saturated());
+    let queue = running(1, 1);
+    assert_eq!(queue.release_permit(), Wakeup::None);
+    assert!(!queue.is_saturated(), "a permit is free");
+    queue.reacquire_permit();
+    assert!(queue.is_saturated());
+}

@@ -140,6 +140,54 @@ fn lanes_are_added_while_none_is_free_up_to_the_maximum() {
     assert_eq!(books(&queue), (2, 3));
 }
 
+/// Lets the listener look, and returns the number of lanes that it must start.
+fn lanes_to_start(queue: &Queue<Held>, watch: &mut StallDetector) -> usize {
+    match queue.watch(watch) {
+        ListenerStep::Poll(_, _, lanes) => lanes,
+        ListenerStep::Stop => panic!("the listener must not stop"),
+    }
+}
+
+/// If all lanes are busy and take nothing for `STALL_AFTER`, lanes are added: one for each session
+/// that waits, but at most as many as there are.
+#[test]
+fn lanes_are_added_while_all_are_stuck() {
+    let queue = one_lane();
+    let entries = due(&queue, 6);
+    let books = |queue: &Queue<Held>| (queue.counts().lanes, queue.jobs.lock().threads);
+    let stalled = |watch: &mut StallDetector| watch.lanes_since -= STALL_AFTER;
+    let mut watch = StallDetector::new();
+    lane_takes(&queue, &entries[0]);
+    stalled(&mut watch);
+    assert_eq!(lanes_to_start(&queue, &mut watch), 0, "the lane has taken one");
+    assert_eq!(lanes_to_start(&queue, &mut watch), 0, "just now");
+    queue.jobs.lock().idle_lanes = 1;
+    stalled(&mut watch);
+    assert_eq!(lanes_to_start(&queue, &mut watch), 0, "one is free");
+    queue.jobs.lock().idle_lanes = 0;
+    assert_eq!(lanes_to_start(&queue, &mut watch), 0, "one was free just now");
+    assert_eq!(books(&queue), (1, 2));
+    for (more, lanes) in [(1, 2), (2, 4), (4, 8), (5, 13)] {
+        stalled(&mut watch);
+        assert_eq!(lanes_to_start(&queue, &mut watch), more);
+        assert_eq!(books(&queue), (lanes, lanes + 1));
+        assert_eq!(lanes_to_start(&queue, &mut watch), 0, "they were started just now");
+    }
+    // Only sessions that wait for a lane count.
+    queue.jobs.lock().first.iter_mut().skip(2).for_each(|job| job.lane_declined = true);
+    queue.jobs.lock().first[0].since = now() + EMERGENCY_DELAY;
+    stalled(&mut watch);
+    assert_eq!(lanes_to_start(&queue, &mut watch), 1);
+    queue.jobs.lock().first[1].lane_declined = true;
+    stalled(&mut watch);
+    assert_eq!(lanes_to_start(&queue, &mut watch), 0);
+    // If no lane could be started at first, one is started now.
+    queue.jobs.lock().first[2].lane_declined = false;
+    queue.jobs.lock().counts.lanes = 0;
+    stalled(&mut watch);
+    assert_eq!(lanes_to_start(&queue, &mut watch), 1);
+}
+
 /// A lane that runs a session is not idle.
 #[test]
 fn a_lane_is_free_only_while_it_waits() {
