@@ -45,6 +45,7 @@ pub(crate) fn rewrite(stmt: &str) -> Rewrite<'_> {
         "alter" => alter_table,
         "vacuum" | "analyze" | "analyse" => vacuum,
         "copy" => copy_from,
+        "table" => table,
         _ => return Rewrite::Same,
     };
     rule(&mut Cursor::new(stmt)).unwrap_or(Rewrite::Same)
@@ -131,6 +132,19 @@ fn release<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
 fn named<'a>(c: &mut Cursor<'a>, of: impl FnOnce(String) -> Control) -> Option<Rewrite<'a>> {
     let name = c.ident()?.to_owned();
     if c.done() { control(of(name)) } else { None }
+}
+
+/// `TABLE name` is short for `SELECT * FROM name`, and may not have all clauses of a SELECT.
+fn table<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {
+    c.at = 1;
+    c.take(&["ONLY"]);
+    let (_, name) = c.name()?;
+    c.take_punct("*");
+    const NEXT: [&str; 6] = ["ORDER", "LIMIT", "OFFSET", "UNION", "INTERSECT", "EXCEPT"];
+    if c.peek().is_some_and(|token| !NEXT.iter().any(|word| token.is(word))) {
+        return None;
+    }
+    Some(Rewrite::Statements(vec![format!("SELECT * FROM {name} {}", c.source_after(c.at))]))
 }
 
 fn drop_list<'a>(c: &mut Cursor<'a>) -> Option<Rewrite<'a>> {

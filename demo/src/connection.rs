@@ -2,13 +2,14 @@
 
 mod copy;
 mod extended;
+mod pooled;
 mod startup;
 
 use crate::engine::Engine;
 use crate::keepalive::KeepAlive;
 use crate::keys::CancelKey;
 use crate::plan::{Plan, Prepared, plan};
-use crate::run::{Answer, Done, Failure, Rows, Runner, apply, is_for_emergencies};
+use crate::run::{Answer, Done, Failure, Rows, Runner, apply};
 use crate::settings::{SETTINGS, Setting, Settings};
 use crate::shared::Shared;
 use crate::split;
@@ -17,17 +18,12 @@ use crate::transaction::Transaction;
 use crate::wire::{Fields, Incoming, Outgoing, WireError};
 use extended::Portal;
 use pgwire::messages::PgWireFrontendMessage as Message;
-use safepoint::pool;
-use safepoint::pool::{Action, CloseReason, Priority};
-use safepoint::{Attached, Interrupt, Requester, Session};
+use safepoint::{Attached, Interrupt, Requester};
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-
-/// The number of reads from one client in a row, before other clients are served.
-const TURNS: usize = 16;
 
 const READ_BYTES: usize = 16 * 1024;
 
@@ -63,6 +59,8 @@ pub(crate) struct Connection {
     discards: bool,
     at_end: bool,
     told: bool,
+    /// Whether the emergency lane runs what has arrived.
+    in_lane: bool,
 }
 
 struct User {
@@ -97,6 +95,7 @@ impl Connection {
             discards: false,
             at_end: false,
             told: false,
+            in_lane: false,
         })
     }
 
@@ -123,44 +122,6 @@ impl Connection {
         result.inspect_err(|interrupt| self.tell(interrupt, session))
     }
 
-    /// Serves the bytes that have arrived, on a worker.
-    fn serve_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
-        let mut turns = 0;
-        let mut more = true;
-        loop {
-            match self.work(session)? {
-                Flow::Continue => {}
-                Flow::Known if self.incoming.is_empty() => return Ok(Action::WaitReadable),
-                Flow::Known => return Ok(Action::Yield),
-                Flow::Close => return Ok(Action::Close),
-            }
-            if self.at_end {
-                return Ok(Action::Close);
-            }
-            // The one session for which others may wait keeps its thread, so that its COMMIT needs
-            // no other worker.
-            if self.runner.as_ref().is_some_and(|runner| runner.engine.is_writing()) {
-                if !session.block_in_place(|| self.read(session))? {
-                    return Ok(Action::Close);
-                }
-                continue;
-            }
-            if !more {
-                self.lend_engine();
-                return Ok(Action::WaitReadable);
-            }
-            turns += 1;
-            if turns > TURNS {
-                return Ok(Action::Yield);
-            }
-            match self.read_now() {
-                Ok(full) => more = full,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => more = false,
-                Err(_) => return Ok(Action::Close),
-            }
-        }
-    }
-
     /// Lets other sessions use the engine of an idle session that has left nothing in it.
     fn lend_engine(&mut self) {
         let lends = |runner: &mut Runner| runner.engine.is_reusable();
@@ -169,7 +130,7 @@ impl Connection {
         }
     }
 
-    /// Waits for more bytes. Returns `false` if the client has left.
+    /// Waits for more bytes, on a thread that the session keeps. Returns `false` if the client has left.
     fn read(&mut self, session: &Attached<'_>) -> Result<bool, Interrupt> {
         let mut buffer = [0; READ_BYTES];
         match self.stream.read(session, &mut buffer)? {
@@ -499,20 +460,6 @@ impl Connection {
             _ => self.outgoing.error(fields),
         }
     }
-
-    /// Returns whether the emergency lane serves the message.
-    fn is_for_emergencies(&self, message: &Message) -> bool {
-        match message {
-            Message::Query(query) => is_for_emergencies(&query.query),
-            Message::Parse(parse) => is_for_emergencies(&parse.query),
-            Message::Bind(bind) => {
-                let name = bind.statement_name.as_deref().unwrap_or_default();
-                // A statement that is parsed in the same batch was checked there.
-                self.prepared.get(name).is_none_or(|prepared| prepared.is_for_emergencies())
-            }
-            _ => true,
-        }
-    }
 }
 
 pub(crate) fn fields_of(interrupt: &Interrupt, own: safepoint::SessionId) -> Fields {
@@ -531,59 +478,6 @@ pub(crate) fn fields_of(interrupt: &Interrupt, own: safepoint::SessionId) -> Fie
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
-    }
-}
-
-impl pool::Connection for Connection {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
-        self.serve_ready(session).inspect_err(|interrupt| self.tell(interrupt, session))
-    }
-
-    fn on_close(&mut self, session: &Session, why: CloseReason) {
-        let last = match why {
-            CloseReason::Interrupted(interrupt) => Some(fields_of(&interrupt, session.id())),
-            CloseReason::Panicked => {
-                let message = "terminating connection because of an internal error";
-                Some(Fields::new("FATAL", "XX000", message))
-            }
-            _ => None,
-        };
-        if let Some(last) = last.filter(|_| !self.told) {
-            self.say_last(&last);
-            self.stream.send_last_now(&self.outgoing.buf);
-        }
-        self.stream.close();
-    }
-
-    fn priority(&self) -> Priority {
-        match &self.user {
-            Some(user) if !user.admin => Priority::Normal,
-            _ => Priority::High,
-        }
-    }
-
-    fn is_emergency(&mut self) -> bool {
-        match &self.user {
-            None => return true,
-            Some(user) if !user.admin => return false,
-            Some(_) => {}
-        }
-        for _ in 0..TURNS {
-            if self.at_end || self.read_now().is_err() {
-                break;
-            }
-        }
-        while let Some(next) = self.incoming.next().transpose() {
-            let goes_on = next.is_ok();
-            self.ahead.push_back(next);
-            if !goes_on {
-                break;
-            }
-        }
-        let mut ahead = self.ahead.iter().map(Result::as_ref);
-        // An error is sent to the client at once, so it needs no worker.
-        !self.ahead.is_empty()
-            && ahead.all(|next| next.map_or(true, |message| self.is_for_emergencies(message)))
     }
 }
 

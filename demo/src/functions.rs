@@ -370,7 +370,11 @@ fn answer(
 
 fn wait(receipt: Receipt<SessionEnd>, limit: u64, left: &Left) -> rusqlite::Result<bool> {
     let session = receipt.session();
-    match safepoint::current::block_on_timeout(Duration::from_millis(limit), receipt) {
+    // The target may need a worker to end, so this one lets another worker run.
+    let ended = safepoint::current::block_in_place(|| {
+        safepoint::current::block_on_timeout(Duration::from_millis(limit), receipt)
+    });
+    match ended {
         Ok(Some(_)) => Ok(true),
         Ok(None) => {
             let message =

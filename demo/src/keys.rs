@@ -1,5 +1,6 @@
-//! Keys for wire cancel requests: random, compared in constant time, and protected against
-//! guessing.
+//! Keys for wire cancel requests: random, and compared in constant time. A right key always works,
+//! whatever its address has sent before. Wrong keys are counted, and those that come too often are
+//! not logged one by one.
 
 use safepoint::SessionId;
 use std::collections::{HashMap, VecDeque};
@@ -16,13 +17,12 @@ pub(crate) const LONG_KEY: usize = 32;
 #[derive(Default)]
 pub(crate) struct CancelKeys(Mutex<Table>);
 
-/// The number of wrong keys that an address may send within [`WINDOW`], which begins with the first
-/// of them. After that its requests are dropped until the window is over, which limits the guesses
-/// per second. No thread waits, and an honest client of that address can try again.
-const GUESSES: u32 = 10;
+/// The number of wrong keys of an address that are logged within [`WINDOW`], which begins with the
+/// first of them. The others are counted only, so that nobody fills the log.
+const LOGGED: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(1);
-/// The number of addresses with a separate count. If more addresses guess at once, the others share
-/// one count.
+/// The number of addresses with a separate count. If more addresses send wrong keys at once, the
+/// others share one count.
 const MAX_SUSPECTS: usize = 1024;
 
 /// The number of keys of ended sessions that are known.
@@ -35,9 +35,12 @@ struct Table {
     suspects: HashMap<IpAddr, Suspect>,
     /// The number of wrong keys since the start.
     wrong: u64,
-    dropped: u64,
-    /// Keys of sessions that have ended, the last of them: a client that sends one does not guess.
-    gone: VecDeque<(i32, Vec<u8>)>,
+    /// The number of them that were not logged.
+    unlogged: u64,
+    /// Keys of sessions that have ended, by process id. A client that sends one does not guess.
+    gone: HashMap<i32, Vec<u8>>,
+    /// The process ids of `gone`, in the order in which the sessions ended.
+    gone_pids: VecDeque<i32>,
 }
 
 /// The count of wrong keys from one address.
@@ -52,15 +55,15 @@ pub(crate) enum Found {
     /// The key of a session that has ended.
     Ended,
     Session(SessionId),
-    /// The numbers of wrong keys and of dropped requests since the start, and whether this was the
-    /// last guess of this address in its window.
+    /// The numbers of wrong keys and of those that were not logged since the start, and whether this
+    /// is the last of this address that is logged in its window.
     WrongKey {
         wrong: u64,
-        dropped: u64,
+        unlogged: u64,
         last: bool,
     },
-    /// The key was not compared.
-    Dropped,
+    /// A wrong key that is not logged.
+    Unlogged,
 }
 
 /// The process id and key that a client receives at the start, which [`CancelKeys::forget`]
@@ -97,53 +100,51 @@ impl CancelKeys {
 
     /// Returns the outcome of a request from the address `from` at `now`.
     pub(crate) fn find(&self, from: IpAddr, pid: i32, key: &[u8], now: Instant) -> Found {
-        let from = neighbourhood(from);
+        let is_right = |expected: &[u8]| bool::from(expected.ct_eq(key));
         let mut table = self.lock();
-        let table = &mut *table;
-        let is_over = |suspect: &Suspect| now.saturating_duration_since(suspect.since) >= WINDOW;
-        if table.suspects.len() >= MAX_SUSPECTS {
-            table.suspects.retain(|_, suspect| !is_over(suspect));
-        }
-        let crowded = table.suspects.len() >= MAX_SUSPECTS && !table.suspects.contains_key(&from);
-        let from = if crowded { Ipv6Addr::UNSPECIFIED.into() } else { from };
-        let known = table.suspects.get(&from).filter(|suspect| !is_over(suspect));
-        if known.is_some_and(|suspect| suspect.wrong >= GUESSES) {
-            table.dropped += 1;
-            return Found::Dropped;
-        }
+        // The right key comes first: it works, no matter what others of the same address send.
         match table.by_pid.get(&pid) {
-            Some((expected, session)) if expected.as_slice().ct_eq(key).into() => {
-                Found::Session(*session)
-            }
-            _ if table
-                .gone
-                .iter()
-                .any(|(gone, k)| *gone == pid && k.as_slice().ct_eq(key).into()) =>
-            {
-                Found::Ended
-            }
-            _ => {
-                table.wrong += 1;
-                let suspect =
-                    table.suspects.entry(from).or_insert(Suspect { since: now, wrong: 0 });
-                if is_over(suspect) {
-                    *suspect = Suspect { since: now, wrong: 0 };
-                }
-                suspect.wrong += 1;
-                let last = suspect.wrong == GUESSES;
-                Found::WrongKey { wrong: table.wrong, dropped: table.dropped, last }
-            }
+            Some((expected, session)) if is_right(expected) => Found::Session(*session),
+            _ if table.gone.get(&pid).is_some_and(|expected| is_right(expected)) => Found::Ended,
+            _ => table.count_wrong(neighbourhood(from), now),
         }
     }
 
     pub(crate) fn forget(&self, given: &CancelKey) {
         let mut table = self.lock();
-        if let Some((key, _)) = table.by_pid.remove(&given.pid) {
-            if table.gone.len() >= MAX_GONE {
-                table.gone.pop_front();
-            }
-            table.gone.push_back((given.pid, key));
+        let Some((key, _)) = table.by_pid.remove(&given.pid) else { return };
+        if table.gone_pids.len() >= MAX_GONE
+            && let Some(first) = table.gone_pids.pop_front()
+        {
+            table.gone.remove(&first);
         }
+        // A process id that comes again has its entry already.
+        if table.gone.insert(given.pid, key).is_none() {
+            table.gone_pids.push_back(given.pid);
+        }
+    }
+}
+
+impl Table {
+    fn count_wrong(&mut self, from: IpAddr, now: Instant) -> Found {
+        self.wrong += 1;
+        let is_over = |suspect: &Suspect| now.saturating_duration_since(suspect.since) >= WINDOW;
+        if self.suspects.len() >= MAX_SUSPECTS {
+            self.suspects.retain(|_, suspect| !is_over(suspect));
+        }
+        let crowded = self.suspects.len() >= MAX_SUSPECTS && !self.suspects.contains_key(&from);
+        let from = if crowded { Ipv6Addr::UNSPECIFIED.into() } else { from };
+        let suspect = self.suspects.entry(from).or_insert(Suspect { since: now, wrong: 0 });
+        if is_over(suspect) {
+            *suspect = Suspect { since: now, wrong: 0 };
+        }
+        if suspect.wrong >= LOGGED {
+            self.unlogged += 1;
+            return Found::Unlogged;
+        }
+        suspect.wrong += 1;
+        let last = suspect.wrong == LOGGED;
+        Found::WrongKey { wrong: self.wrong, unlogged: self.unlogged, last }
     }
 }
 
@@ -175,8 +176,7 @@ mod tests {
         assert_eq!((given.key.len(), second.key.len()), (4, 32));
         let find = |pid, key: &[u8]| match keys.find(HERE, pid, key, now) {
             Found::Session(session) => Some(session),
-            Found::WrongKey { .. } | Found::Ended => None,
-            Found::Dropped => panic!("that was not too often"),
+            Found::WrongKey { .. } | Found::Ended | Found::Unlogged => None,
         };
         assert_eq!(find(given.pid, &given.key), Some(session(7)));
         assert_eq!(find(second.pid, &second.key), Some(session(8)));
@@ -191,44 +191,63 @@ mod tests {
     #[test]
     fn a_key_of_an_ended_session_is_no_guess() {
         let (keys, now) = (CancelKeys::default(), Instant::now());
-        let living = keys.give(session(7), SHORT_KEY).unwrap();
         let ended = keys.give(session(8), SHORT_KEY).unwrap();
         keys.forget(&ended);
-        for _ in 0..=GUESSES {
+        for _ in 0..=LOGGED {
             assert_eq!(keys.find(HERE, ended.pid, &ended.key, now), Found::Ended);
         }
-        assert_eq!(keys.find(HERE, living.pid, &living.key, now), Found::Session(session(7)));
+        assert!(keys.lock().suspects.is_empty());
         assert!(matches!(keys.find(HERE, ended.pid, b"gue", now), Found::WrongKey { .. }));
         for _ in 0..MAX_GONE {
             let given = keys.give(session(9), SHORT_KEY).unwrap();
             keys.forget(&given);
+            assert_eq!(keys.find(HERE, given.pid, &given.key, now), Found::Ended);
         }
-        assert_eq!(keys.lock().gone.len(), MAX_GONE);
+        let table = keys.lock();
+        assert_eq!((table.gone.len(), table.gone_pids.len()), (MAX_GONE, MAX_GONE));
+        drop(table);
+        assert!(matches!(keys.find(HERE, ended.pid, &ended.key, now), Found::WrongKey { .. }));
+    }
+
+    /// A process id is given out again after the last one, and its older key is forgotten.
+    #[test]
+    fn a_process_id_that_comes_again_has_its_last_key() {
+        let (keys, now) = (CancelKeys::default(), Instant::now());
+        let first = keys.give(session(7), SHORT_KEY).unwrap();
+        keys.forget(&first);
+        keys.lock().last_pid = i32::MAX;
+        let second = keys.give(session(8), LONG_KEY).unwrap();
+        assert_eq!(second.pid, first.pid);
+        assert_eq!(keys.find(HERE, first.pid, &first.key, now), Found::Ended);
+        assert_eq!(keys.find(HERE, first.pid, &second.key, now), Found::Session(session(8)));
+        keys.forget(&second);
+        assert_eq!(keys.find(HERE, first.pid, &second.key, now), Found::Ended);
+        assert_eq!(keys.lock().gone_pids.len(), 1);
     }
 
     #[test]
-    fn guesses_are_counted_and_limited() {
+    fn a_right_key_works_after_any_number_of_wrong_ones() {
         let (keys, start) = (CancelKeys::default(), Instant::now());
         let given = keys.give(session(7), LONG_KEY).unwrap();
-        for guess in 1..=GUESSES {
-            let found = keys.find(HERE, given.pid, b"guess", start);
-            let (wrong, last) = (u64::from(guess), guess == GUESSES);
-            assert_eq!(found, Found::WrongKey { wrong, dropped: 0, last });
-        }
-        // The right key is dropped too, so a guesser does not learn it.
-        let late = start + WINDOW - Duration::from_millis(1);
-        assert_eq!(keys.find(HERE, given.pid, &given.key, late), Found::Dropped);
-        assert_eq!(keys.find(HERE, given.pid, b"guess", late), Found::Dropped);
-        // Other addresses are not affected.
-        let elsewhere = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
         let right = Found::Session(session(7));
-        assert_eq!(keys.find(elsewhere, given.pid, &given.key, late), right);
-        // The guesser is served again later.
-        let later = start + WINDOW;
-        assert_eq!(keys.find(HERE, given.pid, &given.key, later), right);
-        let found = keys.find(HERE, given.pid, b"guess", later);
-        let wrong = u64::from(GUESSES) + 1;
-        assert_eq!(found, Found::WrongKey { wrong, dropped: 2, last: false });
+        for guess in 1..=LOGGED {
+            let found = keys.find(HERE, given.pid, b"guess", start);
+            let (wrong, last) = (u64::from(guess), guess == LOGGED);
+            assert_eq!(found, Found::WrongKey { wrong, unlogged: 0, last });
+            assert_eq!(keys.find(HERE, given.pid, &given.key, start), right);
+        }
+        let late = start + WINDOW - Duration::from_millis(1);
+        for _ in 0..3 {
+            assert_eq!(keys.find(HERE, given.pid, b"guess", late), Found::Unlogged);
+            assert_eq!(keys.find(HERE, given.pid, &given.key, late), right);
+        }
+        // Those of other addresses are logged, and later those of this one.
+        let elsewhere = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+        let wrong = u64::from(LOGGED) + 4;
+        let found = keys.find(elsewhere, given.pid, b"guess", late);
+        assert_eq!(found, Found::WrongKey { wrong, unlogged: 3, last: false });
+        let found = keys.find(HERE, given.pid, b"guess", start + WINDOW);
+        assert_eq!(found, Found::WrongKey { wrong: wrong + 1, unlogged: 3, last: false });
     }
 
     #[test]
@@ -239,18 +258,18 @@ mod tests {
             IpAddr::V6(Ipv6Addr::from_bits((0x2001 << 112) | (u128::from(number) << 64) | host))
         };
         // All addresses of one network share a count.
-        for host in 0..u128::from(GUESSES) {
+        for host in 0..u128::from(LOGGED) {
             keys.find(from(0, host), given.pid, b"guess", now);
         }
-        assert_eq!(keys.find(from(0, 99), given.pid, b"guess", now), Found::Dropped);
+        assert_eq!(keys.find(from(0, 99), given.pid, b"guess", now), Found::Unlogged);
         // The number of counts is limited, and further addresses share one count.
-        let most = MAX_SUSPECTS as u32 + GUESSES;
+        let most = MAX_SUSPECTS as u32 + LOGGED;
         for number in 1..=most {
             keys.find(from(number, 1), given.pid, b"guess", now);
         }
         assert!(keys.lock().suspects.len() <= MAX_SUSPECTS + 1);
-        assert_eq!(keys.find(from(most + 1, 1), given.pid, b"guess", now), Found::Dropped);
+        assert_eq!(keys.find(from(most + 1, 1), given.pid, b"guess", now), Found::Unlogged);
         let right = Found::Session(session(7));
-        assert_eq!(keys.find(HERE, given.pid, &given.key, now + WINDOW), right);
+        assert_eq!(keys.find(from(0, 1), given.pid, &given.key, now), right);
     }
 }

@@ -13,6 +13,7 @@ mod compat;
 mod connection;
 mod describe;
 mod door;
+mod emergency;
 mod engine;
 mod functions;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::describe::{self, Column};
 use crate::engine::Engine;
 use crate::limits;
-use crate::plan::{Plan, Prepared, plan, sql_error};
+use crate::plan::{Plan, sql_error};
 use crate::settings::{SETTINGS, Setting, Settings};
 use crate::shared::Shared;
 use crate::split;
@@ -450,33 +450,4 @@ fn own_rows(
         }
     }
     Ok(())
-}
-
-/// Returns whether the emergency lane runs a statement, so that an administrator can free the
-/// server with it.
-pub(crate) fn is_for_emergencies(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    let statements = split::split(&text);
-    !text.contains("pg_sleep")
-        && !statements.is_empty()
-        && statements.iter().all(|statement| {
-            matches!(plan(statement), Ok(Plan::Kill(_) | Plan::Setting(_)) | Err(_))
-                || (split::starts_with(statement, &["SELECT"])
-                    && [
-                        "pg_terminate_",
-                        "pg_cancel_",
-                        "pg_why_",
-                        "pg_stat_activity",
-                        "pg_backend_pid",
-                    ]
-                    .iter()
-                    .any(|name| statement.contains(name)))
-        })
-}
-
-impl Prepared {
-    /// Returns whether the emergency lane runs this statement.
-    pub(crate) fn is_for_emergencies(&self) -> bool {
-        is_for_emergencies(&self.text)
-    }
 }

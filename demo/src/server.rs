@@ -42,6 +42,10 @@ impl Shutdown {
     }
 }
 
+/// How long a client that has left waits for a worker. PostgreSQL would still run what such a client
+/// has sent, so this is longer than a busy server takes.
+const ABANDONED_AFTER: Duration = Duration::from_secs(1);
+
 /// Why a client gets no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -104,6 +108,7 @@ impl Server {
                 eprintln!("server: {warning}");
             }
             let config = PoolBuilder::from(layout).max_queue(args.max_queue);
+            let config = config.close_abandoned(ABANDONED_AFTER);
             let most = match args.max_workers {
                 0 => 8 * config.workers(),
                 most => most,

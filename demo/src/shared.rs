@@ -97,15 +97,15 @@ impl Shared {
         };
         let session = match self.keys.find(from, pid, &key, Instant::now()) {
             Found::Session(session) => session,
-            Found::WrongKey { wrong, dropped, last } => {
-                let then = if last { "; its next ones are dropped for a while" } else { "" };
+            Found::WrongKey { wrong, unlogged, last } => {
+                let then = if last { "; its next ones are not logged for a while" } else { "" };
                 eprintln!(
                     "cancel request with a wrong key for pid {pid} from {from} \
-                     ({wrong} wrong and {dropped} dropped so far){then}"
+                     ({wrong} wrong so far, {unlogged} of them not logged){then}"
                 );
                 return;
             }
-            Found::Ended | Found::Dropped => return,
+            Found::Ended | Found::Unlogged => return,
         };
         let Some(row) = self.manager.session_info(session) else { return };
         let author = Requester::new(row.client.user()).with_address(from.to_string());

@@ -101,7 +101,7 @@ pub(crate) fn command_tag(stmt: &str, rows: u64) -> String {
         first
     };
     match verb.as_str() {
-        "SELECT" | "VALUES" | "PRAGMA" => format!("SELECT {rows}"),
+        "SELECT" | "VALUES" | "TABLE" | "PRAGMA" => format!("SELECT {rows}"),
         "INSERT" | "REPLACE" => format!("INSERT 0 {rows}"),
         "UPDATE" | "DELETE" | "COPY" => format!("{verb} {rows}"),
         "CREATE" => create_tag(stmt),
@@ -258,6 +258,7 @@ mod tests {
         for (stmt, tag) in [
             ("select 1", "SELECT 3"),
             ("values (1)", "SELECT 3"),
+            ("table t", "SELECT 3"),
             ("pragma table_info(t)", "SELECT 3"),
             ("insert into t values (1) returning a", "INSERT 0 3"),
             ("replace into t values (1)", "INSERT 0 3"),

@@ -52,22 +52,32 @@ impl Stream {
     }
 
     /// Reads, and waits for bytes if there are none. A termination ends the wait, and shuts down
-    /// the reading side of the connection. The FATAL message still goes out on the writing side.
+    /// the reading side of the connection. The FATAL message still goes out on the writing side. A
+    /// client that does not send holds no permit of the pool.
     pub(crate) fn read(
         &self,
         session: &Attached<'_>,
         buffer: &mut [u8],
     ) -> Result<io::Result<usize>, Interrupt> {
-        self.blocking(|| {
-            let read = session.wait(WaitMode::Killable, &self.read_waker, || {
-                retry(|| (&*self.socket).read(buffer))
-            })?;
-            // Nothing was read: the waker may have shut the socket down.
-            if !matches!(read, Ok(1..)) {
-                session.check()?;
+        if self.pooled {
+            match self.read_now(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return Ok(done),
             }
-            Ok(read)
-        })
+        }
+        let mut wait = || {
+            self.blocking(|| {
+                let read = session.wait(WaitMode::Killable, &self.read_waker, || {
+                    retry(|| (&*self.socket).read(buffer))
+                })?;
+                // Nothing was read: the waker may have shut the socket down.
+                if !matches!(read, Ok(1..)) {
+                    session.check()?;
+                }
+                Ok(read)
+            })
+        };
+        if self.pooled { session.block_in_place(wait) } else { wait() }
     }
 
     /// Writes all bytes, and waits for a slow client. A cancel does not end the wait, since half a
@@ -147,7 +157,15 @@ impl Stream {
         let _ = self.socket.set_nonblocking(true);
         let _ = self.write_now(&mut bytes);
         let _ = self.socket.set_nonblocking(false);
-        // A client that does not read in time misses the rest.
+        if !bytes.is_empty() {
+            // It holds no worker meanwhile.
+            safepoint::current::block_in_place(|| self.write_until(bytes, until));
+        }
+        let _ = self.socket.set_nonblocking(self.pooled);
+    }
+
+    /// A client that does not read in time misses the rest.
+    fn write_until(&self, mut bytes: &[u8], until: Instant) {
         while !bytes.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             // No time is left, or the timeout cannot be set.
@@ -159,7 +177,6 @@ impl Stream {
                 _ => break,
             }
         }
-        let _ = self.socket.set_nonblocking(self.pooled);
     }
 
     /// Sends the FATAL message from another thread, as far as the socket accepts it without

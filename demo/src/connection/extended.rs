@@ -26,6 +26,13 @@ pub(super) struct Portal {
     done: bool,
 }
 
+impl Portal {
+    /// Returns the statement that an Execute runs.
+    pub(super) fn text(&self) -> &str {
+        &self.prepared.text
+    }
+}
+
 impl Connection {
     pub(super) fn extended(
         &mut self,

@@ -13,6 +13,7 @@ mod intruders;
 mod kill;
 mod limits;
 mod malformed;
+mod operator;
 mod overload;
 mod pool;
 mod protocol;

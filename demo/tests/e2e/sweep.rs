@@ -1,8 +1,6 @@
 //! Kill by filter in SQL, and who may, over sockets.
 
-use crate::support::{
-    MODELS, Server, TOLD, Wire, cancel, look, until_gone, until_waits, wait_until,
-};
+use crate::support::{MODELS, Server, TOLD, Wire, cancel, until_gone, until_waits, wait_until};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const ALL_OF: &str = "select pg_terminate_session(pid, sessionid) from pg_stat_activity \
@@ -181,7 +179,7 @@ fn a_hidden_session_looks_as_if_it_were_not_there() {
 }
 
 #[test]
-fn wrong_keys_are_counted_and_slowed_down_and_the_right_one_works_again() {
+fn wrong_keys_are_counted_and_the_right_one_works_all_the_time() {
     for model in MODELS {
         let server = Server::start(model, &["--workers", "2"]);
         let (mut admin, mut client) = (server.admin(), server.user("ann"));
@@ -191,23 +189,18 @@ fn wrong_keys_are_counted_and_slowed_down_and_the_right_one_works_again() {
         let mut guess = client.key.clone();
         guess[0] ^= 1;
         // Many at once, as what counts is how many come within a second.
-        wait_until("requests are dropped", || {
+        wait_until("requests are not logged", || {
             std::thread::scope(|scope| {
                 for _ in 0..16 {
                     scope.spawn(|| cancel(client.address, client.pid, &guess));
                 }
             });
-            server.said().contains("its next ones are dropped for a while")
+            server.said().contains("its next ones are not logged for a while")
         });
         let said = server.said();
         assert!(said.contains("cancel request with a wrong key for pid"), "{said}");
-        assert!(said.contains("(1 wrong and 0 dropped so far)"), "{said}");
-        // Meanwhile others are served, and later the right key is looked at again.
-        assert_eq!(admin.ok("select 1").value(), "1");
-        wait_until("the right key works", || {
-            client.cancel();
-            look(&mut admin, session).is_some_and(|seen| seen.state == "idle")
-        });
+        assert!(said.contains("(1 wrong so far, 0 of them not logged)"), "{said}");
+        client.cancel();
         client.finish().error().expect("ERROR", "57014", crate::support::CANCELLED);
     }
 }

@@ -306,3 +306,14 @@ def case_drivers_show(c):
     return [c.brief(v.q("show " + name)) for name in (
         "max_connections", "server_version", "server_version_num", "client_encoding", "standard_conforming_strings",
         "transaction_isolation", "DateStyle", "TimeZone", "is_superuser", "integer_datetimes", "search_path")]
+
+
+def case_dialect_table(c):
+    """TABLE is a query of one table, and may not have all clauses of a SELECT."""
+    t = c.table("(a integer)")
+    v = c.connect()
+    v.q("insert into {0} values (2), (1)".format(t))
+    return [v.q(sql.format(t)) for sql in (
+        "table {0} order by a", "TABLE {0} order by a limit 1", "table only {0} order by a desc offset 1",
+        "table {0} union select 3 order by 1", "table {0} where a = 1", "table truth_nosuch", "table")], \
+        v.pipeline([v.parse("table {0} order by a".format(t)), v.bind(), v.execute()])
