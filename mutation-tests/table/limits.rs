@@ -19,4 +19,34 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         shuttle: &[],
         tests: &["it::timeouts::the_time_in_the_queue_counts"],
     },
+    Mutation {
+        name: "RestartedTimeoutRunsOn",
+        about: "A statement timeout that is restarted counts from the start of the statement.",
+        edits: &[
+            Edit {
+                file: "core/record/timeouts.rs",
+                within: "impl Record => fn restart_timeout",
+                find: "|_| timing.timer.now()",
+                replace: "|since| since",
+            },
+        ],
+        loom: &["timeouts_in_combination::random_sequences"],
+        shuttle: &[],
+        tests: &["it::timeouts::a_restarted_timeout_counts_anew"],
+    },
+    Mutation {
+        name: "EarlierStartIsNotWatched",
+        about: "The timer is not told of an earlier time from which a statement timeout counts.",
+        edits: &[
+            Edit {
+                file: "core/record/timeouts.rs",
+                within: "impl Record => fn change_start",
+                find: "self.watch(self.snapshot());",
+                replace: "",
+            },
+        ],
+        loom: &["timeouts_in_combination::random_sequences"],
+        shuttle: &[],
+        tests: &["it::timeouts::a_timeout_counts_from_an_earlier_start"],
+    },
 ];

@@ -1,8 +1,8 @@
-//! The timeouts of a session: getting, setting, and waits for locks.
+//! The timeouts of a session: getting, setting, from when they count, and waits for locks.
 
 use crate::core::record::Record;
 use crate::core::shared::Shared;
-use crate::session::attached::Attached;
+use crate::session::attached::{Attached, Statement};
 use crate::session::current::current;
 use crate::session::session::Session;
 use crate::session::timer;
@@ -60,6 +60,57 @@ impl Attached<'_> {
     /// at which the first call began to each of them.
     pub fn with_lock_timeout<T>(&self, started: Instant, wait: impl FnOnce() -> T) -> T {
         with_lock_timeout_of(self.record, started, wait)
+    }
+}
+
+impl Statement<'_> {
+    /// Restarts the statement timeout, which then counts from now. Use it between the parts of one
+    /// statement of this library that have a timeout each, such as the SQL statements of one message.
+    ///
+    /// A timeout that has expired before is still pending.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
+    /// # let manager = SessionManager::new(ThreadModel::PerSession);
+    /// # let mut session = manager.open(ClientInfo::default())?;
+    /// # let thread = session.own_thread().expect("each session has its own");
+    /// # let mut attached = session.attach(&thread)?;
+    /// let message = attached.begin()?;
+    /// for part in ["select 1", "select 2"] {
+    ///     message.restart_timeout();
+    ///     println!("{part}");
+    ///     message.check()?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn restart_timeout(&self) {
+        self.record.restart_timeout();
+    }
+
+    /// Lets the statement timeout count from `started`, if that is earlier than the time from which
+    /// it counts now. Use it if several statements of this library share one timeout, and pass the
+    /// start of the first to each. The messages that prepare and run one SQL statement are an example.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
+    /// # use std::time::Instant;
+    /// # let manager = SessionManager::new(ThreadModel::PerSession);
+    /// # let mut session = manager.open(ClientInfo::default())?;
+    /// # let thread = session.own_thread().expect("each session has its own");
+    /// # let mut attached = session.attach(&thread)?;
+    /// let started = Instant::now();
+    /// attached.begin()?.finish()?; // parse
+    /// let run = attached.begin()?;
+    /// run.count_timeout_from(started);
+    /// run.check()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn count_timeout_from(&self, started: Instant) {
+        self.record.count_timeout_from(started);
     }
 }
 

@@ -147,6 +147,74 @@ fn the_time_in_the_queue_counts() {
 }
 
 #[test]
+fn a_restarted_timeout_counts_anew() {
+    supervised(|| {
+        for model in MODELS {
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
+            session.set_timeouts(statement(SHORT)).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            // A part that was slow on a busy machine says nothing, so all is tried again.
+            wait_until("four parts are each shorter than the limit", || {
+                let begun = Instant::now();
+                let parts = attached.begin().unwrap();
+                let in_time = (0..4).all(|_| {
+                    let part = Instant::now();
+                    parts.restart_timeout();
+                    while part.elapsed() < SHORT / 2 {
+                        std::thread::sleep(SHORT / 20);
+                    }
+                    let due = parts.check();
+                    let in_time = part.elapsed() < SHORT;
+                    assert!(due.is_ok() || !in_time, "early");
+                    in_time
+                });
+                if !in_time {
+                    return false;
+                }
+                assert!(begun.elapsed() > SHORT);
+                // The last part has the limit too.
+                assert_statement_timeout(&run_on(&parts));
+                true
+            });
+        }
+    });
+}
+
+#[test]
+fn a_timeout_counts_from_an_earlier_start() {
+    supervised(|| {
+        for model in MODELS {
+            let Fixture { mut session, thread, .. } = Fixture::new(model);
+            session.set_timeouts(statement(TEST_TIMEOUT)).unwrap();
+            let mut attached = session.attach(&thread).unwrap();
+            let started = Instant::now();
+            let free = attached.begin().unwrap();
+            // A later time has no effect.
+            free.count_timeout_from(started + TEST_TIMEOUT);
+            free.count_timeout_from(started);
+            free.sleep(SHORT).unwrap();
+            free.finish().unwrap();
+            let limit = 10 * SHORT;
+            attached.set_timeouts(statement(limit)).unwrap();
+            // On a busy machine the statement may run into its own limit, and then all is tried again.
+            wait_until("the timeout comes before the statement's own", || {
+                let started = Instant::now();
+                std::thread::sleep(limit);
+                let begun = Instant::now();
+                let late = attached.begin().unwrap();
+                late.count_timeout_from(started);
+                assert_statement_timeout(&run_on(&late));
+                begun.elapsed() < limit
+            });
+            attached.set_timeouts(statement(TEST_TIMEOUT)).unwrap();
+            let next = attached.begin().unwrap();
+            next.sleep(SHORT).unwrap();
+            next.finish().unwrap();
+        }
+    });
+}
+
+#[test]
 fn a_wait_for_a_lock_has_its_own_timeout() {
     supervised(|| {
         for model in MODELS {

@@ -12,8 +12,8 @@ use safepoint_under_loom::model::{now, set_clock};
 use safepoint_under_loom::request::{InterruptKind, InterruptReason};
 use safepoint_under_loom::session::Timeouts;
 use safepoint_under_loom::{
-    Attached, Cancel, ClientInfo, Requester, Session, SessionId, SessionManager, Terminate,
-    TerminateMode, Thread, ThreadModel,
+    Attached, Cancel, ClientInfo, Requester, Session, SessionId, SessionManager, Statement,
+    Terminate, TerminateMode, Thread, ThreadModel,
 };
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ struct Promised {
     noted_since: Option<u64>,
     /// Since when the session has a command, queued or running.
     busy_since: Option<u64>,
+    /// Since when the statement timeout counts for it.
+    statement_since: u64,
     queued: bool,
     in_transaction: bool,
     /// When that changed last.
@@ -91,9 +93,9 @@ impl Promised {
         let mut limit = |reason, since: u64, length: Option<Duration>| {
             let ticks = length.map(|length| length.as_secs() / HOUR.as_secs());
             // What began before times were noted counts from then. A wait for a lock says itself
-            // when it began.
-            let since =
-                if reason == InterruptReason::LockTimeout { since } else { since.max(noted) };
+            // when it began, and so may a statement.
+            let exact = [InterruptReason::LockTimeout, InterruptReason::StatementTimeout];
+            let since = if exact.contains(&reason) { since } else { since.max(noted) };
             all.extend(ticks.map(|ticks| (since + ticks, RunsOut::Limit(reason))));
         };
         let limits = &self.limits;
@@ -106,7 +108,7 @@ impl Promised {
                     if let Some(Some(since)) = self.lock_waits.last() {
                         limit(InterruptReason::LockTimeout, *since, lock_wait);
                     }
-                    limit(InterruptReason::StatementTimeout, since, statement);
+                    limit(InterruptReason::StatementTimeout, self.statement_since, statement);
                 }
                 if self.in_transaction {
                     limit(InterruptReason::TransactionTimeout, self.transaction_since, transaction);
@@ -167,7 +169,7 @@ impl Promised {
         if limits == self.limits {
             return;
         }
-        self.noted_since.get_or_insert(self.now);
+        self.note();
         let was_limited = self.is_limited_in_idleness();
         self.limits = limits;
         if !was_limited && self.is_limited_in_idleness() && self.busy_since.is_none() {
@@ -182,7 +184,7 @@ impl Promised {
             self.told = Some((when, InterruptReason::AdministratorCommand, Some(by.into())));
         }
         if let Some(grace) = grace.filter(|_| when != TerminateMode::Immediate) {
-            self.noted_since.get_or_insert(self.now);
+            self.note();
             let at = self.now + grace;
             if self.grace.as_ref().is_none_or(|(other, _)| at < *other) {
                 self.grace = Some((at, by.into()));
@@ -190,8 +192,19 @@ impl Promised {
         }
     }
 
+    /// From now on times are noted.
+    fn note(&mut self) {
+        if self.noted_since.is_none() {
+            self.noted_since = Some(self.now);
+            self.statement_since = self.now;
+        }
+    }
+
     fn comes(&mut self, queued: bool) {
-        self.busy_since.get_or_insert(self.now);
+        if self.busy_since.is_none() {
+            self.busy_since = Some(self.now);
+            self.statement_since = self.now;
+        }
         self.queued = queued;
     }
 
@@ -490,14 +503,28 @@ impl Run {
         self.promised.transaction(open);
     }
 
-    fn running(&mut self, statement: &Attached<'_>) {
+    fn running(&mut self, statement: &Statement<'_>) {
         self.compare(statement.timeouts());
         while self.goes_on() {
             let set = |limits| statement.set_timeouts(limits).unwrap();
-            match self.pick(7, &set, &|| statement.timeouts()) {
+            match self.pick(9, &set, &|| statement.timeouts()) {
                 None => continue,
                 Some(0 | 1) => return,
                 Some(2 | 3) => self.transaction(statement),
+                Some(4) => {
+                    self.step("restart the timeout".into());
+                    statement.restart_timeout();
+                    self.promised.statement_since = self.promised.now;
+                }
+                Some(5) => {
+                    let since = self.promised.now.saturating_sub(self.random(3));
+                    self.step(format!("count the timeout from {since}"));
+                    statement.count_timeout_from(self.start + HOUR * since as u32);
+                    if self.promised.noted_since.is_some() {
+                        let before = self.promised.statement_since;
+                        self.promised.statement_since = before.min(since);
+                    }
+                }
                 Some(_) => {
                     // It may have begun a while ago.
                     let since = self.promised.now.saturating_sub(self.random(3));

@@ -24,7 +24,7 @@
 //! In that transition it checks again that the same timeout has still expired. A statement has an
 //! id, and the idleness after it has the same id. The timeouts, and the times at which transactions
 //! and lock waits began, are also written under `guarded`, so the timer reads the values that the
-//! runner wrote last.
+//! runner wrote last. The same holds for a change of the time from which a statement's timeout counts.
 
 use crate::core::record::Record;
 use crate::core::record::request::Accepted;
@@ -57,6 +57,9 @@ pub(crate) struct TimeoutState {
     idle_in_transaction: AtomicU64,
     /// When the present period began; released by the transition that follows.
     since: AtomicU64,
+    /// From when the timeout of the present statement counts: from `since`, or from another time that
+    /// was set under `guarded`.
+    statement_since: AtomicU64,
     /// When a transaction last began or ended. Written under `guarded`.
     transaction_since: AtomicU64,
     /// When the present wait for a lock began. Written under `guarded`.
@@ -99,6 +102,7 @@ impl TimeoutState {
             idle_in_transaction: none(),
             // The start of a period that has already begun is unknown, so it counts from here.
             since: AtomicU64::new(now),
+            statement_since: AtomicU64::new(now),
             transaction_since: AtomicU64::new(now),
             lock_wait_since: none(),
             grace: none(),
@@ -109,6 +113,12 @@ impl TimeoutState {
 
     fn stamp(&self) {
         self.since.store(self.timer.now(), Ordering::Relaxed);
+    }
+
+    fn stamp_statement(&self) {
+        let now = self.timer.now();
+        self.since.store(now, Ordering::Relaxed);
+        self.statement_since.store(now, Ordering::Relaxed);
     }
 
     fn limits_idleness(&self) -> bool {
@@ -149,7 +159,11 @@ impl TimeoutState {
                 self.lock_wait_since.load(Ordering::Relaxed),
                 &self.lock_wait,
             );
-            consider(TimeoutKind::Statement, since, &self.statement);
+            consider(
+                TimeoutKind::Statement,
+                self.statement_since.load(Ordering::Relaxed),
+                &self.statement,
+            );
         }
         if open || runs {
             consider(TimeoutKind::Transaction, self.transaction_began(word), &self.transaction);
@@ -233,8 +247,33 @@ impl Record {
             && !self.snapshot().queued()
             && !self.snapshot().in_statement()
         {
-            timing.stamp();
+            timing.stamp_statement();
         }
+    }
+
+    /// Lets the timeout of the running statement count from now.
+    pub(crate) fn restart_timeout(&self) {
+        if let Some(timing) = self.timing() {
+            self.change_start(timing, |_| timing.timer.now());
+        }
+    }
+
+    /// Lets the timeout of the running statement count from `started`, unless it counts from an
+    /// earlier time.
+    pub(crate) fn count_timeout_from(&self, started: Instant) {
+        if let Some(timing) = self.timing() {
+            let started = timing.timer.at(started);
+            self.change_start(timing, |since| since.min(started));
+        }
+    }
+
+    fn change_start(&self, timing: &TimeoutState, change: impl FnOnce(u64) -> u64) {
+        {
+            let _slow = self.guarded.lock();
+            let since = timing.statement_since.load(Ordering::Relaxed);
+            timing.statement_since.store(change(since), Ordering::Relaxed);
+        }
+        self.watch(self.snapshot());
     }
 
     /// Stores the start of idleness, before the transition that ends a statement or drops a queued
