@@ -22,6 +22,8 @@ usage: server [OPTION]...
   --max-workers N           the maximum number of workers if all are blocked [8 x the workers]
   --max-queue N             reject new clients while N sessions of a group wait for a worker
                             [no limit]
+  --max-portals N           the maximum number of suspended portals and cursors; a session with one
+                            keeps a thread, and each may keep a connection to SQLite [100]
   --grace SECONDS           the time after which SIGTERM ends transactions; it ends idle sessions at
                             once [SIGTERM waits until all clients have left]
   --max-connections N       the maximum number of clients [10000]
@@ -56,6 +58,7 @@ pub(crate) struct Args {
     pub(crate) workers: ThreadPoolAttr,
     pub(crate) max_workers: usize,
     pub(crate) max_queue: usize,
+    pub(crate) max_portals: usize,
     /// How long SIGTERM waits for transactions; `None` means until the clients have left.
     pub(crate) grace: Option<Duration>,
     pub(crate) backlog: i32,
@@ -83,6 +86,7 @@ impl Default for Args {
             workers: workers(0),
             max_workers: 0,
             max_queue: usize::MAX,
+            max_portals: 100,
             grace: None,
             backlog: 4096,
             config: None,
@@ -151,6 +155,7 @@ pub(crate) fn parse(
                 workers_said += 1;
             }
             "max-queue" => args.max_queue = number(&option, &value()?, 1..=1_000_000)?,
+            "max-portals" => args.max_portals = number(&option, &value()?, 0..=10_000)?,
             "max-workers" => args.max_workers = number(&option, &value()?, 1..=4096)?,
             "grace" => {
                 let text = value()?;

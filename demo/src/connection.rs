@@ -1,33 +1,34 @@
 //! The connection of one client: reads messages and sends answers.
 
 mod copy;
+mod cursor;
 mod extended;
 mod pooled;
+mod portal;
+mod simple;
 mod startup;
 
-use crate::engine::Engine;
 use crate::keepalive::KeepAlive;
 use crate::keys::CancelKey;
-use crate::plan::{Plan, Prepared, plan};
-use crate::run::{Answer, Done, Failure, Rows, Runner, apply};
-use crate::settings::{SETTINGS, Setting, Settings};
+use crate::plan::Prepared;
+use crate::run::{Answer, Failure, Runner, apply};
+use crate::settings::{SETTINGS, Settings};
 use crate::shared::Shared;
-use crate::split;
 use crate::stream::Stream;
+use crate::suspended::{EngineCells, Sqlite};
 use crate::transaction::Transaction;
 use crate::wire::{Fields, Incoming, Outgoing, WireError};
-use extended::Portal;
 use pgwire::messages::PgWireFrontendMessage as Message;
+use portal::Portal;
 use safepoint::{Attached, Interrupt, Requester};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 const READ_BYTES: usize = 16 * 1024;
-
-const SYNTAX_ERROR: &str = "42601";
 
 /// The message to a client of a server that ends at once.
 pub(crate) const AT_ONCE: &str = "terminating connection due to immediate shutdown command";
@@ -45,7 +46,8 @@ pub(crate) struct Connection {
     key: Option<CancelKey>,
     /// `None` until the client has sent its user name.
     user: Option<User>,
-    /// Created with the first statement, since an idle connection needs no SQLite.
+    /// `None` while the session is on a thread, which has it in a [`Sqlite`], and before the first
+    /// statement.
     runner: Option<Runner>,
     transaction: Transaction,
     prepared: HashMap<String, Arc<Prepared>>,
@@ -57,6 +59,11 @@ pub(crate) struct Connection {
     defaults: u64,
     /// Whether a statement has discarded the temporary tables.
     discards: bool,
+    /// Whether the session needs a new engine, since temporary tables are their engine's.
+    renews: bool,
+    /// When the extended messages began for which one statement timeout counts: the first after Sync, or
+    /// after an Execute that ran to its end.
+    period: Option<Instant>,
     at_end: bool,
     told: bool,
     /// Whether the emergency lane runs what has arrived.
@@ -93,6 +100,8 @@ impl Connection {
             keep_alive: KeepAlive::system(),
             defaults: 0,
             discards: false,
+            renews: false,
+            period: None,
             at_end: false,
             told: false,
             in_lane: false,
@@ -152,8 +161,28 @@ impl Connection {
         Ok(length == buffer.len())
     }
 
-    /// Handles all messages that have arrived.
+    /// Handles all messages that have arrived. While a portal is suspended, this also waits for more
+    /// messages: the statement of the portal does not leave its thread.
     fn work(&mut self, session: &mut Attached<'_>) -> Result<Flow, Interrupt> {
+        loop {
+            let cells = EngineCells::new(&self.shared, self.runner.take());
+            let flow = self.work_with(session, &mut Sqlite::new(&cells));
+            self.runner = cells.into_runner();
+            if !std::mem::take(&mut self.renews) {
+                return flow;
+            }
+            self.runner = None;
+            if !matches!(flow, Ok(Flow::Continue)) {
+                return flow;
+            }
+        }
+    }
+
+    fn work_with(
+        &mut self,
+        session: &mut Attached<'_>,
+        sqlite: &mut Sqlite<'_>,
+    ) -> Result<Flow, Interrupt> {
         loop {
             session.check()?;
             let next = match self.ahead.pop_front() {
@@ -161,20 +190,32 @@ impl Connection {
                 None => self.incoming.next(),
             };
             let flow = match next {
-                Ok(None) => return self.send(session),
-                Ok(Some(message)) => self.message(session, message)?,
+                Ok(None) => {
+                    let flow = self.send(session)?;
+                    if sqlite.is_empty() || !matches!(flow, Flow::Continue) {
+                        return Ok(flow);
+                    }
+                    if !self.read(session)? {
+                        return Ok(Flow::Close);
+                    }
+                    continue;
+                }
+                Ok(Some(message)) => self.message(session, sqlite, message)?,
                 Err(error) => {
                     self.outgoing.error(&error.fields());
                     if error.is_fatal() {
                         Flow::Close
                     } else {
-                        self.after_error(session, error.extended);
+                        self.after_error(session, sqlite, error.extended);
                         Flow::Continue
                     }
                 }
             };
             if !matches!(flow, Flow::Continue) {
                 self.send(session)?;
+                return Ok(flow);
+            }
+            if self.renews {
                 return Ok(flow);
             }
         }
@@ -189,7 +230,12 @@ impl Connection {
         }
     }
 
-    fn message(&mut self, session: &mut Attached<'_>, message: Message) -> Result<Flow, Interrupt> {
+    fn message(
+        &mut self,
+        session: &mut Attached<'_>,
+        sqlite: &mut Sqlite<'_>,
+        message: Message,
+    ) -> Result<Flow, Interrupt> {
         if self.user.is_none() {
             return Ok(self.start(session, message));
         }
@@ -198,15 +244,17 @@ impl Connection {
             return Ok(Flow::Continue);
         }
         let result = match message {
-            Message::Query(query) => self.simple_query(session, &query.query),
+            Message::Query(query) => self.simple_query(session, sqlite, &query.query),
             Message::Terminate(_) => return Ok(Flow::Close),
             Message::Sync(_) => {
                 self.skip_to_sync = false;
-                let result = self.end_unit(session);
+                let late = self.in_time(session);
+                self.period = None;
+                let result = late.and_then(|()| self.end_unit(session, sqlite));
                 if result.is_ok() {
-                    self.ready(session);
+                    self.ready(session, sqlite);
                 }
-                if let Flow::Close = self.settle(session, result, false)? {
+                if let Flow::Close = self.settle(session, sqlite, result, false)? {
                     return Ok(Flow::Close);
                 }
                 return self.send(session);
@@ -215,21 +263,22 @@ impl Connection {
             // These follow a COPY that failed.
             Message::CopyData(_) | Message::CopyDone(_) | Message::CopyFail(_) => Ok(()),
             extended if extended.is_extended_query() => {
-                let result = self.extended(session, extended);
-                return self.settle(session, result, true);
+                let result = self.extended(session, sqlite, extended);
+                return self.settle(session, sqlite, result, true);
             }
             _ => {
                 self.outgoing.error(&Fields::new("FATAL", "08P01", "unexpected message"));
                 return Ok(Flow::Close);
             }
         };
-        self.settle(session, result, false)
+        self.settle(session, sqlite, result, false)
     }
 
     /// Sends the error, if there is one, and returns whether the session continues.
     fn settle(
         &mut self,
         session: &Attached<'_>,
+        sqlite: &mut Sqlite<'_>,
         result: Result<(), Failure>,
         extended: bool,
     ) -> Result<Flow, Interrupt> {
@@ -243,63 +292,31 @@ impl Connection {
             Err(Failure::Error(fields)) => fields,
         };
         self.outgoing.error(&fields);
-        self.after_error(session, extended);
+        self.after_error(session, sqlite, extended);
         Ok(Flow::Continue)
     }
 
     /// Ends what an error leaves. Every error after which the session continues comes here.
-    fn after_error(&mut self, session: &Attached<'_>, extended: bool) {
+    fn after_error(&mut self, session: &Attached<'_>, sqlite: &mut Sqlite<'_>, extended: bool) {
+        self.period = None;
         self.transaction.message_begins(1);
-        self.transaction.fail(self.runner.as_ref().map(|runner| &runner.engine), session);
-        self.show_transaction(session);
+        self.transaction.fail(sqlite.existing().map(|runner| &runner.engine), session);
+        self.fail_portals(sqlite);
+        self.show_transaction(session, sqlite);
         if extended {
             self.skip_to_sync = true;
         } else {
-            self.ready(session);
+            self.ready(session, sqlite);
         }
     }
 
-    /// Forgets what a statement names: prepared statements, portals, temporary tables.
-    fn tidy(&mut self, setting: &Setting) -> Result<(), Failure> {
-        let (all, temporary) = match setting {
-            Setting::DiscardAll => (true, true),
-            Setting::DiscardTemporary => (false, true),
-            Setting::Deallocate(None) => (true, false),
-            Setting::Deallocate(Some(name)) => {
-                if self.prepared.remove(name).is_none() {
-                    let message = format!("prepared statement \"{name}\" does not exist");
-                    return Err(Fields::new("ERROR", "26000", message).into());
-                }
-                return Ok(());
-            }
-            Setting::CloseAll => {
-                self.portals.clear();
-                return Ok(());
-            }
-            _ => return Ok(()),
-        };
-        if all {
-            self.prepared.clear();
-        }
-        if matches!(setting, Setting::DiscardAll) {
-            self.portals.clear();
-        }
-        if temporary {
-            self.discards = true;
-        }
-        Ok(())
-    }
-
-    fn ready(&mut self, session: &Attached<'_>) {
-        if std::mem::take(&mut self.discards) {
-            // Temporary tables are their engine's.
-            self.runner = None;
-        }
+    fn ready(&mut self, session: &Attached<'_>, sqlite: &mut Sqlite<'_>) {
+        self.renews |= std::mem::take(&mut self.discards);
         self.report(session);
         // A Sync alone is no command.
         session.discard_reserved();
         if !self.transaction.is_block() {
-            self.portals.clear();
+            self.end_portals(sqlite);
         }
         self.outgoing.ready(self.transaction.status());
     }
@@ -336,114 +353,20 @@ impl Connection {
     }
 
     /// Commits what the messages up to here have done, unless they are in a block.
-    fn end_unit(&mut self, session: &Attached<'_>) -> Result<(), Failure> {
+    fn end_unit(&mut self, session: &Attached<'_>, sqlite: &mut Sqlite<'_>) -> Result<(), Failure> {
         self.transaction.message_begins(1);
-        let ended = self.transaction.unit_ends(self.runner.as_ref(), session);
-        self.show_transaction(session);
+        if !self.transaction.is_block() {
+            self.hold(session, sqlite)?;
+            self.end_portals(sqlite);
+        }
+        let ended = self.transaction.unit_ends(sqlite.existing(), session);
+        self.show_transaction(session, sqlite);
         ended
     }
 
-    fn show_transaction(&self, session: &Attached<'_>) {
-        let engine = self.runner.as_ref().is_some_and(|runner| runner.engine.in_transaction());
+    fn show_transaction(&self, session: &Attached<'_>, sqlite: &Sqlite<'_>) {
+        let engine = sqlite.existing().is_some_and(|runner| runner.engine.in_transaction());
         session.set_in_transaction(self.transaction.is_block() || engine);
-    }
-
-    fn runner(&mut self) -> Result<&mut Runner, Failure> {
-        if self.runner.is_none() {
-            let engine = self.shared.engines.take().map_or_else(|| Engine::open(&self.shared), Ok);
-            let engine = match engine {
-                Ok(engine) => engine,
-                Err(error) => {
-                    // A wait that an interrupt ends is an error of SQLite about a lock.
-                    safepoint::check()?;
-                    return Err(crate::sqlite_error::of(&error).into());
-                }
-            };
-            self.runner = Some(Runner { shared: self.shared.clone(), engine });
-        }
-        self.runner.as_mut().ok_or(Failure::Gone)
-    }
-
-    /// Plans the statements of a message. As in PostgreSQL, none of them runs if one has a syntax error;
-    /// other errors, such as a missing table, come when the statement runs.
-    fn plans(
-        &mut self,
-        session: &Attached<'_>,
-        statements: &[&str],
-    ) -> Result<Vec<Result<Plan, Fields>>, Failure> {
-        let plans: Vec<_> = statements.iter().map(|text| plan(text)).collect();
-        // A failed block would reject the statement before SQLite parses it.
-        if plans.len() == 1 && !self.transaction.has_failed() {
-            return Ok(plans);
-        }
-        for plan in &plans {
-            match plan {
-                Err(error) if error.sqlstate == SYNTAX_ERROR => return Err(error.clone().into()),
-                Ok(Plan::Sqlite(statements)) => {
-                    for text in statements {
-                        session.check()?;
-                        let error = self.runner()?.engine.error_of(text);
-                        if let Some(error) = error.filter(|e| e.sqlstate == SYNTAX_ERROR) {
-                            return Err(error.into());
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(plans)
-    }
-
-    fn simple_query(&mut self, session: &mut Attached<'_>, text: &str) -> Result<(), Failure> {
-        let statement = session.begin()?.with_text(text);
-        let statements = split::split(text);
-        statement.check()?;
-        if statements.is_empty() {
-            self.outgoing.empty_query();
-        }
-        self.prepared.remove("");
-        self.portals.remove("");
-        let plans = self.plans(&statement, &statements)?;
-        self.transaction.message_begins(statements.len());
-        let mut last: Option<String> = None;
-        for (text, plan) in statements.iter().zip(plans) {
-            if let Some(tag) = last.take() {
-                self.outgoing.command_complete(&tag);
-            }
-            let plan = plan?;
-            self.runner()?;
-            let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
-            let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
-            let (transaction, rows) = (&mut self.transaction, Rows::Described);
-            match runner.run(&statement, transaction, text, &plan, rows, &mut answer)? {
-                Done::Tag(tag) => last = Some(tag),
-                Done::EndsItself => {
-                    statement.finish()?;
-                    // The safe point before the next message reports the termination.
-                    return Ok(());
-                }
-                Done::Copy { table, columns } => {
-                    last = Some(self.copy_in(&statement, &table, &columns)?);
-                }
-                Done::Tidy(setting) => {
-                    self.tidy(&setting)?;
-                    last = Some(setting.tag().to_string());
-                }
-            }
-        }
-        // The commit comes before the last tag. Nothing comes between them, or a client would be told
-        // of an error although all has been done.
-        statement.check()?;
-        let held = statement.hold_off("commit");
-        self.end_unit(&statement)?;
-        if let Some(tag) = last {
-            self.outgoing.command_complete(&tag);
-        }
-        drop(held);
-        // A termination after the statement is reported after the client has received its rows.
-        drop(statement);
-        self.ready(session);
-        Ok(())
     }
 
     /// Sends the FATAL message, on the thread that ran the session.

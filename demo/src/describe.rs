@@ -7,6 +7,7 @@ mod infer;
 mod schema;
 mod variables;
 
+pub(crate) use explain::{is_shared, is_temporary};
 pub(crate) use infer::Known;
 
 use rusqlite::{Connection, Statement};

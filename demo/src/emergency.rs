@@ -12,7 +12,8 @@ pub(crate) fn is_for_emergencies(text: &str) -> bool {
     split::split(text).into_iter().all(|statement| match plan(statement) {
         Ok(Plan::Kill(_) | Plan::Setting(_)) | Err(_) => true,
         Ok(Plan::Control(control)) => !matches!(control, Control::Begin { writer: true, .. }),
-        Ok(Plan::Copy { .. }) => false,
+        // The statement of a cursor keeps its thread between two fetches.
+        Ok(Plan::Copy { .. } | Plan::Cursor(_)) => false,
         Ok(Plan::Sqlite(statements)) => statements.iter().all(|statement| only_reads(statement)),
     })
 }
@@ -63,6 +64,7 @@ mod tests {
             "truncate t",
             "attach 'x' as y",
             "copy t from stdin",
+            "declare c cursor for select 1",
             "replace into t values (1)",
         ] {
             assert!(!is_for_emergencies(text), "{text}");

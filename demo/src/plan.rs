@@ -2,6 +2,7 @@
 
 use crate::authorizer;
 use crate::compat::{self, Rewrite};
+use crate::cursors::{self, Cursor, Declare};
 use crate::describe::{self, Column, Parameters};
 use crate::engine::Engine;
 use crate::settings::{self, Setting};
@@ -18,6 +19,7 @@ pub(crate) enum Plan {
     Setting(Setting),
     Control(Control),
     Copy { table: String, columns: Vec<String> },
+    Cursor(Cursor),
     Sqlite(Vec<String>),
 }
 
@@ -40,6 +42,9 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
     }
     if let Some(setting) = settings::parse(statement) {
         return Ok(Plan::Setting(setting?));
+    }
+    if let Some(cursor) = cursors::parse(statement) {
+        return Ok(Plan::Cursor(cursor?));
     }
     if let Some(error) = authorizer::refuse(statement) {
         return Err(error);
@@ -75,9 +80,42 @@ pub(crate) fn sql_error(severity: &'static str, error: &sql::SqlError) -> Fields
     fields
 }
 
+/// The first words of statements by which a client gets out of what it is in.
+const WAYS_OUT: [&str; 10] = [
+    "ROLLBACK",
+    "COMMIT",
+    "END",
+    "ABORT",
+    "RELEASE",
+    "SET",
+    "RESET",
+    "DISCARD",
+    "DEALLOCATE",
+    "CLOSE",
+];
+
+/// Returns whether a client gets out of its transaction, or of its settings, by these statements. A
+/// cancel or a timeout that comes before they begin does not stop them.
+pub(crate) fn is_way_out(text: &str) -> bool {
+    let leaves = |one: &str| {
+        let first = split::words(one).next().unwrap_or_default();
+        WAYS_OUT.iter().any(|word| first.eq_ignore_ascii_case(word))
+    };
+    // Most texts are decided by their first word.
+    leaves(text) && split::split(text).into_iter().all(leaves)
+}
+
 impl Plan {
     pub(crate) fn ends_failure(&self) -> bool {
         matches!(self, Plan::Control(control) if control.ends_failure())
+    }
+
+    /// Returns the text for SQLite, if the statement is a query, which only reads.
+    pub(crate) fn query(&self) -> Option<&str> {
+        let Plan::Sqlite(statements) = self else { return None };
+        let [one] = statements.as_slice() else { return None };
+        let selects = split::command_tag(one, 0).starts_with("SELECT");
+        (selects && !split::starts_with(one, &["PRAGMA"])).then_some(one)
     }
 
     /// Returns the columns of a result that does not come from SQLite.
@@ -96,10 +134,34 @@ impl Plan {
 }
 
 impl Prepared {
+    /// Returns the command tag after a fetch of so many rows.
+    pub(crate) fn tag(&self, rows: u64) -> String {
+        match &self.plan {
+            Some(Plan::Cursor(cursor)) => cursor.tag(rows),
+            Some(Plan::Setting(setting)) => setting.tag().to_string(),
+            Some(Plan::Kill(_)) => "ALTER SYSTEM".to_string(),
+            _ => split::command_tag(&self.text, rows),
+        }
+    }
+
     /// Returns whether a failed block accepts the statement. The empty statement is always accepted.
     pub(crate) fn ends_failure(&self) -> bool {
         self.plan.as_ref().is_none_or(Plan::ends_failure)
     }
+}
+
+/// Describes the query of a cursor.
+pub(crate) fn query_of(
+    engine: &Engine,
+    declare: &Declare,
+    oids: Vec<u32>,
+) -> Result<Prepared, Fields> {
+    let query = prepare(engine, &declare.query, oids)?;
+    if query.plan.as_ref().and_then(Plan::query).is_some() {
+        return Ok(query);
+    }
+    let word = split::words(&declare.query).next().unwrap_or_default();
+    Err(Fields::new("ERROR", "42601", format!("syntax error at or near \"{word}\"")))
 }
 
 /// Describes a statement without running it.
@@ -122,6 +184,10 @@ pub(crate) fn prepare(engine: &Engine, text: &str, oids: Vec<u32>) -> Result<Pre
     };
     let plan = plan(statement)?;
     match (plan.own_columns(), &plan) {
+        (_, Plan::Cursor(Cursor::Declare(declare))) => {
+            let query = query_of(engine, declare, prepared.oids)?;
+            (prepared.parameters, prepared.oids) = (query.parameters, query.oids);
+        }
         (Some(columns), _) => prepared.columns = columns,
         (None, Plan::Sqlite(statements)) if statements.len() == 1 => {
             let compiled =

@@ -1,5 +1,6 @@
 //! Runs statements for a session.
 
+use crate::cursors::Cursor;
 use crate::describe::{self, Column};
 use crate::engine::Engine;
 use crate::limits;
@@ -11,7 +12,7 @@ use crate::stream::Stream;
 use crate::transaction::Transaction;
 use crate::types::{Format, SqlError, encode};
 use crate::wire::{Fields, Outgoing, with_cause};
-use bytes::BytesMut;
+use rusqlite::Row;
 use rusqlite::types::{Value, ValueRef};
 use safepoint::{Attached, Interrupt, TerminateMode, sql};
 use std::collections::VecDeque;
@@ -74,6 +75,26 @@ pub(crate) struct Answer<'a> {
 }
 
 impl Answer<'_> {
+    /// Adds a row, and sends what has been collected if it is much.
+    pub(crate) fn row<'v>(
+        &mut self,
+        session: &Attached<'_>,
+        columns: &[Column],
+        formats: &[Format],
+        value: impl Fn(usize) -> ValueRef<'v>,
+    ) -> Result<(), Failure> {
+        let done = self.outgoing.data_row(columns.len(), |out| {
+            columns.iter().enumerate().try_for_each(|(at, column)| {
+                encode(value(at), column.ty, Format::pick(formats, at), out)
+            })
+        });
+        done.map_err(|error| Failure::new(session, error))?;
+        if self.outgoing.buf.len() >= SEND_AT {
+            self.send(session)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn send(&mut self, session: &Attached<'_>) -> Result<(), Failure> {
         if !self.outgoing.buf.is_empty() {
             self.stream.write(session, &self.outgoing.buf)??;
@@ -92,9 +113,12 @@ pub(crate) enum Rows<'a> {
         columns: &'a [Column],
         formats: &'a [Format],
         values: &'a [Value],
-        kept: Option<&'a mut VecDeque<BytesMut>>,
+        kept: Option<&'a mut Kept>,
     },
 }
+
+/// Rows that wait for a later fetch.
+pub(crate) type Kept = VecDeque<Vec<Value>>;
 
 /// The outcome of a statement.
 pub(crate) enum Done {
@@ -108,12 +132,13 @@ pub(crate) enum Done {
     },
     /// The connection does the rest: it has what the statement is about.
     Tidy(Setting),
+    Cursor(Cursor),
 }
 
 impl Runner {
     /// Runs one statement of the session's transaction.
     pub(crate) fn run(
-        &mut self,
+        &self,
         session: &Attached<'_>,
         transaction: &mut Transaction,
         text: &str,
@@ -138,7 +163,7 @@ impl Runner {
     }
 
     fn dispatch(
-        &mut self,
+        &self,
         session: &Attached<'_>,
         transaction: &mut Transaction,
         text: &str,
@@ -160,6 +185,7 @@ impl Runner {
             Plan::Copy { table, columns } => {
                 Ok(Done::Copy { table: table.clone(), columns: columns.clone() })
             }
+            Plan::Cursor(cursor) => Ok(Done::Cursor(cursor.clone())),
             Plan::Sqlite(statements) => {
                 let [one] = statements.as_slice() else {
                     for (at, statement) in statements.iter().enumerate() {
@@ -170,12 +196,12 @@ impl Runner {
                         let compiled = self.engine.connection.prepare_cached(statement);
                         let reads =
                             compiled.map_err(|error| self.failure(session, &error))?.readonly();
-                        self.begin(session, transaction, statement, reads)?;
+                        self.begin(session, transaction, text, statement, reads)?;
                         self.execute(session, statement)?;
                     }
                     return Ok(Done::Tag(split::command_tag(text, 0)));
                 };
-                let count = self.query(session, transaction, one, rows, answer)?;
+                let count = self.query(session, transaction, (text, one), rows, answer)?;
                 if let Some(table) = split::created_from_query(one) {
                     // SQLite does not count these rows.
                     let sql = format!("SELECT count(*) FROM {table}");
@@ -189,11 +215,36 @@ impl Runner {
         }
     }
 
-    /// Begins SQLite's transaction before a statement, if the statement needs it.
-    fn begin(
+    /// Rejects a statement that writes, in a transaction that only reads. As in PostgreSQL, such a
+    /// transaction may change rows of temporary tables.
+    pub(crate) fn writes(
+        &self,
+        session: &Attached<'_>,
+        tag: &str,
+        statement: &str,
+    ) -> Result<(), Failure> {
+        let rejected = match writes(tag) {
+            Ok(()) => return Ok(()),
+            Err(rejected) => rejected,
+        };
+        let changes_rows = ["INSERT", "UPDATE", "DELETE", "COPY"];
+        if !changes_rows.iter().any(|word| tag.starts_with(word)) {
+            return Err(rejected.into());
+        }
+        let temporary = describe::is_temporary(&self.engine.connection, statement);
+        match temporary.map_err(|error| self.failure(session, &error))? {
+            true => Ok(()),
+            false => Err(rejected.into()),
+        }
+    }
+
+    /// Begins SQLite's transaction before a statement, if the statement needs it. The client has sent
+    /// it as `text`.
+    pub(crate) fn begin(
         &self,
         session: &Attached<'_>,
         transaction: &mut Transaction,
+        text: &str,
         statement: &str,
         reads: bool,
     ) -> Result<(), Failure> {
@@ -205,11 +256,8 @@ impl Runner {
         // PostgreSQL allows these two in a read-only transaction.
         if !reads && !matches!(verb.as_str(), "VACUUM" | "ANALYZE") {
             // The tag of a PRAGMA is SELECT, because it may return rows.
-            writes(&if verb == "PRAGMA" {
-                verb.clone()
-            } else {
-                split::command_tag(statement, 0)
-            })?;
+            let tag = if verb == "PRAGMA" { verb.clone() } else { split::command_tag(text, 0) };
+            self.writes(session, &tag, statement)?;
         }
         match verb.as_str() {
             "VACUUM" => Ok(transaction.runs_alone("VACUUM")?),
@@ -222,12 +270,7 @@ impl Runner {
     /// Converts an error of SQLite. A stored panic is resumed, and a due interrupt takes precedence
     /// over the error.
     pub(crate) fn failure(&self, session: &Attached<'_>, error: &rusqlite::Error) -> Failure {
-        if let Some(panic) = self.engine.left.take_panic() {
-            std::panic::resume_unwind(panic);
-        }
-        // The stored error is taken in either case, since another session may use the engine next.
-        let error = self.engine.error(error);
-        session.check().map_or_else(Failure::Interrupt, |()| Failure::Error(error))
+        failure(&self.engine, session, error)
     }
 
     /// Runs one statement of SQLite to its end, without its rows.
@@ -245,7 +288,7 @@ impl Runner {
         &self,
         session: &Attached<'_>,
         transaction: &mut Transaction,
-        statement: &str,
+        (text, statement): (&str, &str),
         rows: Rows<'_>,
         answer: &mut Answer<'_>,
     ) -> Result<u64, Failure> {
@@ -280,25 +323,19 @@ impl Runner {
             let message = "cached plan must not change result type";
             return Err(Fields::new("ERROR", "0A000", message).into());
         }
-        self.begin(session, transaction, statement, compiled.readonly())?;
+        self.begin(session, transaction, text, statement, compiled.readonly())?;
         let mut count = 0;
         let mut found = compiled.raw_query();
         while let Some(row) = found.next().map_err(fail)? {
             // A row that terminates its own session is not sent.
             session.check()?;
             count += 1;
-            let done = answer.outgoing.data_row(width, |out| {
-                columns.iter().enumerate().try_for_each(|(at, column)| {
-                    let value = row.get_ref(at).unwrap_or(ValueRef::Null);
-                    encode(value, column.ty, Format::pick(formats, at), out)
-                })
-            });
-            done.map_err(|error| Failure::new(session, error))?;
             if let Some(kept) = &mut kept {
-                kept.push_back(answer.outgoing.buf.split());
-            } else if answer.outgoing.buf.len() >= SEND_AT {
-                answer.send(session)?;
+                let row = (0..width).map(|at| owned(value_of(row, at))).collect::<Result<_, _>>();
+                kept.push_back(row.map_err(|error| Failure::new(session, error))?);
+                continue;
             }
+            answer.row(session, columns, formats, |at| value_of(row, at))?;
         }
         drop(found);
         Ok(if width == 0 { connection.changes() } else { count })
@@ -324,7 +361,7 @@ impl Runner {
     }
 
     fn setting(
-        &mut self,
+        &self,
         session: &Attached<'_>,
         transaction: &mut Transaction,
         setting: &Setting,
@@ -398,6 +435,27 @@ fn outside(what: &str) -> Fields {
     Fields::new("WARNING", "25P01", message)
 }
 
+/// Converts an error of SQLite. A stored panic is resumed, and a due interrupt takes precedence over
+/// the error.
+pub(crate) fn failure(engine: &Engine, session: &Attached<'_>, error: &rusqlite::Error) -> Failure {
+    if let Some(panic) = engine.left.take_panic() {
+        std::panic::resume_unwind(panic);
+    }
+    // The stored error is taken in either case, since another session may use the engine next.
+    let error = engine.error(error);
+    session.check().map_or_else(Failure::Interrupt, |()| Failure::Error(error))
+}
+
+pub(crate) fn value_of<'r>(row: &'r Row<'_>, at: usize) -> ValueRef<'r> {
+    row.get_ref(at).unwrap_or(ValueRef::Null)
+}
+
+/// Copies a value, for a row that is kept.
+pub(crate) fn owned(value: ValueRef<'_>) -> Result<Value, SqlError> {
+    let invalid = "a text value is not valid in encoding \"UTF8\"";
+    Value::try_from(value).map_err(|_| SqlError::new("22021", invalid))
+}
+
 /// Applies the settings to the session: its timeouts, and the name of its application.
 pub(crate) fn apply(session: &Attached<'_>) -> Result<(), Fields> {
     limit(session)?;
@@ -415,7 +473,7 @@ pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
 }
 
 /// Rejects a statement that writes, in a transaction that only reads.
-pub(crate) fn writes(tag: &str) -> Result<(), Fields> {
+fn writes(tag: &str) -> Result<(), Fields> {
     if SETTINGS.with_borrow(|all| all.is_on("transaction_read_only")) {
         let what = tag.trim_end_matches(|char: char| char.is_ascii_digit() || char == ' ');
         let message = format!("cannot execute {what} in a read-only transaction");
@@ -440,14 +498,15 @@ fn own_rows(
         Rows::Bound { formats, kept, .. } => (formats, kept),
     };
     for row in values {
+        if let Some(kept) = &mut kept {
+            kept.push_back(row.iter().map(|value| owned(*value)).collect::<Result<_, _>>()?);
+            continue;
+        }
         answer.outgoing.data_row(columns.len(), |out| {
             columns.iter().zip(*row).enumerate().try_for_each(|(at, (column, value))| {
                 encode(*value, column.ty, Format::pick(formats, at), out)
             })
         })?;
-        if let Some(kept) = &mut kept {
-            kept.push_back(answer.outgoing.buf.split());
-        }
     }
     Ok(())
 }

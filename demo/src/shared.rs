@@ -13,6 +13,7 @@ use safepoint::policy::Roles;
 use safepoint::{Cancel, Requester, SessionManager, ThreadModel};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,9 @@ pub(crate) struct Shared {
     pub(crate) authentication_timeout: Duration,
     pub(crate) test_functions: bool,
     pub(crate) stalls: Stalls,
+    /// The maximum number of suspended statements, and their present number.
+    pub(crate) max_portals: usize,
+    pub(crate) portals: AtomicUsize,
     /// A weak reference, since the pool's connections refer to this struct.
     pub(crate) pool: OnceLock<Weak<Pool>>,
 }
@@ -69,6 +73,8 @@ impl Shared {
             authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
             stalls: Stalls::default(),
+            max_portals: args.max_portals,
+            portals: AtomicUsize::new(0),
             pool: OnceLock::new(),
         })
     }

@@ -126,6 +126,11 @@ impl Transaction {
         self.has_run = true;
     }
 
+    /// Returns the number of savepoints.
+    pub(crate) fn depth(&self) -> usize {
+        self.savepoints.len()
+    }
+
     /// Returns whether also a statement that only reads needs SQLite's transaction.
     pub(crate) fn is_snapshot(&self) -> bool {
         self.snapshot
@@ -258,6 +263,11 @@ impl Transaction {
         }
         SETTINGS.with_borrow_mut(|settings| settings.ends(committed.is_ok()));
         committed
+    }
+
+    /// Makes the error that follows end the transaction: it comes instead of a commit.
+    pub(crate) fn commit_failed(&mut self) {
+        self.state = State::Unit;
     }
 
     fn roll_back(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use super::Connection;
 use crate::compat::CopyDecoder;
-use crate::run::{Answer, Failure, writes};
+use crate::run::{Answer, Failure, Runner};
 use crate::wire::Fields;
 use pgwire::messages::PgWireFrontendMessage as Message;
 use rusqlite::params_from_iter;
@@ -13,10 +13,10 @@ impl Connection {
     pub(super) fn copy_in(
         &mut self,
         session: &Attached<'_>,
+        runner: &Runner,
         table: &str,
         columns: &[String],
     ) -> Result<String, Failure> {
-        let Some(runner) = &self.runner else { return Err(Failure::Gone) };
         let list =
             if columns.is_empty() { String::new() } else { format!("({})", columns.join(", ")) };
         let width = if columns.is_empty() {
@@ -26,22 +26,26 @@ impl Connection {
         } else {
             columns.len()
         };
-        writes("COPY FROM")?;
         let places = vec!["?"; width].join(", ");
         let insert = format!("INSERT INTO {table}{list} VALUES ({places})");
+        runner.writes(session, "COPY FROM", &insert)?;
         self.outgoing.copy_in_response(width);
         Answer { stream: &self.stream, outgoing: &mut self.outgoing }.send(session)?;
 
-        let rows = self.load(session, &insert, width)?;
+        let rows = self.load(session, runner, &insert, width)?;
         Ok(format!("COPY {rows}"))
     }
 
-    fn load(&mut self, session: &Attached<'_>, insert: &str, width: usize) -> Result<u64, Failure> {
+    fn load(
+        &mut self,
+        session: &Attached<'_>,
+        runner: &Runner,
+        insert: &str,
+        width: usize,
+    ) -> Result<u64, Failure> {
         let mut decoder = CopyDecoder::new();
         let mut rows = 0;
-        if let Some(runner) = &self.runner
-            && !runner.engine.in_transaction()
-        {
+        if !runner.engine.in_transaction() {
             runner.execute(session, "BEGIN")?;
         }
         loop {
@@ -65,7 +69,6 @@ impl Connection {
                     return Err(Fields::new("ERROR", "08P01", message).into());
                 }
             };
-            let Some(runner) = &self.runner else { return Err(Failure::Gone) };
             while let Some(row) =
                 decoder.next_row().map_err(|error| Failure::new(session, error))?
             {

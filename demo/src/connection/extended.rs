@@ -1,30 +1,21 @@
 //! The extended query protocol: Parse, Bind, Describe, Execute, Close.
 
 use super::Connection;
-use crate::plan::{self, Plan, Prepared};
-use crate::run::{Answer, Done, Failure, Rows, SEND_AT};
+use super::portal::{Portal, Progress, cannot_run, exists};
+use crate::cursors::Cursor;
+use crate::plan::{self, Plan, Prepared, is_way_out};
+use crate::run::{Answer, Done, Failure, Kept};
 use crate::settings::SETTINGS;
 use crate::split;
+use crate::suspended::Sqlite;
 use crate::types::{Format, PgType, decode_param};
 use crate::wire::Fields;
-use bytes::BytesMut;
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::extendedquery::{Bind, Parse};
-use rusqlite::types::Value;
 use safepoint::Attached;
-use std::collections::VecDeque;
+use safepoint::request::InterruptReason;
 use std::sync::Arc;
-
-pub(super) struct Portal {
-    prepared: Arc<Prepared>,
-    values: Vec<Value>,
-    formats: Vec<Format>,
-    /// The rows that a client with a row limit has not received yet, and the tag. A statement runs
-    /// to its end with the first fetch, since SQLite's cursors cannot outlive the call.
-    rest: Option<(VecDeque<BytesMut>, String)>,
-    /// Whether the client has received all rows, and the tag.
-    done: bool,
-}
+use std::time::Instant;
 
 impl Portal {
     /// Returns the statement that an Execute runs.
@@ -37,24 +28,30 @@ impl Connection {
     pub(super) fn extended(
         &mut self,
         session: &mut Attached<'_>,
+        sqlite: &mut Sqlite<'_>,
         message: Message,
     ) -> Result<(), Failure> {
+        self.in_time(session)?;
+        self.period.get_or_insert_with(Instant::now);
         match message {
-            Message::Parse(parse) => self.parse(session, &parse),
-            Message::Bind(bind) => self.bind(session, &bind),
+            Message::Parse(parse) => self.parse(session, sqlite, &parse),
+            Message::Bind(bind) => self.bind(session, sqlite, &bind),
             Message::Describe(describe) => {
                 let name = describe.name.as_deref().unwrap_or_default();
                 self.describe(describe.target_type, name)
             }
             Message::Execute(execute) => {
                 let name = execute.name.as_deref().unwrap_or_default();
-                self.execute(session, name, execute.max_rows)
+                self.execute(session, sqlite, name, execute.max_rows)
             }
             Message::Close(close) => {
                 let name = close.name.as_deref().unwrap_or_default();
                 match close.target_type {
                     b'S' => drop(self.prepared.remove(name)),
-                    _ => drop(self.portals.remove(name)),
+                    _ => {
+                        self.portals.remove(name);
+                        sqlite.close(name);
+                    }
                 }
                 self.outgoing.close_complete();
                 Ok(())
@@ -63,7 +60,24 @@ impl Connection {
         }
     }
 
-    fn parse(&mut self, session: &mut Attached<'_>, parse: &Parse) -> Result<(), Failure> {
+    /// Returns the error of a timeout that has expired since an earlier message. While a statement
+    /// runs, its own timeout is in force.
+    pub(super) fn in_time(&self, session: &Attached<'_>) -> Result<(), Failure> {
+        let limit = self.period.and(session.timeouts().statement());
+        let expired = |limit| self.period.is_some_and(|begun| begun.elapsed() >= limit);
+        if !limit.is_some_and(expired) {
+            return Ok(());
+        }
+        let message = InterruptReason::StatementTimeout.message();
+        Err(Fields::new("ERROR", "57014", message).into())
+    }
+
+    fn parse(
+        &mut self,
+        session: &mut Attached<'_>,
+        sqlite: &mut Sqlite<'_>,
+        parse: &Parse,
+    ) -> Result<(), Failure> {
         let name = parse.name.as_deref().unwrap_or_default();
         if name.is_empty() {
             self.prepared.remove(name);
@@ -72,17 +86,21 @@ impl Connection {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(Fields::new("ERROR", "42P05", message).into());
         }
+        if is_way_out(&parse.query) {
+            session.discard_reserved();
+        }
         let statement = session.begin()?.with_text(&parse.query);
+        self.period.inspect(|begun| statement.count_timeout_from(*begun));
         if self.transaction.has_failed() {
             // A syntax error comes first, and any other after the rejection.
             let statements = split::split(&parse.query);
-            let plans = self.plans(&statement, &statements)?;
+            let plans = self.plans(&statement, sqlite, &statements)?;
             let ends = plans.iter().all(|plan| plan.as_ref().is_ok_and(Plan::ends_failure));
             self.transaction.accepts(ends)?;
         }
-        let runner = self.runner()?;
+        let runner = sqlite.runner()?;
         let oids = parse.type_oids.clone();
-        let prepared = match plan::prepare(&runner.engine, &parse.query, oids) {
+        let mut prepared = match plan::prepare(&runner.engine, &parse.query, oids) {
             Ok(prepared) => prepared,
             Err(fields) => {
                 // If the error is an interrupt, the interrupt is reported.
@@ -91,6 +109,11 @@ impl Connection {
             }
         };
         self.transaction.accepts(prepared.ends_failure())?;
+        if let Some(Plan::Cursor(Cursor::Fetch { name, moves: false, .. })) = &prepared.plan {
+            // Without such a cursor it fails when it runs.
+            let columns = self.portals.get(name).map(|portal| portal.prepared.columns.clone());
+            prepared.columns = columns.unwrap_or_default();
+        }
         self.prepared.insert(name.to_string(), Arc::new(prepared));
         self.outgoing.parse_complete();
         Ok(())
@@ -103,7 +126,12 @@ impl Connection {
         })
     }
 
-    fn bind(&mut self, session: &Attached<'_>, bind: &Bind) -> Result<(), Failure> {
+    fn bind(
+        &mut self,
+        session: &Attached<'_>,
+        sqlite: &mut Sqlite<'_>,
+        bind: &Bind,
+    ) -> Result<(), Failure> {
         let prepared = self.statement(bind.statement_name.as_deref().unwrap_or_default())?.clone();
         self.transaction.accepts(prepared.ends_failure())?;
         let (given, wanted) = (bind.parameters.len(), prepared.parameters.count());
@@ -125,12 +153,12 @@ impl Connection {
         });
         let values = values.collect::<Result<Vec<_>, _>>();
         let values = values.map_err(|error| Failure::new(session, error))?;
-        let portal = Portal { prepared, values, formats: results, rest: None, done: false };
+        let portal = Portal::new(prepared, values, results, self.transaction.depth());
         let name = bind.portal_name.clone().unwrap_or_default();
         if !name.is_empty() && self.portals.contains_key(&name) {
-            let message = format!("cursor \"{name}\" already exists");
-            return Err(Fields::new("ERROR", "42P03", message).into());
+            return Err(exists(&name).into());
         }
+        sqlite.close(&name);
         self.portals.insert(name, portal);
         self.outgoing.bind_complete();
         Ok(())
@@ -147,6 +175,7 @@ impl Connection {
             let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
             (portal.prepared.clone(), portal.formats.clone())
         };
+        self.transaction.accepts(prepared.columns.is_empty())?;
         if prepared.columns.is_empty() {
             self.outgoing.no_data();
         } else {
@@ -158,99 +187,98 @@ impl Connection {
     fn execute(
         &mut self,
         session: &mut Attached<'_>,
+        sqlite: &mut Sqlite<'_>,
         name: &str,
         max_rows: i32,
     ) -> Result<(), Failure> {
-        self.runner()?;
-        let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
+        let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
         let prepared = portal.prepared.clone();
         let Some(plan) = &prepared.plan else {
             self.outgoing.empty_query();
             return Ok(());
         };
-        let few = usize::try_from(max_rows).ok().filter(|few| *few > 0);
         self.transaction.accepts(plan.ends_failure())?;
-        if portal.done {
-            if prepared.columns.is_empty() {
-                let message = format!("portal \"{name}\" cannot be run");
-                return Err(Fields::new("ERROR", "55000", message).into());
-            }
-            self.outgoing.command_complete(&split::command_tag(&prepared.text, 0));
-            return Ok(());
+        portal.runs(name)?;
+        if matches!(portal.progress, Progress::Done) && prepared.columns.is_empty() {
+            return Err(cannot_run(name).into());
         }
-        if portal.rest.is_none() {
-            let statement = session.begin()?.with_text(&prepared.text);
-            let mut kept = VecDeque::new();
-            let rows = Rows::Bound {
-                columns: &prepared.columns,
-                formats: &portal.formats,
-                values: &portal.values,
-                kept: few.is_some().then_some(&mut kept),
-            };
-            let Some(runner) = &mut self.runner else { return Err(Failure::Gone) };
-            // Rows are kept separate from messages that wait for sending already.
-            let mut apart = crate::wire::Outgoing::new();
-            let outgoing = if few.is_some() { &mut apart } else { &mut self.outgoing };
-            let mut answer = Answer { stream: &self.stream, outgoing };
-            let transaction = &mut self.transaction;
-            let text = &prepared.text;
-            let done = runner.run(&statement, transaction, text, plan, rows, &mut answer);
-            if few.is_some() {
-                self.outgoing.buf.unsplit(apart.buf);
-            }
-            match done? {
-                Done::Tag(tag) => {
-                    portal.rest = Some((kept, tag));
-                    // The statement ends after the client has received its first rows.
-                    return self.fetch(&statement, name, few);
-                }
-                Done::EndsItself => {
-                    statement.finish()?;
-                    return Ok(());
-                }
-                Done::Tidy(setting) => {
-                    drop(statement);
-                    self.tidy(&setting)?;
-                    self.outgoing.command_complete(setting.tag());
-                    return Ok(());
-                }
-                Done::Copy { table, columns } => {
-                    portal.done = true;
-                    let tag = self.copy_in(&statement, &table, &columns)?;
-                    self.outgoing.command_complete(&tag);
-                    return Ok(());
-                }
-            }
+        if is_way_out(&prepared.text) {
+            session.discard_reserved();
         }
-        self.fetch(session, name, few)
-    }
-
-    /// Sends the next rows of a portal.
-    fn fetch(
-        &mut self,
-        session: &Attached<'_>,
-        name: &str,
-        few: Option<usize>,
-    ) -> Result<(), Failure> {
-        let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
-        let Some((rest, tag)) = &mut portal.rest else { return Ok(()) };
-        for _ in 0..few.unwrap_or(usize::MAX).min(rest.len()) {
-            if let Some(row) = rest.pop_front() {
-                self.outgoing.buf.extend_from_slice(&row);
-            }
-            if self.outgoing.buf.len() >= SEND_AT {
-                let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
-                answer.send(session)?;
-            }
+        let statement = session.begin()?.with_text(&prepared.text);
+        self.period.inspect(|begun| statement.count_timeout_from(*begun));
+        // Its own end of the transaction does not end it.
+        let Some(mut portal) = self.portals.remove(name) else { return Ok(()) };
+        let few = u64::try_from(max_rows).ok().filter(|few| *few > 0);
+        let ran = self.run_portal(&statement, sqlite, name, &mut portal, plan, few);
+        if ran.is_err() {
+            portal.progress = Progress::Failed;
         }
-        if rest.is_empty() {
-            self.outgoing.command_complete(tag);
-            portal.done = true;
-        } else {
-            self.outgoing.portal_suspended();
+        self.portals.insert(name.to_string(), portal);
+        if let Ended::Itself = ran? {
+            statement.finish()?;
         }
         Ok(())
     }
+
+    /// Runs a portal up to its row limit, or to its end, and tells the client which of them it is.
+    fn run_portal(
+        &mut self,
+        session: &Attached<'_>,
+        sqlite: &mut Sqlite<'_>,
+        name: &str,
+        portal: &mut Portal,
+        plan: &Plan,
+        few: Option<u64>,
+    ) -> Result<Ended, Failure> {
+        if !matches!(portal.progress, Progress::Fresh) {
+            session.check()?;
+            self.fetch(session, sqlite, name, portal, few)?;
+            return Ok(Ended::Fetch);
+        }
+        if few.is_some() && portal.query().is_some() {
+            self.start_portal(session, sqlite, name, portal)?;
+            self.fetch(session, sqlite, name, portal, few)?;
+            return Ok(Ended::Fetch);
+        }
+        self.before(session, sqlite, plan)?;
+        let prepared = portal.prepared.clone();
+        let mut kept = Kept::new();
+        let rows = portal.bound(&prepared, few.is_some().then_some(&mut kept));
+        let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
+        let (transaction, text) = (&mut self.transaction, &prepared.text);
+        let runner = sqlite.runner()?;
+        let tag = match runner.run(session, transaction, text, plan, rows, &mut answer)? {
+            Done::Tag(tag) => tag,
+            Done::Cursor(cursor) => {
+                let rows = portal.bound(&prepared, few.is_some().then_some(&mut kept));
+                self.cursor(session, sqlite, &cursor, &portal.values, rows)?
+            }
+            Done::EndsItself => return Ok(Ended::Itself),
+            Done::Tidy(setting) => {
+                self.tidy(sqlite, &setting)?;
+                setting.tag().to_string()
+            }
+            Done::Copy { table, columns } => self.copy_in(session, runner, &table, &columns)?,
+        };
+        self.after(sqlite, plan);
+        portal.progress = Progress::Done;
+        if few.is_some() && !prepared.columns.is_empty() {
+            portal.progress = Progress::Kept(kept);
+            self.fetch(session, sqlite, name, portal, few)?;
+        } else {
+            self.outgoing.command_complete(&tag);
+            self.period = None;
+        }
+        Ok(Ended::Fetch)
+    }
+}
+
+/// How an Execute has ended.
+enum Ended {
+    Fetch,
+    /// The statement has terminated its own session.
+    Itself,
 }
 
 fn no_portal(name: &str) -> Failure {

@@ -67,6 +67,8 @@ impl Connection {
                 // A statement that is parsed in the same batch was checked there.
                 self.prepared.get(name).is_none_or(|prepared| is_for_emergencies(&prepared.text))
             }
+            // With a row limit, the statement keeps its thread between two fetches.
+            Message::Execute(execute) if execute.max_rows > 0 => false,
             Message::Execute(execute) => {
                 let name = execute.name.as_deref().unwrap_or_default();
                 // A portal that is bound in the same batch was checked there.

@@ -44,3 +44,29 @@ pub(super) fn explain(conn: &Connection, sql: &str) -> Result<Vec<Op>> {
         .map(|(op, _)| op)
         .collect())
 }
+
+/// Functions whose results depend on what the connection has done.
+const OF_THE_CONNECTION: [&str; 3] = ["changes(", "total_changes(", "last_insert_rowid("];
+
+/// The databases that each connection has: the main one, and the views of the server.
+const OF_ALL: [i64; 2] = [0, 2];
+
+/// Returns whether a query has the same result on another connection: it reads no temporary table, no
+/// attached database, and nothing that the connection has done.
+pub(crate) fn is_shared(conn: &Connection, sql: &str) -> Result<bool> {
+    Ok(explain(conn, sql)?.iter().all(|op| match op.opcode.as_str() {
+        "Transaction" => OF_ALL.contains(&op.p1),
+        _ => !OF_THE_CONNECTION.iter().any(|name| op.p4.starts_with(name)),
+    }))
+}
+
+/// Returns whether a statement writes to temporary tables alone.
+pub(crate) fn is_temporary(conn: &Connection, sql: &str) -> Result<bool> {
+    let ops = explain(conn, sql)?;
+    let mut written =
+        ops.iter().filter(|op| op.opcode == "Transaction" && op.p2 != 0).map(|op| op.p1).peekable();
+    Ok(written.peek().is_some() && written.all(|database| database == TEMPORARY))
+}
+
+/// The number of the database of temporary tables.
+const TEMPORARY: i64 = 1;

@@ -16,6 +16,7 @@ mod malformed;
 mod operator;
 mod overload;
 mod pool;
+mod portals;
 mod protocol;
 #[cfg(unix)]
 mod psql;
