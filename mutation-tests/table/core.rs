@@ -575,7 +575,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn command_starts",
-                find: "timing.stamp();",
+                find: "timing.stamp_statement();",
                 replace: "",
             },
             Edit {
@@ -583,7 +583,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 within: "fn watch",
                 find: "timing.next(word)",
                 replace: "if word.in_statement() {
-                    timing.stamp();
+                    timing.stamp_statement();
                 }
                 timing.next(word)",
             },
