@@ -111,7 +111,6 @@ fn may_have_any(statement: &str) -> bool {
         b':' => bytes.get(at + 1) == Some(&b':'),
         b'c' | b'C' => has(at, "cast") || has(at, "current_"),
         b's' | b'S' => has(at, "session_user"),
-        b'p' | b'P' => has(at, "pg_catalog"),
         _ => false,
     })
 }
@@ -199,17 +198,6 @@ impl<'a> Translation<'a> {
                     self.copied = token.end();
                     return Ok(at + 1);
                 }
-            }
-            // SQLite's functions have no schema.
-            Kind::Word
-                if token.is("PG_CATALOG")
-                    && self.is_punct(at + 1, ".")
-                    && self.is_punct(at + 3, "(") =>
-            {
-                self.copied = self.all[at + 2].start;
-                self.operand = Some(begins);
-                self.copy_to(self.all[at + 2].end());
-                return Ok(at + 3);
             }
             Kind::Word if token.is("CASE") => {
                 self.open.push(Open::Case(begins));
