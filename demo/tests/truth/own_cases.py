@@ -314,6 +314,6 @@ def case_dialect_table(c):
     v = c.connect()
     v.q("insert into {0} values (2), (1)".format(t))
     return [v.q(sql.format(t)) for sql in (
-        "table {0} order by a", "TABLE {0} order by a limit 1", "table only {0} order by a desc offset 1",
+        "table {0} order by a", "TABLE {0} order by a limit 1", "table only {0} order by a desc limit 1 offset 1",
         "table {0} union select 3 order by 1", "table {0} where a = 1", "table truth_nosuch", "table")], \
         v.pipeline([v.parse("table {0} order by a".format(t)), v.bind(), v.execute()])
