@@ -26,8 +26,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "impl Record => fn restart_timeout",
-                find: "|_| timing.timer.now()",
-                replace: "|since| since",
+                find: "timing.timer.now()",
+                replace: "timing.since.load(Ordering::Relaxed)",
             },
         ],
         loom: &["timeouts_in_combination::random_sequences"],
