@@ -77,6 +77,15 @@ pub(crate) struct Sqlite<'r> {
     notices: Vec<Fields>,
 }
 
+/// Returns what was opened, or why it was not.
+fn opened<T>(result: rusqlite::Result<T>) -> Result<T, Failure> {
+    result.or_else(|error| {
+        // A wait that an interrupt ends is an error of SQLite about a lock.
+        safepoint::check()?;
+        Err(crate::sqlite_error::of(&error).into())
+    })
+}
+
 pub(crate) struct Suspended<'r> {
     compiled: CachedStatement<'r>,
     engine: &'r Engine,
@@ -100,14 +109,7 @@ impl<'r> Sqlite<'r> {
         let EngineCells { shared, runner, .. } = self.engines;
         if runner.get().is_none() {
             let engine = shared.engines.take().map_or_else(|| Engine::open(shared), Ok);
-            let engine = match engine {
-                Ok(engine) => engine,
-                Err(error) => {
-                    // A wait that an interrupt ends is an error of SQLite about a lock.
-                    safepoint::check()?;
-                    return Err(crate::sqlite_error::of(&error).into());
-                }
-            };
+            let engine = opened(engine)?;
             // The cell is empty.
             let _ = runner.set(Runner { shared: shared.clone(), engine });
         }
@@ -139,7 +141,7 @@ impl<'r> Sqlite<'r> {
         let engine = match (!shares).then(|| self.unused.pop()) {
             None => own,
             Some(Some(engine)) => engine,
-            Some(None) => self.engines.add().map_err(|error| crate::sqlite_error::of(&error))?,
+            Some(None) => opened(self.engines.add())?,
         };
         match query.compile(session, engine, now && !shares) {
             Ok(compiled) => {

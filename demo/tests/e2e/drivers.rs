@@ -95,6 +95,7 @@ fn psycopg() {
         "types",
         "transactions",
         "prepared",
+        "cursors",
         "copying",
         "cancelled",
         "timeouts",
@@ -112,6 +113,7 @@ fn asyncpg() {
         "transactions",
         "prepared",
         "cursors",
+        "moved",
         "copying",
         "cancelled",
         "timeouts",
@@ -122,6 +124,7 @@ fn asyncpg() {
 
 #[test]
 fn pg8000() {
-    let checks = ["everyday", "types", "transactions", "prepared", "copying", "timeouts"];
+    let checks =
+        ["everyday", "types", "transactions", "prepared", "cursors", "copying", "timeouts"];
     driver("pg8000", &checks);
 }
