@@ -287,7 +287,7 @@ impl SessionManager {
                     run.result.already_ended += 1;
                     break;
                 };
-                row = now;
+                row = self.disclose(requester, now);
             }
         }
         run.result

@@ -60,6 +60,11 @@ pub struct SessionInfo {
     /// The text of the running statement, or of the last statement with a text. Empty if the
     /// running statement has none.
     pub statement_text: String,
+    /// Whether the row has all its values. `false` if the policy does not disclose to a requester
+    /// what the session does. Then the address in `client` and the text are empty, and the fields
+    /// with an `Option` from `pending_mode` to `statement_started_at` are `None`. A view should not show
+    /// `state`, `waiting`, `opened_at` and `changed_at` either.
+    pub is_disclosed: bool,
     /// The snapshot from which the other fields were read.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) word: Snapshot,
@@ -110,6 +115,7 @@ impl SessionInfo {
                 statement_started_at: described.and_then(|activity| activity.statement.time()),
                 changed_at: activity.and_then(|activity| activity.changed.time()).unwrap_or(opened),
                 statement_text: described.map(|activity| activity.text.clone()).unwrap_or_default(),
+                is_disclosed: true,
                 word,
             }
         });
@@ -123,6 +129,23 @@ impl SessionInfo {
         row.uninterruptible_wait = attached.and_then(DiagnosticsState::wait);
         row.last_safe_point = noted.as_ref().and_then(DiagnosticsState::last_safe_point);
         row
+    }
+
+    /// Removes what a requester may not know.
+    pub(crate) fn undisclosed(self) -> SessionInfo {
+        SessionInfo {
+            client: self.client.with_address(""),
+            pending_mode: None,
+            pending: None,
+            hold_off: None,
+            uninterruptible_wait: None,
+            last_safe_point: None,
+            transaction_started_at: None,
+            statement_started_at: None,
+            statement_text: String::new(),
+            is_disclosed: false,
+            ..self
+        }
     }
 }
 

@@ -319,7 +319,8 @@ impl SessionManager {
         Sessions::new(self.0.home.clone())
     }
 
-    /// Returns the rows of the open sessions that the policy shows to `requester`.
+    /// Returns the rows of the open sessions that the policy shows to `requester`. A row lacks what
+    /// the policy [does not disclose](crate::policy::Policy::discloses_activity).
     #[must_use]
     pub fn sessions_visible_to<'a>(&'a self, requester: &'a Requester) -> VisibleSessions<'a> {
         VisibleSessions { sessions: self.sessions(), manager: self, requester }
@@ -421,7 +422,8 @@ impl Iterator for VisibleSessions<'_> {
 
     fn next(&mut self) -> Option<SessionInfo> {
         let VisibleSessions { sessions, manager, requester } = self;
-        sessions.find(|row| manager.is_visible_to(requester, row.id, &row.client))
+        let row = sessions.find(|row| manager.is_visible_to(requester, row.id, &row.client))?;
+        Some(manager.disclose(requester, row))
     }
 }
 

@@ -42,6 +42,18 @@ pub trait Policy: Send + Sync {
         true
     }
 
+    /// Returns whether `requester` may know what `target` does: the text of its statement, its
+    /// client's address, its times, its waits, and the requests that are pending. The default is
+    /// [`permits`](Self::permits). The manager calls this only for a session that `requester` may
+    /// see.
+    ///
+    /// The rows of [`sessions_visible_to`](crate::SessionManager::sessions_visible_to) and of bulk
+    /// requests leave out what is not disclosed:
+    /// [`SessionInfo::is_disclosed`](crate::view::SessionInfo::is_disclosed) is `false` then.
+    fn discloses_activity(&self, requester: &Requester, target: &ClientInfo) -> bool {
+        self.permits(requester, target)
+    }
+
     /// Returns whether `requester` is disclosed to `target`, whose session or statement it ends.
     /// The default is `true`. The comment of the request is disclosed in any case.
     fn discloses_requester(&self, requester: &Requester, target: &ClientInfo) -> bool {
@@ -66,10 +78,13 @@ impl Policy for SameUserOrAdmin {
 /// the sessions in it, even sessions of administrators. A user with the signalling role may end all
 /// sessions except sessions of administrators.
 ///
+/// As in PostgreSQL, none of these may read what others do. An administrator may, and so may a user
+/// with the reading role.
+///
 /// ```
 /// use safepoint::{SessionManager, ThreadModel};
 /// use safepoint::policy::Roles;
-/// let policy = Roles::new().owner("shop", "ann").signaller("monitor");
+/// let policy = Roles::new().owner("shop", "ann").signaller("monitor").reader("monitor");
 /// let manager = SessionManager::builder(ThreadModel::Pool).policy(policy).build();
 /// # drop(manager);
 /// ```
@@ -78,12 +93,13 @@ pub struct Roles {
     /// Databases and their owners.
     owners: HashSet<(Arc<str>, Arc<str>)>,
     signallers: HashSet<Arc<str>>,
+    readers: HashSet<Arc<str>>,
     hides: bool,
 }
 
 impl Roles {
-    /// Creates a policy without owners of databases, and without users that have the signalling
-    /// role. It decides as [`SameUserOrAdmin`] does.
+    /// Creates a policy without owners of databases, and without users that have the signalling or
+    /// the reading role. It decides as [`SameUserOrAdmin`] does.
     #[must_use]
     pub fn new() -> Roles {
         Roles::default()
@@ -100,6 +116,14 @@ impl Roles {
     #[must_use]
     pub fn signaller(mut self, user: impl Into<Arc<str>>) -> Roles {
         self.signallers.insert(user.into());
+        self
+    }
+
+    /// Gives `user` the reading role, which is PostgreSQL's `pg_read_all_stats`: it may know what all
+    /// sessions do.
+    #[must_use]
+    pub fn reader(mut self, user: impl Into<Arc<str>>) -> Roles {
+        self.readers.insert(user.into());
         self
     }
 
@@ -125,5 +149,10 @@ impl Policy for Roles {
 
     fn is_visible(&self, requester: &Requester, target: &ClientInfo) -> bool {
         !self.hides || self.permits(requester, target)
+    }
+
+    fn discloses_activity(&self, requester: &Requester, target: &ClientInfo) -> bool {
+        SameUserOrAdmin.permits(requester, target)
+            || requester.user.as_ref().is_some_and(|user| self.readers.contains(user))
     }
 }

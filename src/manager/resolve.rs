@@ -153,6 +153,16 @@ impl SessionManager {
             || self.0.policy.is_visible(requester, client)
     }
 
+    /// Returns the row as `requester` may see it.
+    pub(crate) fn disclose(&self, requester: &Requester, row: SessionInfo) -> SessionInfo {
+        let own = requester.session == Some(row.id);
+        if own || self.0.policy.discloses_activity(requester, &row.client) {
+            row
+        } else {
+            row.undisclosed()
+        }
+    }
+
     pub(crate) fn may_end(&self, requester: &Requester, row: &SessionInfo) -> bool {
         requester.session == Some(row.id) || self.0.policy.permits(requester, &row.client)
     }

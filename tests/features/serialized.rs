@@ -65,6 +65,7 @@ fn session_rows_of_each_kind() {
                     "statement_started_at": null,
                     "changed_at": time(empty.opened_at),
                     "statement_text": "",
+                    "is_disclosed": true,
                 })
             );
             let mut attached = session.attach(&thread).unwrap();
@@ -112,6 +113,7 @@ fn session_rows_of_each_kind() {
                     "statement_started_at": time(row.statement_started_at.unwrap()),
                     "changed_at": time(row.changed_at),
                     "statement_text": "select pi()",
+                    "is_disclosed": true,
                 })
             );
             assert!(spot(held.spot)["location"].as_str().unwrap().starts_with(file!()));

@@ -157,3 +157,114 @@ fn a_requester_sees_sessions_that_it_may_end() {
         }
     });
 }
+
+/// A session of ann that runs a statement in a transaction, with a hold-off and a pending request.
+fn busy(
+    policy: impl Policy + 'static,
+    model: safepoint::ThreadModel,
+    look: impl FnOnce(&SessionManager),
+) {
+    let manager = SessionManager::builder(model).policy(policy).build();
+    let client = of("ann").with_database("shop").with_address("10.0.0.9");
+    let mut session = manager.open(client).unwrap();
+    let thread = thread_for(&manager, &session);
+    let id = session.id();
+    let mut attached = session.attach(&thread).unwrap();
+    attached.set_in_transaction(true);
+    let statement = attached.begin().unwrap().with_text("select 'secret'");
+    let _held = statement.hold_off("commit");
+    let kill = Terminate::new(TerminateMode::AfterStatement, admin("root"));
+    manager.terminate(id, kill).unwrap();
+    look(&manager);
+}
+
+#[test]
+fn activity_is_disclosed_by_the_policy() {
+    supervised(|| {
+        for model in MODELS {
+            let policy = Roles::new().owner("shop", "owner").signaller("eve").reader("mon");
+            busy(policy, model, |manager| {
+                let row = |requester: &Requester| {
+                    let rows: Vec<_> = manager.sessions_visible_to(requester).collect();
+                    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+                    row.clone()
+                };
+                for reader in [user("ann"), user("mon"), admin("root")] {
+                    let row = row(&reader);
+                    assert!(row.is_disclosed, "{reader:?}");
+                    assert_eq!(row.statement_text, "select 'secret'");
+                    assert_eq!(row.client.address(), "10.0.0.9");
+                    assert!(row.pending.is_some() && row.hold_off.is_some());
+                    assert!(row.transaction_started_at.is_some());
+                    assert!(row.statement_started_at.is_some());
+                }
+                for other in [user("bob"), user("owner"), user("eve"), Requester::default()] {
+                    let row = row(&other);
+                    assert!(!row.is_disclosed, "{other:?}");
+                    assert_eq!((&*row.statement_text, row.client.address()), ("", ""));
+                    assert_eq!((row.pending, row.pending_mode, row.hold_off), (None, None, None));
+                    assert_eq!((row.uninterruptible_wait, row.last_safe_point), (None, None));
+                    assert_eq!(
+                        (row.transaction_started_at, row.statement_started_at),
+                        (None, None)
+                    );
+                    assert_eq!((row.client.user(), row.client.database()), ("ann", "shop"));
+                }
+            });
+        }
+    });
+}
+
+/// The text is not disclosed to the predicate of a bulk request either, also not at a second try.
+#[test]
+fn bulk_requests_see_what_is_disclosed() {
+    supervised(|| {
+        for model in MODELS {
+            busy(Roles::new().signaller("eve"), model, |manager| {
+                let mut texts = Vec::new();
+                let see = |row: &SessionInfo| {
+                    texts.push(row.statement_text.clone());
+                    true
+                };
+                let rows = manager.dry_run(see, &user("eve"), BulkOptions::new());
+                assert_eq!(rows.len(), 1);
+                assert!(!rows[0].is_disclosed);
+                let see = |row: &SessionInfo| {
+                    texts.push(row.statement_text.clone());
+                    true
+                };
+                let cancel = Cancel::running(user("eve"));
+                let result = manager.cancel_where(see, cancel, BulkOptions::new());
+                assert_eq!(result.accepted(), 1);
+                assert!(texts.iter().all(String::is_empty), "{texts:?}");
+            });
+        }
+    });
+}
+
+/// Unless a policy says otherwise, a requester may read what it may end.
+#[test]
+fn a_requester_may_read_what_it_may_end() {
+    struct Killer;
+    impl Policy for Killer {
+        fn permits(&self, requester: &Requester, _target: &ClientInfo) -> bool {
+            requester.is_admin() || requester.user() == Some("killer")
+        }
+    }
+    supervised(|| {
+        for model in MODELS {
+            busy(Killer, model, |manager| {
+                let disclosed = |name: &str| {
+                    let requester = user(name);
+                    let mut rows = manager.sessions_visible_to(&requester);
+                    rows.next().unwrap().is_disclosed
+                };
+                assert!(disclosed("killer"));
+                assert!(!disclosed("ann"), "this policy permits its own sessions to nobody else");
+                let row = manager.sessions().next().unwrap();
+                let own = Requester::new("ann").with_session(row.id);
+                assert!(manager.sessions_visible_to(&own).next().unwrap().is_disclosed);
+            });
+        }
+    });
+}
