@@ -1,35 +1,50 @@
 //! `pg_stat_activity`: a view over `json_each`, SQLite's own virtual table, which reads a snapshot
 //! of the manager. (A custom virtual table would need an `unsafe impl` with rusqlite.)
 
+use crate::backends::{Backend, Owner, Wait, microseconds};
 use crate::shared::Shared;
 use jiff::Timestamp;
 use safepoint::pool::{GroupStatus, WorkerStatus};
 use safepoint::view::{SessionInfo, SessionState, ThreadInfo};
 use safepoint::{Interrupt, Requester, SessionId};
-use serde_json::{Value, json};
-use std::collections::HashSet;
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-/// Creates the view, in its own schema, so that qualified names find it too.
+/// Creates the views, in their own schema, so that qualified names find them too. The functions give
+/// the columns PostgreSQL's types, and a cast makes a text comparable with a number.
 pub(crate) const VIEWS: &str = "
 ATTACH ':memory:' AS pg_catalog;
 CREATE VIEW pg_catalog.pg_stat_activity AS
-SELECT CAST(value ->> 'pid' AS BIGINT) AS pid,
-       CAST(value ->> 'sessionid' AS BIGINT) AS sessionid,
-       value ->> 'usename' AS usename,
-       value ->> 'application_name' AS application_name,
-       value ->> 'client_addr' AS client_addr,
-       value ->> 'backend_start' AS backend_start,
-       value ->> 'xact_start' AS xact_start,
-       value ->> 'query_start' AS query_start,
-       value ->> 'state_change' AS state_change,
-       value ->> 'state' AS state,
-       value ->> 'query' AS query,
+SELECT safepoint_oid(value ->> 'datid') AS datid,
+       safepoint_name(value ->> 'datname') AS datname,
+       CAST(safepoint_int4(value ->> 'pid') AS INT) AS pid,
+       CAST(safepoint_int4(NULL) AS INT) AS leader_pid,
+       safepoint_oid(value ->> 'usesysid') AS usesysid,
+       safepoint_name(value ->> 'usename') AS usename,
+       CAST(value ->> 'application_name' AS TEXT) AS application_name,
+       safepoint_inet(value ->> 'client_addr') AS client_addr,
+       CAST(NULL AS TEXT) AS client_hostname,
+       CAST(safepoint_int4(value ->> 'client_port') AS INT) AS client_port,
+       safepoint_timestamptz(value ->> 'backend_start') AS backend_start,
+       safepoint_timestamptz(value ->> 'xact_start') AS xact_start,
+       safepoint_timestamptz(value ->> 'query_start') AS query_start,
+       safepoint_timestamptz(value ->> 'state_change') AS state_change,
+       CAST(value ->> 'wait_event_type' AS TEXT) AS wait_event_type,
+       CAST(value ->> 'wait_event' AS TEXT) AS wait_event,
+       CAST(value ->> 'state' AS TEXT) AS state,
+       safepoint_xid(NULL) AS backend_xid,
+       safepoint_xid(NULL) AS backend_xmin,
        CAST(value ->> 'query_id' AS BIGINT) AS query_id,
-       value ->> 'waiting' AS waiting,
-       value ->> 'interrupt' AS interrupt,
-       value ->> 'hold_off' AS hold_off,
-       value ->> 'safe_point' AS safe_point
+       CAST(value ->> 'query' AS TEXT) AS query,
+       CAST(value ->> 'backend_type' AS TEXT) AS backend_type,
+       CAST(value ->> 'sessionid' AS BIGINT) AS sessionid,
+       CAST(value ->> 'threadid' AS BIGINT) AS threadid,
+       CAST(safepoint_int4(value ->> 'blocked_by') AS INT) AS blocked_by,
+       CAST(value ->> 'waiting' AS TEXT) AS waiting,
+       CAST(value ->> 'interrupt' AS TEXT) AS interrupt,
+       CAST(value ->> 'hold_off' AS TEXT) AS hold_off,
+       CAST(value ->> 'safe_point' AS TEXT) AS safe_point
 FROM json_each(safepoint_activity());
 CREATE VIEW pg_catalog.threadpool_status AS
 SELECT 'safepoint' AS node_name,
@@ -42,11 +57,12 @@ SELECT 'safepoint' AS node_name,
 FROM json_each(safepoint_threadpool(), '$.groups');
 CREATE VIEW pg_catalog.threadpool_workers AS
 SELECT CAST(value ->> 'group_id' AS INT) AS group_id,
-       CAST(value ->> 'pid' AS BIGINT) AS pid,
-       value ->> 'role' AS role,
-       value ->> 'status' AS status,
+       CAST(safepoint_int4(value ->> 'pid') AS INT) AS pid,
+       CAST(value ->> 'role' AS TEXT) AS role,
+       CAST(value ->> 'status' AS TEXT) AS status,
        CAST(value ->> 'sessionid' AS BIGINT) AS sessionid,
-       value ->> 'since' AS since
+       safepoint_timestamptz(value ->> 'since') AS since,
+       CAST(value ->> 'threadid' AS BIGINT) AS threadid
 FROM json_each(safepoint_threadpool(), '$.workers');
 ";
 
@@ -56,8 +72,14 @@ pub(crate) fn pool(shared: &Shared, author: &Requester) -> String {
     let shown: HashSet<_> = shared.manager.sessions_visible_to(author).map(|row| row.id).collect();
     let pool = shared.pool.get().and_then(std::sync::Weak::upgrade);
     let groups = pool.map(|pool| pool.status()).unwrap_or_default();
+    let threads = shared.manager.threads();
+    let pids = shared.backends.of_threads(&threads);
+    let pids: HashMap<_, _> = threads.iter().map(|row| row.id).zip(pids).collect();
     let workers = groups.iter().flat_map(|group| {
-        group.threads.iter().map(|worker| worker_row(group.group, worker, &shown))
+        let row = |worker: &WorkerStatus| {
+            worker_row(group.group, worker, pids.get(&worker.thread_id).copied(), &shown)
+        };
+        group.threads.iter().map(row).collect::<Vec<_>>()
     });
     json!({
         "groups": groups.iter().map(group_row).collect::<Vec<_>>(),
@@ -96,53 +118,106 @@ fn group_row(group: &GroupStatus) -> Value {
     })
 }
 
-fn worker_row(group: usize, worker: &WorkerStatus, shown: &HashSet<SessionId>) -> Value {
+fn worker_row(
+    group: usize,
+    worker: &WorkerStatus,
+    pid: Option<i32>,
+    shown: &HashSet<SessionId>,
+) -> Value {
     let coupled = worker.session_id.is_some();
     json!({
         "group_id": group,
-        "pid": worker.thread_id.get(),
+        "pid": pid,
+        "threadid": worker.thread_id.get(),
         "role": if worker.is_emergency { "emergency lane" } else { "worker" },
         "status": if coupled { "coupled to session" } else { "decoupled from session" },
         "sessionid": worker.session_id.filter(|id| shown.contains(id)).map(SessionId::get),
-        "since": time(Some(worker.since)),
+        "since": microseconds(worker.since),
     })
 }
+
+/// The text in place of a statement that the requester may not see, as in PostgreSQL.
+const HIDDEN: &str = "<insufficient privilege>";
 
 /// Returns all rows that `author` may see, as one JSON array.
 ///
 /// # Errors Returns a due interrupt: there may be many rows, and a join reads them again and again.
 pub(crate) fn snapshot(shared: &Shared, author: &Requester) -> Result<String, Interrupt> {
     let threads = shared.manager.threads();
-    let threads = threads.iter().map(|row| thread_row(row, shared.owner()));
-    // A client that has not sent its user name has no session in SQL.
+    let pids = shared.backends.of_threads(&threads);
     let sessions = shared.manager.sessions_visible_to(author);
-    let sessions = sessions.filter(|row| !row.client.user().is_empty());
     let mut rows = Vec::new();
     for row in sessions {
         safepoint::check()?;
-        rows.push(session_row(&row));
+        // A client without a user name has no session in SQL. A session that has ended has no row.
+        if let Some(backend) = shared.backends.of(row.id) {
+            rows.push(session_row(shared, author, &row, &backend));
+        }
     }
-    rows.extend(threads);
+    rows.extend(threads.iter().zip(pids).map(|(row, pid)| thread_row(shared, row, pid)));
     Ok(Value::Array(rows).to_string())
 }
 
-fn session_row(row: &SessionInfo) -> Value {
+fn is_visible(shared: &Shared, author: &Requester, session: SessionId) -> bool {
+    shared.manager.session_info_visible_to(session, author).is_some()
+}
+
+/// Returns the process id of the session that has SQLite's write lock, if the session `pid` waits for
+/// it. The result is 0 if the author may not know it.
+pub(crate) fn blocker(shared: &Shared, pid: i64, author: &Requester) -> Option<i32> {
+    let session = match shared.backends.owner(pid) {
+        Some(Owner::Session(session)) => session,
+        Some(Owner::Thread(_)) => return None,
+        // Without a pool, a thread has the number of its session.
+        None => SessionId::try_from(u64::try_from(pid).ok()?).ok()?,
+    };
+    let backend = shared.backends.of(session)?;
+    let visible = |id| is_visible(shared, author, id);
+    visible(session).then(|| shared.backends.blocker(&backend, visible)).flatten()
+}
+
+fn session_row(shared: &Shared, author: &Requester, row: &SessionInfo, backend: &Backend) -> Value {
+    let client = &row.client;
+    let [user, database] =
+        shared.backends.numbers(client.user(), client.database(), shared.owner());
+    let mut value = json!({
+        "datid": database,
+        "datname": client.database(),
+        "pid": backend.pid,
+        "usesysid": user,
+        "usename": client.user(),
+        "application_name": client.application(),
+        "query": HIDDEN,
+        "sessionid": row.id.get(),
+        "threadid": row.thread_id.map_or(0, safepoint::id::ThreadId::get),
+    });
+    if let (true, Some(known)) = (row.is_disclosed, value.as_object_mut()) {
+        let blocker = shared.backends.blocker(backend, |id| is_visible(shared, author, id));
+        known.append(&mut activity(row, backend, blocker));
+    }
+    value
+}
+
+/// Returns the columns that only some requesters may see.
+fn activity(row: &SessionInfo, backend: &Backend, blocker: Option<i32>) -> Map<String, Value> {
     let running = matches!(row.state, SessionState::Running | SessionState::Waiting);
     let transaction_start =
         row.transaction_started_at.or(row.statement_started_at.filter(|_| running));
-    json!({
-        "pid": row.thread_id.map_or(0, safepoint::id::ThreadId::get),
-        "sessionid": row.id.get(),
-        "usename": row.client.user(),
-        "application_name": row.client.application(),
-        "client_addr": row.client.address(),
-        "backend_start": time(Some(row.opened_at)),
-        "xact_start": time(transaction_start),
-        "query_start": time(row.statement_started_at),
-        "state_change": time(Some(row.changed_at)),
-        "state": state(row.state),
+    let event = wait_event(row.state, backend);
+    let known = json!({
+        "client_addr": Some(row.client.address()).filter(|address| !address.is_empty()),
+        "client_port": backend.port,
+        "backend_start": microseconds(row.opened_at),
+        "xact_start": transaction_start.map(microseconds),
+        "query_start": row.statement_started_at.map(microseconds),
+        "state_change": microseconds(row.changed_at),
+        "wait_event_type": event.map(|(kind, _)| kind),
+        "wait_event": event.map(|(_, name)| name),
+        "state": state(row.state, backend),
         "query": row.statement_text,
         "query_id": row.statement_id.map_or(0, safepoint::id::StatementId::get),
+        "backend_type": "client backend",
+        "blocked_by": blocker,
         "waiting": waiting(row),
         "interrupt": row.pending.as_ref().map(|pending| {
             let since = time(Some(pending.requested_at)).unwrap_or_default();
@@ -152,20 +227,40 @@ fn session_row(row: &SessionInfo) -> Value {
         "safe_point": row.last_safe_point.map(|spot| {
             format!("{spot} at {}", time(Some(spot.reached_at)).unwrap_or_default())
         }),
-    })
+    });
+    match known {
+        Value::Object(known) => known,
+        _ => Map::new(),
+    }
+}
+
+fn wait_event(state: SessionState, backend: &Backend) -> Option<(&'static str, &'static str)> {
+    match state {
+        SessionState::Running | SessionState::Waiting => backend.wait().event(),
+        // For a worker: PostgreSQL has no pool.
+        SessionState::Queued => Some(("Extension", "ThreadPool")),
+        _ => Wait::ClientRead.event(),
+    }
 }
 
 /// Returns the row of one of the server's own threads: pid and sessionid are equal, and there is no
 /// client.
-fn thread_row(row: &ThreadInfo, owner: &str) -> Value {
+fn thread_row(shared: &Shared, row: &ThreadInfo, pid: i32) -> Value {
+    let name = &*row.name;
+    let kind = if name.starts_with("worker") { "thread pool worker" } else { name };
+    let idle = name == "checkpointer" && shared.checkpointer.is_idle();
     json!({
-        "pid": row.id.get(),
-        "sessionid": row.id.get(),
-        "usename": owner,
-        "application_name": &*row.name,
-        "backend_start": time(Some(row.registered_at)),
+        "pid": pid,
+        "sessionid": pid,
+        "threadid": row.id.get(),
+        "usename": shared.owner(),
+        "application_name": name,
+        "backend_start": microseconds(row.registered_at),
+        "wait_event_type": idle.then_some("Activity"),
+        "wait_event": idle.then_some("CheckpointerMain"),
         "query": "",
         "query_id": 0,
+        "backend_type": kind,
     })
 }
 
@@ -176,10 +271,11 @@ fn waiting(row: &SessionInfo) -> Option<String> {
     known.or_else(|| (row.state == SessionState::Waiting).then(|| "interruptible".to_string()))
 }
 
-fn state(doing: SessionState) -> &'static str {
+fn state(doing: SessionState, backend: &Backend) -> &'static str {
     match doing {
         SessionState::Running | SessionState::Waiting => "active",
         SessionState::Queued => "queued",
+        SessionState::IdleInTransaction if backend.has_failed() => "idle in transaction (aborted)",
         SessionState::IdleInTransaction => "idle in transaction",
         _ => "idle",
     }

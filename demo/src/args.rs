@@ -40,6 +40,8 @@ usage: server [OPTION]...
                             times
   --signaller USER          a user who may end any session except an administrator's; may be given
                             several times
+  --reader USER             a user who may see what others do, as with pg_read_all_stats; may be given
+                            several times
   --hide-sessions           show users only the sessions that they may end
   --transcript              play the reference page's example against this server, and exit
   --test-functions          add safepoint_test_panic(), safepoint_test_stall(milliseconds), and
@@ -73,6 +75,7 @@ pub(crate) struct Args {
     /// The databases, and their owners.
     pub(crate) owners: Vec<(String, String)>,
     pub(crate) signallers: Vec<String>,
+    pub(crate) readers: Vec<String>,
     pub(crate) hide_sessions: bool,
     pub(crate) transcript: bool,
     pub(crate) test_functions: bool,
@@ -98,6 +101,7 @@ impl Default for Args {
             admins: Vec::new(),
             owners: Vec::new(),
             signallers: Vec::new(),
+            readers: Vec::new(),
             hide_sessions: false,
             transcript: false,
             test_functions: false,
@@ -189,6 +193,7 @@ pub(crate) fn parse(
                 args.owners.push((database.into(), user.into()));
             }
             "signaller" => args.signallers.push(value()?),
+            "reader" => args.readers.push(value()?),
             "hide-sessions" => args.hide_sessions = true,
             "transcript" => args.transcript = true,
             "test-functions" => args.test_functions = true,

@@ -1,5 +1,5 @@
-//! What PostgreSQL's activity view has beside the library's rows: process ids, what a session waits
-//! for, and which session has SQLite's write lock.
+//! The data of PostgreSQL's activity view that the library's rows lack: process ids, wait events, and
+//! the owner of SQLite's write lock.
 //!
 //! A process id is a number for one client or one thread of the server. It has at most 22 bits, as in
 //! PostgreSQL on Linux. The library's ids are larger than that, so no number is both.
@@ -10,12 +10,12 @@ use safepoint::view::ThreadInfo;
 use safepoint::{SessionId, ThreadModel, session_local};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Process ids are from here on, and below [`END`]. The first numbers are processes of the system.
-const FIRST: i32 = 1001;
+/// Process ids are from here on, and below [`END`]. The system's own processes have lower numbers.
+const FIRST: i32 = 100_001;
 const END: i32 = 1 << 22;
 
 /// PostgreSQL's number of its first superuser, and of its first other role.
@@ -65,8 +65,6 @@ pub(crate) struct Backend {
     wait: AtomicU8,
     lock: AtomicU8,
     failed: AtomicBool,
-    /// The time at which the transaction began, in microseconds since 1970.
-    began: AtomicI64,
 }
 
 /// Removes the process id when the session ends.
@@ -82,7 +80,7 @@ impl Drop for Registered {
     }
 }
 
-/// What a session waits for, in PostgreSQL's names where it has one.
+/// The cause of a wait, by PostgreSQL's name if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Wait {
@@ -136,13 +134,8 @@ enum Lock {
 const LOCKS: [Lock; 4] = [Lock::None, Lock::Wanted, Lock::Waits, Lock::Held];
 
 impl Backend {
-    /// Notes the beginning of a transaction, whose time `now()` returns.
-    pub(crate) fn transaction_begins(&self) {
-        // Relaxed, here and below: each value is alone, and a view shows the values of some moment.
-        self.began.store(microseconds(SystemTime::now()), Ordering::Relaxed);
-    }
-
     pub(crate) fn set_failed(&self, failed: bool) {
+        // Relaxed, here and below: each value is alone, and a view shows the values of some moment.
         self.failed.store(failed, Ordering::Relaxed);
     }
 
@@ -199,7 +192,8 @@ impl Backend {
         self.lock_state() == Lock::Waits
     }
 
-    /// Returns the session that has the lock for which this one waits, or 0 if nobody knows.
+    /// Returns the process id of the lock's owner, or 0 if it is not known. Returns `None` if this
+    /// session does not wait.
     fn blocker(&self) -> Option<i32> {
         let writer = self.home.writer.load(Ordering::Relaxed);
         self.waits_for_lock().then_some(writer).filter(|pid| *pid != self.pid)
@@ -217,7 +211,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Shows the session of this thread as one that waits, until the result is dropped.
+/// Shows the session of this thread as waiting, until the result is dropped.
 pub(crate) fn waits(wait: Wait) -> Waiting {
     Waiting(own().map(|backend| {
         let before = backend.wait.swap(wait as u8, Ordering::Relaxed);
@@ -225,8 +219,8 @@ pub(crate) fn waits(wait: Wait) -> Waiting {
     }))
 }
 
-/// Shows the session of this thread as one that waits for the write lock: from now on until its
-/// statement runs, since SQLite tries again and again.
+/// Shows the session of this thread as waiting for the write lock. This holds until its statement
+/// runs, since SQLite tries again and again.
 pub(crate) fn waits_for_lock() -> Waiting {
     if let Some(backend) = own()
         && backend.lock_state() == Lock::Wanted
@@ -252,12 +246,6 @@ pub(crate) fn own() -> Option<Arc<Backend>> {
     own.ok().flatten()
 }
 
-/// Returns the time at which the transaction of this thread's session began.
-pub(crate) fn now() -> i64 {
-    let began = own().map_or(0, |backend| backend.began.load(Ordering::Relaxed));
-    if began == 0 { microseconds(SystemTime::now()) } else { began }
-}
-
 pub(crate) fn microseconds(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
@@ -274,6 +262,14 @@ impl Table {
                 return self.last;
             }
         }
+    }
+}
+
+/// Returns the number of a thread with which the session has an address, wherever it is.
+fn own_thread(model: ThreadModel, session: i64) -> i64 {
+    match model {
+        ThreadModel::PerSession => session,
+        _ => 0,
     }
 }
 
@@ -306,7 +302,6 @@ impl Backends {
             wait: AtomicU8::new(Wait::None as u8),
             lock: AtomicU8::new(Lock::None as u8),
             failed: AtomicBool::new(false),
-            began: AtomicI64::new(0),
         });
         table.sessions.insert(session, backend.clone());
         drop(table);
@@ -349,16 +344,13 @@ impl Backends {
     /// Returns the numbers of a user and of a database.
     pub(crate) fn numbers(&self, user: &str, database: &str, owner: &str) -> [Option<u32>; 2] {
         let mut table = self.lock();
-        let user = if user == owner {
-            Some(FIRST_SUPERUSER)
-        } else {
-            number(&mut table.users, user)
-        };
+        let user =
+            if user == owner { Some(FIRST_SUPERUSER) } else { number(&mut table.users, user) };
         [user, number(&mut table.databases, database)]
     }
 
-    /// Returns whom `backend` waits for: a process id, 0 if it is not known or must stay hidden, or
-    /// `None` if it does not wait for the write lock.
+    /// Returns the process id of the lock's owner, or 0 if it is not known or must stay hidden.
+    /// Returns `None` if `backend` does not wait for the write lock.
     pub(crate) fn blocker(
         &self,
         backend: &Backend,
@@ -371,8 +363,8 @@ impl Backends {
         }
     }
 
-    /// Replaces process ids by the library's ids: both columns of the activity view name a session,
-    /// and so do `threadid` and `sessionid`.
+    /// Replaces process ids by the library's ids. So a session has the address `pid, sessionid`, and
+    /// also `threadid, sessionid`.
     pub(crate) fn address(
         &self,
         model: ThreadModel,
@@ -385,12 +377,16 @@ impl Backends {
             Some(Owner::Thread(id)) => raw(id.get()),
             None => session,
         };
+        let has_ended = || {
+            let id = u64::try_from(session).ok().and_then(|id| SessionId::try_from(id).ok());
+            id.is_none_or(|id| self.of(id).is_none())
+        };
+        let is_pid = (i64::from(FIRST)..i64::from(END)).contains(&thread);
         let thread = match self.owner(thread) {
             Some(Owner::Thread(id)) => raw(id.get()),
-            Some(Owner::Session(id)) if raw(id.get()) == session => match model {
-                ThreadModel::PerSession => session,
-                ThreadModel::Pool => 0,
-            },
+            Some(Owner::Session(id)) if raw(id.get()) == session => own_thread(model, session),
+            // The process id went with its session, which the library reports.
+            None if is_pid && has_ended() => own_thread(model, session),
             // It belongs to another session, so the two don't belong together.
             _ => thread,
         };

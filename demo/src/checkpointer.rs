@@ -3,11 +3,12 @@
 //! Without it, the session that commits would move them when the log is long. This has no safe
 //! point, so the client's statement would take as long as the disk does.
 
+use crate::backends::{Wait, waits};
 use rusqlite::{Connection, OpenFlags};
 use safepoint::SessionManager;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) struct Checkpointer {
     wake: SyncSender<()>,
     /// The number of finished rounds. Relaxed: the database has its own locks.
     rounds: Arc<AtomicU64>,
+    /// Whether the thread works, and does not wait. Relaxed: it is only shown.
+    works: Arc<AtomicBool>,
 }
 
 impl Checkpointer {
@@ -43,9 +46,12 @@ impl Checkpointer {
         let (wake, woken) = sync_channel(1);
         let rounds = Arc::<AtomicU64>::default();
         let done = rounds.clone();
+        let works = Arc::<AtomicBool>::default();
+        let is_working = works.clone();
         let work = move || {
             let _registered = registered;
             while let Ok(()) = woken.recv() {
+                is_working.store(true, Ordering::Relaxed);
                 // Pages that another connection blocks are moved in the next round.
                 let pages = connection
                     .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i32>(1));
@@ -53,10 +59,16 @@ impl Checkpointer {
                     let _ = connection.execute_batch("PRAGMA wal_checkpoint(RESTART)");
                 }
                 done.fetch_add(1, Ordering::Relaxed);
+                is_working.store(false, Ordering::Relaxed);
             }
         };
         Builder::new().name("checkpointer".into()).spawn(work).map_err(|e| e.to_string())?;
-        Ok(Checkpointer { wake, rounds })
+        Ok(Checkpointer { wake, rounds, works })
+    }
+
+    /// Returns whether the thread waits for pages to move.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.works.load(Ordering::Relaxed)
     }
 
     /// Reports the number of pages in the log, after a commit that has released its lock.
@@ -74,6 +86,7 @@ impl Checkpointer {
         // A writer that never pauses would always hold the lock when the checkpointer needs it.
         let (longest, pause) = WRITER_WAIT;
         let until = Instant::now() + longest;
+        let _shown = (pages >= TOO_MANY).then(|| waits(Wait::Checkpoint));
         while pages >= TOO_MANY
             && self.rounds.load(Ordering::Relaxed) == rounds
             && Instant::now() < until
@@ -93,7 +106,7 @@ mod tests {
     #[test]
     fn a_writer_far_ahead_waits_for_the_checkpointer() {
         let (wake, woken) = sync_channel(1);
-        let checkpointer = Checkpointer { wake, rounds: Arc::default() };
+        let checkpointer = Checkpointer { wake, rounds: Arc::default(), works: Arc::default() };
         checkpointer.committed(PAGES - 1);
         assert!(woken.try_recv().is_err());
         checkpointer.committed(TOO_MANY - 1);

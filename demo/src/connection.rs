@@ -8,6 +8,7 @@ mod portal;
 mod simple;
 mod startup;
 
+use crate::backends::Backend;
 use crate::keepalive::KeepAlive;
 use crate::keys::CancelKey;
 use crate::plan::Prepared;
@@ -46,6 +47,8 @@ pub(crate) struct Connection {
     key: Option<CancelKey>,
     /// `None` until the client has sent its user name.
     user: Option<User>,
+    /// What others see of this session, once its user is known.
+    backend: Option<Arc<Backend>>,
     /// `None` while the session is on a thread, which has it in a [`Sqlite`], and before the first
     /// statement.
     runner: Option<Runner>,
@@ -92,6 +95,7 @@ impl Connection {
             outgoing: Outgoing::new(),
             key: None,
             user: None,
+            backend: None,
             runner: None,
             transaction: Transaction::default(),
             prepared: HashMap::new(),
@@ -367,6 +371,11 @@ impl Connection {
     fn show_transaction(&self, session: &Attached<'_>, sqlite: &Sqlite<'_>) {
         let engine = sqlite.existing().is_some_and(|runner| runner.engine.in_transaction());
         session.set_in_transaction(self.transaction.is_block() || engine);
+        if let Some(backend) = &self.backend {
+            backend.set_failed(self.transaction.has_failed());
+            backend
+                .settle_lock(|| sqlite.existing().is_some_and(|runner| runner.engine.holds_lock()));
+        }
     }
 
     /// Sends the FATAL message, on the thread that ran the session.

@@ -5,9 +5,10 @@ mod explain;
 mod functions;
 mod infer;
 mod schema;
+mod times;
 mod variables;
 
-pub(crate) use explain::{is_shared, is_temporary};
+pub(crate) use explain::{is_shared, is_temporary, writes_main};
 pub(crate) use infer::Known;
 
 use rusqlite::{Connection, Statement};
@@ -51,6 +52,7 @@ pub(crate) fn describe(
         .collect();
     let all_known =
         given.iter().all(|(_, ty)| ty.is_some()) && declared.iter().all(Option::is_some);
+    let all_known = all_known && !times::mentioned(sql);
     // A PRAGMA may take effect when it is prepared, so it is not prepared again.
     let types = if all_known || starts_with(sql, &["PRAGMA"]) {
         Types { parameters: declared, results: Vec::new() }

@@ -2,10 +2,12 @@
 
 use crate::activity;
 use crate::authorizer::Authorizer;
-use crate::describe::{Column, Known, Parameters, describe};
+use crate::backends;
+use crate::describe::{Column, Known, Parameters, describe, writes_main};
 use crate::functions::{self, Left};
 use crate::limits::lock_wait;
 use crate::shared::Shared;
+use crate::split::words;
 use crate::sqlite_error;
 use crate::types::MAX_VALUE;
 use crate::wire::Fields;
@@ -95,7 +97,13 @@ impl Engine {
         let authorizer = Authorizer::new(&connection, &left, &keep)?;
         functions::define(&connection, shared, &left)?;
         connection.execute_batch(activity::VIEWS)?;
-        connection.progress_handler(SAFE_POINT_EVERY, Some(|| safepoint::check().is_err()))?;
+        connection.progress_handler(
+            SAFE_POINT_EVERY,
+            Some(|| {
+                backends::statement_runs();
+                safepoint::check().is_err()
+            }),
+        )?;
         let checkpointer = shared.checkpointer.clone();
         connection.wal_hook(Some(move |_: &mut Wal, pages| {
             checkpointer.committed(pages);
@@ -133,6 +141,28 @@ impl Engine {
             && self
                 .connection
                 .transaction_state(None::<&str>)
+                .is_ok_and(|state| state == rusqlite::TransactionState::Write)
+    }
+
+    /// Returns whether a statement that writes needs the write lock of the database: temporary tables
+    /// are in another database.
+    pub(crate) fn locks(&self, statement: &str) -> rusqlite::Result<bool> {
+        let creates = words(statement).any(|word| {
+            word.eq_ignore_ascii_case("TEMP") || word.eq_ignore_ascii_case("TEMPORARY")
+        });
+        let exists = "SELECT 1 FROM temp.sqlite_schema LIMIT 1";
+        if creates || self.connection.prepare_cached(exists)?.exists([])? {
+            return writes_main(&self.connection, statement);
+        }
+        Ok(true)
+    }
+
+    /// Returns whether the engine has the write lock of the database.
+    pub(crate) fn holds_lock(&self) -> bool {
+        self.in_transaction()
+            && self
+                .connection
+                .transaction_state(Some("main"))
                 .is_ok_and(|state| state == rusqlite::TransactionState::Write)
     }
 

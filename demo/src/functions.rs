@@ -1,16 +1,18 @@
 //! The SQL functions.
 
 use crate::activity;
+use crate::backends::{self, Owner, Wait};
 use crate::compat::{CAST, CASTS};
 use crate::plan::sql_error;
 use crate::settings::{SETTINGS, Settings};
 use crate::shared::Shared;
 use crate::test_functions;
-use crate::types::{PgType, cast, timestamptz};
+use crate::times;
+use crate::types::{INET, NAME, OID, PgType, XID, cast, timestamptz};
 use crate::wire::Fields;
 use jiff::Timestamp;
 use rusqlite::functions::{Context, FunctionFlags};
-use rusqlite::types::{ToSql, ValueRef};
+use rusqlite::types::{ToSql, Value, ValueRef};
 use rusqlite::{Connection, Error};
 use safepoint::id::ThreadId;
 use safepoint::request::{RequestError, SessionEnd, Target};
@@ -53,7 +55,7 @@ impl Left {
     }
 
     /// Fails a function with an error that is reported instead of SQLite's own.
-    fn fail<T>(&self, sqlstate: &'static str, message: &str) -> rusqlite::Result<T> {
+    pub(crate) fn fail<T>(&self, sqlstate: &'static str, message: &str) -> rusqlite::Result<T> {
         self.refuse(Fields::new("ERROR", sqlstate, message));
         Err(Error::UserFunctionError(message.into()))
     }
@@ -62,7 +64,14 @@ impl Left {
 /// Returns the type of a function of this file.
 pub(crate) fn returns(name: &str) -> Option<PgType> {
     Some(match name {
-        "pg_backend_pid" | "pg_current_sessid" => PgType::Int8,
+        "pg_backend_pid" => PgType::Int4,
+        "safepoint_int4" => PgType::Other(PgType::Int4.oid()),
+        "pg_blocking_pids" => PgType::Int4Array,
+        "safepoint_name" | "current_database" => PgType::Other(NAME),
+        "safepoint_oid" => PgType::Other(OID),
+        "safepoint_xid" => PgType::Other(XID),
+        "safepoint_inet" => PgType::Other(INET),
+        "pg_current_sessid" => PgType::Int8,
         "pg_cancel_backend"
         | "pg_terminate_backend"
         | "pg_terminate_session"
@@ -71,7 +80,6 @@ pub(crate) fn returns(name: &str) -> Option<PgType> {
         "pg_why_not_yet"
         | "pg_sleep"
         | "version"
-        | "current_database"
         | "current_schema"
         | "current_setting"
         | "set_config"
@@ -81,8 +89,9 @@ pub(crate) fn returns(name: &str) -> Option<PgType> {
         | "current_role" => PgType::Text,
         "now" | "transaction_timestamp" | "clock_timestamp" => PgType::Timestamptz,
         _ => {
-            let kind = name.strip_prefix(CAST)?;
-            return CASTS.iter().find(|(name, _)| *name == kind).map(|(_, ty)| *ty);
+            let kind = name.strip_prefix(CAST);
+            let cast = kind.and_then(|kind| CASTS.iter().find(|(name, _)| *name == kind));
+            return cast.map_or_else(|| times::returns(name), |(_, ty)| Some(*ty));
         }
     })
 }
@@ -93,8 +102,13 @@ pub(crate) fn define(
     left: &Arc<Left>,
 ) -> rusqlite::Result<()> {
     let define = Define { connection, left };
-    define
-        .harmless("pg_backend_pid", 0, |_, _| Ok(current::thread_id().map(|id| id.get() as i64)))?;
+    times::define(&define)?;
+    define.harmless("pg_backend_pid", 0, |_, _| Ok(backends::own().map(|own| own.pid)))?;
+    // These give a column of the view its type.
+    for name in ["safepoint_int4", "safepoint_name", "safepoint_oid", "safepoint_xid"] {
+        define.harmless(name, 1, |call, _| call.get::<Value>(0))?;
+    }
+    define.harmless("safepoint_inet", 1, |call, _| call.get::<Value>(0))?;
     define.harmless("pg_current_sessid", 0, |_, _| {
         Ok(current::session_id().map(|id| id.get() as i64))
     })?;
@@ -178,14 +192,14 @@ pub(crate) fn define(
         let at = shared.clone();
         define.function("pg_terminate_session", arguments, move |call, left| {
             let (author, why) = (author(), text(call, 2));
-            answer(call, left, |session| {
+            answer(&at, call, left, |session| {
                 sql::terminate_session(&at.manager, session, author, why.as_deref()).map(drop)
             })
         })?;
         let at = shared.clone();
         define.function("pg_cancel_session", arguments, move |call, left| {
             let (author, why) = (author(), text(call, 2));
-            answer(call, left, |session| {
+            answer(&at, call, left, |session| {
                 sql::cancel_session(&at.manager, session, author, why.as_deref()).map(drop)
             })
         })?;
@@ -193,9 +207,16 @@ pub(crate) fn define(
     let at = shared.clone();
     define.function("pg_cancel_backend", 1, move |call, left| {
         let Number::Int(pid) = number(call, 0)? else { return Ok(None) };
-        let cancelled = thread(pid).and_then(|target| {
-            at.manager.cancel(target, Cancel::running(author())).map_err(rejected)
-        });
+        let cancelled = match at.backends.owner(pid) {
+            // Also a command that is queued, as `pg_cancel_session` does.
+            Some(Owner::Session(session)) => at
+                .address(pid, session.into())
+                .and_then(|session| sql::cancel_session(&at.manager, session, author(), None))
+                .map_err(warning),
+            owner => target(pid, owner).and_then(|target| {
+                at.manager.cancel(target, Cancel::running(author())).map_err(rejected)
+            }),
+        };
         Ok(Some(accepted(cancelled.map(drop), left)))
     })?;
     for arguments in [1, 2] {
@@ -213,7 +234,7 @@ pub(crate) fn define(
                 return left.fail("22003", "\"timeout\" must not be negative");
             };
             let request = Terminate::new(TerminateMode::Immediate, author());
-            let told = thread(pid)
+            let told = target(pid, at.backends.owner(pid))
                 .and_then(|target| at.manager.terminate(target, request).map_err(rejected));
             match told {
                 Ok(receipt) if limit > 0 => wait(receipt, limit, left).map(Some),
@@ -222,11 +243,22 @@ pub(crate) fn define(
         })?;
     }
     let at = shared.clone();
+    define.harmless("pg_blocking_pids", 1, move |call, _| {
+        let Number::Int(pid) = number(call, 0)? else { return Ok(None) };
+        let blocker = activity::blocker(&at, pid, &author());
+        Ok(Some(blocker.map_or("{}".to_string(), |pid| format!("{{{pid}}}"))))
+    })?;
+    let at = shared.clone();
     define.function("pg_why_not_yet", 1, move |call, _| {
         let Number::Int(id) = number(call, 0)? else { return Ok(None) };
-        let id = u64::try_from(id).ok().and_then(|id| SessionId::try_from(id).ok());
-        let shown =
-            |id: &SessionId| at.manager.sessions_visible_to(&author()).any(|row| row.id == *id);
+        let id = match at.backends.owner(id) {
+            Some(Owner::Session(id)) => Some(id),
+            _ => u64::try_from(id).ok().and_then(|id| SessionId::try_from(id).ok()),
+        };
+        let shown = |id: &SessionId| {
+            let row = at.manager.session_info_visible_to(*id, &author());
+            row.is_some_and(|row| row.is_disclosed)
+        };
         let why = id.filter(shown).and_then(|id| at.manager.pending_reason(id));
         Ok(why.map(|why| why.to_string()))
     })?;
@@ -295,6 +327,7 @@ impl Define<'_> {
         let left = self.left.clone();
         let flags = flags | FunctionFlags::SQLITE_UTF8;
         self.connection.create_scalar_function(name, arguments, flags, move |context| {
+            backends::statement_runs();
             catch_unwind(AssertUnwindSafe(|| call(context, &left))).unwrap_or_else(|panic| {
                 *left.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
                 Err(Error::UserFunctionError("a function panicked".into()))
@@ -333,8 +366,13 @@ fn author() -> Requester {
     current::requester().unwrap_or_default()
 }
 
-fn thread(pid: i64) -> Result<Target, Fields> {
-    let id = u64::try_from(pid).ok().and_then(|n| ThreadId::try_from(n).ok());
+/// Returns the session of a process id, or of the thread with this id.
+fn target(pid: i64, owner: Option<Owner>) -> Result<Target, Fields> {
+    let id = match owner {
+        Some(Owner::Session(session)) => return Ok(Target::Session(session)),
+        Some(Owner::Thread(thread)) => Some(thread),
+        None => u64::try_from(pid).ok().and_then(|n| ThreadId::try_from(n).ok()),
+    };
     id.map(Target::AttachedTo).ok_or_else(|| {
         let message = format!("PID {pid} is not a server thread that runs a session");
         Fields::new("WARNING", "42704", message)
@@ -354,13 +392,14 @@ fn accepted(result: Result<(), Fields>, left: &Left) -> bool {
 }
 
 fn answer(
+    shared: &Shared,
     call: &Context<'_>,
     left: &Left,
     ask: impl FnOnce(SessionAddress) -> Result<(), SqlError>,
 ) -> rusqlite::Result<Option<bool>> {
     match (number(call, 0)?, number(call, 1)?) {
         (Number::Int(thread), Number::Int(session)) => {
-            let asked = SessionAddress::try_from((thread, session)).and_then(ask);
+            let asked = shared.address(thread, session).and_then(ask);
             Ok(Some(accepted(asked.map_err(warning), left)))
         }
         (Number::Null, _) | (_, Number::Null) => Ok(None),
@@ -370,6 +409,7 @@ fn answer(
 
 fn wait(receipt: Receipt<SessionEnd>, limit: u64, left: &Left) -> rusqlite::Result<bool> {
     let session = receipt.session();
+    let _shown = backends::waits(Wait::Termination);
     // The target may need a worker to end, so this one lets another worker run.
     let ended = safepoint::current::block_in_place(|| {
         safepoint::current::block_on_timeout(Duration::from_millis(limit), receipt)
@@ -392,6 +432,7 @@ fn sleep(seconds: f64, left: &Left) -> rusqlite::Result<&'static str> {
         return left.fail("22003", "pg_sleep: the time is not a number");
     }
     let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+    let _shown = backends::waits(Wait::Sleep);
     safepoint::current::sleep(time)
         .map_err(|interrupt| Error::UserFunctionError(interrupt.into()))?;
     Ok("")

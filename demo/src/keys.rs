@@ -30,7 +30,6 @@ const MAX_GONE: usize = 4096;
 
 #[derive(Default)]
 struct Table {
-    last_pid: i32,
     by_pid: HashMap<i32, (Vec<u8>, SessionId)>,
     suspects: HashMap<IpAddr, Suspect>,
     /// The number of wrong keys since the start.
@@ -78,22 +77,16 @@ impl CancelKeys {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Creates a key. The process id is a number of this table, since a session's id does not fit
-    /// the message.
+    /// Creates a key for the process id of a session, whose own id does not fit the message.
     pub(crate) fn give(
         &self,
+        pid: i32,
         session: SessionId,
         length: usize,
     ) -> Result<CancelKey, getrandom::Error> {
         let mut key = vec![0; length];
         getrandom::fill(&mut key)?;
         let mut table = self.lock();
-        let pid = loop {
-            table.last_pid = table.last_pid.checked_add(1).unwrap_or(1);
-            if !table.by_pid.contains_key(&table.last_pid) {
-                break table.last_pid;
-            }
-        };
         table.by_pid.insert(pid, (key.clone(), session));
         Ok(CancelKey { pid, key })
     }
@@ -170,8 +163,8 @@ mod tests {
     #[test]
     fn only_the_whole_key_finds_its_session() {
         let (keys, now) = (CancelKeys::default(), Instant::now());
-        let given = keys.give(session(7), SHORT_KEY).unwrap();
-        let second = keys.give(session(8), LONG_KEY).unwrap();
+        let given = keys.give(101, session(7), SHORT_KEY).unwrap();
+        let second = keys.give(102, session(8), LONG_KEY).unwrap();
         assert_ne!(given.pid, second.pid);
         assert_eq!((given.key.len(), second.key.len()), (4, 32));
         let find = |pid, key: &[u8]| match keys.find(HERE, pid, key, now) {
@@ -191,15 +184,15 @@ mod tests {
     #[test]
     fn a_key_of_an_ended_session_is_no_guess() {
         let (keys, now) = (CancelKeys::default(), Instant::now());
-        let ended = keys.give(session(8), SHORT_KEY).unwrap();
+        let ended = keys.give(201, session(8), SHORT_KEY).unwrap();
         keys.forget(&ended);
         for _ in 0..=LOGGED {
             assert_eq!(keys.find(HERE, ended.pid, &ended.key, now), Found::Ended);
         }
         assert!(keys.lock().suspects.is_empty());
         assert!(matches!(keys.find(HERE, ended.pid, b"gue", now), Found::WrongKey { .. }));
-        for _ in 0..MAX_GONE {
-            let given = keys.give(session(9), SHORT_KEY).unwrap();
+        for pid in (1000..).take(MAX_GONE) {
+            let given = keys.give(pid, session(9), SHORT_KEY).unwrap();
             keys.forget(&given);
             assert_eq!(keys.find(HERE, given.pid, &given.key, now), Found::Ended);
         }
@@ -213,10 +206,9 @@ mod tests {
     #[test]
     fn a_process_id_that_comes_again_has_its_last_key() {
         let (keys, now) = (CancelKeys::default(), Instant::now());
-        let first = keys.give(session(7), SHORT_KEY).unwrap();
+        let first = keys.give(202, session(7), SHORT_KEY).unwrap();
         keys.forget(&first);
-        keys.lock().last_pid = i32::MAX;
-        let second = keys.give(session(8), LONG_KEY).unwrap();
+        let second = keys.give(first.pid, session(8), LONG_KEY).unwrap();
         assert_eq!(second.pid, first.pid);
         assert_eq!(keys.find(HERE, first.pid, &first.key, now), Found::Ended);
         assert_eq!(keys.find(HERE, first.pid, &second.key, now), Found::Session(session(8)));
@@ -228,7 +220,7 @@ mod tests {
     #[test]
     fn a_right_key_works_after_any_number_of_wrong_ones() {
         let (keys, start) = (CancelKeys::default(), Instant::now());
-        let given = keys.give(session(7), LONG_KEY).unwrap();
+        let given = keys.give(204, session(7), LONG_KEY).unwrap();
         let right = Found::Session(session(7));
         for guess in 1..=LOGGED {
             let found = keys.find(HERE, given.pid, b"guess", start);
@@ -253,7 +245,7 @@ mod tests {
     #[test]
     fn addresses_of_one_network_share_a_count() {
         let (keys, now) = (CancelKeys::default(), Instant::now());
-        let given = keys.give(session(7), SHORT_KEY).unwrap();
+        let given = keys.give(107, session(7), SHORT_KEY).unwrap();
         let from = |number: u32, host: u128| {
             IpAddr::V6(Ipv6Addr::from_bits((0x2001 << 112) | (u128::from(number) << 64) | host))
         };

@@ -8,6 +8,7 @@
 mod activity;
 mod args;
 mod authorizer;
+mod backends;
 mod checkpointer;
 mod compat;
 mod connection;
@@ -33,6 +34,7 @@ mod sqlite_error;
 mod stream;
 mod suspended;
 mod test_functions;
+mod times;
 mod transaction;
 mod transcript;
 mod types;

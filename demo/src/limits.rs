@@ -1,5 +1,6 @@
 //! The settings for a session's timeouts.
 
+use crate::backends;
 use crate::engine::LOCK_WAIT;
 use crate::settings::Settings;
 use crate::types::SqlError;
@@ -94,6 +95,7 @@ pub(crate) fn lock_wait(tries: i32) -> bool {
     let before = WAITS_SINCE.get().filter(|_| tries > 0);
     let since = before.unwrap_or_else(Instant::now);
     WAITS_SINCE.set(Some(since));
+    let _shown = backends::waits_for_lock();
     safepoint::current::with_lock_timeout(since, || {
         safepoint::current::block_in_place(|| safepoint::current::sleep(time))
     })

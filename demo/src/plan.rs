@@ -7,6 +7,7 @@ use crate::describe::{self, Column, Parameters};
 use crate::engine::Engine;
 use crate::settings::{self, Setting};
 use crate::split;
+use crate::times;
 use crate::transaction::Control;
 use crate::types::PgType;
 use crate::wire::Fields;
@@ -50,7 +51,7 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
         return Err(error);
     }
     let statements = match compat::rewrite(statement) {
-        Rewrite::Same => vec![statement.to_string()],
+        Rewrite::Same => vec![times::rewrite(statement)],
         Rewrite::Statements(statements) => statements,
         Rewrite::Control(control) => return Ok(Plan::Control(control)),
         Rewrite::Copy { table, columns } => {

@@ -1,5 +1,6 @@
 //! Runs statements for a session.
 
+use crate::backends::Backend;
 use crate::cursors::Cursor;
 use crate::describe::{self, Column};
 use crate::engine::Engine;
@@ -65,6 +66,7 @@ impl From<std::io::Error> for Failure {
 /// The state that the statements of one session share.
 pub(crate) struct Runner {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) backend: Arc<Backend>,
     pub(crate) engine: Engine,
 }
 
@@ -160,6 +162,18 @@ impl Runner {
     /// Shows the session as in a transaction, if it is.
     pub(crate) fn shows(&self, session: &Attached<'_>, transaction: &Transaction) {
         session.set_in_transaction(transaction.is_block() || self.engine.in_transaction());
+        self.backend.set_failed(transaction.has_failed());
+        self.backend.settle_lock(|| self.engine.holds_lock());
+    }
+
+    /// Notes that a statement needs SQLite's write lock, unless it writes to temporary tables only.
+    pub(crate) fn takes_lock(&self, statement: &str) -> Result<(), Failure> {
+        if !self.backend.has_lock()
+            && self.engine.locks(statement).map_err(|error| self.engine.error(&error))?
+        {
+            self.backend.wants_lock();
+        }
+        Ok(())
     }
 
     fn dispatch(
@@ -259,6 +273,9 @@ impl Runner {
             let tag = if verb == "PRAGMA" { verb.clone() } else { split::command_tag(text, 0) };
             self.writes(session, &tag, statement)?;
         }
+        if !reads {
+            self.takes_lock(statement)?;
+        }
         match verb.as_str() {
             "VACUUM" => Ok(transaction.runs_alone("VACUUM")?),
             "PRAGMA" | "ATTACH" | "DETACH" => Ok(()),
@@ -348,6 +365,12 @@ impl Runner {
         rows: Rows<'_>,
         answer: &mut Answer<'_>,
     ) -> Result<Done, Failure> {
+        let address = command.address;
+        let mut command = command;
+        command.address = self
+            .shared
+            .address(address.thread().map_or(0, i64::from), address.session().into())
+            .map_err(|error| sql_error("ERROR", &error))?;
         let accepted = sql::execute(&self.shared.manager, command, session.requester())
             .map_err(|error| sql_error("ERROR", &error))?;
         session.check()?;

@@ -2,6 +2,7 @@
 
 use crate::Pool;
 use crate::args::Args;
+use crate::backends::Backends;
 use crate::checkpointer::Checkpointer;
 use crate::engine::Engines;
 use crate::keys::{CancelKeys, Found};
@@ -10,16 +11,18 @@ use crate::test_functions::Stalls;
 use pgwire::messages::cancel::CancelRequest;
 use pgwire::messages::startup::SecretKey;
 use safepoint::policy::Roles;
+use safepoint::sql::{SessionAddress, SqlError};
 use safepoint::{Cancel, Requester, SessionManager, ThreadModel};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Shared {
     pub(crate) manager: SessionManager,
     pub(crate) keys: CancelKeys,
+    pub(crate) backends: Arc<Backends>,
     pub(crate) engines: Engines,
     pub(crate) database: PathBuf,
     pub(crate) checkpointer: Checkpointer,
@@ -48,6 +51,9 @@ impl Shared {
         for user in &args.signallers {
             policy = policy.signaller(&**user);
         }
+        for user in &args.readers {
+            policy = policy.reader(&**user);
+        }
         if args.hide_sessions {
             policy = policy.hide_others();
         }
@@ -66,6 +72,7 @@ impl Shared {
             manager,
             max_connections: args.max_connections,
             keys: CancelKeys::default(),
+            backends: Arc::default(),
             engines: Engines::default(),
             database,
             admins: args.admins.clone(),
@@ -81,6 +88,11 @@ impl Shared {
 
     pub(crate) fn has_pool(&self) -> bool {
         self.manager.model() == ThreadModel::Pool
+    }
+
+    /// Returns the session of two numbers of the activity view.
+    pub(crate) fn address(&self, thread: i64, session: i64) -> Result<SessionAddress, SqlError> {
+        self.backends.address(self.manager.model(), thread, session)
     }
 
     pub(crate) fn is_admin(&self, user: &str) -> bool {

@@ -6,6 +6,10 @@ use rusqlite::{Error, ffi};
 pub(crate) fn of(error: &Error) -> SqlError {
     let (code, message) = match error {
         Error::SqliteFailure(code, message) => (code.extended_code, message.clone()),
+        Error::UserFunctionError(error) if error.is::<SqlError>() => {
+            let known = error.downcast_ref::<SqlError>();
+            return known.cloned().unwrap_or_else(|| SqlError::new("XX000", error.to_string()));
+        }
         Error::SqlInputError { error, msg, .. } => (error.extended_code, Some(msg.clone())),
         _ => (ffi::SQLITE_ERROR, None),
     };

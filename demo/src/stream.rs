@@ -1,5 +1,6 @@
 //! The client's socket, and interruptible waits for it.
 
+use crate::backends::{Wait, waits};
 use safepoint::session::WaitMode;
 use safepoint::{Attached, Interrupt};
 use std::io::{self, ErrorKind, Read, Write};
@@ -65,6 +66,7 @@ impl Stream {
                 done => return Ok(done),
             }
         }
+        let _shown = waits(Wait::ClientRead);
         let mut wait = || {
             self.blocking(|| {
                 let read = session.wait(WaitMode::Killable, &self.read_waker, || {
@@ -93,6 +95,7 @@ impl Stream {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             done => return Ok(done),
         }
+        let _shown = waits(Wait::ClientWrite);
         // A client that does not read holds no permit of the pool.
         session.block_in_place(|| {
             self.blocking(|| {

@@ -11,6 +11,7 @@
 //! statement must see what its transaction sees, and uses the session's engine. Before the next change,
 //! its remaining rows are read and kept.
 
+use crate::backends;
 use crate::describe::{self, is_shared};
 use crate::engine::Engine;
 use crate::run::{Failure, Runner, failure};
@@ -111,7 +112,8 @@ impl<'r> Sqlite<'r> {
             let engine = shared.engines.take().map_or_else(|| Engine::open(shared), Ok);
             let engine = opened(engine)?;
             // The cell is empty.
-            let _ = runner.set(Runner { shared: shared.clone(), engine });
+            let backend = backends::own().ok_or(Failure::Gone)?;
+            let _ = runner.set(Runner { shared: shared.clone(), backend, engine });
         }
         runner.get().ok_or(Failure::Gone)
     }

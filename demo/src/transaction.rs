@@ -160,6 +160,7 @@ impl Transaction {
             }
             Control::Begin { modes, writer } => {
                 if *writer && !runner.engine.in_transaction() {
+                    runner.backend.wants_lock();
                     runner.execute(session, "BEGIN IMMEDIATE")?;
                 }
                 self.state = State::Block;

@@ -5,11 +5,13 @@ mod decimal;
 mod encode;
 mod param;
 mod time;
+mod times;
 
 pub(crate) use cast::cast;
 pub(crate) use encode::encode;
 pub(crate) use param::decode_param;
 pub(crate) use time::timestamptz;
+pub(crate) use times::{parse_interval, parse_timestamp};
 
 use safepoint::Interrupt;
 
@@ -108,9 +110,21 @@ pub(crate) enum PgType {
     Timestamp,
     Timestamptz,
     Numeric,
+    /// A time of a view of the server, which is a number in SQLite.
+    Instant,
+    Interval,
+    Int4Array,
     Unknown,
+    /// A text, or a value whose type is not known in a statement with times.
+    Untyped,
     Other(u32),
 }
+
+/// Types that are texts or numbers in PostgreSQL's binary format too.
+pub(crate) const NAME: u32 = 19;
+pub(crate) const OID: u32 = 26;
+pub(crate) const XID: u32 = 28;
+pub(crate) const INET: u32 = 869;
 
 impl PgType {
     pub(crate) fn from_oid(oid: u32) -> Self {
@@ -129,6 +143,8 @@ impl PgType {
             1114 => Self::Timestamp,
             1184 => Self::Timestamptz,
             1700 => Self::Numeric,
+            1186 => Self::Interval,
+            1007 => Self::Int4Array,
             oid => Self::Other(oid),
         }
     }
@@ -149,6 +165,10 @@ impl PgType {
             Self::Timestamp => 1114,
             Self::Timestamptz => 1184,
             Self::Numeric => 1700,
+            Self::Instant => 1184,
+            Self::Interval => 1186,
+            Self::Int4Array => 1007,
+            Self::Untyped => 25,
             Self::Other(oid) => oid,
         }
     }
@@ -158,10 +178,18 @@ impl PgType {
         match self {
             Self::Bool => 1,
             Self::Int2 => 2,
-            Self::Int4 | Self::Float4 | Self::Date => 4,
-            Self::Int8 | Self::Float8 | Self::Timestamp | Self::Timestamptz => 8,
+            Self::Int4 | Self::Float4 | Self::Date | Self::Other(OID | XID) => 4,
+            Self::Int8 | Self::Float8 | Self::Timestamp | Self::Timestamptz | Self::Instant => 8,
+            Self::Interval => 16,
+            Self::Other(NAME) => 64,
             Self::Unknown => -2,
-            Self::Bytea | Self::Text | Self::Varchar | Self::Numeric | Self::Other(_) => -1,
+            Self::Bytea
+            | Self::Text
+            | Self::Varchar
+            | Self::Numeric
+            | Self::Int4Array
+            | Self::Untyped
+            | Self::Other(_) => -1,
         }
     }
 
@@ -178,8 +206,11 @@ impl PgType {
             Self::Varchar => "character varying",
             Self::Date => "date",
             Self::Timestamp => "timestamp without time zone",
-            Self::Timestamptz => "timestamp with time zone",
+            Self::Timestamptz | Self::Instant => "timestamp with time zone",
             Self::Numeric => "numeric",
+            Self::Interval => "interval",
+            Self::Int4Array => "integer[]",
+            Self::Untyped => "text",
             Self::Unknown => "unknown",
             Self::Other(_) => "other",
         }

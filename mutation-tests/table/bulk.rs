@@ -26,8 +26,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "manager/bulk.rs",
             within: "fn request_each<T>",
-            find: "row = now;",
-            replace: "let _ = now;",
+            find: "row = self.disclose(requester, now);",
+            replace: "let _ = self.disclose(requester, now);",
         }],
         loom: &[],
         shuttle: &[],

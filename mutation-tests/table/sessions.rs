@@ -148,6 +148,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         tests: &["it::what_is_shown::the_thread_of_a_detached_session"],
     },
     Mutation {
+        name: "ActivityDisclosedToAll",
+        about: "Each requester sees the texts of all sessions.",
+        edits: &[Edit {
+            file: "manager/resolve.rs",
+            within: "fn disclose",
+            find: "self.0.policy.discloses_activity(requester, &row.client)",
+            replace: "true",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::policy::activity_is_disclosed_by_the_policy"],
+    },
+    Mutation {
         name: "ShownOnlyWhereBothSayIt",
         about: "Who may end a session does not see it unless the policy shows it as well.",
         edits: &[Edit {

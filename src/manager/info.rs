@@ -60,8 +60,8 @@ pub struct SessionInfo {
     /// The text of the running statement, or of the last statement with a text. Empty if the
     /// running statement has none.
     pub statement_text: String,
-    /// Whether the row has all its values. `false` if the policy does not disclose to a requester
-    /// what the session does. Then the address in `client` and the text are empty, and the fields
+    /// Whether the row has all its values. `false` if the policy does not disclose the activity of the
+    /// session to the requester. Then the address in `client` and the text are empty, and the fields
     /// with an `Option` from `pending_mode` to `statement_started_at` are `None`. A view should not show
     /// `state`, `waiting`, `opened_at` and `changed_at` either.
     pub is_disclosed: bool,

@@ -300,6 +300,20 @@ impl SessionManager {
         Some(SessionInfo::of(&record, self.0.home.model == ThreadModel::PerSession))
     }
 
+    /// Returns the row of one session as `requester` may see it: without what the policy [does not
+    /// disclose](crate::policy::Policy::discloses_activity). Returns `None` if there is no such
+    /// session, or if the policy hides it.
+    #[must_use]
+    pub fn session_info_visible_to(
+        &self,
+        id: SessionId,
+        requester: &Requester,
+    ) -> Option<SessionInfo> {
+        let row = self.session_info(id)?;
+        let visible = self.is_visible_to(requester, id, &row.client);
+        visible.then(|| self.disclose(requester, row))
+    }
+
     /// Returns an iterator over the rows of all open sessions. A session that was requested to end
     /// is included until it has ended.
     ///

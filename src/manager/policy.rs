@@ -42,8 +42,8 @@ pub trait Policy: Send + Sync {
         true
     }
 
-    /// Returns whether `requester` may know what `target` does: the text of its statement, its
-    /// client's address, its times, its waits, and the requests that are pending. The default is
+    /// Returns whether `requester` may know the activity of `target`. The activity is the text of its
+    /// statement, its client's address, its times, its waits, and its pending requests. The default is
     /// [`permits`](Self::permits). The manager calls this only for a session that `requester` may
     /// see.
     ///

@@ -45,6 +45,7 @@ impl Connection {
     ) -> Result<u64, Failure> {
         let mut decoder = CopyDecoder::new();
         let mut rows = 0;
+        runner.takes_lock(insert)?;
         if !runner.engine.in_transaction() {
             runner.execute(session, "BEGIN")?;
         }
@@ -89,6 +90,9 @@ impl Connection {
                     .map_err(|e| runner.engine.error(&e))?;
                 if let Err(error) = statement.execute(params_from_iter(row)) {
                     return Err(runner.failure(session, &error));
+                }
+                if !runner.backend.has_lock() {
+                    runner.backend.settle_lock(|| runner.engine.holds_lock());
                 }
                 rows += 1;
             }

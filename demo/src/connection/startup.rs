@@ -80,6 +80,10 @@ impl Connection {
             minor = (negotiation.version & 0xffff) as u16;
             self.outgoing.negotiate_protocol(&negotiation);
         }
+        // Before others see the session.
+        let port = self.socket().and_then(|socket| socket.peer_addr());
+        let port = port.ok().map(|address| address.port());
+        let backend = self.shared.backends.register(session.id(), port);
         session.update_client_info(|client| {
             client
                 .with_user(name)
@@ -93,7 +97,7 @@ impl Connection {
         let key = self
             .shared
             .keys
-            .give(session.id(), length)
+            .give(backend.pid, session.id(), length)
             .map_err(|_| Fields::new("FATAL", "XX000", "the system gives no random numbers"))?;
 
         self.outgoing.auth_ok();
@@ -108,6 +112,7 @@ impl Connection {
         self.keep_alive();
         limit(session)?;
         self.user = Some(User { admin });
+        self.backend = Some(backend);
         // The command in the queue was only the startup message.
         session.discard_reserved();
         self.outgoing.ready(b'I');

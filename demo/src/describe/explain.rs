@@ -13,6 +13,12 @@ pub(super) struct Op {
     pub(super) p4: String,
 }
 
+/// Returns whether a statement takes the write lock of the main database.
+pub(crate) fn writes_main(conn: &Connection, sql: &str) -> Result<bool> {
+    let takes = |op: &Op| op.opcode == "Transaction" && op.p1 == 0 && op.p2 != 0;
+    Ok(explain(conn, sql)?.iter().any(takes))
+}
+
 /// Returns the program to which SQLite compiles `sql`.
 pub(super) fn explain(conn: &Connection, sql: &str) -> Result<Vec<Op>> {
     let mut stmt = conn.prepare(&format!("EXPLAIN {sql}"))?;

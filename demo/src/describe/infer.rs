@@ -9,8 +9,11 @@ use rusqlite::{Connection, Result, Statement};
 use super::algebra::{FLOAT, INT, TEXT, Ty, UNKNOWN, arithmetic, convert, join, widen};
 use super::explain::{Op, explain};
 use super::variables::{Cell, Registers, Variables, join_all, join_registers};
-use super::{Parameters, functions, schema};
+use super::{Parameters, functions, schema, times};
 use crate::types::PgType;
+
+/// The type of numbers that a cast makes `integer`, and not `bigint`.
+const SMALL: u32 = 23;
 
 /// The source of a cursor's columns.
 #[derive(Clone)]
@@ -44,6 +47,10 @@ struct Program<'a> {
     cursors: HashMap<i64, Source>,
     /// The type of the argument of the aggregate in a register.
     aggregates: HashMap<i64, Ty>,
+    /// Whether there are times.
+    has_times: bool,
+    /// Whether some of them are numbers to SQLite. A value of an unknown type may be one.
+    has_instants: bool,
     results: Vec<Ty>,
     /// Whether only columns decide types, in which values are stored.
     stores_only: bool,
@@ -129,16 +136,24 @@ fn follow(
         yielded: HashMap::new(),
         cursors: HashMap::new(),
         aggregates: HashMap::new(),
+        has_times: false,
+        has_instants: false,
         results: vec![None; stmt.column_count()],
         stores_only,
     };
     program.run(ops)?;
+    let has_instants = program.has_instants;
     let parameters = (0..declared.len()).map(|variable| program.variables.ty(variable)).collect();
     let results = program.results.into_iter().map(|ty| match ty {
+        UNKNOWN if has_instants => PgType::Untyped,
         None | UNKNOWN => PgType::Text,
         Some(ty) => ty,
     });
-    Ok(Types { parameters, results: results.collect() })
+    let types = Types { parameters, results: results.collect() };
+    if has_instants {
+        times::parameters(&types.parameters)?;
+    }
+    Ok(types)
 }
 
 /// Converts an interrupt to an error. The code that reports the error checks for a due interrupt
@@ -181,14 +196,81 @@ impl Program<'_> {
                 | "Gt" | "Ge" | "IfNullRow" | "Once" | "SeekRowid"
                     if target > at =>
                 {
+                    self.check(op)?;
                     let there = arriving.entry(target).or_default();
-                    join_registers(&mut self.variables, there, &self.now);
+                    if op.opcode == "IfNullRow" {
+                        // The jump sets a register: the row of an outer join that is missing.
+                        let mut jumped = self.now.clone();
+                        jumped.values.insert(op.p3, Cell::default());
+                        join_registers(&mut self.variables, there, &jumped);
+                    } else {
+                        join_registers(&mut self.variables, there, &self.now);
+                    }
                     reached = op.opcode != "Goto";
                 }
-                _ => self.step(op)?,
+                _ => {
+                    self.check(op)?;
+                    self.step(op)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Rejects what would be wrong for times.
+    fn check(&self, op: &Op) -> Result<()> {
+        if !self.has_times {
+            return Ok(());
+        }
+        match op.opcode.as_str() {
+            "Eq" | "Ne" | "Lt" | "Le" | "Gt" | "Ge" => {
+                times::compare(&op.opcode, self.get(op.p3), self.get(op.p1))
+            }
+            "Concat" | "BitAnd" | "BitOr" | "ShiftLeft" | "ShiftRight" => {
+                times::arithmetic(&op.opcode, self.get(op.p2), self.get(op.p1)).map(drop)
+            }
+            "Cast" => times::cast(self.get(op.p1)),
+            // `IN` with a list, which is a table.
+            "Found" | "NotFound" | "NoConflict" => {
+                let record = self.now.records.get(&op.p3).and_then(|record| record.first());
+                let value = record.map_or_else(|| self.get(op.p3), |cell| cell.ty);
+                match self.cursors.get(&self.home(op.p1)) {
+                    Some(Source::Made(columns)) => {
+                        times::compare("Eq", value, columns.first().and_then(|cell| cell.ty))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            "Insert" | "IdxInsert" => match self.cursors.get(&self.home(op.p1)) {
+                Some(Source::Stored { .. }) => {
+                    let record = self.now.records.get(&op.p2);
+                    record.map_or(Ok(()), |record| times::store(record.iter().map(|cell| cell.ty)))
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the type of a function's result.
+    fn call(&mut self, call: &str, first: i64) -> Result<Ty> {
+        let (name, count) = call.split_once('(').unwrap_or((call, ""));
+        let name = name.to_ascii_lowercase();
+        let count: i64 = count.trim_end_matches(')').parse().unwrap_or(0);
+        let arguments = match count {
+            // Of a function with any number of arguments the number is not shown.
+            ..0 if matches!(name.as_str(), "min" | "max") => self.range(first, 2),
+            ..0 => self.range(first, times::WINDOW),
+            count => self.range(first, count),
+        };
+        let arguments: Vec<_> = arguments.into_iter().map(|cell| cell.ty).collect();
+        let ty = match times::function(&name, &arguments)? {
+            Some(ty) => ty,
+            None => functions::returns(call, self.functions, |i| self.get(first + i)),
+        };
+        self.has_times |= times::is_time(ty);
+        self.has_instants |= times::is_number(ty);
+        Ok(ty)
     }
 
     fn cell(&self, register: i64) -> Cell {
@@ -319,11 +401,16 @@ impl Program<'_> {
             }
             "Add" | "Subtract" | "Multiply" | "Divide" | "Remainder" => {
                 self.same_type(p1, p2);
-                self.set(p3, arithmetic(self.get(p1), self.get(p2)));
+                // The second operand is the left one.
+                let (right, left) = (self.get(p1), self.get(p2));
+                let time = times::arithmetic(&op.opcode, left, right)?;
+                self.set(p3, time.unwrap_or_else(|| arithmetic(right, left)));
             }
             "BitAnd" | "BitOr" | "ShiftLeft" | "ShiftRight" | "And" | "Or" => self.set(p3, INT),
             "Cast" => {
                 let ty = match u8::try_from(p2) {
+                    // The view of activity casts its small numbers, which gives them an affinity.
+                    Ok(b'D') if self.get(p1) == Some(PgType::Other(SMALL)) => Some(PgType::Int4),
                     Ok(b'A') => Some(PgType::Bytea),
                     Ok(b'B') => TEXT,
                     Ok(b'D') => INT,
@@ -365,17 +452,25 @@ impl Program<'_> {
                         _ => {}
                     }
                 }
-                let ty = functions::returns(&op.p4, self.functions, |i| self.get(p2 + i));
+                let ty = self.call(&op.p4, p2)?;
                 self.set(p3, ty);
             }
             "AggStep" | "AggStep1" => {
+                if self.has_times {
+                    self.call(&op.p4, p2)?;
+                }
                 let arg = join(self.get(p2), self.aggregates.get(&p3).copied().flatten());
                 self.aggregates.insert(p3, arg);
             }
             "AggFinal" | "AggValue" => {
                 let out = if op.opcode == "AggValue" { p3 } else { p1 };
                 let arg = self.aggregates.get(&p1).copied().flatten();
-                let ty = functions::returns(&op.p4, self.functions, |_| arg);
+                // `sum` of intervals is an interval; `count` is a number.
+                let is_time = times::is_time(arg) && !op.p4.starts_with("count");
+                let ty = match is_time {
+                    true => arg,
+                    false => functions::returns(&op.p4, self.functions, |_| arg),
+                };
                 self.set(out, ty);
             }
             "OpenRead" | "OpenWrite" => {

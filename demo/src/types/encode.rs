@@ -1,9 +1,11 @@
 use std::io::Write as _;
+use std::net::IpAddr;
 
 use bytes::{BufMut, BytesMut};
 use rusqlite::types::{Value, ValueRef};
 
-use super::{CHUNK, Format, PgType, SqlError, decimal, time};
+use super::times::{put_instant, put_interval};
+use super::{CHUNK, Format, INET, NAME, OID, PgType, SqlError, XID, decimal, time};
 
 /// Appends `value` as a field of type `ty`: its length and its bytes, or a length of -1 for NULL.
 ///
@@ -42,11 +44,35 @@ pub(crate) fn encode(
             numeric(value).map(|value| decimal::put(&value, format == Format::Binary, out))
         }
         PgType::Date | PgType::Timestamp | PgType::Timestamptz => instant(value, ty, format, out),
+        PgType::Instant => integer(value, ty).and_then(|v| put_instant(v, format, out)),
+        PgType::Interval => integer(value, ty).map(|v| put_interval(v, format, out)),
+        PgType::Untyped if matches!(value, ValueRef::Integer(_)) => Err(SqlError::new(
+            "42P18",
+            "could not determine the type of a column, which may be a time",
+        )),
+        PgType::Int4Array if format == Format::Binary => numbers(value, out),
+        PgType::Other(OID | XID) => integer(value, ty).and_then(|v| match format {
+            Format::Text => {
+                put_display(v, out);
+                Ok(())
+            }
+            Format::Binary => {
+                out.put_u32(u32::try_from(v).map_err(|_| out_of_range(value, ty))?);
+                Ok(())
+            }
+        }),
+        PgType::Other(INET) if format == Format::Binary => address(value, out),
+        PgType::Other(NAME) => text(value, out),
         PgType::Other(oid) if format == Format::Binary => Err(SqlError::new(
             "0A000",
             format!("no binary output function available for type with OID {oid}"),
         )),
-        PgType::Text | PgType::Varchar | PgType::Unknown | PgType::Other(_) => text(value, out),
+        PgType::Text
+        | PgType::Varchar
+        | PgType::Unknown
+        | PgType::Untyped
+        | PgType::Int4Array
+        | PgType::Other(_) => text(value, out),
     };
     let length = done.and_then(|()| {
         i32::try_from(out.len() - body)
@@ -195,6 +221,48 @@ fn text(value: ValueRef<'_>, out: &mut BytesMut) -> Result<(), SqlError> {
         ValueRef::Text(v) if std::str::from_utf8(v).is_ok() => out.put_slice(v),
         ValueRef::Text(_) => {
             return Err(SqlError::new("22021", "a text value is not valid in encoding \"UTF8\""));
+        }
+    }
+    Ok(())
+}
+
+/// Writes `{1,2}` as an array of PostgreSQL's.
+fn numbers(value: ValueRef<'_>, out: &mut BytesMut) -> Result<(), SqlError> {
+    let wrong = || mismatch(value, PgType::Int4Array);
+    let text = value.as_str().map_err(|_| wrong())?;
+    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or_else(wrong)?;
+    let parts = inner.split(',').filter(|part| !part.is_empty());
+    let numbers: Result<Vec<i32>, _> = parts.map(str::parse).collect();
+    let numbers = numbers.map_err(|_| wrong())?;
+    let dimensions = i32::from(!numbers.is_empty());
+    out.put_i32(dimensions);
+    // There are no NULLs.
+    out.put_i32(0);
+    out.put_u32(PgType::Int4.oid());
+    if dimensions == 1 {
+        out.put_i32(i32::try_from(numbers.len()).map_err(|_| out_of_range(value, PgType::Int4))?);
+        out.put_i32(1);
+    }
+    for number in numbers {
+        out.put_i32(4);
+        out.put_i32(number);
+    }
+    Ok(())
+}
+
+/// Writes the address of one host.
+fn address(value: ValueRef<'_>, out: &mut BytesMut) -> Result<(), SqlError> {
+    let wrong = || mismatch(value, PgType::Other(INET));
+    let address: IpAddr = value.as_str().map_err(|_| wrong())?.parse().map_err(|_| wrong())?;
+    // The family, the bits of the network, whether it is a network only, and the bytes.
+    match address {
+        IpAddr::V4(address) => {
+            out.put_slice(&[2, 32, 0, 4]);
+            out.put_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.put_slice(&[3, 128, 0, 16]);
+            out.put_slice(&address.octets());
         }
     }
     Ok(())
@@ -349,6 +417,14 @@ mod tests {
         assert_eq!(get(int, PgType::Text), b"-2");
         assert_eq!(get(ValueRef::Integer(1), PgType::Bool), [1]);
         assert_eq!(get(ValueRef::Blob(&[0, 255]), PgType::Bytea), [0, 255]);
+        assert_eq!(get(ValueRef::Integer(7), PgType::Other(OID)), 7_u32.to_be_bytes());
+        let address = get(ValueRef::Text(b"127.0.0.1"), PgType::Other(INET));
+        assert_eq!(address, [2, 32, 0, 4, 127, 0, 0, 1]);
+        assert_eq!(get(ValueRef::Text(b"omm"), PgType::Other(NAME)), b"omm");
+        let array = |text| get(ValueRef::Text(text), PgType::Int4Array);
+        assert_eq!(array(b"{}"), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 23]);
+        let of_one = [[0, 0, 0, 1], [0; 4], [0, 0, 0, 23], [0, 0, 0, 1], [0, 0, 0, 1]].concat();
+        assert_eq!(array(b"{9}"), [of_one, vec![0, 0, 0, 4, 0, 0, 0, 9]].concat());
         assert_eq!(field(int, PgType::Other(2950), Format::Binary), Err("0A000"));
     }
 

@@ -2,12 +2,10 @@ use std::num::IntErrorKind::{NegOverflow, PosOverflow};
 
 use rusqlite::types::Value;
 
-use super::{Format, PgType, SqlError, Steps, decimal, time};
+use super::{Format, NAME, OID, PgType, SqlError, Steps, decimal, time};
 
 const BPCHAR: u32 = 1042;
-const NAME: u32 = 19;
 const JSON: u32 = 114;
-const OID: u32 = 26;
 
 /// Returns the value of a Bind parameter of the type `ty_oid`, which is 0 if it is unknown. A time
 /// without an offset is a time of the zone `zone`.
@@ -47,7 +45,13 @@ pub(super) fn decode_text(text: &str, oid: u32, zone: &str) -> Result<Value, Sql
             Some(v) => Value::Integer(v),
             None => Value::Text(text.to_owned()),
         }),
-        PgType::Text | PgType::Varchar | PgType::Other(_) => Ok(Value::Text(text.to_owned())),
+        PgType::Text
+        | PgType::Varchar
+        | PgType::Instant
+        | PgType::Interval
+        | PgType::Int4Array
+        | PgType::Untyped
+        | PgType::Other(_) => Ok(Value::Text(text.to_owned())),
     }
 }
 
@@ -66,10 +70,12 @@ fn decode_binary(bytes: &[u8], oid: u32) -> Result<Value, SqlError> {
         ty @ (PgType::Timestamp | PgType::Timestamptz) => {
             Value::Text(time::from_micros(i64::from_be_bytes(exactly(bytes)?), ty)?)
         }
-        PgType::Text | PgType::Varchar | PgType::Unknown | PgType::Other(BPCHAR | NAME | JSON) => {
-            Value::Text(utf8(bytes)?.to_owned())
-        }
-        PgType::Other(oid) => {
+        PgType::Text
+        | PgType::Varchar
+        | PgType::Unknown
+        | PgType::Untyped
+        | PgType::Other(BPCHAR | NAME | JSON) => Value::Text(utf8(bytes)?.to_owned()),
+        PgType::Instant | PgType::Interval | PgType::Int4Array | PgType::Other(_) => {
             return Err(SqlError::new(
                 "0A000",
                 format!("no binary input function available for type with OID {oid}"),

@@ -104,7 +104,7 @@ fn groups_and_workers_can_be_seen() {
 
     let coupled = admin.ok(&format!(
         "select w.role, w.status, w.since <= a.state_change \
-         from threadpool_workers w join pg_stat_activity a on a.pid = w.pid \
+         from threadpool_workers w join pg_stat_activity a on a.threadid = w.threadid \
          where w.sessionid = {runs} and a.sessionid = {runs}"
     ));
     let row: Vec<_> = coupled.rows[0].iter().map(|value| value.as_deref().unwrap()).collect();

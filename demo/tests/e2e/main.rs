@@ -2,6 +2,7 @@
 
 mod support;
 
+mod activity;
 mod authorizer;
 mod authorizer_fuzz;
 mod cancel;

@@ -104,7 +104,7 @@ fn values_in_binary() {
             .query_one("select s from t where i = $1::int8 and b = $2::bool", &[&0_i64, &false]);
         assert_eq!(row.unwrap().get::<_, &str>(0), "a\tb\nc\\");
         let own = client.query_one("select pg_current_sessid(), pg_backend_pid()", &[]).unwrap();
-        assert!(own.get::<_, i64>(0) > 0 && own.get::<_, i64>(1) > 0);
+        assert!(own.get::<_, i64>(0) > 0 && own.get::<_, i32>(1) > 0);
     });
 }
 

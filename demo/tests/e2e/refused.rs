@@ -185,7 +185,8 @@ fn in_a_pool_one_number_twice_is_the_session_on_that_thread() {
     victim.start("select pg_sleep(3600)");
     let seen = until_waits(&mut admin, session);
     // Any thread that the session could have been on will do for the session itself.
-    let other = number(&mut admin, "select pg_backend_pid()");
+    let other =
+        number(&mut admin, "select threadid from pg_stat_activity where pid = pg_backend_pid()");
     assert_ne!(other, seen.pid);
     let answer = admin.ok(&format!("alter system kill session '{other}, {session}'"));
     assert!(answer.notice().message().contains(&format!("on thread {}", seen.pid)));

@@ -107,7 +107,7 @@ fn administrators_are_whom_the_command_line_names() {
             let mut client = server.user(user);
             assert_eq!(client.ok("show is_superuser").value(), superuser, "{user}");
         }
-        let named = "select distinct usename from pg_stat_activity where client_addr is null";
+        let named = "select distinct usename from pg_stat_activity where pid = sessionid";
         assert_eq!(server.user("ann").ok(named).value(), "ada");
     }
 }

@@ -317,3 +317,135 @@ def case_dialect_table(c):
         "table {0} order by a", "TABLE {0} order by a limit 1", "table only {0} order by a desc limit 1 offset 1",
         "table {0} union select 3 order by 1", "table {0} where a = 1", "table truth_nosuch", "table")], \
         v.pipeline([v.parse("table {0} order by a".format(t)), v.bind(), v.execute()])
+
+
+COLUMNS = ("datid, datname, pid, leader_pid, usesysid, usename, application_name, client_addr, client_hostname, "
+           "client_port, backend_start, xact_start, query_start, state_change, wait_event_type, wait_event, state, "
+           "backend_xid, backend_xmin, query_id, query, backend_type")
+
+
+def named_session(c, user="ann", database="postgres"):
+    name = c.fresh_name()
+    return c.connect(user, database, application_name=name), name
+
+
+def seen(c, name, columns, user="omm"):
+    return c.rows(c.others("select %s from pg_stat_activity where application_name = '%s'" % (columns, name), user))
+
+
+def case_activity_types_of_columns(c):
+    v = c.connect()
+    v.pipeline([v.parse("select %s from pg_stat_activity" % COLUMNS), v.describe("S")])
+    return v.column_types
+
+
+def case_activity_columns_that_others_see(c):
+    """Of each column, whether another user, a reader of one's own, or a superuser sees a value."""
+    v, name = named_session(c)
+    v.q("begin")
+    v.q("select 1")
+    parts = [part for part in COLUMNS.split(", ") if part not in ("backend_xid", "backend_xmin", "query_id")]
+    columns = ", ".join("case when %s is null then 'null' else 'value' end" % part for part in parts)
+    return [list(zip(parts, seen(c, name, columns, user)[0])) for user in ("bob", "ann", "omm")]
+
+
+def case_activity_hidden_text(c):
+    v, name = named_session(c)
+    v.q("select 'of ann'")
+    return seen(c, name, "datname, usename, query, state", "bob"), seen(c, name, "datname, usename, query, state")
+
+
+def case_activity_types_of_times(c):
+    v = c.connect()
+    types = []
+    for sql in ("now() - query_start", "now() - interval '5 minutes'", "interval '1 day' + interval '1 hour'",
+                "max(state_change)", "now()", "clock_timestamp()", "timestamptz '2020-01-01'",
+                "pg_blocking_pids(1)", "pg_backend_pid()", "age(now(), backend_start)", "count(query_start)"):
+        v.q("select %s from pg_stat_activity group by query_start, backend_start limit 1" % sql)
+        types.append((sql, v.column_types))
+    return types
+
+
+def case_activity_intervals(c):
+    v = c.connect()
+    return [c.rows(v.q("select interval '%s'" % text)) for text in (
+        "5 minutes", "1 day", "1 day 2 hours 3 min 4.5 s", "-1 day -00:00:01", "00:00:00.25", "90 sec", "10", "1 week",
+        "-3 hours", "1:30", "nonsense", "5 apples", "")]
+
+
+def case_activity_intervals_of_days_and_hours(c):
+    v = c.connect()
+    return [c.rows(v.q("select interval '%s'" % text)) for text in ("2 days -1 hours", "25 hours", "1 month")]
+
+
+def case_activity_times(c):
+    v = c.connect()
+    return [c.rows(v.q("select timestamptz '%s'" % text)) for text in (
+        "2020-01-02 03:04:05", "2020-01-02", "2020-01-02 03:04:05.25+02", "2020-01-02 03:04", "1969-12-31 23:59:59.5Z",
+        "nonsense")] + [c.rows(v.q("select %s" % sql)) for sql in (
+            "timestamptz '2020-01-02' - timestamptz '2020-01-01 01:00'",
+            "timestamptz '2020-01-01' - timestamptz '2020-01-02 00:00:01'",
+            "timestamptz '2020-01-02' - interval '5 minutes'", "interval '5 minutes' + timestamptz '2020-01-02'",
+            "interval '1 hour' * 2")]
+
+
+def case_activity_operators_that_do_not_exist(c):
+    v = c.connect()
+    return [v.q("select " + sql) for sql in ("now() + now()", "now() + 1", "now() < 1", "interval '1 day' - now()")]
+
+
+def case_activity_now_is_the_transaction(c):
+    v = c.connect()
+    v.q("begin")
+    first = c.rows(v.q("select now()"))
+    v.q("select pg_sleep(0.01)")
+    same = c.rows(v.q("select now()")) == first
+    v.q("commit")
+    return same, c.rows(v.q("select now()")) == first
+
+
+def case_activity_waits(c):
+    v, name = named_session(c)
+    columns = "state, wait_event_type, wait_event"
+    said = [seen(c, name, columns)]
+    v.send(v.simple("select pg_sleep(60)"))
+    look = "select state, wait_event_type, wait_event from pg_stat_activity where application_name = '%s'" % name
+    said.append(c.wait_for(look, ("active", "Timeout", "PgSleep")))
+    return said
+
+
+def case_activity_whom_a_waiter_waits_for(c):
+    t = c.table("(a integer)")
+    c.others("insert into %s values (1)" % t)
+    a, _ = named_session(c)
+    b, name = named_session(c, user="bob")
+    c.others("grant all on %s to public" % t)
+    a.q("begin")
+    a.q("update %s set a = a + 1" % t)
+    b.send(b.simple("update %s set a = a + 1" % t))
+    look = "select wait_event_type, wait_event from pg_stat_activity where application_name = '%s'" % name
+    waits = c.wait_for(look, ("Lock", "transactionid"))
+    blocked = c.rows(c.others("select pg_blocking_pids(%s)" % b.pid)) == [("{%s}" % a.pid,)]
+    nobody = c.rows(c.others("select pg_blocking_pids(%s)" % a.pid))
+    told = c.others("select pg_terminate_backend(%s)" % a.pid)
+    return waits, blocked, nobody, told, a.read(), b.read(), c.numbers_in(t)
+
+
+def case_activity_blocking_pids_of_nobody(c):
+    v = c.connect()
+    return [v.q("select pg_blocking_pids(%s)" % pid) for pid in ("0", "-1", "999999999", "null", "pg_backend_pid()")]
+
+
+def case_activity_cancel_by_key_pid(c):
+    v, name = named_session(c)
+    v.send(v.simple("select pg_sleep(60)"))
+    c.wait_for("select wait_event from pg_stat_activity where application_name = '%s'" % name, ("PgSleep",))
+    return c.others("select pg_cancel_backend(%s)" % v.pid), v.read()
+
+
+def case_activity_database_of_the_connection(c):
+    """Each database has its number, and a user too."""
+    v, name = named_session(c)
+    w, other = named_session(c, user="bob")
+    one, two = seen(c, name, "datid, usesysid")[0], seen(c, other, "datid, usesysid")[0]
+    return one[0] == two[0], one[1] == two[1], c.rows(v.q("select current_database()"))

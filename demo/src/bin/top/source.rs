@@ -58,15 +58,15 @@ pub(crate) struct Connected {
 }
 
 const SESSIONS: &str = "
-    select pid, sessionid, usename, application_name, client_addr, state, query,
-           cast((julianday('now') - julianday(substr(state_change, 1, 26))) * 86400 as int)
-    from pg_stat_activity where client_addr is not null";
+    select threadid, sessionid, usename, application_name, client_addr, state, query,
+           cast(extract(epoch from clock_timestamp() - state_change) as int)
+    from pg_stat_activity where pid <> sessionid";
 
 const THREADS: &str = "
-    select t.pid, t.application_name, s.sessionid
+    select t.threadid, t.application_name, s.sessionid
     from pg_stat_activity t
-    left join pg_stat_activity s on s.pid = t.pid and s.client_addr is not null
-    where t.client_addr is null";
+    left join pg_stat_activity s on s.threadid = t.threadid and s.pid <> s.sessionid
+    where t.pid = t.sessionid";
 
 impl Connected {
     pub(crate) fn to(address: &str, user: &str) -> Result<Connected, String> {

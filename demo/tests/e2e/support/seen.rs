@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 /// One session as `pg_stat_activity` shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    /// The thread, or 0.
     pub(crate) pid: i64,
     pub(crate) session: i64,
     pub(crate) state: String,
@@ -19,7 +20,7 @@ pub(crate) struct Seen {
 #[track_caller]
 pub(crate) fn look(through: &mut Wire, session: i64) -> Option<Seen> {
     let answer = through.ok(&format!(
-        "select pid, sessionid, state, query, query_id, waiting from pg_stat_activity \
+        "select threadid, sessionid, state, query, query_id, waiting from pg_stat_activity \
          where sessionid = {session}"
     ));
     let row = answer.rows.first()?;
