@@ -46,7 +46,7 @@ pub(crate) fn define(define: &Define<'_>) -> rusqlite::Result<()> {
 /// The views with times that are numbers.
 const SOURCES: [&str; 2] = ["pg_stat_activity", "threadpool_workers"];
 
-/// Functions and words for the present, with those that return numbers.
+/// Functions and words for the present, the functions for them, and whether they are called.
 const PRESENT: [(&str, &str, bool); 4] = [
     ("now", "safepoint_now", true),
     ("transaction_timestamp", "safepoint_now", true),
