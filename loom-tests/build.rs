@@ -7,7 +7,7 @@ mod apply;
 // What a model sees of statements whose numbers are used up: nobody can begin so many.
 const USE_UP_WORD: &str = "impl State {
     pub(crate) fn use_up_statements(&self) {
-        self.step(|word| word.with_statement(LAST_STATEMENT));
+        self.transition(|word| word.with_statement(LAST_STATEMENT));
     }
 }";
 const USE_UP_RECORD: &str = "impl Record {

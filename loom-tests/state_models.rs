@@ -32,7 +32,7 @@ fn in_two_threads<T: 'static, U>(
 
 fn attached() -> State {
     let word = State::new();
-    word.step(|word| word.attach(Slot::OWN));
+    word.transition(|word| word.attach(Slot::OWN));
     word
 }
 
@@ -44,7 +44,7 @@ fn kill(word: &State) -> Snapshot {
 fn either_the_owner_or_the_requester_ends_it() {
     let name = "core::state::models::either_the_owner_or_the_requester_ends_it";
     let scene = || {
-        let runner = |word: &State| word.step(Snapshot::detach).after.attention();
+        let runner = |word: &State| word.transition(Snapshot::detach).after.attention();
         let (runner, killer, word) = in_two_threads(runner, kill, attached());
         assert!(word.terminate_due(), "nothing clears a kill");
         assert!(runner != killer.needs_wake(), "one of them ends it, and not both");
@@ -57,11 +57,11 @@ fn a_whole_turn_keeps_a_kill() {
     let name = "core::state::models::a_whole_turn_keeps_a_kill";
     let scene = || {
         let runner = |word: &State| {
-            word.step(|word| word.attach(Slot::OWN));
+            word.transition(|word| word.attach(Slot::OWN));
             if word.try_transition(|word| word.begin(|| false)).is_ok() {
-                word.step(Snapshot::finish);
+                word.transition(Snapshot::finish);
             }
-            word.step(Snapshot::detach)
+            word.transition(Snapshot::detach)
         };
         let (_, _, word) = in_two_threads(runner, kill, State::new());
         assert!(word.terminate_due() && word.attention(), "nothing clears a kill");
@@ -73,7 +73,7 @@ fn a_whole_turn_keeps_a_kill() {
 fn a_waiter_checks_or_is_woken() {
     let name = "core::state::models::a_waiter_checks_or_is_woken";
     let scene = || {
-        let runner = |word: &State| word.step(|word| word.sleep(false)).after.attention();
+        let runner = |word: &State| word.transition(|word| word.begin_wait(false)).after.attention();
         let (looked, killer, _) = in_two_threads(runner, kill, attached());
         assert!(looked != killer.needs_wake(), "one of them sees the other");
     };
@@ -87,7 +87,7 @@ fn a_cancel_is_of_one_statement() {
         let word = attached();
         word.try_transition(|word| word.begin(|| false)).expect("nothing is due");
         let runner = |word: &State| {
-            let finished = word.step(Snapshot::finish);
+            let finished = word.transition(Snapshot::finish);
             let next =
                 word.try_transition(|word| word.begin(|| false)).expect("a cancel ends no session");
             (finished.before.cancelled(), next.after.attention() || word.attention())

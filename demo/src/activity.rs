@@ -224,8 +224,8 @@ fn activity(row: &SessionInfo, backend: &Backend, blocker: Option<i32>) -> Map<S
             format!("pending {pending} since {since}")
         }),
         "hold_off": row.hold_off.map(|held| held.to_string()),
-        "safe_point": row.last_safe_point.map(|spot| {
-            format!("{spot} at {}", time(Some(spot.reached_at)).unwrap_or_default())
+        "safe_point": row.last_safe_point.map(|call_site| {
+            format!("{call_site} at {}", time(Some(call_site.reached_at)).unwrap_or_default())
         }),
     });
     match known {
@@ -267,7 +267,7 @@ fn thread_row(shared: &Shared, row: &ThreadInfo, pid: i32) -> Value {
 /// Returns the location of an uninterruptible wait, or `interruptible` for another wait in a
 /// statement.
 fn waiting(row: &SessionInfo) -> Option<String> {
-    let known = row.uninterruptible_wait.map(|spot| spot.to_string());
+    let known = row.uninterruptible_wait.map(|call_site| call_site.to_string());
     known.or_else(|| (row.state == SessionState::Waiting).then(|| "interruptible".to_string()))
 }
 

@@ -265,7 +265,7 @@ impl Table {
     }
 }
 
-/// Returns the number of a thread with which the session has an address, wherever it is.
+/// Returns the number of a thread with which the session has an address.
 fn own_thread(model: ThreadModel, session: i64) -> i64 {
     match model {
         ThreadModel::PerSession => session,

@@ -80,8 +80,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/wait.rs",
                 within: "fn transition_to_wait",
-                find: "self.leave_waker(waker); self.step(step)",
-                replace: "let step = self.step(step); self.leave_waker(waker); step",
+                find: "self.leave_waker(waker); self.transition(transition)",
+                replace: "let transition = self.transition(transition); self.leave_waker(waker); transition",
             },
         ],
         loom: &[
@@ -99,13 +99,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/wait.rs",
                 within: "fn begin_wait",
-                find: "self.recheck_wait(step, killable, at)",
+                find: "self.recheck_wait(transition, killable, at)",
                 replace: "Ok(())",
             },
             Edit {
                 file: "core/record/wait.rs",
                 within: "fn suspend",
-                find: "step.after.due() && !self.held()",
+                find: "transition.after.due() && !self.held()",
                 replace: "false",
             },
         ],
@@ -162,8 +162,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 file: "core/record/request.rs",
                 within: "fn terminate_by",
                 find: "if adds {
-                    spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
-                    told.asked = asked;
+                    spent = Some(std::mem::replace(&mut pending.request, fresh.request.clone()));
+                    pending.asked = asked;
                 }",
                 replace: "",
             },
@@ -227,8 +227,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/request.rs",
                 within: "fn terminate_by",
-                find: "told.completion.clone()",
-                replace: "told.completion = Arc::default(); told.completion.clone()",
+                find: "pending.completion.clone()",
+                replace: "pending.completion = Arc::default(); pending.completion.clone()",
             },
         ],
         loom: &["no_kill_is_lost::two_kills_merge_and_both_are_lost"],
@@ -285,10 +285,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/request.rs",
                 within: "pub(crate) fn end",
-                find: "self.step(Snapshot::end)",
+                find: "self.transition(Snapshot::end)",
                 replace: "let now = self.word.load();
                 crate::session::current::wake_all(self.completed(Transition { before: now, after: now.end() }).1);
-                self.step(Snapshot::end)",
+                self.transition(Snapshot::end)",
             },
         ],
         loom: &["receipts_match_the_outcome::ok_although_nothing_happened"],
@@ -374,7 +374,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "pool/worker.rs",
                 within: "fn run<",
-                find: "socket.is_some_and(|socket| arm(group, socket, seat))",
+                find: "socket.is_some_and(|socket| arm(group, socket, slot))",
                 replace: "socket.is_some()",
             },
             Edit {
@@ -382,9 +382,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 within: "fn turn",
                 find: "complete(attached.record.end_leaked_statement());",
                 replace: "if again.is_none()
-                    && let (Some(socket), Some(group)) = (socket, seat.group.upgrade())
+                    && let (Some(socket), Some(group)) = (socket, slot.group.upgrade())
                 {
-                    arm(&group, socket, seat);
+                    arm(&group, socket, slot);
                 }
                 complete(attached.record.end_leaked_statement());",
             },
@@ -400,7 +400,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "pool/queue/mod.rs",
                 within: "",
-                find: "match jobs.len() > 0 && jobs.counts.idle > 0 { true => Wakeup::Idle, false => Wakeup::None, }",
+                find: "match state.len() > 0 && state.counts.idle > 0 { true => Wakeup::Idle, false => Wakeup::None, }",
                 replace: "Wakeup::None",
             },
         ],
@@ -448,8 +448,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "pool/queue/mod.rs",
                 within: "fn wait_as_spare",
-                find: "jobs.called > 0",
-                replace: "jobs.called > 0 && !in_vain",
+                find: "state.called > 0",
+                replace: "state.called > 0 && !in_vain",
             },
         ],
         loom: &[],
@@ -504,8 +504,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/session.rs",
                 within: "fn end",
-                find: "self.record.completed(step)",
-                replace: "let ended = self.record.completed(step);
+                find: "self.record.completed(transition)",
+                replace: "let ended = self.record.completed(transition);
                 self.drop_values();
                 ended",
             },
@@ -538,9 +538,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "core/record/mod.rs",
-                within: "fn keep_value",
-                find: "self.step(|word| word).after.ended()",
-                replace: "self.step(|word| word); false",
+                within: "fn insert_value_if_open",
+                find: "self.transition(|word| word).after.ended()",
+                replace: "self.transition(|word| word); false",
             },
         ],
         loom: &["session_local_destructors_against_kill::a_value_is_created_as_its_session_ends"],
@@ -599,7 +599,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn arm",
-                find: "self.step(|word| word).after",
+                find: "self.transition(|word| word).after",
                 replace: "self.snapshot()",
             },
         ],
@@ -629,10 +629,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn enforce",
-                find: "self.terminate_by(request, Timestamp::now(), step)",
+                find: "self.terminate_by(request, Timestamp::now(), transition)",
                 replace: "let mut request = request;
                 request.comment = None;
-                self.terminate_by(request, Timestamp::now(), step)",
+                self.terminate_by(request, Timestamp::now(), transition)",
             },
         ],
         loom: &["timeout_names_its_reason::escalation_against_end"],
@@ -703,12 +703,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 file: "core/record/mod.rs",
                 within: "fn try_transition",
                 find: "self.word.try_transition(next)",
-                replace: "self.ring(self.word.load()); self.word.try_transition(next)",
+                replace: "self.raise_flag(self.word.load()); self.word.try_transition(next)",
             },
             Edit {
                 file: "core/record/mod.rs",
                 within: "fn try_transition",
-                find: "if step.after.attention() { self.ring(step.after); }",
+                find: "if transition.after.attention() { self.raise_flag(transition.after); }",
                 replace: "",
             },
         ],
@@ -732,8 +732,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/mod.rs",
                 within: "fn check_flagged",
-                find: "self.word.step(|word| word).after",
-                replace: "let now = self.word.step(|word| word).after;
+                find: "self.word.transition(|word| word).after",
+                replace: "let now = self.word.transition(|word| word).after;
                 attention::clear_own();
                 now",
             },
@@ -749,7 +749,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/mod.rs",
                 within: "fn check_flagged",
-                find: "self.word.step(|word| word).after",
+                find: "self.word.transition(|word| word).after",
                 replace: "self.word.load()",
             },
         ],
@@ -764,7 +764,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/wait.rs",
                 within: "fn take_wakers_after_hold_off",
-                find: "self.step(|word| word);",
+                find: "self.transition(|word| word);",
                 replace: "",
             },
         ],
@@ -822,7 +822,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/wait.rs",
             within: "fn suspend",
-            find: "step.after.due() && !self.held()",
+            find: "transition.after.due() && !self.held()",
             replace: "false",
         }],
         loom: &["no_waiter_is_missed::lost_wake_up_of_a_task"],
@@ -847,8 +847,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A step of the session's own after which something is due does not ring.",
         edits: &[Edit {
             file: "core/record/mod.rs",
-            within: "fn step",
-            find: "if step.after.attention() { self.ring(step.after); }",
+            within: "fn transition",
+            find: "if transition.after.attention() { self.raise_flag(transition.after); }",
             replace: "",
         }],
         loom: &["no_kill_is_lost::flag_of_a_deferred_kill"],

@@ -218,7 +218,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/thread.rs",
             within: "impl Drop for ThreadRecord",
-            find: "self.slots.give_back(slot);",
+            find: "self.slots.release(slot);",
             replace: "",
         }],
         loom: &[],

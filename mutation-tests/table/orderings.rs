@@ -141,7 +141,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Whoever gives a place back does not hand on what came before.",
         edits: &[Edit {
             file: "core/admission.rs",
-            within: "fn give_back",
+            within: "fn release",
             find: "self.taken.fetch_sub(given, Ordering::Release);",
             replace: "self.taken.fetch_sub(given, Ordering::Relaxed);",
         }],
@@ -157,7 +157,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A place is given back by a load and a store.",
         edits: &[Edit {
             file: "core/admission.rs",
-            within: "fn give_back",
+            within: "fn release",
             find: "self.taken.fetch_sub(given, Ordering::Release);",
             replace: "self.taken.store(self.taken.load(Ordering::Acquire) - given, Ordering::Release);",
         }],
@@ -197,8 +197,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/diagnose.rs",
             within: "fn at_one_moment",
-            find: "let guarded = self.guarded.lock(); let word = self.snapshot(); look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)",
-            replace: "let word = self.snapshot(); let guarded = self.guarded.lock(); look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)",
+            find: "let guarded = self.guarded.lock(); let word = self.snapshot(); look( word, guarded.pending(word), guarded.metadata.description(self.has(ADMIN)), &guarded.metadata, )",
+            replace: "let word = self.snapshot(); let guarded = self.guarded.lock(); look( word, guarded.pending(word), guarded.metadata.description(self.has(ADMIN)), &guarded.metadata, )",
         }],
         loom: &["rows_are_consistent::a_row_has_the_requester_of_another_request"],
         shuttle: &[],
@@ -236,8 +236,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/request.rs",
             within: "fn terminate_by",
-            find: "Ok(self.accepted(step.before, thread, completion))",
-            replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), completion))",
+            find: "Ok(self.accepted(transition.before, thread, completion))",
+            replace: "let _ = thread; Ok(self.accepted(transition.before, self.last_thread(), completion))",
         }],
         loom: &["receipts_match_the_outcome::terminate_reports_the_thread_of_a_reused_slot"],
         shuttle: &[],
@@ -249,8 +249,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/request.rs",
             within: "fn cancel_by",
-            find: "Ok(self.accepted(step.before, thread, completion))",
-            replace: "let _ = thread; Ok(self.accepted(step.before, self.last_thread(), completion))",
+            find: "Ok(self.accepted(transition.before, thread, completion))",
+            replace: "let _ = thread; Ok(self.accepted(transition.before, self.last_thread(), completion))",
         }],
         loom: &["receipts_match_the_outcome::cancel_reports_the_thread_of_a_reused_slot"],
         shuttle: &[],
@@ -269,10 +269,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/mod.rs",
                 within: "pub(crate) fn attach",
-                find: "self.resume(slot, thread, bell)",
-                replace: "let step = self.resume(slot, thread, bell);
+                find: "self.resume(slot, thread, flag)",
+                replace: "let transition = self.resume(slot, thread, flag);
                     self.thread.store(thread.get(), Ordering::Release);
-                    step",
+                    transition",
             },
         ],
         loom: &["rows_are_consistent::a_row_has_the_thread_of_another_statement"],
@@ -286,17 +286,17 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/mod.rs",
                 within: "fn resume",
-                find: "self.flags.store(flags | u32::from(bell) << FLAG_SHIFT, Ordering::Relaxed);",
+                find: "self.flags.store(flags | u32::from(flag) << FLAG_SHIFT, Ordering::Relaxed);",
                 replace: "let _ = flags;",
             },
             Edit {
                 file: "core/record/mod.rs",
                 within: "pub(crate) fn attach",
-                find: "self.resume(slot, thread, bell)",
-                replace: "let step = self.resume(slot, thread, bell);
+                find: "self.resume(slot, thread, flag)",
+                replace: "let transition = self.resume(slot, thread, flag);
                     let flags = self.flags.load(Ordering::Relaxed) & ((1 << FLAG_SHIFT) - 1);
-                    self.flags.store(flags | u32::from(bell) << FLAG_SHIFT, Ordering::Relaxed);
-                    step",
+                    self.flags.store(flags | u32::from(flag) << FLAG_SHIFT, Ordering::Relaxed);
+                    transition",
             },
         ],
         loom: &["no_kill_is_lost::flag_of_another_thread", "no_kill_is_lost::flag_of_the_same_state"],
@@ -310,18 +310,18 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/session.rs",
                 within: "fn end",
-                find: "if let Some(places) = &self.owner.home.places {
-                    self.record.release_admission(places);
+                find: "if let Some(admission) = &self.owner.shared.admission {
+                    self.record.release_admission(admission);
                 }",
                 replace: "",
             },
             Edit {
                 file: "session/session.rs",
                 within: "fn end",
-                find: "self.record.completed(step)",
-                replace: "let ended = self.record.completed(step);
-                    if let Some(places) = &self.owner.home.places {
-                        self.record.release_admission(places);
+                find: "self.record.completed(transition)",
+                replace: "let ended = self.record.completed(transition);
+                    if let Some(admission) = &self.owner.shared.admission {
+                        self.record.release_admission(admission);
                     }
                     ended",
             },
@@ -337,19 +337,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/session.rs",
                 within: "fn end",
-                find: "self.owner.home.sessions.remove(self.record.number());",
+                find: "self.owner.shared.sessions.remove(self.record.number());",
                 replace: "",
             },
             Edit {
                 file: "session/session.rs",
                 within: "fn end",
-                find: "if let Some(places) = &self.owner.home.places {
-                    self.record.release_admission(places);
+                find: "if let Some(admission) = &self.owner.shared.admission {
+                    self.record.release_admission(admission);
                 }",
-                replace: "if let Some(places) = &self.owner.home.places {
-                        self.record.release_admission(places);
+                replace: "if let Some(admission) = &self.owner.shared.admission {
+                        self.record.release_admission(admission);
                     }
-                    self.owner.home.sessions.remove(self.record.number());",
+                    self.owner.shared.sessions.remove(self.record.number());",
             },
         ],
         loom: &["no_slot_is_taken_twice::a_slot_is_taken_before_it_is_released"],

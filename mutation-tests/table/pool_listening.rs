@@ -23,8 +23,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn call_listener",
-            find: "jobs.counts.idle == 0 && jobs.listener_sleeps",
-            replace: "jobs.listener_sleeps",
+            find: "state.counts.idle == 0 && state.listener_sleeps",
+            replace: "state.listener_sleeps",
         }],
         loom: &[],
         shuttle: &[],
@@ -36,7 +36,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "watch.flows && !jobs.closed",
+            find: "watch.flows && !state.closed",
             replace: "false",
         }],
         loom: &[],
@@ -49,7 +49,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "watch.calm < QUIET_TICKS",
+            find: "watch.quiet_ticks < QUIET_TICKS",
             replace: "true",
         }],
         loom: &[],
@@ -62,7 +62,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.listener_sleeps = true;",
+            find: "state.listener_sleeps = true;",
             replace: "",
         }],
         loom: &[],
@@ -75,8 +75,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "self.for_listener.wait(&mut jobs); watch.calm = 0;",
-            replace: "self.for_listener.wait(&mut jobs);",
+            find: "self.for_listener.wait(&mut state); watch.quiet_ticks = 0;",
+            replace: "self.for_listener.wait(&mut state);",
         }],
         loom: &[],
         shuttle: &[],
@@ -88,7 +88,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.counts.idle > 0 && !jobs.closed",
+            find: "state.counts.idle > 0 && !state.closed",
             replace: "false",
         }],
         loom: &[],
@@ -101,8 +101,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.counts.idle > 0 && !jobs.closed",
-            replace: "jobs.counts.idle > 0",
+            find: "state.counts.idle > 0 && !state.closed",
+            replace: "state.counts.idle > 0",
         }],
         loom: &[],
         shuttle: &[],
@@ -114,7 +114,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "if jobs.closed { return ListenerStep::Stop; }",
+            find: "if state.closed { return ListenerStep::Stop; }",
             replace: "",
         }],
         loom: &[],
@@ -140,8 +140,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "(watch.calm, watch.taken) = (0, jobs.taken);",
-            replace: "watch.calm = 0;",
+            find: "(watch.quiet_ticks, watch.taken) = (0, state.taken);",
+            replace: "watch.quiet_ticks = 0;",
         }],
         loom: &[],
         shuttle: &[],
@@ -153,7 +153,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "self.call_lane(&mut jobs, watch, now)",
+            find: "self.call_lane(&mut state, watch, now)",
             replace: "0",
         }],
         loom: &[],
@@ -166,8 +166,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "self.size.max - jobs.counts.places",
-            replace: "self.size.max + 1 - jobs.counts.places",
+            find: "self.size.max - state.counts.permits",
+            replace: "self.size.max + 1 - state.counts.permits",
         }],
         loom: &[],
         shuttle: &[],
@@ -179,8 +179,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "self.size.max - jobs.counts.places",
-            replace: "(self.size.max - jobs.counts.places).saturating_sub(1)",
+            find: "self.size.max - state.counts.permits",
+            replace: "(self.size.max - state.counts.permits).saturating_sub(1)",
         }],
         loom: &[],
         shuttle: &[],
@@ -218,7 +218,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "self.call_worker(&mut jobs)",
+            find: "self.call_worker(&mut state)",
             replace: "Wakeup::None",
         }],
         loom: &[],
@@ -231,8 +231,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.len().min(jobs.counts.places).min(room)",
-            replace: "jobs.counts.places.min(room)",
+            find: "state.len().min(state.counts.permits).min(room)",
+            replace: "state.counts.permits.min(room)",
         }],
         loom: &[],
         shuttle: &[],
@@ -244,8 +244,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.len().min(jobs.counts.places).min(room)",
-            replace: "jobs.len().min(room)",
+            find: "state.len().min(state.counts.permits).min(room)",
+            replace: "state.len().min(room)",
         }],
         loom: &[],
         shuttle: &[],
@@ -257,8 +257,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.len().min(jobs.counts.places).min(room)",
-            replace: "jobs.len().min(jobs.counts.places)",
+            find: "state.len().min(state.counts.permits).min(room)",
+            replace: "state.len().min(state.counts.permits)",
         }],
         loom: &[],
         shuttle: &[],
@@ -270,7 +270,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.len().min(jobs.counts.places).min(room)",
+            find: "state.len().min(state.counts.permits).min(room)",
             replace: "room.min(1)",
         }],
         loom: &[],
@@ -283,7 +283,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.counts.places += more; watch.since = now;",
+            find: "state.counts.permits += more; watch.since = now;",
             replace: "watch.since = now;",
         }],
         loom: &[],
@@ -296,8 +296,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "jobs.counts.places += more; watch.since = now;",
-            replace: "jobs.counts.places += more;",
+            find: "state.counts.permits += more; watch.since = now;",
+            replace: "state.counts.permits += more;",
         }],
         loom: &[],
         shuttle: &[],
@@ -309,7 +309,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "moved && jobs.counts.active >= jobs.counts.places",
+            find: "moved && state.counts.active >= state.counts.permits",
             replace: "moved",
         }],
         loom: &[],
@@ -322,8 +322,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "moved && jobs.counts.active >= jobs.counts.places",
-            replace: "jobs.counts.active >= jobs.counts.places",
+            find: "moved && state.counts.active >= state.counts.permits",
+            replace: "state.counts.active >= state.counts.permits",
         }],
         loom: &[],
         shuttle: &[],
@@ -335,7 +335,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn watch",
-            find: "moved && jobs.counts.active >= jobs.counts.places",
+            find: "moved && state.counts.active >= state.counts.permits",
             replace: "false",
         }],
         loom: &[],
@@ -348,8 +348,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn passes_on",
-            find: "(jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed",
-            replace: "jobs.closed",
+            find: "(state.len() > 0 && state.counts.idle > 0) || state.closed",
+            replace: "state.closed",
         }],
         loom: &[],
         shuttle: &["workers::emergency_lane_against_an_idle_worker"],
@@ -361,8 +361,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn passes_on",
-            find: "(jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed",
-            replace: "jobs.len() > 0 || jobs.closed",
+            find: "(state.len() > 0 && state.counts.idle > 0) || state.closed",
+            replace: "state.len() > 0 || state.closed",
         }],
         loom: &[],
         shuttle: &[],
@@ -374,8 +374,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn passes_on",
-            find: "(jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed",
-            replace: "jobs.len() > 0 && jobs.counts.idle > 0",
+            find: "(state.len() > 0 && state.counts.idle > 0) || state.closed",
+            replace: "state.len() > 0 && state.counts.idle > 0",
         }],
         loom: &[],
         shuttle: &[],
@@ -400,8 +400,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn call_lane",
-            find: "jobs.first.iter().filter(waits).count()",
-            replace: "jobs.first.iter().take(1).filter(waits).count()",
+            find: "state.first.iter().filter(waits).count()",
+            replace: "state.first.iter().take(1).filter(waits).count()",
         }],
         loom: &[],
         shuttle: &[],
@@ -413,8 +413,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first.iter().position(|job| !job.lane_declined)",
-            replace: "jobs.first.front().filter(|job| !job.lane_declined).map(|_| 0)",
+            find: "state.first.iter().position(|job| !job.lane_declined)",
+            replace: "state.first.front().filter(|job| !job.lane_declined).map(|_| 0)",
         }],
         loom: &[],
         shuttle: &[],
@@ -426,8 +426,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first.iter().position(|job| !job.lane_declined)",
-            replace: "(!jobs.first.is_empty()).then_some(0)",
+            find: "state.first.iter().position(|job| !job.lane_declined)",
+            replace: "(!state.first.is_empty()).then_some(0)",
         }],
         loom: &[],
         shuttle: &[],
@@ -439,8 +439,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first.iter().position(|job| !job.lane_declined)",
-            replace: "jobs.first.iter().rposition(|job| !job.lane_declined)",
+            find: "state.first.iter().position(|job| !job.lane_declined)",
+            replace: "state.first.iter().rposition(|job| !job.lane_declined)",
         }],
         loom: &[],
         shuttle: &[],
@@ -452,8 +452,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first.remove(at)",
-            replace: "let _ = at; jobs.first.pop_front()",
+            find: "state.first.remove(at)",
+            replace: "let _ = at; state.first.pop_front()",
         }],
         loom: &[],
         shuttle: &[],
@@ -465,8 +465,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.first[at].since + EMERGENCY_DELAY",
-            replace: "jobs.first[at].since",
+            find: "state.first[at].since + EMERGENCY_DELAY",
+            replace: "state.first[at].since",
         }],
         loom: &[],
         shuttle: &[],
@@ -478,7 +478,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "if jobs.closed { break None; }",
+            find: "if state.closed { break None; }",
             replace: "",
         }],
         loom: &[],
@@ -492,13 +492,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "pool/queue/lanes.rs",
                 within: "fn pop_for_lane",
-                find: "jobs.idle_lanes += 1;",
+                find: "state.idle_lanes += 1;",
                 replace: "",
             },
             Edit {
                 file: "pool/queue/lanes.rs",
                 within: "fn pop_for_lane",
-                find: "jobs.idle_lanes -= 1;",
+                find: "state.idle_lanes -= 1;",
                 replace: "",
             },
         ],
@@ -512,7 +512,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.idle_lanes -= 1;",
+            find: "state.idle_lanes -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -525,7 +525,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.counts.lanes -= 1;",
+            find: "state.counts.lanes -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -538,7 +538,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.idle_lanes > 1",
+            find: "state.idle_lanes > 1",
             replace: "false",
         }],
         loom: &[],
@@ -551,8 +551,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.idle_lanes > 1",
-            replace: "jobs.idle_lanes > 0",
+            find: "state.idle_lanes > 1",
+            replace: "state.idle_lanes > 0",
         }],
         loom: &[],
         shuttle: &[],
@@ -564,8 +564,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "jobs.first.insert(at, Job { lane_declined: true, ..job });",
-            replace: "let _ = at; jobs.first.push_back(Job { lane_declined: true, ..job });",
+            find: "state.first.insert(at, Job { lane_declined: true, ..job });",
+            replace: "let _ = at; state.first.push_back(Job { lane_declined: true, ..job });",
         }],
         loom: &[],
         shuttle: &[],
@@ -577,8 +577,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "jobs.first.insert(at, Job { lane_declined: true, ..job });",
-            replace: "let _ = at; jobs.first.push_front(Job { lane_declined: true, ..job });",
+            find: "state.first.insert(at, Job { lane_declined: true, ..job });",
+            replace: "let _ = at; state.first.push_front(Job { lane_declined: true, ..job });",
         }],
         loom: &[],
         shuttle: &[],
@@ -590,8 +590,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "jobs.first.insert(at, Job { lane_declined: true, ..job });",
-            replace: "let _ = at; jobs.in_order.push_front(job.entry);",
+            find: "state.first.insert(at, Job { lane_declined: true, ..job });",
+            replace: "let _ = at; state.in_order.push_front(job.entry);",
         }],
         loom: &[],
         shuttle: &[],
@@ -603,8 +603,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "jobs.first.insert(at, Job { lane_declined: true, ..job });",
-            replace: "jobs.first.insert(at, job);",
+            find: "state.first.insert(at, Job { lane_declined: true, ..job });",
+            replace: "state.first.insert(at, job);",
         }],
         loom: &[],
         shuttle: &[],
@@ -616,7 +616,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn push_back_from_lane",
-            find: "self.call_worker(&mut jobs)",
+            find: "self.call_worker(&mut state)",
             replace: "Wakeup::None",
         }],
         loom: &[],
@@ -629,8 +629,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn wants_lane",
-            find: "jobs.idle_lanes == 0",
-            replace: "jobs.idle_lanes == 0 && jobs.counts.lanes == 0",
+            find: "state.idle_lanes == 0",
+            replace: "state.idle_lanes == 0 && state.counts.lanes == 0",
         }],
         loom: &[],
         shuttle: &[],
@@ -642,7 +642,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn wants_lane",
-            find: "jobs.idle_lanes == 0",
+            find: "state.idle_lanes == 0",
             replace: "true",
         }],
         loom: &[],
@@ -655,8 +655,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn wants_lane",
-            find: "jobs.counts.lanes < max",
-            replace: "jobs.counts.lanes <= max",
+            find: "state.counts.lanes < max",
+            replace: "state.counts.lanes <= max",
         }],
         loom: &[],
         shuttle: &[],
@@ -668,8 +668,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn wants_lane",
-            find: "jobs.counts.lanes < max",
-            replace: "jobs.counts.lanes + 1 < max",
+            find: "state.counts.lanes < max",
+            replace: "state.counts.lanes + 1 < max",
         }],
         loom: &[],
         shuttle: &[],
@@ -681,7 +681,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn wants_lane",
-            find: "!jobs.closed",
+            find: "!state.closed",
             replace: "true",
         }],
         loom: &[],
@@ -694,7 +694,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn wants_lane",
-            find: "jobs.counts.lanes += 1;",
+            find: "state.counts.lanes += 1;",
             replace: "",
         }],
         loom: &[],
@@ -707,7 +707,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn wants_lane",
-            find: "jobs.threads += 1;",
+            find: "state.threads += 1;",
             replace: "",
         }],
         loom: &[],
@@ -720,7 +720,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn lane_failed",
-            find: "jobs.counts.lanes -= 1;",
+            find: "state.counts.lanes -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -733,7 +733,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn lane_failed",
-            find: "jobs.threads -= 1;",
+            find: "state.threads -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -772,8 +772,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/lane.rs",
             within: "fn serve",
-            find: "if group.queue.is_closed() { seat.close(); }",
-            replace: "drop(seat);",
+            find: "if group.queue.is_closed() { slot.close(); }",
+            replace: "drop(slot);",
         }],
         loom: &[],
         shuttle: &[],
@@ -837,7 +837,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/listener.rs",
             within: "fn listen",
-            find: "group.enqueue(&seat, priority);",
+            find: "group.enqueue(&slot, priority);",
             replace: "let _ = priority;",
         }],
         loom: &[],
@@ -876,7 +876,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn call_lane",
-            find: "waiting.min(jobs.counts.lanes.max(1))",
+            find: "waiting.min(state.counts.lanes.max(1))",
             replace: "0 * waiting",
         }],
         loom: &[],
@@ -902,7 +902,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn call_lane",
-            find: "watch.taken_by_lanes != jobs.taken_by_lanes",
+            find: "watch.taken_by_lanes != state.taken_by_lanes",
             replace: "false",
         }],
         loom: &[],
@@ -915,7 +915,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn pop_for_lane",
-            find: "jobs.taken_by_lanes += 1;",
+            find: "state.taken_by_lanes += 1;",
             replace: "",
         }],
         loom: &[],
@@ -928,7 +928,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn call_lane",
-            find: "waiting == 0 || jobs.idle_lanes > 0 || moved",
+            find: "waiting == 0 || state.idle_lanes > 0 || moved",
             replace: "waiting == 0 || moved",
         }],
         loom: &[],
@@ -967,7 +967,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn call_lane",
-            find: "jobs.counts.lanes += more;",
+            find: "state.counts.lanes += more;",
             replace: "",
         }],
         loom: &[],
@@ -980,7 +980,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn call_lane",
-            find: "jobs.threads += more;",
+            find: "state.threads += more;",
             replace: "",
         }],
         loom: &[],
@@ -993,7 +993,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/lanes.rs",
             within: "fn call_lane",
-            find: "waiting.min(jobs.counts.lanes.max(1))",
+            find: "waiting.min(state.counts.lanes.max(1))",
             replace: "waiting",
         }],
         loom: &[],
@@ -1032,8 +1032,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn is_saturated",
-            find: "idle == 0 && active >= places && places >= self.size.max",
-            replace: "idle == 0 && active >= places",
+            find: "idle == 0 && active >= permits && permits >= self.size.max",
+            replace: "idle == 0 && active >= permits",
         }],
         loom: &[],
         shuttle: &[],
@@ -1045,8 +1045,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn is_saturated",
-            find: "idle == 0 && active >= places && places >= self.size.max",
-            replace: "idle == 0 && places >= self.size.max",
+            find: "idle == 0 && active >= permits && permits >= self.size.max",
+            replace: "idle == 0 && permits >= self.size.max",
         }],
         loom: &[],
         shuttle: &[],
@@ -1058,8 +1058,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn is_saturated",
-            find: "idle == 0 && active >= places && places >= self.size.max",
-            replace: "active >= places && places >= self.size.max",
+            find: "idle == 0 && active >= permits && permits >= self.size.max",
+            replace: "active >= permits && permits >= self.size.max",
         }],
         loom: &[],
         shuttle: &[],
@@ -1084,7 +1084,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/listener.rs",
             within: "fn close_abandoned",
-            find: "seat.close_abandoned();",
+            find: "slot.close_abandoned();",
             replace: "",
         }],
         loom: &[],
@@ -1136,7 +1136,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/group/slot.rs",
             within: "fn take_in",
-            find: "hang_ups.add(socket, seat.token)",
+            find: "hang_ups.add(socket, slot.token)",
             replace: "Ok::<(), io::Error>(())",
         }],
         loom: &[],

@@ -10,7 +10,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/group/mod.rs",
             within: "fn status",
-            find: "counts.idle + counts.spare",
+            find: "counts.idle + counts.parked",
             replace: "counts.idle",
         }],
         loom: &[],
@@ -278,8 +278,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/pool.rs",
             within: "fn stop",
-            find: "group.queue.close(); let seats: Vec<_> = group.seats.lock().slab.iter().map(|(_, seat)| seat.clone()).collect(); seats.iter().for_each(|seat| seat.close()); group.poller.wake();",
-            replace: "let seats: Vec<_> = group.seats.lock().slab.iter().map(|(_, seat)| seat.clone()).collect(); seats.iter().for_each(|seat| seat.close()); group.queue.close(); group.poller.wake();",
+            find: "group.queue.close(); let slots: Vec<_> = group.slots.lock().slab.iter().map(|(_, slot)| slot.clone()).collect(); slots.iter().for_each(|slot| slot.close()); group.poller.wake();",
+            replace: "let slots: Vec<_> = group.slots.lock().slab.iter().map(|(_, slot)| slot.clone()).collect(); slots.iter().for_each(|slot| slot.close()); group.queue.close(); group.poller.wake();",
         }],
         loom: &[],
         shuttle: &["whole_pool::counts_balance"],
@@ -291,7 +291,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/pool.rs",
             within: "fn stop",
-            find: "group.queue.close(); let seats: Vec<_> = group.seats.lock().slab.iter().map(|(_, seat)| seat.clone()).collect(); seats.iter().for_each(|seat| seat.close()); group.poller.wake();",
+            find: "group.queue.close(); let slots: Vec<_> = group.slots.lock().slab.iter().map(|(_, slot)| slot.clone()).collect(); slots.iter().for_each(|slot| slot.close()); group.poller.wake();",
             replace: "group.queue.close(); group.poller.wake();",
         }],
         loom: &[],
@@ -329,8 +329,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The next session in a seat's place has its token.",
         edits: &[Edit {
             file: "pool/group/mod.rs",
-            within: "fn new_seat",
-            find: "seats.last_serial += 1;",
+            within: "fn new_slot",
+            find: "slots.last_serial += 1;",
             replace: "",
         }],
         loom: &[],
@@ -342,9 +342,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "An event finds whoever has the place in which its session was.",
         edits: &[Edit {
             file: "pool/group/mod.rs",
-            within: "fn seat",
-            find: "seats.slab.get(place_of(token)).filter(|seat| seat.token() == token).cloned()",
-            replace: "seats.slab.get(place_of(token)).cloned()",
+            within: "fn slot",
+            find: "slots.slab.get(key_of(token)).filter(|slot| slot.token() == token).cloned()",
+            replace: "slots.slab.get(key_of(token)).cloned()",
         }],
         loom: &[],
         shuttle: &["workers::a_late_event_reaches_no_successor"],

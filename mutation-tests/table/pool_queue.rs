@@ -10,7 +10,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn push",
-            find: "if jobs.closed { return Err(Closed); }",
+            find: "if state.closed { return Err(Closed); }",
             replace: "",
         }],
         loom: &[],
@@ -23,7 +23,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn push",
-            find: "Ok(self.call_worker(&mut jobs))",
+            find: "Ok(self.call_worker(&mut state))",
             replace: "Ok(Wakeup::None)",
         }],
         loom: &[],
@@ -36,7 +36,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn push_back",
-            find: "if jobs.closed { return Err(Closed); }",
+            find: "if state.closed { return Err(Closed); }",
             replace: "",
         }],
         loom: &[],
@@ -49,7 +49,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn push_back",
-            find: "Ok(if alone { Wakeup::None } else { self.call_worker(&mut jobs) })",
+            find: "Ok(if alone { Wakeup::None } else { self.call_worker(&mut state) })",
             replace: "let _ = alone; Ok(Wakeup::None)",
         }],
         loom: &[],
@@ -62,8 +62,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn push_back",
-            find: "Ok(if alone { Wakeup::None } else { self.call_worker(&mut jobs) })",
-            replace: "let _ = alone; Ok(self.call_worker(&mut jobs))",
+            find: "Ok(if alone { Wakeup::None } else { self.call_worker(&mut state) })",
+            replace: "let _ = alone; Ok(self.call_worker(&mut state))",
         }],
         loom: &[],
         shuttle: &[],
@@ -153,7 +153,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn waiting",
-            find: "self.len().saturating_add_signed(-self.gone)",
+            find: "self.len().saturating_add_signed(-self.stale)",
             replace: "self.len()",
         }],
         loom: &[],
@@ -205,8 +205,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn call_worker",
-            find: "jobs.closed || jobs.len() == 0",
-            replace: "jobs.len() == 0",
+            find: "state.closed || state.len() == 0",
+            replace: "state.len() == 0",
         }],
         loom: &[],
         shuttle: &[],
@@ -218,8 +218,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn call_worker",
-            find: "jobs.closed || jobs.len() == 0",
-            replace: "jobs.closed",
+            find: "state.closed || state.len() == 0",
+            replace: "state.closed",
         }],
         loom: &[],
         shuttle: &[],
@@ -231,7 +231,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn call_worker",
-            find: "jobs.counts.idle > 0",
+            find: "state.counts.idle > 0",
             replace: "false",
         }],
         loom: &[],
@@ -257,8 +257,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn call_worker",
-            find: "jobs.counts.places.saturating_sub(jobs.counts.active)",
-            replace: "jobs.counts.places.saturating_sub(jobs.counts.workers)",
+            find: "state.counts.permits.saturating_sub(state.counts.active)",
+            replace: "state.counts.permits.saturating_sub(state.counts.workers)",
         }],
         loom: &[],
         shuttle: &[],
@@ -270,8 +270,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn call_worker",
-            find: "jobs.counts.places.saturating_sub(jobs.counts.active)",
-            replace: "(jobs.counts.places + 1).saturating_sub(jobs.counts.active)",
+            find: "state.counts.permits.saturating_sub(state.counts.active)",
+            replace: "(state.counts.permits + 1).saturating_sub(state.counts.active)",
         }],
         loom: &[],
         shuttle: &[],
@@ -283,7 +283,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn fill",
-            find: "jobs.counts.spare -= skips;",
+            find: "state.counts.parked -= skips;",
             replace: "",
         }],
         loom: &[],
@@ -296,7 +296,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn fill",
-            find: "jobs.called += skips;",
+            find: "state.called += skips;",
             replace: "",
         }],
         loom: &[],
@@ -309,7 +309,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn fill",
-            find: "self.for_spares.notify_one();",
+            find: "self.for_parked.notify_one();",
             replace: "",
         }],
         loom: &[],
@@ -335,8 +335,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn fill",
-            find: "count.min(jobs.counts.spare)",
-            replace: "count.min(jobs.counts.spare).min(0)",
+            find: "count.min(state.counts.parked)",
+            replace: "count.min(state.counts.parked).min(0)",
         }],
         loom: &[],
         shuttle: &[],
@@ -348,7 +348,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn fill",
-            find: "jobs.counts.active += count;",
+            find: "state.counts.active += count;",
             replace: "",
         }],
         loom: &[],
@@ -361,8 +361,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn fill",
-            find: "jobs.counts.workers += fresh;",
-            replace: "jobs.counts.workers += count;",
+            find: "state.counts.workers += fresh;",
+            replace: "state.counts.workers += count;",
         }],
         loom: &[],
         shuttle: &[],
@@ -374,7 +374,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn fill",
-            find: "jobs.counts.starting += fresh;",
+            find: "state.counts.starting += fresh;",
             replace: "",
         }],
         loom: &[],
@@ -387,7 +387,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn fill",
-            find: "jobs.threads += fresh;",
+            find: "state.threads += fresh;",
             replace: "",
         }],
         loom: &[],
@@ -413,7 +413,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn add_stale",
-            find: "self.jobs.lock().gone += 1;",
+            find: "self.state.lock().stale += 1;",
             replace: "",
         }],
         loom: &[],
@@ -426,8 +426,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn add_stale",
-            find: "self.jobs.lock().gone += 1;",
-            replace: "self.jobs.lock().gone += 2;",
+            find: "self.state.lock().stale += 1;",
+            replace: "self.state.lock().stale += 2;",
         }],
         loom: &[],
         shuttle: &[],
@@ -439,7 +439,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn remove_stale",
-            find: "self.jobs.lock().gone -= 1;",
+            find: "self.state.lock().stale -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -452,8 +452,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn remove_stale",
-            find: "self.jobs.lock().gone -= 1;",
-            replace: "self.jobs.lock().gone -= 2;",
+            find: "self.state.lock().stale -= 1;",
+            replace: "self.state.lock().stale -= 2;",
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
@@ -465,8 +465,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn is_full",
-            find: "jobs.waiting() >= self.size.queue",
-            replace: "jobs.waiting() > self.size.queue",
+            find: "state.waiting() >= self.size.queue",
+            replace: "state.waiting() > self.size.queue",
         }],
         loom: &[],
         shuttle: &[],
@@ -478,8 +478,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn is_full",
-            find: "jobs.waiting() >= self.size.queue",
-            replace: "jobs.waiting() + 1 >= self.size.queue",
+            find: "state.waiting() >= self.size.queue",
+            replace: "state.waiting() + 1 >= self.size.queue",
         }],
         loom: &[],
         shuttle: &[],
@@ -491,8 +491,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn is_full",
-            find: "jobs.waiting() >= self.size.queue",
-            replace: "jobs.len() >= self.size.queue",
+            find: "state.waiting() >= self.size.queue",
+            replace: "state.len() >= self.size.queue",
         }],
         loom: &[],
         shuttle: &[],
@@ -504,8 +504,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn counts",
-            find: "jobs.waiting()",
-            replace: "jobs.len()",
+            find: "state.waiting()",
+            replace: "state.len()",
         }],
         loom: &[],
         shuttle: &[],
@@ -517,7 +517,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn worker_started",
-            find: "jobs.counts.starting -= 1;",
+            find: "state.counts.starting -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -530,7 +530,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn worker_started",
-            find: "jobs.threads -= 1;",
+            find: "state.threads -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -543,7 +543,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn worker_started",
-            find: "self.worker_goes(&mut jobs);",
+            find: "self.worker_goes(&mut state);",
             replace: "",
         }],
         loom: &[],
@@ -556,7 +556,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn worker_goes",
-            find: "jobs.counts.active -= 1;",
+            find: "state.counts.active -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -569,7 +569,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn worker_goes",
-            find: "jobs.counts.workers -= 1;",
+            find: "state.counts.workers -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -582,7 +582,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn worker_goes",
-            find: "self.call_listener(jobs);",
+            find: "self.call_listener(state);",
             replace: "",
         }],
         loom: &[],
@@ -595,7 +595,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "jobs.counts.idle -= 1;",
+            find: "state.counts.idle -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -608,7 +608,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "waited == PollEnd::InVain && jobs.len() == 0",
+            find: "waited == PollEnd::InVain && state.len() == 0",
             replace: "waited == PollEnd::InVain",
         }],
         loom: &[],
@@ -621,8 +621,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "waited == PollEnd::InVain && jobs.len() == 0",
-            replace: "let _ = waited; jobs.len() == 0",
+            find: "waited == PollEnd::InVain && state.len() == 0",
+            replace: "let _ = waited; state.len() == 0",
         }],
         loom: &[],
         shuttle: &[],
@@ -634,8 +634,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && false { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
+            replace: "if spent && false { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
         }],
         loom: &[],
         shuttle: &[],
@@ -647,8 +647,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active >= self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
+            replace: "if spent && state.counts.active >= self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
         }],
         loom: &[],
         shuttle: &[],
@@ -660,8 +660,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active > self.size.min { self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
+            replace: "if spent && state.counts.active > self.size.min { self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
         }],
         loom: &[],
         shuttle: &[],
@@ -673,8 +673,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active > self.size.min { jobs.counts.places -= 1; self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
+            replace: "if spent && state.counts.active > self.size.min { state.counts.permits -= 1; self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
         }],
         loom: &[],
         shuttle: &[],
@@ -686,8 +686,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
+            find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
+            replace: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); return WorkerStep::Exit; } self.call_listener(&mut state);",
         }],
         loom: &[],
         shuttle: &[],
@@ -699,8 +699,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; } self.call_listener(&mut jobs);",
-            replace: "if spent && jobs.counts.active > self.size.min { jobs.counts.places = (jobs.counts.places - 1).max(self.size.min); self.worker_goes(&mut jobs); return WorkerStep::Exit; }",
+            find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
+            replace: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; }",
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
@@ -712,7 +712,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if jobs.closed { self.worker_goes(&mut jobs); return WorkerStep::Exit; }",
+            find: "if state.closed { self.worker_goes(&mut state); return WorkerStep::Exit; }",
             replace: "",
         }],
         loom: &[],
@@ -725,8 +725,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "if jobs.closed { self.worker_goes(&mut jobs); return WorkerStep::Exit; }",
-            replace: "if jobs.closed { return WorkerStep::Exit; }",
+            find: "if state.closed { self.worker_goes(&mut state); return WorkerStep::Exit; }",
+            replace: "if state.closed { return WorkerStep::Exit; }",
         }],
         loom: &[],
         shuttle: &[],
@@ -738,7 +738,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "jobs.counts.active > jobs.counts.places",
+            find: "state.counts.active > state.counts.permits",
             replace: "false",
         }],
         loom: &[],
@@ -751,8 +751,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "jobs.counts.active > jobs.counts.places",
-            replace: "jobs.counts.active >= jobs.counts.places",
+            find: "state.counts.active > state.counts.permits",
+            replace: "state.counts.active >= state.counts.permits",
         }],
         loom: &[],
         shuttle: &[],
@@ -764,8 +764,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "jobs.counts.active -= 1; jobs.counts.spare += 1;",
-            replace: "jobs.counts.spare += 1;",
+            find: "state.counts.active -= 1; state.counts.parked += 1;",
+            replace: "state.counts.parked += 1;",
         }],
         loom: &[],
         shuttle: &[],
@@ -777,8 +777,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "jobs.counts.active -= 1; jobs.counts.spare += 1;",
-            replace: "jobs.counts.active -= 1;",
+            find: "state.counts.active -= 1; state.counts.parked += 1;",
+            replace: "state.counts.active -= 1;",
         }],
         loom: &[],
         shuttle: &[],
@@ -790,7 +790,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "return WorkerStep::Park(more(&jobs));",
+            find: "return WorkerStep::Park(more(&state));",
             replace: "return WorkerStep::Park(Wakeup::None);",
         }],
         loom: &[],
@@ -803,8 +803,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "jobs.taken += 1; return WorkerStep::Run(entry, more(&jobs));",
-            replace: "jobs.taken += 1; return WorkerStep::Run(entry, Wakeup::None);",
+            find: "state.taken += 1; return WorkerStep::Run(entry, more(&state));",
+            replace: "state.taken += 1; return WorkerStep::Run(entry, Wakeup::None);",
         }],
         loom: &[],
         shuttle: &[],
@@ -816,8 +816,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "jobs.taken += 1; return WorkerStep::Run(entry, more(&jobs));",
-            replace: "return WorkerStep::Run(entry, more(&jobs));",
+            find: "state.taken += 1; return WorkerStep::Run(entry, more(&state));",
+            replace: "return WorkerStep::Run(entry, more(&state));",
         }],
         loom: &[],
         shuttle: &[],
@@ -829,7 +829,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "(jobs.counts.active > self.size.min).then_some(self.patience)",
+            find: "(state.counts.active > self.size.min).then_some(self.idle_timeout)",
             replace: "None",
         }],
         loom: &[],
@@ -842,8 +842,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "(jobs.counts.active > self.size.min).then_some(self.patience)",
-            replace: "Some(self.patience)",
+            find: "(state.counts.active > self.size.min).then_some(self.idle_timeout)",
+            replace: "Some(self.idle_timeout)",
         }],
         loom: &[],
         shuttle: &[],
@@ -855,7 +855,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn next",
-            find: "jobs.counts.idle += 1;",
+            find: "state.counts.idle += 1;",
             replace: "",
         }],
         loom: &[],
@@ -868,7 +868,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn wait_as_spare",
-            find: "jobs.called -= 1;",
+            find: "state.called -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -881,7 +881,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn wait_as_spare",
-            find: "jobs.counts.spare = jobs.counts.spare.saturating_sub(1);",
+            find: "state.counts.parked = state.counts.parked.saturating_sub(1);",
             replace: "",
         }],
         loom: &[],
@@ -894,7 +894,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn wait_as_spare",
-            find: "jobs.counts.workers -= 1;",
+            find: "state.counts.workers -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -907,7 +907,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn wait_as_spare",
-            find: "in_vain || jobs.closed",
+            find: "in_vain || state.closed",
             replace: "in_vain",
         }],
         loom: &[],
@@ -920,8 +920,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn wait_as_spare",
-            find: "in_vain || jobs.closed",
-            replace: "jobs.closed",
+            find: "in_vain || state.closed",
+            replace: "state.closed",
         }],
         loom: &[],
         shuttle: &[],
@@ -933,7 +933,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn takes_ready",
-            find: "jobs.counts.idle -= 1;",
+            find: "state.counts.idle -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -946,7 +946,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn takes_ready",
-            find: "jobs.taken += 1;",
+            find: "state.taken += 1;",
             replace: "",
         }],
         loom: &[],
@@ -959,7 +959,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn takes_ready",
-            find: "self.call_listener(&mut jobs);",
+            find: "self.call_listener(&mut state);",
             replace: "",
         }],
         loom: &[],
@@ -972,7 +972,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn release_permit",
-            find: "jobs.counts.active -= 1;",
+            find: "state.counts.active -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -985,8 +985,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn release_permit",
-            find: "self.call_worker(&mut jobs)",
-            replace: "let _ = jobs; Wakeup::None",
+            find: "self.call_worker(&mut state)",
+            replace: "let _ = state; Wakeup::None",
         }],
         loom: &[],
         shuttle: &[],
@@ -998,7 +998,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn reacquire_permit",
-            find: "self.jobs.lock().counts.active += 1;",
+            find: "self.state.lock().counts.active += 1;",
             replace: "",
         }],
         loom: &[],
@@ -1011,7 +1011,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn close",
-            find: "self.for_spares.notify_all();",
+            find: "self.for_parked.notify_all();",
             replace: "",
         }],
         loom: &[],
@@ -1024,8 +1024,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn close",
-            find: "self.for_spares.notify_all();",
-            replace: "self.for_spares.notify_one();",
+            find: "self.for_parked.notify_all();",
+            replace: "self.for_parked.notify_one();",
         }],
         loom: &[],
         shuttle: &[],
@@ -1076,7 +1076,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn thread_starts",
-            find: "self.jobs.lock().threads += 1;",
+            find: "self.state.lock().threads += 1;",
             replace: "",
         }],
         loom: &[],
@@ -1089,7 +1089,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn thread_ends",
-            find: "self.jobs.lock().threads -= 1;",
+            find: "self.state.lock().threads -= 1;",
             replace: "",
         }],
         loom: &[],
@@ -1115,8 +1115,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn wait_for_threads",
-            find: "jobs.threads > 0",
-            replace: "jobs.threads > 1",
+            find: "state.threads > 0",
+            replace: "state.threads > 1",
         }],
         loom: &[],
         shuttle: &[],
@@ -1128,7 +1128,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn wait_for_threads",
-            find: "jobs.threads > 0",
+            find: "state.threads > 0",
             replace: "false",
         }],
         loom: &[],
@@ -1141,8 +1141,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/queue/mod.rs",
             within: "fn wait_for_threads",
-            find: "if self.for_end.wait_until(&mut jobs, deadline).timed_out() { return; }",
-            replace: "self.for_end.wait_until(&mut jobs, deadline);",
+            find: "if self.for_end.wait_until(&mut state, deadline).timed_out() { return; }",
+            replace: "self.for_end.wait_until(&mut state, deadline);",
         }],
         loom: &[],
         shuttle: &[],

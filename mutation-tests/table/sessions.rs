@@ -49,7 +49,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/request.rs",
             within: "fn completed",
-            find: "step.before.detach().terminate_due()",
+            find: "transition.before.detach().terminate_due()",
             replace: "false",
         }],
         loom: &["receipts_match_the_outcome::ok_although_nothing_happened"],
@@ -62,7 +62,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/request.rs",
             within: "fn completed",
-            find: "step.before.detach().terminate_due()",
+            find: "transition.before.detach().terminate_due()",
             replace: "true",
         }],
         loom: &[],
@@ -75,8 +75,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/request.rs",
             within: "fn completed",
-            find: "step.before.detach().terminate_due()",
-            replace: "step.before.terminate_due()",
+            find: "transition.before.detach().terminate_due()",
+            replace: "transition.before.terminate_due()",
         }],
         loom: &[],
         shuttle: &[],
@@ -140,8 +140,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "manager/info.rs",
             within: "impl Iterator for Sessions => fn next",
-            find: "self.home.model == ThreadModel::PerSession",
-            replace: "self.home.model != ThreadModel::PerSession",
+            find: "self.shared.model == ThreadModel::PerSession",
+            replace: "self.shared.model != ThreadModel::PerSession",
         }],
         loom: &[],
         shuttle: &[],
@@ -196,14 +196,14 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/session.rs",
                 within: "fn end",
-                find: "self.owner.home.sessions.remove(self.record.number());",
+                find: "self.owner.shared.sessions.remove(self.record.number());",
                 replace: "",
             },
             Edit {
                 file: "session/session.rs",
                 within: "fn end",
-                find: "self.record.completed(step)",
-                replace: "let ended = self.record.completed(step); self.owner.home.sessions.remove(self.record.number()); ended",
+                find: "self.record.completed(transition)",
+                replace: "let ended = self.record.completed(transition); self.owner.shared.sessions.remove(self.record.number()); ended",
             },
         ],
         loom: &["receipts_match_the_outcome::ok_although_nothing_happened"],
@@ -218,7 +218,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 file: "session/session.rs",
                 within: "fn end",
                 find: "self.record.end()",
-                replace: "let values = self.record.take_values(); let step = self.record.end(); if let Some(values) = values { current::without_current(|| values.drop_all()); } step",
+                replace: "let values = self.record.take_values(); let transition = self.record.end(); if let Some(values) = values { current::without_current(|| values.drop_all()); } transition",
             },
             Edit {
                 file: "session/session.rs",
@@ -236,7 +236,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Whether a session has ended is asked before the lock under which a session-local value is stored.",
         edits: &[Edit {
             file: "core/record/mod.rs",
-            within: "fn keep_value",
+            within: "fn insert_value_if_open",
             find: "self.cold().values.keep(number, first, ended)",
             replace: "let ended = ended(); self.cold().values.keep(number, first, || ended)",
         }],
@@ -263,7 +263,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "manager/manager.rs",
             within: "pub fn open(",
-            find: "places.give_back(false);",
+            find: "admission.release(false);",
             replace: "",
         }],
         loom: &[],

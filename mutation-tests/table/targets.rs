@@ -99,7 +99,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/thread.rs",
                 within: "impl Drop for ThreadRecord",
-                find: "self.slots.give_back(slot);",
+                find: "self.slots.release(slot);",
                 replace: "",
             },
         ],
@@ -143,11 +143,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             file: "core/record/mod.rs",
             within: "fn runs_here",
             find: "let attached = self.snapshot().slot().is_some();
-                let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
-                attached && bell == u32::from(attention::own())",
-            replace: "let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
+                let flag = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
+                attached && flag == u32::from(attention::own())",
+            replace: "let flag = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
                 let attached = self.snapshot().slot().is_some();
-                attached && bell == u32::from(attention::own())",
+                attached && flag == u32::from(attention::own())",
         }],
         loom: &["no_other_session_is_hit::a_leaked_attachment_comes_back"],
         shuttle: &[],

@@ -86,8 +86,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "observe/tracing.rs",
                 within: "fn trace",
-                find: "say!(warn, \"permission denied\");",
-                replace: "say!(info, \"permission denied\");",
+                find: "emit!(warn, \"permission denied\");",
+                replace: "emit!(info, \"permission denied\");",
             },
         ],
         loom: &[],
@@ -101,8 +101,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "observe/tracing.rs",
                 within: "fn trace",
-                find: "say!(info, \"request rejected\");",
-                replace: "say!(warn, \"request rejected\");",
+                find: "emit!(info, \"request rejected\");",
+                replace: "emit!(warn, \"request rejected\");",
             },
         ],
         loom: &[],

@@ -101,7 +101,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn next",
-                find: "told.is_some()",
+                find: "pending.is_some()",
                 replace: "false",
             },
         ],
@@ -236,7 +236,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn command_ends",
-                find: "timing.stamp();",
+                find: "timing.store_now();",
                 replace: "",
             },
         ],
@@ -281,8 +281,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn transaction_step",
-                find: "if !word.in_statement() && !word.queued() { timing.stamp(); } self.step(step)",
-                replace: "self.step(step)",
+                find: "if !word.in_statement() && !word.queued() { timing.store_now(); } self.transition(transition)",
+                replace: "self.transition(transition)",
             },
         ],
         loom: &["timeouts_in_combination::random_sequences"],
@@ -296,8 +296,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn transaction_step",
-                find: "if !word.in_statement() && !word.queued() { timing.stamp(); } self.step(step)",
-                replace: "if !word.in_statement() { timing.stamp(); } self.step(step)",
+                find: "if !word.in_statement() && !word.queued() { timing.store_now(); } self.transition(transition)",
+                replace: "if !word.in_statement() { timing.store_now(); } self.transition(transition)",
             },
         ],
         loom: &["timeouts_in_combination::random_sequences"],
@@ -311,7 +311,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/timeouts.rs",
                 within: "fn transaction_step",
-                find: "self.watch(step.after);",
+                find: "self.watch(transition.after);",
                 replace: "",
             },
         ],

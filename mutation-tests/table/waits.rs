@@ -431,7 +431,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/mod.rs",
             within: "fn runs_here",
-            find: "let attached = self.snapshot().slot().is_some(); let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT; attached && bell == u32::from(attention::own())",
+            find: "let attached = self.snapshot().slot().is_some(); let flag = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT; attached && flag == u32::from(attention::own())",
             replace: "self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT == u32::from(attention::own())",
         }],
         loom: &[],
@@ -444,7 +444,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/mod.rs",
             within: "fn runs_here",
-            find: "let attached = self.snapshot().slot().is_some(); let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT; attached && bell == u32::from(attention::own())",
+            find: "let attached = self.snapshot().slot().is_some(); let flag = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT; attached && flag == u32::from(attention::own())",
             replace: "self.snapshot().slot().is_some()",
         }],
         loom: &[],

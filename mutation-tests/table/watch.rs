@@ -11,8 +11,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/diagnose.rs",
                 within: "fn probe",
-                find: "noted.asked = Some(Timestamp::now());",
-                replace: "noted.asked.get_or_insert_with(Timestamp::now);",
+                find: "diagnostics.asked = Some(Timestamp::now());",
+                replace: "diagnostics.asked.get_or_insert_with(Timestamp::now);",
             },
         ],
         loom: &[],
@@ -27,7 +27,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 file: "core/record/diagnose.rs",
                 within: "fn probe",
                 find: "ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last }",
-                replace: "{ noted.asked = Some(Timestamp::now()); ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last } }",
+                replace: "{ diagnostics.asked = Some(Timestamp::now()); ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last } }",
             },
         ],
         loom: &[],
@@ -161,8 +161,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
-                find: "noted.asked.filter(|_| word.probed())",
-                replace: "noted.asked",
+                find: "diagnostics.asked.filter(|_| word.probed())",
+                replace: "diagnostics.asked",
             },
         ],
         loom: &[],
@@ -176,8 +176,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
-                find: "noted.asked.filter(|_| word.probed())",
-                replace: "noted.asked.filter(|_| false)",
+                find: "diagnostics.asked.filter(|_| word.probed())",
+                replace: "diagnostics.asked.filter(|_| false)",
             },
         ],
         loom: &[],
@@ -221,8 +221,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
-                find: "noted.wait().filter(|_| uninterruptible)",
-                replace: "noted.wait()",
+                find: "diagnostics.wait().filter(|_| uninterruptible)",
+                replace: "diagnostics.wait()",
             },
         ],
         loom: &[],
@@ -295,7 +295,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "core/record/diagnose.rs",
-                within: "impl Guarded => fn pending",
+                within: "impl Guarded => fn pending_since",
                 find: "asked.time",
                 replace: "SystemTime::now()",
             },
@@ -310,7 +310,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "core/record/diagnose.rs",
-                within: "impl Guarded => fn pending",
+                within: "impl Guarded => fn pending_since",
                 find: "moment.time",
                 replace: "SystemTime::now()",
             },
@@ -326,8 +326,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/diagnostics.rs",
                 within: "fn wait",
-                find: "self.stretches.iter().find(is_wait)",
-                replace: "self.stretches.iter().rfind(is_wait)",
+                find: "self.sections.iter().find(is_wait)",
+                replace: "self.sections.iter().rfind(is_wait)",
             },
         ],
         loom: &[],
@@ -341,7 +341,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/diagnostics.rs",
                 within: "fn progress",
-                find: "stretch.number == self.number",
+                find: "section.number == self.number",
                 replace: "true",
             },
         ],
@@ -356,8 +356,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/diagnostics.rs",
                 within: "fn leave",
-                find: "self.stretches.retain(|other| other.number != number);",
-                replace: "self.stretches.pop();",
+                find: "self.sections.retain(|other| other.number != number);",
+                replace: "self.sections.pop();",
             },
         ],
         loom: &[],
@@ -520,32 +520,32 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/diagnose.rs",
             within: "pub(crate) fn probe",
-            find: "self.cold().notes.change(|noted| {
-            let Ok(step) = self.try_transition(|word| word.probe(held)) else {
+            find: "self.cold().diagnostics.change(|diagnostics| {
+            let Ok(transition) = self.try_transition(|word| word.probe(held)) else {
                 return ProbeResult::NotRunning;
             };
-            let last = noted.last_safe_point();
-            match noted.asked {
-                Some(asked) if step.before.probed() => {
+            let last = diagnostics.last_safe_point();
+            match diagnostics.asked {
+                Some(asked) if transition.before.probed() => {
                     ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last }
                 }
                 _ => {
-                    noted.asked = Some(Timestamp::now());
+                    diagnostics.asked = Some(Timestamp::now());
                     ProbeResult::Requested { last_safe_point: last }
                 }
             }
         })",
-            replace: "let Ok(step) = self.try_transition(|word| word.probe(held)) else {
+            replace: "let Ok(transition) = self.try_transition(|word| word.probe(held)) else {
                 return ProbeResult::NotRunning;
             };
-            self.cold().notes.change(|noted| {
-                let last = noted.last_safe_point();
-                match noted.asked {
-                    Some(asked) if step.before.probed() => {
+            self.cold().diagnostics.change(|diagnostics| {
+                let last = diagnostics.last_safe_point();
+                match diagnostics.asked {
+                    Some(asked) if transition.before.probed() => {
                         ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last }
                     }
                     _ => {
-                        noted.asked = Some(Timestamp::now());
+                        diagnostics.asked = Some(Timestamp::now());
                         ProbeResult::Requested { last_safe_point: last }
                     }
                 }

@@ -40,7 +40,7 @@ impl AdmissionLimit {
     }
 
     /// Acquires a slot for a session whose user is not known.
-    pub(crate) fn take(&self) -> Result<(), OpenError> {
+    pub(crate) fn acquire(&self) -> Result<(), OpenError> {
         self.step(|word| (taken(word) < self.max).then(|| word + 1))
     }
 
@@ -56,7 +56,7 @@ impl AdmissionLimit {
     }
 
     /// Releases the slot of a session that ends.
-    pub(crate) fn give_back(&self, was_admitted: bool) {
+    pub(crate) fn release(&self, was_admitted: bool) {
         let given = if was_admitted { ADMITTED + 1 } else { 1 };
         self.taken.fetch_sub(given, Ordering::Release);
     }
@@ -70,26 +70,26 @@ mod tests {
     fn sessions_not_admitted_limit_only_each_other() {
         let limit = AdmissionLimit::new(3, 1);
         for _ in 0..3 {
-            limit.take().unwrap();
+            limit.acquire().unwrap();
         }
-        assert_eq!(limit.take(), Err(OpenError::Full));
+        assert_eq!(limit.acquire(), Err(OpenError::Full));
         assert_eq!(limit.admit(false), Ok(()));
         assert_eq!(limit.admit(false), Ok(()));
         assert_eq!(limit.admit(false), Err(OpenError::Full));
         assert_eq!(limit.admit(true), Ok(()));
-        limit.give_back(true);
+        limit.release(true);
         assert_eq!(limit.admit(false), Err(OpenError::Full), "two are admitted");
-        limit.give_back(true);
+        limit.release(true);
         assert_eq!(limit.admit(false), Ok(()));
     }
 
     #[test]
     fn limits_that_do_not_fit_are_clamped() {
         let limit = AdmissionLimit::new(usize::MAX, usize::MAX);
-        limit.take().unwrap();
+        limit.acquire().unwrap();
         assert_eq!(limit.admit(false), Err(OpenError::Full));
         assert_eq!(limit.admit(true), Ok(()));
-        limit.give_back(true);
+        limit.release(true);
         assert_eq!(limit.taken.load(Ordering::Relaxed), 0);
     }
 
@@ -98,7 +98,7 @@ mod tests {
         for more in [0, 1] {
             let limit = AdmissionLimit::new((1 << 32) + more, (1 << 32) + more);
             for _ in 0..3 {
-                limit.take().unwrap();
+                limit.acquire().unwrap();
                 assert_eq!(limit.admit(true), Ok(()));
                 assert_eq!(limit.admit(false), Err(OpenError::Full));
             }

@@ -38,18 +38,18 @@ impl<T: Clone> Completion<T> {
         self.0.lock().value.clone()
     }
 
-    /// Returns the value, or registers `waker`. `place` is the key of the caller's waker until it
+    /// Returns the value, or registers `waker`. `key` is the key of the caller's waker until it
     /// [leaves](Self::leave).
-    pub(crate) fn poll(&self, place: &mut Option<usize>, waker: &Waker) -> Poll<T> {
+    pub(crate) fn poll(&self, key: &mut Option<usize>, waker: &Waker) -> Poll<T> {
         let mut state = self.0.lock();
         if let Some(value) = &state.value {
             return Poll::Ready(value.clone());
         }
-        let spent = match place.and_then(|place| state.waiting.get_mut(place)) {
+        let spent = match key.and_then(|key| state.waiting.get_mut(key)) {
             Some(known) if known.will_wake(waker) => None,
             Some(known) => Some(std::mem::replace(known, waker.clone())),
             None => {
-                *place = Some(state.waiting.insert(waker.clone()));
+                *key = Some(state.waiting.insert(waker.clone()));
                 None
             }
         };
@@ -61,9 +61,9 @@ impl<T: Clone> Completion<T> {
 }
 
 impl<T> Completion<T> {
-    /// Removes the waker with the key `place`.
-    pub(crate) fn leave(&self, place: usize) {
-        let waker = self.0.lock().waiting.try_remove(place);
+    /// Removes the waker with the key `key`.
+    pub(crate) fn deregister(&self, key: usize) {
+        let waker = self.0.lock().waiting.try_remove(key);
         let _ = catch_panic(|| drop(waker));
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct DiagnosticsState {
     pub(crate) passed: Option<(CallerLocation, Timestamp)>,
     /// When the last hold-off ended.
     pub(crate) released: Option<Instant>,
-    stretches: Vec<SectionEntry>,
+    sections: Vec<SectionEntry>,
     last: u64,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct DiagnosticsState {
 struct SectionEntry {
     number: u64,
     what: Section,
-    spot: CallSite,
+    call_site: CallSite,
 }
 
 impl Diagnostics {
@@ -50,28 +50,28 @@ impl Diagnostics {
     }
 
     pub(crate) fn enter(&self, what: Section, at: CallerLocation) -> SectionGuard<'_> {
-        let spot = CallSite { location: at, reached_at: SystemTime::now() };
-        let number = self.change(|noted| noted.enter(what, spot));
-        SectionGuard { notes: self, number }
+        let call_site = CallSite { location: at, reached_at: SystemTime::now() };
+        let number = self.change(|diagnostics| diagnostics.enter(what, call_site));
+        SectionGuard { diagnostics: self, number }
     }
 }
 
 impl DiagnosticsState {
-    pub(crate) fn enter(&mut self, what: Section, spot: CallSite) -> u64 {
+    pub(crate) fn enter(&mut self, what: Section, call_site: CallSite) -> u64 {
         self.last += 1;
-        self.stretches.push(SectionEntry { number: self.last, what, spot });
+        self.sections.push(SectionEntry { number: self.last, what, call_site });
         self.last
     }
 
     /// Removes a section. Returns whether it was there.
     pub(crate) fn leave(&mut self, number: u64) -> bool {
-        let before = self.stretches.len();
-        self.stretches.retain(|other| other.number != number);
-        self.stretches.len() < before
+        let before = self.sections.len();
+        self.sections.retain(|other| other.number != number);
+        self.sections.len() < before
     }
 
     pub(crate) fn forget(&mut self) {
-        self.stretches.clear();
+        self.sections.clear();
     }
 
     pub(crate) fn last_safe_point(&self) -> Option<CallSite> {
@@ -79,20 +79,20 @@ impl DiagnosticsState {
     }
 
     pub(crate) fn hold_off(&self) -> Option<ActiveHoldOff> {
-        self.stretches.iter().find_map(|stretch| match stretch.what {
-            Section::HoldOff(name) => Some(ActiveHoldOff { name, spot: stretch.spot }),
+        self.sections.iter().find_map(|section| match section.what {
+            Section::HoldOff(name) => Some(ActiveHoldOff { name, call_site: section.call_site }),
             _ => None,
         })
     }
 
     pub(crate) fn wait(&self) -> Option<CallSite> {
-        let is_wait = |stretch: &&SectionEntry| matches!(stretch.what, Section::Wait);
-        self.stretches.iter().find(is_wait).map(|stretch| stretch.spot)
+        let is_wait = |section: &&SectionEntry| matches!(section.what, Section::Wait);
+        self.sections.iter().find(is_wait).map(|section| section.call_site)
     }
 
     pub(crate) fn rollback(&self) -> Option<(CallSite, Option<Progress>)> {
-        self.stretches.iter().find_map(|stretch| match stretch.what {
-            Section::Rollback(progress) => Some((stretch.spot, progress)),
+        self.sections.iter().find_map(|section| match section.what {
+            Section::Rollback(progress) => Some((section.call_site, progress)),
             _ => None,
         })
     }
@@ -101,14 +101,14 @@ impl DiagnosticsState {
 /// A guard for a section, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct SectionGuard<'a> {
-    notes: &'a Diagnostics,
+    diagnostics: &'a Diagnostics,
     number: u64,
 }
 
 impl SectionGuard<'_> {
     pub(crate) fn progress(&self, progress: Progress) {
-        self.notes.change(|noted| {
-            let own = noted.stretches.iter_mut().find(|stretch| stretch.number == self.number);
+        self.diagnostics.change(|diagnostics| {
+            let own = diagnostics.sections.iter_mut().find(|section| section.number == self.number);
             if let Some(own) = own {
                 own.what = Section::Rollback(Some(progress));
             }
@@ -118,6 +118,6 @@ impl SectionGuard<'_> {
 
 impl Drop for SectionGuard<'_> {
     fn drop(&mut self) {
-        self.notes.change(|noted| noted.leave(self.number));
+        self.diagnostics.change(|diagnostics| diagnostics.leave(self.number));
     }
 }

@@ -103,21 +103,21 @@ impl<R: Keyed> Registry<R> {
         Ok(())
     }
 
-    fn place(&self, number: u64) -> Option<(&Mutex<Shard<R>>, usize)> {
+    fn locate(&self, number: u64) -> Option<(&Mutex<Shard<R>>, usize)> {
         let parts = Parts::unpack(number);
         let index = parts.shard.checked_sub(self.first_shard)?;
         Some((self.shards.get(index)?, parts.key))
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<Arc<R>> {
-        let (shard, key) = self.place(number)?;
+        let (shard, key) = self.locate(number)?;
         let shard = shard.lock();
         let record = shard.records.get(key)?;
         (record.number() == number).then(|| record.clone())
     }
 
     pub(crate) fn remove(&self, number: u64) -> Option<Arc<R>> {
-        let (shard, key) = self.place(number)?;
+        let (shard, key) = self.locate(number)?;
         let mut shard = shard.lock();
         match shard.records.get(key) {
             Some(record) if record.number() == number => Some(shard.records.remove(key)),
@@ -127,7 +127,7 @@ impl<R: Keyed> Registry<R> {
 
     /// Returns whether `number` is, or may have been, the number of a record.
     pub(crate) fn was_given_out(&self, number: u64) -> bool {
-        self.place(number).is_some_and(|(shard, key)| {
+        self.locate(number).is_some_and(|(shard, key)| {
             let shard = shard.lock();
             let serial = Parts::unpack(number).serial;
             (self.first_serial..=shard.last_serial).contains(&serial) && key < shard.keys_used
@@ -200,8 +200,8 @@ mod tests {
         assert!(registry.remove(first).is_none());
         assert!(registry.get(second).is_some());
         assert!(registry.was_given_out(first) && !registry.was_given_out(second + (1 << 40)));
-        let next_place = Parts { key: 1, ..Parts::unpack(first) };
-        assert!(!registry.was_given_out(next_place.pack().get()));
+        let next_key = Parts { key: 1, ..Parts::unpack(first) };
+        assert!(!registry.was_given_out(next_key.pack().get()));
         let serial = Parts::unpack(first).serial;
         assert_eq!(serial, FIRST);
         let earlier = Parts { serial: serial - 1, ..Parts::unpack(first) };

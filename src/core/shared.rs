@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) timers: TimerOwner,
     /// `None` if there is no limit on sessions.
-    pub(crate) places: Option<AdmissionLimit>,
+    pub(crate) admission: Option<AdmissionLimit>,
 }
 
 /// All managers, for code that has only the record of a session. A reference in the record or in
@@ -34,13 +34,13 @@ static MANAGERS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 impl Shared {
     /// Creates the state of a manager, and adds it to the list of all managers.
-    pub(crate) fn listed(home: Shared) -> Arc<Shared> {
-        let home = Arc::new(home);
+    pub(crate) fn listed(shared: Shared) -> Arc<Shared> {
+        let shared = Arc::new(shared);
         let mut managers = MANAGERS.lock();
         managers.retain(|other| other.strong_count() > 0);
-        managers.push(Arc::downgrade(&home));
+        managers.push(Arc::downgrade(&shared));
         drop(managers);
-        home
+        shared
     }
 
     /// Returns the manager's state for a session that has not ended.
@@ -48,8 +48,8 @@ impl Shared {
         // Upgraded and dropped after the lock is released, since dropping the last reference runs
         // application code.
         let managers = MANAGERS.lock().clone();
-        managers.iter().filter_map(Weak::upgrade).find(|home| {
-            let same = home.sessions.get(record.number());
+        managers.iter().filter_map(Weak::upgrade).find(|shared| {
+            let same = shared.sessions.get(record.number());
             same.is_some_and(|same| Arc::ptr_eq(&same, record))
         })
     }

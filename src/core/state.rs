@@ -344,12 +344,12 @@ impl Snapshot {
         if open { self.with(IN_TRANSACTION) } else { self.without(IN_TRANSACTION) }.with_attention()
     }
 
-    pub(crate) fn sleep(self, killable: bool) -> Snapshot {
+    pub(crate) fn begin_wait(self, killable: bool) -> Snapshot {
         self.without(PROBE).with(WAITING | if killable { KILLABLE } else { 0 }).with_attention()
     }
 
     /// Ends a wait. A probe during a wait in a hold-off needs no answer any more.
-    pub(crate) fn wake(self) -> Snapshot {
+    pub(crate) fn end_wait(self) -> Snapshot {
         self.without(WAITING | KILLABLE | PROBE).with_attention()
     }
 
@@ -475,9 +475,9 @@ impl State {
     }
 
     /// Applies a transition that is never rejected.
-    pub(crate) fn step(&self, next: impl Fn(Snapshot) -> Snapshot) -> Transition {
+    pub(crate) fn transition(&self, next: impl Fn(Snapshot) -> Snapshot) -> Transition {
         match self.try_transition(|word| Ok::<_, std::convert::Infallible>(next(word))) {
-            Ok(step) => step,
+            Ok(transition) => transition,
             Err(never) => match never {},
         }
     }

@@ -211,7 +211,7 @@ impl Model {
     }
 
     /// Applies an event. `last` is the last statement id that exists.
-    pub(super) fn step(mut self, event: Event, last: u64) -> Result<Model, No> {
+    pub(super) fn transition(mut self, event: Event, last: u64) -> Result<Model, No> {
         if self.passes(event) {
             self.probed = false;
         }

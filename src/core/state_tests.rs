@@ -81,7 +81,7 @@ fn events(word: Snapshot) -> Vec<Event> {
     events
 }
 
-fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
+fn transition(word: Snapshot, event: Event) -> Result<Snapshot, No> {
     let slot = |only: Option<usize>| only.map(|thread| THREADS[thread]);
     let void = |void| match void {
         TransitionError::Ended => No::Ended,
@@ -103,8 +103,8 @@ fn step(word: Snapshot, event: Event) -> Result<Snapshot, No> {
         })?,
         Event::Finish => word.finish(),
         Event::Transaction(open) => word.set_transaction(open),
-        Event::Sleep { killable } => word.sleep(killable),
-        Event::Wake => word.wake(),
+        Event::Sleep { killable } => word.begin_wait(killable),
+        Event::Wake => word.end_wait(),
         Event::End => word.end(),
         Event::Terminate { when, only } => word.terminate(when, slot(only)).map_err(void)?,
         Event::Cancel { named, only } => {
@@ -136,8 +136,8 @@ fn every_reachable_state_follows_the_model() {
 
         for event in events(word).into_iter().filter(|event| model.possible(*event)) {
             pairs += 1;
-            let next = step(word, event);
-            let expected = model.step(event, LAST_STATEMENT);
+            let next = transition(word, event);
+            let expected = model.transition(event, LAST_STATEMENT);
             assert_eq!(next.map(meaning), expected, "{event:?} in {word:?}");
             let Ok(next) = next else { continue };
             assert!(next.terminate_mode() >= word.terminate_mode(), "lost: {event:?} {word:?}");
@@ -214,10 +214,10 @@ fn a_queued_command_keeps_its_number_and_its_cancel() {
 
 #[test]
 fn a_cancel_is_due_after_a_killable_wait() {
-    let waiting = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap().sleep(true);
+    let waiting = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap().begin_wait(true);
     let pending = waiting.cancel(None, None).unwrap();
     assert!(!pending.attention() && !pending.needs_wake());
-    assert!(pending.wake().cancel_due());
+    assert!(pending.end_wait().cancel_due());
     assert!(waiting.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
 }
 
@@ -247,7 +247,9 @@ fn an_answered_probe_keeps_a_due_interrupt() {
     assert_eq!(probed.passed(), running);
     assert!(probed.cancel(None, None).unwrap().passed().attention());
     assert!(probed.finish().attention(), "a statement's end is no safe point");
-    for passed in [probed.sleep(false), probed.detach(), probed.detach_to_queue(), probed.end()] {
+    for passed in
+        [probed.begin_wait(false), probed.detach(), probed.detach_to_queue(), probed.end()]
+    {
         assert!(!passed.probed() && !passed.attention(), "{passed:?}");
         assert_eq!(passed.probe(false), Err(NotRunning));
     }

@@ -20,7 +20,7 @@ impl SlotAllocator {
         if slots.len() < Slot::COUNT { Slot::new(slots.insert(())) } else { None }
     }
 
-    pub(crate) fn give_back(&self, slot: Slot) {
+    pub(crate) fn release(&self, slot: Slot) {
         self.0.lock().remove(slot.index());
     }
 }
@@ -91,7 +91,7 @@ impl fmt::Debug for ThreadRecord {
 impl Drop for ThreadRecord {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
-            self.slots.give_back(slot);
+            self.slots.release(slot);
         }
     }
 }

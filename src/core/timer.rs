@@ -160,7 +160,7 @@ mod tests {
 
     /// Waits until the timer sleeps, and returns the time at which it will wake.
     fn wait_until_asleep(manager: &SessionManager) -> u64 {
-        let timer = &manager.0.home.timers.timer;
+        let timer = &manager.0.shared.timers.timer;
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let wakes_at = timer.entries.lock().wakes_at;
@@ -224,7 +224,7 @@ mod tests {
         let manager = SessionManager::new(ThreadModel::PerSession);
         let session = manager.open(ClientInfo::default()).unwrap();
         session.set_timeouts(idle(length)).unwrap();
-        let timer = manager.0.home.timers.timer.clone();
+        let timer = manager.0.shared.timers.timer.clone();
         wait_until_asleep(&manager);
         let deadline = Instant::now() + Duration::from_secs(30);
         let both = AssertUnwindSafe((session, manager));

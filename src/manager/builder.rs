@@ -95,18 +95,18 @@ impl SessionManagerBuilder {
         let SessionManagerBuilder { model, policy, audit, max, reserved, first_serial } = self;
         let first = (first_serial % FIRST_SERIALS).max(1);
         let threads = Arc::new(Registry::new(THREAD_SHARD, 1, first));
-        let home = Shared::listed(Shared {
+        let shared = Shared::listed(Shared {
             model,
             sessions: Registry::new(0, session_shards(), first),
             hooks: Arc::new(Hooks(audit)),
             slots: Arc::default(),
             threads: threads.clone(),
             timers: TimerOwner::new(),
-            places: max.map(|max| AdmissionLimit::new(max, reserved)),
+            admission: max.map(|max| AdmissionLimit::new(max, reserved)),
         });
-        let handle = |_| Arc::new(CachePadded::new(home.clone()));
+        let handle = |_| Arc::new(CachePadded::new(shared.clone()));
         let handles = (0..session_shards()).map(handle).collect();
-        SessionManager(Arc::new(Inner { home, handles, threads, policy }))
+        SessionManager(Arc::new(Inner { shared, handles, threads, policy }))
     }
 }
 

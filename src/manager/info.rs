@@ -90,12 +90,12 @@ pub struct ThreadInfo {
 impl SessionInfo {
     pub(crate) fn of(record: &Record, own_threads: bool) -> SessionInfo {
         let before = record.last_thread();
-        let noted = record.noted();
-        let mut row = record.at_one_moment(|word, interrupt, description, about| {
+        let diagnostics = record.diagnostics();
+        let mut row = record.at_one_moment(|word, interrupt, description, metadata| {
             // The text of the last statement must not be shown for a statement that has just begun.
             let fits = |of| !word.in_statement() || of == word.statement();
-            let opened = about.opened.time().unwrap_or(UNIX_EPOCH);
-            let activity = about.activity();
+            let opened = metadata.opened.time().unwrap_or(UNIX_EPOCH);
+            let activity = metadata.activity();
             let described = activity.filter(|activity| fits(activity.of));
             let transaction = activity.and_then(|activity| activity.transaction.time());
             SessionInfo {
@@ -124,10 +124,10 @@ impl SessionInfo {
             true => Some(record.id().own_thread()),
             false => record.thread_in(word, before),
         };
-        let attached = noted.as_ref().filter(|_| word.slot().is_some() || word.suspended());
+        let attached = diagnostics.as_ref().filter(|_| word.slot().is_some() || word.suspended());
         row.hold_off = attached.and_then(DiagnosticsState::hold_off);
         row.uninterruptible_wait = attached.and_then(DiagnosticsState::wait);
-        row.last_safe_point = noted.as_ref().and_then(DiagnosticsState::last_safe_point);
+        row.last_safe_point = diagnostics.as_ref().and_then(DiagnosticsState::last_safe_point);
         row
     }
 
@@ -167,14 +167,14 @@ impl ThreadInfo {
 /// iteration is returned exactly once. A session that opens or ends during it may be returned.
 #[derive(Debug)]
 pub struct Sessions {
-    home: Arc<Shared>,
+    shared: Arc<Shared>,
     cursor: Cursor,
     batch: Vec<Arc<Record>>,
 }
 
 impl Sessions {
-    pub(crate) fn new(home: Arc<Shared>) -> Sessions {
-        Sessions { home, cursor: Cursor::default(), batch: Vec::new() }
+    pub(crate) fn new(shared: Arc<Shared>) -> Sessions {
+        Sessions { shared, cursor: Cursor::default(), batch: Vec::new() }
     }
 }
 
@@ -182,12 +182,12 @@ impl Iterator for Sessions {
     type Item = SessionInfo;
 
     fn next(&mut self) -> Option<SessionInfo> {
-        let own_threads = self.home.model == ThreadModel::PerSession;
+        let own_threads = self.shared.model == ThreadModel::PerSession;
         loop {
             if let Some(record) = self.batch.pop() {
                 return Some(SessionInfo::of(&record, own_threads));
             }
-            if !self.home.sessions.next_batch(&mut self.cursor, &mut self.batch) {
+            if !self.shared.sessions.next_batch(&mut self.cursor, &mut self.batch) {
                 return None;
             }
             self.batch.reverse();

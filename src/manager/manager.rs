@@ -55,7 +55,7 @@ impl UnwindSafe for SessionManager {}
 impl RefUnwindSafe for SessionManager {}
 
 pub(crate) struct Inner {
-    pub(crate) home: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) handles: Box<[SharedHandle]>,
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) policy: Box<dyn Policy>,
@@ -65,7 +65,7 @@ impl SessionManager {
     /// Returns the thread model that the manager was created with.
     #[must_use]
     pub fn model(&self) -> ThreadModel {
-        self.0.home.model
+        self.0.shared.model
     }
 
     /// Opens a session, which is attached to no thread.
@@ -73,18 +73,19 @@ impl SessionManager {
     /// # Errors
     /// Returns [`OpenError`] if the manager is closed or full, or if all ids are used.
     pub fn open(&self, client: ClientInfo) -> Result<Session, OpenError> {
-        let home = &self.0.home;
-        home.places.as_ref().map_or(Ok(()), AdmissionLimit::take)?;
-        let record = Arc::new(Record::new(client, home.hooks.hear().then(|| home.hooks.clone())));
+        let shared = &self.0.shared;
+        shared.admission.as_ref().map_or(Ok(()), AdmissionLimit::acquire)?;
+        let record =
+            Arc::new(Record::new(client, shared.hooks.hear().then(|| shared.hooks.clone())));
         let shard_hint = near();
-        let record = home.sessions.insert(shard_hint, record).inspect_err(|_| {
-            if let Some(places) = &home.places {
-                places.give_back(false);
+        let record = shared.sessions.insert(shard_hint, record).inspect_err(|_| {
+            if let Some(admission) = &shared.admission {
+                admission.release(false);
             }
         })?;
         let session =
             Session::new(record, self.0.handles[shard_hint % self.0.handles.len()].clone());
-        if home.hooks.hear() {
+        if shared.hooks.hear() {
             session.emit_opened();
         }
         Ok(session)
@@ -96,7 +97,7 @@ impl SessionManager {
     /// Returns [`OpenError`] if all ids are used, or if 65,534 such threads are registered. A
     /// closed manager still registers threads.
     pub fn register_worker(&self, name: &str) -> Result<Thread, OpenError> {
-        self.0.home.register(name, true)
+        self.0.shared.register(name, true)
     }
 
     /// Registers a thread that never runs sessions, so that [`threads`](Self::threads) lists it.
@@ -105,7 +106,7 @@ impl SessionManager {
     /// Returns [`OpenError`] if all ids are used, or if the registry is full. A closed manager
     /// still registers threads.
     pub fn register_background(&self, name: &str) -> Result<Thread, OpenError> {
-        self.0.home.register(name, false)
+        self.0.shared.register(name, false)
     }
 
     /// Requests the termination of a session, on behalf of the requester.
@@ -152,7 +153,7 @@ impl SessionManager {
         let resolved = self.resolve_target(target, kind, &requester)?;
         let request = resolved.request(requester, InterruptReason::AdministratorCommand, comment);
         let grace = grace.filter(|_| mode != TerminateMode::Immediate);
-        let timer = || match timer::running(&self.0.home) {
+        let timer = || match timer::ensure_running(&self.0.shared) {
             Ok(timer) => Ok(timer),
             Err(_) => {
                 let unavailable = RequestError::TimerUnavailable(resolved.record.id());
@@ -232,7 +233,7 @@ impl SessionManager {
     ) {
         let target_state = TargetSnapshot::new(accepted.before, accepted.thread);
         let session = record.id();
-        self.0.home.hooks.emit(&Event::InterruptRequested {
+        self.0.shared.hooks.emit(&Event::InterruptRequested {
             session,
             kind,
             mode,
@@ -248,7 +249,7 @@ impl SessionManager {
         requester: &Requester,
         rejected: RequestError,
     ) -> RequestError {
-        self.0.home.hooks.emit(&Event::RequestRejected {
+        self.0.shared.hooks.emit(&Event::RequestRejected {
             target,
             kind,
             requester,
@@ -262,7 +263,7 @@ impl SessionManager {
     /// has the location in [`SessionInfo::last_safe_point`]. A `Watchdog` probes all sessions.
     #[must_use]
     pub fn probe(&self, id: SessionId) -> Option<ProbeResult> {
-        Some(self.0.home.sessions.get(id.get())?.probe())
+        Some(self.0.shared.sessions.get(id.get())?.probe())
     }
 
     /// Returns why a session or its statement has not ended yet, as [`Receipt::pending_reason`]
@@ -289,15 +290,15 @@ impl SessionManager {
     /// ```
     #[must_use]
     pub fn pending_reason(&self, id: SessionId) -> Option<PendingReason> {
-        let record = self.0.home.sessions.get(id.get())?;
+        let record = self.0.shared.sessions.get(id.get())?;
         record.why_not_yet(record.pending()?.kind)
     }
 
     /// Returns the row of one session, or `None` if there is no such session.
     #[must_use]
     pub fn session_info(&self, id: SessionId) -> Option<SessionInfo> {
-        let record = self.0.home.sessions.get(id.get())?;
-        Some(SessionInfo::of(&record, self.0.home.model == ThreadModel::PerSession))
+        let record = self.0.shared.sessions.get(id.get())?;
+        Some(SessionInfo::of(&record, self.0.shared.model == ThreadModel::PerSession))
     }
 
     /// Returns the row of one session as `requester` may see it: without what the policy [does not
@@ -330,7 +331,7 @@ impl SessionManager {
     /// ```
     #[must_use]
     pub fn sessions(&self) -> Sessions {
-        Sessions::new(self.0.home.clone())
+        Sessions::new(self.0.shared.clone())
     }
 
     /// Returns the rows of the open sessions that the policy shows to `requester`. A row lacks what
@@ -349,7 +350,7 @@ impl SessionManager {
     /// Returns the number of open sessions.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.home.sessions.len()
+        self.0.shared.sessions.len()
     }
 
     /// Returns whether no session is open.
@@ -361,7 +362,7 @@ impl SessionManager {
     /// Stops opening sessions. When this returns, every open session is in
     /// [`sessions`](Self::sessions).
     pub fn close(&self) {
-        self.0.home.sessions.close();
+        self.0.shared.sessions.close();
     }
 
     /// Closes the manager, requests the termination of every session, and returns the receipts.
@@ -379,7 +380,7 @@ impl SessionManager {
         id: SessionId,
         request: &Terminate,
     ) -> Option<Receipt<SessionEnd>> {
-        let record = self.0.home.sessions.get(id.get())?;
+        let record = self.0.shared.sessions.get(id.get())?;
         let Terminate { mode, grace, requester, comment } = request.clone();
         let request = Request::new(requester, InterruptReason::AdministratorCommand);
         let request = Request { comment, ..request };
@@ -388,7 +389,7 @@ impl SessionManager {
                 let grace = grace.filter(|_| mode != TerminateMode::Immediate);
                 // If the timer cannot be started, the request is still accepted, without its grace.
                 if let Some(grace) = grace
-                    && let Ok(timer) = timer::running(&self.0.home)
+                    && let Ok(timer) = timer::ensure_running(&self.0.shared)
                 {
                     record.escalate(timer, grace, request.clone());
                 }
@@ -413,13 +414,13 @@ impl SessionManager {
 impl SessionManager {
     /// Runs the timer once, as if this time had passed since the manager was created.
     pub fn expire_timeouts(&self, now: std::time::Duration) {
-        self.0.home.timers.timer.expire_once(&self.0.home, crate::core::timer::nanos(now));
+        self.0.shared.timers.timer.expire_once(&self.0.shared, crate::core::timer::nanos(now));
     }
 
     /// Returns the number of sessions that have an entry in the timer.
     #[must_use]
     pub fn timed(&self) -> usize {
-        self.0.home.timers.timer.len()
+        self.0.shared.timers.timer.len()
     }
 }
 
@@ -444,7 +445,7 @@ impl Iterator for VisibleSessions<'_> {
 impl fmt::Debug for SessionManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionManager")
-            .field("model", &self.0.home.model)
+            .field("model", &self.0.shared.model)
             .field("sessions", &self.len())
             .finish_non_exhaustive()
     }

@@ -97,7 +97,7 @@ impl SessionManager {
 
     /// Finds the target and calls the policy.
     fn find(&self, target: Target, requester: &Requester) -> Result<ResolvedTarget, RequestError> {
-        let get = |id: SessionId| self.0.home.sessions.get(id.get());
+        let get = |id: SessionId| self.0.shared.sessions.get(id.get());
         let find = |id: SessionId| get(id).ok_or(RequestError::NoSuchSession(id));
         let (record, expected, if_hidden) = match target {
             Target::Session(id) => {
@@ -175,8 +175,8 @@ impl SessionManager {
                 Err(RequestError::BackgroundThread { thread: id, name: record.name.clone() })
             }
             None => {
-                let own = self.0.home.model == ThreadModel::PerSession;
-                let record = self.0.home.sessions.get(id.get()).filter(|_| own);
+                let own = self.0.shared.model == ThreadModel::PerSession;
+                let record = self.0.shared.sessions.get(id.get()).filter(|_| own);
                 let visible =
                     record.is_some_and(|record| self.is_record_visible_to(requester, &record));
                 visible.then_some(Placement::Own).ok_or(RequestError::NoSuchThread(id))
@@ -186,7 +186,7 @@ impl SessionManager {
 
     /// Returns whether `thread` is, or was, the id of a thread that could run this session.
     pub(crate) fn could_run(&self, thread: ThreadId, session: SessionId) -> bool {
-        match self.0.home.model {
+        match self.0.shared.model {
             ThreadModel::PerSession => session.own_thread() == thread,
             ThreadModel::Pool => match self.0.threads.get(thread.get()) {
                 Some(record) => record.slot().is_some(),

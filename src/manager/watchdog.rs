@@ -104,9 +104,9 @@ fn probe_all(
     reported: &mut HashSet<SessionId>,
     report: &mut impl FnMut(StalledSession),
 ) {
-    let home = &manager.0.home;
+    let shared = &manager.0.shared;
     let (mut stalled_now, mut cursor, mut batch) = (HashSet::new(), Cursor::default(), Vec::new());
-    while home.sessions.next_batch(&mut cursor, &mut batch) {
+    while shared.sessions.next_batch(&mut cursor, &mut batch) {
         for record in batch.drain(..) {
             let ProbeResult::Unanswered { elapsed, last_safe_point } = record.probe() else {
                 continue;
@@ -116,7 +116,7 @@ fn probe_all(
             }
             stalled_now.insert(record.id());
             if !reported.contains(&record.id()) {
-                let row = SessionInfo::of(&record, home.model == ThreadModel::PerSession);
+                let row = SessionInfo::of(&record, shared.model == ThreadModel::PerSession);
                 let stalled = StalledSession {
                     session: row.id,
                     thread: row.thread_id,
@@ -126,7 +126,7 @@ fn probe_all(
                     wait: row.uninterruptible_wait,
                     text: row.statement_text,
                 };
-                home.hooks.emit(&Event::SessionStalled { stalled: &stalled });
+                shared.hooks.emit(&Event::SessionStalled { stalled: &stalled });
                 report(stalled);
             }
         }

@@ -57,7 +57,7 @@ pub(crate) fn trace(event: &Event<'_>) {
                 Target::Pair(thread, id) => (Some(id.get()), Some(thread.get())),
             };
             let by = By::from(requester);
-            macro_rules! say {
+            macro_rules! emit {
                 ($level:ident, $message:literal) => {
                     $level!(
                         target: "safepoint",
@@ -74,9 +74,9 @@ pub(crate) fn trace(event: &Event<'_>) {
                 };
             }
             if let RequestError::PermissionDenied(_) = error {
-                say!(warn, "permission denied");
+                emit!(warn, "permission denied");
             } else {
-                say!(info, "request rejected");
+                emit!(info, "request rejected");
             }
         }
         Event::InterruptObserved { session, kind, request } => debug!(

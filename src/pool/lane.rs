@@ -30,12 +30,12 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>) {
                 run(group, &job.entry, conn, worker);
             }
             Err(true) => {
-                let seat = job.entry.clone();
+                let slot = job.entry.clone();
                 let call = group.queue.push_back_from_lane(job);
                 group.answer(call);
                 // A shutdown that came while the session was out of its slot did not find it.
                 if group.queue.is_closed() {
-                    seat.close();
+                    slot.close();
                 }
             }
             Err(false) => group.queue.remove_stale(),

@@ -39,9 +39,9 @@ fn listen<C: Connection>(group: &Arc<Group<C>>) {
                 Event::Woken if group.queue.passes_on() => group.poller.wake(),
                 Event::Woken => {}
                 Event::Ready(token) => {
-                    let Some(seat) = group.seat(token) else { continue };
-                    if let Some(priority) = seat.mark_readable() {
-                        group.enqueue(&seat, priority);
+                    let Some(slot) = group.slot(token) else { continue };
+                    if let Some(priority) = slot.mark_readable() {
+                        group.enqueue(&slot, priority);
                     }
                 }
             }
@@ -65,9 +65,9 @@ fn close_abandoned<C: Connection>(
     hang_ups.now(events);
     for event in events.iter() {
         if let Event::Ready(token) = event
-            && let Some(seat) = group.seat(token)
+            && let Some(slot) = group.slot(token)
         {
-            seat.close_abandoned();
+            slot.close_abandoned();
         }
     }
 }

@@ -101,7 +101,7 @@ impl<C: Connection> Pool<C> {
                     Some(after) => Some((HangUps::new()?, after)),
                     None => None,
                 },
-                seats: Mutex::new(ConnectionTable { slab: Slab::new(), last_serial: 0 }),
+                slots: Mutex::new(ConnectionTable { slab: Slab::new(), last_serial: 0 }),
                 size,
                 cpus,
                 workers: Mutex::default(),
@@ -164,9 +164,9 @@ impl<C: Connection> Pool<C> {
             // Closed first: a thread that puts a session back after this checks it, and closes the
             // session.
             group.queue.close();
-            let seats: Vec<_> =
-                group.seats.lock().slab.iter().map(|(_, seat)| seat.clone()).collect();
-            seats.iter().for_each(|seat| seat.close());
+            let slots: Vec<_> =
+                group.slots.lock().slab.iter().map(|(_, slot)| slot.clone()).collect();
+            slots.iter().for_each(|slot| slot.close());
             group.poller.wake();
         }
     }

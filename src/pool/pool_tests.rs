@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pool::connection::{Action, CloseReason, Priority};
-use crate::pool::group::place_of;
+use crate::pool::group::key_of;
 use crate::session::attached::Attached;
 use crate::session::session::Session;
 use crate::types::interrupt::Interrupt;
@@ -52,23 +52,23 @@ fn a_reused_slot_has_another_token() {
     let group = &pool.groups[0];
     let mut removed: Vec<Arc<ConnectionSlot<Unserved>>> = Vec::new();
     for _ in 0..3 {
-        let slots: [_; 2] = std::array::from_fn(|_| group.new_seat(ConnectionSlot::empty));
+        let slots: [_; 2] = std::array::from_fn(|_| group.new_slot(ConnectionSlot::empty));
         assert_eq!(group.sessions(), 2);
         for slot in &slots {
-            let found = group.seat(slot.token()).expect("it is there");
+            let found = group.slot(slot.token()).expect("it is there");
             assert!(Arc::ptr_eq(&found, slot));
         }
         // An old token finds no new slot, even one with the same key.
         for old in &removed {
-            assert!(slots.iter().any(|slot| place_of(slot.token()) == place_of(old.token())));
+            assert!(slots.iter().any(|slot| key_of(slot.token()) == key_of(old.token())));
             assert!(slots.iter().all(|slot| slot.token() != old.token()));
-            assert!(group.seat(old.token()).is_none());
+            assert!(group.slot(old.token()).is_none());
             assert!(group.forget(old).is_none());
         }
         assert_eq!(group.sessions(), 2);
         for slot in slots {
             assert!(Arc::ptr_eq(&group.forget(&slot).expect("it was there"), &slot));
-            assert!(group.seat(slot.token()).is_none());
+            assert!(group.slot(slot.token()).is_none());
             removed.push(slot);
         }
         assert_eq!(group.sessions(), 0);

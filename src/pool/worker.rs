@@ -58,7 +58,7 @@ impl<C: Connection> BlockHooks for Arc<Group<C>> {
 /// A registered thread that runs sessions, and its entry in the list of workers.
 pub(super) struct Worker<C: Connection> {
     thread: Thread,
-    watched: WorkerEntry<C>,
+    entry: WorkerEntry<C>,
     lane: bool,
 }
 
@@ -69,8 +69,8 @@ impl<C: Connection> Worker<C> {
         lane: bool,
     ) -> Result<Worker<C>, StartError> {
         let thread = group.manager.register_worker(name)?;
-        let watched = WorkerEntry::new(group, WorkerState::new(&thread, lane));
-        Ok(Worker { thread, watched, lane })
+        let entry = WorkerEntry::new(group, WorkerState::new(&thread, lane));
+        Ok(Worker { thread, entry, lane })
     }
 }
 
@@ -98,9 +98,9 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) 
                     break;
                 }
             }
-            WorkerStep::Run(seat, call) => {
+            WorkerStep::Run(slot, call) => {
                 group.answer(call);
-                if !run_seat(group, &seat, worker) {
+                if !run_slot(group, &slot, worker) {
                     group.queue.remove_stale();
                 }
             }
@@ -109,8 +109,8 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) 
                 match events.iter().next() {
                     Some(Event::Ready(token)) => {
                         group.queue.takes_ready();
-                        if let Some(seat) = group.seat(token) {
-                            run_seat(group, &seat, worker);
+                        if let Some(slot) = group.slot(token) {
+                            run_slot(group, &slot, worker);
                         }
                     }
                     Some(Event::Woken) => waited = Some(PollEnd::Woken),
@@ -139,24 +139,24 @@ impl<C: Connection> Group<C> {
     }
 
     /// Queues a session. Closes it if the queue is closed.
-    pub(super) fn enqueue(self: &Arc<Self>, seat: &Arc<ConnectionSlot<C>>, priority: Priority) {
-        match self.queue.push(seat.clone(), priority) {
+    pub(super) fn enqueue(self: &Arc<Self>, slot: &Arc<ConnectionSlot<C>>, priority: Priority) {
+        match self.queue.push(slot.clone(), priority) {
             Ok(call) => self.answer(call),
-            Err(_) => seat.close(),
+            Err(_) => slot.close(),
         }
     }
 }
 
 /// Runs the session in a slot. Returns `false` if a requester took it first.
-fn run_seat<C: Connection>(
+fn run_slot<C: Connection>(
     group: &Arc<Group<C>>,
-    seat: &Arc<ConnectionSlot<C>>,
+    slot: &Arc<ConnectionSlot<C>>,
     worker: &Worker<C>,
 ) -> bool {
-    let conn = seat.take();
+    let conn = slot.take();
     let there = conn.is_some();
     if let Some(conn) = conn {
-        run(group, seat, conn, worker);
+        run(group, slot, conn, worker);
     }
     there
 }
@@ -166,7 +166,7 @@ enum Outcome<'a, 'c, C> {
     /// The session is detached, and will be put back into its slot. The slot was locked before that
     /// transition.
     Back {
-        seat: MutexGuard<'a, SlotState<C>>,
+        slot: MutexGuard<'a, SlotState<C>>,
         /// The connection's socket, which must be armed again; `None` if `as_fd` panicked.
         socket: Option<BorrowedFd<'c>>,
         /// The priority with which to requeue the session; `None` if it waits for its socket.
@@ -178,48 +178,48 @@ enum Outcome<'a, 'c, C> {
 
 pub(super) fn run<C: Connection>(
     group: &Arc<Group<C>>,
-    seat: &Arc<ConnectionSlot<C>>,
+    slot: &Arc<ConnectionSlot<C>>,
     mut conn: Entry<C>,
     worker: &Worker<C>,
 ) {
-    worker.watched.state().runs(Some(conn.session.id()));
+    worker.entry.state().runs(Some(conn.session.id()));
     let Entry { client, session } = &mut conn;
     // If a panic unwinds through the attachment, its destructor requests the end of the session,
     // with `InternalError` as the reason.
-    let outcome = catch_panic(|| turn(seat, client, session, &worker.thread));
-    worker.watched.state().runs(None);
+    let outcome = catch_panic(|| turn(slot, client, session, &worker.thread));
+    worker.entry.state().runs(None);
     match outcome {
-        Some(Outcome::Back { seat: mut place, socket, again: None, over }) => {
+        Some(Outcome::Back { slot: mut state, socket, again: None, over }) => {
             // Armed while the slot is locked, so that no thread takes the session before it is in
             // its slot.
-            let watched = socket.is_some_and(|socket| arm(group, socket, seat));
-            *place = SlotState::Idle(conn);
-            drop(place);
+            let watched = socket.is_some_and(|socket| arm(group, socket, slot));
+            *state = SlotState::Idle(conn);
+            drop(state);
             complete(over);
             if !watched || group.queue.is_closed() {
-                seat.close();
+                slot.close();
             }
         }
-        Some(Outcome::Back { seat: mut place, again: Some(priority), over, .. }) => {
-            *place = SlotState::Queued(conn);
-            drop(place);
+        Some(Outcome::Back { slot: mut state, again: Some(priority), over, .. }) => {
+            *state = SlotState::Queued(conn);
+            drop(state);
             complete(over);
             if worker.lane {
-                group.enqueue(seat, priority);
+                group.enqueue(slot, priority);
                 return;
             }
-            match group.queue.push_back(seat.clone(), priority) {
+            match group.queue.push_back(slot.clone(), priority) {
                 Ok(call) => group.answer(call),
-                Err(_) => seat.close(),
+                Err(_) => slot.close(),
             }
         }
-        Some(Outcome::Over(why)) => seat.end(conn, why),
-        None => seat.end(conn, CloseReason::Panicked),
+        Some(Outcome::Over(why)) => slot.end(conn, why),
+        None => slot.end(conn, CloseReason::Panicked),
     }
 }
 
 fn turn<'a, 'c, C: Connection>(
-    seat: &'a ConnectionSlot<C>,
+    slot: &'a ConnectionSlot<C>,
     client: &'c mut C,
     session: &mut Session,
     thread: &Thread,
@@ -240,12 +240,12 @@ fn turn<'a, 'c, C: Connection>(
     let socket = socket_of(client);
     // The receipts of a leaked statement complete before the lock is taken.
     complete(attached.record.end_leaked_statement());
-    let place = seat.lock();
+    let state = slot.lock();
     let (due, over) = attached.leave(again.is_some()).into_due();
     match due {
-        Ok(()) => Outcome::Back { seat: place, socket, again, over },
+        Ok(()) => Outcome::Back { slot: state, socket, again, over },
         Err(interrupt) => {
-            drop(place);
+            drop(state);
             complete(over);
             Outcome::Over(CloseReason::Interrupted(interrupt))
         }

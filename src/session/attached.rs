@@ -189,10 +189,10 @@ impl<'s> Attached<'s> {
     #[inline]
     #[track_caller]
     pub(crate) fn leave(mut self, to_queue: bool) -> Detached<'s> {
-        let step = self.step_down(to_queue);
+        let transition = self.step_down(to_queue);
         let record = self.record;
         std::mem::forget(self);
-        Detached { record, step }
+        Detached { record, transition }
     }
 
     fn step_down(&mut self, to_queue: bool) -> Transition {
@@ -227,8 +227,8 @@ impl Drop for Attached<'_> {
             self.record.fail(InterruptReason::InternalError);
         }
         // `Session::check`, or the next attachment, reports an interrupt that is due.
-        let step = self.step_down(false);
-        complete(self.record.cancel_finished(step));
+        let transition = self.step_down(false);
+        complete(self.record.cancel_finished(transition));
     }
 }
 
@@ -244,7 +244,7 @@ impl fmt::Debug for Attached<'_> {
 /// A session that has left its thread.
 pub(crate) struct Detached<'s> {
     record: &'s Record,
-    step: Transition,
+    transition: Transition,
 }
 
 impl Detached<'_> {
@@ -252,16 +252,16 @@ impl Detached<'_> {
     #[cold]
     #[track_caller]
     pub(crate) fn into_due(self) -> (Result<(), Interrupt>, FinishedCancel) {
-        let Detached { record, step } = self;
-        let over = record.cancel_finished(step);
-        (if step.after.due() { record.check_due_unreported() } else { Ok(()) }, over)
+        let Detached { record, transition } = self;
+        let over = record.cancel_finished(transition);
+        (if transition.after.due() { record.check_due_unreported() } else { Ok(()) }, over)
     }
 }
 
 #[inline]
 #[track_caller]
 fn left(left: Detached<'_>) -> Result<(), Interrupt> {
-    if left.step.is_quiet() {
+    if left.transition.is_quiet() {
         return Ok(());
     }
     let (due, over) = left.into_due();
@@ -308,7 +308,7 @@ impl Statement<'_> {
     /// activity view.
     pub fn with_text(mut self, text: &str) -> Self {
         let id = self.statement_id();
-        self.attached.record.about(|about| about.statement_begins(id, text));
+        self.attached.record.metadata(|metadata| metadata.statement_begins(id, text));
         self.described = true;
         self
     }
@@ -330,7 +330,7 @@ impl Statement<'_> {
 
     fn leave(&self) {
         if self.described {
-            self.attached.record.about(|about| about.statement_ends());
+            self.attached.record.metadata(|metadata| metadata.statement_ends());
         }
         complete(self.attached.record.finish());
     }

@@ -129,7 +129,7 @@ impl<T: Send + 'static> SessionLocal<T> {
         let session = current().ok_or(NoSessionError)?;
         let kept = session.value(number).or_else(|| {
             let first: Value = Arc::new(ReentrantMutex::new((self.first)()));
-            let kept = session.keep_value(number, &first);
+            let kept = session.insert_value_if_open(number, &first);
             // Dropped here if another value was stored first, or if the session has ended.
             without_current(|| drop(first));
             kept

@@ -11,12 +11,12 @@ pub(crate) struct OwnerState {
     /// attached, the running thread has this reference, so that attaching and detaching count no
     /// references.
     pub(crate) spare: Option<Arc<Record>>,
-    pub(crate) home: SharedHandle,
+    pub(crate) shared: SharedHandle,
 }
 
 impl OwnerState {
     /// Requests admission, if the manager has a limit on its sessions.
     pub(crate) fn admit(&self, record: &Record) -> Result<(), OpenError> {
-        self.home.places.as_ref().map_or(Ok(()), |places| record.admit(places))
+        self.shared.admission.as_ref().map_or(Ok(()), |admission| record.admit(admission))
     }
 }

@@ -146,7 +146,7 @@ impl<T: Clone> Future for Receipt<T> {
 impl<T> Drop for Receipt<T> {
     fn drop(&mut self) {
         if let Some(key) = self.waker_key.take() {
-            self.completion.leave(key);
+            self.completion.deregister(key);
         }
     }
 }

@@ -52,14 +52,14 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(record: Arc<Record>, home: SharedHandle) -> Session {
-        Session { owner: OwnerState { spare: None, home }, record, not_sync: PhantomData }
+    pub(crate) fn new(record: Arc<Record>, shared: SharedHandle) -> Session {
+        Session { owner: OwnerState { spare: None, shared }, record, not_sync: PhantomData }
     }
 
     pub(crate) fn emit_opened(&self) {
         let description = self.record.description();
         self.owner
-            .home
+            .shared
             .hooks
             .emit(&Event::SessionOpened { session: self.id(), client: &description });
     }
@@ -76,8 +76,8 @@ impl Session {
     /// [registered]: crate::SessionManager::register_worker
     #[must_use]
     pub fn own_thread(&self) -> Option<Thread> {
-        (self.owner.home.model == ThreadModel::PerSession)
-            .then(|| Thread::new(Kind::Own(self.id(), self.owner.home.slots.clone())))
+        (self.owner.shared.model == ThreadModel::PerSession)
+            .then(|| Thread::new(Kind::Own(self.id(), self.owner.shared.slots.clone())))
     }
 
     /// Attaches the session to the calling thread, which `thread` represents, until the guard is
@@ -123,13 +123,13 @@ impl Session {
     ) -> Result<(Slot, Option<&'t ThreadRecord>), AttachError> {
         let (slot, shared) = match &thread.0 {
             Kind::Own(id, slots)
-                if *id == self.id() && Arc::ptr_eq(slots, &self.owner.home.slots) =>
+                if *id == self.id() && Arc::ptr_eq(slots, &self.owner.shared.slots) =>
             {
                 (Slot::OWN, None)
             }
             Kind::Registered { record, .. }
-                if self.owner.home.model == ThreadModel::Pool
-                    && record.is_of(&self.owner.home.slots) =>
+                if self.owner.shared.model == ThreadModel::Pool
+                    && record.is_of(&self.owner.shared.slots) =>
             {
                 (record.slot().ok_or(AttachError::BackgroundThread)?, Some(&**record))
             }
@@ -245,14 +245,14 @@ impl Session {
     }
 
     fn end(&self) -> SessionEnd {
-        let step = self.record.end();
+        let transition = self.record.end();
         self.drop_values();
-        self.owner.home.sessions.remove(self.record.number());
+        self.owner.shared.sessions.remove(self.record.number());
         // The admission slot is released before the receipts complete.
-        if let Some(places) = &self.owner.home.places {
-            self.record.release_admission(places);
+        if let Some(admission) = &self.owner.shared.admission {
+            self.record.release_admission(admission);
         }
-        let (ended, wakers) = self.record.completed(step);
+        let (ended, wakers) = self.record.completed(transition);
         current::wake_all(wakers);
         ended
     }

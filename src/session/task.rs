@@ -193,7 +193,7 @@ impl<'s, F> Run<'s, F> {
             Stage::Over => return,
         }
         let described = this.text.is_some();
-        let thread = worker(&this.session.owner.home).ok();
+        let thread = worker(&this.session.owner.shared).ok();
         if let Some(attached) = thread.as_ref().and_then(|t| this.session.resume(t).ok()) {
             this.future.set(None);
             return over(attached, described);
@@ -205,7 +205,7 @@ impl<'s, F> Run<'s, F> {
             record.fail(InterruptReason::InternalError);
         }
         if described {
-            record.about(|about| about.statement_ends());
+            record.metadata(|metadata| metadata.statement_ends());
         }
         complete(record.end_leaked_attachment());
         if let Err(panic) = dropped {
@@ -224,7 +224,7 @@ impl<F: Future> Run<'_, F> {
         let (at, described) = (*this.at, this.text.is_some());
         assert!(*this.stage != Stage::Over, "polled after its end");
         loop {
-            let thread = worker(&this.session.owner.home).map_err(RunError::NotRegistered)?;
+            let thread = worker(&this.session.owner.shared).map_err(RunError::NotRegistered)?;
             let fresh = *this.stage == Stage::Fresh;
             let attached =
                 if fresh { this.session.attach(&thread) } else { this.session.resume(&thread) };
@@ -238,7 +238,7 @@ impl<F: Future> Run<'_, F> {
                 }
                 if let Some(text) = *this.text {
                     let id = StatementId::of(record.snapshot().last_statement());
-                    record.about(|about| about.statement_begins(id, text));
+                    record.metadata(|metadata| metadata.statement_begins(id, text));
                 }
             }
             if let Err(interrupt) = record.check_at(at) {
@@ -283,7 +283,7 @@ impl<F> fmt::Debug for Run<'_, F> {
 /// Ends the statement. The owner checks for a termination that falls due by this.
 fn over(attached: Attached<'_>, described: bool) {
     if described {
-        attached.record.about(|about| about.statement_ends());
+        attached.record.metadata(|metadata| metadata.statement_ends());
     }
     complete(attached.record.finish());
 }
@@ -293,10 +293,10 @@ per_thread! {
     static WORKERS: RefCell<Vec<(Weak<Shared>, Rc<Thread>)>> = RefCell::new(Vec::new());
 }
 
-fn worker(home: &Arc<Shared>) -> Result<Rc<Thread>, OpenError> {
+fn worker(shared: &Arc<Shared>) -> Result<Rc<Thread>, OpenError> {
     let registered = |workers: &RefCell<Vec<(Weak<Shared>, Rc<Thread>)>>| {
         let workers = workers.borrow();
-        let mine = workers.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(home));
+        let mine = workers.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(shared));
         mine.map(|(_, thread)| thread.clone())
     };
     // If the thread-local is already destroyed, the thread is registered for this poll only.
@@ -304,11 +304,11 @@ fn worker(home: &Arc<Shared>) -> Result<Rc<Thread>, OpenError> {
         return Ok(thread);
     }
     let name = std::thread::current().name().unwrap_or("unnamed").to_owned();
-    let thread = Rc::new(home.register(&name, true)?);
-    let entry = (Arc::downgrade(home), thread.clone());
+    let thread = Rc::new(shared.register(&name, true)?);
+    let entry = (Arc::downgrade(shared), thread.clone());
     let gone = WORKERS.try_with(|workers| {
         let mut workers = workers.borrow_mut();
-        let of_the_gone = |(home, _): &mut (Weak<Shared>, _)| home.strong_count() == 0;
+        let of_the_gone = |(shared, _): &mut (Weak<Shared>, _)| shared.strong_count() == 0;
         let gone: Vec<_> = workers.extract_if(.., of_the_gone).collect();
         workers.push(entry);
         gone

@@ -11,9 +11,9 @@ use crate::types::timeouts::Timeouts;
 use std::sync::Arc;
 use std::time::Instant;
 
-fn set(record: &Record, home: &Arc<Shared>, timeouts: Timeouts) -> Result<(), StartError> {
+fn set(record: &Record, shared: &Arc<Shared>, timeouts: Timeouts) -> Result<(), StartError> {
     if record.limits() != timeouts {
-        record.set_limits(timer::running(home)?, timeouts);
+        record.set_limits(timer::ensure_running(shared)?, timeouts);
     }
     Ok(())
 }
@@ -33,7 +33,7 @@ impl Session {
     /// # Errors
     /// Returns [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
     pub fn set_timeouts(&self, timeouts: Timeouts) -> Result<(), StartError> {
-        set(&self.record, &self.owner.home, timeouts)
+        set(&self.record, &self.owner.shared, timeouts)
     }
 }
 
@@ -49,7 +49,7 @@ impl Attached<'_> {
     /// # Errors
     /// Returns [`StartError`] if the timer cannot be started. Then the timeouts are unchanged.
     pub fn set_timeouts(&self, timeouts: Timeouts) -> Result<(), StartError> {
-        set(self.record, &self.owner.home, timeouts)
+        set(self.record, &self.owner.shared, timeouts)
     }
 
     /// Applies the lock timeout to `wait`, which waits for a lock interruptibly, for example by
@@ -131,8 +131,8 @@ pub fn timeouts() -> Option<Timeouts> {
 /// unchanged.
 pub fn set_timeouts(timeouts: Timeouts) -> Result<Result<(), StartError>, NoSessionError> {
     let record = current().ok_or(NoSessionError)?;
-    let home = Shared::of(&record).ok_or(NoSessionError)?;
-    Ok(set(&record, &home, timeouts))
+    let shared = Shared::of(&record).ok_or(NoSessionError)?;
+    Ok(set(&record, &shared, timeouts))
 }
 
 /// Applies the lock timeout of the session that is attached to the calling thread, as

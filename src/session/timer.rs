@@ -12,10 +12,10 @@ use std::sync::Arc;
 #[cfg(safepoint_loom)]
 impl Timer {
     /// Expires once the timeouts that are due at `now`.
-    pub(crate) fn expire_once(&self, home: &Shared, now: u64) {
+    pub(crate) fn expire_once(&self, shared: &Shared, now: u64) {
         let mut due = Vec::new();
         self.take(now, &mut due);
-        for record in due.into_iter().filter_map(|session| home.sessions.get(session)) {
+        for record in due.into_iter().filter_map(|session| shared.sessions.get(session)) {
             wake_all(record.expire_timeouts(now));
         }
     }
@@ -25,8 +25,8 @@ impl Timer {
 ///
 /// # Errors
 /// Returns [`StartError`] if the system gives no thread, or the manager has no id for it.
-pub(crate) fn running(home: &Arc<Shared>) -> Result<&Arc<Timer>, StartError> {
+pub(crate) fn ensure_running(shared: &Arc<Shared>) -> Result<&Arc<Timer>, StartError> {
     #[cfg(not(safepoint_loom))]
-    start(home)?;
-    Ok(&home.timers.timer)
+    start(shared)?;
+    Ok(&shared.timers.timer)
 }

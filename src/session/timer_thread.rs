@@ -12,18 +12,18 @@ use std::sync::{Arc, Weak};
 
 const NAME: &str = "timer";
 
-pub(super) fn start(home: &Arc<Shared>) -> Result<(), StartError> {
-    let mut parker = home.timers.parker.lock();
+pub(super) fn start(shared: &Arc<Shared>) -> Result<(), StartError> {
+    let mut parker = shared.timers.parker.lock();
     if parker.is_none() {
         return Ok(());
     }
     let record =
-        ThreadRecord::new(Arc::from(NAME), home.slots.clone(), false).ok_or(OpenError::Full)?;
-    let record = home.threads.insert(0, Arc::new(record))?;
-    let registered = Thread::new(Kind::Registered { record, threads: home.threads.clone() });
+        ThreadRecord::new(Arc::from(NAME), shared.slots.clone(), false).ok_or(OpenError::Full)?;
+    let record = shared.threads.insert(0, Arc::new(record))?;
+    let registered = Thread::new(Kind::Registered { record, threads: shared.threads.clone() });
     let parker_slot = Arc::new(crate::sync::Mutex::new(parker.take()));
     let (weak, timer, mine) =
-        (Arc::downgrade(home), home.timers.timer.clone(), parker_slot.clone());
+        (Arc::downgrade(shared), shared.timers.timer.clone(), parker_slot.clone());
     let body = move || {
         let _registered = registered;
         let parker = mine.lock().take();
@@ -39,15 +39,15 @@ pub(super) fn start(home: &Arc<Shared>) -> Result<(), StartError> {
     Ok(())
 }
 
-fn run(home: &Weak<Shared>, timer: &Timer, parker: &Parker) {
+fn run(shared: &Weak<Shared>, timer: &Timer, parker: &Parker) {
     let mut due = Vec::new();
     while let Some(taken) = timer.take(timer.now(), &mut due) {
         match taken {
             Err(NEVER) => parker.park(),
             Err(at) => parker.park_deadline(timer.instant(at)),
             Ok(()) => {
-                let Some(home) = home.upgrade() else { return };
-                for record in due.drain(..).filter_map(|session| home.sessions.get(session)) {
+                let Some(shared) = shared.upgrade() else { return };
+                for record in due.drain(..).filter_map(|session| shared.sessions.get(session)) {
                     // A panic in the application's code must not stop the timer of the other
                     // sessions.
                     let look = || wake_all(record.expire_timeouts(timer.now()));

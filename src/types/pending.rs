@@ -40,12 +40,12 @@ pub struct ActiveHoldOff {
     /// The name that the code gave to the hold-off.
     pub name: &'static str,
     /// The location at which the hold-off began, and the time.
-    pub spot: CallSite,
+    pub call_site: CallSite,
 }
 
 impl fmt::Display for ActiveHoldOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.name, self.spot)
+        write!(f, "{} at {}", self.name, self.call_site)
     }
 }
 
@@ -130,7 +130,7 @@ pub enum PendingReason {
     #[non_exhaustive]
     RollingBack {
         /// The safe point, or the start of the rollback.
-        spot: CallSite,
+        call_site: CallSite,
         /// The progress of the rollback, if the code reports it.
         progress: Option<Progress>,
     },
@@ -150,11 +150,11 @@ impl fmt::Display for PendingReason {
                 last_safe_point.map_or(Ok(()), |last| write!(f, ", the last one known at {last}"))
             }
             PendingReason::HeldOff(held) => write!(f, "held off by {held}"),
-            PendingReason::UninterruptibleWait(spot) => {
-                write!(f, "in a wait that can't be interrupted, at {spot}")
+            PendingReason::UninterruptibleWait(call_site) => {
+                write!(f, "in a wait that can't be interrupted, at {call_site}")
             }
-            PendingReason::RollingBack { spot, progress } => {
-                write!(f, "rolling back since {spot}")?;
+            PendingReason::RollingBack { call_site, progress } => {
+                write!(f, "rolling back since {call_site}")?;
                 progress.map_or(Ok(()), |progress| write!(f, ", {progress} rolled back"))
             }
         }

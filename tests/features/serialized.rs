@@ -25,8 +25,8 @@ fn time(time: SystemTime) -> Value {
     json!({ "secs_since_epoch": since.as_secs(), "nanos_since_epoch": since.subsec_nanos() })
 }
 
-fn spot(spot: safepoint::diagnose::CallSite) -> Value {
-    json!({ "location": spot.location.to_string(), "reached_at": time(spot.reached_at) })
+fn call_site(call_site: safepoint::diagnose::CallSite) -> Value {
+    json!({ "location": call_site.location.to_string(), "reached_at": time(call_site.reached_at) })
 }
 
 /// A row in which every field is set.
@@ -105,9 +105,9 @@ fn session_rows_of_each_kind() {
                         "requested_at": time(request.requested_at()),
                         "observed_at": null,
                     },
-                    "hold_off": { "name": "commit", "spot": spot(held.spot) },
-                    "uninterruptible_wait": spot(row.uninterruptible_wait.unwrap()),
-                    "last_safe_point": spot(row.last_safe_point.unwrap()),
+                    "hold_off": { "name": "commit", "call_site": call_site(held.call_site) },
+                    "uninterruptible_wait": call_site(row.uninterruptible_wait.unwrap()),
+                    "last_safe_point": call_site(row.last_safe_point.unwrap()),
                     "opened_at": time(row.opened_at),
                     "transaction_started_at": time(row.transaction_started_at.unwrap()),
                     "statement_started_at": time(row.statement_started_at.unwrap()),
@@ -116,7 +116,7 @@ fn session_rows_of_each_kind() {
                     "is_disclosed": true,
                 })
             );
-            assert!(spot(held.spot)["location"].as_str().unwrap().starts_with(file!()));
+            assert!(call_site(held.call_site)["location"].as_str().unwrap().starts_with(file!()));
         }
     });
 }
@@ -312,28 +312,29 @@ fn pending_reasons() {
         let held = attached.hold_off("commit");
         let why = ask();
         let PendingReason::HeldOff(at) = why else { panic!("{why:?}") };
-        let expected = json!({ "held_off": { "name": "commit", "spot": spot(at.spot) } });
+        let expected =
+            json!({ "held_off": { "name": "commit", "call_site": call_site(at.call_site) } });
         assert_eq!(value!(why), expected);
         drop(held);
         let why = attached.block_in_place(ask);
         let PendingReason::UninterruptibleWait(at) = why else { panic!("{why:?}") };
-        assert_eq!(value!(why), json!({ "uninterruptible_wait": spot(at) }));
+        assert_eq!(value!(why), json!({ "uninterruptible_wait": call_site(at) }));
         let rollback = attached.begin_rollback();
         rollback.report(Progress::new(3).of(10));
         let why = ask();
         drop(rollback);
-        let PendingReason::RollingBack { spot: at, .. } = why else { panic!("{why:?}") };
+        let PendingReason::RollingBack { call_site: at, .. } = why else { panic!("{why:?}") };
         let progress = json!({ "completed": 3, "total": 10 });
         assert_eq!(
             value!(why),
-            json!({ "rolling_back": { "spot": spot(at), "progress": progress } })
+            json!({ "rolling_back": { "call_site": call_site(at), "progress": progress } })
         );
         let unknown = Progress::new(3);
         assert_eq!(value!(unknown), json!({ "completed": 3, "total": null }));
         // Once it has been seen.
         attached.check().unwrap_err();
         let seen = manager.session_info(id).unwrap().pending.unwrap();
-        assert_eq!(value!(&seen)["observed_at"], spot(seen.observed_at.unwrap()));
+        assert_eq!(value!(&seen)["observed_at"], call_site(seen.observed_at.unwrap()));
         let last = manager.session_info(id).unwrap().last_safe_point;
         assert_eq!(last, None, "nobody has probed it");
     });
@@ -366,9 +367,9 @@ fn stalls_and_drain_reports() {
                 "elapsed": {
                     "secs": stalled.elapsed.as_secs(), "nanos": stalled.elapsed.subsec_nanos(),
                 },
-                "last_safe_point": spot(stalled.last_safe_point.unwrap()),
-                "hold_off": { "name": "commit", "spot": spot(held.spot) },
-                "wait": spot(stalled.wait.unwrap()),
+                "last_safe_point": call_site(stalled.last_safe_point.unwrap()),
+                "hold_off": { "name": "commit", "call_site": call_site(held.call_site) },
+                "wait": call_site(stalled.wait.unwrap()),
                 "text": "select endless",
             })
         );

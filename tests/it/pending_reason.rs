@@ -17,10 +17,10 @@ use std::sync::mpsc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// Whether a spot is in this file, on this line.
+/// Whether a call_site is in this file, on this line.
 #[track_caller]
-fn assert_at(spot: &CallSite, line: u32) {
-    assert_eq!((spot.location.file(), spot.location.line()), (file!(), line));
+fn assert_at(call_site: &CallSite, line: u32) {
+    assert_eq!((call_site.location.file(), call_site.location.line()), (file!(), line));
 }
 
 #[test]
@@ -92,12 +92,13 @@ fn held_off() {
             let terminated = manager.terminate(id, kill_now()).unwrap();
             let cancelled = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
             for why in [terminated.pending_reason(), cancelled.pending_reason()] {
-                let Some(PendingReason::HeldOff(held @ ActiveHoldOff { name: "commit", spot, .. })) =
-                    why
+                let Some(PendingReason::HeldOff(
+                    held @ ActiveHoldOff { name: "commit", call_site, .. },
+                )) = why
                 else {
                     panic!("{why:?}");
                 };
-                assert_at(&spot, line);
+                assert_at(&call_site, line);
                 assert_eq!(manager.session_info(id).unwrap().hold_off, Some(held));
             }
             // In any order of the guards' drops.
@@ -160,13 +161,17 @@ fn in_a_wait_that_is_not_interruptible() {
             assert!(matches!(cancelled.pending_reason(), Some(PendingReason::NoSafePoint { .. })));
             let ask = || cancelled.pending_reason();
             let (why, line) = (statement.wait(deaf, Waker::noop(), ask), line!());
-            let Ok(Some(PendingReason::UninterruptibleWait(spot))) = why else { panic!("{why:?}") };
-            assert_at(&spot, line);
+            let Ok(Some(PendingReason::UninterruptibleWait(call_site))) = why else {
+                panic!("{why:?}")
+            };
+            assert_at(&call_site, line);
 
             let receipt = manager.terminate(id, kill_now()).unwrap();
             let (why, line) = (statement.block_in_place(|| receipt.pending_reason()), line!());
-            let Some(PendingReason::UninterruptibleWait(spot)) = why else { panic!("{why:?}") };
-            assert_at(&spot, line);
+            let Some(PendingReason::UninterruptibleWait(call_site)) = why else {
+                panic!("{why:?}")
+            };
+            assert_at(&call_site, line);
             assert_eq!(manager.session_info(id).unwrap().uninterruptible_wait, None);
         });
     });
@@ -263,22 +268,22 @@ fn rolling_back() {
             let receipt = manager.cancel(id, Cancel::running(admin("root"))).unwrap();
             let (checked, line) = (statement.check(), line!());
             checked.unwrap_err();
-            let Some(PendingReason::RollingBack { spot, progress: None, .. }) =
+            let Some(PendingReason::RollingBack { call_site, progress: None, .. }) =
                 receipt.pending_reason()
             else {
                 panic!("{:?}", receipt.pending_reason());
             };
-            assert_at(&spot, line);
+            assert_at(&call_site, line);
             let progress = Progress::new(3).of(10);
             let rollback = statement.begin_rollback();
             rollback.report(progress);
             let reason = receipt.pending_reason();
             drop(rollback);
-            let Some(PendingReason::RollingBack { spot: there, progress: shown, .. }) = reason
+            let Some(PendingReason::RollingBack { call_site: there, progress: shown, .. }) = reason
             else {
                 panic!("{reason:?}")
             };
-            assert_eq!((there, shown), (spot, Some(progress)));
+            assert_eq!((there, shown), (call_site, Some(progress)));
             assert!(reason.unwrap().to_string().ends_with(", 3 of 10 rolled back"));
             drop(statement);
             assert_eq!(receipt.pending_reason(), None);
@@ -287,10 +292,10 @@ fn rolling_back() {
             let (rollback, line) = (attached.begin_rollback(), line!());
             let reason = manager.terminate(id, kill_now()).unwrap().pending_reason();
             drop(rollback);
-            let Some(PendingReason::RollingBack { spot, progress: None, .. }) = reason else {
+            let Some(PendingReason::RollingBack { call_site, progress: None, .. }) = reason else {
                 panic!("{reason:?}")
             };
-            assert_at(&spot, line);
+            assert_at(&call_site, line);
         });
     });
 }

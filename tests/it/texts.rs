@@ -203,8 +203,9 @@ fn debug_output_names_the_session() {
 fn reasons_are_sentences() {
     supervised(|| {
         let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
-        let here =
-            |spot: safepoint::diagnose::CallSite| format!("{}:{}:", file!(), spot.location.line());
+        let here = |call_site: safepoint::diagnose::CallSite| {
+            format!("{}:{}:", file!(), call_site.location.line())
+        };
         let deferred = manager.terminate(id, kill(TerminateMode::AfterTransaction)).unwrap();
         let say = || deferred.pending_reason().unwrap().to_string();
         assert_eq!(say(), "its holder has not ended it yet");
@@ -224,8 +225,12 @@ fn reasons_are_sentences() {
         );
         assert!(text.contains(&here(last)), "{text}");
         let held = attached.hold_off("commit");
-        let spot = manager.session_info(id).unwrap().hold_off.unwrap().spot;
-        assert!(say().starts_with(&format!("held off by commit at {}", here(spot))), "{}", say());
+        let call_site = manager.session_info(id).unwrap().hold_off.unwrap().call_site;
+        assert!(
+            say().starts_with(&format!("held off by commit at {}", here(call_site))),
+            "{}",
+            say()
+        );
         drop(held);
         let line = line!() + 1;
         let text = attached.block_in_place(say);
@@ -309,7 +314,7 @@ fn a_stall_is_reported_in_one_line() {
             "{}, the last one known at {}, held off by commit at {}, in a wait at {}: select endless",
             start(&stalled),
             stalled.last_safe_point.unwrap().location,
-            stalled.hold_off.unwrap().spot.location,
+            stalled.hold_off.unwrap().call_site.location,
             stalled.wait.unwrap().location,
         );
         assert_eq!(stalled.to_string(), expected);

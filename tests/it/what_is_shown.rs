@@ -206,10 +206,10 @@ fn the_outermost_section_is_shown() {
             inner.report(Progress::new(2).of(3));
             let why = receipt.pending_reason();
             drop((inner, rollback));
-            let Some(PendingReason::RollingBack { spot, progress, .. }) = why else {
+            let Some(PendingReason::RollingBack { call_site, progress, .. }) = why else {
                 panic!("{why:?}")
             };
-            assert_eq!(at(spot.location), (file!().into(), line));
+            assert_eq!(at(call_site.location), (file!().into(), line));
             assert_eq!(progress, Some(Progress::new(1)));
             // The inner one is over before the outer one, and takes nothing else along.
             let held = attached.hold_off("outer");
@@ -241,7 +241,10 @@ fn uninterruptible_waits() {
                 let within = within.unwrap();
                 assert!(within.waiting);
                 let expected = (by == WaitMode::Killable).then_some(line);
-                assert_eq!(within.uninterruptible_wait.map(|spot| spot.location.line()), expected);
+                assert_eq!(
+                    within.uninterruptible_wait.map(|call_site| call_site.location.line()),
+                    expected
+                );
                 drop(statement);
             }
         });
@@ -256,7 +259,7 @@ fn when_a_request_was_made() {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             let (held, range) = timed(|| statement.hold_off("commit"));
-            assert!(range.contains(&row().hold_off.unwrap().spot.reached_at));
+            assert!(range.contains(&row().hold_off.unwrap().call_site.reached_at));
             drop(held);
             let (waits, range) =
                 timed(|| statement.block_in_place(|| row().uninterruptible_wait.unwrap()));
@@ -274,10 +277,11 @@ fn when_a_request_was_made() {
             // The first safe point that has seen it.
             statement.check().unwrap_err();
             assert!(range.contains(&row().pending.unwrap().observed_at.unwrap().reached_at));
-            let Some(PendingReason::RollingBack { spot, .. }) = receipt.pending_reason() else {
+            let Some(PendingReason::RollingBack { call_site, .. }) = receipt.pending_reason()
+            else {
                 panic!()
             };
-            assert!(range.contains(&spot.reached_at));
+            assert!(range.contains(&call_site.reached_at));
         });
     });
 }
@@ -348,7 +352,11 @@ fn the_last_safe_point() {
     supervised(|| {
         each_model(|Fixture { manager, mut session, thread, id }| {
             let last = || {
-                manager.session_info(id).unwrap().last_safe_point.map(|spot| spot.location.line())
+                manager
+                    .session_info(id)
+                    .unwrap()
+                    .last_safe_point
+                    .map(|call_site| call_site.location.line())
             };
             let attached = session.attach(&thread).unwrap();
             attached.check().unwrap();

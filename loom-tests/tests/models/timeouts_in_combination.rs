@@ -88,14 +88,14 @@ impl Promised {
         if matches!(self.told, Some((TerminateMode::Immediate, ..))) {
             return None;
         }
-        let noted = self.noted_since.unwrap_or(0);
+        let diagnostics = self.noted_since.unwrap_or(0);
         let mut all = Vec::new();
         let mut limit = |reason, since: u64, length: Option<Duration>| {
             let ticks = length.map(|length| length.as_secs() / HOUR.as_secs());
             // What began before times were noted counts from then. A wait for a lock says itself
             // when it began, and so may a statement.
             let exact = [InterruptReason::LockTimeout, InterruptReason::StatementTimeout];
-            let since = if exact.contains(&reason) { since } else { since.max(noted) };
+            let since = if exact.contains(&reason) { since } else { since.max(diagnostics) };
             all.extend(ticks.map(|ticks| (since + ticks, RunsOut::Limit(reason))));
         };
         let limits = &self.limits;

@@ -15,7 +15,7 @@ impl PendingTerminate {
         Box::new(PendingTerminate {
             request,
             seen: None,
-            said: false,
+            reported: false,
             asked,
             seen_at: None,
             wake_needed: true,
@@ -25,8 +25,8 @@ impl PendingTerminate {
 
     /// Returns the request if the event that it was observed must still be emitted.
     pub(super) fn take_unreported(&mut self) -> Option<Arc<Request>> {
-        let said = std::mem::replace(&mut self.said, true);
-        self.seen.clone().filter(|_| !said)
+        let reported = std::mem::replace(&mut self.reported, true);
+        self.seen.clone().filter(|_| !reported)
     }
 }
 
@@ -48,7 +48,7 @@ impl Record {
     }
 
     /// Returns the due interrupt, and whether the caller must emit that it was observed.
-    fn observe_due(&self, at: CallerLocation, says: bool) -> (Result<(), Interrupt>, bool) {
+    fn observe_due(&self, at: CallerLocation, report: bool) -> (Result<(), Interrupt>, bool) {
         // The clock is read before the lock is taken: the requester may still hold the lock.
         let now = Timestamp::now();
         let mut guarded = self.guarded.lock();
@@ -57,10 +57,10 @@ impl Record {
             Guarded { terminate: Some(pending), .. } if word.terminate_due() => {
                 if !pending.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &pending.request)) {
                     pending.seen = Some(pending.request.clone());
-                    pending.said = false;
+                    pending.reported = false;
                 }
                 pending.seen_at.get_or_insert((at, now));
-                let take_unreported = says && pending.take_unreported().is_some();
+                let take_unreported = report && pending.take_unreported().is_some();
                 (
                     Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone())),
                     take_unreported,

@@ -1,6 +1,6 @@
 //! Why a session has not ended yet, and whether it runs without a safe point.
 //!
-//! A probe sets `PROBE` under the lock of `notes`, and stores its time there. A safe point clears
+//! A probe sets `PROBE` under the lock of `diagnostics`, and stores its time there. A safe point clears
 //! the bit under the same lock, and stores its time and location. So a thread that finds the bit
 //! set under the lock also finds the time of that probe. The begin and end of a wait, and leaving
 //! the thread, clear the bit without the lock: the next probe finds it clear and starts again.
@@ -27,17 +27,17 @@ impl Record {
         if self.snapshot().probe(held).is_err() {
             return ProbeResult::NotRunning;
         }
-        self.cold().notes.change(|noted| {
-            let Ok(step) = self.try_transition(|word| word.probe(held)) else {
+        self.cold().diagnostics.change(|diagnostics| {
+            let Ok(transition) = self.try_transition(|word| word.probe(held)) else {
                 return ProbeResult::NotRunning;
             };
-            let last = noted.last_safe_point();
-            match noted.asked {
-                Some(asked) if step.before.probed() => {
+            let last = diagnostics.last_safe_point();
+            match diagnostics.asked {
+                Some(asked) if transition.before.probed() => {
                     ProbeResult::Unanswered { elapsed: asked.elapsed(), last_safe_point: last }
                 }
                 _ => {
-                    noted.asked = Some(Timestamp::now());
+                    diagnostics.asked = Some(Timestamp::now());
                     ProbeResult::Requested { last_safe_point: last }
                 }
             }
@@ -48,7 +48,7 @@ impl Record {
     pub(super) fn answer_probe(&self, at: CallerLocation) {
         if self.word.load().probed() {
             self.note_passed(at, || {
-                self.step(Snapshot::passed);
+                self.transition(Snapshot::passed);
             });
         }
     }
@@ -60,10 +60,10 @@ impl Record {
     }
 
     fn note_passed(&self, at: CallerLocation, clear: impl FnOnce()) {
-        let asked = self.cold().notes.change(|noted| {
+        let asked = self.cold().diagnostics.change(|diagnostics| {
             clear();
-            noted.passed = Some((at, Timestamp::now()));
-            noted.asked
+            diagnostics.passed = Some((at, Timestamp::now()));
+            diagnostics.asked
         });
         #[cfg(feature = "metrics")]
         if let Some(asked) = asked {
@@ -77,25 +77,25 @@ impl Record {
 
     /// Begins a hold-off, and returns the number that ends it.
     pub(crate) fn hold(&self, name: &'static str, at: CallerLocation) -> u64 {
-        let spot = CallSite { location: at, reached_at: SystemTime::now() };
-        self.cold().notes.change(|noted| {
+        let call_site = CallSite { location: at, reached_at: SystemTime::now() };
+        self.cold().diagnostics.change(|diagnostics| {
             self.hold.store(self.hold.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            noted.enter(Section::HoldOff(name), spot)
+            diagnostics.enter(Section::HoldOff(name), call_site)
         })
     }
 
     /// Ends a hold-off. Returns whether it was the last one in force.
     pub(crate) fn release(&self, number: u64) -> bool {
-        self.cold().notes.change(|noted| {
+        self.cold().diagnostics.change(|diagnostics| {
             let held = self.hold.load(Ordering::Relaxed);
             // Hold-offs of an earlier attachment have ended with it.
-            if !noted.leave(number) {
+            if !diagnostics.leave(number) {
                 return false;
             }
             self.hold.store(held - 1, Ordering::Relaxed);
             let last = held & !ROLLED_BACK == 1;
             if last {
-                noted.released = Some(now());
+                diagnostics.released = Some(now());
             }
             last
         })
@@ -103,7 +103,7 @@ impl Record {
 
     /// Begins a rollback. If its guard is leaked, the next attachment ends the section.
     pub(crate) fn begin_rollback(&self, at: CallerLocation) -> SectionGuard<'_> {
-        self.cold().notes.change(|_| {
+        self.cold().diagnostics.change(|_| {
             self.hold.store(self.hold.load(Ordering::Relaxed) | ROLLED_BACK, Ordering::Relaxed);
         });
         self.within(Section::Rollback(None), at)
@@ -112,31 +112,32 @@ impl Record {
     /// Ends the sections of earlier attachments, whose guards were leaked.
     #[cold]
     pub(super) fn drop_leaked_sections(&self) {
-        self.cold().notes.change(|noted| {
-            noted.forget();
+        self.cold().diagnostics.change(|diagnostics| {
+            diagnostics.forget();
             self.hold.store(0, Ordering::Relaxed);
         });
     }
 
     pub(crate) fn within(&self, what: Section, at: CallerLocation) -> SectionGuard<'_> {
-        self.cold().notes.enter(what, at)
+        self.cold().diagnostics.enter(what, at)
     }
 
-    pub(crate) fn noted(&self) -> Option<DiagnosticsState> {
-        Some(self.cold.get()?.notes.copy())
+    pub(crate) fn diagnostics(&self) -> Option<DiagnosticsState> {
+        Some(self.cold.get()?.diagnostics.copy())
     }
 
     /// Returns why the request has not taken effect yet, or `None` if it has.
     pub(crate) fn why_not_yet(&self, kind: InterruptKind) -> Option<PendingReason> {
         let (pending, asked, word) = {
             let guarded = self.guarded.lock();
-            let (pending, asked) = guarded.pending(kind, self.word.load())?;
+            let (pending, asked) = guarded.pending_since(kind, self.word.load())?;
             // Requesters need the lock, so the request and the word agree.
             (pending, asked, self.word.load())
         };
-        let noted = self.noted().unwrap_or_default();
-        let unwinding = |spot, progress| Some(PendingReason::RollingBack { spot, progress });
-        let rollback = noted.rollback();
+        let diagnostics = self.diagnostics().unwrap_or_default();
+        let unwinding =
+            |call_site, progress| Some(PendingReason::RollingBack { call_site, progress });
+        let rollback = diagnostics.rollback();
         if let Some(seen) = pending.observed_at {
             return unwinding(seen, rollback.and_then(|(_, progress)| progress));
         }
@@ -145,8 +146,8 @@ impl Record {
         {
             return Some(PendingReason::Deferred { mode: when });
         }
-        if let Some((spot, progress)) = rollback {
-            return unwinding(spot, progress);
+        if let Some((call_site, progress)) = rollback {
+            return unwinding(call_site, progress);
         }
         if word.queued() && (word.slot().is_none() || kind == InterruptKind::Cancel) {
             return Some(PendingReason::Queued);
@@ -154,7 +155,7 @@ impl Record {
         if word.slot().is_none() && !word.suspended() {
             return Some(PendingReason::Detached);
         }
-        if let Some(held) = noted.hold_off() {
+        if let Some(held) = diagnostics.hold_off() {
             return Some(PendingReason::HeldOff(held));
         }
         // A suspended task with a due interrupt has been woken, and waits for a thread.
@@ -162,25 +163,25 @@ impl Record {
             return Some(PendingReason::Queued);
         }
         let uninterruptible = !word.waiting() || (word.killable() && kind == InterruptKind::Cancel);
-        if let Some(spot) = noted.wait().filter(|_| uninterruptible) {
-            return Some(PendingReason::UninterruptibleWait(spot));
+        if let Some(call_site) = diagnostics.wait().filter(|_| uninterruptible) {
+            return Some(PendingReason::UninterruptibleWait(call_site));
         }
         let certain = matches!(pending.mode, None | Some(TerminateMode::Immediate));
         let mut due = if certain { asked.elapsed() } else { Duration::ZERO };
         // Safe points in a hold-off have reported nothing, so the time counts from its end.
-        if let Some(released) = noted.released {
+        if let Some(released) = diagnostics.released {
             due = due.min(now().saturating_duration_since(released));
         }
-        let probed = noted.asked.filter(|_| word.probed()).map(Timestamp::elapsed);
+        let probed = diagnostics.asked.filter(|_| word.probed()).map(Timestamp::elapsed);
         Some(PendingReason::NoSafePoint {
             elapsed: due.max(probed.unwrap_or_default()),
-            last_safe_point: noted.last_safe_point(),
+            last_safe_point: diagnostics.last_safe_point(),
         })
     }
 
     /// Returns the pending request.
     pub(crate) fn pending(&self) -> Option<PendingInterrupt> {
-        self.guarded.lock().told(self.snapshot())
+        self.guarded.lock().pending(self.snapshot())
     }
 
     /// Calls `look` with the state, the pending request and the metadata, as of one moment.
@@ -191,34 +192,39 @@ impl Record {
     ) -> T {
         let guarded = self.guarded.lock();
         let word = self.snapshot();
-        look(word, guarded.told(word), guarded.about.description(self.has(ADMIN)), &guarded.about)
+        look(
+            word,
+            guarded.pending(word),
+            guarded.metadata.description(self.has(ADMIN)),
+            &guarded.metadata,
+        )
     }
 }
 
 impl Guarded {
     /// Returns the pending request. If there are two, it is the termination.
-    fn told(&self, word: Snapshot) -> Option<PendingInterrupt> {
+    fn pending(&self, word: Snapshot) -> Option<PendingInterrupt> {
         let kind = match word.terminate_mode() {
             Some(_) => InterruptKind::Terminate,
             None if word.cancelled() => InterruptKind::Cancel,
             None => return None,
         };
-        self.pending(kind, word).map(|(pending, _)| pending)
+        self.pending_since(kind, word).map(|(pending, _)| pending)
     }
 
-    fn pending(
+    fn pending_since(
         &self,
         kind: InterruptKind,
         word: Snapshot,
     ) -> Option<(PendingInterrupt, Timestamp)> {
         let (when, request, asked, seen) = match kind {
             InterruptKind::Terminate => {
-                let told = self.terminate.as_deref()?;
-                (word.terminate_mode(), &told.request, told.asked, told.seen_at)
+                let pending = self.terminate.as_deref()?;
+                (word.terminate_mode(), &pending.request, pending.asked, pending.seen_at)
             }
             InterruptKind::Cancel => {
-                let told = self.cancel.as_deref()?;
-                (None, &told.request, told.asked, told.seen_at)
+                let pending = self.cancel.as_deref()?;
+                (None, &pending.request, pending.asked, pending.seen_at)
             }
         };
         let seen = seen.map(|(at, moment)| CallSite { location: at, reached_at: moment.time });

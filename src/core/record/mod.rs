@@ -6,7 +6,7 @@
 //!   it holds `guarded`.
 //! - `thread`, `flags`, `hold`, which are atomics: `thread` is written by the runner alone; for `flags` see the field.
 //!   `hold` is read by the runner, and by requesters after their transition. It is written under the lock of
-//!   `cold.notes`, by the runner and by a thread that drops the guard of a hold-off elsewhere. Its accesses
+//!   `cold.diagnostics`, by the runner and by a thread that drops the guard of a hold-off elsewhere. Its accesses
 //!   are relaxed: see `take_wakers_after_hold_off`.
 //! - `guarded`: requesters, and the runner and owner on their cold paths. The lock is held for a few
 //!   instructions. Under it no waker is woken, and no other thread is waited for. The only application code
@@ -15,10 +15,10 @@
 //! - `cold.timing`: atomics, and the lock of `escalation`. See `core/record/timeouts.rs`.
 //! - `cold.values`: the runner, and the thread that ends the session. No value is created or dropped
 //!   under its lock.
-//! - `cold.notes`: the runner off its fast path, and threads that ask for a diagnosis. See
+//! - `cold.diagnostics`: the runner off its fast path, and threads that ask for a diagnosis. See
 //!   `core/record/diagnose.rs`.
 //!
-//! `ARCHITECTURE.md` has the order of all locks. While the lock of `guarded`, `cold.values`, `cold.notes` or
+//! `ARCHITECTURE.md` has the order of all locks. While the lock of `guarded`, `cold.values`, `cold.diagnostics` or
 //! `escalation` is held, no other lock is taken.
 //!
 //! A million idle sessions take a quarter of a gigabyte, without their strings. So a part that most sessions
@@ -93,7 +93,7 @@ struct Cold {
     /// Created when the session first has a timeout.
     timing: OnceLock<TimeoutState>,
     values: LocalValues,
-    notes: Diagnostics,
+    diagnostics: Diagnostics,
 }
 
 impl Keyed for Record {
@@ -166,8 +166,8 @@ impl Record {
         // The word is loaded first: a thread that has attached the session elsewhere has written
         // its flag before that transition.
         let attached = self.snapshot().slot().is_some();
-        let bell = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
-        attached && bell == u32::from(attention::own())
+        let flag = self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT;
+        attached && flag == u32::from(attention::own())
     }
 
     /// Returns whether the session is, or was last, attached to that thread. Relaxed: the caller
@@ -188,18 +188,18 @@ impl Record {
     pub(crate) fn describe(&self, change: impl FnOnce(ClientInfo) -> ClientInfo) {
         let mut description = change(self.description());
         // The previous values are dropped after the lock is released.
-        self.about(|about| {
-            about.describe(&mut description);
+        self.metadata(|metadata| {
+            metadata.describe(&mut description);
             self.set(ADMIN, description.admin);
         });
     }
 
     pub(crate) fn description(&self) -> ClientInfo {
-        self.about(|about| about.description(self.has(ADMIN)))
+        self.metadata(|metadata| metadata.description(self.has(ADMIN)))
     }
 
-    pub(crate) fn about<T>(&self, look: impl FnOnce(&mut Metadata) -> T) -> T {
-        look(&mut self.guarded.lock().about)
+    pub(crate) fn metadata<T>(&self, look: impl FnOnce(&mut Metadata) -> T) -> T {
+        look(&mut self.guarded.lock().metadata)
     }
 
     fn has(&self, flag: u32) -> bool {
@@ -224,17 +224,17 @@ impl Record {
 
     // Admission. Only the owner calls these.
 
-    pub(crate) fn admit(&self, places: &AdmissionLimit) -> Result<(), OpenError> {
+    pub(crate) fn admit(&self, admission: &AdmissionLimit) -> Result<(), OpenError> {
         if !self.has(ADMITTED) {
-            places.admit(self.about(|_| self.has(ADMIN)))?;
+            admission.admit(self.metadata(|_| self.has(ADMIN)))?;
             self.set(ADMITTED, true);
         }
         Ok(())
     }
 
     /// Releases the admission slot. Called once, when the session ends.
-    pub(crate) fn release_admission(&self, places: &AdmissionLimit) {
-        places.give_back(self.has(ADMITTED));
+    pub(crate) fn release_admission(&self, admission: &AdmissionLimit) {
+        admission.release(self.has(ADMITTED));
     }
 
     // Session-local values.
@@ -243,8 +243,8 @@ impl Record {
         self.cold.get()?.values.get(number)
     }
 
-    pub(crate) fn keep_value(&self, number: usize, first: &Value) -> Option<Value> {
-        let ended = || self.step(|word| word).after.ended();
+    pub(crate) fn insert_value_if_open(&self, number: usize, first: &Value) -> Option<Value> {
+        let ended = || self.transition(|word| word).after.ended();
         self.cold().values.keep(number, first, ended)
     }
 
@@ -255,12 +255,12 @@ impl Record {
     // Transitions of the word that do not detach the session. Each may raise the attention flag.
 
     #[inline]
-    fn step(&self, next: impl Fn(Snapshot) -> Snapshot) -> Transition {
-        let step = self.word.step(next);
-        if step.after.attention() {
-            self.ring(step.after);
+    fn transition(&self, next: impl Fn(Snapshot) -> Snapshot) -> Transition {
+        let transition = self.word.transition(next);
+        if transition.after.attention() {
+            self.raise_flag(transition.after);
         }
-        step
+        transition
     }
 
     #[inline]
@@ -268,16 +268,16 @@ impl Record {
         &self,
         next: impl Fn(Snapshot) -> Result<Snapshot, E>,
     ) -> Result<Transition, E> {
-        let step = self.word.try_transition(next)?;
-        if step.after.attention() {
-            self.ring(step.after);
+        let transition = self.word.try_transition(next)?;
+        if transition.after.attention() {
+            self.raise_flag(transition.after);
         }
-        Ok(step)
+        Ok(transition)
     }
 
     /// Raises the attention flag of the thread that runs the session, if one does.
     #[cold]
-    fn ring(&self, word: Snapshot) {
+    fn raise_flag(&self, word: Snapshot) {
         if word.slot().is_some() {
             attention::raise((self.flags.load(Ordering::Relaxed) >> FLAG_SHIFT) as u16);
         }
@@ -289,7 +289,7 @@ impl Record {
     #[cold]
     pub(crate) fn check_flagged(&self, at: CallerLocation) -> Result<(), Interrupt> {
         attention::clear_own();
-        let now = self.word.step(|word| word).after;
+        let now = self.word.transition(|word| word).after;
         if !now.attention() {
             return Ok(());
         }
@@ -322,11 +322,11 @@ impl Record {
     // Transitions of the runner and the owner.
 
     #[inline]
-    pub(crate) fn attach(&self, slot: Slot, thread: ThreadId, bell: u16) -> FinishedCancel {
+    pub(crate) fn attach(&self, slot: Slot, thread: ThreadId, flag: u16) -> FinishedCancel {
         if self.hold.load(Ordering::Relaxed) > 0 {
             self.drop_leaked_sections();
         }
-        if self.resume(slot, thread, bell).before.runs() {
+        if self.resume(slot, thread, flag).before.runs() {
             return self.end_leaked_statement();
         }
         FinishedCancel::NOTHING
@@ -334,11 +334,11 @@ impl Record {
 
     /// Attaches a session that may be in a statement.
     #[inline]
-    pub(crate) fn resume(&self, slot: Slot, thread: ThreadId, bell: u16) -> Transition {
+    pub(crate) fn resume(&self, slot: Slot, thread: ThreadId, flag: u16) -> Transition {
         self.thread.store(thread.get(), Ordering::Release);
         let flags = self.flags.load(Ordering::Relaxed) & ((1 << FLAG_SHIFT) - 1);
-        self.flags.store(flags | u32::from(bell) << FLAG_SHIFT, Ordering::Relaxed);
-        self.step(|word| word.attach(slot))
+        self.flags.store(flags | u32::from(flag) << FLAG_SHIFT, Ordering::Relaxed);
+        self.transition(|word| word.attach(slot))
     }
 
     /// Detaches the session. The caller must check the returned transition for a due interrupt and
@@ -346,18 +346,18 @@ impl Record {
     /// before.
     #[inline]
     pub(crate) fn detach(&self, to_queue: bool) -> Transition {
-        let step = if to_queue {
+        let transition = if to_queue {
             self.command_starts();
-            self.word.step(Snapshot::detach_to_queue)
+            self.word.transition(Snapshot::detach_to_queue)
         } else {
             // A discarded command was queued until now, so idleness begins here.
             if self.word.load().queued() {
                 self.command_ends();
             }
-            self.word.step(Snapshot::detach)
+            self.word.transition(Snapshot::detach)
         };
-        self.watch(step.after);
-        step
+        self.watch(transition.after);
+        transition
     }
 
     /// Ends a leaked statement.
@@ -372,9 +372,9 @@ impl Record {
 
     pub(crate) fn queue(&self) -> Option<StatementId> {
         self.command_starts();
-        let step = self.step(Snapshot::queue);
-        self.watch(step.after);
-        step.after.statement()
+        let transition = self.transition(Snapshot::queue);
+        self.watch(transition.after);
+        transition.after.statement()
     }
 
     pub(crate) fn discard_reserved(&self) -> FinishedCancel {
@@ -383,9 +383,9 @@ impl Record {
             return FinishedCancel::NOTHING;
         }
         self.command_ends();
-        let step = self.step(Snapshot::discard_reserved);
-        self.watch(step.after);
-        self.cancel_finished(step)
+        let transition = self.transition(Snapshot::discard_reserved);
+        self.watch(transition.after);
+        self.cancel_finished(transition)
     }
 
     /// Begins a statement. The caller must have [ended](Self::end_leaked_statement) a leaked
@@ -399,10 +399,10 @@ impl Record {
     ) -> Result<(), Interrupt> {
         self.command_starts();
         match self.try_transition(|word| word.begin(|| self.held())) {
-            Ok(step) => {
-                self.watch(step.after);
-                if step.before.probed() || step.after.attention() {
-                    return self.begun_with(step, at, complete);
+            Ok(transition) => {
+                self.watch(transition.after);
+                if transition.before.probed() || transition.after.attention() {
+                    return self.begun_with(transition, at, complete);
                 }
                 Ok(())
             }
@@ -414,11 +414,11 @@ impl Record {
     #[cold]
     fn begun_with(
         &self,
-        step: Transition,
+        transition: Transition,
         at: CallerLocation,
         complete: fn(FinishedCancel),
     ) -> Result<(), Interrupt> {
-        if step.before.probed() {
+        if transition.before.probed() {
             self.passed(at);
         }
         self.check_at(at).inspect_err(|_| complete(self.finish()))
@@ -435,16 +435,16 @@ impl Record {
     #[inline(always)]
     pub(crate) fn finish(&self) -> FinishedCancel {
         self.command_ends();
-        let step = self.step(Snapshot::finish);
-        self.watch(step.after);
-        self.cancel_finished(step)
+        let transition = self.transition(Snapshot::finish);
+        self.watch(transition.after);
+        self.cancel_finished(transition)
     }
 
     pub(crate) fn transaction_changes(&self, open: bool) {
         // Only the runner writes this bit, so a load is sufficient.
         if self.word.load().in_transaction() != open {
             self.transaction_step(open);
-            self.about(|about| about.transaction_changes(open));
+            self.metadata(|metadata| metadata.transaction_changes(open));
         }
     }
 
@@ -453,10 +453,10 @@ impl Record {
         #[cold]
         fn leave(record: &Record) -> FinishedCancel {
             let over = record.end_leaked_statement();
-            let step = record.detach(false);
+            let transition = record.detach(false);
             // A session that was in a statement has no queued command, so the second transition
             // ends no cancel.
-            if over.is_nothing() { record.cancel_finished(step) } else { over }
+            if over.is_nothing() { record.cancel_finished(transition) } else { over }
         }
         if self.snapshot().runs() { leave(self) } else { FinishedCancel::NOTHING }
     }

@@ -27,7 +27,7 @@ pub(super) struct Guarded {
     pub(super) wait_waker: Option<Box<Waker>>,
     /// Set by the owner, and woken when a termination falls due while no thread runs the session.
     pub(super) detached_waker: Option<Waker>,
-    pub(super) about: Metadata,
+    pub(super) metadata: Metadata,
 }
 
 /// The parts of [`Guarded`] that the end of a session takes.
@@ -39,8 +39,8 @@ struct Spent {
 
 impl Guarded {
     #[inline(always)]
-    pub(super) fn new(about: Metadata) -> Guarded {
-        Guarded { terminate: None, cancel: None, wait_waker: None, detached_waker: None, about }
+    pub(super) fn new(metadata: Metadata) -> Guarded {
+        Guarded { terminate: None, cancel: None, wait_waker: None, detached_waker: None, metadata }
     }
 
     /// Returns the waker to wake now, if there is one. A waiter that is `held` off is not woken.
@@ -57,15 +57,15 @@ impl Guarded {
     /// Returns the waker that a requester must wake. The first requester wakes for all, since the
     /// others may be delayed.
     pub(super) fn waker_once(&mut self, now: Snapshot, held: bool) -> Option<Waker> {
-        let wake_needed = self.terminate.as_ref().is_some_and(|told| told.wake_needed)
-            || self.cancel.as_ref().is_some_and(|told| told.wake_needed);
+        let wake_needed = self.terminate.as_ref().is_some_and(|pending| pending.wake_needed)
+            || self.cancel.as_ref().is_some_and(|pending| pending.wake_needed);
         // A clone that is not needed would be dropped under the lock.
         if !wake_needed {
             return None;
         }
         let waker = self.waker_of(now, held)?;
-        self.terminate.iter_mut().for_each(|told| told.wake_needed = false);
-        self.cancel.iter_mut().for_each(|told| told.wake_needed = false);
+        self.terminate.iter_mut().for_each(|pending| pending.wake_needed = false);
+        self.cancel.iter_mut().for_each(|pending| pending.wake_needed = false);
         Some(waker)
     }
 
@@ -83,7 +83,7 @@ pub(super) struct PendingTerminate {
     /// The request that the session observed last. A stronger request may have been accepted since.
     pub(super) seen: Option<Arc<Request>>,
     /// Whether the audit has received the event that the request was observed.
-    pub(super) said: bool,
+    pub(super) reported: bool,
     pub(super) asked: Timestamp,
     pub(super) seen_at: Option<(CallerLocation, Timestamp)>,
     pub(super) completion: Arc<Completion<SessionEnd>>,
@@ -108,7 +108,7 @@ pub(super) struct PendingCancel {
 pub(crate) struct FinishedCancel(Option<Box<OverOne>>);
 
 struct OverOne {
-    told: Box<PendingCancel>,
+    pending: Box<PendingCancel>,
     session: SessionId,
     hooks: Option<Arc<Hooks>>,
 }
@@ -128,13 +128,13 @@ impl FinishedCancel {
 impl OverOne {
     #[cold]
     fn complete(self) -> WakeList {
-        let OverOne { told, session, hooks } = self;
-        let over = StatementEnd { cancelled: told.seen };
+        let OverOne { pending, session, hooks } = self;
+        let over = StatementEnd { cancelled: pending.seen };
         // The audit receives the event before the receipts complete.
         if let Some(hooks) = hooks {
-            hooks.emit(&Event::StatementEnded { session, request: &told.request, end: over });
+            hooks.emit(&Event::StatementEnded { session, request: &pending.request, end: over });
         }
-        told.completion.complete(over)
+        pending.completion.complete(over)
     }
 }
 
@@ -185,23 +185,23 @@ impl Record {
         let fresh = PendingTerminate::new(Arc::new(request), asked);
         let mut guarded = self.guarded.lock();
         let thread = self.last_thread();
-        let step = self.try_transition(next)?;
-        let adds = step.before.terminate_mode() != step.after.terminate_mode();
+        let transition = self.try_transition(next)?;
+        let adds = transition.before.terminate_mode() != transition.after.terminate_mode();
         let mut spent = None;
         let completion = match &mut guarded.terminate {
-            Some(told) => {
+            Some(pending) => {
                 if adds {
-                    spent = Some(std::mem::replace(&mut told.request, fresh.request.clone()));
-                    told.asked = asked;
+                    spent = Some(std::mem::replace(&mut pending.request, fresh.request.clone()));
+                    pending.asked = asked;
                 }
-                told.wake_needed |= adds;
-                told.completion.clone()
+                pending.wake_needed |= adds;
+                pending.completion.clone()
             }
             none => none.insert(fresh).completion.clone(),
         };
         drop(guarded);
         drop(spent);
-        Ok(self.accepted(step.before, thread, completion))
+        Ok(self.accepted(transition.before, thread, completion))
     }
 
     pub(crate) fn cancel(
@@ -234,10 +234,10 @@ impl Record {
         let fresh = Box::new(fresh);
         let mut guarded = self.guarded.lock();
         let thread = self.last_thread();
-        let step = self.try_transition(next)?;
+        let transition = self.try_transition(next)?;
         let completion = guarded.cancel.get_or_insert(fresh).completion.clone();
         drop(guarded);
-        Ok(self.accepted(step.before, thread, completion))
+        Ok(self.accepted(transition.before, thread, completion))
     }
 
     fn accepted<T>(
@@ -254,11 +254,11 @@ impl Record {
         let mut guarded = self.guarded.lock();
         let request = Arc::new(Request::new(Requester::system(), reason));
         match &mut guarded.terminate {
-            Some(told) => told.request = request,
+            Some(pending) => pending.request = request,
             None => {
-                let mut told = PendingTerminate::new(request.clone(), request.asked());
-                told.seen = Some(request);
-                guarded.terminate = Some(told);
+                let mut pending = PendingTerminate::new(request.clone(), request.asked());
+                pending.seen = Some(request);
+                guarded.terminate = Some(pending);
             }
         }
         // Rejected only if the session has ended already.
@@ -268,29 +268,32 @@ impl Record {
     // The end.
 
     /// Takes the finished cancel, if this transition ended its statement.
-    pub(crate) fn cancel_finished(&self, step: Transition) -> FinishedCancel {
-        let left = step.before.cancelled() && (!step.after.cancelled() || step.after.ended());
+    pub(crate) fn cancel_finished(&self, transition: Transition) -> FinishedCancel {
+        let left = transition.before.cancelled()
+            && (!transition.after.cancelled() || transition.after.ended());
         if left { self.take_cancel() } else { FinishedCancel::NOTHING }
     }
 
     #[cold]
     fn take_cancel(&self) -> FinishedCancel {
-        let told = self.guarded.lock().cancel.take();
+        let pending = self.guarded.lock().cancel.take();
         let hooks = self.hooks.clone();
-        FinishedCancel(told.map(|told| Box::new(OverOne { told, session: self.id, hooks })))
+        FinishedCancel(
+            pending.map(|pending| Box::new(OverOne { pending, session: self.id, hooks })),
+        )
     }
 
     /// Takes the transition that ends the session. The caller must remove the record from the
     /// registry next, and then call `completed`.
     pub(crate) fn end(&self) -> Transition {
-        let step = self.step(Snapshot::end);
+        let transition = self.transition(Snapshot::end);
         self.disarm();
-        step
+        transition
     }
 
     /// Completes all receipts with the outcome, and returns the wakers to wake.
-    pub(crate) fn completed(&self, step: Transition) -> (SessionEnd, WakeList) {
-        let mut wakers = self.cancel_finished(step).complete();
+    pub(crate) fn completed(&self, transition: Transition) -> (SessionEnd, WakeList) {
+        let mut wakers = self.cancel_finished(transition).complete();
         let mut spent = {
             let mut guarded = self.guarded.lock();
             self.set(COMPLETED, true);
@@ -302,13 +305,15 @@ impl Record {
             Some(PendingTerminate { seen: Some(seen), .. }) => EndReason::Terminated(seen.clone()),
             // A termination that is due once the session is detached counts, even if the owner
             // never checked.
-            Some(told) if step.before.detach().terminate_due() => {
-                EndReason::Terminated(told.request.clone())
+            Some(pending) if transition.before.detach().terminate_due() => {
+                EndReason::Terminated(pending.request.clone())
             }
             _ => EndReason::Closed,
         };
         let ended = SessionEnd { reason: how };
-        if let Some(request) = spent.terminate.as_mut().and_then(|told| told.take_unreported()) {
+        if let Some(request) =
+            spent.terminate.as_mut().and_then(|pending| pending.take_unreported())
+        {
             self.emit_observed(InterruptKind::Terminate, &request);
         }
         // The audit receives the event before the receipts complete.
@@ -332,7 +337,7 @@ impl Record {
         }
         let asked = request.asked();
         let new = || PendingTerminate::new(Arc::new(request), asked);
-        let told = guarded.terminate.get_or_insert_with(new);
-        Some(told.completion.clone())
+        let pending = guarded.terminate.get_or_insert_with(new);
+        Some(pending.completion.clone())
     }
 }

@@ -111,7 +111,7 @@ impl TimeoutState {
         }
     }
 
-    fn stamp(&self) {
+    fn store_now(&self) {
         self.since.store(self.timer.now(), Ordering::Relaxed);
     }
 
@@ -139,8 +139,8 @@ impl TimeoutState {
 
     /// Returns the timeout that expires first if nothing changes.
     fn next(&self, word: Snapshot) -> Option<Deadline> {
-        let told = word.terminate_mode();
-        if word.ended() || told == Some(TerminateMode::Immediate) {
+        let pending = word.terminate_mode();
+        if word.ended() || pending == Some(TerminateMode::Immediate) {
             return None;
         }
         let mut first = Deadline { at: NEVER, limit: TimeoutKind::Statement, since: NEVER };
@@ -173,7 +173,7 @@ impl TimeoutState {
         } else if !busy {
             consider(TimeoutKind::Idle, since, &self.idle);
         }
-        if told.is_some() {
+        if pending.is_some() {
             let at = self.grace.load(Ordering::Relaxed);
             if at < first.at {
                 first = Deadline { at, limit: TimeoutKind::Grace, since: at };
@@ -218,20 +218,20 @@ impl Record {
         let timing = self.timed(timer);
         let was_limited = timing.limits_idleness();
         {
-            let _slow = self.guarded.lock();
-            for (place, limit) in [
+            let _guarded = self.guarded.lock();
+            for (cell, limit) in [
                 (&timing.statement, limits.statement),
                 (&timing.transaction, limits.transaction),
                 (&timing.lock_wait, limits.lock),
                 (&timing.idle, limits.idle),
                 (&timing.idle_in_transaction, limits.idle_in_transaction),
             ] {
-                place.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
+                cell.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
             }
             let word = self.snapshot();
             // The start of the present idleness was not stored.
             if !was_limited && !word.in_statement() && !word.queued() {
-                timing.stamp();
+                timing.store_now();
             }
         }
         self.arm(timing);
@@ -269,7 +269,7 @@ impl Record {
 
     fn change_start(&self, timing: &TimeoutState, change: impl FnOnce(u64) -> u64) {
         {
-            let _slow = self.guarded.lock();
+            let _guarded = self.guarded.lock();
             let since = timing.statement_since.load(Ordering::Relaxed);
             timing.statement_since.store(change(since), Ordering::Relaxed);
         }
@@ -283,7 +283,7 @@ impl Record {
         if let Some(timing) = self.timing()
             && timing.limits_idleness()
         {
-            timing.stamp();
+            timing.store_now();
         }
     }
 
@@ -299,21 +299,21 @@ impl Record {
     }
 
     pub(super) fn transaction_step(&self, open: bool) {
-        let step = |word: Snapshot| word.set_transaction(open);
+        let transition = |word: Snapshot| word.set_transaction(open);
         let Some(timing) = self.timing() else {
-            self.step(step);
+            self.transition(transition);
             return;
         };
-        let step = {
-            let _slow = self.guarded.lock();
+        let transition = {
+            let _guarded = self.guarded.lock();
             timing.transaction_since.store(timing.timer.now(), Ordering::Relaxed);
             let word = self.snapshot();
             if !word.in_statement() && !word.queued() {
-                timing.stamp();
+                timing.store_now();
             }
-            self.step(step)
+            self.transition(transition)
         };
-        self.watch(step.after);
+        self.watch(transition.after);
     }
 
     /// Starts a wait for a lock. Returns the argument for [`lock_wait_ends`](Self::lock_wait_ends), or
@@ -336,7 +336,7 @@ impl Record {
     }
 
     fn swap_lock_wait(&self, timing: &TimeoutState, since: u64) -> u64 {
-        let _slow = self.guarded.lock();
+        let _guarded = self.guarded.lock();
         timing.lock_wait_since.swap(since, Ordering::Relaxed)
     }
 
@@ -364,7 +364,7 @@ impl Record {
         timing.timer.arm(self.id.get(), &timing.armed, || {
             // A session that ends later disarms the timer after this, under the lock that is held
             // here.
-            let word = self.step(|word| word).after;
+            let word = self.transition(|word| word).after;
             timing.next(word).map(|next| next.at)
         });
     }
@@ -408,17 +408,17 @@ impl Record {
             if timing.next(now) != Some(due) { Err(TransitionError::Stale) } else { Ok(()) }
         };
         let cancel = |reason| {
-            let step = |now: Snapshot| still_due(now).and_then(|()| now.cancel(named, None));
-            self.hit(reason, self.cancel_by(timeout_request(reason), step))
+            let transition = |now: Snapshot| still_due(now).and_then(|()| now.cancel(named, None));
+            self.hit(reason, self.cancel_by(timeout_request(reason), transition))
         };
         let end = |reason, same: &dyn Fn(Snapshot) -> bool| {
-            let step = |now: Snapshot| match same(now) {
+            let transition = |now: Snapshot| match same(now) {
                 true => still_due(now).and_then(|()| now.terminate(TerminateMode::Immediate, None)),
                 false => Err(TransitionError::Stale),
             };
             let request = timeout_request(reason);
             let asked = request.asked();
-            self.hit(reason, self.terminate_by(request, asked, step))
+            self.hit(reason, self.terminate_by(request, asked, transition))
         };
         let same_idleness = |now: Snapshot| {
             now.statement().is_none()
@@ -442,9 +442,9 @@ impl Record {
                     timing.grace.store(NEVER, Ordering::Relaxed);
                     escalation.take()
                 };
-                let step = |now: Snapshot| now.terminate(TerminateMode::Immediate, None);
+                let transition = |now: Snapshot| now.terminate(TerminateMode::Immediate, None);
                 // Rejected if the session has ended already.
-                match by.map(|request| self.terminate_by(request, Timestamp::now(), step)) {
+                match by.map(|request| self.terminate_by(request, Timestamp::now(), transition)) {
                     Some(Ok(_)) => self.take_wakers(),
                     Some(Err(_)) | None => WakeList::EMPTY,
                 }

@@ -43,24 +43,28 @@ impl Record {
         killable: bool,
         at: CallerLocation,
     ) -> Result<(), Interrupt> {
-        let step = self.transition_to_wait(waker, |word| word.sleep(killable));
-        self.recheck_wait(step, killable, at)
+        let transition = self.transition_to_wait(waker, |word| word.begin_wait(killable));
+        self.recheck_wait(transition, killable, at)
     }
 
     /// Takes the steps `W1` to `W3` for a task that `waker` wakes, off its thread. Returns `true`
     /// if an interrupt is due, so that the task must be polled at once.
     #[cfg(feature = "async")]
     pub(crate) fn suspend(&self, waker: &Waker, at: CallerLocation) -> bool {
-        let step = self.transition_to_wait(waker, Snapshot::suspend);
-        if step.before.probed() {
+        let transition = self.transition_to_wait(waker, Snapshot::suspend);
+        if transition.before.probed() {
             self.passed(at);
         }
-        step.after.due() && !self.held()
+        transition.after.due() && !self.held()
     }
 
-    fn transition_to_wait(&self, waker: &Waker, step: impl Fn(Snapshot) -> Snapshot) -> Transition {
+    fn transition_to_wait(
+        &self,
+        waker: &Waker,
+        transition: impl Fn(Snapshot) -> Snapshot,
+    ) -> Transition {
         self.leave_waker(waker);
-        self.step(step)
+        self.transition(transition)
     }
 
     fn leave_waker(&self, waker: &Waker) {
@@ -81,14 +85,14 @@ impl Record {
     /// Takes `W3`, since a request that was accepted before `W2` has woken no thread.
     fn recheck_wait(
         &self,
-        step: Transition,
+        transition: Transition,
         killable: bool,
         at: CallerLocation,
     ) -> Result<(), Interrupt> {
-        if step.before.probed() {
+        if transition.before.probed() {
             self.passed(at);
         }
-        if !step.after.due() || self.held() {
+        if !transition.after.due() || self.held() {
             return Ok(());
         }
         self.end_wait();
@@ -98,7 +102,7 @@ impl Record {
 
     /// Ends a wait.
     pub(crate) fn end_wait(&self) {
-        self.step(Snapshot::wake);
+        self.transition(Snapshot::end_wait);
     }
 
     pub(crate) fn set_detached_waker(&self, waker: Option<Waker>) {
@@ -130,7 +134,7 @@ impl Record {
     /// have an order too. If `H1` is first, `K2` sees that the hold-off has ended; otherwise this
     /// sees the interrupt.
     pub(crate) fn take_wakers_after_hold_off(&self) -> WakeList {
-        self.step(|word| word);
+        self.transition(|word| word);
         let word = self.snapshot();
         if !(word.waiting() && word.due()) {
             return WakeList::EMPTY;

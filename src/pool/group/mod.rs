@@ -29,7 +29,7 @@ pub(in crate::pool) struct Group<C: Connection> {
     pub(in crate::pool) poller: Poller,
     /// The sockets, watched for their ends, and the time after which an abandoned session is closed.
     pub(in crate::pool) hang_ups: Option<(HangUps, Duration)>,
-    pub(in crate::pool) seats: Mutex<ConnectionTable<C>>,
+    pub(in crate::pool) slots: Mutex<ConnectionTable<C>>,
     pub(in crate::pool) size: Size,
     pub(in crate::pool) cpus: Cpus,
     pub(in crate::pool) workers: Mutex<Slab<Arc<WorkerState>>>,
@@ -44,7 +44,7 @@ pub(in crate::pool) struct ConnectionTable<C: Connection> {
 /// Returns the slab key of a token. A token is that key in its lower half, and a serial number in
 /// its upper half. So a late event of a session that has ended does not reach the next session with
 /// its key.
-pub(in crate::pool) fn place_of(token: u64) -> usize {
+pub(in crate::pool) fn key_of(token: u64) -> usize {
     (token & u64::from(u32::MAX)) as usize
 }
 
@@ -92,7 +92,7 @@ impl<C: Connection> Group<C> {
     }
 
     pub(in crate::pool) fn sessions(&self) -> usize {
-        self.seats.lock().slab.len()
+        self.slots.lock().slab.len()
     }
 
     /// Returns the load, by which the least loaded group is chosen for a new session.
@@ -108,32 +108,32 @@ impl<C: Connection> Group<C> {
             && self.workers.lock().iter().all(|(_, worker)| worker.is_busy(LONG_TURN))
     }
 
-    pub(in crate::pool) fn seat(&self, token: u64) -> Option<Arc<ConnectionSlot<C>>> {
-        let seats = self.seats.lock();
-        seats.slab.get(place_of(token)).filter(|seat| seat.token() == token).cloned()
+    pub(in crate::pool) fn slot(&self, token: u64) -> Option<Arc<ConnectionSlot<C>>> {
+        let slots = self.slots.lock();
+        slots.slab.get(key_of(token)).filter(|slot| slot.token() == token).cloned()
     }
 
-    pub(in crate::pool) fn new_seat(
+    pub(in crate::pool) fn new_slot(
         &self,
-        seat: impl FnOnce(u64) -> ConnectionSlot<C>,
+        slot: impl FnOnce(u64) -> ConnectionSlot<C>,
     ) -> Arc<ConnectionSlot<C>> {
-        let mut seats = self.seats.lock();
-        seats.last_serial += 1;
-        let serial = seats.last_serial << 32;
-        let entry = seats.slab.vacant_entry();
-        let seat = Arc::new(seat(serial | entry.key() as u64));
-        entry.insert(seat.clone());
-        seat
+        let mut slots = self.slots.lock();
+        slots.last_serial += 1;
+        let serial = slots.last_serial << 32;
+        let entry = slots.slab.vacant_entry();
+        let slot = Arc::new(slot(serial | entry.key() as u64));
+        entry.insert(slot.clone());
+        slot
     }
 
     pub(in crate::pool) fn forget(
         &self,
-        seat: &ConnectionSlot<C>,
+        slot: &ConnectionSlot<C>,
     ) -> Option<Arc<ConnectionSlot<C>>> {
-        let mut seats = self.seats.lock();
-        let place = place_of(seat.token());
-        let mine = seats.slab.get(place).is_some_and(|other| other.token() == seat.token());
-        mine.then(|| seats.slab.remove(place))
+        let mut slots = self.slots.lock();
+        let key = key_of(slot.token());
+        let mine = slots.slab.get(key).is_some_and(|other| other.token() == slot.token());
+        mine.then(|| slots.slab.remove(key))
     }
 }
 
@@ -146,10 +146,10 @@ impl<C: Connection> Group<C> {
             group: self.number,
             min_workers: self.size.min,
             max_workers: self.size.max,
-            active_limit: counts.places,
+            active_limit: counts.permits,
             workers: counts.workers,
             starting: counts.starting,
-            idle: counts.idle + counts.spare,
+            idle: counts.idle + counts.parked,
             sessions: self.sessions(),
             queued: counts.queued,
             running: threads.iter().filter(|thread| thread.session_id.is_some()).count(),

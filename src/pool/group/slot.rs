@@ -88,9 +88,9 @@ pub(in crate::pool) fn socket_of<C: Connection>(client: &C) -> Option<BorrowedFd
 pub(in crate::pool) fn arm<C: Connection>(
     group: &Group<C>,
     socket: BorrowedFd<'_>,
-    seat: &ConnectionSlot<C>,
+    slot: &ConnectionSlot<C>,
 ) -> bool {
-    group.poller.arm(socket, seat.token).is_ok()
+    group.poller.arm(socket, slot.token).is_ok()
 }
 
 impl<C: Connection> ConnectionSlot<C> {
@@ -99,36 +99,36 @@ impl<C: Connection> ConnectionSlot<C> {
         session: Session,
         client: C,
     ) -> Result<(), (C, io::Error)> {
-        let seat = group.new_seat(|token| ConnectionSlot {
+        let slot = group.new_slot(|token| ConnectionSlot {
             state: Mutex::new(SlotState::Running),
             token,
             group: Arc::downgrade(group),
         });
-        session.set_detached_waker(Some(Waker::from(seat.clone())));
+        session.set_detached_waker(Some(Waker::from(slot.clone())));
         let conn = Entry { client, session };
         let add = |socket| {
-            group.poller.add(socket, seat.token)?;
+            group.poller.add(socket, slot.token)?;
             let Some((hang_ups, _)) = &group.hang_ups else { return Ok(()) };
-            hang_ups.add(socket, seat.token).inspect_err(|_| group.poller.remove(socket))
+            hang_ups.add(socket, slot.token).inspect_err(|_| group.poller.remove(socket))
         };
         let no_socket = || Err(io::Error::other("the client panicked"));
         // Until the session is in its slot, no worker and no requester takes it, so the descriptor
         // stays open.
         let socket = socket_of(&conn.client);
-        let mut state = seat.state.lock();
+        let mut state = slot.state.lock();
         if let Err(error) = socket.map_or_else(no_socket, add) {
             drop(state);
             // The socket is not registered, so it is not removed from the poller: its descriptor
             // may be registered for another connection.
-            return Err((seat.reject(conn), error));
+            return Err((slot.reject(conn), error));
         }
         *state = SlotState::Idle(conn);
         drop(state);
         if group.queue.is_closed() {
-            seat.close();
+            slot.close();
         }
         // A request that was accepted before the waker was set has woken no thread.
-        seat.close_if_due();
+        slot.close_if_due();
         Ok(())
     }
 

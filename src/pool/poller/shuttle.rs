@@ -64,7 +64,7 @@ fn source(socket: BorrowedFd<'_>) -> io::Result<Arc<Source>> {
 
 impl Source {
     /// Sends the event to the poller, if the descriptor is both readable and armed.
-    fn tell(&self) {
+    fn notify(&self) {
         let armed = {
             let mut state = self.0.lock().unwrap();
             if state.readable { state.armed.take() } else { None }
@@ -92,7 +92,7 @@ impl Descriptor {
     /// Makes the descriptor readable.
     pub fn turn_readable(&self) {
         self.source.0.lock().unwrap().readable = true;
-        self.source.tell();
+        self.source.notify();
     }
 
     /// Makes the descriptor unreadable, and returns whether it was readable.
@@ -142,7 +142,7 @@ impl Poller {
     pub(in crate::pool) fn add(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let source = source(socket)?;
         source.0.lock().unwrap().armed = Some((Arc::downgrade(&self.0), token));
-        source.tell();
+        source.notify();
         Ok(())
     }
 

@@ -12,18 +12,18 @@ impl<T> Queue<T> {
     /// are counted already.
     pub(super) fn call_lane(
         &self,
-        jobs: &mut QueueState<T>,
+        state: &mut QueueState<T>,
         watch: &mut StallDetector,
         now: Instant,
     ) -> usize {
         let waits = |job: &&Job<T>| !job.lane_declined && job.since + EMERGENCY_DELAY <= now;
-        let waiting = jobs.first.iter().filter(waits).count();
+        let waiting = state.first.iter().filter(waits).count();
         if waiting > 0 {
             self.for_lanes.notify_one();
         }
-        let moved = watch.taken_by_lanes != jobs.taken_by_lanes;
-        watch.taken_by_lanes = jobs.taken_by_lanes;
-        if waiting == 0 || jobs.idle_lanes > 0 || moved {
+        let moved = watch.taken_by_lanes != state.taken_by_lanes;
+        watch.taken_by_lanes = state.taken_by_lanes;
+        if waiting == 0 || state.idle_lanes > 0 || moved {
             watch.lanes_since = now;
             return 0;
         }
@@ -32,67 +32,67 @@ impl<T> Queue<T> {
         }
         watch.lanes_since = now;
         // As with workers, at most as many as there are.
-        let more = waiting.min(jobs.counts.lanes.max(1));
-        jobs.counts.lanes += more;
-        jobs.threads += more;
+        let more = waiting.min(state.counts.lanes.max(1));
+        state.counts.lanes += more;
+        state.threads += more;
         more
     }
 
     /// Waits for a session that has waited for `EMERGENCY_DELAY`. Returns `None` if the queue is
     /// closed, or if this lane is not needed any more.
     pub(in crate::pool) fn pop_for_lane(&self) -> Option<Job<T>> {
-        let mut jobs = self.jobs.lock();
-        jobs.idle_lanes += 1;
-        let retire = now() + self.patience;
+        let mut state = self.state.lock();
+        state.idle_lanes += 1;
+        let retire = now() + self.idle_timeout;
         let job = loop {
-            if jobs.closed {
+            if state.closed {
                 break None;
             }
-            let waiting = jobs.first.iter().position(|job| !job.lane_declined);
-            match waiting.map(|at| (at, jobs.first[at].since + EMERGENCY_DELAY)) {
-                Some((at, due)) if due <= now() => break jobs.first.remove(at),
+            let waiting = state.first.iter().position(|job| !job.lane_declined);
+            match waiting.map(|at| (at, state.first[at].since + EMERGENCY_DELAY)) {
+                Some((at, due)) if due <= now() => break state.first.remove(at),
                 Some((_, due)) => {
-                    self.for_lanes.wait_until(&mut jobs, due);
+                    self.for_lanes.wait_until(&mut state, due);
                 }
                 None if now() < retire => {
-                    self.for_lanes.wait_until(&mut jobs, retire);
+                    self.for_lanes.wait_until(&mut state, retire);
                 }
-                None if jobs.idle_lanes > 1 => break None,
-                None => self.for_lanes.wait(&mut jobs),
+                None if state.idle_lanes > 1 => break None,
+                None => self.for_lanes.wait(&mut state),
             }
         };
-        jobs.idle_lanes -= 1;
+        state.idle_lanes -= 1;
         if job.is_none() {
-            jobs.counts.lanes -= 1;
+            state.counts.lanes -= 1;
         } else {
-            jobs.taken_by_lanes += 1;
+            state.taken_by_lanes += 1;
         }
         job
     }
 
     /// Returns a job to the workers, at its old position: before all jobs that were queued later.
     pub(in crate::pool) fn push_back_from_lane(&self, job: Job<T>) -> Wakeup {
-        let mut jobs = self.jobs.lock();
-        let at = jobs.first.partition_point(|other| other.since <= job.since);
-        jobs.first.insert(at, Job { lane_declined: true, ..job });
-        self.call_worker(&mut jobs)
+        let mut state = self.state.lock();
+        let at = state.first.partition_point(|other| other.since <= job.since);
+        state.first.insert(at, Job { lane_declined: true, ..job });
+        self.call_worker(&mut state)
     }
 
     /// Returns whether another lane thread must be started at once, which is counted from then on.
     pub(in crate::pool) fn wants_lane(&self, max: usize) -> bool {
-        let mut jobs = self.jobs.lock();
-        let wanted = jobs.idle_lanes == 0 && jobs.counts.lanes < max && !jobs.closed;
+        let mut state = self.state.lock();
+        let wanted = state.idle_lanes == 0 && state.counts.lanes < max && !state.closed;
         if wanted {
-            jobs.counts.lanes += 1;
-            jobs.threads += 1;
+            state.counts.lanes += 1;
+            state.threads += 1;
         }
         wanted
     }
 
     /// Stops counting a lane thread that could not be started.
     pub(in crate::pool) fn lane_failed(&self) {
-        let mut jobs = self.jobs.lock();
-        jobs.counts.lanes -= 1;
-        jobs.threads -= 1;
+        let mut state = self.state.lock();
+        state.counts.lanes -= 1;
+        state.threads -= 1;
     }
 }

@@ -38,11 +38,11 @@ const QUIET_TICKS: u32 = if cfg!(safepoint_shuttle) { 2 } else { 50 };
 const STALL_AFTER: Duration = Duration::from_millis(10);
 
 pub(super) struct Queue<T> {
-    jobs: Mutex<QueueState<T>>,
+    state: Mutex<QueueState<T>>,
     size: Size,
     /// [`IDLE_TIMEOUT`], or less in a test.
-    patience: Duration,
-    for_spares: Condvar,
+    idle_timeout: Duration,
+    for_parked: Condvar,
     for_lanes: Condvar,
     for_listener: Condvar,
     for_end: Condvar,
@@ -64,7 +64,7 @@ struct QueueState<T> {
     /// The number of stale entries: sessions that a requester has ended while they were queued. A
     /// worker may take such an entry, and subtract it, before the requester adds it. Then the number
     /// is one too small for a moment, and may be negative.
-    gone: isize,
+    stale: isize,
     counts: Counts,
     /// The number of spares that have a permit and have not seen it yet.
     called: usize,
@@ -82,13 +82,13 @@ struct QueueState<T> {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    pub(super) places: usize,
+    pub(super) permits: usize,
     pub(super) workers: usize,
     /// The number of workers that are starting.
     pub(super) starting: usize,
     pub(super) active: usize,
     pub(super) idle: usize,
-    pub(super) spare: usize,
+    pub(super) parked: usize,
     pub(super) lanes: usize,
     pub(super) queued: usize,
 }
@@ -141,7 +141,7 @@ pub(super) enum ListenerStep {
 /// The last observations of the listener.
 #[derive(Debug)]
 pub(super) struct StallDetector {
-    calm: u32,
+    quiet_ticks: u32,
     /// The value of `QueueState::taken` at the last check, and the time since which no session was
     /// taken.
     taken: u64,
@@ -158,7 +158,7 @@ impl StallDetector {
     pub(super) fn new() -> StallDetector {
         let since = now();
         StallDetector {
-            calm: 0,
+            quiet_ticks: 0,
             taken: 0,
             since,
             taken_by_lanes: 0,
@@ -181,7 +181,7 @@ impl<T> QueueState<T> {
     /// Returns the number of sessions that wait for a worker. It is 0 after the end, when all
     /// entries are closed.
     fn waiting(&self) -> usize {
-        if self.closed { 0 } else { self.len().saturating_add_signed(-self.gone) }
+        if self.closed { 0 } else { self.len().saturating_add_signed(-self.stale) }
     }
 
     fn put(&mut self, entry: T, priority: Priority) {
@@ -205,12 +205,12 @@ impl<T> QueueState<T> {
 impl<T> Queue<T> {
     pub(super) fn new(size: Size) -> Queue<T> {
         Queue {
-            jobs: Mutex::new(QueueState {
+            state: Mutex::new(QueueState {
                 first: VecDeque::new(),
                 in_order: VecDeque::new(),
                 high_streak: 0,
-                gone: 0,
-                counts: Counts { places: size.min, ..Counts::default() },
+                stale: 0,
+                counts: Counts { permits: size.min, ..Counts::default() },
                 called: 0,
                 taken: 0,
                 taken_by_lanes: 0,
@@ -220,8 +220,8 @@ impl<T> Queue<T> {
                 closed: false,
             }),
             size,
-            patience: IDLE_TIMEOUT,
-            for_spares: Condvar::new(),
+            idle_timeout: IDLE_TIMEOUT,
+            for_parked: Condvar::new(),
             for_lanes: Condvar::new(),
             for_listener: Condvar::new(),
             for_end: Condvar::new(),
@@ -230,247 +230,247 @@ impl<T> Queue<T> {
 
     /// Puts a session into the queue.
     pub(super) fn push(&self, entry: T, priority: Priority) -> Result<Wakeup, Closed> {
-        let mut jobs = self.jobs.lock();
-        if jobs.closed {
+        let mut state = self.state.lock();
+        if state.closed {
             return Err(Closed);
         }
-        jobs.put(entry, priority);
-        Ok(self.call_worker(&mut jobs))
+        state.put(entry, priority);
+        Ok(self.call_worker(&mut state))
     }
 
     /// Requeues a session that the calling worker has run. The caller takes the next session
     /// itself, so no worker is woken if this is the only one.
     pub(super) fn push_back(&self, entry: T, priority: Priority) -> Result<Wakeup, Closed> {
-        let mut jobs = self.jobs.lock();
-        if jobs.closed {
+        let mut state = self.state.lock();
+        if state.closed {
             return Err(Closed);
         }
-        let alone = jobs.len() == 0;
-        jobs.put(entry, priority);
-        Ok(if alone { Wakeup::None } else { self.call_worker(&mut jobs) })
+        let alone = state.len() == 0;
+        state.put(entry, priority);
+        Ok(if alone { Wakeup::None } else { self.call_worker(&mut state) })
     }
 
     /// Returns the wake-up for a waiting session, if there is a permit.
-    fn call_worker(&self, jobs: &mut QueueState<T>) -> Wakeup {
-        if jobs.closed || jobs.len() == 0 {
+    fn call_worker(&self, state: &mut QueueState<T>) -> Wakeup {
+        if state.closed || state.len() == 0 {
             Wakeup::None
-        } else if jobs.counts.idle > 0 {
+        } else if state.counts.idle > 0 {
             Wakeup::Idle
         } else {
-            let free = jobs.counts.places.saturating_sub(jobs.counts.active);
-            self.fill(jobs, free.min(1))
+            let free = state.counts.permits.saturating_sub(state.counts.active);
+            self.fill(state, free.min(1))
         }
     }
 
     /// Gives this many free permits to spares, and to new workers.
-    fn fill(&self, jobs: &mut QueueState<T>, count: usize) -> Wakeup {
-        let skips = count.min(jobs.counts.spare);
-        jobs.counts.spare -= skips;
-        jobs.called += skips;
+    fn fill(&self, state: &mut QueueState<T>, count: usize) -> Wakeup {
+        let skips = count.min(state.counts.parked);
+        state.counts.parked -= skips;
+        state.called += skips;
         (0..skips).for_each(|_| {
-            self.for_spares.notify_one();
+            self.for_parked.notify_one();
         });
-        jobs.counts.active += count;
+        state.counts.active += count;
         let fresh = count - skips;
-        jobs.counts.workers += fresh;
-        jobs.counts.starting += fresh;
-        jobs.threads += fresh;
+        state.counts.workers += fresh;
+        state.counts.starting += fresh;
+        state.threads += fresh;
         if fresh > 0 { Wakeup::Spawn(fresh) } else { Wakeup::None }
     }
 
     /// Wakes the listener if no worker polls any more.
-    fn call_listener(&self, jobs: &mut QueueState<T>) {
-        if jobs.counts.idle == 0 && jobs.listener_sleeps {
-            jobs.listener_sleeps = false;
+    fn call_listener(&self, state: &mut QueueState<T>) {
+        if state.counts.idle == 0 && state.listener_sleeps {
+            state.listener_sleeps = false;
             self.for_listener.notify_one();
         }
     }
 
     /// Counts the first workers, before they are started.
     pub(super) fn first_workers(&self) {
-        let mut jobs = self.jobs.lock();
-        let _ = self.fill(&mut jobs, self.size.min);
+        let mut state = self.state.lock();
+        let _ = self.fill(&mut state, self.size.min);
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.jobs.lock().closed
+        self.state.lock().closed
     }
 
     /// Counts an entry whose session a requester has ended. It stays in the queue until it is
     /// taken.
     pub(super) fn add_stale(&self) {
-        self.jobs.lock().gone += 1;
+        self.state.lock().stale += 1;
     }
 
     /// Subtracts a stale entry that was taken.
     pub(super) fn remove_stale(&self) {
-        self.jobs.lock().gone -= 1;
+        self.state.lock().stale -= 1;
     }
 
     /// Returns whether new connections must be rejected.
     pub(super) fn is_full(&self) -> bool {
-        let jobs = self.jobs.lock();
-        jobs.waiting() >= self.size.queue
+        let state = self.state.lock();
+        state.waiting() >= self.size.queue
     }
 
     /// Returns whether all workers have a permit and a session, and no worker can be added.
     pub(super) fn is_saturated(&self) -> bool {
-        let Counts { places, active, idle, .. } = self.jobs.lock().counts;
-        idle == 0 && active >= places && places >= self.size.max
+        let Counts { permits, active, idle, .. } = self.state.lock().counts;
+        idle == 0 && active >= permits && permits >= self.size.max
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let jobs = self.jobs.lock();
-        Counts { queued: jobs.waiting(), ..jobs.counts }
+        let state = self.state.lock();
+        Counts { queued: state.waiting(), ..state.counts }
     }
 
     // Workers.
 
     /// Records that a counted worker has started, or that it could not be started.
     pub(super) fn worker_started(&self, started: bool) {
-        let mut jobs = self.jobs.lock();
-        jobs.counts.starting -= 1;
+        let mut state = self.state.lock();
+        state.counts.starting -= 1;
         if !started {
-            jobs.threads -= 1;
-            self.worker_goes(&mut jobs);
+            state.threads -= 1;
+            self.worker_goes(&mut state);
         }
     }
 
     /// Stops counting an active worker.
-    fn worker_goes(&self, jobs: &mut QueueState<T>) {
-        jobs.counts.active -= 1;
-        jobs.counts.workers -= 1;
-        self.call_listener(jobs);
+    fn worker_goes(&self, state: &mut QueueState<T>) {
+        state.counts.active -= 1;
+        state.counts.workers -= 1;
+        self.call_listener(state);
     }
 
     /// Returns the next step of an active worker. `waited` is the result of its wait at the poller,
     /// if it returned no session.
     pub(super) fn next(&self, waited: Option<PollEnd>) -> WorkerStep<T> {
-        let mut jobs = self.jobs.lock();
+        let mut state = self.state.lock();
         if let Some(waited) = waited {
-            jobs.counts.idle -= 1;
-            let spent = waited == PollEnd::InVain && jobs.len() == 0;
-            if spent && jobs.counts.active > self.size.min {
-                jobs.counts.places = (jobs.counts.places - 1).max(self.size.min);
-                self.worker_goes(&mut jobs);
+            state.counts.idle -= 1;
+            let spent = waited == PollEnd::InVain && state.len() == 0;
+            if spent && state.counts.active > self.size.min {
+                state.counts.permits = (state.counts.permits - 1).max(self.size.min);
+                self.worker_goes(&mut state);
                 return WorkerStep::Exit;
             }
-            self.call_listener(&mut jobs);
+            self.call_listener(&mut state);
         }
-        if jobs.closed {
-            self.worker_goes(&mut jobs);
+        if state.closed {
+            self.worker_goes(&mut state);
             return WorkerStep::Exit;
         }
         // Two wake-ups may have been merged, or have reached a worker without a permit.
-        let more = |jobs: &QueueState<T>| match jobs.len() > 0 && jobs.counts.idle > 0 {
+        let more = |state: &QueueState<T>| match state.len() > 0 && state.counts.idle > 0 {
             true => Wakeup::Idle,
             false => Wakeup::None,
         };
-        if jobs.counts.active > jobs.counts.places {
-            jobs.counts.active -= 1;
-            jobs.counts.spare += 1;
-            self.call_listener(&mut jobs);
-            return WorkerStep::Park(more(&jobs));
+        if state.counts.active > state.counts.permits {
+            state.counts.active -= 1;
+            state.counts.parked += 1;
+            self.call_listener(&mut state);
+            return WorkerStep::Park(more(&state));
         }
-        if let Some(entry) = jobs.take() {
-            jobs.taken += 1;
-            return WorkerStep::Run(entry, more(&jobs));
+        if let Some(entry) = state.take() {
+            state.taken += 1;
+            return WorkerStep::Run(entry, more(&state));
         }
-        jobs.counts.idle += 1;
-        WorkerStep::Poll((jobs.counts.active > self.size.min).then_some(self.patience))
+        state.counts.idle += 1;
+        WorkerStep::Poll((state.counts.active > self.size.min).then_some(self.idle_timeout))
     }
 
     /// Waits as a spare. Returns `false` after the idle timeout, when the spare is not counted any
     /// more.
     pub(super) fn wait_as_spare(&self) -> bool {
-        let mut jobs = self.jobs.lock();
-        let deadline = now() + self.patience;
+        let mut state = self.state.lock();
+        let deadline = now() + self.idle_timeout;
         let mut in_vain = false;
         loop {
             // Checked first: the spare may have been given a permit as its wait timed out.
-            if jobs.called > 0 {
-                jobs.called -= 1;
+            if state.called > 0 {
+                state.called -= 1;
                 return true;
             }
-            if in_vain || jobs.closed {
-                jobs.counts.spare = jobs.counts.spare.saturating_sub(1);
-                jobs.counts.workers -= 1;
+            if in_vain || state.closed {
+                state.counts.parked = state.counts.parked.saturating_sub(1);
+                state.counts.workers -= 1;
                 return false;
             }
-            in_vain = self.for_spares.wait_until(&mut jobs, deadline).timed_out();
+            in_vain = self.for_parked.wait_until(&mut state, deadline).timed_out();
         }
     }
 
     /// Counts a session that an idle worker received from the poller.
     pub(super) fn takes_ready(&self) {
-        let mut jobs = self.jobs.lock();
-        jobs.counts.idle -= 1;
-        jobs.taken += 1;
-        self.call_listener(&mut jobs);
+        let mut state = self.state.lock();
+        state.counts.idle -= 1;
+        state.taken += 1;
+        self.call_listener(&mut state);
     }
 
     /// Releases the permit of a worker that blocks in place.
     pub(super) fn release_permit(&self) -> Wakeup {
-        let mut jobs = self.jobs.lock();
-        jobs.counts.active -= 1;
+        let mut state = self.state.lock();
+        state.counts.active -= 1;
         // A permit is free, so the listener must not wait for its interval.
-        if jobs.counts.idle == 0 {
-            jobs.listener_sleeps = false;
+        if state.counts.idle == 0 {
+            state.listener_sleeps = false;
             self.for_listener.notify_one();
         }
-        self.call_worker(&mut jobs)
+        self.call_worker(&mut state)
     }
 
     /// Takes a permit again. It never waits for one, since the worker that has the permit may wait
     /// for this worker.
     pub(super) fn reacquire_permit(&self) {
-        self.jobs.lock().counts.active += 1;
+        self.state.lock().counts.active += 1;
     }
 
     // The listener.
 
     /// Returns the next step of the listener. It blocks here while workers poll.
     pub(super) fn watch(&self, watch: &mut StallDetector) -> ListenerStep {
-        let mut jobs = self.jobs.lock();
-        if watch.flows && !jobs.closed {
-            self.for_listener.wait_until(&mut jobs, now() + LISTENER_INTERVAL);
+        let mut state = self.state.lock();
+        if watch.flows && !state.closed {
+            self.for_listener.wait_until(&mut state, now() + LISTENER_INTERVAL);
         }
-        while jobs.counts.idle > 0 && !jobs.closed {
-            watch.calm += 1;
-            if watch.calm < QUIET_TICKS {
-                self.for_listener.wait_until(&mut jobs, now() + LISTENER_INTERVAL);
+        while state.counts.idle > 0 && !state.closed {
+            watch.quiet_ticks += 1;
+            if watch.quiet_ticks < QUIET_TICKS {
+                self.for_listener.wait_until(&mut state, now() + LISTENER_INTERVAL);
             } else {
-                jobs.listener_sleeps = true;
-                self.for_listener.wait(&mut jobs);
-                watch.calm = 0;
+                state.listener_sleeps = true;
+                self.for_listener.wait(&mut state);
+                watch.quiet_ticks = 0;
             }
         }
-        if jobs.closed {
+        if state.closed {
             return ListenerStep::Stop;
         }
         let now = now();
-        let moved = watch.taken != jobs.taken;
+        let moved = watch.taken != state.taken;
         if moved {
             watch.since = now;
         }
-        (watch.calm, watch.taken) = (0, jobs.taken);
-        let lanes = self.call_lane(&mut jobs, watch, now);
-        let room = self.size.max - jobs.counts.places;
+        (watch.quiet_ticks, watch.taken) = (0, state.taken);
+        let lanes = self.call_lane(&mut state, watch, now);
+        let room = self.size.max - state.counts.permits;
         let stalled = now.saturating_duration_since(watch.since) >= STALL_AFTER;
-        let call = if jobs.counts.active < jobs.counts.places {
+        let call = if state.counts.active < state.counts.permits {
             // The thread that was woken for that permit may not have used it.
-            self.call_worker(&mut jobs)
-        } else if stalled && jobs.len() > 0 && room > 0 {
-            let more = jobs.len().min(jobs.counts.places).min(room);
-            jobs.counts.places += more;
+            self.call_worker(&mut state)
+        } else if stalled && state.len() > 0 && room > 0 {
+            let more = state.len().min(state.counts.permits).min(room);
+            state.counts.permits += more;
             watch.since = now;
-            self.fill(&mut jobs, more)
+            self.fill(&mut state, more)
         } else {
             Wakeup::None
         };
         // All permits are in use and sessions make progress, so the workers poll as soon as they
         // can.
-        watch.flows = moved && jobs.counts.active >= jobs.counts.places;
+        watch.flows = moved && state.counts.active >= state.counts.permits;
         let limit = if watch.flows { Duration::ZERO } else { STALL_AFTER };
         ListenerStep::Poll(limit, call, lanes)
     }
@@ -478,36 +478,36 @@ impl<T> Queue<T> {
     /// Returns whether the listener must pass a wake-up on: it was meant for a worker, or for the
     /// end.
     pub(super) fn passes_on(&self) -> bool {
-        let jobs = self.jobs.lock();
-        (jobs.len() > 0 && jobs.counts.idle > 0) || jobs.closed
+        let state = self.state.lock();
+        (state.len() > 0 && state.counts.idle > 0) || state.closed
     }
 
     // The end.
 
     pub(super) fn close(&self) {
-        self.jobs.lock().closed = true;
-        self.for_spares.notify_all();
+        self.state.lock().closed = true;
+        self.for_parked.notify_all();
         self.for_lanes.notify_all();
         self.for_listener.notify_all();
     }
 
     pub(super) fn thread_starts(&self) {
-        self.jobs.lock().threads += 1;
+        self.state.lock().threads += 1;
     }
 
     pub(super) fn thread_ends(&self) {
-        self.jobs.lock().threads -= 1;
+        self.state.lock().threads -= 1;
         self.for_end.notify_all();
     }
 
     /// Waits until all threads have ended, or until the deadline.
     pub(super) fn wait_for_threads(&self, deadline: Option<Instant>) {
-        let mut jobs = self.jobs.lock();
-        while jobs.threads > 0 {
+        let mut state = self.state.lock();
+        while state.threads > 0 {
             match deadline {
-                None => self.for_end.wait(&mut jobs),
+                None => self.for_end.wait(&mut state),
                 Some(deadline) => {
-                    if self.for_end.wait_until(&mut jobs, deadline).timed_out() {
+                    if self.for_end.wait_until(&mut state, deadline).timed_out() {
                         return;
                     }
                 }

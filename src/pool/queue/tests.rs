@@ -76,7 +76,7 @@ fn name(turn: &WorkerStep<Held>) -> &'static str {
     match turn {
         WorkerStep::Run(..) => "run one",
         WorkerStep::Poll(_) => "wait",
-        WorkerStep::Park(_) => "be a spare",
+        WorkerStep::Park(_) => "be a parked",
         WorkerStep::Exit => "stop",
     }
 }
@@ -85,7 +85,7 @@ fn name(turn: &WorkerStep<Held>) -> &'static str {
 /// `STALL_AFTER`.
 fn stalled(queue: &Queue<Held>) -> StallDetector {
     StallDetector {
-        taken: queue.jobs.lock().taken,
+        taken: queue.state.lock().taken,
         since: now() - STALL_AFTER,
         ..StallDetector::new()
     }

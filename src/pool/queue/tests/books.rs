@@ -4,16 +4,16 @@ use super::*;
 
 /// Returns the counters, and the number of threads that have not ended.
 fn books(queue: &Queue<Held>) -> (Counts, usize) {
-    let jobs = queue.jobs.lock();
-    assert!(!(jobs.listener_sleeps && jobs.counts.idle == 0), "some thread must poll");
-    drop(jobs);
-    (queue.counts(), queue.jobs.lock().threads)
+    let state = queue.state.lock();
+    assert!(!(state.listener_sleeps && state.counts.idle == 0), "some thread must poll");
+    drop(state);
+    (queue.counts(), queue.state.lock().threads)
 }
 
 #[test]
 fn workers_start_wait_run_and_block() {
     let queue = Queue::<Held>::new(Size { min: 2, max: 4, queue: 9 });
-    let none = Counts { places: 2, ..Counts::default() };
+    let none = Counts { permits: 2, ..Counts::default() };
     assert_eq!(books(&queue), (none, 0));
     queue.first_workers();
     let both = Counts { workers: 2, active: 2, ..none };
@@ -67,7 +67,7 @@ fn one_worker_is_woken_for_each_waiting_session() {
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1), "for the waiting session");
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
     assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
-    let full = Counts { places: 3, workers: 6, starting: 3, active: 3, ..Counts::default() };
+    let full = Counts { permits: 3, workers: 6, starting: 3, active: 3, ..Counts::default() };
     assert_eq!(books(&queue), (Counts { queued: 1, ..full }, 6));
     assert_eq!(push(&queue, Priority::High).1, Wakeup::None);
 }
@@ -94,8 +94,8 @@ fn a_worker_that_requeues_wakes_another_only_for_others() {
 /// their permits. Each channel reports whether a spare got a permit.
 fn with_spares(max: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
     let mut queue = running(2, max);
-    queue.patience = 2 * TEST_TIMEOUT;
-    let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
+    queue.idle_timeout = 2 * TEST_TIMEOUT;
+    let two = Counts { permits: 2, active: 2, workers: 4, ..Counts::default() };
     for _ in 0..2 {
         queue_one(&queue);
         assert_eq!(queue.release_permit(), Wakeup::Spawn(1));
@@ -103,11 +103,11 @@ fn with_spares(max: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
         assert_eq!(runs(queue.next(None)).1, Wakeup::None);
     }
     assert_eq!(books(&queue), (two, 4));
-    for spare in 1..=2 {
+    for parked in 1..=2 {
         queue.reacquire_permit();
-        assert_eq!(books(&queue), (Counts { active: 3, spare: spare - 1, ..two }, 4));
+        assert_eq!(books(&queue), (Counts { active: 3, parked: parked - 1, ..two }, 4));
         assert!(matches!(queue.next(None), WorkerStep::Park(Wakeup::None)));
-        assert_eq!(books(&queue), (Counts { spare, ..two }, 4));
+        assert_eq!(books(&queue), (Counts { parked, ..two }, 4));
     }
     let queue = Arc::new(queue);
     let spares = std::array::from_fn(|_| {
@@ -123,15 +123,15 @@ fn with_spares(max: usize) -> (Arc<Queue<Held>>, [Receiver<bool>; 2]) {
 #[test]
 fn parked_workers_are_woken_before_others_start() {
     let (queue, spares) = with_spares(2);
-    let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
+    let two = Counts { permits: 2, active: 2, workers: 4, ..Counts::default() };
     assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
     assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
-    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None, "a spare is called");
-    assert_eq!(books(&queue), (Counts { active: 1, spare: 1, queued: 1, ..two }, 4));
+    assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None, "a parked is called");
+    assert_eq!(books(&queue), (Counts { active: 1, parked: 1, queued: 1, ..two }, 4));
     assert_eq!(push(&queue, Priority::Normal).1, Wakeup::None);
     assert_eq!(books(&queue), (Counts { queued: 2, ..two }, 4));
     assert!(spares.iter().all(soon), "each has a permit");
-    assert_eq!(queue.jobs.lock().called, 0);
+    assert_eq!(queue.state.lock().called, 0);
     runs_one(queue.next(None));
     runs_one(queue.next(None));
     assert_eq!(books(&queue), (two, 4));
@@ -147,7 +147,7 @@ fn growth_wakes_every_parked_worker_with_a_permit() {
     let (queue, spares) = with_spares(4);
     (0..2).for_each(|_| queue_one(&queue));
     assert_eq!(look(&queue, &mut stalled(&queue)).1, Wakeup::None, "no worker is started");
-    let four = Counts { places: 4, active: 4, workers: 4, queued: 2, ..Counts::default() };
+    let four = Counts { permits: 4, active: 4, workers: 4, queued: 2, ..Counts::default() };
     assert_eq!(books(&queue), (four, 4));
     assert!(spares.iter().all(soon));
 }
@@ -162,13 +162,13 @@ fn growth_wakes_parked_workers_and_starts_the_rest() {
     runs_one(queue.next(None));
     queue.reacquire_permit();
     assert!(matches!(queue.next(None), WorkerStep::Park(Wakeup::None)));
-    let before = Counts { places: 2, active: 2, workers: 3, spare: 1, ..Counts::default() };
+    let before = Counts { permits: 2, active: 2, workers: 3, parked: 1, ..Counts::default() };
     assert_eq!(books(&queue), (before, 3));
     queue_one(&queue);
     queue_one(&queue);
     let mut watch = stalled(&queue);
     assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
-    let four = Counts { places: 4, active: 4, workers: 4, ..Counts::default() };
+    let four = Counts { permits: 4, active: 4, workers: 4, ..Counts::default() };
     let after = Counts { starting: 1, queued: 2, ..four };
     assert_eq!(books(&queue), (after, 4));
     assert!(queue.wait_as_spare(), "it has a permit already");
@@ -199,14 +199,14 @@ fn a_worker_without_a_permit_passes_the_wakeup_on() {
 #[test]
 fn idle_workers_exit_down_to_the_minimum() {
     let mut queue = running(2, 5);
-    queue.patience = TEST_TIMEOUT;
-    for (added, places) in [(2, 4), (1, 5)] {
+    queue.idle_timeout = TEST_TIMEOUT;
+    for (added, permits) in [(2, 4), (1, 5)] {
         (0..2).for_each(|_| queue_one(&queue));
         assert_eq!(look(&queue, &mut stalled(&queue)).1, Wakeup::Spawn(added));
         (0..added).for_each(|_| queue.worker_started(true));
-        assert_eq!(queue.counts().places, places);
+        assert_eq!(queue.counts().permits, permits);
     }
-    let five = Counts { places: 5, workers: 5, active: 5, ..Counts::default() };
+    let five = Counts { permits: 5, workers: 5, active: 5, ..Counts::default() };
     assert_eq!(books(&queue), (Counts { queued: 4, ..five }, 5));
     (0..4).for_each(|_| runs_one(queue.next(None)));
     (0..5).for_each(|_| assert_eq!(waits(queue.next(None)), Some(TEST_TIMEOUT)));
@@ -218,7 +218,7 @@ fn idle_workers_exit_down_to_the_minimum() {
     assert_eq!(books(&queue), (Counts { idle: 5, ..five }, 5));
     for left in [4, 3, 2] {
         assert!(matches!(queue.next(Some(PollEnd::InVain)), WorkerStep::Exit));
-        let left = Counts { places: left, workers: left, active: left, idle: left, ..five };
+        let left = Counts { permits: left, workers: left, active: left, idle: left, ..five };
         assert_eq!(books(&queue), (left, 5), "its thread has not ended");
     }
     for _ in 0..2 {
@@ -237,7 +237,7 @@ fn permits_never_go_below_the_minimum() {
         queue.worker_started(true);
         runs_one(queue.next(None));
     }
-    let two = Counts { places: 2, active: 2, workers: 4, ..Counts::default() };
+    let two = Counts { permits: 2, active: 2, workers: 4, ..Counts::default() };
     assert_eq!(waits(queue.next(None)), None);
     assert_eq!(waits(queue.next(None)), None);
     queue.reacquire_permit();
@@ -256,11 +256,11 @@ fn a_parked_worker_is_not_counted_after_its_timeout() {
     runs_one(queue.next(None));
     queue.reacquire_permit();
     assert!(matches!(queue.next(None), WorkerStep::Park(_)));
-    queue.patience = Duration::from_millis(1);
+    queue.idle_timeout = Duration::from_millis(1);
     let queue = Arc::new(queue);
-    let spare = queue.clone();
-    assert!(!soon(&on_a_thread(move || spare.wait_as_spare())));
-    let one = Counts { places: 1, active: 1, workers: 1, ..Counts::default() };
+    let parked = queue.clone();
+    assert!(!soon(&on_a_thread(move || parked.wait_as_spare())));
+    let one = Counts { permits: 1, active: 1, workers: 1, ..Counts::default() };
     assert_eq!(books(&queue), (one, 2), "its thread has not ended");
     // The next free permit goes to a new worker.
     queue_one(&queue);
@@ -279,7 +279,7 @@ fn a_worker_that_cannot_start_releases_its_permit() {
         let before = queue.counts();
         assert_eq!((before.workers, before.starting, before.active), (2, 1, 2));
         queue.worker_started(false);
-        let alone = Counts { places: 2, workers: 1, active: 1, queued: 2, ..Counts::default() };
+        let alone = Counts { permits: 2, workers: 1, active: 1, queued: 2, ..Counts::default() };
         assert_eq!(books(&queue), (alone, 1));
     }
 }
@@ -309,7 +309,7 @@ fn every_worker_that_counts_is_started() {
         assert_eq!((counts.starting, counts.workers), (starting, 2 + starting));
         assert_eq!(counts.active, starting);
     }
-    assert_eq!(queue.counts().places, 4, "permits are added if none is free");
+    assert_eq!(queue.counts().permits, 4, "permits are added if none is free");
 }
 
 /// Stale entries are not counted as queued, and each is subtracted once, even if it is taken much
@@ -347,7 +347,7 @@ fn stale_entries_are_counted_once() {
                 assert_eq!((queue.counts().queued, queue.is_full()), (1 - taken, false));
             }
         }
-        assert_eq!(queue.jobs.lock().gone, 0);
+        assert_eq!(queue.state.lock().stale, 0);
     }
     // The requester may count a stale entry after a worker has taken it.
     queue_one(&queue);
@@ -368,7 +368,7 @@ fn a_queue_of_length_zero_is_always_full() {
 #[test]
 fn closing_ends_every_thread() {
     let mut queue = running(4, 8);
-    queue.patience = 2 * TEST_TIMEOUT;
+    queue.idle_timeout = 2 * TEST_TIMEOUT;
     let queue = Arc::new(queue);
     queue.thread_starts();
     assert!(queue.wants_lane(9));
@@ -385,13 +385,13 @@ fn closing_ends_every_thread() {
         assert!(matches!(queue.next(None), WorkerStep::Park(_)));
     }
     (0..2).for_each(|_| queue_one(&queue));
-    assert_eq!(queue.release_permit(), Wakeup::None, "a spare is called");
+    assert_eq!(queue.release_permit(), Wakeup::None, "a parked is called");
     let spares: [_; 2] = std::array::from_fn(|_| {
         let queue = queue.clone();
         on_a_thread(move || queue.wait_as_spare())
     });
     pause();
-    wait_until("the spare that was called has come", || queue.jobs.lock().called == 0);
+    wait_until("the parked that was called has come", || queue.state.lock().called == 0);
     // The other spare gets a permit, and one more worker is starting.
     let mut watch = stalled(&queue);
     assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
@@ -413,7 +413,7 @@ fn closing_ends_every_thread() {
     for worker in 0..8 {
         assert!(matches!(queue.next(None), WorkerStep::Exit), "worker {worker}");
     }
-    let left = Counts { places: queue.counts().places, ..Counts::default() };
+    let left = Counts { permits: queue.counts().permits, ..Counts::default() };
     assert_eq!(books(&queue), (left, 10));
 
     let waiter = |limit: Option<Duration>| {
@@ -444,7 +444,7 @@ fn closing_ends_waiting_workers() {
     for waited in [PollEnd::Woken, PollEnd::InVain] {
         assert!(matches!(queue.next(Some(waited)), WorkerStep::Exit));
     }
-    assert_eq!(books(&queue), (Counts { places: 2, ..Counts::default() }, 4));
+    assert_eq!(books(&queue), (Counts { permits: 2, ..Counts::default() }, 4));
 }
 
 /// A queue is saturated if all permits are in use, no worker is idle, and none can be added.

@@ -9,7 +9,7 @@ fn sleeping(queue: &Arc<Queue<Held>>) -> Receiver<bool> {
     let wakes = on_a_thread(move || {
         matches!(listener.watch(&mut StallDetector::new()), ListenerStep::Poll(..))
     });
-    wait_until("the listener sleeps", || queue.jobs.lock().listener_sleeps);
+    wait_until("the listener sleeps", || queue.state.lock().listener_sleeps);
     assert!(wakes.try_recv().is_err());
     wakes
 }
@@ -43,7 +43,7 @@ fn the_last_polling_worker_wakes_the_listener() {
         let queue = Arc::new(idle(1, 1));
         let wakes = sleeping(&queue);
         goes(&queue);
-        assert!(!queue.jobs.lock().listener_sleeps, "{case}");
+        assert!(!queue.state.lock().listener_sleeps, "{case}");
         assert_eq!(
             wakes.recv_timeout(TEST_TIMEOUT),
             Ok(true),
@@ -60,7 +60,7 @@ fn the_listener_sleeps_while_a_worker_polls() {
     queue.takes_ready();
     assert_eq!(waits(queue.next(None)), None);
     assert_eq!(waits(queue.next(Some(PollEnd::Woken))), None);
-    assert!(queue.jobs.lock().listener_sleeps);
+    assert!(queue.state.lock().listener_sleeps);
     assert!(wakes.try_recv().is_err());
     (0..2).for_each(|_| queue.takes_ready());
     assert!(soon(&wakes));
@@ -68,10 +68,10 @@ fn the_listener_sleeps_while_a_worker_polls() {
 
 /// Wakes the listener without need: a worker takes a session, and is idle again before the listener
 /// has checked.
-fn wake_needlessly(queue: &Queue<Held>, jobs: &mut QueueState<Held>) {
-    jobs.counts.idle -= 1;
-    queue.call_listener(jobs);
-    jobs.counts.idle += 1;
+fn wake_needlessly(queue: &Queue<Held>, state: &mut QueueState<Held>) {
+    state.counts.idle -= 1;
+    queue.call_listener(state);
+    state.counts.idle += 1;
 }
 
 /// The listener sleeps again only after the full number of quiet ticks.
@@ -81,8 +81,8 @@ fn a_listener_woken_without_need_sleeps_again() {
     let wakes = sleeping(&queue);
     for _ in 0..2 {
         let before = now();
-        wake_needlessly(&queue, &mut queue.jobs.lock());
-        wait_until("the listener sleeps again", || queue.jobs.lock().listener_sleeps);
+        wake_needlessly(&queue, &mut queue.state.lock());
+        wait_until("the listener sleeps again", || queue.state.lock().listener_sleeps);
         assert!(now() >= before + (QUIET_TICKS - 1) * LISTENER_INTERVAL);
     }
     queue.takes_ready();
@@ -98,12 +98,12 @@ fn a_listener_that_does_not_sleep_needs_no_wake() {
         matches!(listener.watch(&mut StallDetector::new()), ListenerStep::Poll(..))
     });
     loop {
-        let mut jobs = queue.jobs.lock();
-        if !jobs.listener_sleeps {
-            jobs.counts.idle = 0;
+        let mut state = queue.state.lock();
+        if !state.listener_sleeps {
+            state.counts.idle = 0;
             break;
         }
-        wake_needlessly(&queue, &mut jobs);
+        wake_needlessly(&queue, &mut state);
     }
     assert!(soon(&looks));
 }
@@ -116,7 +116,7 @@ fn closing_stops_the_listener() {
     };
     let queue = Arc::new(idle(1, 1));
     let sleeps = stops(&queue, StallDetector::new());
-    wait_until("the listener sleeps", || queue.jobs.lock().listener_sleeps);
+    wait_until("the listener sleeps", || queue.state.lock().listener_sleeps);
     queue.close();
     assert!(soon(&sleeps), "it slept");
     assert!(soon(&stops(&queue, StallDetector::new())), "with an idle worker");
@@ -150,7 +150,7 @@ fn permits_are_added_by_need_and_up_to_the_maximum() {
         let expected = if added > 0 { Wakeup::Spawn(added) } else { Wakeup::None };
         assert_eq!(call, expected, "{waiting} wait for {min} of at most {max}");
         let counts = queue.counts();
-        assert_eq!((counts.places, counts.active), (min + added, min + added));
+        assert_eq!((counts.permits, counts.active), (min + added, min + added));
     }
 }
 
@@ -160,11 +160,11 @@ fn a_burst_brings_the_maximum_and_no_more() {
     let queue = running(2, 7);
     (0..50).for_each(|_| queue_one(&queue));
     let mut watch = StallDetector::new();
-    for places in [4, 7, 7, 7] {
+    for permits in [4, 7, 7, 7] {
         watch.since -= STALL_AFTER;
         let _ = look(&queue, &mut watch);
-        assert_eq!(queue.counts().places, places);
-        assert_eq!((queue.counts().workers, queue.counts().starting), (places, places - 2));
+        assert_eq!(queue.counts().permits, permits);
+        assert_eq!((queue.counts().workers, queue.counts().starting), (permits, permits - 2));
     }
 }
 
@@ -206,11 +206,11 @@ fn a_free_permit_is_used_before_one_is_added() {
     assert_eq!(queue.release_permit(), Wakeup::None, "no session waits");
     let mut watch = StallDetector::new();
     assert_eq!(look(&queue, &mut watch).1, Wakeup::None, "no session waits");
-    (0..3).for_each(|_| queue.jobs.lock().put(entry(), Priority::Normal));
+    (0..3).for_each(|_| queue.state.lock().put(entry(), Priority::Normal));
     watch.since -= STALL_AFTER;
     assert_eq!(look(&queue, &mut watch).1, Wakeup::Spawn(1));
     let counts = queue.counts();
-    assert_eq!((counts.places, counts.active, counts.workers), (2, 2, 3));
+    assert_eq!((counts.permits, counts.active, counts.workers), (2, 2, 3));
 }
 
 /// If the workers make progress, and have no time to poll, the listener polls without waiting and
