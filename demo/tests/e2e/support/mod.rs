@@ -209,7 +209,8 @@ pub(crate) fn python_with_psycopg2(test: &str) -> Option<&'static str> {
     python
 }
 
-/// A Python that has these modules: the one of the folder that `.ci/run` makes, or the system's.
+/// A Python that has these modules: the one of the folder that `.ci/run` makes, or the system's. Without
+/// PyPI there is none, which is no failure in CI either: `.ci/run` has said so.
 pub(crate) fn python_with(test: &str, modules: &str) -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/drivers/bin/python");
     let has = |python: &PathBuf| {
@@ -220,7 +221,7 @@ pub(crate) fn python_with(test: &str, modules: &str) -> Option<PathBuf> {
     if python.is_none() {
         let make = "python3 -m venv target/drivers && \
                     target/drivers/bin/pip install -r demo/tests/drivers/requirements.txt";
-        skipped(test, &format!("{modules} (try: {make}), or python3,"));
+        announce(&format!("SKIPPED: {test}: {modules} (try: {make}), or python3, is not installed"));
     }
     python
 }
@@ -234,9 +235,13 @@ fn runs(command: &mut Command) -> bool {
 fn skipped(test: &str, what: &str) -> bool {
     let said = format!("SKIPPED: {test}: {what} is not installed");
     assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{said}");
-    // Past the test harness, which keeps what a test that passes has printed.
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{said}\n").as_bytes());
+    announce(&said);
     false
+}
+
+/// Writes past the test harness, which keeps what a test that passes has printed.
+fn announce(said: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{said}\n").as_bytes());
 }
 
 /// A pair for KILL SESSION that is right in both models, wherever the session is.
