@@ -93,7 +93,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 find: "threads.remove(record.number());",
                 replace: "threads.remove(record.number());
                     if let Some(slot) = record.slot {
-                        record.slots.give_back(slot);
+                        record.slots.release(slot);
                     }",
             },
             Edit {

@@ -221,7 +221,9 @@ pub(crate) fn python_with(test: &str, modules: &str) -> Option<PathBuf> {
     if python.is_none() {
         let make = "python3 -m venv target/drivers && \
                     target/drivers/bin/pip install -r demo/tests/drivers/requirements.txt";
-        announce(&format!("SKIPPED: {test}: {modules} (try: {make}), or python3, is not installed"));
+        announce(&format!(
+            "SKIPPED: {test}: {modules} (try: {make}), or python3, is not installed"
+        ));
     }
     python
 }

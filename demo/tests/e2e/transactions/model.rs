@@ -1,16 +1,10 @@
-//! Random messages in and out of transactions, against a sequential model of PostgreSQL's rules.
-//!
-//! `TRANSACTION_MESSAGES=100000` sends so many, and `SOAK_SEED` chooses them. With
-//! `TRANSACTION_JUDGE=ADDRESS:PORT` the messages go to that server, such as a PostgreSQL with a user
-//! `omm`, which shows that the model is right.
+//! A sequential model of PostgreSQL's rules for transactions, and random statements for it.
 
-use crate::support::{Answer, MODELS, Server, Wire};
+use crate::support::Answer;
 use std::collections::BTreeSet;
-use std::env;
-use std::net::SocketAddr;
 
 #[derive(Clone, Debug)]
-enum Statement {
+pub(super) enum Statement {
     Insert(i64),
     Delete(i64),
     List,
@@ -26,19 +20,21 @@ enum Statement {
     RollbackTo(&'static str),
 }
 
+const CANCELLED: &str = "57014";
+
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
 
-    fn statement(&mut self) -> Statement {
+    pub(super) fn statement(&mut self) -> Statement {
         let name = NAMES[self.below(3) as usize];
         match self.below(26) {
             0..=5 => Statement::Insert(self.below(8) as i64),
@@ -59,7 +55,7 @@ impl Random {
 }
 
 impl Statement {
-    fn sql(&self) -> String {
+    pub(super) fn sql(&self) -> String {
         match self {
             Statement::Insert(key) => format!("insert into units values ({key})"),
             Statement::Delete(key) => format!("delete from units where k = {key}"),
@@ -77,6 +73,14 @@ impl Statement {
         }
     }
 
+    fn is_syntax_error(&self) -> bool {
+        matches!(self, Statement::SyntaxError)
+    }
+
+    fn ends_transaction(&self) -> bool {
+        matches!(self, Statement::Commit | Statement::Rollback)
+    }
+
     fn ends_failure(&self) -> bool {
         matches!(self, Statement::Commit | Statement::Rollback | Statement::RollbackTo(_))
     }
@@ -84,13 +88,13 @@ impl Statement {
 
 /// What the session sees: the rows, and the setting in seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Values {
-    rows: BTreeSet<i64>,
+pub(super) struct Values {
+    pub(super) rows: BTreeSet<i64>,
     seconds: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum State {
+pub(super) enum State {
     #[default]
     Idle,
     Block,
@@ -98,10 +102,10 @@ enum State {
 }
 
 /// What a message is answered.
-#[derive(Debug, Default, PartialEq)]
-struct Said {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Said {
     tags: Vec<String>,
-    rows: Vec<String>,
+    pub(super) rows: Vec<String>,
     warnings: Vec<String>,
     error: Option<String>,
     status: char,
@@ -121,35 +125,98 @@ impl From<Answer> for Said {
     }
 }
 
-#[derive(Debug, Default)]
-struct Model {
-    state: State,
-    committed: Values,
-    now: Values,
-    savepoints: Vec<(&'static str, Values)>,
+impl Said {
+    /// Whether this is such an answer. A statement that is cut off may have sent rows and warnings.
+    pub(super) fn is(&self, expected: &Said, cut: bool) -> bool {
+        let same = |own: &[String], of: &[String]| own == of || (cut && own.starts_with(of));
+        self.tags == expected.tags
+            && same(&self.rows, &expected.rows)
+            && same(&self.warnings, &expected.warnings)
+            && self.error == expected.error
+            && self.status == expected.status
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    pub(super) state: State,
+    pub(super) committed: Values,
+    pub(super) now: Values,
+    pub(super) savepoints: Vec<(&'static str, Values)>,
 }
 
 type Refused = Result<(), &'static str>;
 
 impl Model {
-    fn simple(&mut self, statements: &[Statement]) -> Said {
+    pub(super) fn simple(&mut self, statements: &[Statement], cut: Option<usize>) -> Said {
         let mut said = Said::default();
-        let result = if statements.iter().any(|one| matches!(one, Statement::SyntaxError)) {
+        let result = if cut.is_none() && statements.iter().any(Statement::is_syntax_error) {
             // The message is parsed as a whole, before anything runs.
             Err("42601")
         } else {
-            statements.iter().try_for_each(|one| self.run(one, &mut said))
+            self.run_all(statements, cut, &mut said)
         };
         self.ends(result, said)
     }
 
-    fn pipeline(&mut self, statements: &[Statement]) -> Said {
+    pub(super) fn pipeline(&mut self, statements: &[Statement], cut: Option<usize>) -> Said {
         let mut said = Said::default();
-        let result = statements.iter().try_for_each(|one| match one {
-            Statement::SyntaxError => Err("42601"),
-            one => self.run(one, &mut said),
-        });
+        let result = self.run_all(statements, cut, &mut said);
         self.ends(result, said)
+    }
+
+    /// Runs the statements. A cancel comes before the end of the statement with that index, or, after
+    /// the last one, before the commit.
+    fn run_all(
+        &mut self,
+        statements: &[Statement],
+        cut: Option<usize>,
+        said: &mut Said,
+    ) -> Refused {
+        for (at, one) in statements.iter().enumerate() {
+            match one {
+                _ if cut == Some(at) => return Err(CANCELLED),
+                Statement::SyntaxError => return Err("42601"),
+                one => self.run(one, said)?,
+            }
+        }
+        if cut == Some(statements.len()) {
+            said.tags.pop();
+            return Err(CANCELLED);
+        }
+        Ok(())
+    }
+
+    /// Returns what may become of a message if a request comes at any moment, and whether it cuts
+    /// the message off.
+    pub(super) fn outcomes(
+        &self,
+        simple: bool,
+        statements: &[Statement],
+    ) -> Vec<(Model, Said, bool)> {
+        let mut all = Vec::new();
+        // In a pipeline the end of the last statement is the last that a cancel can hit. What has
+        // committed by itself cannot be cancelled any more.
+        let ends_itself = statements.last().is_some_and(Statement::ends_transaction);
+        let last = statements.len() + usize::from(simple && !ends_itself);
+        let is_known = statements.iter().position(Statement::is_syntax_error).is_none();
+        let last = if simple && !is_known { 1 } else { last };
+        for cut in [None].into_iter().chain((0..last).map(Some)) {
+            let mut model = self.clone();
+            let said = match simple {
+                true => model.simple(statements, cut),
+                false => model.pipeline(statements, cut),
+            };
+            if said.error.as_deref() == Some(CANCELLED) && model.state == State::Failed {
+                // SQLite rolls back all of a transaction whose write is interrupted.
+                let mut without = model.clone();
+                without.savepoints.clear();
+                without.now = without.committed.clone();
+                all.push((without, said.clone(), true));
+            }
+            all.push((model, said, cut.is_some()));
+        }
+        all
     }
 
     fn ends(&mut self, result: Refused, mut said: Said) -> Said {
@@ -246,61 +313,5 @@ impl Model {
 
     fn savepoint(&self, name: &str) -> Result<usize, &'static str> {
         self.savepoints.iter().rposition(|(other, _)| *other == name).ok_or("3B001")
-    }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
-
-fn play(address: SocketAddr, messages: u64, seed: u64) {
-    let parameters = [("user", "omm"), ("database", "postgres")];
-    let connect = || Wire::connect_as(address, &parameters);
-    let (mut wire, mut other) = (connect(), connect());
-    wire.ok("drop table if exists units");
-    wire.ok("create table units (k integer primary key)");
-    let (mut model, mut random) = (Model::default(), Random(seed | 1));
-    let mut trace = Vec::new();
-    for message in 0..messages {
-        let count = [1, 1, 1, 2, 3, 4][random.below(6) as usize];
-        let statements: Vec<_> = (0..count).map(|_| random.statement()).collect();
-        let simple = random.below(2) == 0;
-        trace.push((simple, statements.clone()));
-        if trace.len() > 12 {
-            trace.remove(0);
-        }
-        let (expected, answer) = if simple {
-            let sql: Vec<_> = statements.iter().map(Statement::sql).collect();
-            (model.simple(&statements), wire.query(&sql.join("; ")))
-        } else {
-            for statement in &statements {
-                wire.parse("", &statement.sql(), &[]);
-                wire.bind("", "", &[], &[]);
-                wire.execute("", 0);
-            }
-            wire.sync();
-            (model.pipeline(&statements), wire.finish())
-        };
-        assert_eq!(Said::from(answer), expected, "message {message}, after {trace:#?}");
-        // Others see what is committed, and nothing else. A session that has failed holds no lock.
-        if random.below(4) == 0 {
-            let seen = Said::from(other.ok("select k from units order by k")).rows;
-            let committed: Vec<_> = model.committed.rows.iter().map(i64::to_string).collect();
-            assert_eq!(seen, committed, "message {message}, after {trace:#?}");
-        }
-    }
-    wire.query("rollback");
-    wire.ok("drop table units");
-}
-
-#[test]
-fn random_messages() {
-    let (messages, seed) = (number("TRANSACTION_MESSAGES", 1_000), number("SOAK_SEED", 1));
-    if let Ok(judge) = env::var("TRANSACTION_JUDGE") {
-        return play(judge.parse().expect("an address"), messages, seed);
-    }
-    for (model, seed) in MODELS.into_iter().zip(seed..) {
-        let server = Server::start(model, &["--workers", "2"]);
-        play(server.address, messages, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
 }
