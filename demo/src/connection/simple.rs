@@ -70,6 +70,7 @@ impl Connection {
         let plans = self.plans(&statement, sqlite, &statements)?;
         self.transaction.message_begins(statements.len());
         let mut last: Option<String> = None;
+        let mut is_final = false;
         for (text, plan) in statements.iter().zip(plans) {
             if let Some(tag) = last.take() {
                 self.outgoing.command_complete(&tag);
@@ -100,10 +101,13 @@ impl Connection {
                 }
             }
             self.after(sqlite, &plan);
+            is_final = matches!(plan, Plan::Control(_) | Plan::Kill(_));
         }
         // The commit comes before the last tag. Nothing comes between them, or a client would be told
-        // of an error although all has been done.
-        statement.check()?;
+        // of an error although all has been done. After a COMMIT of its own, all has been done already.
+        if !is_final {
+            statement.check()?;
+        }
         let held = statement.hold_off("commit");
         self.end_unit(&statement, sqlite)?;
         if let Some(tag) = last {
