@@ -1102,7 +1102,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::abandoned::a_peer_that_only_stops_sending_is_served_within_the_time"],
+        tests: &["it::pool::abandoned::an_abandoned_session_keeps_its_place_for_the_time"],
     },
     Mutation {
         name: "AbandonedUncounted",

@@ -114,3 +114,29 @@ fn a_peer_that_only_stops_sending_is_served_within_the_time() {
         }
     });
 }
+
+/// Each of the later sessions is queued by the listener, which has looked at the first one by then.
+#[test]
+fn an_abandoned_session_keeps_its_place_for_the_time() {
+    supervised(|| {
+        let (manager, pool) = pool(Duration::from_secs(3600));
+        let stuck = stick(&manager, &pool);
+        let (id, _, mut peer) = connect(&manager, &pool, Priority::Normal);
+        peer.write_all(b"x").unwrap();
+        until_queued(&manager, id);
+        drop(peer);
+        let others: Vec<_> = (0..20)
+            .map(|_| {
+                let (other, _, mut stays) = connect(&manager, &pool, Priority::Normal);
+                stays.write_all(b"x").unwrap();
+                until_queued(&manager, other);
+                // The listener looks at the queue at each tick, which is when a worker might be added.
+                std::thread::sleep(Duration::from_millis(5));
+                stays
+            })
+            .collect();
+        assert_eq!(manager.session_info(id).unwrap().state, SessionState::Queued);
+        drop((others, stuck));
+        wait_until("it has gone", || manager.session_info(id).is_none());
+    });
+}
