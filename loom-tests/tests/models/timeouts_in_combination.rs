@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How many sequences, and how many steps each has.
-const SEQUENCES: u64 = 12_000;
+const SEQUENCES: u64 = 30_000;
 const STEPS: u32 = 16;
 
 /// One tick of the test's clock: nothing that the machine does takes as long.
@@ -507,16 +507,16 @@ impl Run {
         self.compare(statement.timeouts());
         while self.goes_on() {
             let set = |limits| statement.set_timeouts(limits).unwrap();
-            match self.pick(9, &set, &|| statement.timeouts()) {
+            match self.pick(8, &set, &|| statement.timeouts()) {
                 None => continue,
                 Some(0 | 1) => return,
                 Some(2 | 3) => self.transaction(statement),
-                Some(4) => {
+                Some(4) if self.random(2) == 0 => {
                     self.step("restart the timeout".into());
                     statement.restart_timeout();
                     self.promised.statement_since = self.promised.now;
                 }
-                Some(5) => {
+                Some(4) => {
                     let since = self.promised.now.saturating_sub(self.random(3));
                     self.step(format!("count the timeout from {since}"));
                     statement.count_timeout_from(self.start + HOUR * since as u32);
