@@ -85,15 +85,19 @@ impl Rows {
 
 /// Parses a statement about a cursor. Returns `None` if it is about something else.
 pub(crate) fn parse(statement: &str) -> Option<Result<Cursor, Fields>> {
-    let tokens: Vec<_> = tokens(statement).collect();
-    let mut words = Words { statement, tokens, at: 1 };
-    let first = words.tokens.first().filter(|first| first.kind == Kind::Word)?;
-    let parsed = match first.text.to_ascii_lowercase().as_str() {
-        "declare" => words.declare(),
-        "fetch" => words.fetch(false),
-        "move" => words.fetch(true),
-        "close" => words.name().map(Cursor::Close),
-        _ => return None,
+    let first = tokens(statement).next().filter(|first| first.kind == Kind::Word)?;
+    // Most statements are others, and are known by their first word.
+    let is = |word: &str| first.is(word);
+    if !["DECLARE", "FETCH", "MOVE", "CLOSE"].into_iter().any(is) {
+        return None;
+    }
+    let mut words = Words { statement, tokens: tokens(statement).collect(), at: 1 };
+    let parsed = if is("DECLARE") {
+        words.declare()
+    } else if is("CLOSE") {
+        words.name().map(Cursor::Close)
+    } else {
+        words.fetch(is("MOVE"))
     };
     let whole = parsed.filter(|parsed| matches!(parsed, Cursor::Declare(_)) || words.is_at_end());
     Some(whole.ok_or_else(|| words.error()))

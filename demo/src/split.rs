@@ -81,6 +81,19 @@ pub(crate) fn starts_with(stmt: &str, expected: &[&str]) -> bool {
     expected.iter().all(|e| words.next().is_some_and(|w| w.eq_ignore_ascii_case(e)))
 }
 
+/// Returns whether one of these words, in lower case, is somewhere in a text, also within other words,
+/// strings and comments. This is faster than to look for tokens.
+pub(crate) fn mentions(text: &str, words: &[&str]) -> bool {
+    let bytes = text.as_bytes();
+    bytes.iter().enumerate().any(|(at, byte)| {
+        words.iter().map(|word| word.as_bytes()).any(|word| {
+            let found = bytes.get(at..at + word.len());
+            word.first() == Some(&byte.to_ascii_lowercase())
+                && found.is_some_and(|found| found.eq_ignore_ascii_case(word))
+        })
+    })
+}
+
 /// Returns an identifier as PostgreSQL folds it.
 pub(crate) fn folded(name: &str) -> String {
     match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
@@ -251,6 +264,15 @@ mod tests {
         assert_eq!(found, ["alter", "SYSTEM", "set", "a"]);
         assert!(starts_with("Start  Transaction read only", &["START", "TRANSACTION"]));
         assert!(!starts_with("start", &["START", "TRANSACTION"]));
+    }
+
+    #[test]
+    fn words_that_are_mentioned() {
+        for (text, found) in
+            [("", false), ("select Now()", true), ("know", true), ("no", false), ("nno now", true)]
+        {
+            assert_eq!(mentions(text, &["extract", "now"]), found, "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! A cast becomes a call of a function that converts as PostgreSQL does. SQLite's own cast takes any text
 //! for a number, and has no dates and no Booleans.
 
-use crate::split::{Kind, Token, starts_with, tokens};
+use crate::split::{Kind, Token, mentions, starts_with, tokens};
 use crate::types::{PgType, SqlError, Steps};
 use std::borrow::Cow;
 
@@ -102,17 +102,7 @@ pub(crate) fn translate(statement: &str) -> Result<Cow<'_, str>, SqlError> {
 
 /// Returns whether a search of the tokens is worth its time.
 fn may_have_any(statement: &str) -> bool {
-    let bytes = statement.as_bytes();
-    let has = |at: usize, word: &str| {
-        let found = bytes.get(at..at + word.len());
-        found.is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    bytes.iter().enumerate().any(|(at, byte)| match byte {
-        b':' => bytes.get(at + 1) == Some(&b':'),
-        b'c' | b'C' => has(at, "cast") || has(at, "current_"),
-        b's' | b'S' => has(at, "session_user"),
-        _ => false,
-    })
+    mentions(statement, &["::", "cast", "current_", "session_user"])
 }
 
 struct Translation<'a> {

@@ -3,6 +3,7 @@
 
 use super::algebra::{FLOAT, INT, Ty};
 use crate::compat::CAST;
+use crate::split::mentions;
 use crate::types::{PgType, SqlError};
 
 const TIME: Ty = Some(PgType::Instant);
@@ -139,8 +140,5 @@ pub(super) fn parameters(types: &[Ty]) -> rusqlite::Result<()> {
 
 /// Returns whether a statement may have a time in it.
 pub(super) fn mentioned(sql: &str) -> bool {
-    let has = |word: &str| {
-        sql.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    ["pg_stat_activity", "threadpool_workers", "safepoint_"].into_iter().any(has)
+    mentions(sql, &["pg_stat_activity", "threadpool_workers", "safepoint_"])
 }

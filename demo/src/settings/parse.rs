@@ -239,8 +239,16 @@ impl Words<'_> {
     }
 }
 
+/// The first words of the statements below.
+const VERBS: [&str; 7] = ["SHOW", "SET", "RESET", "DISCARD", "DEALLOCATE", "CLOSE", "UNLISTEN"];
+
 /// Parses a statement. Returns `None` if it is none of these statements.
 pub(crate) fn parse(statement: &str) -> Option<Parsed> {
+    // Most statements are others, and are known by their first word.
+    let first = tokens(statement).find(|token| token.text != ";")?;
+    if !VERBS.iter().any(|verb| first.is(verb)) {
+        return None;
+    }
     let words = Words(tokens(statement).filter(|token| token.text != ";").collect());
     Some(match words.text(0).to_ascii_uppercase().as_str() {
         "SHOW" => words.show(),

@@ -1,8 +1,8 @@
 //! `pg_stat_activity` and its recipes, as a person who knows PostgreSQL uses them.
 
 use crate::support::{
-    CANCELLED, MODELS, Server, Wire, until_answer, until_gone, until_state, until_value,
-    until_waits,
+    CANCELLED, MODELS, Server, Wire, until_answer, until_gone, until_locked, until_state,
+    until_value, until_waits,
 };
 
 /// The columns of PostgreSQL 15, with the numbers of their types.
@@ -354,8 +354,8 @@ fn a_waiter_for_the_lock_names_its_owner() {
                     owner.start("copy t from stdin");
                     owner.until('G');
                     owner.send(b'd', b"7\n");
-                    let reads = "wait_event = 'ClientRead' and pg_blocking_pids(pid) = '{}'";
-                    until_value(&mut admin, &of(&owner, reads), "1");
+                    // Until it has read the row, the waiter could be the first.
+                    until_locked(&mut server.user("eve"), "delete from t where v = -1");
                 }
             }
             waiter.start(update);

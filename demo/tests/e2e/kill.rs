@@ -1,8 +1,8 @@
 //! Killing sessions over a socket: each thing that a victim may be doing, in both thread models.
 
 use crate::support::{
-    ENDLESS, MODELS, Server, TOLD, Wire, kill, kill_now, look, pair, until_gone, until_runs,
-    until_state, until_value, until_waits, until_waits_at, until_waits_for_lock, wait_until,
+    ENDLESS, MODELS, Server, TOLD, Wire, kill, kill_now, look, pair, until_gone, until_locked,
+    until_runs, until_state, until_value, until_waits, until_waits_at, until_waits_for_lock,
 };
 
 /// To be ended with a bracket: rows without end, or with a limit.
@@ -197,13 +197,7 @@ fn immediate_ends_a_load_whose_client_has_stopped() {
         victim.send(b'd', b"7\t70\n");
         // It has the row, and thereby the lock, and waits for the next.
         let mut other = server.user("bob");
-        other.ok("set lock_timeout = 50");
-        wait_until("the row is loaded", || {
-            let answer = other.query("update stock set left_over = 20 where id = 2");
-            let refused = !answer.errors.is_empty();
-            assert!(!refused || answer.error().code() == "55P03", "{answer:?}");
-            refused
-        });
+        until_locked(&mut other, "update stock set left_over = 20 where id = 2");
         until_waits_at(&mut admin, session, "stream.rs");
         accepted(&mut admin, &kill_now(model, session), "statement");
         victim.expect_killed();

@@ -22,8 +22,8 @@ pub(crate) use child::{
 };
 pub(crate) use example::Example;
 pub(crate) use seen::{
-    Seen, look, until_answer, until_gone, until_runs, until_state, until_value, until_waits,
-    until_waits_at, until_waits_for_lock,
+    Seen, look, until_answer, until_gone, until_locked, until_runs, until_state, until_value,
+    until_waits, until_waits_at, until_waits_for_lock,
 };
 pub(crate) use wire::{Answer, Fields, Message, Wire, cancel, cstr, message};
 

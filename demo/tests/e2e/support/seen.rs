@@ -118,3 +118,20 @@ pub(crate) fn until_answer(
 pub(crate) fn until_value(through: &mut Wire, sql: &str, value: &str) {
     until_answer(through, sql, |answer| answer.value() == value);
 }
+
+/// Waits until that statement, of a session that would wait for the lock only shortly, is refused
+/// since another session has the lock. Until then the statement is executed, again and again.
+#[track_caller]
+pub(crate) fn until_locked(through: &mut Wire, statement: &str) {
+    through.ok("set lock_timeout = 50");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let answer = through.query(statement);
+        if let Some(error) = answer.errors.first() {
+            assert_eq!(error.code(), "55P03", "{answer:?}");
+            return;
+        }
+        assert!(Instant::now() < deadline, "{statement}: {answer:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
