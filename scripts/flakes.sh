@@ -9,9 +9,13 @@
 #   scripts/flakes.sh 200 e2e it         200 rounds of these programs; `lib` is the library's unit tests
 #   scripts/flakes.sh 60 -loom -shuttle  60 rounds of all but the programs of packages named so
 #
-# AT_ONCE=4 runs four programs at a time, so that "alone" is beside three others. FILTER=text runs
-# the tests whose names contain that text. A program that has not ended after LIMIT seconds (600) is
-# stopped, and has failed. The outputs of failures stay in target/flakes.
+# A nice round gets a hundredth of a core for each of its threads. So it runs a part of a program's
+# tests, one in sixteen, and the next nice round the next part; and eight nice rounds run at a time.
+# A program with fewer tests than that runs all of them.
+#
+# AT_ONCE=4 runs four programs at a time in the other rounds, so that "alone" is beside three others.
+# FILTER=text runs the tests whose names contain that text. A program that has not ended after LIMIT
+# seconds (600) is stopped, and has failed. The outputs of failures stay in target/flakes.
 #
 # The soaks are given another seed each round, SOAK_SEED. The models and scenes do the same under any
 # load, so they run in the rounds alone only: at `nice -n 19` they would not end in time.
@@ -73,6 +77,9 @@ keep_busy() {
   done
 }
 
+# How many parts a program's tests are run in at `nice -n 19`, and how many rounds run at a time there.
+parts=16 nice_at_once=8
+
 out=target/flakes
 rm -rf "$out"
 mkdir -p "$out"
@@ -83,12 +90,21 @@ round() {
   local line=$1 how=$2 number=$3 folder name program begun took log status=0
   IFS=$'\t' read -r folder name program <<<"$line"
   log=$PWD/$out/$name.$number.$how
-  local run=(timeout --kill-after=5 "${LIMIT:-600}" "$program" ${FILTER:+"$FILTER"})
-  [ "$how" != nice ] || run=(nice -n 19 "${run[@]}")
+  local run=(timeout --kill-after=5 "${LIMIT:-600}" "$program") tests
+  if [ "$how" = nice ]; then
+    mapfile -t tests < <(cd "$folder" && "$program" --list ${FILTER:+"$FILTER"} |
+      sed -n 's/: test$//p' | awk -v round=$((number / 2)) -v parts=$parts '
+        { test[NR] = $0 }
+        END { for (at = 1; at <= NR; at++) if (NR < parts || at % parts == round % parts) print test[at] }')
+    [ ${#tests[@]} -gt 0 ] || return 0
+    run=(nice -n 19 "${run[@]}" --exact "${tests[@]}")
+  else
+    run+=(${FILTER:+"$FILTER"})
+  fi
   begun=$(date +%s%N)
   (cd "$folder" && SOAK_SEED=$number CARGO_MANIFEST_DIR=$folder "${run[@]}") >"$log" 2>&1 || status=$?
   took=$((($(date +%s%N) - begun) / 1000000))
-  printf '%s\t%s\t%s\n' "$name" "$status" "$took" >>"$out/rounds"
+  printf '%s\t%s\t%s\t%s\n' "$name" "$status" "$took" "$how" >>"$out/rounds"
   if [ "$status" -eq 0 ]; then
     rm "$log"
   else
@@ -99,7 +115,7 @@ round() {
 
 running=0
 start_round() {
-  if [ "$running" -eq "${AT_ONCE:-1}" ]; then
+  if [ "$running" -ge "$at_once" ]; then
     wait -n -p ended "${rounds_running[@]}"
     unset "rounds_running[$ended]"
     running=$((running - 1))
@@ -115,32 +131,39 @@ all_rounds() {
 }
 declare -a rounds_running=()
 
-half=$(((rounds + 1) / 2))
-for ((number = 1; number <= half; number++)); do
-  for line in "${list[@]}"; do start_round "$line" alone "$number"; done
-done
-all_rounds
-[ "$rounds" -le "$half" ] || keep_busy
-for ((number = half + 1; number <= rounds; number++)); do
-  how=busy
-  [ $(((number - half) % 2)) -eq 1 ] || how=nice
-  for line in "${list[@]}"; do
-    case ${line%%$'\t'*} in */loom-tests | */shuttle-tests) continue ;; esac
-    start_round "$line" "$how" "$number"
+# The rounds from the first number to the last, in steps, of all programs that run in them.
+rounds_of() {
+  local how=$1 first=$2 last=$3 step=$4 number line
+  for ((number = first; number <= last; number += step)); do
+    for line in "${list[@]}"; do
+      case $how:${line%%$'\t'*} in
+        busy:*/loom-tests | busy:*/shuttle-tests | nice:*/loom-tests | nice:*/shuttle-tests) continue ;;
+      esac
+      start_round "$line" "$how" "$number"
+    done
   done
-done
-all_rounds
+  all_rounds
+}
+
+half=$(((rounds + 1) / 2))
+at_once=${AT_ONCE:-1}
+rounds_of alone 1 "$half" 1
+[ "$rounds" -le "$half" ] || keep_busy
+rounds_of busy $((half + 1)) "$rounds" 2
+at_once=$nice_at_once
+rounds_of nice $((half + 2)) "$rounds" 2
 rest
 
-printf '%-32s %6s %6s %12s %12s\n' program rounds failed 'mean (ms)' 'longest (ms)'
+printf '%-24s %6s %6s %6s %6s %24s\n' program alone busy nice failed 'longest, each (ms)'
 awk -F'\t' '
-  !($1 in ran) { names[++count] = $1 }
-  { ran[$1]++; total[$1] += $3; if ($2 != 0) { failed[$1]++; failures++ } }
-  $3 > longest[$1] { longest[$1] = $3 }
+  !($1 in known) { known[$1]; names[++count] = $1 }
+  { ran[$1, $4]++; if ($2 != 0) { failed[$1]++; failures++ } }
+  $3 > longest[$1, $4] { longest[$1, $4] = $3 }
   END {
     for (at = 1; at <= count; at++) {
       name = names[at]
-      printf "%-32s %6d %6d %12d %12d\n", name, ran[name], failed[name], total[name] / ran[name], longest[name]
+      printf "%-24s %6d %6d %6d %6d %8d %7d %7d\n", name, ran[name, "alone"], ran[name, "busy"], ran[name, "nice"],
+        failed[name], longest[name, "alone"], longest[name, "busy"], longest[name, "nice"]
     }
     printf "%d failures\n", failures
     exit failures > 0

@@ -2,17 +2,17 @@
 """Compare a server under test with PostgreSQL, case by case.
 
 usage: truth.py --test HOST:PORT [--judge HOST:PORT | --answers FILE] [--cases FILE.py ...]
-                [--except FILE [--model WORD]] [--patience N] [--only NAME] [--without NAME] [-v]
-       truth.py --write FILE [--judge HOST:PORT] [--cases FILE.py ...]
+                [--except FILE [--model WORD]] [--patience N] [--only NAME] [--part K/N] [-v]
+       truth.py --write FILE [--judge HOST:PORT] [--cases FILE.py ...] [--patience N]
 
 Runs every case on both servers and says where the answers differ. Without --judge, a throw-away
 PostgreSQL is started and removed again. Without --cases, the files *_cases.py beside this file are run.
 --write FILE stores the judge's answers; --answers FILE compares with these, and needs no judge.
 --except FILE names cases that are known to differ, one a line: such a case must differ. A second word
 in a line is a kind of server, --model WORD, with which the case differs. --patience N waits N times as
-long for answers, on a machine that may be busy, and --without NAME leaves the cases out whose name contains
-NAME.
---only NAME runs the cases whose name contains NAME; -v shows each value and its time.
+long for answers, on a machine that may be busy.
+--only NAME runs the cases whose name contains NAME; --part K/N runs every Nth case from the Kth on; -v
+shows each value and its time.
 Exit status: 0 all agree, 1 some differ, 2 the comparison could not be made.
 
 A case is a function `case_KIND_what(c)` in a cases file. `c` (class Case) opens connections to one
@@ -303,6 +303,14 @@ def compare(test, judge, cases, verbose, known, patience):
     return sum(map(sum, agrees.values()))
 
 
+def part(text):
+    """Return K and N of the text K/N."""
+    first, step = map(int, text.split("/"))
+    if not 1 <= first <= step:
+        raise argparse.ArgumentTypeError("expected K/N with 1 <= K <= N")
+    return first, step
+
+
 def main():
     here = pathlib.Path(__file__).resolve().parent
     usage, explained = __doc__.split("usage: ")[1].split("\n", 1)
@@ -314,17 +322,18 @@ def main():
     parser.add_argument("--write", metavar="FILE")
     parser.add_argument("--except", dest="known", metavar="FILE")
     parser.add_argument("--patience", type=int, default=1, metavar="N")
-    parser.add_argument("--without", default="", metavar="NAME")
+    parser.add_argument("--part", type=part, default=(1, 1), metavar="K/N")
     parser.add_argument("--model", default="", metavar="WORD")
     parser.add_argument("--cases", nargs="+", default=sorted(here.glob("*_cases.py")), metavar="FILE.py")
     parser.add_argument("--only", default="", metavar="NAME")
     parser.add_argument("-v", action="store_true", dest="verbose")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    cases = cases_in(asked.cases, asked.only)
-    cases = [case for case in cases if not asked.without or asked.without not in case[0]]
+    first, step = asked.part
+    cases = cases_in(asked.cases, asked.only)[first - 1::step]
     if not cases:
         give_up("no case has %r in its name" % asked.only)
+    PATIENCE[0] = asked.patience
     known = set()
     if asked.known:
         lines = pathlib.Path(asked.known).read_text().splitlines()
