@@ -1,21 +1,24 @@
 //! Runs statements for a session.
 
+mod own_statements;
+
+pub(crate) use own_statements::{apply, limit};
+
 use crate::backends::Backend;
 use crate::cursors::Cursor;
 use crate::describe::{self, Column};
 use crate::engine::Engine;
-use crate::limits;
-use crate::plan::{Plan, sql_error};
-use crate::settings::{SETTINGS, Setting, Settings};
+use crate::plan::Plan;
+use crate::settings::{SETTINGS, Setting};
 use crate::shared::Shared;
 use crate::split;
 use crate::stream::Stream;
 use crate::transaction::Transaction;
 use crate::types::{Format, SqlError, encode};
-use crate::wire::{Fields, Outgoing, with_cause};
+use crate::wire::{Fields, Outgoing};
 use rusqlite::Row;
 use rusqlite::types::{Value, ValueRef};
-use safepoint::{Attached, Interrupt, TerminateMode, sql};
+use safepoint::{Attached, Interrupt};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -357,105 +360,6 @@ impl Runner {
         drop(found);
         Ok(if width == 0 { connection.changes() } else { count })
     }
-
-    fn kill(
-        &self,
-        session: &Attached<'_>,
-        command: sql::Command,
-        rows: Rows<'_>,
-        answer: &mut Answer<'_>,
-    ) -> Result<Done, Failure> {
-        let address = command.address;
-        let mut command = command;
-        command.address = self
-            .shared
-            .address(address.thread().map_or(0, i64::from), address.session().into())
-            .map_err(|error| sql_error("ERROR", &error))?;
-        let accepted = sql::execute(&self.shared.manager, command, session.requester())
-            .map_err(|error| sql_error("ERROR", &error))?;
-        session.check()?;
-        let waits = command.mode == TerminateMode::AfterTransaction && session.in_transaction();
-        if accepted.receipt.session() == session.id() && !waits {
-            return Ok(Done::EndsItself);
-        }
-        answer.outgoing.notice(&Fields::new("NOTICE", "00000", accepted.notice));
-        own_rows(&Plan::Kill(command), rows, answer, &[&[ValueRef::Integer(1)]])?;
-        Ok(Done::Tag("ALTER SYSTEM".into()))
-    }
-
-    fn setting(
-        &self,
-        session: &Attached<'_>,
-        transaction: &mut Transaction,
-        setting: &Setting,
-        rows: Rows<'_>,
-        answer: &mut Answer<'_>,
-    ) -> Result<Done, Failure> {
-        fn text(value: &str) -> ValueRef<'_> {
-            ValueRef::Text(value.as_bytes())
-        }
-        let plan = Plan::Setting(setting.clone());
-        match setting {
-            Setting::Show(name) => {
-                let value = SETTINGS.with_borrow(|all| all.get(name).map(str::to_string))?;
-                own_rows(&plan, rows, answer, &[&[text(&value)]])?;
-            }
-            Setting::ShowAll => SETTINGS.with_borrow(|all| {
-                let all: Vec<_> =
-                    all.all().map(|(name, value)| [text(name), text(value)]).collect();
-                let all: Vec<&[ValueRef<'_>]> = all.iter().map(|row| &row[..]).collect();
-                own_rows(&plan, rows, answer, &all)
-            })?,
-            Setting::Set { name, value, local, .. } => {
-                // It holds to the end of the unit, which is this statement.
-                if *local && !transaction.is_shared() {
-                    answer.outgoing.notice(&outside("SET LOCAL"));
-                }
-                let value = value.as_deref();
-                SETTINGS.with_borrow_mut(|all| all.set(name, value, *local).map(drop))?;
-                apply(session)?;
-            }
-            Setting::ResetAll => {
-                SETTINGS.with_borrow_mut(Settings::reset);
-                apply(session)?;
-            }
-            Setting::Transaction { modes, next: true } => SETTINGS.with_borrow_mut(|all| {
-                if let Some(level) = modes.isolation {
-                    all.set("default_transaction_isolation", Some(level), false)?;
-                }
-                if let Some(read_only) = modes.read_only {
-                    let value = if read_only { "on" } else { "off" };
-                    all.set("default_transaction_read_only", Some(value), false)?;
-                }
-                Ok::<(), SqlError>(())
-            })?,
-            Setting::Transaction { .. } if !transaction.is_shared() => {
-                answer.outgoing.notice(&outside("SET TRANSACTION"));
-            }
-            Setting::Transaction { modes, .. } => transaction.set_modes(*modes)?,
-            Setting::DiscardAll => {
-                transaction.runs_alone("DISCARD ALL")?;
-                SETTINGS.with_borrow_mut(Settings::reset);
-                apply(session)?;
-                return Ok(Done::Tidy(setting.clone()));
-            }
-            // Temporary tables go with their connection to SQLite, and so would all of the block.
-            Setting::DiscardTemporary if transaction.is_block() => {
-                let message = "DISCARD TEMP is not supported inside a transaction block";
-                return Err(Fields::new("ERROR", "0A000", message).into());
-            }
-            Setting::DiscardTemporary | Setting::Deallocate(_) | Setting::CloseAll => {
-                return Ok(Done::Tidy(setting.clone()));
-            }
-            Setting::Nothing(_) => {}
-        }
-        Ok(Done::Tag(setting.tag().to_string()))
-    }
-}
-
-fn outside(what: &str) -> Fields {
-    let message = format!("{what} can only be used in transaction blocks");
-    Fields::new("WARNING", "25P01", message)
 }
 
 /// Converts an error of SQLite. A stored panic is resumed, and a due interrupt takes precedence over
@@ -479,57 +383,12 @@ pub(crate) fn owned(value: ValueRef<'_>) -> Result<Value, SqlError> {
     Value::try_from(value).map_err(|_| SqlError::new("22021", invalid))
 }
 
-/// Applies the settings to the session: its timeouts, and the name of its application.
-pub(crate) fn apply(session: &Attached<'_>) -> Result<(), Fields> {
-    limit(session)?;
-    let name = SETTINGS.with_borrow(|all| all.get("application_name").map(str::to_string))?;
-    if session.client_info().application() != name {
-        session.update_client_info(|client| client.with_application(name));
-    }
-    Ok(())
-}
-
-/// Applies the settings of the session to its timeouts.
-pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
-    let limits = SETTINGS.with_borrow(limits::of);
-    session.set_timeouts(limits).map_err(|error| Fields::new("ERROR", "53000", with_cause(&error)))
-}
-
 /// Rejects a statement that writes, in a transaction that only reads.
 fn writes(tag: &str) -> Result<(), Fields> {
     if SETTINGS.with_borrow(|all| all.is_on("transaction_read_only")) {
         let what = tag.trim_end_matches(|char: char| char.is_ascii_digit() || char == ' ');
         let message = format!("cannot execute {what} in a read-only transaction");
         return Err(Fields::new("ERROR", "25006", message));
-    }
-    Ok(())
-}
-
-/// Sends rows that do not come from SQLite.
-fn own_rows(
-    plan: &Plan,
-    rows: Rows<'_>,
-    answer: &mut Answer<'_>,
-    values: &[&[ValueRef<'_>]],
-) -> Result<(), Failure> {
-    let columns = plan.own_columns().unwrap_or_default();
-    let (formats, mut kept) = match rows {
-        Rows::Described => {
-            answer.outgoing.row_description(&columns, &[]);
-            (&[][..], None)
-        }
-        Rows::Bound { formats, kept, .. } => (formats, kept),
-    };
-    for row in values {
-        if let Some(kept) = &mut kept {
-            kept.push_back(row.iter().map(|value| owned(*value)).collect::<Result<_, _>>()?);
-            continue;
-        }
-        answer.outgoing.data_row(columns.len(), |out| {
-            columns.iter().zip(*row).enumerate().try_for_each(|(at, (column, value))| {
-                encode(*value, column.ty, Format::pick(formats, at), out)
-            })
-        })?;
     }
     Ok(())
 }
