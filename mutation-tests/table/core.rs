@@ -398,7 +398,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A worker that has been called leaves what else there is to those who are idle.",
         edits: &[
             Edit {
-                file: "pool/queue/mod.rs",
+                file: "pool/queue/workers.rs",
                 within: "",
                 find: "match state.len() > 0 && state.counts.idle > 0 { true => Wakeup::Idle, false => Wakeup::None, }",
                 replace: "Wakeup::None",
@@ -446,7 +446,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A worker whose patience has run out does not ask whether it has been called.",
         edits: &[
             Edit {
-                file: "pool/queue/mod.rs",
+                file: "pool/queue/workers.rs",
                 within: "fn wait_as_spare",
                 find: "state.called > 0",
                 replace: "state.called > 0 && !in_vain",
