@@ -7,7 +7,7 @@ mod apply;
 // What a model sees of statements whose numbers are used up: nobody can begin so many.
 const USE_UP_WORD: &str = "impl State {
     pub(crate) fn use_up_statements(&self) {
-        self.transition(|word| word.with_statement(LAST_STATEMENT));
+        self.transition(|word| word.with_statement(snapshot::LAST_STATEMENT));
     }
 }";
 const USE_UP_RECORD: &str = "impl Record {
@@ -28,7 +28,7 @@ fn main() {
         // The word's own models are part of its module, as the word is nobody else's to see.
         let models = concat!(env!("CARGO_MANIFEST_DIR"), "/state_models.rs");
         match file {
-            "core/state.rs" => {
+            "core/state/mod.rs" => {
                 let models = format!("#[cfg(test)]\n#[path = {models:?}]\nmod models;");
                 format!("{text}\n{USE_UP_WORD}\n{models}\n")
             }

@@ -9,7 +9,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A step loads and stores instead of one read-modify-write.",
         edits: &[
             Edit {
-                file: "core/state.rs",
+                file: "core/state/word.rs",
                 within: "fn try_transition",
                 find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
                 replace: "self.0.store(after.0, Ordering::Release); Ok::<u64, u64>(seen)",
@@ -38,7 +38,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Steps order nothing but themselves.",
         edits: &[
             Edit {
-                file: "core/state.rs",
+                file: "core/state/word.rs",
                 within: "fn try_transition",
                 find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
                 replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Relaxed, Ordering::Relaxed)",
@@ -53,13 +53,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A cancel does not compare the statement's number.",
         edits: &[
             Edit {
-                file: "core/state.rs",
+                file: "core/state/transitions.rs",
                 within: "pub(crate) fn cancel(",
                 find: "id.get() > self.number()",
                 replace: "!self.in_statement() && id.get() > self.number()",
             },
             Edit {
-                file: "core/state.rs",
+                file: "core/state/transitions.rs",
                 within: "pub(crate) fn cancel(",
                 find: "self.statement() == Some(id)",
                 replace: "self.in_statement() || self.statement() == Some(id)",
@@ -398,7 +398,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A worker that has been called leaves what else there is to those who are idle.",
         edits: &[
             Edit {
-                file: "pool/queue/mod.rs",
+                file: "pool/queue/workers.rs",
                 within: "",
                 find: "match state.len() > 0 && state.counts.idle > 0 { true => Wakeup::Idle, false => Wakeup::None, }",
                 replace: "Wakeup::None",
@@ -446,7 +446,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A worker whose patience has run out does not ask whether it has been called.",
         edits: &[
             Edit {
-                file: "pool/queue/mod.rs",
+                file: "pool/queue/workers.rs",
                 within: "fn wait_as_spare",
                 find: "state.called > 0",
                 replace: "state.called > 0 && !in_vain",
@@ -644,7 +644,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A task that goes off its thread is cleaned up as if its statement were over.",
         edits: &[
             Edit {
-                file: "core/state.rs",
+                file: "core/state/transitions.rs",
                 within: "fn suspend",
                 find: "SLOT | PROBE",
                 replace: "SLOT | PROBE | CANCEL",
@@ -798,7 +798,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Going off its thread a session takes a probe along that no safe point has answered.",
         edits: &[
             Edit {
-                file: "core/state.rs",
+                file: "core/state/transitions.rs",
                 within: "fn detach",
                 find: "SLOT | IN_STATEMENT | WAITING | QUEUED | CANCEL | PROBE",
                 replace: "SLOT | IN_STATEMENT | WAITING | QUEUED | CANCEL",
@@ -833,7 +833,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FinishKeepsItsStatement",
         about: "The step that ends a statement leaves it running.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "fn finish",
             find: "self.without(IN_STATEMENT | CANCEL).with_attention()",
             replace: "self.without(CANCEL).with_attention()",

@@ -8,7 +8,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CancelComparesLowBits",
         about: "A cancel compares the low 16 bits of the statement's number.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn cancel(",
             find: "self.statement() == Some(id)",
             replace: "self.statement().is_some_and(|runs| runs.get() as u16 == id.get() as u16)",
@@ -21,7 +21,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LaterByLowBits",
         about: "Whether a statement is still to come is asked of the low 32 bits of its number.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn cancel(",
             find: "id.get() > self.number()",
             replace: "id.get() as u32 > self.number() as u32",
@@ -34,7 +34,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SameByLowBits",
         about: "Whether a session does the same is asked of the low 32 bits of its statement's number.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/snapshot.rs",
             within: "fn same_activity",
             find: "self.number() == then.number()",
             replace: "self.number() as u32 == then.number() as u32",
@@ -47,7 +47,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "TerminateComparesLowByte",
         about: "A termination by thread compares the low 8 bits of the place.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn terminate(",
             find: "only.is_some() && self.slot() != only",
             replace: "only.is_some() && self.slot().map(|slot| slot.0 as u8) != only.map(|slot| slot.0 as u8)",
@@ -60,7 +60,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CancelComparesLowByte",
         about: "A cancel by thread compares the low 8 bits of the place.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn cancel(",
             find: "only.is_some() && self.slot() != only",
             replace: "only.is_some() && self.slot().map(|slot| slot.0 as u8) != only.map(|slot| slot.0 as u8)",
@@ -73,7 +73,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PlaceNotCleared",
         about: "The place of the last thread stays in the word of a session that is attached once more.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn attach",
             find: "SLOT | WAITING",
             replace: "WAITING",
@@ -86,7 +86,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PlaceOfItsOwnGivenOut",
         about: "A thread of a pool may have the place of a session's own.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/snapshot.rs",
             within: "impl Slot => pub(crate) fn new",
             find: "index < Slot::COUNT",
             replace: "index <= Slot::COUNT",
@@ -99,7 +99,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "QuietByWhatIsDue",
         about: "A step after which nothing is due is quiet, even if it has ended a cancelled statement.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/word.rs",
             within: "fn is_quiet",
             find: "!self.before.has(CANCEL) && !self.after.has(ATTENTION)",
             replace: "!self.after.has(ATTENTION)",
@@ -112,7 +112,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "QueuesBeyondTheLast",
         about: "A command is queued after the last number has been given out.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn queue",
             find: "self.number() == LAST_STATEMENT",
             replace: "false",
@@ -125,7 +125,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "BeginsBeyondTheLast",
         about: "A statement begins after the last number has been given out.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn begin",
             find: "self.number() == LAST_STATEMENT",
             replace: "false",

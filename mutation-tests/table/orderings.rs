@@ -8,7 +8,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LoadRelaxed",
         about: "A look at the word orders nothing.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/word.rs",
             within: "pub(crate) fn load",
             find: "self.0.load(Ordering::Acquire)",
             replace: "self.0.load(Ordering::Relaxed)",
@@ -21,7 +21,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FirstLookRelaxed",
         about: "The look with which a step begins orders nothing, and so whoever is refused by it is not ordered.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/word.rs",
             within: "fn try_transition",
             find: "self.0.load(Ordering::Acquire)",
             replace: "self.0.load(Ordering::Relaxed)",
@@ -37,7 +37,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RefusalRelaxed",
         about: "Whoever is refused once another step has come first is not ordered.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/word.rs",
             within: "fn try_transition",
             find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
             replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Relaxed)",
@@ -53,7 +53,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StepAcquiresOnly",
         about: "Whoever sees a step does not see what came before it.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/word.rs",
             within: "fn try_transition",
             find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
             replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Acquire, Ordering::Acquire)",
@@ -69,7 +69,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StepReleasesOnly",
         about: "Whoever takes a step does not see what came before the last one.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/word.rs",
             within: "fn try_transition",
             find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
             replace: "self.0.compare_exchange_weak(seen, after.0, Ordering::Release, Ordering::Acquire)",

@@ -8,7 +8,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerNotWoken",
         about: "The listener that is called sleeps on.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn call_listener",
             find: "self.for_listener.notify_one();",
             replace: "",
@@ -21,7 +21,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerCalledWithIdle",
         about: "The listener is called though a worker listens.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn call_listener",
             find: "state.counts.idle == 0 && state.listener_sleeps",
             replace: "state.listener_sleeps",
@@ -34,7 +34,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FlowsWithoutAPause",
         about: "A listener whose workers get things done looks without a pause.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "watch.flows && !state.closed",
             replace: "false",
@@ -47,7 +47,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NeverCalm",
         about: "The listener never sleeps.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "watch.quiet_ticks < QUIET_TICKS",
             replace: "true",
@@ -60,7 +60,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SleepsUnsaid",
         about: "The listener does not say that it sleeps.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.listener_sleeps = true;",
             replace: "",
@@ -73,7 +73,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CalmTooSoon",
         about: "A listener that was called in vain sleeps at once.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "self.for_listener.wait(&mut state); watch.quiet_ticks = 0;",
             replace: "self.for_listener.wait(&mut state);",
@@ -86,7 +86,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListensWithIdle",
         about: "The listener does not leave it to an idle worker to listen.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.counts.idle > 0 && !state.closed",
             replace: "false",
@@ -99,7 +99,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerOutlivesThePool",
         about: "A listener that sleeps does not ask whether the pool has been stopped.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.counts.idle > 0 && !state.closed",
             replace: "state.counts.idle > 0",
@@ -112,7 +112,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListensAfterTheEnd",
         about: "The listener goes on after the end.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "if state.closed { return ListenerStep::Stop; }",
             replace: "",
@@ -125,7 +125,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StallFromTheStart",
         about: "A stall is counted from the last growth, whatever the workers do.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "if moved { watch.since = now; }",
             replace: "",
@@ -138,7 +138,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "AlwaysMoves",
         about: "The listener takes what it has seen already for news.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "(watch.quiet_ticks, watch.taken) = (0, state.taken);",
             replace: "watch.quiet_ticks = 0;",
@@ -151,7 +151,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LaneNotCalled",
         about: "The listener does not look after the lane.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "self.call_lane(&mut state, watch, now)",
             replace: "0",
@@ -164,7 +164,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneMoreThanTheMost",
         about: "There is room for one place more than there may be.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "self.size.max - state.counts.permits",
             replace: "self.size.max + 1 - state.counts.permits",
@@ -177,7 +177,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneLessThanTheMost",
         about: "The last place that there may be is never added.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "self.size.max - state.counts.permits",
             replace: "(self.size.max - state.counts.permits).saturating_sub(1)",
@@ -190,7 +190,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StallsAtOnce",
         about: "Places are added without a stall.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "now.saturating_duration_since(watch.since) >= STALL_AFTER",
             replace: "true",
@@ -203,7 +203,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NeverStalls",
         about: "No places are added.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "now.saturating_duration_since(watch.since) >= STALL_AFTER",
             replace: "false",
@@ -216,7 +216,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FreePlaceNotFilled",
         about: "A free place is left free where the call for it was lost.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "self.call_worker(&mut state)",
             replace: "Wakeup::None",
@@ -229,7 +229,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsBeyondTheNeed",
         about: "More places are added than there are sessions.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.len().min(state.counts.permits).min(room)",
             replace: "state.counts.permits.min(room)",
@@ -242,7 +242,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsAtOnce",
         about: "All places are added at once.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.len().min(state.counts.permits).min(room)",
             replace: "state.len().min(room)",
@@ -255,7 +255,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsBeyondTheMost",
         about: "More places are added than there may be.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.len().min(state.counts.permits).min(room)",
             replace: "state.len().min(state.counts.permits)",
@@ -268,7 +268,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsByOne",
         about: "Places are added one by one.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.len().min(state.counts.permits).min(room)",
             replace: "room.min(1)",
@@ -281,7 +281,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsWithoutPlaces",
         about: "Workers are added, and no places.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.counts.permits += more; watch.since = now;",
             replace: "watch.since = now;",
@@ -294,7 +294,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowsAgainAtOnce",
         about: "A growth does not begin a new stall.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "state.counts.permits += more; watch.since = now;",
             replace: "state.counts.permits += more;",
@@ -307,7 +307,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FlowsWithAPlaceFree",
         about: "The listener does not wait though a place is free.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "moved && state.counts.active >= state.counts.permits",
             replace: "moved",
@@ -320,7 +320,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FlowsUnmoved",
         about: "The listener does not wait though nothing moves.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "moved && state.counts.active >= state.counts.permits",
             replace: "state.counts.active >= state.counts.permits",
@@ -333,7 +333,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NeverFlows",
         about: "The listener waits though the workers get things done.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn watch",
             find: "moved && state.counts.active >= state.counts.permits",
             replace: "false",
@@ -346,7 +346,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerKeepsTheCall",
         about: "The listener keeps a call to itself that an idle worker should have heard.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn passes_on",
             find: "(state.len() > 0 && state.counts.idle > 0) || state.closed",
             replace: "state.closed",
@@ -359,7 +359,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerPassesOnToNobody",
         about: "The listener passes a call on though no worker is idle.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn passes_on",
             find: "(state.len() > 0 && state.counts.idle > 0) || state.closed",
             replace: "state.len() > 0 || state.closed",
@@ -372,7 +372,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerKeepsTheEnd",
         about: "The listener keeps the call to stop to itself.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/listener.rs",
             within: "fn passes_on",
             find: "(state.len() > 0 && state.counts.idle > 0) || state.closed",
             replace: "state.len() > 0 && state.counts.idle > 0",
@@ -1030,7 +1030,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GrowingGroupIsStuck",
         about: "A group that may add workers is taken for stuck.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn is_saturated",
             find: "idle == 0 && active >= permits && permits >= self.size.max",
             replace: "idle == 0 && active >= permits",
@@ -1043,7 +1043,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FreePermitIsStuck",
         about: "A group with a free permit is taken for stuck.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn is_saturated",
             find: "idle == 0 && active >= permits && permits >= self.size.max",
             replace: "idle == 0 && permits >= self.size.max",
@@ -1056,7 +1056,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "IdleGroupIsStuck",
         about: "A group with an idle worker is taken for stuck.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn is_saturated",
             find: "idle == 0 && active >= permits && permits >= self.size.max",
             replace: "active >= permits && permits >= self.size.max",

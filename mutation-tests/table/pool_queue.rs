@@ -8,7 +8,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PushAfterTheEnd",
         about: "A session is queued though the pool has been stopped.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn push",
             find: "if state.closed { return Err(Closed); }",
             replace: "",
@@ -21,7 +21,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PushCallsNobody",
         about: "Whoever queues a session calls no worker for it.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn push",
             find: "Ok(self.call_worker(&mut state))",
             replace: "Ok(Wakeup::None)",
@@ -34,7 +34,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PushBackAfterTheEnd",
         about: "A worker puts a session back though the pool has been stopped.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn push_back",
             find: "if state.closed { return Err(Closed); }",
             replace: "",
@@ -47,7 +47,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PushBackCallsNobody",
         about: "A worker that puts a session back leaves the others to itself.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn push_back",
             find: "Ok(if alone { Wakeup::None } else { self.call_worker(&mut state) })",
             replace: "let _ = alone; Ok(Wakeup::None)",
@@ -60,7 +60,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PushBackCallsForOne",
         about: "A worker that puts a session back calls another for it.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn push_back",
             find: "Ok(if alone { Wakeup::None } else { self.call_worker(&mut state) })",
             replace: "let _ = alone; Ok(self.call_worker(&mut state))",
@@ -73,7 +73,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FirstInOrder",
         about: "One that goes first is queued as everyone else.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn put",
             find: "self.first.push_back(Job { entry, since: now(), lane_declined: false });",
             replace: "self.in_order.push_back(entry);",
@@ -86,7 +86,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FirstInFront",
         about: "One that goes first goes before those who came earlier.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn put",
             find: "self.first.push_back(Job { entry, since: now(), lane_declined: false });",
             replace: "self.first.push_front(Job { entry, since: now(), lane_declined: false });",
@@ -99,7 +99,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OthersInFront",
         about: "The others are served from the end of their queue.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn put",
             find: "self.in_order.push_back(entry)",
             replace: "self.in_order.push_front(entry)",
@@ -112,7 +112,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneMoreInARow",
         about: "One more of those who go first is taken in a row.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn take",
             find: "self.high_streak >= HIGH_PRIORITY_BURST",
             replace: "self.high_streak > HIGH_PRIORITY_BURST",
@@ -125,7 +125,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OthersNeverHaveATurn",
         about: "Those who go first are taken however many there are.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn take",
             find: "if others_turn { None } else { self.first.pop_front() }",
             replace: "let _ = others_turn; self.first.pop_front()",
@@ -138,7 +138,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RowNeverEnds",
         about: "A row of those who go first goes on after a turn of the others.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn take",
             find: "if first.is_some() { self.high_streak + 1 } else { 0 }",
             replace: "self.high_streak + usize::from(first.is_some())",
@@ -151,7 +151,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoneWait",
         about: "Those who have ended in the queue are counted as waiting.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn waiting",
             find: "self.len().saturating_add_signed(-self.stale)",
             replace: "self.len()",
@@ -164,7 +164,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WaitingAfterTheEnd",
         about: "Those who lay in the queue at the end are counted as waiting.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn waiting",
             find: "self.closed",
             replace: "false",
@@ -177,7 +177,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FirstNotCounted",
         about: "Those who go first are not counted.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn len",
             find: "self.first.len() + self.in_order.len()",
             replace: "self.in_order.len()",
@@ -190,7 +190,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OthersNotCounted",
         about: "Only those who go first are counted.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn len",
             find: "self.first.len() + self.in_order.len()",
             replace: "self.first.len()",
@@ -203,7 +203,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WorkersStartedAfterTheEnd",
         about: "A worker is started for those in the queue of a pool that has been stopped.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn call_worker",
             find: "state.closed || state.len() == 0",
             replace: "state.len() == 0",
@@ -216,7 +216,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WorkersStartedForNobody",
         about: "A worker is called though nobody waits.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn call_worker",
             find: "state.closed || state.len() == 0",
             replace: "state.closed",
@@ -229,7 +229,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "IdleNotCalled",
         about: "A worker is started though one is idle.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn call_worker",
             find: "state.counts.idle > 0",
             replace: "false",
@@ -242,7 +242,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "AllPlacesFilled",
         about: "For one session all free places are filled.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn call_worker",
             find: "free.min(1)",
             replace: "free",
@@ -255,7 +255,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PlacesTakenByThoseWhoBlock",
         about: "A worker that blocks is counted as if it had a place.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn call_worker",
             find: "state.counts.permits.saturating_sub(state.counts.active)",
             replace: "state.counts.permits.saturating_sub(state.counts.workers)",
@@ -268,7 +268,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OnePlaceTooMany",
         about: "There is one place more than there is.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn call_worker",
             find: "state.counts.permits.saturating_sub(state.counts.active)",
             replace: "(state.counts.permits + 1).saturating_sub(state.counts.active)",
@@ -281,7 +281,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareCountedTwice",
         about: "A spare that is called stays counted as one.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "state.counts.parked -= skips;",
             replace: "",
@@ -294,7 +294,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareNotCalled",
         about: "A spare that is woken is not told that it has a place.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "state.called += skips;",
             replace: "",
@@ -307,7 +307,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareNotWoken",
         about: "A spare that has a place is not woken.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "self.for_parked.notify_one();",
             replace: "",
@@ -320,7 +320,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneSpareWoken",
         about: "Of several spares that have a place one is woken.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "(0..skips)",
             replace: "(0..skips.min(1))",
@@ -333,7 +333,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SparesForgotten",
         about: "Workers are started though there are spares.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "count.min(state.counts.parked)",
             replace: "count.min(state.counts.parked).min(0)",
@@ -346,7 +346,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FilledPlacesNotCounted",
         about: "Places that are filled stay free.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "state.counts.active += count;",
             replace: "",
@@ -359,7 +359,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SparesCountedAsStarted",
         about: "Spares that are called are counted as workers once more.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "state.counts.workers += fresh;",
             replace: "state.counts.workers += count;",
@@ -372,7 +372,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StartingNotCounted",
         about: "A worker that is to be started is not counted as on its way.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "state.counts.starting += fresh;",
             replace: "",
@@ -385,7 +385,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WorkerThreadsNotCounted",
         about: "The end does not wait for workers that were added.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "state.threads += fresh;",
             replace: "",
@@ -398,7 +398,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StartedForSparesToo",
         about: "As many workers are started as if no spare had been called.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn fill",
             find: "Wakeup::Spawn(fresh)",
             replace: "Wakeup::Spawn(count)",
@@ -411,7 +411,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoneNotCounted",
         about: "One that has ended in the queue counts as waiting.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn add_stale",
             find: "self.state.lock().stale += 1;",
             replace: "",
@@ -424,7 +424,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoneCountedTwice",
         about: "One that has ended in the queue counts for two.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn add_stale",
             find: "self.state.lock().stale += 1;",
             replace: "self.state.lock().stale += 2;",
@@ -437,7 +437,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoneNeverTakenBack",
         about: "One that had ended and is taken out of the queue counts as gone for ever.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn remove_stale",
             find: "self.state.lock().stale -= 1;",
             replace: "",
@@ -450,7 +450,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoneTakenBackTwice",
         about: "One that had ended and is taken out of the queue is taken back for two.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn remove_stale",
             find: "self.state.lock().stale -= 1;",
             replace: "self.state.lock().stale -= 2;",
@@ -463,7 +463,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FullAtOneMore",
         about: "One more may wait than the bound allows.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn is_full",
             find: "state.waiting() >= self.size.queue",
             replace: "state.waiting() > self.size.queue",
@@ -476,7 +476,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FullAtOneLess",
         about: "Newcomers are turned away one below the bound.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn is_full",
             find: "state.waiting() >= self.size.queue",
             replace: "state.waiting() + 1 >= self.size.queue",
@@ -489,7 +489,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FullOfTheGone",
         about: "Newcomers are turned away for those who have ended.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn is_full",
             find: "state.waiting() >= self.size.queue",
             replace: "state.len() >= self.size.queue",
@@ -502,7 +502,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoneShown",
         about: "The status counts those who have ended in the queue.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn counts",
             find: "state.waiting()",
             replace: "state.len()",
@@ -515,7 +515,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StartedStaysStarting",
         about: "A worker that has started is counted as on its way.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn worker_started",
             find: "state.counts.starting -= 1;",
             replace: "",
@@ -528,7 +528,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FailedThreadStays",
         about: "The end waits for a worker that could not be started.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn worker_started",
             find: "state.threads -= 1;",
             replace: "",
@@ -541,7 +541,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FailedWorkerStays",
         about: "A worker that could not be started keeps its place.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn worker_started",
             find: "self.worker_goes(&mut state);",
             replace: "",
@@ -554,7 +554,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoesWithItsPlace",
         about: "A worker that ends keeps its place.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn worker_goes",
             find: "state.counts.active -= 1;",
             replace: "",
@@ -567,7 +567,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoesAndIsCounted",
         about: "A worker that has ended is counted.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn worker_goes",
             find: "state.counts.workers -= 1;",
             replace: "",
@@ -580,7 +580,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "GoesUnheard",
         about: "A worker that listened, and ends, leaves nobody listening.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn worker_goes",
             find: "self.call_listener(state);",
             replace: "",
@@ -593,7 +593,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WokenStaysIdle",
         about: "A worker that is woken stays counted as idle.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "state.counts.idle -= 1;",
             replace: "",
@@ -606,7 +606,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RetiresWithWork",
         about: "A worker whose time has run out goes though someone waits.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "waited == PollEnd::InVain && state.len() == 0",
             replace: "waited == PollEnd::InVain",
@@ -619,7 +619,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RetiresWhenWoken",
         about: "A worker that is woken for nothing goes.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "waited == PollEnd::InVain && state.len() == 0",
             replace: "let _ = waited; state.len() == 0",
@@ -632,7 +632,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NeverRetires",
         about: "Workers that were added stay for ever.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
             replace: "if spent && false { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
@@ -645,7 +645,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RetiresBelowTheLeast",
         about: "One of the first workers goes.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
             replace: "if spent && state.counts.active >= self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
@@ -658,7 +658,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RetiresWithoutItsPlace",
         about: "A worker that goes leaves its place behind.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
             replace: "if spent && state.counts.active > self.size.min { self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
@@ -671,7 +671,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "PlacesBelowTheLeast",
         about: "There are fewer places than at first.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
             replace: "if spent && state.counts.active > self.size.min { state.counts.permits -= 1; self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
@@ -684,7 +684,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RetiresAndIsCounted",
         about: "A worker that goes is counted.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
             replace: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); return WorkerStep::Exit; } self.call_listener(&mut state);",
@@ -697,7 +697,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WokenLeavesNobodyListening",
         about: "The last idle worker takes one out of the queue and does not call the listener.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; } self.call_listener(&mut state);",
             replace: "if spent && state.counts.active > self.size.min { state.counts.permits = (state.counts.permits - 1).max(self.size.min); self.worker_goes(&mut state); return WorkerStep::Exit; }",
@@ -710,7 +710,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WorksAfterTheEnd",
         about: "A worker goes on though the pool has been stopped.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "if state.closed { self.worker_goes(&mut state); return WorkerStep::Exit; }",
             replace: "",
@@ -723,7 +723,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StopsAndIsCounted",
         about: "A worker that stops with the pool is counted.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "if state.closed { self.worker_goes(&mut state); return WorkerStep::Exit; }",
             replace: "if state.closed { return WorkerStep::Exit; }",
@@ -736,7 +736,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NeverASpare",
         about: "A worker that comes back to a place that is taken works on.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "state.counts.active > state.counts.permits",
             replace: "false",
@@ -749,7 +749,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareWithAPlace",
         about: "A worker that has a place becomes a spare.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "state.counts.active > state.counts.permits",
             replace: "state.counts.active >= state.counts.permits",
@@ -762,7 +762,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareIsActive",
         about: "A spare is counted as active.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "state.counts.active -= 1; state.counts.parked += 1;",
             replace: "state.counts.parked += 1;",
@@ -775,7 +775,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareNotCounted",
         about: "A worker that becomes a spare is not counted as one.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "state.counts.active -= 1; state.counts.parked += 1;",
             replace: "state.counts.active -= 1;",
@@ -788,7 +788,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareKeepsTheCall",
         about: "A worker that finds its place taken keeps the call to itself.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "return WorkerStep::Park(more(&state));",
             replace: "return WorkerStep::Park(Wakeup::None);",
@@ -801,7 +801,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RunKeepsTheCall",
         about: "A worker that takes one of several keeps the call to itself.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "state.taken += 1; return WorkerStep::Run(entry, more(&state));",
             replace: "state.taken += 1; return WorkerStep::Run(entry, Wakeup::None);",
@@ -814,7 +814,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "TakenUnseen",
         about: "The listener does not see that a worker has taken one out of the queue.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "state.taken += 1; return WorkerStep::Run(entry, more(&state));",
             replace: "return WorkerStep::Run(entry, more(&state));",
@@ -827,7 +827,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WaitsForEver",
         about: "A worker that was added waits for as long as it takes.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "(state.counts.active > self.size.min).then_some(self.idle_timeout)",
             replace: "None",
@@ -840,7 +840,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "FirstWorkersWaitWithALimit",
         about: "One of the first workers waits for so long only.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "(state.counts.active > self.size.min).then_some(self.idle_timeout)",
             replace: "Some(self.idle_timeout)",
@@ -853,7 +853,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "IdleNotCounted",
         about: "A worker that waits is not counted as idle.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn next",
             find: "state.counts.idle += 1;",
             replace: "",
@@ -866,7 +866,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CalledStays",
         about: "A spare that has its place leaves the call for another.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn wait_as_spare",
             find: "state.called -= 1;",
             replace: "",
@@ -879,7 +879,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareGoesAndIsCounted",
         about: "A spare that goes stays counted as one.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn wait_as_spare",
             find: "state.counts.parked = state.counts.parked.saturating_sub(1);",
             replace: "",
@@ -892,7 +892,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareGoesAsAWorker",
         about: "A spare that goes stays counted as a worker.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn wait_as_spare",
             find: "state.counts.workers -= 1;",
             replace: "",
@@ -905,7 +905,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareOutlivesThePool",
         about: "A spare does not ask whether the pool has been stopped.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn wait_as_spare",
             find: "in_vain || state.closed",
             replace: "in_vain",
@@ -918,7 +918,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SpareStaysForEver",
         about: "A spare that nobody calls stays.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn wait_as_spare",
             find: "in_vain || state.closed",
             replace: "state.closed",
@@ -931,7 +931,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ReadyStaysIdle",
         about: "A worker that runs what has turned ready stays counted as idle.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn takes_ready",
             find: "state.counts.idle -= 1;",
             replace: "",
@@ -944,7 +944,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ReadyUnseen",
         about: "The listener does not see that a worker has run what has turned ready.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn takes_ready",
             find: "state.taken += 1;",
             replace: "",
@@ -957,7 +957,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ReadyLeavesNobodyListening",
         about: "The last idle worker runs what has turned ready and does not call the listener.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn takes_ready",
             find: "self.call_listener(&mut state);",
             replace: "",
@@ -970,7 +970,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "BlocksWithItsPlace",
         about: "A worker that blocks keeps its place.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn release_permit",
             find: "state.counts.active -= 1;",
             replace: "",
@@ -983,7 +983,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "BlocksAndCallsNobody",
         about: "A worker that blocks calls nobody to its place.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn release_permit",
             find: "self.call_worker(&mut state)",
             replace: "let _ = state; Wakeup::None",
@@ -996,7 +996,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "BackWithoutAPlace",
         about: "A worker that is back from blocking has no place.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/workers.rs",
             within: "fn reacquire_permit",
             find: "self.state.lock().counts.active += 1;",
             replace: "",
@@ -1009,7 +1009,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "SparesNotTold",
         about: "Spares are not told of the end.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn close",
             find: "self.for_parked.notify_all();",
             replace: "",
@@ -1022,7 +1022,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneSpareTold",
         about: "One of the spares is told of the end.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn close",
             find: "self.for_parked.notify_all();",
             replace: "self.for_parked.notify_one();",
@@ -1035,7 +1035,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LanesNotTold",
         about: "The lanes are not told of the end.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn close",
             find: "self.for_lanes.notify_all();",
             replace: "",
@@ -1048,7 +1048,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneLaneTold",
         about: "One of the lanes is told of the end.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn close",
             find: "self.for_lanes.notify_all();",
             replace: "self.for_lanes.notify_one();",
@@ -1061,7 +1061,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ListenerNotTold",
         about: "The listener is not told of the end.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn close",
             find: "self.for_listener.notify_all();",
             replace: "",
@@ -1074,7 +1074,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ThreadNotCounted",
         about: "The end does not wait for the listener.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn thread_starts",
             find: "self.state.lock().threads += 1;",
             replace: "",
@@ -1087,7 +1087,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ThreadEndsAndIsCounted",
         about: "A thread that has ended is waited for.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn thread_ends",
             find: "self.state.lock().threads -= 1;",
             replace: "",
@@ -1100,7 +1100,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ThreadEndsUnsaid",
         about: "Whoever waits for the threads is not told that they have ended.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn thread_ends",
             find: "self.for_end.notify_all();",
             replace: "",
@@ -1113,7 +1113,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "OneThreadLeft",
         about: "The end does not wait for the last thread.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn wait_for_threads",
             find: "state.threads > 0",
             replace: "state.threads > 1",
@@ -1126,7 +1126,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ThreadsNotWaitedFor",
         about: "The end waits for no thread.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn wait_for_threads",
             find: "state.threads > 0",
             replace: "false",
@@ -1139,7 +1139,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "NoDeadlineForThreads",
         about: "The end waits for threads beyond its limit.",
         edits: &[Edit {
-            file: "pool/queue/mod.rs",
+            file: "pool/queue/queue.rs",
             within: "fn wait_for_threads",
             find: "if self.for_end.wait_until(&mut state, deadline).timed_out() { return; }",
             replace: "self.for_end.wait_until(&mut state, deadline);",

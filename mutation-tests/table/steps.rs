@@ -4,7 +4,7 @@ use super::*;
 
 /// A step that is torn loads the word, and stores what it has worked out.
 const TORN: Edit = Edit {
-    file: "core/state.rs",
+    file: "core/state/word.rs",
     within: "fn try_transition",
     find: "self.0.compare_exchange_weak(seen, after.0, Ordering::AcqRel, Ordering::Acquire)",
     replace: "if crate::mutation::torn() {

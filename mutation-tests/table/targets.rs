@@ -54,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "TerminateNotTied",
         about: "The step that tells a session to end does not ask whether it is on the thread that was named.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn terminate(",
             find: "only.is_some() && self.slot() != only",
             replace: "false",
@@ -71,7 +71,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CancelNotTied",
         about: "The step that tells a statement to end does not ask whether its session is on the thread that was named.",
         edits: &[Edit {
-            file: "core/state.rs",
+            file: "core/state/transitions.rs",
             within: "pub(crate) fn cancel(",
             find: "only.is_some() && self.slot() != only",
             replace: "false",

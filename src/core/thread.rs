@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The thread slots, which session words name. A slot is free again after the last reference to the
-/// record of its thread is dropped (rule 4 of `core/state.rs`).
+/// record of its thread is dropped (rule 4 of `core/state/mod.rs`).
 #[derive(Debug, Default)]
 pub(crate) struct SlotAllocator(Mutex<Slab<()>>);
 

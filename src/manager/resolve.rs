@@ -23,7 +23,7 @@ pub(crate) struct ResolvedTarget {
 }
 
 /// Where the session must be attached for the request to be accepted. `On` keeps the thread's
-/// record, and so its slot, until the transition is taken (rule 4 of `core/state.rs`).
+/// record, and so its slot, until the transition is taken (rule 4 of `core/state/mod.rs`).
 enum Placement {
     Anywhere,
     On(Arc<ThreadRecord>),

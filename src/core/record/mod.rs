@@ -2,7 +2,7 @@
 //!
 //! Which threads may touch which field:
 //!
-//! - `word`: any thread, by the transitions of `core/state.rs`. A requester takes its transition while
+//! - `word`: any thread, by the transitions of `core/state/`. A requester takes its transition while
 //!   it holds `guarded`.
 //! - `thread`, `flags`, `hold`, which are atomics: `thread` is written by the runner alone; for `flags` see the field.
 //!   `hold` is read by the runner, and by requesters after their transition. It is written under the lock of

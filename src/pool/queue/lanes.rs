@@ -1,10 +1,13 @@
 //! The jobs that wait for the emergency lane, and the number of lane threads.
 
-use crate::pool::queue::{
-    EMERGENCY_DELAY, Job, Queue, QueueState, STALL_AFTER, StallDetector, Wakeup,
-};
+use crate::pool::queue::listener::{STALL_AFTER, StallDetector};
+use crate::pool::queue::queue::{Job, Queue, QueueState};
+use crate::pool::queue::workers::Wakeup;
 use crate::sync::now;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a session that may use the emergency lane waits for a worker first.
+pub const EMERGENCY_DELAY: Duration = Duration::from_millis(50);
 
 impl<T> Queue<T> {
     /// Wakes a lane if a session has waited for `EMERGENCY_DELAY`. Returns the number of lanes that

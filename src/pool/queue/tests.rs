@@ -5,10 +5,15 @@ mod lanes;
 mod listener;
 mod order;
 
+use super::listener::{LISTENER_INTERVAL, QUIET_TICKS, STALL_AFTER};
+use super::queue::{Counts, Job, QueueState};
 use super::*;
+use crate::pool::connection::Priority;
+use crate::sync::now;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
 
 /// An entry of the test queues.
 type Held = Arc<()>;

@@ -1,9 +1,12 @@
 //! Every reachable word with every event, without threads, compared to a model without bits.
 
-#[path = "state_model.rs"]
 mod model;
 
+use super::snapshot::{KILLABLE, LAST_STATEMENT, STATEMENT_SHIFT, WAITING};
+use super::transitions::NotRunning;
 use super::*;
+use crate::types::id::StatementId;
+use crate::types::request::TerminateMode;
 use model::{Command, Event, Model, No, Placement, Rest};
 use std::collections::{BTreeMap, BTreeSet};
 
