@@ -22,6 +22,7 @@ use crate::wire::{Fields, Incoming, Outgoing, WireError};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use portal::Portal;
 use safepoint::{Attached, Interrupt, Requester};
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::TcpStream;
@@ -30,6 +31,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 const READ_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// What a session has just read. An array for each read would have to be zeroed each time.
+    static READ: RefCell<[u8; READ_BYTES]> = const { RefCell::new([0; READ_BYTES]) };
+}
 
 /// The message to a client of a server that ends at once.
 pub(crate) const AT_ONCE: &str = "terminating connection due to immediate shutdown command";
@@ -145,24 +151,24 @@ impl Connection {
 
     /// Waits for more bytes, on a thread that the session keeps. Returns `false` if the client has left.
     fn read(&mut self, session: &Attached<'_>) -> Result<bool, Interrupt> {
-        let mut buffer = [0; READ_BYTES];
-        match self.stream.read(session, &mut buffer)? {
+        READ.with_borrow_mut(|buffer| match self.stream.read(session, buffer)? {
             Ok(0) | Err(_) => Ok(false),
             Ok(length) => {
                 self.incoming.feed(&buffer[..length]);
                 Ok(true)
             }
-        }
+        })
     }
 
     /// Reads the bytes that have arrived, once. Returns whether there may be more, because the
     /// buffer is full.
     fn read_now(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; READ_BYTES];
-        let length = self.stream.read_now(&mut buffer)?;
-        self.at_end = length == 0;
-        self.incoming.feed(&buffer[..length]);
-        Ok(length == buffer.len())
+        READ.with_borrow_mut(|buffer| {
+            let length = self.stream.read_now(buffer)?;
+            self.at_end = length == 0;
+            self.incoming.feed(&buffer[..length]);
+            Ok(length == buffer.len())
+        })
     }
 
     /// Handles all messages that have arrived. While a portal is suspended, this also waits for more

@@ -36,7 +36,15 @@ pub(crate) struct Prepared {
     pub(crate) oids: Vec<u32>,
 }
 
+/// The first words of most statements. No statement of another kind begins with them.
+const QUERIES: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES"];
+
 pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
+    let verb = split::words(statement).next().unwrap_or_default();
+    if QUERIES.iter().any(|word| verb.eq_ignore_ascii_case(word)) {
+        let text = times::rewrite(statement);
+        return Ok(Plan::Sqlite(vec![compat::translate(&text)?.into_owned()]));
+    }
     let command = sql::parse(statement).map_err(|error| sql_error("ERROR", &error))?;
     if let Some(command) = command {
         return Ok(Plan::Kill(command));
@@ -51,7 +59,7 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
         return Err(error);
     }
     let statements = match compat::rewrite(statement) {
-        Rewrite::Same => vec![times::rewrite(statement)],
+        Rewrite::Same => vec![times::rewrite(statement).into_owned()],
         Rewrite::Statements(statements) => statements,
         Rewrite::Control(control) => return Ok(Plan::Control(control)),
         Rewrite::Copy { table, columns } => {
@@ -62,7 +70,6 @@ pub(crate) fn plan(statement: &str) -> Result<Plan, Fields> {
     };
     // SQLite has forms of these that are none of PostgreSQL's, and would leave the transaction
     // unknown.
-    let verb = split::words(statement).next().unwrap_or_default();
     if CONTROL.iter().any(|word| verb.eq_ignore_ascii_case(word)) {
         let last = statement.split_whitespace().next_back().unwrap_or_default();
         return Err(Fields::new("ERROR", "42601", format!("syntax error at or near \"{last}\"")));
@@ -204,4 +211,36 @@ pub(crate) fn prepare(engine: &Engine, text: &str, oids: Vec<u32>) -> Result<Pre
     prepared.oids.resize(prepared.parameters.count(), 0);
     prepared.plan = Some(plan);
     Ok(prepared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_of_no_other_kind() {
+        let rests = [
+            "SYSTEM KILL SESSION '1, 2'",
+            "all",
+            "lock_timeout = 1",
+            "c cursor for select 1",
+            "all in c",
+            "transaction",
+            "t from stdin",
+            "table t (a integer)",
+            "database 'x' as y",
+        ];
+        for word in QUERIES {
+            for rest in rests {
+                let text = format!("{word} {rest}");
+                assert!(sql::parse(&text).unwrap().is_none(), "{text}");
+                assert!(settings::parse(&text).is_none(), "{text}");
+                assert!(cursors::parse(&text).is_none(), "{text}");
+                assert!(authorizer::refuse(&text).is_none(), "{text}");
+                assert!(matches!(compat::rewrite(&text), Rewrite::Same), "{text}");
+                assert!(matches!(plan(&text), Ok(Plan::Sqlite(_))), "{text}");
+            }
+            assert!(!CONTROL.contains(&word));
+        }
+    }
 }

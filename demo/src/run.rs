@@ -219,7 +219,10 @@ impl Runner {
                     return Ok(Done::Tag(split::command_tag(text, 0)));
                 };
                 let count = self.query(session, transaction, (text, one), rows, answer)?;
-                if let Some(table) = split::created_from_query(one) {
+                let tag = split::command_tag(text, count);
+                if tag.starts_with("CREATE")
+                    && let Some(table) = split::created_from_query(one)
+                {
                     // SQLite does not count these rows.
                     let sql = format!("SELECT count(*) FROM {table}");
                     let rows =
@@ -227,7 +230,7 @@ impl Runner {
                     let rows = rows.map_err(|error| self.failure(session, &error))?;
                     return Ok(Done::Tag(format!("SELECT {rows}")));
                 }
-                Ok(Done::Tag(split::command_tag(text, count)))
+                Ok(Done::Tag(tag))
             }
         }
     }

@@ -104,17 +104,20 @@ pub(crate) fn folded(name: &str) -> String {
 
 /// Returns the tag in CommandComplete for a statement that returned or changed `rows` rows.
 pub(crate) fn command_tag(stmt: &str, rows: u64) -> String {
-    let mut words = words(stmt).map(str::to_ascii_uppercase);
-    let Some(first) = words.next() else {
+    let mut words = words(stmt);
+    let first = words.next().unwrap_or_default();
+    let selects = ["SELECT", "VALUES", "TABLE", "PRAGMA", ""];
+    if selects.iter().any(|word| first.eq_ignore_ascii_case(word)) {
         return format!("SELECT {rows}");
-    };
-    let verb = if first == "WITH" {
+    }
+    let mut words = words.map(str::to_ascii_uppercase);
+    let verb = if first.eq_ignore_ascii_case("WITH") {
         main_verb(stmt).unwrap_or_else(|| "SELECT".to_owned())
     } else {
-        first
+        first.to_ascii_uppercase()
     };
     match verb.as_str() {
-        "SELECT" | "VALUES" | "TABLE" | "PRAGMA" => format!("SELECT {rows}"),
+        "SELECT" | "VALUES" => format!("SELECT {rows}"),
         "INSERT" | "REPLACE" => format!("INSERT 0 {rows}"),
         "UPDATE" | "DELETE" | "COPY" => format!("{verb} {rows}"),
         "CREATE" => create_tag(stmt),

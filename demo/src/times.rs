@@ -6,6 +6,7 @@ use crate::split::{Kind, Token, mentions, tokens};
 use crate::types::{PgType, parse_interval, parse_timestamp};
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
+use std::borrow::Cow;
 
 /// Returns the type of a function of this file.
 pub(crate) fn returns(name: &str) -> Option<PgType> {
@@ -67,9 +68,9 @@ struct Part {
 /// Writes a statement that computes with times, with functions in place of PostgreSQL's literals, of
 /// `now()`, and of `extract(epoch from …)`. Other statements stay: there `now()` is a text, which can be
 /// stored.
-pub(crate) fn rewrite(statement: &str) -> String {
+pub(crate) fn rewrite(statement: &str) -> Cow<'_, str> {
     if !mentions(statement, &LITERALS) && !mentions(statement, &SOURCES) {
-        return statement.to_string();
+        return Cow::Borrowed(statement);
     }
     let all: Vec<Token<'_>> = tokens(statement).collect();
     let reads = all.first().is_some_and(|first| {
@@ -78,7 +79,7 @@ pub(crate) fn rewrite(statement: &str) -> String {
     let has_source =
         all.iter().any(|token| SOURCES.iter().any(|name| token.text.eq_ignore_ascii_case(name)));
     if !reads && !has_source {
-        return statement.to_string();
+        return Cow::Borrowed(statement);
     }
     let (mut parts, mut computes, mut at) = (Vec::new(), has_source, 0);
     while at < all.len() {
@@ -95,7 +96,7 @@ pub(crate) fn rewrite(statement: &str) -> String {
         }
     }
     if !computes {
-        return statement.to_string();
+        return Cow::Borrowed(statement);
     }
     let mut written = String::with_capacity(statement.len());
     let mut copied = 0;
@@ -105,7 +106,7 @@ pub(crate) fn rewrite(statement: &str) -> String {
         copied = part.end;
     }
     written.push_str(&statement[copied..]);
-    written
+    Cow::Owned(written)
 }
 
 /// Returns whether a token is a word that is no column of a table.

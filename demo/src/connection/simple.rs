@@ -64,9 +64,7 @@ impl Connection {
         if statements.is_empty() {
             self.outgoing.empty_query();
         }
-        self.prepared.remove("");
-        self.portals.remove("");
-        sqlite.close("");
+        self.close_unnamed(sqlite);
         let plans = self.plans(&statement, sqlite, &statements)?;
         self.transaction.message_begins(statements.len());
         let mut last: Option<String> = None;
@@ -118,6 +116,18 @@ impl Connection {
         drop(statement);
         self.ready(session, sqlite);
         Ok(())
+    }
+
+    /// Closes the prepared statement and the portal without a name.
+    fn close_unnamed(&mut self, sqlite: &mut Sqlite<'_>) {
+        // A key costs more to hash than all else here.
+        if !self.prepared.is_empty() {
+            self.prepared.remove("");
+        }
+        if !self.portals.is_empty() {
+            self.portals.remove("");
+        }
+        sqlite.close("");
     }
 
     /// Forgets what a statement names: prepared statements, portals, temporary tables.

@@ -53,12 +53,24 @@ pub(crate) struct Tokens<'a> {
     at: usize,
 }
 
-fn is_word_start(b: u8) -> bool {
+const fn is_word_start(b: u8) -> bool {
     b.is_ascii_alphabetic() || b == b'_' || !b.is_ascii()
 }
 
+/// The bytes of words. Most of a statement is words.
+const WORD: [bool; 256] = {
+    let mut word = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let b = at as u8;
+        word[at] = is_word_start(b) || b.is_ascii_digit() || b == b'$';
+        at += 1;
+    }
+    word
+};
+
 fn is_word(b: u8) -> bool {
-    is_word_start(b) || b.is_ascii_digit() || b == b'$'
+    WORD[usize::from(b)]
 }
 
 impl<'a> Tokens<'a> {

@@ -407,29 +407,29 @@ def case_timeouts_at_sync(c):
 
 def case_timeouts_end_with_an_execute(c):
     v = c.connect()
-    v.q("set statement_timeout = '4s'")
+    v.q("set statement_timeout = '3s'")
     v.send(v.parse("select 1"), v.bind(), v.execute(), v.flush())
     said = v.read(until="C")
-    time.sleep(4.2)
+    time.sleep(3.2)
     v.send(v.parse("select 1"), v.bind(), v.execute(), v.sync())
     return said, v.read()
 
 
 def case_timeouts_of_fetches_without_sync(c):
     v = block(c)
-    v.q("set statement_timeout = '4s'")
+    v.q("set statement_timeout = '3s'")
     v.send(v.parse(ENDLESS), v.bind((), "", "p"), v.execute("p", 1), v.flush())
     said = v.read(until="s")
-    time.sleep(4.2)
+    time.sleep(3.2)
     v.send(v.execute("p", 1), v.sync())
     return said, v.read()
 
 
 def case_timeouts_of_fetches_with_sync(c):
     v = block(c)
-    v.q("set statement_timeout = '4s'")
+    v.q("set statement_timeout = '3s'")
     said = v.pipeline([v.parse(ENDLESS), v.bind((), "", "p"), v.execute("p", 1)])
-    time.sleep(4.2)
+    time.sleep(3.2)
     return said, v.pipeline([v.execute("p", 1)])
 
 
@@ -442,7 +442,7 @@ def case_timeouts_of_a_long_fetch(c):
 
 def case_timeouts_of_a_part_of_a_message(c):
     v = c.connect()
-    v.q("set statement_timeout = '4s'")
+    v.q("set statement_timeout = '3s'")
     return c.brief(v.q("select pg_sleep(0.01); select pg_sleep(60); select 1"))
 
 
