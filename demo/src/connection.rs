@@ -103,7 +103,7 @@ impl Connection {
             user: None,
             backend: None,
             runner: None,
-            transaction: Transaction::default(),
+            transaction: Transaction::new(Arc::default()),
             prepared: HashMap::new(),
             portals: HashMap::new(),
             skip_to_sync: false,
@@ -343,6 +343,14 @@ impl Connection {
         }
     }
 
+    /// Applies what the statements before in the message, or since the last `Sync`, have changed.
+    fn follow_settings(&self, session: &Attached<'_>) -> Result<(), Failure> {
+        if self.transaction.has_changed_settings() {
+            apply(session)?;
+        }
+        Ok(())
+    }
+
     fn keep_alive(&mut self) {
         let now = SETTINGS.with_borrow(KeepAlive::of);
         now.apply(&self.stream, self.keep_alive);
@@ -351,13 +359,13 @@ impl Connection {
 
     /// Tells the client of settings that have changed, by a statement or by the end of a transaction.
     fn report(&mut self, session: &Attached<'_>) {
-        if !SETTINGS.with_borrow_mut(Settings::take_changed) {
+        if !self.transaction.has_changed_settings() {
             return;
         }
         // The system gives no thread for the timer: the statement that set the timeout has failed.
         let _ = apply(session);
         self.keep_alive();
-        for (name, value) in SETTINGS.with_borrow_mut(Settings::changes) {
+        for (name, value) in SETTINGS.with_borrow_mut(Settings::take_changes) {
             self.outgoing.parameter_status(name, &value);
         }
     }

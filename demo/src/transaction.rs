@@ -24,10 +24,11 @@
 
 use crate::engine::Engine;
 use crate::run::{Failure, Runner};
-use crate::settings::{Modes, SETTINGS, Settings};
+use crate::settings::{Modes, SETTINGS, Settings, Unit};
 use crate::split::folded;
 use crate::wire::Fields;
 use safepoint::Attached;
+use std::sync::Arc;
 
 /// A statement that begins, ends or divides a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ enum State {
     Failed,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Transaction {
     state: State,
     /// Whether all statements of the block read one snapshot.
@@ -70,6 +71,7 @@ pub(crate) struct Transaction {
     several: bool,
     /// The savepoints of the block, the outermost first.
     savepoints: Vec<String>,
+    unit: Arc<Unit>,
 }
 
 impl Control {
@@ -80,6 +82,31 @@ impl Control {
 }
 
 impl Transaction {
+    /// Creates the transaction of a session with these settings' unit.
+    pub(crate) fn new(unit: Arc<Unit>) -> Transaction {
+        Transaction {
+            state: State::Idle,
+            snapshot: false,
+            has_run: false,
+            several: false,
+            savepoints: Vec::new(),
+            unit,
+        }
+    }
+
+    /// Forgets a transaction that has ended.
+    fn forget(&mut self) {
+        self.state = State::Idle;
+        self.snapshot = false;
+        self.has_run = false;
+        self.savepoints.clear();
+    }
+
+    /// Returns whether a setting may have changed since the client was told of the settings.
+    pub(crate) fn has_changed_settings(&self) -> bool {
+        self.unit.has_changed()
+    }
+
     /// Returns the status for ReadyForQuery.
     pub(crate) fn status(&self) -> u8 {
         match self.state {
@@ -107,7 +134,7 @@ impl Transaction {
     pub(crate) fn statement_begins(&mut self) {
         if self.state == State::Idle {
             self.state = State::Unit;
-            SETTINGS.with_borrow_mut(Settings::unit_begins);
+            self.unit.begins();
         }
     }
 
@@ -183,7 +210,7 @@ impl Transaction {
                     self.roll_back(runner, session)?;
                 }
                 if *chain {
-                    SETTINGS.with_borrow_mut(Settings::unit_begins);
+                    self.unit.begins();
                     self.state = State::Block;
                     self.set_modes(modes)?;
                 }
@@ -251,9 +278,13 @@ impl Transaction {
 
     /// Commits, whatever the end is: after an error nothing is left of the transaction.
     fn commit(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {
-        *self = Transaction { several: self.several, ..Transaction::default() };
+        let is_unit = self.state == State::Unit;
+        self.forget();
         if !runner.engine.in_transaction() {
-            SETTINGS.with_borrow_mut(|settings| settings.ends(true));
+            // The client has been told of the changes in a block, but they end only here.
+            if !is_unit || self.unit.has_changed() {
+                SETTINGS.with_borrow_mut(|settings| settings.ends(true));
+            }
             return Ok(());
         }
         // A commit that has been written cannot be undone.
@@ -272,7 +303,7 @@ impl Transaction {
     }
 
     fn roll_back(&mut self, runner: &Runner, session: &Attached<'_>) -> Result<(), Failure> {
-        *self = Transaction { several: self.several, ..Transaction::default() };
+        self.forget();
         undo(&runner.engine, session);
         SETTINGS.with_borrow_mut(|settings| settings.ends(false));
         Ok(())
@@ -287,7 +318,8 @@ impl Transaction {
         match (self.state, runner) {
             (State::Unit, Some(runner)) => self.commit(runner, session),
             (State::Unit, None) => {
-                *self = Transaction::default();
+                self.forget();
+                self.several = false;
                 SETTINGS.with_borrow_mut(|settings| settings.ends(true));
                 Ok(())
             }
@@ -299,7 +331,8 @@ impl Transaction {
     pub(crate) fn fail(&mut self, engine: Option<&Engine>, session: &Attached<'_>) {
         match self.state {
             State::Idle | State::Unit => {
-                *self = Transaction::default();
+                self.forget();
+                self.several = false;
                 SETTINGS.with_borrow_mut(|settings| settings.ends(false));
             }
             State::Block | State::Failed => {

@@ -32,7 +32,10 @@ impl Connection {
         message: Message,
     ) -> Result<(), Failure> {
         self.in_time(session)?;
-        self.period.get_or_insert_with(Instant::now);
+        if self.period.is_none() {
+            self.follow_settings(session)?;
+            self.period = Some(Instant::now());
+        }
         match message {
             Message::Parse(parse) => self.parse(session, sqlite, &parse),
             Message::Bind(bind) => self.bind(session, sqlite, &bind),

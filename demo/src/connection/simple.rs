@@ -72,6 +72,7 @@ impl Connection {
         for (text, plan) in statements.iter().zip(plans) {
             if let Some(tag) = last.take() {
                 self.outgoing.command_complete(&tag);
+                self.follow_settings(&statement)?;
                 statement.restart_timeout();
             }
             let plan = plan?;

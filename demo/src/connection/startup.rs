@@ -5,6 +5,7 @@ use crate::keys::{LONG_KEY, SHORT_KEY};
 use crate::run::limit;
 use crate::server::Refusal;
 use crate::settings::{NAME_BYTES, REPORTED, SETTINGS, Settings, options};
+use crate::transaction::Transaction;
 use crate::types::SqlError;
 use crate::wire::{Fields, Negotiation};
 use pgwire::messages::PgWireFrontendMessage as Message;
@@ -108,6 +109,7 @@ impl Connection {
         self.key = Some(key);
         sent.map_err(|error| error.fields())?;
 
+        self.transaction = Transaction::new(settings.unit());
         SETTINGS.with_borrow_mut(|own| *own = settings);
         self.keep_alive();
         limit(session)?;

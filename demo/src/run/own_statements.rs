@@ -9,7 +9,9 @@ use crate::transaction::Transaction;
 use crate::types::{Format, SqlError, encode};
 use crate::wire::{Fields, with_cause};
 use rusqlite::types::ValueRef;
+use safepoint::session::Timeouts;
 use safepoint::{Attached, TerminateMode, sql};
+use std::time::Duration;
 
 impl Runner {
     pub(super) fn kill(
@@ -67,11 +69,11 @@ impl Runner {
                 }
                 let value = value.as_deref();
                 SETTINGS.with_borrow_mut(|all| all.set(name, value, *local).map(drop))?;
-                apply(session)?;
+                apply_within(session)?;
             }
             Setting::ResetAll => {
                 SETTINGS.with_borrow_mut(Settings::reset);
-                apply(session)?;
+                apply_within(session)?;
             }
             Setting::Transaction { modes, next: true } => SETTINGS.with_borrow_mut(|all| {
                 if let Some(level) = modes.isolation {
@@ -90,7 +92,7 @@ impl Runner {
             Setting::DiscardAll => {
                 transaction.runs_alone("DISCARD ALL")?;
                 SETTINGS.with_borrow_mut(Settings::reset);
-                apply(session)?;
+                apply_within(session)?;
                 return Ok(Done::Tidy(setting.clone()));
             }
             // Temporary tables go with their connection to SQLite, and so would all of the block.
@@ -144,6 +146,23 @@ fn own_rows(
 /// Applies the settings to the session: its timeouts, and the name of its application.
 pub(crate) fn apply(session: &Attached<'_>) -> Result<(), Fields> {
     limit(session)?;
+    name_application(session)
+}
+
+/// Applies the settings that a statement has changed. As in PostgreSQL, its own time limit stays what it was
+/// when it began.
+fn apply_within(session: &Attached<'_>) -> Result<(), Fields> {
+    let asked = SETTINGS.with_borrow(limits::of);
+    // The statement fails if there is no timer for the statements that follow.
+    let own = session.timeouts().statement().or(asked.statement().and(Some(FAR)));
+    set(session, asked.with_statement(own))?;
+    name_application(session)
+}
+
+/// A time limit that no statement reaches.
+const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+fn name_application(session: &Attached<'_>) -> Result<(), Fields> {
     let name = SETTINGS.with_borrow(|all| all.get("application_name").map(str::to_string))?;
     if session.client_info().application() != name {
         session.update_client_info(|client| client.with_application(name));
@@ -153,6 +172,9 @@ pub(crate) fn apply(session: &Attached<'_>) -> Result<(), Fields> {
 
 /// Applies the settings of the session to its timeouts.
 pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
-    let limits = SETTINGS.with_borrow(limits::of);
+    set(session, SETTINGS.with_borrow(limits::of))
+}
+
+fn set(session: &Attached<'_>, limits: Timeouts) -> Result<(), Fields> {
     session.set_timeouts(limits).map_err(|error| Fields::new("ERROR", "53000", with_cause(&error)))
 }

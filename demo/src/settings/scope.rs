@@ -13,6 +13,7 @@ use crate::types::SqlError;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 pub(super) type Values = BTreeMap<String, String>;
 
@@ -28,10 +29,35 @@ pub(crate) struct Settings {
     marks: Vec<Scopes>,
     /// The values that the client knows of those that are reported.
     reported: Vec<String>,
-    /// Whether a value may have changed since this was asked.
-    changed: bool,
-    /// When the transaction began, by its first statement.
-    unit_began: Timestamp,
+    unit: Arc<Unit>,
+}
+
+/// What a session's transaction and its settings know of each other. Most transactions change no setting, and
+/// this is cheaper to look at than the settings.
+#[derive(Debug, Default)]
+pub(crate) struct Unit {
+    /// When the transaction began, in microseconds since 1970.
+    began: AtomicI64,
+    /// Whether a value may have changed since the client was told of the values.
+    changed: AtomicBool,
+}
+
+// Relaxed everywhere: only the thread that has the session uses a unit, and the session comes to its next
+// thread by a lock.
+impl Unit {
+    /// Notes that the transaction begins.
+    pub(crate) fn begins(&self) {
+        self.began.store(Timestamp::now().as_microsecond(), Ordering::Relaxed);
+    }
+
+    fn changes(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether a value may have changed since the client was told of the values.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -71,6 +97,12 @@ impl Settings {
             self.first.insert(name, value);
         }
         self.reported = self.report();
+        self.marks.clear();
+    }
+
+    /// Returns what the transaction of the session knows of the settings.
+    pub(crate) fn unit(&self) -> Arc<Unit> {
+        self.unit.clone()
     }
 
     /// Takes over the defaults of the server, for what neither the startup message nor a statement
@@ -83,7 +115,7 @@ impl Settings {
             }
         }
         self.first = first;
-        self.changed = true;
+        self.unit.changes();
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<&str, SqlError> {
@@ -142,7 +174,7 @@ impl Settings {
             (None, None) if name.contains('.') => first.unwrap_or_default(),
             (None, _) => return Err(unknown(&lower)),
         };
-        self.changed = true;
+        self.changes();
         // These are the transaction's in any case.
         if local || matches!(name, "transaction_isolation" | "transaction_read_only") {
             // A free name is known from now on.
@@ -166,30 +198,31 @@ impl Settings {
 
     /// Goes back to the values from the startup message.
     pub(crate) fn reset(&mut self) {
-        self.changed = true;
+        self.changes();
         self.now = Scopes::default();
     }
 
-    /// Returns whether a value may have changed since the last call.
-    pub(crate) fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+    fn changes(&mut self) {
+        self.unit.changes();
+        self.mark();
     }
 
-    /// Notes the values at the beginning of a unit.
-    pub(crate) fn unit_begins(&mut self) {
+    /// Notes the values at the beginning of the transaction, before the first change in it.
+    fn mark(&mut self) {
         if self.marks.is_empty() {
-            self.unit_began = Timestamp::now();
             self.marks.push(self.now.clone());
         }
     }
 
-    /// Returns when the transaction began.
+    /// Returns when the transaction began, by its first statement.
     pub(crate) fn unit_began(&self) -> Timestamp {
-        self.unit_began
+        let micros = self.unit.began.load(Ordering::Relaxed);
+        Timestamp::from_microsecond(micros).unwrap_or_default()
     }
 
     /// Notes the values at a savepoint: the first has the number 0.
     pub(crate) fn savepoint(&mut self) {
+        self.mark();
         self.marks.push(self.now.clone());
     }
 
@@ -202,7 +235,7 @@ impl Settings {
     pub(crate) fn undo(&mut self) {
         if let Some(mark) = self.marks.last() {
             self.now = mark.clone();
-            self.changed = true;
+            self.unit.changes();
         }
     }
 
@@ -216,17 +249,18 @@ impl Settings {
     pub(crate) fn ends(&mut self, commits: bool) {
         if let (false, Some(first)) = (commits, self.marks.first()) {
             self.now = first.clone();
-            self.changed = true;
+            self.unit.changes();
         }
         self.marks.clear();
         if !self.now.local.is_empty() {
             self.now.local = Arc::default();
-            self.changed = true;
+            self.unit.changes();
         }
     }
 
     /// Returns the reported settings that have changed since the client heard of them.
-    pub(crate) fn changes(&mut self) -> Vec<(&'static str, String)> {
+    pub(crate) fn take_changes(&mut self) -> Vec<(&'static str, String)> {
+        self.unit.changed.store(false, Ordering::Relaxed);
         let now = self.report();
         let changes = REPORTED.iter().zip(&now).zip(&self.reported);
         let changes = changes
@@ -278,7 +312,6 @@ mod tests {
         let names = ["lock_timeout", "statement_timeout", "idle_session_timeout"];
         let shown = |settings: &Settings| names.map(|name| settings.get(name).unwrap().to_string());
         let seven = names.map(|name| (name.to_string(), "7s".to_string()));
-        settings.unit_begins();
         settings.follow(&seven.into_iter().collect());
         settings.ends(false);
         assert_eq!(shown(&settings), ["1s", "2s", "7s"]);
@@ -295,7 +328,6 @@ mod tests {
         settings.set("lock_timeout", Some("1s"), false).unwrap();
         settings.starts();
         let lock = |settings: &Settings| settings.get("lock_timeout").unwrap().to_string();
-        settings.unit_begins();
         settings.set("lock_timeout", Some("2s"), false).unwrap();
         settings.savepoint();
         settings.set("lock_timeout", Some("3s"), true).unwrap();
@@ -308,13 +340,12 @@ mod tests {
         settings.set("lock_timeout", Some("5s"), true).unwrap();
         settings.ends(true);
         assert_eq!(lock(&settings), "2s", "the local value is over");
-        settings.unit_begins();
         settings.set("lock_timeout", None, false).unwrap();
         assert_eq!(lock(&settings), "1s");
         settings.ends(false);
         assert_eq!(lock(&settings), "2s");
         settings.set("application_name", Some("new"), false).unwrap();
-        assert_eq!(settings.changes(), [("application_name", "new".to_string())]);
-        assert_eq!(settings.changes(), []);
+        assert_eq!(settings.take_changes(), [("application_name", "new".to_string())]);
+        assert_eq!(settings.take_changes(), []);
     }
 }

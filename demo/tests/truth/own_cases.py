@@ -157,6 +157,39 @@ def case_settings_alone_in_a_message(c):
     return v.q("select 1; discard all"), v.q("select 1; vacuum"), v.q("vacuum")
 
 
+def case_settings_limits_of_what_follows(c):
+    """A limit that a statement sets holds for the next one of the message, and not for itself."""
+    v = c.connect()
+    sets = "select set_config('statement_timeout', '500', true)"
+    said = [c.brief(v.q(sets + "; select pg_sleep(60)"))]
+    said.append(c.brief(v.pipeline([v.parse(sets), v.bind(), v.execute(), v.parse("select pg_sleep(60)"), v.bind(),
+                                    v.execute()])))
+    said.append(c.brief(v.q("select set_config('statement_timeout', '1', true), pg_sleep(0.1)")))
+    said.append([v.q("set local statement_timeout = 1") for _ in range(20)])
+    return said, v.q("show statement_timeout")
+
+
+def case_settings_limits_that_have_ended(c):
+    v = c.connect()
+    said = [c.brief(v.q("begin; set local statement_timeout = '500ms'; %s; select pg_sleep(1)" % end))
+            for end in ("commit", "rollback")]
+    v.q("set statement_timeout = '500ms'")
+    said.append(c.brief(v.q("set statement_timeout = 0; select pg_sleep(1)")))
+    v.q("set statement_timeout = '500ms'")
+    said.append(c.brief(v.q("reset statement_timeout; select pg_sleep(1)")))
+    return said, v.q("show statement_timeout")
+
+
+def case_settings_lock_limit_of_what_follows(c):
+    t = c.table("(a integer)")
+    v, w = c.connect(), c.connect()
+    w.q("begin")
+    w.q("insert into %s values (1)" % t)
+    said = v.q("begin; select set_config('lock_timeout', '300', true); drop table " + t)
+    w.q("rollback")
+    return said, v.q("rollback")
+
+
 def case_settings_read_only_neighbours(c):
     t = c.table("(a integer)")
     v = c.connect()
