@@ -309,6 +309,7 @@ mod tests {
         settings.set("lock_timeout", Some("1s"), false).unwrap();
         settings.starts();
         settings.set("statement_timeout", Some("2s"), false).unwrap();
+        settings.ends(true);
         let names = ["lock_timeout", "statement_timeout", "idle_session_timeout"];
         let shown = |settings: &Settings| names.map(|name| settings.get(name).unwrap().to_string());
         let seven = names.map(|name| (name.to_string(), "7s".to_string()));

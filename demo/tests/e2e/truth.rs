@@ -8,7 +8,7 @@ use std::time::Duration;
 const PART: Duration = Duration::from_secs(300);
 
 /// The cases mostly wait, so they are run in parts at once, each on a server of its own.
-const PARTS: usize = 8;
+const PARTS: usize = 5;
 
 #[test]
 fn answers_with_the_pool_are_those_of_postgresql() {
