@@ -112,7 +112,8 @@ fn a_lane_that_cannot_start_is_tried_again() {
         let mut peers: Vec<_> = (0..EMERGENCY_THREADS).map(|_| fixture.connect()).collect();
         peers.iter().for_each(|peer| peer.say("help\nstuck\n"));
         peers.iter_mut().for_each(|peer| assert_eq!(peer.hear(), "help"));
-        assert_eq!(lanes(), EMERGENCY_THREADS);
+        // A thread that is slow to take its session is helped by one more.
+        assert!(lanes() >= EMERGENCY_THREADS);
         let PoolFixture { manager, pool, release, .. } = fixture;
         drop(release);
         peers.iter_mut().chain(&mut stuck).for_each(|peer| assert_eq!(peer.hear(), "stuck"));
@@ -251,6 +252,11 @@ fn added_threads_end_when_idle() {
                 pool.serve(session, client).unwrap();
                 peer.write_all(b"x").unwrap();
                 wait_until("it runs", || runs.load(Ordering::SeqCst) > number);
+                // Without one, the next would be given another after a while.
+                wait_until("a lane thread is free", || {
+                    let mut threads = pool.status().remove(0).threads.into_iter();
+                    threads.any(|thread| thread.is_emergency && thread.session_id.is_none())
+                });
                 peers.push(peer);
             }
             // In addition to the two busy lane threads one is free.
