@@ -81,21 +81,28 @@ impl Served {
         self.client.write_all(&[byte]).unwrap();
     }
 
-    /// Sends the command, and waits until the session has that state.
+    /// Sends the command, and waits until the session has that state, and no thread unless it waits.
     #[track_caller]
     fn says_until(&mut self, byte: u8, doing: SessionState) {
         self.says(byte);
         let manager = &self.requester.manager;
         wait_until("it does that", || {
-            manager.session_info(self.requester.id).unwrap().state == doing
+            let row = manager.session_info(self.requester.id).unwrap();
+            row.state == doing && row.thread_id.is_some() == (doing == SessionState::Waiting)
         });
+    }
+
+    /// The events so far. The last of them may come from a worker that has just put the session aside.
+    #[track_caller]
+    fn hears(&self, expected: &[&str]) {
+        wait_until("all are heard", || self.requester.count() >= expected.len());
+        self.requester.heard(expected);
     }
 
     /// The events after the end of the session.
     #[track_caller]
     fn ends_with(self, expected: &[&str]) {
-        wait_until("it has ended", || self.requester.count() >= expected.len());
-        self.requester.heard(expected);
+        self.hears(expected);
     }
 }
 
@@ -127,7 +134,7 @@ fn a_session_ended_in_its_slot_by_the_second_request() {
         served.says_until(b't', SessionState::IdleInTransaction);
         served.requester.kill(TerminateMode::AfterTransaction, "later");
         served.requester.kill(TerminateMode::AfterStatement, "now");
-        served.requester.heard(&[
+        served.hears(&[
             "Terminate AfterTransaction for ann, idle in transaction: later",
             "Terminate AfterStatement for ann, idle in transaction after AfterTransaction: now",
             "ann saw Terminate: now",
@@ -150,7 +157,7 @@ fn a_session_ended_in_the_queue() {
         served.says_until(b's', SessionState::Queued);
         served.requester.cancel("slow");
         served.requester.kill(TerminateMode::Immediate, "now");
-        served.requester.heard(&[
+        served.hears(&[
             "bob opened",
             "Cancel for ann, queued: slow",
             "Terminate Immediate for ann, queued: now",
