@@ -48,7 +48,7 @@ fn abandoned_sessions_leave_the_queue() {
             stays.write_all(b"x").unwrap();
             until_queued(&manager, id);
             until_queued(&manager, other);
-            assert_eq!(pool.status()[0].queued, 2);
+            wait_until("both are in the queue", || pool.status()[0].queued == 2);
             drop(peer);
             wait_until("it has gone", || manager.session_info(id).is_none());
             assert_eq!(*locked(&ends), [CloseReason::Abandoned]);
