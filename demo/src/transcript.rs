@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::server::Server;
+use safepoint::pool::ThreadPoolAttr;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -22,6 +23,9 @@ pub(crate) fn play(args: &Args) -> Result<(), String> {
             thread_pool,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             database: None,
+            // On each machine the same threads are shown.
+            workers: ThreadPoolAttr::new().with_thread_num(2).with_group_num(1),
+            max_workers: 2,
             admins: vec!["omm".into()],
             ..args.clone()
         };
