@@ -71,6 +71,7 @@ pub(crate) struct Transaction {
     several: bool,
     /// The savepoints of the block, the outermost first.
     savepoints: Vec<String>,
+    /// What the settings know of the transaction.
     unit: Arc<Unit>,
 }
 

@@ -32,7 +32,8 @@ impl Connection {
         message: Message,
     ) -> Result<(), Failure> {
         self.in_time(session)?;
-        if self.period.is_none() {
+        // A time that began without a limit begins anew, under a limit that was set since.
+        if self.period.is_none() || session.timeouts().statement().is_none() {
             self.follow_settings(session)?;
             self.period = Some(Instant::now());
         }

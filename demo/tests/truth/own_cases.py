@@ -169,6 +169,13 @@ def case_settings_limits_of_what_follows(c):
     return said, v.q("show statement_timeout")
 
 
+def case_settings_limit_of_a_suspended_portal(c):
+    v = c.connect()
+    v.q("begin")
+    sets = [v.parse("select set_config('statement_timeout', '500', true)"), v.bind((), "", "p"), v.execute("p", 1)]
+    return c.brief(v.pipeline(sets + [v.parse("select pg_sleep(60)"), v.bind(), v.execute()])), v.q("rollback")
+
+
 def case_settings_limits_that_have_ended(c):
     v = c.connect()
     said = [c.brief(v.q("begin; set local statement_timeout = '500ms'; %s; select pg_sleep(1)" % end))
