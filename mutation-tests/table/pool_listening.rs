@@ -1006,12 +1006,25 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/group/mod.rs",
             within: "fn load",
-            find: "self.is_stuck()",
-            replace: "false",
+            find: "self.long_turns()",
+            replace: "0",
         }],
         loom: &[],
         shuttle: &[],
         tests: &["it::pool::groups::a_stuck_group_gets_no_new_sessions"],
+    },
+    Mutation {
+        name: "SlowGroupIsStuck",
+        about: "A group that serves slowly is taken for as stuck as one that does not serve.",
+        edits: &[Edit {
+            file: "pool/group/mod.rs",
+            within: "fn load",
+            find: "self.long_turns()",
+            replace: "self.long_turns().min(1)",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::pool::groups::a_group_that_is_stuck_for_longer_gets_no_new_sessions"],
     },
     Mutation {
         name: "FullGroupChosen",

@@ -36,7 +36,9 @@
 //! **Groups.** Each group has a share of the sessions, and its own workers, queue, listener and
 //! lane. A new session goes to a group that serves: its queue is not full, and its workers are not all
 //! stuck. A group is stuck if it may add no worker, and all its workers have run the same session
-//! for 2 ms. Of the groups that serve, the group with the fewest sessions gets the session.
+//! for 2 ms. On a busy machine a group that serves slowly may seem stuck. So if all groups are stuck,
+//! a group counts as stuck once its workers have run the same session for 1 s. Of the groups that serve,
+//! the group with the fewest sessions gets the session.
 //! [`ThreadPoolAttr`] sets the number of groups, and the CPUs that their workers run on.
 //!
 //! Available on Linux only.

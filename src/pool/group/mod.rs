@@ -15,9 +15,10 @@ use slab::Slab;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The time after which a worker that still runs the same session may be stuck. Most statements take
-/// less.
-const LONG_TURN: Duration = Duration::from_millis(2);
+/// The times after which a worker that still runs the same session is more and more likely to be stuck.
+/// Most statements take less than the first. On a busy machine a worker that serves may take longer
+/// than the first, but rarely longer than the second.
+const LONG_TURNS: [Duration; 2] = [Duration::from_millis(2), Duration::from_secs(1)];
 
 /// The state that the threads of one group share.
 pub(in crate::pool) struct Group<C: Connection> {
@@ -97,15 +98,19 @@ impl<C: Connection> Group<C> {
 
     /// Returns the load, by which the least loaded group is chosen for a new session.
     pub(in crate::pool) fn load(&self) -> impl Ord {
-        (self.queue.is_full(), self.is_stuck(), self.sessions())
+        (self.queue.is_full(), self.long_turns(), self.sessions())
     }
 
-    /// Returns whether a new session would wait for a worker that may not come. No worker can be
-    /// added, and all of them have run their sessions for [`LONG_TURN`]. The values may change
-    /// during the call, so the result is a guess.
-    fn is_stuck(&self) -> bool {
-        self.queue.is_saturated()
-            && self.workers.lock().iter().all(|(_, worker)| worker.is_busy(LONG_TURN))
+    /// Returns how likely a new session would wait for a worker that does not come: for how many of
+    /// [`LONG_TURNS`] all workers have run their sessions. It is 0 if a worker is idle or can be
+    /// added. The values may change during the call, so the result is a guess.
+    fn long_turns(&self) -> usize {
+        if !self.queue.is_saturated() {
+            return 0;
+        }
+        let workers = self.workers.lock();
+        let all_busy = |turn| workers.iter().all(|(_, worker)| worker.is_busy(turn));
+        LONG_TURNS.into_iter().take_while(|turn| all_busy(*turn)).count()
     }
 
     pub(in crate::pool) fn slot(&self, token: u64) -> Option<Arc<ConnectionSlot<C>>> {
