@@ -36,8 +36,8 @@ usage: server [OPTION]...
   --config FILE             the settings with which sessions begin, in lines of name = value; SIGHUP
                             and pg_reload_conf() read them again
   --admin USER              an administrator; may be given several times [omm]
-  --owner DATABASE=USER     a user who may end the sessions in that database; may be given several
-                            times
+  --owner DATABASE=USER     a database, and a user who may end the sessions in it; may be given
+                            several times. The others are postgres, and one with each user's name
   --signaller USER          a user who may end any session except an administrator's; may be given
                             several times
   --reader USER             a user who may see what others do, as with pg_read_all_stats; may be given

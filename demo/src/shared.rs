@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) database: PathBuf,
     pub(crate) checkpointer: Checkpointer,
     pub(crate) admins: Vec<String>,
+    /// The names of the databases that all users have.
+    databases: Vec<String>,
     /// The settings with which sessions begin.
     pub(crate) defaults: Defaults,
     pub(crate) max_connections: usize,
@@ -76,6 +78,7 @@ impl Shared {
             engines: Engines::default(),
             database,
             admins: args.admins.clone(),
+            databases: args.owners.iter().map(|(database, _)| database.clone()).collect(),
             defaults: Defaults::open(args.config.clone())?,
             authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
@@ -97,6 +100,12 @@ impl Shared {
 
     pub(crate) fn is_admin(&self, user: &str) -> bool {
         self.admins.iter().any(|admin| admin == user)
+    }
+
+    /// Returns whether this user may connect to a database of this name. psql asks for a database with
+    /// the user's name unless told otherwise, so each user has one.
+    pub(crate) fn has_database(&self, user: &str, name: &str) -> bool {
+        name == "postgres" || name == user || self.databases.iter().any(|known| known == name)
     }
 
     /// Returns the user of the server's own threads: the first administrator.

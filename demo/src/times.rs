@@ -44,6 +44,49 @@ pub(crate) fn define(define: &Define<'_>) -> rusqlite::Result<()> {
     })
 }
 
+/// The functions that [`rewrite`] writes, and the names that PostgreSQL gives to their columns.
+const WRITTEN: [(&str, &str); 5] = [
+    ("safepoint_now", "now"),
+    ("safepoint_clock", "clock_timestamp"),
+    ("safepoint_interval", "interval"),
+    ("safepoint_timestamptz", "timestamptz"),
+    ("safepoint_epoch", "extract"),
+];
+
+/// Returns PostgreSQL's name of a column that is an expression with functions that [`rewrite`] has
+/// written: the name of the function if the whole is a call.
+pub(crate) fn column_name(expression: &str) -> Option<String> {
+    if !WRITTEN.iter().any(|(function, _)| expression.contains(function)) {
+        return None;
+    }
+    let all: Vec<Token<'_>> = tokens(expression).collect();
+    let shown = |name: &Token<'_>| WRITTEN.iter().find(|(function, _)| name.text == *function);
+    all.windows(2).find(|pair| pair[1].is_punct("(") && shown(&pair[0]).is_some())?;
+    let mut inner = all.as_slice();
+    while let [open, rest @ .., _] = inner
+        && open.is_punct("(")
+        && is_closed(inner)
+    {
+        inner = rest;
+    }
+    match inner {
+        [name, call @ ..] if name.is_name() && is_closed(call) => {
+            Some(shown(name).map_or(name.text.to_ascii_lowercase(), |(_, name)| name.to_string()))
+        }
+        _ => Some("?column?".to_string()),
+    }
+}
+
+/// Returns whether these tokens are one pair of parentheses, and what is in it.
+fn is_closed(all: &[Token<'_>]) -> bool {
+    let mut depth = 0;
+    let end = all.iter().position(|token| {
+        depth += i32::from(token.is_punct("(")) - i32::from(token.is_punct(")"));
+        depth <= 0
+    });
+    end.is_some_and(|end| end > 0 && end + 1 == all.len())
+}
+
 /// The views with times that are numbers.
 const SOURCES: [&str; 2] = ["pg_stat_activity", "threadpool_workers"];
 

@@ -5,6 +5,7 @@
 //! for a number, and has no dates and no Booleans.
 
 use crate::split::{Kind, Token, mentions, starts_with, tokens};
+use crate::times;
 use crate::types::{PgType, SqlError, Steps};
 use std::borrow::Cow;
 
@@ -386,10 +387,15 @@ fn is_keyword(word: &str) -> bool {
 }
 
 /// Returns the name of a result's column, as PostgreSQL names it, if SQLite names it after a function
-/// that [`translate`] has written.
+/// that [`translate`] or [`times::rewrite`] has written.
 pub(crate) fn column_name(name: &str) -> Cow<'_, str> {
     if let Some(name) = NAMES.iter().find(|found| name.strip_suffix("()") == Some(**found)) {
         return Cow::Borrowed(name);
+    }
+    if !name.starts_with(CAST)
+        && let Some(name) = times::column_name(name)
+    {
+        return Cow::Owned(name);
     }
     if !name.contains(CAST) {
         return Cow::Borrowed(name);
@@ -408,7 +414,7 @@ pub(crate) fn column_name(name: &str) -> Cow<'_, str> {
             Cow::Owned(name.text.trim_matches('"').to_string())
         }
         ([name, open, ..], Some(_)) if name.is_name() && open.is_punct("(") => {
-            Cow::Owned(name.text.to_ascii_lowercase())
+            Cow::Owned(times::column_name(inner).unwrap_or(name.text.to_ascii_lowercase()))
         }
         (_, Some(kind)) => Cow::Owned(kind.to_string()),
         // Somewhere within: as it was written, without the prefix.

@@ -47,7 +47,7 @@ impl Connection {
             let message = "no PostgreSQL user name specified in startup packet";
             Fields::new("FATAL", "28000", message)
         })?;
-        let database = parameter("database").unwrap_or(name);
+        let database = parameter("database").filter(|name| !name.is_empty()).unwrap_or(name);
         // PostgreSQL cuts long names, which would make one user of two.
         if let Some(long) = [name, database].into_iter().find(|name| name.len() > NAME_BYTES) {
             let message = format!(
@@ -55,6 +55,10 @@ impl Connection {
                 long.len()
             );
             return Err(Fields::new("FATAL", "42622", message));
+        }
+        if !self.shared.has_database(name, database) {
+            let message = format!("database \"{database}\" does not exist");
+            return Err(Fields::new("FATAL", "3D000", message));
         }
         let admin = self.shared.is_admin(name);
         let mut settings =

@@ -47,6 +47,9 @@ fn texts(row: &[Option<String>]) -> Vec<&str> {
     row.iter().map(|value| value.as_deref().unwrap_or("NULL")).collect()
 }
 
+/// The options of a server with a database of this name.
+const SHOP: [&str; 2] = ["--owner", "shop=lou"];
+
 fn user_of(server: &Server, user: &str, database: &str) -> Wire {
     Wire::connect_as(server.address, &[("user", user), ("database", database)])
 }
@@ -54,7 +57,7 @@ fn user_of(server: &Server, user: &str, database: &str) -> Wire {
 #[test]
 fn columns_and_types_are_those_of_postgresql() {
     for model in MODELS {
-        let server = Server::start(model, &[]);
+        let server = Server::start(model, &SHOP);
         let mut admin = server.admin();
         let mut ann = user_of(&server, "ann", "shop");
         ann.ok("select 1");
@@ -282,9 +285,9 @@ fn both_numbers_lead_to_the_session() {
 #[test]
 fn the_recipe_ends_the_sessions_of_a_database() {
     for model in MODELS {
-        let server = Server::start(model, &[]);
+        let server = Server::start(model, &SHOP);
         let mut admin = user_of(&server, "omm", "shop");
-        let mut other = user_of(&server, "ann", "other");
+        let mut other = user_of(&server, "ann", "postgres");
         let mut victims: Vec<_> = (0..3).map(|_| user_of(&server, "ann", "shop")).collect();
         for victim in &mut victims[1..] {
             victim.ok("select 1");

@@ -373,6 +373,23 @@ def seen(c, name, columns, user="omm"):
     return c.rows(c.others("select %s from pg_stat_activity where application_name = '%s'" % (columns, name), user))
 
 
+def case_settings_unknown_database_comes_first(c):
+    """The server looks for the database before it reads the settings."""
+    return [c.connect(database="Postgres").greeting, c.connect(database="truth_nosuch", bytea_output="x").greeting]
+
+
+def case_activity_names_of_computed_columns(c):
+    names = []
+    v = c.connect()
+    for columns in ("now() - query_start", "now()", "(now())", "max(now() - query_start)", "clock_timestamp()",
+                    "extract(epoch from now() - query_start)", "now() as a, clock_timestamp()",
+                    "interval '5 minutes'", "now() - interval '5 minutes'",
+                    "age(now(), query_start)", "coalesce(query_start, now())"):
+        v.q("select %s from pg_stat_activity" % columns)
+        names.append((columns, v.column_names))
+    return names
+
+
 def case_activity_types_of_columns(c):
     v = c.connect()
     v.pipeline([v.parse("select %s from pg_stat_activity" % COLUMNS), v.describe("S")])

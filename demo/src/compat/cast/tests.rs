@@ -93,6 +93,18 @@ fn names_of_columns() {
         ("cast_to_text(cast_to_int4('1'))", "text"),
         ("cast_to_int4(Count(*))", "count"),
         ("cast_to_int4(a) + 1", "int4(a) + 1"),
+        ("safepoint_now()", "now"),
+        ("safepoint_now() - query_start", "?column?"),
+        ("safepoint_epoch( safepoint_now() - a)", "extract"),
+        ("safepoint_epoch(a) + safepoint_epoch(b)", "?column?"),
+        ("((safepoint_now()))", "now"),
+        ("(safepoint_now()) - (a)", "?column?"),
+        ("cast_to_text(safepoint_now())", "now"),
+        ("cast_to_text((safepoint_now() - a))", "text"),
+        ("Max(safepoint_now() - a)", "max"),
+        ("safepoint_now", "safepoint_now"),
+        ("a.safepoint_now", "a.safepoint_now"),
+        ("safepoint_test_stall()", "safepoint_test_stall()"),
     ] {
         assert_eq!(column_name(name), shown);
     }
