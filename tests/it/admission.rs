@@ -1,7 +1,8 @@
 //! The limit on sessions, and the slots that are reserved for administrators.
 
 use crate::common::{
-    MODELS, ParkedSession, TEST_TIMEOUT, kill_now, locked, supervised, thread_for, wait_until,
+    MODELS, ParkedSession, TEST_TIMEOUT, kill_now, locked, rounds, supervised, thread_for,
+    wait_until,
 };
 use safepoint::manager::OpenError;
 use safepoint::{ClientInfo, Session, SessionManager, Thread, ThreadModel};
@@ -81,7 +82,7 @@ fn a_slot_is_released_before_the_receipt_completes() {
     supervised(|| {
         for model in MODELS {
             let manager = limited(model, 1, 0);
-            for _ in 0..200 {
+            for _ in rounds(200) {
                 let session = new_session(&manager).unwrap();
                 let mut receipt = manager.terminate(session.id(), kill_now()).unwrap();
                 let ender = std::thread::spawn(move || drop(session));
@@ -213,7 +214,7 @@ fn races_neither_exceed_the_limit_nor_lose_slots() {
                     scope.spawn(move || {
                         let worker = manager.register_worker("worker").unwrap();
                         start.wait();
-                        for turn in 0..2000 {
+                        for turn in rounds(2000) {
                             let Ok(mut session) = new_session(manager) else {
                                 refused.fetch_add(1, Ordering::Relaxed);
                                 std::thread::yield_now();
@@ -262,7 +263,7 @@ fn races_neither_exceed_the_limit_nor_lose_slots() {
 fn two_concurrent_admissions() {
     supervised(|| {
         let manager = limited(ThreadModel::PerSession, 3, 2);
-        for _ in 0..500 {
+        for _ in rounds(500) {
             let both = Barrier::new(2);
             let admitted = AtomicUsize::new(0);
             std::thread::scope(|scope| {

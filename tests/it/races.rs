@@ -2,8 +2,8 @@
 
 use crate::common::{
     CountingWaker, ENDLESS, Fixture, MODELS, MODES, ParkedSession, Raises, admin, assert_cancelled,
-    assert_terminated, joined, kill, kill_now, locked, of, outcome, scope, supervised, until,
-    wait_until,
+    assert_terminated, joined, kill, kill_now, locked, of, outcome, rounds, scope, supervised,
+    until, wait_until,
 };
 use safepoint::request::{EndReason, InterruptKind, RequestError, Target};
 use safepoint::view::SessionState;
@@ -41,7 +41,8 @@ fn cancel_hits_the_next_statement() {
                     accepted
                 });
                 let over = Raises(&over);
-                for round in 0.. {
+                let mut rounds = rounds(ROUNDS);
+                loop {
                     let mut attached = session.attach(&thread).unwrap();
                     let statement = attached.begin().unwrap();
                     for _ in 0..10 {
@@ -54,7 +55,7 @@ fn cancel_hits_the_next_statement() {
                     }
                     statement.finish().unwrap();
                     assert_eq!(attached.check(), Ok(()));
-                    if round >= ROUNDS && hits.load(Ordering::SeqCst) > 0 {
+                    if rounds.next().is_none() && hits.load(Ordering::SeqCst) > 0 {
                         break;
                     }
                 }
@@ -71,7 +72,7 @@ fn cancel_before_start_is_lost() {
     supervised(|| {
         for model in MODELS {
             let Fixture { manager, mut session, thread, id } = Fixture::new(model);
-            for _ in 0..ROUNDS {
+            for _ in rounds(ROUNDS) {
                 let named = session.reserve_statement().unwrap();
                 let cancel = Cancel::statement(named, admin("root"));
                 scope(|scope| {
@@ -96,7 +97,7 @@ fn wrong_session_through_a_reused_id() {
         for model in MODELS {
             let manager = SessionManager::new(model);
             let mut ids = HashSet::new();
-            for _ in 0..ROUNDS {
+            for _ in rounds(ROUNDS) {
                 let session = manager.open(of("ann")).unwrap();
                 let old = session.id();
                 assert!(ids.insert(old.get()), "a number was given out twice");
@@ -120,7 +121,7 @@ fn wrong_session_through_a_reused_id() {
 fn kill_dropped_while_the_session_changes_threads() {
     supervised(|| {
         let manager = SessionManager::new(ThreadModel::Pool);
-        for round in 0..ROUNDS {
+        for round in rounds(ROUNDS) {
             let session = manager.open(of("ann")).unwrap();
             let id = session.id();
             let (give, take) = crossbeam_channel::bounded::<Session>(1);
@@ -174,8 +175,8 @@ fn the_workers_next_session_dies_instead() {
                 }
             });
             let over = Raises(&over);
-            let mut killed = 0;
-            for round in 0.. {
+            let (mut killed, mut rounds) = (0, rounds(ROUNDS));
+            loop {
                 let mut session = manager.open(of("ann")).unwrap();
                 let id = session.id();
                 current.store(id.get(), Ordering::SeqCst);
@@ -192,7 +193,7 @@ fn the_workers_next_session_dies_instead() {
                     attached.check()
                 };
                 assert_eq!(next, Ok(()), "nobody asked for this one");
-                if round >= ROUNDS && killed > 0 {
+                if rounds.next().is_none() && killed > 0 {
                     break;
                 }
             }
@@ -206,7 +207,7 @@ fn two_kills_merge_and_both_are_lost() {
     supervised(|| {
         for model in MODELS {
             let manager = SessionManager::new(model);
-            for round in 0..ROUNDS / 4 {
+            for round in rounds(ROUNDS / 4) {
                 let parked = ParkedSession::leave(manager.open(of("ann")).unwrap());
                 let id = locked(&parked.session).as_ref().unwrap().id();
                 scope(|scope| {
@@ -255,14 +256,14 @@ fn lost_wake_up() {
         for model in MODELS {
             let Fixture { manager, mut session, thread, id } = Fixture::new(model);
             let mut attached = session.attach(&thread).unwrap();
-            let (go, rounds) = crossbeam_channel::bounded::<safepoint::id::StatementId>(0);
+            let (go, statements) = crossbeam_channel::bounded::<safepoint::id::StatementId>(0);
             scope(|scope| {
                 scope.spawn(|| {
-                    for statement in rounds {
+                    for statement in statements {
                         manager.cancel(id, Cancel::statement(statement, admin("root"))).unwrap();
                     }
                 });
-                for _ in 0..ROUNDS {
+                for _ in rounds(ROUNDS) {
                     let statement = attached.begin().unwrap();
                     until("the canceller takes it", || go.send(statement.statement_id())).unwrap();
                     let slept = until("the cancel wakes it", || statement.sleep(ENDLESS));
@@ -331,7 +332,7 @@ fn target_freed_while_being_killed() {
                         }
                     }
                 });
-                for _ in 0..ROUNDS {
+                for _ in rounds(ROUNDS) {
                     let session = manager.open(of("ann")).unwrap();
                     until("the killer takes it", || give.send(session.id())).unwrap();
                     session.close();
@@ -431,7 +432,7 @@ fn kill_storm() {
             scope(|scope| {
                 for _ in 0..4 {
                     scope.spawn(|| {
-                        for _ in 0..ROUNDS {
+                        for _ in rounds(ROUNDS) {
                             manager.terminate(id, kill_now()).unwrap();
                         }
                     });

@@ -1,8 +1,8 @@
 //! Session-local values: their session, their creation, and their destructors.
 
 use crate::common::{
-    Fixture, MODELS, ParkedSession, joined, kill_now, locked, of, outcome, scope, supervised,
-    thread_for, until,
+    Fixture, MODELS, ParkedSession, joined, kill_now, locked, of, outcome, rounds, scope,
+    supervised, thread_for, until,
 };
 use safepoint::local::NoSessionError;
 use safepoint::request::Target;
@@ -265,7 +265,7 @@ fn session_locals_are_dropped_on_the_requesters_thread_first() {
 fn session_locals_are_dropped_before_the_receipts_complete() {
     supervised(|| {
         for model in MODELS {
-            for _ in 0..200 {
+            for _ in rounds(200) {
                 let Fixture { manager, mut session, thread, id } = Fixture::new(model);
                 let attached = session.attach(&thread).unwrap();
                 let drops = three_values(&attached, "made second");

@@ -1,6 +1,6 @@
 //! Tasks on a real runtime, and threads that terminate and cancel them.
 
-use crate::common::{TEST_TIMEOUT, admin, kill, of, outcome, supervised, until};
+use crate::common::{TEST_TIMEOUT, admin, kill, of, outcome, rounds, supervised, until};
 use safepoint::request::EndReason;
 use safepoint::task::RunError;
 use safepoint::{Cancel, SessionId, SessionManager, TerminateMode, ThreadModel};
@@ -17,7 +17,7 @@ fn no_kill_and_no_cancel_is_lost() {
         let manager = SessionManager::new(ThreadModel::Pool);
         let mut tasks = Vec::new();
         let mut ids = Vec::new();
-        for number in 0..200_u64 {
+        for number in rounds(200).map(|number| number as u64) {
             let mut session = manager.open(of("ann")).unwrap();
             ids.push(session.id());
             tasks.push(runtime.spawn(async move {

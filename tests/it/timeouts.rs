@@ -3,7 +3,8 @@
 //! real thread of the timer.
 
 use crate::common::{
-    Fixture, MODELS, ParkedSession, TEST_TIMEOUT, each_model, kill, locked, supervised, wait_until,
+    Fixture, MODELS, ParkedSession, TEST_TIMEOUT, each_model, kill, locked, rounds, supervised,
+    wait_until,
 };
 use safepoint::request::InterruptReason;
 use safepoint::session::Timeouts;
@@ -102,10 +103,10 @@ fn a_late_timer_does_not_reach_the_next_statement() {
             session.set_timeouts(statement(Duration::from_millis(1))).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let mut hits = 0;
-            for round in 0..1000 {
+            for round in rounds(1000) {
                 let begun = Instant::now();
                 let short = attached.begin().unwrap();
-                while begun.elapsed() < Duration::from_micros(900 + round % 200) {
+                while begun.elapsed() < Duration::from_micros(900 + round as u64 % 200) {
                     if short.check().is_err() {
                         hits += 1;
                         break;

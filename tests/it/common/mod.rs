@@ -37,6 +37,13 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The numbers of so many rounds, each with turns of several threads. On a machine where a thread waits
+/// long for its turn there are fewer: as many as a minute has, and at least ten.
+pub(crate) fn rounds(count: usize) -> impl Iterator<Item = usize> {
+    let end = Instant::now() + Duration::from_secs(60);
+    (0..count).take_while(move |round| *round < 10 || Instant::now() < end)
+}
+
 /// Raises a flag when it is dropped, so that a thread that polls the flag stops after a panic.
 pub(crate) struct Raises<'a>(pub(crate) &'a AtomicBool);
 
