@@ -19,6 +19,8 @@ mod bulk;
 mod core;
 #[path = "table/grammar.rs"]
 mod grammar;
+#[path = "table/helpers.rs"]
+mod helpers;
 #[path = "table/limits.rs"]
 mod limits;
 #[path = "table/numbers.rs"]
@@ -78,6 +80,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         audit::MUTATIONS,
         bulk::MUTATIONS,
         waits::MUTATIONS,
+        helpers::MUTATIONS,
     ];
     parts.into_iter().flatten()
 }

@@ -111,6 +111,8 @@ pub mod current {
         sleep, thread_id, update_client_info,
     };
     pub use crate::session::block_in_place::block_in_place;
+    pub use crate::session::current::without_session;
+    pub use crate::session::helper::statement;
     pub use crate::session::hold_off::hold_off;
     pub use crate::session::timeouts::{set_timeouts, timeouts, with_lock_timeout};
 }
@@ -135,6 +137,7 @@ pub mod view {
     pub use crate::core::metadata::STATEMENT_TEXT_BYTES;
     pub use crate::manager::info::{SessionInfo, Sessions, ThreadInfo};
     pub use crate::manager::manager::VisibleSessions;
+    pub use crate::types::helper::HelperInfo;
     pub use crate::types::state::SessionState;
 }
 
@@ -142,9 +145,10 @@ pub mod view {
 pub mod diagnose {
     #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
     pub use crate::manager::watchdog::{Watchdog, assert_responsive};
+    pub use crate::types::hold_off::ActiveHoldOff;
     pub use crate::types::location::CallSite;
     pub use crate::types::pending::{
-        ActiveHoldOff, PendingInterrupt, PendingReason, ProbeResult, Progress, StalledSession,
+        PendingInterrupt, PendingReason, ProbeResult, Progress, StalledSession,
     };
 }
 

@@ -8,7 +8,7 @@ include!(concat!(env!("OUT_DIR"), "/src/root.rs"));
 
 /// What a model sets of the library's environment.
 pub mod model {
-    pub use crate::sync::{set_clock, set_near, set_session_shards, unwinding};
+    pub use crate::sync::{set_clock, set_helper_slots, set_near, set_session_shards, unwinding};
 
     /// Returns the library's time, as the last [`set_clock`] has set it.
     #[must_use]

@@ -26,7 +26,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The receipts of a cancel are complete before the audit hears that the statement is over.",
         edits: &[Edit {
             file: "core/record/request.rs",
-            within: "impl OverOne",
+            within: "impl CancelledOne",
             find: "if let Some(hooks) = hooks { hooks.emit(&Event::StatementEnded { session, request: &pending.request, end: over }); }",
             replace: "crate::session::current::wake_all(pending.completion.complete(over)); if let Some(hooks) = hooks { hooks.emit(&Event::StatementEnded { session, request: &pending.request, end: over }); }",
         }],
@@ -83,7 +83,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Where nobody may be told of it, what is seen counts as said.",
         edits: &[Edit {
             file: "core/record/check.rs",
-            within: "fn observe_due",
+            within: "fn observe(",
             find: "report && pending.take_unreported().is_some()",
             replace: "pending.take_unreported().is_some() && report",
         }],
@@ -115,7 +115,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The audit hears at each safe point that a cancel is seen.",
         edits: &[Edit {
             file: "core/record/check.rs",
-            within: "fn observe_due",
+            within: "fn observe(",
             find: "!std::mem::replace(&mut pending.seen, true)",
             replace: "{ pending.seen = true; true }",
         }],
@@ -128,7 +128,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The audit never hears that a cancel is seen.",
         edits: &[Edit {
             file: "core/record/check.rs",
-            within: "fn observe_due",
+            within: "fn observe(",
             find: "!std::mem::replace(&mut pending.seen, true)",
             replace: "{ pending.seen = true; false }",
         }],
@@ -144,7 +144,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The audit does not hear that a stronger request is seen, after a weaker one was.",
         edits: &[Edit {
             file: "core/record/check.rs",
-            within: "fn observe_due",
+            within: "fn observe(",
             find: "pending.reported = false;",
             replace: "",
         }],
@@ -157,7 +157,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A stronger request that is seen is not taken for what ended the session, where a weaker one was seen.",
         edits: &[Edit {
             file: "core/record/check.rs",
-            within: "fn observe_due",
+            within: "fn observe(",
             find: "!pending.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &pending.request))",
             replace: "pending.seen.is_none()",
         }],

@@ -317,7 +317,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/mod.rs",
                 within: "fn held",
-                find: "self.hold.load(Ordering::Relaxed) & !ROLLED_BACK > 0",
+                find: "self.hold.load(Ordering::Acquire) & !ROLLED_BACK > 0",
                 replace: "false",
             },
         ],
@@ -780,13 +780,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A sleeper that is held off does not say that it sleeps.",
         edits: &[
             Edit {
-                file: "session/wait/mod.rs",
-                within: "fn run_wait",
-                find: "record.begin_wait(waker, killable, at)?;",
-                replace: "if record.held() {
-                    return Ok(block());
-                }
-                record.begin_wait(waker, killable, at)?;",
+                file: "core/record/waits.rs",
+                within: "impl Waits for Record => fn begin_wait",
+                find: "Record::begin_wait(self, waker, killable, at)",
+                replace: "if self.held() { return Ok(()); } Record::begin_wait(self, waker, killable, at)",
             },
         ],
         loom: &["hold_off_reports_nothing::lost_wake_up_of_a_thread_after_a_hold_off"],

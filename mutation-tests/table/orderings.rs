@@ -309,15 +309,15 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/session.rs",
-                within: "fn end",
-                find: "if let Some(admission) = &self.owner.shared.admission {
-                    self.record.release_admission(admission);
+                within: "fn leave_registry",
+                find: "if let Some(admission) = &shared.admission {
+                    record.release_admission(admission);
                 }",
                 replace: "",
             },
             Edit {
                 file: "session/session.rs",
-                within: "fn end",
+                within: "fn end(",
                 find: "self.record.completed(transition)",
                 replace: "let ended = self.record.completed(transition);
                     if let Some(admission) = &self.owner.shared.admission {
@@ -336,20 +336,20 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/session.rs",
-                within: "fn end",
-                find: "self.owner.shared.sessions.remove(self.record.number());",
+                within: "fn leave_registry",
+                find: "shared.sessions.remove(record.number());",
                 replace: "",
             },
             Edit {
                 file: "session/session.rs",
-                within: "fn end",
-                find: "if let Some(admission) = &self.owner.shared.admission {
-                    self.record.release_admission(admission);
+                within: "fn leave_registry",
+                find: "if let Some(admission) = &shared.admission {
+                    record.release_admission(admission);
                 }",
-                replace: "if let Some(admission) = &self.owner.shared.admission {
-                        self.record.release_admission(admission);
+                replace: "if let Some(admission) = &shared.admission {
+                        record.release_admission(admission);
                     }
-                    self.owner.shared.sessions.remove(self.record.number());",
+                    shared.sessions.remove(record.number());",
             },
         ],
         loom: &["no_slot_is_taken_twice::a_slot_is_taken_before_it_is_released"],

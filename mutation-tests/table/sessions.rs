@@ -23,8 +23,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/wait/mod.rs",
             within: "pub(crate) fn block_on<F",
-            find: "run_wait(record, &parker.waker, false, at, || parker.park(deadline))?;",
-            replace: "run_wait(record, &parker.waker, false, at, || parker.park(deadline))?; record.check_at(at)?;",
+            find: "run_wait(waits, &parker.waker, false, at, || parker.park(deadline))?;",
+            replace: "run_wait(waits, &parker.waker, false, at, || parker.park(deadline))?; waits.check_at(at)?;",
         }],
         loom: &[],
         shuttle: &[],
@@ -48,7 +48,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that is dropped while a termination is due, and nobody asked, says that it was closed.",
         edits: &[Edit {
             file: "core/record/request.rs",
-            within: "fn completed",
+            within: "fn end_reason",
             find: "transition.before.detach().terminate_due()",
             replace: "false",
         }],
@@ -61,7 +61,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that is dropped with a transaction open says that what was deferred to the transaction's end has killed it.",
         edits: &[Edit {
             file: "core/record/request.rs",
-            within: "fn completed",
+            within: "fn end_reason",
             find: "transition.before.detach().terminate_due()",
             replace: "true",
         }],
@@ -74,7 +74,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that is dropped in a statement whose guards were forgotten asks what was due within that.",
         edits: &[Edit {
             file: "core/record/request.rs",
-            within: "fn completed",
+            within: "fn end_reason",
             find: "transition.before.detach().terminate_due()",
             replace: "transition.before.terminate_due()",
         }],
@@ -195,13 +195,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/session.rs",
-                within: "fn end",
-                find: "self.owner.shared.sessions.remove(self.record.number());",
+                within: "fn leave_registry",
+                find: "shared.sessions.remove(record.number());",
                 replace: "",
             },
             Edit {
                 file: "session/session.rs",
-                within: "fn end",
+                within: "fn end(",
                 find: "self.record.completed(transition)",
                 replace: "let ended = self.record.completed(transition); self.owner.shared.sessions.remove(self.record.number()); ended",
             },
@@ -218,7 +218,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
                 file: "session/session.rs",
                 within: "fn end",
                 find: "self.record.end()",
-                replace: "let values = self.record.take_values(); let transition = self.record.end(); if let Some(values) = values { current::without_current(|| values.drop_all()); } transition",
+                replace: "let values = self.record.take_values(); let transition = self.record.end(); if let Some(values) = values { current::without_session(|| values.drop_all()); } transition",
             },
             Edit {
                 file: "session/session.rs",

@@ -25,9 +25,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/session.rs",
-                within: "fn end",
-                find: "if let Some(admission) = &self.owner.shared.admission { self.record.release_admission(admission); }",
-                replace: "if !std::thread::panicking() { if let Some(admission) = &self.owner.shared.admission { self.record.release_admission(admission); } }",
+                within: "fn leave_registry",
+                find: "if let Some(admission) = &shared.admission { record.release_admission(admission); }",
+                replace: "if !std::thread::panicking() { if let Some(admission) = &shared.admission { record.release_admission(admission); } }",
             },
         ],
         loom: &[],
@@ -40,9 +40,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/session.rs",
-                within: "fn end",
-                find: "self.owner.shared.sessions.remove(self.record.number());",
-                replace: "if !std::thread::panicking() { self.owner.shared.sessions.remove(self.record.number()); }",
+                within: "fn leave_registry",
+                find: "shared.sessions.remove(record.number());",
+                replace: "if !std::thread::panicking() { shared.sessions.remove(record.number()); }",
             },
         ],
         loom: &[],
@@ -130,9 +130,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/hold_off.rs",
-                within: "impl Drop for HoldOff",
-                find: "record.release(self.number)",
-                replace: "!std::thread::panicking() && record.release(self.number)",
+                within: "impl Held<'_>",
+                find: "record.release(number)",
+                replace: "!std::thread::panicking() && record.release(number)",
             },
         ],
         loom: &[],
@@ -145,9 +145,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/hold_off.rs",
-                within: "impl Drop for HoldOff",
-                find: "wake_all(record.take_wakers_after_hold_off());",
-                replace: "if !std::thread::panicking() { wake_all(record.take_wakers_after_hold_off()); }",
+                within: "impl Held<'_>",
+                find: "record.take_wakers_after_hold_off()",
+                replace: "if std::thread::panicking() { WakeList::EMPTY } else { record.take_wakers_after_hold_off() }",
             },
         ],
         loom: &[],
@@ -235,9 +235,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/current.rs",
-                within: "fn without_current",
-                find: "session.runs_here()",
-                replace: "session.runs_here() && !std::thread::panicking()",
+                within: "fn without_session",
+                find: "outer.is_here()",
+                replace: "outer.is_here() && !std::thread::panicking()",
             },
         ],
         loom: &[],
@@ -250,7 +250,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/wait/mod.rs",
-                within: "impl Drop for EndWait<'_>",
+                within: "impl<W: Waits> Drop for EndWait<'_, W>",
                 find: "self.0.end_wait();",
                 replace: "if !std::thread::panicking() { self.0.end_wait(); }",
             },
@@ -281,7 +281,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/session.rs",
                 within: "fn drop_values",
-                find: "current::without_current(|| values.drop_all());",
+                find: "current::without_session(|| values.drop_all());",
                 replace: "values.drop_all();",
             },
         ],
@@ -296,7 +296,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "session/local.rs",
                 within: "fn try_with",
-                find: "without_current(|| drop(last));",
+                find: "without_session(|| drop(last));",
                 replace: "drop(last);",
             },
         ],
@@ -339,10 +339,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A wait between statements, which a cancel can't mean, is shown as one that a cancel does not end.",
         edits: &[
             Edit {
-                file: "session/wait/mod.rs",
-                within: "fn run_wait",
-                find: "killable && record.snapshot().in_statement()",
-                replace: "killable",
+                file: "core/record/waits.rs",
+                within: "impl Waits for Record",
+                find: "self.snapshot().in_statement().then(|| self.within(Section::Wait, at))",
+                replace: "Some(self.within(Section::Wait, at))",
             },
         ],
         loom: &[],

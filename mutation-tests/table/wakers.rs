@@ -426,9 +426,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The end of a hold-off takes the waker before the hold-off is over.",
         edits: &[Edit {
             file: "session/hold_off.rs",
-            within: "impl Drop for HoldOff",
-            find: "if let Some(record) = self.held.record() && record.release(self.number) { wake_all(record.take_wakers_after_hold_off()); }",
-            replace: "if let Some(record) = self.held.record() { let wakers = record.take_wakers_after_hold_off(); record.release(self.number); wake_all(wakers); }",
+            within: "impl Held<'_>",
+            find: "if record.release(number) { record.take_wakers_after_hold_off() } else { WakeList::EMPTY }",
+            replace: "let wakers = record.take_wakers_after_hold_off(); record.release(number); wakers",
         }],
         loom: &[
             "hold_off_reports_nothing::lost_wake_up_of_a_thread_after_a_hold_off",
@@ -445,9 +445,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The end of a hold-off wakes the session although that hold-off was over already.",
         edits: &[Edit {
             file: "session/hold_off.rs",
-            within: "impl Drop for HoldOff",
-            find: "record.release(self.number)",
-            replace: "{ record.release(self.number); true }",
+            within: "impl Held<'_>",
+            find: "record.release(number)",
+            replace: "{ record.release(number); true }",
         }],
         loom: &[],
         shuttle: &[],
@@ -459,8 +459,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/wait.rs",
             within: "fn take_wakers_after_hold_off",
-            find: "!(word.waiting() && word.due())",
-            replace: "!word.due()",
+            find: "word.waiting() && word.due()",
+            replace: "word.due()",
         }],
         loom: &[],
         shuttle: &[],

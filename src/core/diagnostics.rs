@@ -1,8 +1,9 @@
 //! Data for diagnosis only: the sections that a session is in, and probes.
 
 use crate::sync::Mutex;
+use crate::types::hold_off::ActiveHoldOff;
 use crate::types::location::{CallSite, CallerLocation};
-use crate::types::pending::{ActiveHoldOff, Progress};
+use crate::types::pending::Progress;
 use crate::types::time::Timestamp;
 use std::time::{Instant, SystemTime};
 

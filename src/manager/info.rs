@@ -7,10 +7,11 @@ use crate::core::shared::Shared;
 use crate::core::state::Snapshot;
 use crate::core::thread::ThreadRecord;
 use crate::types::client_info::ClientInfo;
+use crate::types::hold_off::ActiveHoldOff;
 use crate::types::id::{SessionId, StatementId, ThreadId};
 use crate::types::location::CallSite;
 use crate::types::model::ThreadModel;
-use crate::types::pending::{ActiveHoldOff, PendingInterrupt};
+use crate::types::pending::PendingInterrupt;
 use crate::types::request::TerminateMode;
 use crate::types::state::SessionState;
 use std::sync::Arc;
@@ -57,6 +58,9 @@ pub struct SessionInfo {
     /// The time at which a statement with a [text](crate::Statement::with_text) last began or
     /// ended. If there was none, the time at which the session was opened.
     pub changed_at: SystemTime,
+    /// The number of [helpers](crate::session::StatementHandle) of the session's statements. It may be
+    /// above zero after the session has ended: the row stays until the last helper has left.
+    pub helper_count: usize,
     /// The text of the running statement, or of the last statement with a text. Empty if the
     /// running statement has none.
     pub statement_text: String,
@@ -109,6 +113,7 @@ impl SessionInfo {
                 pending: interrupt,
                 hold_off: None,
                 uninterruptible_wait: None,
+                helper_count: 0,
                 last_safe_point: None,
                 opened_at: opened,
                 transaction_started_at: transaction.filter(|_| word.in_transaction()),
@@ -127,6 +132,7 @@ impl SessionInfo {
         let attached = diagnostics.as_ref().filter(|_| word.slot().is_some() || word.suspended());
         row.hold_off = attached.and_then(DiagnosticsState::hold_off);
         row.uninterruptible_wait = attached.and_then(DiagnosticsState::wait);
+        row.helper_count = record.helper_count();
         row.last_safe_point = diagnostics.as_ref().and_then(DiagnosticsState::last_safe_point);
         row
     }
@@ -139,6 +145,7 @@ impl SessionInfo {
             pending: None,
             hold_off: None,
             uninterruptible_wait: None,
+            helper_count: 0,
             last_safe_point: None,
             transaction_started_at: None,
             statement_started_at: None,

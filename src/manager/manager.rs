@@ -18,6 +18,7 @@ use crate::session::timer;
 use crate::sync::near;
 use crate::types::client_info::ClientInfo;
 use crate::types::error::{OpenError, RequestError};
+use crate::types::helper::HelperInfo;
 use crate::types::id::SessionId;
 use crate::types::interrupt::InterruptKind;
 use crate::types::model::ThreadModel;
@@ -292,6 +293,17 @@ impl SessionManager {
     pub fn pending_reason(&self, id: SessionId) -> Option<PendingReason> {
         let record = self.0.shared.sessions.get(id.get())?;
         record.why_not_yet(record.pending()?.kind)
+    }
+
+    /// Returns the rows of the helpers of a session's statements: threads and tasks that work for them by a
+    /// [`StatementHandle`](crate::session::StatementHandle). Empty if there are none, or no such session.
+    ///
+    /// The row of a helper that the policy may not disclose is not for its requester: ask
+    /// [`session_info_visible_to`](Self::session_info_visible_to) first.
+    #[must_use]
+    pub fn helpers(&self, id: SessionId) -> Vec<HelperInfo> {
+        let record = self.0.shared.sessions.get(id.get());
+        record.map(|record| record.helpers(None)).unwrap_or_default()
     }
 
     /// Returns the row of one session, or `None` if there is no such session.

@@ -1,7 +1,7 @@
-//! Functions for code that has no reference to the session. They act on the session that is
-//! attached to the calling thread.
+//! Functions for code that has no reference to the session. They act on the session that the calling thread
+//! runs, or whose statement it helps with.
 
-use crate::session::current::current;
+use crate::session::current::{Current, current, runs, session};
 use crate::session::{current, wait};
 use crate::sync::now;
 use crate::types::client_info::ClientInfo;
@@ -38,27 +38,27 @@ pub fn check() -> Result<(), Interrupt> {
 /// none.
 #[must_use]
 pub fn session_id() -> Option<SessionId> {
-    current().map(|record| record.id())
+    session().map(|record| record.id())
 }
 
 /// Returns the id of the calling thread, or `None` if it runs no session.
 #[must_use]
 pub fn thread_id() -> Option<ThreadId> {
-    current().and_then(|record| record.snapshot_with_thread().1)
+    runs().and_then(|record| record.snapshot_with_thread().1)
 }
 
 /// Returns the session that is attached to the calling thread, as a requester, or `None` if there
 /// is none.
 #[must_use]
 pub fn requester() -> Option<Requester> {
-    current().map(|record| record.as_requester())
+    session().map(|record| record.as_requester())
 }
 
 /// Returns a copy of the client information of the session that is attached to the calling thread,
 /// or `None` if there is none.
 #[must_use]
 pub fn client_info() -> Option<ClientInfo> {
-    current().map(|record| record.description())
+    session().map(|record| record.description())
 }
 
 /// Changes the client information of the session that is attached to the calling thread. Use it
@@ -71,7 +71,7 @@ pub fn client_info() -> Option<ClientInfo> {
 pub fn update_client_info(
     change: impl FnOnce(ClientInfo) -> ClientInfo,
 ) -> Result<(), NoSessionError> {
-    current().ok_or(NoSessionError)?.describe(change);
+    runs().ok_or(NoSessionError)?.describe(change);
     Ok(())
 }
 
@@ -79,7 +79,7 @@ pub fn update_client_info(
 /// nothing if no session is attached. See
 /// [`Attached::set_in_transaction`](crate::Attached::set_in_transaction).
 pub fn set_in_transaction(open: bool) {
-    if let Some(record) = current() {
+    if let Some(record) = runs() {
         record.transaction_changes(open);
     }
 }
@@ -93,7 +93,8 @@ pub fn set_in_transaction(open: bool) {
 #[track_caller]
 pub fn sleep(time: Duration) -> Result<(), Interrupt> {
     match current() {
-        Some(record) => wait::sleep(&record, time),
+        Some(Current::Runs(record)) => wait::sleep(&*record, time),
+        Some(Current::Helps(helper)) => wait::sleep(&helper, time),
         None => {
             std::thread::sleep(time);
             Ok(())
@@ -133,7 +134,8 @@ fn block_on_until<F: Future>(
     deadline: Option<Instant>,
 ) -> Result<Option<F::Output>, Interrupt> {
     match current() {
-        Some(record) => wait::block_on(&record, future, deadline),
+        Some(Current::Runs(record)) => wait::block_on(&*record, future, deadline),
+        Some(Current::Helps(helper)) => wait::block_on(&helper, future, deadline),
         None => Ok(wait::block_on_uninterruptibly(future, deadline)),
     }
 }

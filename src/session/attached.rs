@@ -313,7 +313,7 @@ impl Statement<'_> {
         self
     }
 
-    /// Ends the statement. A cancel that was not observed has no effect.
+    /// Ends the statement. A cancel that was not observed has no effect. Does not wait for helpers.
     ///
     /// # Errors
     /// Returns the [`Interrupt`] of a termination that is due now, for example because it was

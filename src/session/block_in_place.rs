@@ -2,7 +2,7 @@
 
 use crate::core::diagnostics::Section;
 use crate::session::attached::Attached;
-use crate::session::current::current;
+use crate::session::current::runs;
 use crate::sync::per_thread;
 use std::cell::RefCell;
 use std::panic::Location;
@@ -40,7 +40,7 @@ pub fn block_in_place<T>(run: impl FnOnce() -> T) -> T {
             }
         }
     }
-    let (session, at) = (current(), Location::caller());
+    let (session, at) = (runs(), Location::caller());
     let _within = session.as_ref().map(|record| record.within(Section::Wait, at));
     // Taken out during the block, so that a nested block releases no second permit. A thread that
     // has dropped its thread-locals has none.

@@ -1,7 +1,9 @@
-//! The session that the calling thread runs.
+//! The session that the calling thread runs, or helps with.
 
 use crate::core::attention;
 use crate::core::record::Record;
+use crate::core::record::helpers::helper::Helper;
+use crate::core::record::helpers::set::{HelperSet, Place};
 use crate::core::record::request::FinishedCancel;
 use crate::sync::catch::catch_panic;
 use crate::sync::per_thread;
@@ -19,7 +21,7 @@ pub(crate) fn wake_all(wakers: WakeList) {
     #[cold]
     fn each(wakers: WakeList) {
         wakers.for_each(|waker| {
-            let _ = catch_panic(|| without_current(|| waker.wake()));
+            let _ = catch_panic(|| without_session(|| waker.wake()));
         });
     }
     if !wakers.is_empty() {
@@ -40,7 +42,66 @@ pub(crate) fn complete(over: FinishedCancel) {
 }
 
 per_thread! {
+    /// The session that the thread runs, or helps with.
     static CURRENT: RefCell<Option<Arc<Record>>> = RefCell::new(None);
+}
+
+per_thread! {
+    static HELP: RefCell<Help> = RefCell::new(Help { helper: None, spare: None });
+}
+
+/// The help of a thread. It is apart from the session, so that attaching and detaching do not pay for it.
+struct Help {
+    /// If there is one, `CURRENT` is its session.
+    helper: Option<Helper>,
+    /// The helper set that the thread has left last, and its session. If the thread enters it again, it
+    /// takes these references, so that the helpers of a statement count no references.
+    spare: Option<(Arc<HelperSet>, Arc<Record>)>,
+}
+
+/// The present work of a thread.
+pub(crate) enum Current {
+    /// It runs a session.
+    Runs(Arc<Record>),
+    /// It helps with a statement that another thread runs.
+    Helps(Helper),
+}
+
+impl Current {
+    fn is_here(&self) -> bool {
+        match self {
+            Current::Runs(record) => record.runs_here(),
+            Current::Helps(helper) => helper.is_here(),
+        }
+    }
+}
+
+/// The work of a thread before it began to help.
+#[derive(Default)]
+pub(crate) struct Outer {
+    session: Option<Arc<Record>>,
+    helper: Option<Helper>,
+}
+
+impl Outer {
+    /// Returns whether the thread still does this. A leaked guard leaves a session behind that another
+    /// thread may run by now.
+    fn is_here(&self) -> bool {
+        match (&self.helper, &self.session) {
+            (Some(helper), _) => helper.is_here(),
+            (None, Some(record)) => record.runs_here(),
+            (None, None) => true,
+        }
+    }
+
+    /// Replaces what the thread does, and returns it. A thread whose thread-locals are already
+    /// destroyed does nothing.
+    fn replace(self) -> Outer {
+        let Outer { session, helper } = self;
+        let session = CURRENT.try_with(|current| current.replace(session));
+        let helper = HELP.try_with(|help| std::mem::replace(&mut help.borrow_mut().helper, helper));
+        Outer { session: session.ok().flatten(), helper: helper.ok().flatten() }
+    }
 }
 
 /// Makes `record` the thread's session, and returns `false` if the thread already runs one. It
@@ -67,9 +128,12 @@ fn enter_free(record: &Arc<Record>, spare: &mut Option<Arc<Record>>) -> bool {
 
 #[cold]
 fn end_leaked_attachment() -> bool {
-    let elsewhere = |current: &mut Arc<Record>| !current.runs_here();
-    let left = CURRENT.try_with(|current| current.borrow_mut().take_if(elsewhere));
-    left.ok().flatten().is_some()
+    let present = Outer::default().replace();
+    if present.is_here() {
+        drop(present.replace());
+        return false;
+    }
+    true
 }
 
 /// Removes `record` as the thread's session, and returns the reference. Another session may be
@@ -84,6 +148,74 @@ pub(crate) fn leave(record: &Record) -> Option<Arc<Record>> {
     left.ok().flatten()
 }
 
+/// Returns whether the thread runs the statement of this set, or helps with it.
+#[inline]
+pub(crate) fn works_for(set: &Arc<HelperSet>) -> bool {
+    let helps = HELP.try_with(|help| {
+        let helps = |helper: &Helper| Arc::ptr_eq(&helper.set, set) && helper.is_here();
+        help.borrow().helper.as_ref().map(helps)
+    });
+    helps.ok().flatten().unwrap_or_else(|| runs_session_of(set))
+}
+
+#[inline]
+fn runs_session_of(set: &HelperSet) -> bool {
+    let runs = CURRENT.try_with(|current| {
+        let current = current.borrow();
+        current.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, set.record()) && mine.runs_here())
+    });
+    runs.unwrap_or(false)
+}
+
+/// Makes the thread a helper, and returns what it did before. A thread whose thread-locals are already
+/// destroyed has no current helper.
+#[inline]
+pub(crate) fn begin_help(set: &Arc<HelperSet>, place: Place, turn: u16) -> Outer {
+    let begun = HELP.try_with(|help| {
+        let mut help = help.borrow_mut();
+        let spare = help.spare.take_if(|(spare, _)| Arc::ptr_eq(spare, set));
+        let (set, record) = spare.unwrap_or_else(|| (set.clone(), set.record().clone()));
+        (record, help.helper.replace(Helper { set, place, turn }))
+    });
+    let Ok((record, helper)) = begun else { return Outer::default() };
+    let session = CURRENT.try_with(|current| current.replace(Some(record)));
+    Outer { session: session.ok().flatten(), helper }
+}
+
+/// Restores what the thread did before, if this helper is the current one. Keeps its references for the
+/// next time.
+#[inline]
+pub(crate) fn end_help(is_mine: impl FnOnce(&Helper) -> bool, mut outer: Outer) {
+    let ended = HELP.try_with(|help| {
+        let mut help = help.borrow_mut();
+        let mine = help.helper.as_ref().is_some_and(is_mine);
+        if mine {
+            std::mem::swap(&mut help.helper, &mut outer.helper);
+        }
+        mine
+    });
+    if !ended.unwrap_or(false) {
+        return;
+    }
+    let outermost = outer.session.is_none();
+    let session = CURRENT.try_with(|current| current.replace(outer.session.take()));
+    if !outermost {
+        restored();
+    }
+    if let (Ok(Some(record)), Some(helper)) = (session, outer.helper) {
+        let spare = HELP.try_with(|help| help.borrow_mut().spare.replace((helper.set, record)));
+        drop(spare);
+    }
+}
+
+/// Continues the earlier work of the thread.
+#[cold]
+fn restored() {
+    end_leaked_attachment();
+    // A request may have raised the flag during the help, so check again.
+    attention::raise_own();
+}
+
 #[inline]
 #[track_caller]
 pub(crate) fn check() -> Result<(), Interrupt> {
@@ -93,7 +225,8 @@ pub(crate) fn check() -> Result<(), Interrupt> {
 #[cold]
 fn check_cold(at: CallerLocation) -> Result<(), Interrupt> {
     match current() {
-        Some(record) => record.check_flagged(at),
+        Some(Current::Runs(record)) => record.check_flagged(at),
+        Some(Current::Helps(helper)) => helper.check_flagged(at),
         None => {
             attention::clear_own();
             Ok(())
@@ -101,33 +234,64 @@ fn check_cold(at: CallerLocation) -> Result<(), Interrupt> {
     }
 }
 
-/// Returns the thread's session. Returns `None` if the thread-local is already destroyed, or if the
-/// attachment was leaked and its session has moved to another thread.
-pub(crate) fn current() -> Option<Arc<Record>> {
-    let current = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten();
-    current.filter(|record| record.runs_here())
+/// Returns what the thread does. Returns `None` if the thread-local is already destroyed, or if the
+/// guard was leaked and its session has moved to another thread.
+pub(crate) fn current() -> Option<Current> {
+    let session = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()?;
+    match HELP.try_with(|help| help.borrow().helper.clone()).ok().flatten() {
+        Some(helper) => Some(Current::Helps(helper)).filter(Current::is_here),
+        None => Some(Current::Runs(session)).filter(Current::is_here),
+    }
 }
 
-/// Hides the thread's session while other sessions' code runs on it.
-pub(crate) fn without_current<T>(run: impl FnOnce() -> T) -> T {
-    struct Back(Option<Arc<Record>>);
+/// Returns the session that the thread runs, or helps with.
+pub(crate) fn session() -> Option<Arc<Record>> {
+    current().map(|current| match current {
+        Current::Runs(record) => record,
+        Current::Helps(helper) => helper.set.record().clone(),
+    })
+}
+
+/// Returns the session that the thread runs.
+pub(crate) fn runs() -> Option<Arc<Record>> {
+    match current() {
+        Some(Current::Runs(record)) => Some(record),
+        Some(Current::Helps(_)) | None => None,
+    }
+}
+
+/// Runs `work` while the calling thread works for no session, and so for no statement. Use it around
+/// calls in which a pool may run jobs of other sessions on this thread, such as rayon's `join`, `scope`
+/// and `install`. In `work` the functions of this module, and [`check`](crate::check), find no session.
+///
+/// # Examples
+///
+/// ```
+/// use safepoint::current;
+///
+/// assert_eq!(current::without_session(current::session_id), None);
+/// ```
+pub fn without_session<T>(work: impl FnOnce() -> T) -> T {
+    struct Back(Outer);
     impl Drop for Back {
         fn drop(&mut self) {
             // A session that has left this thread is not restored.
-            let session = self.0.take().filter(|session| session.runs_here());
-            // If the thread-local is already destroyed, there was no session to hide.
-            let left = CURRENT.try_with(|current| {
-                let mut current = current.borrow_mut();
-                if current.is_some() { session } else { std::mem::replace(&mut *current, session) }
-            });
-            drop(left);
+            let outer = std::mem::take(&mut self.0);
+            if outer.is_here() && is_free() {
+                // If the thread-local is already destroyed, there was no session to hide.
+                drop(outer.replace());
+            }
             // A request may have raised the flag while the session was hidden, so check again.
             attention::raise_own();
         }
     }
-    let session = CURRENT.try_with(|current| current.borrow_mut().take());
-    let _back = Back(session.ok().flatten());
-    run()
+    let _back = Back(Outer::default().replace());
+    work()
+}
+
+/// Returns whether the thread works for no session.
+fn is_free() -> bool {
+    CURRENT.try_with(|current| current.borrow().is_none()).unwrap_or(false)
 }
 
 #[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]

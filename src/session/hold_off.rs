@@ -2,8 +2,10 @@
 
 use crate::core::diagnostics::SectionGuard;
 use crate::core::record::Record;
+use crate::core::record::helpers::helper::Helper;
 use crate::session::attached::Attached;
-use crate::session::current::{current, wake_all};
+use crate::session::current::{Current, current, wake_all};
+use crate::sync::wake_list::WakeList;
 use crate::types::location::CallerLocation;
 use crate::types::pending::Progress;
 use std::panic::Location;
@@ -71,7 +73,11 @@ impl Attached<'_> {
 /// another thread and an interrupt is due, the session is woken.
 #[track_caller]
 pub fn hold_off(name: &'static str) -> HoldOff<'static> {
-    let held = current().map_or(Held::Nowhere, Held::Anywhere);
+    let held = match current() {
+        Some(Current::Runs(record)) => Held::Anywhere(record),
+        Some(Current::Helps(helper)) => Held::ByHelper(helper),
+        None => Held::Nowhere,
+    };
     HoldOff::new(held, name, Location::caller())
 }
 
@@ -87,33 +93,47 @@ pub struct HoldOff<'a> {
 enum Held<'a> {
     Here(&'a Record),
     Anywhere(Arc<Record>),
+    ByHelper(Helper),
     Nowhere,
 }
 
 impl<'a> HoldOff<'a> {
     fn new(held: Held<'a>, name: &'static str, at: CallerLocation) -> HoldOff<'a> {
-        let number = held.record().map_or(0, |record| record.hold(name, at));
+        let number = match &held {
+            Held::Here(record) => record.hold(name, at),
+            Held::Anywhere(record) => record.hold(name, at),
+            Held::ByHelper(helper) => helper.hold(name, at),
+            Held::Nowhere => 0,
+        };
         HoldOff { held, number }
+    }
+
+    /// Begins a hold-off of this helper alone.
+    pub(crate) fn of_helper(
+        helper: Helper,
+        name: &'static str,
+        at: CallerLocation,
+    ) -> HoldOff<'static> {
+        HoldOff::new(Held::ByHelper(helper), name, at)
     }
 }
 
 impl Held<'_> {
-    fn record(&self) -> Option<&Record> {
-        match self {
-            Held::Here(record) => Some(record),
-            Held::Anywhere(record) => Some(record),
-            Held::Nowhere => None,
-        }
+    /// Ends the hold-off. Returns the wakers to wake.
+    fn release(&self, number: u64) -> WakeList {
+        let record = match self {
+            Held::Here(record) => *record,
+            Held::Anywhere(record) => record,
+            Held::ByHelper(helper) => return helper.release(number),
+            Held::Nowhere => return WakeList::EMPTY,
+        };
+        if record.release(number) { record.take_wakers_after_hold_off() } else { WakeList::EMPTY }
     }
 }
 
 impl Drop for HoldOff<'_> {
     fn drop(&mut self) {
-        if let Some(record) = self.held.record()
-            && record.release(self.number)
-        {
-            wake_all(record.take_wakers_after_hold_off());
-        }
+        wake_all(self.held.release(self.number));
     }
 }
 

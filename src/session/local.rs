@@ -1,7 +1,7 @@
 //! Statics with one value for each session.
 
 use crate::core::locals::Value;
-use crate::session::current::{current, without_current};
+use crate::session::current::{runs, without_session};
 use crate::sync::ReentrantMutex;
 use crate::types::error::NoSessionError;
 use std::cell::{Cell, RefCell};
@@ -117,7 +117,7 @@ impl<T: Send + 'static> SessionLocal<T> {
         let result = f(&value.lock());
         // This is the last reference if the session has ended.
         if let Some(last) = Arc::into_inner(value) {
-            without_current(|| drop(last));
+            without_session(|| drop(last));
         }
         Ok(result)
     }
@@ -126,12 +126,12 @@ impl<T: Send + 'static> SessionLocal<T> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         // Relaxed: the numbers only need to be unique.
         let number = *self.number.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed));
-        let session = current().ok_or(NoSessionError)?;
+        let session = runs().ok_or(NoSessionError)?;
         let kept = session.value(number).or_else(|| {
             let first: Value = Arc::new(ReentrantMutex::new((self.first)()));
             let kept = session.insert_value_if_open(number, &first);
             // Dropped here if another value was stored first, or if the session has ended.
-            without_current(|| drop(first));
+            without_session(|| drop(first));
             kept
         });
         Ok(kept.ok_or(NoSessionError)?.downcast().expect("a static's values are of its type"))

@@ -4,6 +4,7 @@ pub(crate) mod ambient;
 pub(crate) mod attached;
 pub(crate) mod block_in_place;
 pub(crate) mod current;
+pub(crate) mod helper;
 pub(crate) mod hold_off;
 pub(crate) mod local;
 pub(crate) mod owner;
@@ -19,6 +20,9 @@ pub(crate) mod timer;
 mod timer_thread;
 pub(crate) mod wait;
 
+#[cfg(feature = "async")]
+pub use crate::session::helper::future::{TrackedFuture, WrappedFuture};
+pub use crate::session::helper::{HelperGuard, StatementHandle};
 pub use crate::session::hold_off::{HoldOff, RollbackGuard};
 pub use crate::session::wait::WaitMode;
 pub use crate::types::error::AttachError;

@@ -3,7 +3,7 @@
 use crate::core::completion::Completion;
 use crate::core::diagnostics::Section;
 use crate::core::record::Record;
-use crate::session::current::current;
+use crate::session::current::runs;
 use crate::session::wait;
 use crate::sync::now;
 use crate::types::id::SessionId;
@@ -82,8 +82,11 @@ impl<T: Clone> Receipt<T> {
         self.completion.get()
     }
 
-    fn reason(&self, kind: InterruptKind) -> Option<PendingReason> {
-        if self.try_get().is_some() { None } else { self.record.why_not_yet(kind) }
+    fn unless_done(
+        &self,
+        reason: impl FnOnce(&Record) -> Option<PendingReason>,
+    ) -> Option<PendingReason> {
+        if self.try_get().is_some() { None } else { reason(&self.record) }
     }
 
     /// Blocks until the session or statement has ended, and returns the outcome.
@@ -105,7 +108,7 @@ impl<T: Clone> Receipt<T> {
     #[must_use]
     #[track_caller]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<T> {
-        let (session, at) = (current(), Location::caller());
+        let (session, at) = (runs(), Location::caller());
         let _within = session.as_ref().map(|record| record.within(Section::Wait, at));
         // A timeout that is too long for the clock counts as none.
         wait::block_on_uninterruptibly(self, now().checked_add(timeout))
@@ -119,7 +122,7 @@ impl Receipt<SessionEnd> {
     /// caller reads it.
     #[must_use]
     pub fn pending_reason(&self) -> Option<PendingReason> {
-        self.reason(InterruptKind::Terminate)
+        self.unless_done(|record| record.why_not_yet(InterruptKind::Terminate))
     }
 }
 
@@ -130,7 +133,7 @@ impl Receipt<StatementEnd> {
     /// caller reads it.
     #[must_use]
     pub fn pending_reason(&self) -> Option<PendingReason> {
-        self.reason(InterruptKind::Cancel)
+        self.unless_done(|record| record.why_not_cancelled(self.target_state.statement_id))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::core::attention;
 use crate::core::record::Record;
 use crate::core::registry::Keyed as _;
 use crate::core::shared::SharedHandle;
-use crate::core::state::Slot;
+use crate::core::state::{Slot, Transition};
 use crate::core::thread::ThreadRecord;
 use crate::observe::event::Event;
 use crate::session::attached::Attached;
@@ -247,13 +247,27 @@ impl Session {
     fn end(&self) -> SessionEnd {
         let transition = self.record.end();
         self.drop_values();
-        self.owner.shared.sessions.remove(self.record.number());
-        // The admission slot is released before the receipts complete.
-        if let Some(admission) = &self.owner.shared.admission {
-            self.record.release_admission(admission);
+        if self.record.has_had_helpers() {
+            return self.end_after_helpers(transition);
         }
+        leave_registry(&self.record, &self.owner.shared);
         let (ended, wakers) = self.record.completed(transition);
         current::wake_all(wakers);
+        ended
+    }
+
+    /// Ends a session that may have helpers. The last of them removes the session from the registry
+    /// and completes the receipts.
+    #[cold]
+    fn end_after_helpers(&self, transition: Transition) -> SessionEnd {
+        let (finished, ended) = self.record.decide_end(transition);
+        complete(finished);
+        let (record, shared, end) = (self.record.clone(), self.owner.shared.clone(), ended.clone());
+        let ending = move || {
+            leave_registry(&record, &shared);
+            record.completed_after_helpers(&end)
+        };
+        current::wake_all(self.record.end_after_helpers(Box::new(ending)));
         ended
     }
 
@@ -261,8 +275,16 @@ impl Session {
     /// requester that runs another session, so the current session is hidden.
     fn drop_values(&self) {
         if let Some(values) = self.record.take_values() {
-            current::without_current(|| values.drop_all());
+            current::without_session(|| values.drop_all());
         }
+    }
+}
+
+fn leave_registry(record: &Record, shared: &SharedHandle) {
+    shared.sessions.remove(record.number());
+    // The admission slot is released before the receipts complete.
+    if let Some(admission) = &shared.admission {
+        record.release_admission(admission);
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::core::shared::Shared;
 use crate::session::attached::{Attached, begin_at};
-use crate::session::current::{complete, without_current};
+use crate::session::current::{complete, without_session};
 use crate::session::session::Session;
 use crate::session::thread::Thread;
 use crate::sync::per_thread;
@@ -53,9 +53,9 @@ impl Session {
     /// statement.
     ///
     /// A thread is [registered](crate::SessionManager::register_worker) under its own name when it
-    /// first polls a session of a manager, until the thread ends. Threads that the future starts,
-    /// such as by `spawn_blocking`, do not run the session. Run blocking code with tokio's
-    /// `block_in_place`, or the same function of another runtime.
+    /// first polls a session of a manager, until the thread ends. Threads and tasks that the future starts,
+    /// such as by `spawn_blocking`, do not run the session: they help with its statement by
+    /// [`current::statement`](crate::current::statement()).
     ///
     /// # Errors
     /// Returns [`RunError::Interrupted`] with the interrupt; after a cancel the session continues.
@@ -183,12 +183,12 @@ impl<'s, F> Run<'s, F> {
             Stage::Fresh => {
                 // The reserved statement does not begin.
                 complete(this.session.record.discard_reserved());
-                return without_current(|| this.future.set(None));
+                return without_session(|| this.future.set(None));
             }
             Stage::Suspended => {}
             // The future has panicked.
             Stage::Over if this.future.is_some() => {
-                return without_current(|| this.future.set(None));
+                return without_session(|| this.future.set(None));
             }
             Stage::Over => return,
         }
@@ -199,7 +199,7 @@ impl<'s, F> Run<'s, F> {
             return over(attached, described);
         }
         // The session cannot be attached: this thread runs another session, or is about to end.
-        let dropped = catch_unwind(AssertUnwindSafe(|| without_current(|| this.future.set(None))));
+        let dropped = catch_unwind(AssertUnwindSafe(|| without_session(|| this.future.set(None))));
         let record = &this.session.record;
         if dropped.is_err() {
             record.fail(InterruptReason::InternalError);

@@ -3,7 +3,7 @@
 use crate::core::record::Record;
 use crate::core::shared::Shared;
 use crate::session::attached::{Attached, Statement};
-use crate::session::current::current;
+use crate::session::current::{runs, session};
 use crate::session::session::Session;
 use crate::session::timer;
 use crate::types::error::{NoSessionError, StartError};
@@ -118,7 +118,7 @@ impl Statement<'_> {
 /// is none.
 #[must_use]
 pub fn timeouts() -> Option<Timeouts> {
-    current().map(|record| record.limits())
+    session().map(|record| record.limits())
 }
 
 /// Sets the timeouts of the session that is attached to the calling thread, as
@@ -130,7 +130,7 @@ pub fn timeouts() -> Option<Timeouts> {
 /// inner error is [`StartError`], if the timer cannot be started. In both cases the timeouts are
 /// unchanged.
 pub fn set_timeouts(timeouts: Timeouts) -> Result<Result<(), StartError>, NoSessionError> {
-    let record = current().ok_or(NoSessionError)?;
+    let record = runs().ok_or(NoSessionError)?;
     let shared = Shared::of(&record).ok_or(NoSessionError)?;
     Ok(set(&record, &shared, timeouts))
 }
@@ -138,7 +138,7 @@ pub fn set_timeouts(timeouts: Timeouts) -> Result<Result<(), StartError>, NoSess
 /// Applies the lock timeout of the session that is attached to the calling thread, as
 /// [`Attached::with_lock_timeout`] does. If no session is attached, there is no timeout.
 pub fn with_lock_timeout<T>(started: Instant, wait: impl FnOnce() -> T) -> T {
-    match current() {
+    match runs() {
         Some(record) => with_lock_timeout_of(&record, started, wait),
         None => wait(),
     }

@@ -14,6 +14,7 @@ std::thread_local! {
     // All threads of a model run on the thread that explores it.
     static CLOCK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static SHARDS: Cell<usize> = const { Cell::new(1) };
+    static HELPER_SLOTS: Cell<usize> = const { Cell::new(1) };
 }
 
 /// Returns the model's own time. It changes only by [`set_clock`], and waits with a time limit
@@ -75,6 +76,17 @@ pub fn set_session_shards(shards: usize) {
     SHARDS.set(shards);
 }
 
+/// Returns the number set by [`set_helper_slots`], or 1.
+pub(crate) fn helper_slots() -> usize {
+    HELPER_SLOTS.get()
+}
+
+/// Sets the number of slots of the helper sets that are created from then on. Each execution that does not
+/// need 1 must call this, and each other one of the same thread too.
+pub fn set_helper_slots(slots: usize) {
+    HELPER_SLOTS.set(slots);
+}
+
 pub(crate) fn near() -> usize {
     NEAR.with(Cell::get)
 }
@@ -100,6 +112,36 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// A cell that is written once. Its value may have loom's atomics in it, so loom has to see that a
+/// thread that finds the value acquires its creation.
+#[derive(Debug)]
+pub(crate) struct OnceCell<T> {
+    is_set: AtomicU32,
+    value: OnceLock<T>,
+}
+
+impl<T> Default for OnceCell<T> {
+    fn default() -> Self {
+        OnceCell::new()
+    }
+}
+
+impl<T> OnceCell<T> {
+    pub(crate) fn new() -> Self {
+        OnceCell { is_set: AtomicU32::new(0), value: OnceLock::new() }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.is_set.load(Ordering::Acquire) != 0 { self.value.get() } else { None }
+    }
+
+    pub(crate) fn get_or_init(&self, first: impl FnOnce() -> T) -> &T {
+        let value = self.value.get_or_init(first);
+        self.is_set.store(1, Ordering::Release);
+        value
     }
 }
 

@@ -16,4 +16,4 @@ pub(crate) mod wake_list;
 
 pub(crate) use backend::*;
 #[cfg(safepoint_loom)]
-pub use backend::{set_clock, set_near, set_session_shards, unwinding};
+pub use backend::{set_clock, set_helper_slots, set_near, set_session_shards, unwinding};

@@ -5,6 +5,7 @@
 
 pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use shuttle::thread::Builder;
+pub(crate) use std::sync::OnceLock as OnceCell;
 pub(crate) use std::thread::panicking;
 
 use shuttle::rand::Rng;
@@ -39,6 +40,11 @@ pub(crate) const FLAGS: usize = 256;
 
 pub(crate) const fn session_shards() -> usize {
     1
+}
+
+/// Returns the number of slots for the helper threads of a statement: few, so that some find none.
+pub(crate) const fn helper_slots() -> usize {
+    2
 }
 
 pub(crate) const fn near() -> usize {

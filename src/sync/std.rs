@@ -4,6 +4,7 @@ pub(crate) use crossbeam_utils::sync::{Parker, Unparker};
 #[cfg(target_os = "linux")]
 pub(crate) use parking_lot::{Condvar, MutexGuard};
 pub(crate) use parking_lot::{Mutex, ReentrantMutex};
+pub(crate) use std::sync::OnceLock as OnceCell;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use std::thread::{Builder, panicking};
 use std::time::{Duration, Instant};
@@ -49,6 +50,17 @@ pub(crate) use zeroes;
 /// Returns the number of shards of a manager's sessions.
 pub(crate) const fn session_shards() -> usize {
     16
+}
+
+/// Returns the number of slots for the helper threads of a statement: twice as many as processors, and a
+/// power of two.
+pub(crate) fn helper_slots() -> usize {
+    // Asking the system reads files.
+    static SLOTS: OnceCell<usize> = OnceCell::new();
+    *SLOTS.get_or_init(|| {
+        let processors = std::thread::available_parallelism().map_or(4, usize::from);
+        (2 * processors).next_power_of_two().clamp(8, 128)
+    })
 }
 
 /// Returns a number that stays the same for one thread, and that spreads threads evenly.

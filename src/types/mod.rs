@@ -2,6 +2,8 @@
 
 pub(crate) mod client_info;
 pub(crate) mod error;
+pub(crate) mod helper;
+pub(crate) mod hold_off;
 pub(crate) mod id;
 pub(crate) mod interrupt;
 pub(crate) mod location;

@@ -1,5 +1,7 @@
 //! Reasons why a session has not ended yet, and results of probes.
 
+use crate::types::helper::HelperInfo;
+use crate::types::hold_off::ActiveHoldOff;
 use crate::types::id::{SessionId, ThreadId};
 use crate::types::interrupt::InterruptKind;
 use crate::types::location::CallSite;
@@ -30,23 +32,6 @@ pub enum ProbeResult {
         /// The last safe point that was stored.
         last_safe_point: Option<CallSite>,
     },
-}
-
-/// A hold-off that is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct ActiveHoldOff {
-    /// The name that the code gave to the hold-off.
-    pub name: &'static str,
-    /// The location at which the hold-off began, and the time.
-    pub call_site: CallSite,
-}
-
-impl fmt::Display for ActiveHoldOff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.name, self.call_site)
-    }
 }
 
 /// The progress of a rollback, in units of the application.
@@ -134,6 +119,14 @@ pub enum PendingReason {
         /// The progress of the rollback, if the code reports it.
         progress: Option<Progress>,
     },
+    /// The statement or the session has ended for its client, and helpers still work for it.
+    #[non_exhaustive]
+    ActiveHelpers {
+        /// The number of helpers.
+        count: usize,
+        /// One of them.
+        first: HelperInfo,
+    },
 }
 
 impl fmt::Display for PendingReason {
@@ -156,6 +149,12 @@ impl fmt::Display for PendingReason {
             PendingReason::RollingBack { call_site, progress } => {
                 write!(f, "rolling back since {call_site}")?;
                 progress.map_or(Ok(()), |progress| write!(f, ", {progress} rolled back"))
+            }
+            PendingReason::ActiveHelpers { count: 1, first } => {
+                write!(f, "a helper is active: {first}")
+            }
+            PendingReason::ActiveHelpers { count, first } => {
+                write!(f, "{count} helpers are active, one of them: {first}")
             }
         }
     }

@@ -23,6 +23,8 @@ pub enum InterruptReason {
     InternalError,
     /// The session has used all its statement ids, 2<sup>36</sup> of them.
     StatementsExhausted,
+    /// A helper's statement has ended. Only helpers get this reason: the client has its answer.
+    StatementEnded,
 }
 
 impl InterruptReason {
@@ -49,6 +51,7 @@ impl InterruptReason {
             InterruptReason::StatementsExhausted => {
                 "terminating connection: no statement numbers are left"
             }
+            InterruptReason::StatementEnded => "the statement has ended",
         }
     }
 
@@ -58,7 +61,9 @@ impl InterruptReason {
     pub fn sqlstate(self) -> &'static str {
         match self {
             InterruptReason::AdministratorCommand => "57P01",
-            InterruptReason::UserRequest | InterruptReason::StatementTimeout => "57014",
+            InterruptReason::UserRequest
+            | InterruptReason::StatementTimeout
+            | InterruptReason::StatementEnded => "57014",
             InterruptReason::LockTimeout => "55P03",
             InterruptReason::TransactionTimeout => "25P04",
             InterruptReason::IdleSessionTimeout => "57P05",

@@ -22,6 +22,9 @@ pub enum SessionState {
     Running,
     /// A statement runs, and is in one of this library's waits.
     Waiting,
+    /// The session has ended. Helpers still work for its statements, and its row stays until the last of
+    /// them has left.
+    Ended,
 }
 
 /// The target of a request, at the instant at which the request took effect.
@@ -52,6 +55,7 @@ impl fmt::Display for SessionState {
             SessionState::BetweenStatements => "between statements",
             SessionState::Running => "running",
             SessionState::Waiting => "waiting",
+            SessionState::Ended => "ended",
         })
     }
 }

@@ -104,6 +104,37 @@ fn examples_that_serve() {
     }
 }
 
+/// Two sessions use all threads of one rayon pool. A kill of one ends its work on each thread, and the sum of
+/// the other is right. The answer to the kill comes after the last thread has left the job.
+#[test]
+fn a_kill_reaches_each_thread_of_a_rayon_pool() {
+    let server = Example::start("rayon");
+    let [mut requester, mut endless, mut other] = [(); 3].map(|()| client(&server));
+    // Each has been served once, so all three are there.
+    for client in [&mut requester, &mut endless, &mut other] {
+        client.say("kill nobody");
+        assert!(client.hear().starts_with("ERROR: expected"));
+    }
+    endless.say(&format!("sum {}", u64::MAX));
+    let mut id = String::new();
+    wait_until("the threads of the pool help", || {
+        requester.say("who");
+        let rows = [(); 3].map(|()| requester.hear());
+        let row = rows.iter().find(|row| row.contains(": sum") && !row.contains("with 0 helpers"));
+        row.map(|row| id = row.split(' ').next().expect("an id").to_string()).is_some()
+    });
+    other.say("sum 1000000");
+    requester.say(&format!("kill {id}"));
+    let answer = requester.hear();
+    assert!(answer.starts_with(&format!("session {id}: ended in ")), "{answer}");
+    let message = "FATAL: terminating connection due to administrator command";
+    assert_eq!((&*endless.hear(), &*endless.hear()), (message, ""));
+    assert_eq!(other.hear(), "499999500000");
+    requester.say("who");
+    let rows = [(); 2].map(|()| requester.hear());
+    assert!(rows.iter().all(|row| row.contains("with 0 helpers")), "{rows:?}");
+}
+
 #[test]
 fn a_stopping_pool_notifies_its_clients() {
     let mut server = Example::start("worker_pool");

@@ -13,6 +13,8 @@ mod complaints;
 mod deadlines;
 mod drain;
 mod graces;
+mod helper_stack;
+mod helpers;
 mod hidden;
 mod hold_offs;
 mod kill_table;
@@ -25,6 +27,7 @@ mod policy;
 #[cfg(target_os = "linux")]
 mod pool;
 mod races;
+mod rayon_pool;
 mod reference_model;
 mod regressions;
 mod session_local;

@@ -9,10 +9,15 @@ mod common;
 
 mod a_kill_needs_no_worker;
 mod a_panic_ends_its_session;
+mod a_receipt_waits_for_the_last_helper;
+mod a_session_ends_with_its_last_helper;
+mod a_stale_handle_hits_nothing;
 mod bulk_request_hits_what_its_row_shows;
 mod each_transition_is_atomic;
 mod hold_off_reports_nothing;
 mod listing_blocks_nobody;
+mod no_helper_runs_on;
+mod no_helper_sleeps_on;
 mod no_kill_is_lost;
 mod no_other_session_is_hit;
 mod no_other_statement_is_hit;

@@ -2,10 +2,12 @@
 
 use crate::core::record::Record;
 use crate::core::record::request::{Guarded, PendingTerminate};
+use crate::core::state::RunningStatement;
 use crate::observe::event::Event;
 use crate::types::interrupt::{Interrupt, InterruptKind};
 use crate::types::location::CallerLocation;
-use crate::types::request::Request;
+use crate::types::reason::InterruptReason;
+use crate::types::request::{Request, Requester};
 use crate::types::time::Timestamp;
 use std::panic::Location;
 use std::sync::Arc;
@@ -53,21 +55,64 @@ impl Record {
         let now = Timestamp::now();
         let mut guarded = self.guarded.lock();
         let word = self.word.load();
-        match &mut *guarded {
-            Guarded { terminate: Some(pending), .. } if word.terminate_due() => {
+        guarded.observe(word.terminate_due(), word.cancel_due(), (at, now), report)
+    }
+
+    /// Returns the interrupt that a helper of this statement must report.
+    pub(super) fn due_for_helper(
+        &self,
+        statement: RunningStatement,
+        at: CallerLocation,
+    ) -> Result<(), Interrupt> {
+        let now = Timestamp::now();
+        let (due, take_unreported) = {
+            let mut guarded = self.guarded.lock();
+            let word = self.word.load();
+            if !word.runs_statement(statement) {
+                return Err(statement_ended());
+            }
+            if !word.stops_helpers() {
+                return Ok(());
+            }
+            // In a wait that no cancel ends, a cancel is due for the helpers and not for the runner.
+            guarded.observe(word.terminate_due(), word.cancelled(), (at, now), true)
+        };
+        if let (Err(interrupt), true) = (&due, take_unreported) {
+            self.emit_observed(interrupt.kind(), interrupt.request());
+        }
+        due
+    }
+
+    pub(super) fn emit_observed(&self, kind: InterruptKind, request: &Request) {
+        self.emit(&Event::InterruptObserved { session: self.id, kind, request });
+    }
+}
+
+impl Guarded {
+    /// Returns the request that is due, as observed at this safe point, and whether the caller must emit
+    /// that it was observed.
+    fn observe(
+        &mut self,
+        terminate_due: bool,
+        cancel_due: bool,
+        safe_point: (CallerLocation, Timestamp),
+        report: bool,
+    ) -> (Result<(), Interrupt>, bool) {
+        match self {
+            Guarded { terminate: Some(pending), .. } if terminate_due => {
                 if !pending.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &pending.request)) {
                     pending.seen = Some(pending.request.clone());
                     pending.reported = false;
                 }
-                pending.seen_at.get_or_insert((at, now));
+                pending.seen_at.get_or_insert(safe_point);
                 let take_unreported = report && pending.take_unreported().is_some();
                 (
                     Err(Interrupt::new(InterruptKind::Terminate, pending.request.clone())),
                     take_unreported,
                 )
             }
-            Guarded { cancel: Some(pending), .. } if word.cancel_due() => {
-                pending.seen_at.get_or_insert((at, now));
+            Guarded { cancel: Some(pending), .. } if cancel_due => {
+                pending.seen_at.get_or_insert(safe_point);
                 let take_unreported = !std::mem::replace(&mut pending.seen, true);
                 (
                     Err(Interrupt::new(InterruptKind::Cancel, pending.request.clone())),
@@ -77,8 +122,11 @@ impl Record {
             _ => (Ok(()), false),
         }
     }
+}
 
-    pub(super) fn emit_observed(&self, kind: InterruptKind, request: &Request) {
-        self.emit(&Event::InterruptObserved { session: self.id, kind, request });
-    }
+/// Returns the error of a helper whose statement has ended.
+#[cold]
+pub(super) fn statement_ended() -> Interrupt {
+    let request = Request::new(Requester::system(), InterruptReason::StatementEnded);
+    Interrupt::new(InterruptKind::Cancel, Arc::new(request))
 }

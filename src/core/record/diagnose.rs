@@ -12,6 +12,7 @@ use crate::core::record::{ADMIN, ROLLED_BACK, Record};
 use crate::core::state::Snapshot;
 use crate::sync::{Ordering, now};
 use crate::types::client_info::ClientInfo;
+use crate::types::id::StatementId;
 use crate::types::interrupt::InterruptKind;
 use crate::types::location::{CallSite, CallerLocation};
 use crate::types::pending::{PendingInterrupt, PendingReason, ProbeResult};
@@ -22,6 +23,7 @@ use std::time::{Duration, SystemTime};
 impl Record {
     /// Sets a probe: the next safe point stores its time and location.
     pub(crate) fn probe(&self) -> ProbeResult {
+        self.probe_helpers();
         // Most sessions are idle. Checked first, so that no diagnostics are created for them.
         let held = self.held();
         if self.snapshot().probe(held).is_err() {
@@ -92,7 +94,8 @@ impl Record {
             if !diagnostics.leave(number) {
                 return false;
             }
-            self.hold.store(held - 1, Ordering::Relaxed);
+            // Release, pairs with the acquire in `held`.
+            self.hold.store(held - 1, Ordering::Release);
             let last = held & !ROLLED_BACK == 1;
             if last {
                 diagnostics.released = Some(now());
@@ -126,8 +129,30 @@ impl Record {
         Some(self.cold.get()?.diagnostics.copy())
     }
 
+    /// Returns why a cancel of this statement has not taken effect yet, or `None` if it has.
+    pub(crate) fn why_not_cancelled(
+        &self,
+        statement: Option<StatementId>,
+    ) -> Option<PendingReason> {
+        if statement.is_none_or(|statement| self.snapshot().statement() == Some(statement)) {
+            return self.why_not_yet(InterruptKind::Cancel);
+        }
+        self.active_helpers(statement)
+    }
+
+    fn active_helpers(&self, of: Option<StatementId>) -> Option<PendingReason> {
+        let helpers = self.helpers(of);
+        let first = helpers.first().copied()?;
+        Some(PendingReason::ActiveHelpers { count: helpers.len(), first })
+    }
+
     /// Returns why the request has not taken effect yet, or `None` if it has.
     pub(crate) fn why_not_yet(&self, kind: InterruptKind) -> Option<PendingReason> {
+        if self.snapshot().ended()
+            && let Some(reason) = self.active_helpers(None)
+        {
+            return Some(reason);
+        }
         let (pending, asked, word) = {
             let guarded = self.guarded.lock();
             let (pending, asked) = guarded.pending_since(kind, self.word.load())?;

@@ -5,9 +5,10 @@
 //! - `word`: any thread, by the transitions of `core/state/`. A requester takes its transition while
 //!   it holds `guarded`.
 //! - `thread`, `flags`, `hold`, which are atomics: `thread` is written by the runner alone; for `flags` see the field.
-//!   `hold` is read by the runner, and by requesters after their transition. It is written under the lock of
-//!   `cold.diagnostics`, by the runner and by a thread that drops the guard of a hold-off elsewhere. Its accesses
-//!   are relaxed: see `take_wakers_after_hold_off`.
+//!   `hold` is read by the runner, by its helpers, and by requesters after their transition. It is written under the
+//!   lock of `cold.diagnostics`, by the runner and by a thread that drops the guard of a hold-off elsewhere. For the
+//!   runner and requesters its accesses could be relaxed: see `take_wakers_after_hold_off`. For helpers the end of a
+//!   hold-off releases, and `held` acquires: a helper that reports an interrupt after a hold-off sees what was done in it.
 //! - `guarded`: requesters, and the runner and owner on their cold paths. The lock is held for a few
 //!   instructions. Under it no waker is woken, and no other thread is waited for. The only application code
 //!   that runs under it is the `clone` of a waker. It also guards the metadata of the
@@ -17,6 +18,8 @@
 //!   under its lock.
 //! - `cold.diagnostics`: the runner off its fast path, and threads that ask for a diagnosis. See
 //!   `core/record/diagnose.rs`.
+//! - `cold.helpers`: the runner, its helpers, requesters, and the thread that ends the session. See
+//!   `core/record/helpers.rs`.
 //!
 //! `ARCHITECTURE.md` has the order of all locks. While the lock of `guarded`, `cold.values`, `cold.diagnostics` or
 //! `escalation` is held, no other lock is taken.
@@ -26,22 +29,25 @@
 
 pub(crate) mod check;
 pub(crate) mod diagnose;
+pub(crate) mod helpers;
 pub(crate) mod request;
 pub(crate) mod timeouts;
 pub(crate) mod wait;
+pub(crate) mod waits;
 
 use crate::core::admission::AdmissionLimit;
 use crate::core::attention;
 use crate::core::diagnostics::Diagnostics;
 use crate::core::locals::{DrainedValues, LocalValues, Value};
 use crate::core::metadata::Metadata;
+use crate::core::record::helpers::SessionHelpers;
 use crate::core::record::request::{FinishedCancel, Guarded};
 use crate::core::record::timeouts::TimeoutState;
 use crate::core::registry::Keyed;
 use crate::core::state::{BeginError, Slot, Snapshot, State, Transition};
 use crate::observe::event::Event;
 use crate::observe::hooks::Hooks;
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, OnceCell, Ordering};
 use crate::types::client_info::ClientInfo;
 use crate::types::error::OpenError;
 use crate::types::id::{Parts, SessionId, StatementId, ThreadId};
@@ -68,7 +74,7 @@ pub(crate) struct Record {
     /// attaches, which a thread that raises the flag has acquired.
     flags: AtomicU32,
     guarded: Mutex<Guarded>,
-    cold: OnceLock<Box<Cold>>,
+    cold: OnceCell<Box<Cold>>,
     /// The receivers of the session's events, if there are any. No event is emitted under a lock.
     hooks: Option<Arc<Hooks>>,
 }
@@ -82,6 +88,9 @@ const COMPLETED: u32 = 2;
 /// The session is admitted.
 const ADMITTED: u32 = 4;
 
+/// The running statement has a helper set.
+const HAS_HELPERS: u32 = 8;
+
 const FLAG_SHIFT: u32 = 16;
 
 /// In `hold`: a rollback has begun since the session was attached.
@@ -94,6 +103,8 @@ struct Cold {
     timing: OnceLock<TimeoutState>,
     values: LocalValues,
     diagnostics: Diagnostics,
+    /// Created when a statement of the session first has a handle.
+    helpers: OnceCell<Arc<SessionHelpers>>,
 }
 
 impl Keyed for Record {
@@ -117,7 +128,7 @@ impl Record {
             hold: AtomicU32::new(0),
             flags: AtomicU32::new(flags),
             guarded: Mutex::new(Guarded::new(Metadata::new(description))),
-            cold: OnceLock::new(),
+            cold: OnceCell::new(),
             hooks,
         }
     }
@@ -312,11 +323,15 @@ impl Record {
     #[cold]
     fn report(&self, at: CallerLocation) -> Result<(), Interrupt> {
         self.answer_probe(at);
-        if self.held() { Ok(()) } else { self.due(at) }
+        if self.held() {
+            return Ok(());
+        }
+        self.due(at).inspect_err(|_| self.wake_helpers())
     }
 
+    /// Returns whether a hold-off is in force. Acquire, pairs with the release in `release`.
     pub(crate) fn held(&self) -> bool {
-        self.hold.load(Ordering::Relaxed) & !ROLLED_BACK > 0
+        self.hold.load(Ordering::Acquire) & !ROLLED_BACK > 0
     }
 
     // Transitions of the runner and the owner.
@@ -436,8 +451,21 @@ impl Record {
     pub(crate) fn finish(&self) -> FinishedCancel {
         self.command_ends();
         let transition = self.transition(Snapshot::finish);
+        // Most sessions have no cold part, and so neither timeouts nor helpers.
+        match self.cold.get() {
+            Some(cold) => self.finished_with(cold, transition),
+            None => self.cancel_finished(transition),
+        }
+    }
+
+    #[inline(never)]
+    fn finished_with(&self, cold: &Cold, transition: Transition) -> FinishedCancel {
         self.watch(transition.after);
-        self.cancel_finished(transition)
+        let finished = self.cancel_finished(transition);
+        if self.has(HAS_HELPERS) {
+            return self.close_helpers(cold, transition.before, finished);
+        }
+        finished
     }
 
     pub(crate) fn transaction_changes(&self, open: bool) {

@@ -102,12 +102,34 @@ pub(super) struct PendingCancel {
     wake_needed: bool,
 }
 
-/// A finished cancel: its statement has ended. Complete it after the lock is released, since the
-/// audit and the wakers are application code.
+/// Returns how a session ends by this transition.
+#[inline(always)]
+fn end_reason(terminate: Option<&PendingTerminate>, transition: Transition) -> EndReason {
+    match terminate {
+        Some(t) if t.request.reason == InterruptReason::InternalError => EndReason::Panicked,
+        // The request that the client was notified of, if there is one.
+        Some(PendingTerminate { seen: Some(seen), .. }) => EndReason::Terminated(seen.clone()),
+        // A termination that is due once the session is detached counts, even if the owner never
+        // checked.
+        Some(pending) if transition.before.detach().terminate_due() => {
+            EndReason::Terminated(pending.request.clone())
+        }
+        _ => EndReason::Closed,
+    }
+}
+
+/// A finished cancel: its statement has ended; and the wakers of the statement's helpers. Complete it
+/// after the lock is released, since the audit and the wakers are application code.
 #[must_use]
 pub(crate) struct FinishedCancel(Option<Box<OverOne>>);
 
 struct OverOne {
+    cancelled: Option<CancelledOne>,
+    /// The wakers of helpers, whose statement has ended.
+    wakers: WakeList,
+}
+
+struct CancelledOne {
     pending: Box<PendingCancel>,
     session: SessionId,
     hooks: Option<Arc<Hooks>>,
@@ -120,6 +142,17 @@ impl FinishedCancel {
         self.0.is_none()
     }
 
+    pub(super) fn with_wakers(self, wakers: WakeList) -> FinishedCancel {
+        if wakers.is_empty() {
+            return self;
+        }
+        let mut over = self
+            .0
+            .unwrap_or_else(|| Box::new(OverOne { cancelled: None, wakers: WakeList::EMPTY }));
+        over.wakers.append(wakers);
+        FinishedCancel(Some(over))
+    }
+
     pub(crate) fn complete(self) -> WakeList {
         self.0.map_or(WakeList::EMPTY, |over| over.complete())
     }
@@ -128,7 +161,17 @@ impl FinishedCancel {
 impl OverOne {
     #[cold]
     fn complete(self) -> WakeList {
-        let OverOne { pending, session, hooks } = self;
+        let mut wakers = self.wakers;
+        if let Some(cancelled) = self.cancelled {
+            wakers.append(cancelled.complete());
+        }
+        wakers
+    }
+}
+
+impl CancelledOne {
+    fn complete(self) -> WakeList {
+        let CancelledOne { pending, session, hooks } = self;
         let over = StatementEnd { cancelled: pending.seen };
         // The audit receives the event before the receipts complete.
         if let Some(hooks) = hooks {
@@ -278,9 +321,10 @@ impl Record {
     fn take_cancel(&self) -> FinishedCancel {
         let pending = self.guarded.lock().cancel.take();
         let hooks = self.hooks.clone();
-        FinishedCancel(
-            pending.map(|pending| Box::new(OverOne { pending, session: self.id, hooks })),
-        )
+        FinishedCancel(pending.map(|pending| {
+            let cancelled = Some(CancelledOne { pending, session: self.id, hooks });
+            Box::new(OverOne { cancelled, wakers: WakeList::EMPTY })
+        }))
     }
 
     /// Takes the transition that ends the session. The caller must remove the record from the
@@ -299,18 +343,7 @@ impl Record {
             self.set(COMPLETED, true);
             guarded.spend()
         };
-        let how = match spent.terminate.as_deref() {
-            Some(t) if t.request.reason == InterruptReason::InternalError => EndReason::Panicked,
-            // The request that the client was notified of, if there is one.
-            Some(PendingTerminate { seen: Some(seen), .. }) => EndReason::Terminated(seen.clone()),
-            // A termination that is due once the session is detached counts, even if the owner
-            // never checked.
-            Some(pending) if transition.before.detach().terminate_due() => {
-                EndReason::Terminated(pending.request.clone())
-            }
-            _ => EndReason::Closed,
-        };
-        let ended = SessionEnd { reason: how };
+        let ended = SessionEnd { reason: end_reason(spent.terminate.as_deref(), transition) };
         if let Some(request) =
             spent.terminate.as_mut().and_then(|pending| pending.take_unreported())
         {
@@ -326,6 +359,45 @@ impl Record {
             let _ = catch_panic(|| drop(waker));
         }
         (ended, wakers)
+    }
+
+    /// Returns how the session ends, and the receipts of its last statement, while helpers are active.
+    /// Their last one calls [`completed_after_helpers`](Self::completed_after_helpers).
+    #[cold]
+    pub(crate) fn decide_end(&self, transition: Transition) -> (FinishedCancel, SessionEnd) {
+        let finished = self.cancel_finished(transition);
+        let finished = match self.cold.get().filter(|_| transition.before.in_statement()) {
+            Some(cold) => self.close_helpers(cold, transition.before, finished),
+            None => finished,
+        };
+        let (reason, unreported) = {
+            let mut guarded = self.guarded.lock();
+            let reason = end_reason(guarded.terminate.as_deref(), transition);
+            let pending = guarded.terminate.as_mut();
+            (reason, pending.and_then(|pending| pending.take_unreported()))
+        };
+        if let Some(request) = unreported {
+            self.emit_observed(InterruptKind::Terminate, &request);
+        }
+        (finished, SessionEnd { reason })
+    }
+
+    /// Completes all receipts with an outcome that was decided earlier.
+    #[cold]
+    pub(crate) fn completed_after_helpers(&self, ended: &SessionEnd) -> WakeList {
+        let Spent { terminate, wakers: spent } = {
+            let mut guarded = self.guarded.lock();
+            self.set(COMPLETED, true);
+            guarded.spend()
+        };
+        self.emit(&Event::SessionEnded { session: self.id, end: ended });
+        for waker in spent {
+            let _ = catch_panic(|| drop(waker));
+        }
+        match terminate {
+            Some(terminating) => terminating.completion.complete(ended.clone()),
+            None => WakeList::EMPTY,
+        }
     }
 
     /// Returns the completion for a requester that finds the session ended but still in the

@@ -113,17 +113,21 @@ impl Record {
     // Wakers.
 
     /// Returns the wakers to wake after a requester's transition: if an interrupt is due, and the
-    /// session waits or no thread runs it.
+    /// session waits or no thread runs it. Raises the helpers of the statement, and returns the wakers of
+    /// helpers that sleep.
     ///
     /// A requester calls this late, after its audit. The session may be in another wait or in a
     /// hold-off then, so the word is checked again. A requester whose request changed nothing calls
     /// it too, since an earlier requester may be delayed before this call.
     pub(crate) fn take_wakers(&self) -> WakeList {
+        let word = self.snapshot();
+        let mut wakers = self.helper_wakers(word);
         // Most targets run, and need no wake.
-        if !self.snapshot().needs_wake() {
-            return WakeList::EMPTY;
+        if word.needs_wake() {
+            let waker = self.guarded.lock().waker_once(self.word.load(), self.held());
+            wakers.append(waker.into());
         }
-        self.guarded.lock().waker_once(self.word.load(), self.held()).into()
+        wakers
     }
 
     /// Returns the wakers to wake after the end of a hold-off, which another thread may have ended.
@@ -133,12 +137,17 @@ impl Record {
     /// first, `W3` sees that the hold-off has ended; otherwise this sees `WAITING`. `H1` and `K1`
     /// have an order too. If `H1` is first, `K2` sees that the hold-off has ended; otherwise this
     /// sees the interrupt.
+    ///
+    /// All helpers are raised, also helpers that do not sleep. A helper that has entered in the hold-off
+    /// has found an interrupt and reported nothing.
     pub(crate) fn take_wakers_after_hold_off(&self) -> WakeList {
         self.transition(|word| word);
         let word = self.snapshot();
-        if !(word.waiting() && word.due()) {
-            return WakeList::EMPTY;
+        let mut wakers = self.helper_wakers(word);
+        if word.waiting() && word.due() {
+            let waker = self.guarded.lock().waker_of(self.word.load(), self.held());
+            wakers.append(waker.into());
         }
-        self.guarded.lock().waker_of(self.word.load(), self.held()).into()
+        wakers
     }
 }

@@ -12,6 +12,7 @@
 //! | 7–8 | `TERMINATE` | requester | 0, or the mode of the pending termination |
 //! | 9 | `ENDED` | owner | the session has ended; no transition follows |
 //! | 10 | `PROBE` | probe | the next safe point stores its time and location |
+//! | 11 | `STOP_HELPERS` | all | the helpers of the running statement must stop |
 //! | 12–27 | `SLOT` | runner | 0 while detached, else the slot of the thread that it is attached to |
 //! | 28–63 | `STATEMENT` | owner, runner | the id of the statement that runs, ran last, or is queued |
 //!
@@ -29,13 +30,17 @@
 //! 4. `SLOT` names a thread exactly as long as there is a reference to that thread's record. A slot is given to
 //!    another thread only after the last reference is gone.
 //!
+//! 5. `STOP_HELPERS` is computed with `ATTENTION`. It is set while a statement runs that is cancelled, or whose
+//!    session must end immediately. In `KILLABLE` a cancel is due for the helpers, and not for the runner. A
+//!    probe is for the runner alone.
+//!
 //! `word.rs` applies the transitions, and its head has the reason for each memory ordering.
 
 mod snapshot;
 mod transitions;
 mod word;
 
-pub(crate) use snapshot::{Slot, Snapshot};
+pub(crate) use snapshot::{RunningStatement, Slot, Snapshot};
 pub(crate) use transitions::{BeginError, TransitionError};
 pub(crate) use word::{State, Transition};
 

@@ -27,11 +27,15 @@ pub(super) const ENDED: u64 = 1 << 9;
 
 pub(super) const PROBE: u64 = 1 << 10;
 
+pub(super) const STOP_HELPERS: u64 = 1 << 11;
+
 pub(super) const SLOT_SHIFT: u32 = 12;
 
 pub(super) const SLOT: u64 = 0xffff << SLOT_SHIFT;
 
 pub(super) const STATEMENT_SHIFT: u32 = 28;
+
+const STATEMENT: u64 = u64::MAX << STATEMENT_SHIFT;
 
 pub(super) const LAST_STATEMENT: u64 = u64::MAX >> STATEMENT_SHIFT;
 
@@ -52,6 +56,22 @@ impl Slot {
 
     pub(crate) fn index(self) -> usize {
         self.0 as usize - 1
+    }
+}
+
+/// A statement that runs, as its helpers compare it with the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunningStatement(u64);
+
+impl RunningStatement {
+    /// Returns whether the statement runs in this value of the word, and its helpers may continue.
+    #[inline(always)]
+    pub(super) fn may_continue_in(self, word: u64) -> bool {
+        word & (STOP_HELPERS | IN_STATEMENT | STATEMENT) == self.0
+    }
+
+    pub(crate) fn id(self) -> StatementId {
+        StatementId::of(self.0 >> STATEMENT_SHIFT)
     }
 }
 
@@ -103,6 +123,32 @@ impl Snapshot {
 
     pub(super) fn number(self) -> u64 {
         self.0 >> STATEMENT_SHIFT
+    }
+
+    /// Returns the statement with the last number, as its helpers compare it.
+    pub(crate) fn running_statement(self) -> RunningStatement {
+        RunningStatement(self.0 & STATEMENT | IN_STATEMENT)
+    }
+
+    /// Returns whether this statement runs, even if it must stop.
+    pub(crate) fn runs_statement(self, statement: RunningStatement) -> bool {
+        self.0 & (IN_STATEMENT | STATEMENT) == statement.0
+    }
+
+    /// Returns whether this statement runs, and its helpers may continue.
+    pub(crate) fn may_continue(self, statement: RunningStatement) -> bool {
+        statement.may_continue_in(self.0)
+    }
+
+    /// Returns whether the helpers of the running statement must stop.
+    pub(crate) fn stops_helpers(self) -> bool {
+        self.has(STOP_HELPERS)
+    }
+
+    /// Computes `STOP_HELPERS` (rule 5 of `mod.rs`).
+    pub(super) fn must_stop_helpers(self) -> bool {
+        let asked = self.has(CANCEL) || self.terminate_mode() == Some(TerminateMode::Immediate);
+        asked && self.has(IN_STATEMENT) && !self.ended()
     }
 
     /// Returns the statement that runs or is queued.
@@ -178,6 +224,7 @@ impl fmt::Debug for Snapshot {
             (CANCEL, "cancel"),
             (ENDED, "ended"),
             (PROBE, "probe"),
+            (STOP_HELPERS, "stop-helpers"),
         ];
         let mut set = f.debug_set();
         set.entries(flags.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name));
@@ -199,7 +246,9 @@ impl TargetSnapshot {
 
 impl SessionState {
     pub(crate) fn of(word: Snapshot) -> SessionState {
-        if word.in_statement() {
+        if word.ended() {
+            SessionState::Ended
+        } else if word.in_statement() {
             if word.waiting() { SessionState::Waiting } else { SessionState::Running }
         } else if word.slot().is_none() && word.queued() {
             SessionState::Queued

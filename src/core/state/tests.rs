@@ -133,6 +133,7 @@ fn every_reachable_state_follows_the_model() {
         assert_eq!(word.due(), due, "{word:?}");
         assert_eq!(word.attention(), due || model.probed, "{word:?}");
         assert_eq!(word.needs_wake(), model.needs_wake(), "{word:?}");
+        assert_eq!(word.stops_helpers(), model.stops_helpers(), "{word:?}");
         assert_eq!(word.runs(), model.placement != Placement::Detached, "{word:?}");
         assert_eq!(word.suspended(), model.placement == Placement::Suspended, "{word:?}");
         assert_eq!(word.statement(), model.statement().map(StatementId::of), "{word:?}");

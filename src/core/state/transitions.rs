@@ -2,7 +2,8 @@
 
 use crate::core::state::snapshot::{
     ATTENTION, CANCEL, ENDED, IN_STATEMENT, IN_TRANSACTION, KILLABLE, LAST_STATEMENT, PROBE,
-    QUEUED, SLOT, SLOT_SHIFT, STATEMENT_SHIFT, Slot, Snapshot, TERMINATE, TERMINATE_SHIFT, WAITING,
+    QUEUED, SLOT, SLOT_SHIFT, STATEMENT_SHIFT, STOP_HELPERS, Slot, Snapshot, TERMINATE,
+    TERMINATE_SHIFT, WAITING,
 };
 use crate::types::id::StatementId;
 use crate::types::request::TerminateMode;
@@ -48,12 +49,16 @@ impl Snapshot {
         Snapshot(self.0 & (u64::MAX >> (64 - STATEMENT_SHIFT)) | number << STATEMENT_SHIFT)
     }
 
-    /// Computes `ATTENTION` (rule 3 of `mod.rs`). The first branch is the common one: nothing was requested.
+    /// Computes `ATTENTION` and `STOP_HELPERS` (rules 3 and 5 of `mod.rs`). The first branch is the common
+    /// one: nothing was requested.
     fn with_attention(self) -> Snapshot {
-        if !self.has(CANCEL | TERMINATE | PROBE) {
-            return self.without(ATTENTION);
+        let word = self.without(ATTENTION | STOP_HELPERS);
+        if !word.has(CANCEL | TERMINATE | PROBE) {
+            return word;
         }
-        if self.due() || self.has(PROBE) { self.with(ATTENTION) } else { self.without(ATTENTION) }
+        let attention = if word.due() || word.has(PROBE) { ATTENTION } else { 0 };
+        let stop = if word.must_stop_helpers() { STOP_HELPERS } else { 0 };
+        word.with(attention | stop)
     }
 
     // Transitions of the owner and the runner.

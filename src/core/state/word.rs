@@ -3,11 +3,11 @@
 //! Each read-modify-write is `AcqRel`. Its acquire half pairs with the release half of the
 //! transition that wrote the value it read. So a thread that sees a transition also sees every write before
 //! it. A requester that sees `WAITING` sees the waker. An owner that sees `TERMINATE` takes the record's lock
-//! after the requester released it. A load acquires as well, as does a rejected transition. Only the safe
-//! point's load is relaxed, because it only decides whether to take the cold path. The cold path begins with an
+//! after the requester released it. A load acquires as well, as does a rejected transition. Only the loads of
+//! safe points are relaxed, the runner's and the helpers', because they only decide whether to take the cold path. The cold path begins with an
 //! acquiring load, and takes the record's lock before it reports an interrupt.
 
-use crate::core::state::snapshot::{ATTENTION, CANCEL, Snapshot};
+use crate::core::state::snapshot::{ATTENTION, CANCEL, RunningStatement, Snapshot};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A transition that was applied.
@@ -38,6 +38,13 @@ impl State {
     #[inline]
     pub(crate) fn attention(&self) -> bool {
         self.0.load(Ordering::Relaxed) & ATTENTION != 0
+    }
+
+    /// Returns whether the statement runs, and its helpers may continue, for a safe point of a helper.
+    /// Relaxed: see the module docs.
+    #[inline(always)]
+    pub(crate) fn may_continue(&self, statement: RunningStatement) -> bool {
+        statement.may_continue_in(self.0.load(Ordering::Relaxed))
     }
 
     /// Reads the word. Acquire, pairs with the release half of the transition that wrote the value.

@@ -252,7 +252,7 @@ impl<C: Connection> ConnectionSlot<C> {
         *self.state.lock() = SlotState::Closed;
         let Entry { client, session } = conn;
         let kept = self.group.upgrade().and_then(|group| group.forget(self));
-        current::without_current(|| catch_panic(|| drop(session)));
+        current::without_session(|| catch_panic(|| drop(session)));
         drop(kept);
         client
     }
@@ -262,7 +262,7 @@ impl<C: Connection> ConnectionSlot<C> {
         *self.state.lock() = SlotState::Closed;
         let Entry { mut client, session } = conn;
         let kept = self.group.upgrade().and_then(|group| group.forget(self));
-        current::without_current(|| {
+        current::without_session(|| {
             // If `on_close` panics, the connection is still dropped, after the panic is caught.
             catch_panic(|| client.on_close(&session, why));
             catch_panic(|| drop(client));

@@ -9,8 +9,7 @@ mod channel;
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
 mod socket;
 
-use crate::core::diagnostics::Section;
-use crate::core::record::Record;
+use crate::core::record::waits::Waits;
 use crate::session::attached::Attached;
 use crate::sync::{Parker, Unparker, now, per_thread};
 use crate::types::interrupt::Interrupt;
@@ -103,13 +102,13 @@ pub(crate) fn block_on_uninterruptibly<F: Future>(
 /// Runs a future until it is ready or an interrupt is due. Returns `Ok(None)` at the deadline.
 #[track_caller]
 pub(crate) fn block_on<F: Future>(
-    record: &Record,
+    waits: &impl Waits,
     future: F,
     deadline: Option<Instant>,
 ) -> Result<Option<F::Output>, Interrupt> {
     let at = Location::caller();
     let mut future = pin!(future);
-    record.check_at(at)?;
+    waits.check_at(at)?;
     with_thread_parker(|parker| {
         let mut context = Context::from_waker(&parker.waker);
         loop {
@@ -119,43 +118,40 @@ pub(crate) fn block_on<F: Future>(
                 return Ok(Some(output));
             }
             if has_passed(deadline) {
-                return record.check_at(at).map(|()| None);
+                return waits.check_at(at).map(|()| None);
             }
-            run_wait(record, &parker.waker, false, at, || parker.park(deadline))?;
+            run_wait(waits, &parker.waker, false, at, || parker.park(deadline))?;
         }
     })
 }
 
 #[track_caller]
-pub(crate) fn sleep(record: &Record, time: Duration) -> Result<(), Interrupt> {
+pub(crate) fn sleep(waits: &impl Waits, time: Duration) -> Result<(), Interrupt> {
     let deadline = now().checked_add(time);
-    block_on(record, future::pending::<()>(), deadline).map(|_| ())
+    block_on(waits, future::pending::<()>(), deadline).map(|_| ())
 }
 
 /// Runs `block` within the protocol of a wait. `block` must return when it is done, or when `waker`
 /// is woken. An error means that `block` was not called. The value of `block` is always returned;
 /// the next safe point reports an interrupt that fell due during it.
-fn run_wait<T>(
-    record: &Record,
+fn run_wait<T, W: Waits>(
+    waits: &W,
     waker: &Waker,
     killable: bool,
     at: CallerLocation,
     block: impl FnOnce() -> T,
 ) -> Result<T, Interrupt> {
     /// Ends the wait, also if `block` unwinds.
-    struct EndWait<'a>(&'a Record);
-    impl Drop for EndWait<'_> {
+    struct EndWait<'a, W: Waits>(&'a W);
+    impl<W: Waits> Drop for EndWait<'_, W> {
         fn drop(&mut self) {
             self.0.end_wait();
         }
     }
 
-    // A cancel does not end this wait, so it is recorded for diagnosis. Between statements there is
-    // no cancel.
-    let _within =
-        (killable && record.snapshot().in_statement()).then(|| record.within(Section::Wait, at));
-    record.begin_wait(waker, killable, at)?;
-    let _end_wait = EndWait(record);
+    let _within = if killable { waits.within_killable_wait(at) } else { None };
+    waits.begin_wait(waker, killable, at)?;
+    let _end_wait = EndWait(waits);
     Ok(block())
 }
 

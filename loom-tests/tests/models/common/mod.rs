@@ -1,6 +1,7 @@
 //! Code that the models share.
 
 mod explore;
+pub(crate) mod helpers;
 
 pub(crate) use explore::{model, sequences};
 

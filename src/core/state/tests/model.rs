@@ -129,6 +129,13 @@ impl Model {
         matches!(self.command, Command::Running { cancelled: true, .. }) && !killable
     }
 
+    /// Returns whether the helpers of the running statement must stop. A wait of the runner, or a probe
+    /// of it, is nothing to them.
+    pub(super) fn stops_helpers(&self) -> bool {
+        let Command::Running { cancelled, .. } = self.command else { return false };
+        !self.ended && (cancelled || self.pending == Some(TerminateMode::Immediate))
+    }
+
     /// Returns the statement that runs or is queued.
     pub(super) fn statement(&self) -> Option<u64> {
         match self.command {

@@ -1,0 +1,454 @@
+//! The helpers of one statement: their slots, how they enter and leave, and how they are raised.
+
+use crate::core::attention;
+use crate::core::record::Record;
+use crate::core::record::check::statement_ended;
+use crate::core::record::helpers::SessionHelpers;
+use crate::core::record::helpers::slot::{HelperSlot, SlotState};
+use crate::core::record::request::FinishedCancel;
+use crate::core::state::{RunningStatement, Snapshot};
+use crate::sync::wake_list::WakeList;
+use crate::sync::{AtomicU64, Mutex, OnceCell, Ordering, helper_slots};
+use crate::types::helper::HelperInfo;
+use crate::types::id::StatementId;
+use crate::types::interrupt::Interrupt;
+use crate::types::location::{CallSite, CallerLocation};
+use crossbeam_utils::CachePadded;
+use slab::Slab;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::SystemTime;
+
+/// The helpers of one statement, and what they share.
+pub(crate) struct HelperSet {
+    pub(super) record: Arc<Record>,
+    session: Arc<SessionHelpers>,
+    pub(super) statement: RunningStatement,
+    /// Wakes wakers, with no lock held, for a safe point of the core.
+    pub(super) wake: fn(WakeList),
+    names: Mutex<Vec<(&'static str, CallerLocation)>>,
+    /// The slots for threads. Created under the lock of `more`, by the first thread that enters.
+    slots: OnceCell<Box<[CachePadded<HelperSlot>]>>,
+    more: Mutex<MoreSlots>,
+    /// [`OPEN`] until the statement ends; then the number of helpers that have not left, and some.
+    remaining: AtomicU64,
+    on_last_helper: Mutex<Option<FinishedCancel>>,
+    /// The waker of the runner that waits until there is no helper.
+    waiter: Mutex<Option<Waker>>,
+}
+
+/// In `remaining`: the statement has not ended.
+const OPEN: u64 = u64::MAX;
+
+#[derive(Default)]
+struct MoreSlots {
+    closed: bool,
+    slots: Slab<Arc<ExtraSlot>>,
+}
+
+/// The slot of a helper in its set.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Fixed(u16),
+    Extra(Arc<ExtraSlot>),
+}
+
+/// A slot in `more`.
+#[derive(Debug)]
+pub(crate) struct ExtraSlot {
+    slot: HelperSlot,
+    /// The key in `more`. `None` if the statement had ended: then the helper is not counted.
+    key: Option<usize>,
+}
+
+/// All slots of a set at one moment.
+pub(super) struct AllSlots<'a> {
+    fixed: &'a [CachePadded<HelperSlot>],
+    extra: Vec<Arc<ExtraSlot>>,
+}
+
+impl AllSlots<'_> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HelperSlot> {
+        self.fixed.iter().map(|slot| &**slot).chain(self.extra.iter().map(|extra| &extra.slot))
+    }
+
+    fn len(&self) -> usize {
+        self.fixed.len() + self.extra.len()
+    }
+}
+
+impl HelperSet {
+    pub(super) fn new(
+        record: Arc<Record>,
+        session: Arc<SessionHelpers>,
+        statement: RunningStatement,
+        wake: fn(WakeList),
+    ) -> HelperSet {
+        HelperSet {
+            record,
+            session,
+            statement,
+            wake,
+            names: Mutex::new(Vec::new()),
+            slots: OnceCell::new(),
+            more: Mutex::new(MoreSlots::default()),
+            remaining: AtomicU64::new(OPEN),
+            on_last_helper: Mutex::new(None),
+            waiter: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    pub(crate) fn statement_id(&self) -> StatementId {
+        self.statement.id()
+    }
+
+    /// Returns the index of a name. A name of the same location is stored once. If there are too many
+    /// names, the helper gets the first one.
+    pub(crate) fn name(&self, name: &'static str, at: CallerLocation) -> u16 {
+        let mut names = self.names.lock();
+        let known = names.iter().position(|known| known.0 == name && known.1 == at);
+        let index = known.or_else(|| {
+            names.push((name, at));
+            Some(names.len() - 1)
+        });
+        index.and_then(|index| u16::try_from(index).ok()).unwrap_or(0)
+    }
+
+    // Safe points.
+
+    /// Returns whether the statement runs, and nothing asks its helpers to stop.
+    #[inline(always)]
+    pub(crate) fn may_continue(&self) -> bool {
+        self.record.word.may_continue(self.statement)
+    }
+
+    /// Checks for a due interrupt, for a handle whose statement must stop or has ended.
+    #[cold]
+    pub(crate) fn check_cold(&self, at: CallerLocation) -> Result<(), Interrupt> {
+        let word = self.record.snapshot();
+        if self.runs_in(word) && self.record.held() { Ok(()) } else { self.report(at) }
+    }
+
+    pub(super) fn runs_in(&self, word: Snapshot) -> bool {
+        word.runs_statement(self.statement)
+    }
+
+    /// Returns whether a hold-off is in force, of the runner or of the helper with this slot.
+    pub(super) fn is_held(&self, word: Snapshot, slot: Option<SlotState>) -> bool {
+        slot.is_some_and(SlotState::held) || self.runs_in(word) && self.record.held()
+    }
+
+    /// Returns what a safe point of a helper reports. Requests change under the record's lock, so the
+    /// number of the statement is compared under that lock.
+    #[cold]
+    pub(super) fn report(&self, at: CallerLocation) -> Result<(), Interrupt> {
+        self.record.due_for_helper(self.statement, at)
+    }
+
+    // Entering.
+
+    /// Takes the steps `E1` and `E2` for the calling thread, whose attention flag is `flag`.
+    #[inline]
+    pub(crate) fn enter(
+        &self,
+        flag: u16,
+        name: u16,
+        at: CallerLocation,
+    ) -> Result<(Place, u16), Interrupt> {
+        let (place, turn) = self.take_slot(flag, name)?;
+        let word = self.record.snapshot();
+        if word.may_continue(self.statement) {
+            return Ok((place, turn));
+        }
+        self.entered_late(word, place, turn, at)
+    }
+
+    #[cold]
+    fn entered_late(
+        &self,
+        word: Snapshot,
+        place: Place,
+        turn: u16,
+        at: CallerLocation,
+    ) -> Result<(Place, u16), Interrupt> {
+        let due = if self.is_held(word, None) { Ok(()) } else { self.report(at) };
+        match due {
+            Ok(()) => Ok((place, turn)),
+            Err(interrupt) => {
+                (self.wake)(self.leave(&place));
+                Err(interrupt)
+            }
+        }
+    }
+
+    fn take_slot(&self, flag: u16, name: u16) -> Result<(Place, u16), Interrupt> {
+        let slots = match self.slots.get() {
+            Some(slots) => slots,
+            None => self.create_slots()?,
+        };
+        // Each thread begins at its own slot, so threads seldom meet at one.
+        let first = usize::from(flag);
+        for step in 0..slots.len() {
+            let index = (first + step) % slots.len();
+            match slots[index].take(flag, name) {
+                Ok(turn) => return Ok((Place::Fixed(index as u16), turn)),
+                Err(state) if state.closed() => return Err(statement_ended()),
+                Err(_) => {}
+            }
+        }
+        let extra = self.add(flag, name).ok_or_else(statement_ended)?;
+        Ok((Place::Extra(extra), 0))
+    }
+
+    #[cold]
+    fn create_slots(&self) -> Result<&[CachePadded<HelperSlot>], Interrupt> {
+        let fresh = || (0..helper_slots()).map(|_| CachePadded::new(HelperSlot::free())).collect();
+        let more = self.more.lock();
+        if more.closed {
+            return Err(statement_ended());
+        }
+        Ok(self.slots.get_or_init(fresh))
+    }
+
+    /// Adds a helper that is a task or a job, or a thread that found no slot. Returns `None` if the
+    /// statement has ended.
+    pub(crate) fn add(&self, flag: u16, name: u16) -> Option<Arc<ExtraSlot>> {
+        let since = SystemTime::now();
+        let mut more = self.more.lock();
+        if more.closed {
+            return None;
+        }
+        let entry = more.slots.vacant_entry();
+        let slot = HelperSlot::taken(flag, name, since);
+        let extra = Arc::new(ExtraSlot { slot, key: Some(entry.key()) });
+        entry.insert(extra.clone());
+        Some(extra)
+    }
+
+    /// Creates the slot of a helper that is not counted, since its statement has ended.
+    pub(crate) fn uncounted(&self, name: u16) -> Arc<ExtraSlot> {
+        let slot = HelperSlot::taken(0, name, SystemTime::now());
+        Arc::new(ExtraSlot { slot, key: None })
+    }
+
+    pub(crate) fn fixed_slot(&self, index: u16) -> &HelperSlot {
+        &self.slots.get().expect("a helper has one of them")[usize::from(index)]
+    }
+
+    pub(crate) fn slot<'a>(&'a self, place: &'a Place) -> &'a HelperSlot {
+        match place {
+            Place::Fixed(index) => self.fixed_slot(*index),
+            Place::Extra(extra) => &extra.slot,
+        }
+    }
+
+    // Leaving.
+
+    /// Takes the steps `L2` and `L3`. Returns the wakers to wake, with no lock held.
+    #[inline]
+    pub(crate) fn leave(&self, place: &Place) -> WakeList {
+        let slot = self.slot(place);
+        // A hold-off of the helper, if its guard was leaked, ends here.
+        if slot.load().held() {
+            slot.cold.lock().hold_offs.clear();
+        }
+        let before = slot.leave();
+        let counted = match place {
+            Place::Fixed(_) => true,
+            Place::Extra(extra) => self.remove(extra, before),
+        };
+        if !before.closed() && !before.watched() {
+            return WakeList::EMPTY;
+        }
+        self.left_observed(before, counted)
+    }
+
+    /// Removes a slot of `more`. Returns whether its helper is counted.
+    fn remove(&self, extra: &ExtraSlot, before: SlotState) -> bool {
+        let Some(key) = extra.key else { return false };
+        if !before.closed() {
+            // A closer may have found it free by now: it has a copy of the slots that it counts.
+            let removed = self.more.lock().slots.try_remove(key);
+            drop(removed);
+        }
+        true
+    }
+
+    #[cold]
+    fn left_observed(&self, before: SlotState, counted: bool) -> WakeList {
+        let closed = before.closed() && counted;
+        let mut wakers = if closed { self.one_left() } else { WakeList::EMPTY };
+        if before.watched() {
+            wakers.append(self.waiter.lock().take().into());
+        }
+        wakers
+    }
+
+    /// Returns `Ready` if there is no helper. Otherwise the next helper that leaves wakes `waker`, which
+    /// is stored before the slots are watched. A slot is watched and freed by changes of one variable.
+    /// So this sees that the helper has left, or the helper sees that its slot is watched.
+    pub(crate) fn poll_no_helpers(&self, waker: &Waker) -> Poll<()> {
+        let spent = self.waiter.lock().replace(waker.clone());
+        drop(spent);
+        let active = self.all_now().iter().filter(|slot| slot.watch().active()).count();
+        if active > 0 { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn one_left(&self) -> WakeList {
+        if !self.take_one_off() {
+            return WakeList::EMPTY;
+        }
+        let finished = self.on_last_helper.lock().take();
+        let mut wakers = finished.map_or(WakeList::EMPTY, FinishedCancel::complete);
+        wakers.append(self.session.one_done());
+        wakers
+    }
+
+    /// Returns whether it was the last one. AcqRel: the thread that subtracts it sees all writes of the
+    /// others before.
+    fn take_one_off(&self) -> bool {
+        self.remaining.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Returns whether the statement has ended and all helpers have left. Acquire: then it sees what
+    /// they did before.
+    pub(super) fn is_done(&self) -> bool {
+        self.remaining.load(Ordering::Acquire) == 0
+    }
+
+    /// Takes the steps `C1` to `C5`. Returns what the caller must complete.
+    pub(super) fn close(&self, finished: FinishedCancel) -> FinishedCancel {
+        *self.on_last_helper.lock() = Some(finished);
+        let all = {
+            let mut more = self.more.lock();
+            more.closed = true;
+            self.all(&more)
+        };
+        // Relaxed: a helper reads it only after it has found its slot closed.
+        self.remaining.store(1 + all.len() as u64, Ordering::Relaxed);
+        let mut wakers = WakeList::EMPTY;
+        for slot in all.iter() {
+            let before = slot.close();
+            if before.active() {
+                self.notify(slot, before, true, &mut wakers);
+            } else {
+                self.take_one_off();
+            }
+        }
+        if self.take_one_off() {
+            let finished = self.on_last_helper.lock().take();
+            wakers.append(self.session.one_done());
+            return finished.unwrap_or(FinishedCancel::NOTHING).with_wakers(wakers);
+        }
+        FinishedCancel::NOTHING.with_wakers(wakers)
+    }
+
+    // Requesters.
+
+    fn all(&self, more: &MoreSlots) -> AllSlots<'_> {
+        let extra = more.slots.iter().map(|(_, extra)| extra.clone()).collect();
+        AllSlots { fixed: self.slots.get().map_or(&[], |slots| slots), extra }
+    }
+
+    pub(super) fn all_now(&self) -> AllSlots<'_> {
+        self.all(&self.more.lock())
+    }
+
+    /// Takes the steps `K2` to `K4`, except that the caller wakes the wakers.
+    pub(super) fn raise(&self, wakers: &mut WakeList) {
+        for slot in self.all_now().iter() {
+            let before = slot.raise();
+            self.notify(slot, before, false, wakers);
+        }
+    }
+
+    /// Raises the flag of a helper on a thread, and takes the waker of a helper that sleeps. `ended`: the
+    /// statement has ended, so that no hold-off of the runner is in force.
+    pub(super) fn notify(
+        &self,
+        slot: &HelperSlot,
+        before: SlotState,
+        ended: bool,
+        wakers: &mut WakeList,
+    ) {
+        if !before.active() {
+            return;
+        }
+        if let Some(flag) = before.flag() {
+            attention::raise(flag);
+        }
+        if before.asleep()
+            && let Some(waker) = slot.waker(!ended && self.record.held())
+        {
+            wakers.push(waker);
+        }
+    }
+
+    // Rows.
+
+    /// Returns the number of helpers.
+    pub(crate) fn count(&self) -> usize {
+        self.all_now().iter().filter(|slot| slot.load().active()).count()
+    }
+
+    pub(super) fn rows(&self, rows: &mut Vec<HelperInfo>) {
+        for slot in self.all_now().iter() {
+            let (state, first_seen, passed, hold_off) = {
+                let mut cold = slot.cold.lock();
+                let state = slot.load();
+                if !state.active() {
+                    continue;
+                }
+                let turn = state.turn();
+                let first_seen = match cold.first_seen {
+                    Some((of, time)) if of == turn => time,
+                    _ => cold.first_seen.insert((turn, SystemTime::now())).1,
+                };
+                let passed = cold.passed.filter(|(of, ..)| *of == turn);
+                (state, first_seen, passed, cold.hold_offs.first().map(|(_, held)| *held))
+            };
+            let names = self.names.lock();
+            let Some((name, location)) = names.get(usize::from(state.name())) else { continue };
+            rows.push(HelperInfo {
+                name,
+                known_since: CallSite { location, reached_at: first_seen },
+                is_on_thread: state.flag().is_some(),
+                last_safe_point: passed
+                    .map(|(_, location, at)| CallSite { location, reached_at: at.time }),
+                hold_off,
+            });
+        }
+    }
+}
+
+impl fmt::Debug for HelperSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HelperSet")
+            .field("session", &self.record.id())
+            .field("statement", &self.statement.id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Place {
+    /// Returns the index of a slot at a fixed address.
+    pub(crate) fn fixed(&self) -> Option<u16> {
+        match self {
+            Place::Fixed(index) => Some(*index),
+            Place::Extra(_) => None,
+        }
+    }
+
+    pub(super) fn is(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::Fixed(one), Place::Fixed(other)) => one == other,
+            (Place::Extra(one), Place::Extra(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What jobs and tasks have in common: the slot that they leave, and the time that they are on a thread.
+
+use crate::core::record::helpers::helper::{Helper, Task};
+use crate::core::record::helpers::set::HelperSet;
+use crate::session::current::{self, Outer, wake_all};
+use crate::sync::catch::catch_panic;
+use crate::sync::panicking;
+use std::sync::Arc;
+
+/// A task or a job that is a helper until this is dropped.
+pub(super) struct ActiveTask {
+    pub(super) task: Task,
+    left: bool,
+}
+
+impl ActiveTask {
+    pub(super) fn new(set: &Arc<HelperSet>, name: u16) -> ActiveTask {
+        ActiveTask { task: Task::new(set, name), left: false }
+    }
+
+    /// Makes the calling thread this helper, until the returned guard is dropped.
+    pub(super) fn run_here(&mut self) -> OnThread<'_> {
+        self.task.begin_poll();
+        let Helper { set, place, turn } = self.task.helper();
+        let before = current::begin_help(set, place.clone(), *turn);
+        OnThread { task: &self.task, before, panicking: panicking() }
+    }
+
+    /// Leaves the statement, after everything that the job or the task owned was dropped.
+    pub(super) fn leave(&mut self) {
+        if !std::mem::replace(&mut self.left, true) {
+            let (wakers, waker) = self.task.leave();
+            wake_all(wakers);
+            // A waker may panic when it is dropped.
+            let _ = catch_panic(|| drop(waker));
+        }
+    }
+}
+
+impl Drop for ActiveTask {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The time that a task is polled, or that a job runs.
+pub(super) struct OnThread<'t> {
+    pub(super) task: &'t Task,
+    before: Outer,
+    panicking: bool,
+}
+
+impl Drop for OnThread<'_> {
+    fn drop(&mut self) {
+        let mine = self.task.helper();
+        if panicking() && !self.panicking {
+            super::fail(&mine.set);
+        }
+        current::end_help(
+            |helper| helper.is(&mine.set, &mine.place, mine.turn),
+            std::mem::take(&mut self.before),
+        );
+    }
+}
