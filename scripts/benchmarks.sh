@@ -5,7 +5,7 @@
 # `cargo bench --manifest-path benches/peers/Cargo.toml --bench accept_kill -- 'ours.*/1000$'`.
 set -euo pipefail
 source "$(dirname "$0")/usage.sh"
-takes -n safe_point attach_detach begin_finish open_close accept_kill kill_seen_running \
+takes -n safe_point helper attach_detach begin_finish open_close accept_kill kill_seen_running \
   kill_seen_parked snapshot memory
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 target=$CARGO_TARGET_DIR
 questions=("$@")
 if [ $# = 0 ]; then
-  questions=(safe_point attach_detach begin_finish open_close accept_kill
+  questions=(safe_point helper attach_detach begin_finish open_close accept_kill
     kill_seen_running kill_seen_parked snapshot memory)
 fi
 if [ "${1:-}" != -n ]; then
@@ -23,7 +23,7 @@ if [ "${1:-}" != -n ]; then
   cargo bench --quiet --manifest-path "$peers" --benches --no-run
   for question in "${questions[@]}"; do
     # Names that are gone would stay.
-    rm -rf "$target/criterion/$question" "$target/figures/$question.json"
+    rm -rf "$target/criterion/$question" "$target/criterion/${question}_threads" "$target/figures/$question.json"
     cargo bench --quiet --manifest-path "$peers" --bench "$question" 2>/dev/null |
       { grep -E 'time:|^[a-z_]+[/:]' || true; }
   done

@@ -35,7 +35,7 @@ skip() {
 }
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-cargo build --quiet --release --manifest-path benches/peers/Cargo.toml --bin count
+cargo build --quiet --release --manifest-path benches/peers/Cargo.toml --bin count --bin count_helper
 count=$CARGO_TARGET_DIR/release/count
 
 if [ "${1:-}" = --asm ]; then
@@ -47,14 +47,18 @@ command -v valgrind >/dev/null || skip 'valgrind is missing (Debian: apt-get ins
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# The operations of a helper are in a program of their own.
+operations() { "$count" && "${count}_helper"; }
+program() { if "$count" | grep -qx -- "$1"; then echo "$count"; else echo "${count}_helper"; fi; }
+
 collected() {
-  valgrind --tool=callgrind --callgrind-out-file="$work/out" "$count" "$1" "$2" >"$work/log" 2>&1 ||
+  valgrind --tool=callgrind --callgrind-out-file="$work/out" "$(program "$1")" "$1" "$2" >"$work/log" 2>&1 ||
     { cat "$work/log" >&2; return 1; }
   sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$work/log"
 }
 
 if [ "${1:-}" = --where ]; then
-  names=$("$count")
+  names=$(operations)
   grep -qx -- "${2:-}" <<<"$names" || refuse "unknown operation '${2:-}', expected one of ${names//$'\n'/, }"
   collected "$2" "$times" >/dev/null
   callgrind_annotate --threshold=99 "$work/out" 2>/dev/null | grep -v -e '^--' -e '^$' | cut -c1-160
@@ -75,7 +79,7 @@ if [ "${1:-}" != --update ]; then
   [ "${written%,*}" = "$compiler" ] ||
     echo "instructions.sh: $file was written with rustc ${written%,*}, this is $compiler" >&2
 fi
-for name in $("$count"); do
+for name in $(operations); do
   once=$(collected "$name" $times)
   twice=$(collected "$name" $((2 * times)))
   now=$(awk -v many=$((twice - once)) -v times=$times 'BEGIN { printf "%.1f", many / times }')

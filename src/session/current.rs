@@ -151,60 +151,57 @@ pub(crate) fn leave(record: &Record) -> Option<Arc<Record>> {
 /// Returns whether the thread runs the statement of this set, or helps with it.
 #[inline]
 pub(crate) fn works_for(set: &Arc<HelperSet>) -> bool {
+    !is_free() && works_for_one(set)
+}
+
+fn works_for_one(set: &Arc<HelperSet>) -> bool {
     let helps = HELP.try_with(|help| {
         let helps = |helper: &Helper| Arc::ptr_eq(&helper.set, set) && helper.is_here();
         help.borrow().helper.as_ref().map(helps)
     });
-    helps.ok().flatten().unwrap_or_else(|| runs_session_of(set))
+    let runs = |mine: &Arc<Record>| Arc::ptr_eq(mine, set.record()) && mine.runs_here();
+    match helps {
+        Ok(Some(helps)) => helps,
+        _ => CURRENT.try_with(|mine| mine.borrow().as_ref().is_some_and(runs)).unwrap_or(false),
+    }
 }
 
+/// Makes the thread a helper, and returns its work before, if there was any. A thread whose
+/// thread-locals are already destroyed has no current helper.
 #[inline]
-fn runs_session_of(set: &HelperSet) -> bool {
-    let runs = CURRENT.try_with(|current| {
-        let current = current.borrow();
-        current.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, set.record()) && mine.runs_here())
-    });
-    runs.unwrap_or(false)
-}
-
-/// Makes the thread a helper, and returns what it did before. A thread whose thread-locals are already
-/// destroyed has no current helper.
-#[inline]
-pub(crate) fn begin_help(set: &Arc<HelperSet>, place: Place, turn: u16) -> Outer {
+pub(crate) fn begin_help(set: &Arc<HelperSet>, place: Place, turn: u16) -> Option<Box<Outer>> {
     let begun = HELP.try_with(|help| {
         let mut help = help.borrow_mut();
-        let spare = help.spare.take_if(|(spare, _)| Arc::ptr_eq(spare, set));
-        let (set, record) = spare.unwrap_or_else(|| (set.clone(), set.record().clone()));
+        let (set, record) = match help.spare.take_if(|(spare, _)| Arc::ptr_eq(spare, set)) {
+            Some(spare) => spare,
+            None => (set.clone(), set.record().clone()),
+        };
         (record, help.helper.replace(Helper { set, place, turn }))
     });
-    let Ok((record, helper)) = begun else { return Outer::default() };
-    let session = CURRENT.try_with(|current| current.replace(Some(record)));
-    Outer { session: session.ok().flatten(), helper }
+    let (record, helper) = begun.ok()?;
+    let session = CURRENT.try_with(|current| current.replace(Some(record))).ok().flatten();
+    session.is_some().then(|| Box::new(Outer { session, helper }))
 }
 
-/// Restores what the thread did before, if this helper is the current one. Keeps its references for the
-/// next time.
+/// Restores the work before, if this helper is the current one. Keeps its references for the next
+/// time.
 #[inline]
-pub(crate) fn end_help(is_mine: impl FnOnce(&Helper) -> bool, mut outer: Outer) {
+pub(crate) fn end_help(is_mine: impl FnOnce(&Helper) -> bool, outer: Option<Box<Outer>>) {
+    let nested = outer.is_some();
+    let mut outer = outer.map_or_else(Outer::default, |outer| *outer);
     let ended = HELP.try_with(|help| {
         let mut help = help.borrow_mut();
-        let mine = help.helper.as_ref().is_some_and(is_mine);
-        if mine {
-            std::mem::swap(&mut help.helper, &mut outer.helper);
+        if !help.helper.as_ref().is_some_and(is_mine) {
+            return None;
         }
-        mine
+        let helper = std::mem::replace(&mut help.helper, outer.helper.take())?;
+        let session = CURRENT.try_with(|current| current.replace(outer.session.take()));
+        help.spare.replace((helper.set, session.ok().flatten()?))
     });
-    if !ended.unwrap_or(false) {
-        return;
-    }
-    let outermost = outer.session.is_none();
-    let session = CURRENT.try_with(|current| current.replace(outer.session.take()));
-    if !outermost {
+    // Dropped with no thread-local borrowed.
+    drop(ended);
+    if nested {
         restored();
-    }
-    if let (Ok(Some(record)), Some(helper)) = (session, outer.helper) {
-        let spare = HELP.try_with(|help| help.borrow_mut().spare.replace((helper.set, record)));
-        drop(spare);
     }
 }
 

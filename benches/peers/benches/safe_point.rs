@@ -4,7 +4,8 @@
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use dashmap::DashMap;
-use safepoint::{Attached, ClientInfo, SessionManager, ThreadModel};
+use safepoint::session::{HelperGuard, StatementHandle};
+use safepoint::{Attached, ClientInfo, Session, SessionManager, ThreadModel};
 use safepoint_benches::{quick, quietest};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ stops! {
     Floor(AtomicU64), word => word.load(Ordering::Relaxed) & 1 != 0;
     Check(Attached<'a>), session => session.check().is_err();
     Ambient(()), () => safepoint::check().is_err();
+    Handle(StatementHandle), handle => handle.check().is_err();
+    Helper(HelperGuard<'a>), helper => helper.check().is_err();
     Flag(AtomicBool), flag => flag.load(Ordering::Relaxed);
     Database(Salsa), salsa => salsa.0.cancelled.load(Ordering::Acquire) != 0;
     Token(CancellationToken), token => token.is_cancelled();
@@ -96,11 +99,27 @@ struct SalsaShared {
     cancelled: AtomicU32,
 }
 
+/// Leaves the session in a statement.
+fn handle_of(session: &mut Session) -> StatementHandle {
+    let thread = session.own_thread().unwrap();
+    safepoint::current::without_session(|| {
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let handle = statement.handle("bench");
+        std::mem::forget(statement);
+        std::mem::forget(attached);
+        handle
+    })
+}
+
 fn safe_point(c: &mut Criterion) {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let thread = session.own_thread().unwrap();
     let attached = session.attach(&thread).unwrap();
+    // A statement of another session, with which this thread helps, hidden from its own session.
+    let mut other = manager.open(ClientInfo::default()).unwrap();
+    let handle = handle_of(&mut other);
 
     let word = AtomicU64::new(0);
     let token = CancellationToken::new();
@@ -115,6 +134,12 @@ fn safe_point(c: &mut Criterion) {
     ask(&mut group, "floor: relaxed load, mask, branch", Floor(&word));
     ask(&mut group, "ours: check", Check(&attached));
     ask(&mut group, "ours: ambient check", Ambient(&()));
+    ask(&mut group, "ours: check of a handle", Handle(&handle));
+    safepoint::current::without_session(|| {
+        let helper = handle.enter().unwrap();
+        ask(&mut group, "ours: check of a helper", Helper(&helper));
+        ask(&mut group, "ours: ambient check of a helper", Ambient(&()));
+    });
     ask(&mut group, "peer: Arc<AtomicBool> from a DashMap", Flag(&flag));
     ask(&mut group, "peer: salsa-style word", Database(&salsa));
     ask(&mut group, "peer: CancellationToken, own", Token(&token));

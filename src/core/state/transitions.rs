@@ -51,14 +51,17 @@ impl Snapshot {
 
     /// Computes `ATTENTION` and `STOP_HELPERS` (rules 3 and 5 of `mod.rs`). The first branch is the common
     /// one: nothing was requested.
+    #[inline]
     fn with_attention(self) -> Snapshot {
         let word = self.without(ATTENTION | STOP_HELPERS);
-        if !word.has(CANCEL | TERMINATE | PROBE) {
-            return word;
-        }
-        let attention = if word.due() || word.has(PROBE) { ATTENTION } else { 0 };
-        let stop = if word.must_stop_helpers() { STOP_HELPERS } else { 0 };
-        word.with(attention | stop)
+        if word.has(CANCEL | TERMINATE | PROBE) { word.with_requests() } else { word }
+    }
+
+    #[cold]
+    fn with_requests(self) -> Snapshot {
+        let attention = if self.due() || self.has(PROBE) { ATTENTION } else { 0 };
+        let stop = if self.must_stop_helpers() { STOP_HELPERS } else { 0 };
+        self.with(attention | stop)
     }
 
     // Transitions of the owner and the runner.

@@ -10,7 +10,7 @@ use crate::core::attention;
 use crate::core::record::Record;
 use crate::core::record::helpers::HelperSlot;
 use crate::core::record::helpers::helper::Helper;
-use crate::core::record::helpers::set::{HelperSet, Place};
+use crate::core::record::helpers::set::{Entered, HelperSet, Place};
 use crate::session::current::{self, Current, Outer, wake_all};
 use crate::session::hold_off::HoldOff;
 use crate::sync::panicking;
@@ -101,18 +101,19 @@ impl StatementHandle {
         let at = Location::caller();
         if current::works_for(&self.set) {
             self.check()?;
-            return Ok(HelperGuard::outer(&self.set));
+            return Ok(HelperGuard::nested(&self.set));
         }
-        let (place, turn) = self.set.enter(attention::own(), self.name, at)?;
-        let before = current::begin_help(&self.set, place.clone(), turn);
-        let fixed = place.fixed().map(|index| self.set.fixed_slot(index));
+        let Entered { fixed, place, turn } = self.set.enter(attention::own(), self.name, at)?;
+        let outer = current::begin_help(&self.set, place.clone(), turn);
+        let panicking = panicking();
+        let place = Some(place);
         Ok(HelperGuard {
             set: &self.set,
             fixed,
-            place: Some(place),
+            place,
             turn,
-            before,
-            panicking: panicking(),
+            outer,
+            panicking,
             not_send: PhantomData,
         })
     }
@@ -173,19 +174,19 @@ pub struct HelperGuard<'h> {
     /// `None` if the thread already worked for the statement.
     place: Option<Place>,
     turn: u16,
-    before: Outer,
+    outer: Option<Box<Outer>>,
     panicking: bool,
     not_send: PhantomData<*const ()>,
 }
 
 impl<'h> HelperGuard<'h> {
-    fn outer(set: &'h Arc<HelperSet>) -> HelperGuard<'h> {
+    fn nested(set: &'h Arc<HelperSet>) -> HelperGuard<'h> {
         HelperGuard {
             set,
             fixed: None,
             place: None,
             turn: 0,
-            before: Outer::default(),
+            outer: None,
             panicking: false,
             not_send: PhantomData,
         }
@@ -240,8 +241,11 @@ impl Drop for HelperGuard<'_> {
             fail(self.set);
         }
         let (set, turn) = (self.set, self.turn);
-        current::end_help(|helper| helper.is(set, &place, turn), std::mem::take(&mut self.before));
-        wake_all(set.leave(&place));
+        current::end_help(|helper| helper.is(set, &place, turn), self.outer.take());
+        wake_all(match self.fixed {
+            Some(slot) => set.leave_fixed(slot),
+            None => set.leave(&place),
+        });
     }
 }
 

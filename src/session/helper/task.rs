@@ -22,8 +22,8 @@ impl ActiveTask {
     pub(super) fn run_here(&mut self) -> OnThread<'_> {
         self.task.begin_poll();
         let Helper { set, place, turn } = self.task.helper();
-        let before = current::begin_help(set, place.clone(), *turn);
-        OnThread { task: &self.task, before, panicking: panicking() }
+        let outer = current::begin_help(set, place.clone(), *turn);
+        OnThread { task: &self.task, outer, panicking: panicking() }
     }
 
     /// Leaves the statement, after everything that the job or the task owned was dropped.
@@ -46,7 +46,7 @@ impl Drop for ActiveTask {
 /// The time that a task is polled, or that a job runs.
 pub(super) struct OnThread<'t> {
     pub(super) task: &'t Task,
-    before: Outer,
+    outer: Option<Box<Outer>>,
     panicking: bool,
 }
 
@@ -56,9 +56,6 @@ impl Drop for OnThread<'_> {
         if panicking() && !self.panicking {
             super::fail(&mine.set);
         }
-        current::end_help(
-            |helper| helper.is(&mine.set, &mine.place, mine.turn),
-            std::mem::take(&mut self.before),
-        );
+        current::end_help(|helper| helper.is(&mine.set, &mine.place, mine.turn), self.outer.take());
     }
 }

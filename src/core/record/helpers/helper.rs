@@ -76,7 +76,7 @@ impl Helper {
         let mut cold = self.slot().cold.lock();
         cold.last_hold_off += 1;
         let number = cold.last_hold_off;
-        cold.hold_offs.push((number, ActiveHoldOff { name, call_site }));
+        cold.hold_offs.push((self.turn, number, ActiveHoldOff { name, call_site }));
         self.slot().hold();
         number
     }
@@ -86,9 +86,10 @@ impl Helper {
         {
             let mut cold = self.slot().cold.lock();
             let known = cold.hold_offs.len();
-            cold.hold_offs.retain(|(other, _)| *other != number);
+            cold.hold_offs.retain(|(_, other, _)| *other != number);
             // A hold-off of an earlier helper has ended with it.
-            if cold.hold_offs.len() == known || !cold.hold_offs.is_empty() {
+            let ended = cold.hold_offs.len() == known;
+            if ended || cold.hold_offs.iter().any(|(of, ..)| *of == self.turn) {
                 return WakeList::EMPTY;
             }
             self.slot().release();
@@ -149,7 +150,7 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn new(set: &Arc<HelperSet>, name: u16) -> Task {
         let extra = set.add(0, name).unwrap_or_else(|| set.uncounted(name));
-        let helper = Helper { set: set.clone(), place: Place::Extra(extra), turn: 0 };
+        let helper = Helper { set: set.clone(), place: Place::extra(extra), turn: 0 };
         Task { helper, asleep: false }
     }
 

@@ -49,9 +49,18 @@ struct MoreSlots {
 
 /// The slot of a helper in its set.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
-    Fixed(u16),
-    Extra(Arc<ExtraSlot>),
+pub(crate) struct Place {
+    /// The index of a slot at a fixed address, unless there is another one.
+    index: u16,
+    extra: Option<Arc<ExtraSlot>>,
+}
+
+/// A helper that has entered.
+pub(crate) struct Entered<'a> {
+    /// The slot, if it is at a fixed address.
+    pub(crate) fixed: Option<&'a HelperSlot>,
+    pub(crate) place: Place,
+    pub(crate) turn: u16,
 }
 
 /// A slot in `more`.
@@ -153,56 +162,72 @@ impl HelperSet {
     // Entering.
 
     /// Takes the steps `E1` and `E2` for the calling thread, whose attention flag is `flag`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(
         &self,
         flag: u16,
         name: u16,
         at: CallerLocation,
-    ) -> Result<(Place, u16), Interrupt> {
-        let (place, turn) = self.take_slot(flag, name)?;
+    ) -> Result<Entered<'_>, Interrupt> {
+        let entered = match self.take_first_slot(flag, name) {
+            Some(entered) => entered,
+            None => self.take_slot(flag, name)?,
+        };
         let word = self.record.snapshot();
         if word.may_continue(self.statement) {
-            return Ok((place, turn));
+            return Ok(entered);
         }
-        self.entered_late(word, place, turn, at)
+        self.entered_late(word, entered, at)
     }
 
     #[cold]
-    fn entered_late(
-        &self,
+    fn entered_late<'a>(
+        &'a self,
         word: Snapshot,
-        place: Place,
-        turn: u16,
+        entered: Entered<'a>,
         at: CallerLocation,
-    ) -> Result<(Place, u16), Interrupt> {
+    ) -> Result<Entered<'a>, Interrupt> {
         let due = if self.is_held(word, None) { Ok(()) } else { self.report(at) };
         match due {
-            Ok(()) => Ok((place, turn)),
+            Ok(()) => Ok(entered),
             Err(interrupt) => {
-                (self.wake)(self.leave(&place));
+                (self.wake)(self.leave(&entered.place));
                 Err(interrupt)
             }
         }
     }
 
-    fn take_slot(&self, flag: u16, name: u16) -> Result<(Place, u16), Interrupt> {
+    /// Takes the slot at which this thread begins its search. Each thread begins at its own slot, so
+    /// threads seldom meet at one.
+    #[inline(always)]
+    fn take_first_slot(&self, flag: u16, name: u16) -> Option<Entered<'_>> {
+        let slots = self.slots.get()?;
+        // Their number is a power of two.
+        let index = flag & (slots.len() as u16).wrapping_sub(1);
+        let slot = slots.get(usize::from(index))?;
+        let turn = slot.take(flag, name).ok()?;
+        Some(Entered { fixed: Some(slot), place: Place { index, extra: None }, turn })
+    }
+
+    #[cold]
+    fn take_slot(&self, flag: u16, name: u16) -> Result<Entered<'_>, Interrupt> {
         let slots = match self.slots.get() {
             Some(slots) => slots,
             None => self.create_slots()?,
         };
-        // Each thread begins at its own slot, so threads seldom meet at one.
-        let first = usize::from(flag);
         for step in 0..slots.len() {
-            let index = (first + step) % slots.len();
+            let index = (usize::from(flag) + step) & (slots.len() - 1);
             match slots[index].take(flag, name) {
-                Ok(turn) => return Ok((Place::Fixed(index as u16), turn)),
+                Ok(turn) => {
+                    let place = Place { index: index as u16, extra: None };
+                    return Ok(Entered { fixed: Some(&slots[index]), place, turn });
+                }
                 Err(state) if state.closed() => return Err(statement_ended()),
                 Err(_) => {}
             }
         }
         let extra = self.add(flag, name).ok_or_else(statement_ended)?;
-        Ok((Place::Extra(extra), 0))
+        Ok(Entered { fixed: None, place: Place::extra(extra), turn: 0 })
     }
 
     #[cold]
@@ -236,36 +261,32 @@ impl HelperSet {
         Arc::new(ExtraSlot { slot, key: None })
     }
 
-    pub(crate) fn fixed_slot(&self, index: u16) -> &HelperSlot {
-        &self.slots.get().expect("a helper has one of them")[usize::from(index)]
-    }
-
+    #[inline]
     pub(crate) fn slot<'a>(&'a self, place: &'a Place) -> &'a HelperSlot {
-        match place {
-            Place::Fixed(index) => self.fixed_slot(*index),
-            Place::Extra(extra) => &extra.slot,
+        match &place.extra {
+            None => &self.slots.get().expect("a helper has one of them")[usize::from(place.index)],
+            Some(extra) => &extra.slot,
         }
     }
 
     // Leaving.
 
     /// Takes the steps `L2` and `L3`. Returns the wakers to wake, with no lock held.
-    #[inline]
     pub(crate) fn leave(&self, place: &Place) -> WakeList {
         let slot = self.slot(place);
-        // A hold-off of the helper, if its guard was leaked, ends here.
-        if slot.load().held() {
-            slot.cold.lock().hold_offs.clear();
-        }
         let before = slot.leave();
-        let counted = match place {
-            Place::Fixed(_) => true,
-            Place::Extra(extra) => self.remove(extra, before),
+        let counted = match &place.extra {
+            None => true,
+            Some(extra) => self.remove(extra, before),
         };
-        if !before.closed() && !before.watched() {
-            return WakeList::EMPTY;
-        }
-        self.left_observed(before, counted)
+        if before.is_plain() { WakeList::EMPTY } else { self.left_observed(slot, before, counted) }
+    }
+
+    /// Leaves as `leave` does, from a slot at a fixed address.
+    #[inline(always)]
+    pub(crate) fn leave_fixed(&self, slot: &HelperSlot) -> WakeList {
+        let before = slot.leave();
+        if before.is_plain() { WakeList::EMPTY } else { self.left_observed(slot, before, true) }
     }
 
     /// Removes a slot of `more`. Returns whether its helper is counted.
@@ -280,7 +301,11 @@ impl HelperSet {
     }
 
     #[cold]
-    fn left_observed(&self, before: SlotState, counted: bool) -> WakeList {
+    fn left_observed(&self, slot: &HelperSlot, before: SlotState, counted: bool) -> WakeList {
+        // A hold-off of the helper, if its guard was leaked, ends here.
+        if before.held() {
+            slot.cold.lock().hold_offs.retain(|(of, ..)| *of != before.turn());
+        }
         let closed = before.closed() && counted;
         let mut wakers = if closed { self.one_left() } else { WakeList::EMPTY };
         if before.watched() {
@@ -410,7 +435,12 @@ impl HelperSet {
                     _ => cold.first_seen.insert((turn, SystemTime::now())).1,
                 };
                 let passed = cold.passed.filter(|(of, ..)| *of == turn);
-                (state, first_seen, passed, cold.hold_offs.first().map(|(_, held)| *held))
+                (
+                    state,
+                    first_seen,
+                    passed,
+                    cold.hold_offs.iter().find(|(of, ..)| *of == turn).map(|(.., held)| *held),
+                )
             };
             let names = self.names.lock();
             let Some((name, location)) = names.get(usize::from(state.name())) else { continue };
@@ -436,18 +466,15 @@ impl fmt::Debug for HelperSet {
 }
 
 impl Place {
-    /// Returns the index of a slot at a fixed address.
-    pub(crate) fn fixed(&self) -> Option<u16> {
-        match self {
-            Place::Fixed(index) => Some(*index),
-            Place::Extra(_) => None,
-        }
+    pub(super) fn extra(slot: Arc<ExtraSlot>) -> Place {
+        Place { index: 0, extra: Some(slot) }
     }
 
+    #[inline]
     pub(super) fn is(&self, other: &Place) -> bool {
-        match (self, other) {
-            (Place::Fixed(one), Place::Fixed(other)) => one == other,
-            (Place::Extra(one), Place::Extra(other)) => Arc::ptr_eq(one, other),
+        match (&self.extra, &other.extra) {
+            (None, None) => self.index == other.index,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }

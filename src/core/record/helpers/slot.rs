@@ -63,6 +63,11 @@ impl SlotState {
     pub(crate) fn held(self) -> bool {
         self.has(HELD)
     }
+    /// Returns whether a helper that leaves has no more to do.
+    #[inline]
+    pub(crate) fn is_plain(self) -> bool {
+        !self.has(CLOSED | HELD | WATCHED)
+    }
     pub(crate) fn watched(self) -> bool {
         self.has(WATCHED)
     }
@@ -104,8 +109,8 @@ pub(crate) struct ColdSlot {
     pub(crate) probed: Option<(u16, Timestamp)>,
     /// The last safe point that answered a probe, and in which turn.
     pub(crate) passed: Option<(u16, CallerLocation, Timestamp)>,
-    /// The hold-offs in force, each with its number.
-    pub(crate) hold_offs: Vec<(u64, ActiveHoldOff)>,
+    /// The hold-offs in force, each with the turn of its helper and its number.
+    pub(crate) hold_offs: Vec<(u16, u64, ActiveHoldOff)>,
     pub(crate) last_hold_off: u64,
     /// When a row first showed the helper of this turn.
     pub(crate) first_seen: Option<(u16, SystemTime)>,

@@ -26,7 +26,7 @@ const SAFEPOINT: &str = "safepoint";
 const EACH: &str = "bytes each";
 const WHOLE: &str = "whole process, 1,000,000";
 
-pub(crate) const QUESTIONS: [Question; 9] = [
+pub(crate) const QUESTIONS: [Question; 11] = [
     Question {
         id: "safe_point",
         title: "A safe point in a loop",
@@ -40,7 +40,43 @@ pub(crate) const QUESTIONS: [Question; 9] = [
         bars: &[
             Bar::OfFloor { ours: "check", at: "", most: 1.05 },
             Bar::OfFloor { ours: "ambient check", at: "", most: 2.0 },
+            Bar::OfFloor { ours: "check of a handle", at: "", most: 1.2 },
+            Bar::OfFloor { ours: "check of a helper", at: "", most: 1.2 },
         ],
+    },
+    Question {
+        id: "helper",
+        title: "Help with a statement",
+        means: "A thread enters a statement that another thread runs, and leaves it. The floor is \
+            the least that keeps a helper from being missed: a step of a slot of its own, and \
+            another. The other figures are of a handle, of a job, and of a whole statement.",
+        unit: Unit::Nanos,
+        scale: 1.0,
+        columns: "",
+        charted: &[],
+        ours: "enter and leave",
+        bars: &[
+            Bar::OfFloor { ours: "enter and leave", at: "", most: 4.0 },
+            Bar::Most { ours: "enter and leave", at: "", most: 30.0, unit: Unit::Nanos },
+        ],
+    },
+    Question {
+        id: "helper_threads",
+        title: "Help with one statement, on several threads",
+        means: "The time of one thread's enter and leave while so many threads help with the same \
+            statement. There are two cores.",
+        unit: Unit::Nanos,
+        scale: 1.0,
+        columns: "threads: ",
+        charted: &[],
+        ours: "enter and leave",
+        bars: &[Bar::Growth {
+            ours: "enter and leave",
+            from: "1",
+            to: "2",
+            most: 1.5,
+            below: false,
+        }],
     },
     Question {
         id: "attach_detach",
