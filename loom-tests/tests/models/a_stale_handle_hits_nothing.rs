@@ -6,7 +6,6 @@ use crate::common::helpers::{Gate, cancel, canceller, in_statement, manager, rea
 use crate::common::model;
 use loom::thread::spawn;
 use safepoint_under_loom::Interrupt;
-use safepoint_under_loom::id::StatementId;
 use safepoint_under_loom::model::set_helper_slots;
 use safepoint_under_loom::request::InterruptReason;
 use safepoint_under_loom::{ClientInfo, current};
@@ -54,35 +53,18 @@ fn stale_handle(cancel_first: bool) {
         })
     };
     entered.wait();
-    let canceller = {
-        let (manager, cancelled) = (manager.clone(), cancelled.clone());
-        spawn(move || {
-            if cancel_first {
-                cancel(&manager, id, first);
-                cancelled.open();
-            }
-            cancel(&manager, id, StatementId::try_from(first.get() + 1).unwrap())
-        })
-    };
     if cancel_first {
-        cancelled.wait();
-    } else {
-        cancelled.open();
+        cancel(&manager, id, first).expect("it runs");
     }
+    cancelled.open();
     drop(statement);
     let second = attached.begin().unwrap();
-    match canceller.join().unwrap() {
-        Some(receipt) => {
-            let told = second.check().expect_err("the cancel names this statement");
-            assert_eq!(reason(&told), InterruptReason::UserRequest);
-            drop(second);
-            assert!(receipt.try_get().expect("it has ended").cancelled);
-        }
-        None => {
-            second.check().expect("the first one's cancel hit the second one");
-            drop(second);
-        }
-    }
+    second.check().expect("the first one's cancel hit the second one");
+    let receipt = cancel(&manager, id, second.statement_id()).expect("it runs");
+    let told = second.check().expect_err("the cancel names this statement");
+    assert_eq!(told.request().comment(), Some("2"));
+    drop(second);
+    assert!(receipt.try_get().expect("it has ended").cancelled);
     let stale = handle.check().expect_err("it has ended");
     assert_eq!(reason(&stale), InterruptReason::StatementEnded);
     next.open();
