@@ -152,7 +152,7 @@ impl World {
 #[test]
 fn a_thread_works_for_what_is_on_top() {
     supervised(|| {
-        let mut runner = TestRunner::new(Config { cases: 400, ..Config::default() });
+        let mut runner = TestRunner::new(Config::default());
         runner
             .run(&steps(), |steps| {
                 let mut world = World::new();
