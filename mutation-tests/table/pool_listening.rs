@@ -158,7 +158,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["lib::pool::queue::tests::lanes::idle_lanes_exit_except_one"],
+        tests: &["lib::pool::queue::tests::lanes::the_listener_wakes_a_lane_after_the_delay"],
     },
     Mutation {
         name: "OneMoreThanTheMost",
@@ -751,7 +751,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::lanes::two_emergencies_at_once_get_a_thread_each"],
+        tests: &["it::pool::starts::added_threads_end_when_idle"],
     },
     Mutation {
         name: "LaneAnswersNobody",

@@ -171,7 +171,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         }],
         loom: &[],
         shuttle: &[],
-        tests: &["it::pool::the_emergency_lane_serves_with_the_only_worker_stuck"],
+        tests: &["it::pool::groups::threads_are_named_after_their_groups"],
     },
     Mutation {
         name: "GroupStartedAlone",

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 mod supervised;
 
 #[allow(unused_imports, reason = "no test file uses all of it")]
-pub(crate) use supervised::{Scope, is_supervised, joined, scope, supervised, until};
+pub(crate) use supervised::{
+    Scope, is_supervised, joined, must_end_soon, scope, supervised, until,
+};
 
 pub(crate) const MODELS: [ThreadModel; 2] = [ThreadModel::Pool, ThreadModel::PerSession];
 pub(crate) const MODES: [TerminateMode; 3] =
@@ -32,7 +34,10 @@ pub(crate) const ENDLESS: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + TEST_TIMEOUT;
     while !holds() {
-        assert!(Instant::now() < deadline, "waited too long until {what}");
+        if Instant::now() >= deadline {
+            must_end_soon();
+            panic!("waited too long until {what}");
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -103,6 +103,15 @@ pub(crate) fn until<T>(what: &str, wait: impl FnOnce() -> T) -> T {
     wait()
 }
 
+/// Fails the test if it does not end soon: a thread of it is about to panic, and may be blocked as it
+/// unwinds. Does nothing in a test that is not supervised.
+#[track_caller]
+pub(crate) fn must_end_soon() {
+    if is_supervised() {
+        std::mem::forget(Announced::new("the test ends, which has failed", Location::caller()));
+    }
+}
+
 /// The threads of a test.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'scope, 'env: 'scope>(&'scope std::thread::Scope<'scope, 'env>);
