@@ -139,7 +139,7 @@ fn a_statement_has_a_set_of_its_own() {
             };
             statement.finish().unwrap();
             helper.join().unwrap();
-            let stale = handle.enter().err().expect("it has ended");
+            let stale = handle.enter().expect_err("it has ended");
             assert_eq!(reason(&stale), InterruptReason::StatementEnded);
         });
     });
