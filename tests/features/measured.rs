@@ -374,6 +374,13 @@ fn sessions_by_state() {
                 attached.detach().unwrap();
             }
             assert!(sessions[5..].iter().all(|session| session.reserve_statement().is_some()));
+            // One has ended, and a job still works for its statement.
+            let mut ended = open();
+            let thread = thread_for(&manager, &ended);
+            let mut attached = ended.attach(&thread).unwrap();
+            let job = attached.begin().unwrap().handle("job").wrap_fn(|| ());
+            drop(attached);
+            ended.close();
             let mut between = open();
             let thread = thread_for(&manager, &between);
             let _attached = between.attach(&thread).unwrap();
@@ -389,6 +396,7 @@ fn sessions_by_state() {
             });
             let expected = [
                 ("between statements", 1.0),
+                ("ended", 1.0),
                 ("idle", 2.0),
                 ("idle in transaction", 3.0),
                 ("queued", 4.0),
@@ -400,6 +408,7 @@ fn sessions_by_state() {
                 .map(|(state, count)| (format!("safepoint_sessions state={state}"), [count]));
             let expected: Vec<_> = expected.iter().map(|(name, set)| (&**name, &set[..])).collect();
             assert_eq!(found, expected);
+            drop(job);
         }
     });
 }
