@@ -515,8 +515,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/helpers/mod.rs",
             within: "fn set_of",
-            find: "self.cold.get()?.helpers.get()?.newest(word.running_statement())",
-            replace: "let _ = word; self.cold.get()?.helpers.get()?.sets.lock().last().cloned()",
+            find: "self.session_helpers()?.newest(word.running_statement())",
+            replace: "let _ = word; self.session_helpers()?.sets.lock().last().cloned()",
         }, Edit {
             file: "core/record/helpers/mod.rs",
             within: "pub(super) fn helper_wakers",
@@ -760,5 +760,31 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         loom: &[],
         shuttle: &[],
         tests: &["it::helper_stack::a_thread_works_for_what_is_on_top"],
+    },
+    Mutation {
+        name: "HoldOffEndsAnothers",
+        about: "A hold-off that outlives its helper ends that of the next helper of the slot.",
+        edits: &[Edit {
+            file: "core/record/helpers/helper.rs",
+            within: "pub(crate) fn release(",
+            find: "self.slot().load().turn() != self.turn",
+            replace: "false",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::helpers::a_hold_off_that_outlives_its_helper"],
+    },
+    Mutation {
+        name: "TaskWakerStays",
+        about: "The waker of a task that has ended stays in its slot.",
+        edits: &[Edit {
+            file: "core/record/helpers/helper.rs",
+            within: "pub(crate) fn leave(&self) -> (WakeList, Option<Waker>)",
+            find: "self.helper.slot().take_waker()",
+            replace: "None",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["lib::session::helper::task::tests::the_waker_goes_with_the_task"],
     },
 ];

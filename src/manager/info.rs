@@ -65,8 +65,8 @@ pub struct SessionInfo {
     /// running statement has none.
     pub statement_text: String,
     /// Whether the row has all its values. `false` if the policy does not disclose the activity of the
-    /// session to the requester. Then the address in `client` and the text are empty, and the fields
-    /// with an `Option` from `pending_mode` to `statement_started_at` are `None`. A view should not show
+    /// session to the requester. Then the address in `client` and the text are empty, `helper_count` is 0,
+    /// and the fields with an `Option` from `pending_mode` to `statement_started_at` are `None`. A view should not show
     /// `state`, `waiting`, `opened_at` and `changed_at` either.
     pub is_disclosed: bool,
     /// The snapshot from which the other fields were read.

@@ -6,7 +6,7 @@ use crate::common::{
 };
 use safepoint::diagnose::PendingReason;
 use safepoint::id::StatementId;
-use safepoint::request::{EndReason, InterruptReason};
+use safepoint::request::{EndReason, InterruptReason, RequestError};
 use safepoint::session::StatementHandle;
 use safepoint::view::SessionState;
 use safepoint::{Cancel, Interrupt, Requester, SessionManager, ThreadModel, current};
@@ -292,10 +292,9 @@ fn a_receipt_names_the_helpers_that_it_waits_for() {
                 let row = manager.session_info(id).expect("it stays until the helper has left");
                 assert_eq!((row.helper_count, row.state), (1, SessionState::Ended));
                 assert_eq!(manager.len(), 1);
-                // A second requester finds it ended, and waits as well.
-                let request = kill_now();
-                let again = manager.terminate(id, request);
-                assert!(again.is_err() || again.unwrap().try_get().is_none());
+                // For a second requester it has ended. The first receipt, and a shutdown, wait.
+                let again = manager.terminate(id, kill_now()).unwrap_err();
+                assert_eq!(again, RequestError::AlreadyEnded(id));
                 goes.store(true, Ordering::SeqCst);
                 assert_eq!(killed.wait_timeout(TEST_TIMEOUT), Some(end));
                 assert!(cancelled.wait_timeout(TEST_TIMEOUT).is_some());
@@ -508,6 +507,28 @@ fn a_hold_off_of_a_helper_that_another_thread_ends() {
             let hold_off = until("there is a hold-off", || hold_offs.recv()).unwrap();
             manager.cancel(id, cancel(statement.statement_id())).unwrap();
             drop(hold_off);
+        });
+    });
+}
+
+/// Its thread helps again, in the same slot, with a hold-off of its own.
+#[test]
+fn a_hold_off_that_outlives_its_helper() {
+    in_statement(|manager, statement| {
+        let handle = statement.handle("scan");
+        scope(|s| {
+            s.spawn(|| {
+                let first = handle.enter().unwrap();
+                let outlives = current::hold_off("first");
+                drop(first);
+                let second = handle.enter().unwrap();
+                let held = second.hold_off("second");
+                manager.cancel(handle.session_id(), cancel(handle.statement_id())).unwrap();
+                drop(outlives);
+                safepoint::check().expect("its own hold-off is in force");
+                drop(held);
+                safepoint::check().unwrap_err();
+            });
         });
     });
 }

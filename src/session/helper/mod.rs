@@ -223,7 +223,8 @@ impl<'h> HelperGuard<'h> {
 
     /// Begins a section in which the safe points of this helper report nothing and its waits are not
     /// interrupted. It lasts until the guard is dropped. Other helpers, and the thread that runs the
-    /// statement, are not affected.
+    /// statement, are not affected. On the thread that runs the statement it is a
+    /// [`hold_off`](crate::current::hold_off) of the session.
     #[track_caller]
     pub fn hold_off(&self, name: &'static str) -> HoldOff<'_> {
         match self.helper() {

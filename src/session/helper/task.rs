@@ -59,3 +59,35 @@ impl Drop for OnThread<'_> {
         current::end_help(|helper| helper.is(&mine.set, &mine.place, mine.turn), self.outer.take());
     }
 }
+
+#[cfg(all(test, feature = "async", not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::{ClientInfo, SessionManager, ThreadModel};
+    use std::task::{Wake, Waker};
+
+    struct Ignored;
+    impl Wake for Ignored {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// A requester may still have the slot, and must not drop the waker later.
+    #[test]
+    fn the_waker_goes_with_the_task() {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let mut session = manager.open(ClientInfo::default()).unwrap();
+        let thread = session.own_thread().unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap();
+        let handle = statement.handle("task");
+        let mut task = ActiveTask::new(&handle.set, handle.name);
+        let slot = task.task.helper().clone();
+        drop(task.run_here());
+        let waker = Arc::new(Ignored);
+        assert!(!task.task.end_poll(&Waker::from(waker.clone())));
+        assert_eq!(Arc::strong_count(&waker), 2);
+        drop(task);
+        assert_eq!(Arc::strong_count(&waker), 1);
+        drop(slot);
+    }
+}

@@ -51,7 +51,6 @@ impl Helper {
         let before = self.slot().noticed();
         if before.probed() {
             let mut cold = self.slot().cold.lock();
-            cold.probed = None;
             cold.passed = Some((before.turn(), at, Timestamp::now()));
         }
         self.look(at)
@@ -74,6 +73,8 @@ impl Helper {
     pub(crate) fn hold(&self, name: &'static str, at: CallerLocation) -> u64 {
         let call_site = CallSite { location: at, reached_at: SystemTime::now() };
         let mut cold = self.slot().cold.lock();
+        // Hold-offs of earlier helpers have ended with them.
+        cold.hold_offs.retain(|(of, ..)| *of == self.turn);
         cold.last_hold_off += 1;
         let number = cold.last_hold_off;
         cold.hold_offs.push((self.turn, number, ActiveHoldOff { name, call_site }));
@@ -85,11 +86,10 @@ impl Helper {
     pub(crate) fn release(&self, number: u64) -> WakeList {
         {
             let mut cold = self.slot().cold.lock();
-            let known = cold.hold_offs.len();
             cold.hold_offs.retain(|(_, other, _)| *other != number);
-            // A hold-off of an earlier helper has ended with it.
-            let ended = cold.hold_offs.len() == known;
-            if ended || cold.hold_offs.iter().any(|(of, ..)| *of == self.turn) {
+            // The next helper of the slot takes this lock before it sets `HELD`.
+            let has_left = self.slot().load().turn() != self.turn;
+            if has_left || cold.hold_offs.iter().any(|(of, ..)| *of == self.turn) {
                 return WakeList::EMPTY;
             }
             self.slot().release();

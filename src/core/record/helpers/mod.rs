@@ -68,7 +68,6 @@ use crate::sync::wake_list::WakeList;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::types::helper::HelperInfo;
 use crate::types::id::StatementId;
-use crate::types::time::Timestamp;
 use set::HelperSet;
 use std::fmt;
 use std::sync::Arc;
@@ -173,16 +172,18 @@ impl Record {
 
     /// Returns whether the session has had helpers. Then its end has to wait for the last of them.
     pub(crate) fn has_had_helpers(&self) -> bool {
-        self.cold.get().is_some_and(|cold| cold.helpers.get().is_some())
+        self.session_helpers().is_some()
+    }
+
+    fn session_helpers(&self) -> Option<&Arc<SessionHelpers>> {
+        self.cold.get()?.helpers.get()
     }
 
     /// Leaves the rest of the session's end to the last helper, after the transition that ended the
     /// session. If there is none, runs it at once. Returns the wakers to wake.
     #[cold]
     pub(crate) fn end_after_helpers(&self, ending: Ending) -> WakeList {
-        let Some(helpers) = self.cold.get().and_then(|cold| cold.helpers.get()) else {
-            return ending();
-        };
+        let Some(helpers) = self.session_helpers() else { return ending() };
         *helpers.ending.lock() = Some(ending);
         helpers.one_done()
     }
@@ -205,7 +206,7 @@ impl Record {
     }
 
     fn set_of(&self, word: Snapshot) -> Option<Arc<HelperSet>> {
-        self.cold.get()?.helpers.get()?.newest(word.running_statement())
+        self.session_helpers()?.newest(word.running_statement())
     }
 
     /// Raises and wakes the helpers for a requester that the system holds back after its transition.
@@ -238,8 +239,7 @@ impl Record {
     }
 
     fn unfinished_sets(&self) -> Vec<Arc<HelperSet>> {
-        let helpers = self.cold.get().and_then(|cold| cold.helpers.get());
-        helpers.map(|helpers| helpers.unfinished()).unwrap_or_default()
+        self.session_helpers().map(|helpers| helpers.unfinished()).unwrap_or_default()
     }
 
     /// Sets a probe for each helper on a thread.
@@ -249,12 +249,7 @@ impl Record {
             if slot.load().flag().is_none() {
                 continue;
             }
-            let mut cold = slot.cold.lock();
-            let before = slot.probe();
-            if !before.probed() {
-                cold.probed = Some((before.turn(), Timestamp::now()));
-            }
-            if let Some(flag) = before.flag() {
+            if let Some(flag) = slot.probe().flag() {
                 attention::raise(flag);
             }
         }

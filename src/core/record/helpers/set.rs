@@ -279,14 +279,14 @@ impl HelperSet {
             None => true,
             Some(extra) => self.remove(extra, before),
         };
-        if before.is_plain() { WakeList::EMPTY } else { self.left_observed(slot, before, counted) }
+        if before.is_plain() { WakeList::EMPTY } else { self.left_observed(before, counted) }
     }
 
     /// Leaves as `leave` does, from a slot at a fixed address.
     #[inline(always)]
     pub(crate) fn leave_fixed(&self, slot: &HelperSlot) -> WakeList {
         let before = slot.leave();
-        if before.is_plain() { WakeList::EMPTY } else { self.left_observed(slot, before, true) }
+        if before.is_plain() { WakeList::EMPTY } else { self.left_observed(before, true) }
     }
 
     /// Removes a slot of `more`. Returns whether its helper is counted.
@@ -301,11 +301,7 @@ impl HelperSet {
     }
 
     #[cold]
-    fn left_observed(&self, slot: &HelperSlot, before: SlotState, counted: bool) -> WakeList {
-        // A hold-off of the helper, if its guard was leaked, ends here.
-        if before.held() {
-            slot.cold.lock().hold_offs.retain(|(of, ..)| *of != before.turn());
-        }
+    fn left_observed(&self, before: SlotState, counted: bool) -> WakeList {
         let closed = before.closed() && counted;
         let mut wakers = if closed { self.one_left() } else { WakeList::EMPTY };
         if before.watched() {
@@ -354,7 +350,7 @@ impl HelperSet {
             more.closed = true;
             self.all(&more)
         };
-        // Relaxed: a helper reads it only after it has found its slot closed.
+        // Relaxed: a helper subtracts from it after `L2`, which acquires `C4`, which releases this.
         self.remaining.store(1 + all.len() as u64, Ordering::Relaxed);
         let mut wakers = WakeList::EMPTY;
         for slot in all.iter() {

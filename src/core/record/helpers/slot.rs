@@ -66,7 +66,7 @@ impl SlotState {
     /// Returns whether a helper that leaves has no more to do.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
-        !self.has(CLOSED | HELD | WATCHED)
+        !self.has(CLOSED | WATCHED)
     }
     pub(crate) fn watched(self) -> bool {
         self.has(WATCHED)
@@ -105,8 +105,6 @@ pub(crate) struct HelperSlot {
 #[derive(Debug, Default)]
 pub(crate) struct ColdSlot {
     waker: Option<Waker>,
-    /// When a probe was set that is not answered yet, and in which turn.
-    pub(crate) probed: Option<(u16, Timestamp)>,
     /// The last safe point that answered a probe, and in which turn.
     pub(crate) passed: Option<(u16, CallerLocation, Timestamp)>,
     /// The hold-offs in force, each with the turn of its helper and its number.
