@@ -2,8 +2,9 @@
 //!
 //! Under a lock, the only application code that runs here is the `clone` of a waker, by the lock
 //! that guards it. With no lock held, this folder emits audit events, calls the closure of
-//! `update_client_info` and the `complete` of `Record::begin_at`, wakes helpers by `HelperSet::wake`,
-//! ends a session after its last helper, and drops wakers and session-local values.
+//! `update_client_info` and the `complete` of `Record::begin_at`, and drops wakers and
+//! session-local values. It also wakes helpers by `HelperSet::wake`, and ends a session after its last
+//! helper.
 
 pub(crate) mod admission;
 pub(crate) mod attention;

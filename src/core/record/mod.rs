@@ -68,8 +68,8 @@ pub(crate) struct Record {
     /// The number of hold-offs in force, and [`ROLLED_BACK`].
     hold: AtomicU32,
     /// Written by the owner or the runner alone, of whom there is one at a time, so without a
-    /// read-modify-write; after the session's end by the thread of its last helper, which has acquired
-    /// the end by `SessionHelpers::open`. Relaxed: other threads read [`ADMIN`] and [`COMPLETED`] under `guarded`,
+    /// read-modify-write. After the session's end the thread of its last helper writes it, which has
+    /// acquired the end by `SessionHelpers::open`. Relaxed: other threads read [`ADMIN`] and [`COMPLETED`] under `guarded`,
     /// under which they are written. The bits from [`FLAG_SHIFT`] on are the attention flag of the
     /// thread that the session was last attached to. They are written before the transition that
     /// attaches, which a thread that raises the flag has acquired.
