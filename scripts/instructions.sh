@@ -47,9 +47,11 @@ command -v valgrind >/dev/null || skip 'valgrind is missing (Debian: apt-get ins
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The operations of a helper are in a program of their own.
-operations() { "$count" && "${count}_helper"; }
-program() { if "$count" | grep -qx -- "$1"; then echo "$count"; else echo "${count}_helper"; fi; }
+# The operations of a helper are in a program of their own. Its list is read whole: `grep -q` at the
+# end of a pipe goes at the first match, and a program that still writes then fails, now and then.
+helper_operations=$("${count}_helper")
+operations() { "$count" && echo "$helper_operations"; }
+program() { if grep -qx -- "$1" <<<"$helper_operations"; then echo "${count}_helper"; else echo "$count"; fi; }
 
 collected() {
   valgrind --tool=callgrind --callgrind-out-file="$work/out" "$(program "$1")" "$1" "$2" >"$work/log" 2>&1 ||

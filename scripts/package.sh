@@ -24,7 +24,7 @@ else
   echo "cargo deny: not installed (cargo install cargo-deny)"
 fi
 
-release=$(git tag --list 'v*' --sort=-version:refname | head -1)
+release=$(git for-each-ref --sort=-version:refname --count=1 --format='%(refname:short)' 'refs/tags/v*')
 if ! cargo semver-checks --version >/dev/null 2>&1; then
   echo "semver: not installed (cargo install cargo-semver-checks)"
 elif [ -z "$release" ] && [ -z "${BASELINE:-}" ]; then
