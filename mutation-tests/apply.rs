@@ -42,6 +42,7 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
     }
 
     let mut places: BTreeMap<&str, Places> = BTreeMap::new();
+    let mut problems = Vec::new();
     for mutation in table::mutations() {
         assert_tests_exist(root, mutation);
         for edit in mutation.edits {
@@ -49,12 +50,19 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
             let text = fs::read_to_string(&source).unwrap_or_else(|error| {
                 panic!("{}: {}: {error}", mutation.name, edit.file);
             });
-            let place = place_of(&text, edit)
-                .unwrap_or_else(|problem| panic!("{}: {}: {problem}", mutation.name, edit.file));
-            let at = places.entry(edit.file).or_default();
-            at.entry((place.start, place.end)).or_default().push((mutation.name, edit.replace));
+            match place_of(&text, edit) {
+                Ok(place) => {
+                    let at = places.entry(edit.file).or_default();
+                    let at = at.entry((place.start, place.end)).or_default();
+                    at.push((mutation.name, edit.replace));
+                }
+                Err(problem) => {
+                    problems.push(format!("{}: {}: {problem}", mutation.name, edit.file));
+                }
+            }
         }
     }
+    assert!(problems.is_empty(), "mistakes that do not fit:\n{}", problems.join("\n"));
 
     // What an earlier version of the sources left here.
     let sources = files(&root.join("src"));

@@ -41,6 +41,8 @@ mod sessions;
 mod shutdown;
 #[path = "table/steps.rs"]
 mod steps;
+#[path = "table/stops.rs"]
+mod stops;
 #[path = "table/targets.rs"]
 mod targets;
 #[path = "table/telemetry.rs"]
@@ -61,6 +63,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
     let parts = [
         core::MUTATIONS,
         steps::MUTATIONS,
+        stops::MUTATIONS,
         targets::MUTATIONS,
         shutdown::MUTATIONS,
         orderings::MUTATIONS,

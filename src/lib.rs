@@ -107,14 +107,22 @@ pub use crate::types::request::{Cancel, Requester, Terminate, TerminateMode};
 /// attached to the calling thread.
 pub mod current {
     pub use crate::session::ambient::{
-        block_on, block_on_timeout, check, client_info, requester, session_id, set_in_transaction,
-        sleep, thread_id, update_client_info,
+        check, client_info, requester, session_id, set_in_transaction, thread_id, try_check,
+        update_client_info,
     };
     pub use crate::session::block_in_place::block_in_place;
     pub use crate::session::current::without_session;
     pub use crate::session::helper::statement;
     pub use crate::session::hold_off::hold_off;
     pub use crate::session::timeouts::{set_timeouts, timeouts, with_lock_timeout};
+    pub use crate::session::wait::ambient::{
+        block_on, block_on_timeout, park, park_deadline, park_waker, sleep, wait,
+    };
+    #[cfg(all(feature = "crossbeam-channel", not(any(safepoint_loom, safepoint_shuttle))))]
+    pub use crate::session::wait::channel::recv;
+    #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
+    pub use crate::session::wait::socket::{wait_readable, wait_writable};
+    pub use crate::session::wait::stop::with_interrupt_waker;
 }
 
 /// Ids of sessions, threads and statements.

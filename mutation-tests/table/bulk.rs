@@ -305,7 +305,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             file: "manager/bulk.rs",
             within: "fn pause_if_full",
             find: "ambient::sleep(pause)",
-            replace: "{ std::thread::sleep(pause); ambient::check() }",
+            replace: "{ std::thread::sleep(pause); crate::session::ambient::check() }",
         }],
         loom: &[],
         shuttle: &[],

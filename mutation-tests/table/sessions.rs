@@ -10,8 +10,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/wait/mod.rs",
             within: "pub fn wait<T>(",
-            find: "run_wait(self.record, waker, killable, at, block)",
-            replace: "run_wait(self.record, waker, killable, at, block).and_then(|slept| self.check().map(|()| slept))",
+            find: "run_wait(self.record, waker, mode.is_killable(), Location::caller(), block)",
+            replace: "run_wait(self.record, waker, mode.is_killable(), Location::caller(), block).and_then(|slept| self.check().map(|()| slept))",
         }],
         loom: &[],
         shuttle: &[],
@@ -36,8 +36,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/wait/mod.rs",
             within: "fn park_until",
-            find: "block_on(self.record, once, deadline).and_then(|_| self.check())",
-            replace: "block_on(self.record, once, deadline).map(|_| ())",
+            find: "block_on(waits, once, deadline, at).and_then(|_| waits.check_at(at))",
+            replace: "block_on(waits, once, deadline, at).map(|_| ())",
         }],
         loom: &[],
         shuttle: &[],

@@ -250,7 +250,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "session/wait/mod.rs",
-                within: "impl<W: Waits> Drop for EndWait<'_, W>",
+                within: "impl<W: Waits + ?Sized> Drop for EndWait<'_, W>",
                 find: "self.0.end_wait();",
                 replace: "if !std::thread::panicking() { self.0.end_wait(); }",
             },

@@ -3,7 +3,7 @@
 use crate::manager::info::SessionInfo;
 use crate::manager::manager::SessionManager;
 use crate::session::receipt::Receipt;
-use crate::session::{ambient, wait};
+use crate::session::wait::{self, ambient};
 use crate::sync::now;
 use crate::types::error::RequestError;
 use crate::types::id::SessionId;

@@ -1,15 +1,14 @@
 //! Functions for code that has no reference to the session. They act on the session that the calling thread
 //! runs, or whose statement it helps with.
 
-use crate::session::current::{Current, current, runs, session};
-use crate::session::{current, wait};
-use crate::sync::now;
+use crate::session::current;
+use crate::session::current::{Current, runs, session};
 use crate::types::client_info::ClientInfo;
 use crate::types::error::NoSessionError;
 use crate::types::id::{SessionId, ThreadId};
 use crate::types::interrupt::Interrupt;
 use crate::types::request::Requester;
-use std::time::{Duration, Instant};
+use std::panic::Location;
 
 /// Checks for a due interrupt of the session that is attached to the calling thread. Returns
 /// `Ok(())` if no session is attached.
@@ -32,6 +31,27 @@ use std::time::{Duration, Instant};
 #[track_caller]
 pub fn check() -> Result<(), Interrupt> {
     current::check()
+}
+
+/// Checks for a due interrupt as [`check`] does, on a thread that must work for a session. Use it in code that must
+/// not continue unobserved, for example in a thread of an engine that no kill would reach. It costs more than
+/// `check`.
+///
+/// # Errors
+/// The outer error is [`NoSessionError`], if the calling thread neither runs a session nor helps with a statement. The
+/// inner error is the [`Interrupt`] that is due and not held off.
+///
+/// ```
+/// // A thread of a pool that did not enter a statement.
+/// assert!(safepoint::current::try_check().is_err());
+/// ```
+#[track_caller]
+pub fn try_check() -> Result<Result<(), Interrupt>, NoSessionError> {
+    let at = Location::caller();
+    match current::current().ok_or(NoSessionError)? {
+        Current::Runs(record) => Ok(record.check_at(at)),
+        Current::Helps(helper) => Ok(helper.check_raised(at)),
+    }
 }
 
 /// Returns the id of the session that is attached to the calling thread, or `None` if there is
@@ -81,61 +101,5 @@ pub fn update_client_info(
 pub fn set_in_transaction(open: bool) {
     if let Some(record) = runs() {
         record.transaction_changes(open);
-    }
-}
-
-/// Sleeps until `time` has passed or an interrupt is due, as
-/// [`Attached::sleep`](crate::Attached::sleep) does. If no session is attached to the calling
-/// thread, no interrupt ends the sleep.
-///
-/// # Errors
-/// Returns the [`Interrupt`] that is due and not held off.
-#[track_caller]
-pub fn sleep(time: Duration) -> Result<(), Interrupt> {
-    match current() {
-        Some(Current::Runs(record)) => wait::sleep(&*record, time),
-        Some(Current::Helps(helper)) => wait::sleep(&helper, time),
-        None => {
-            std::thread::sleep(time);
-            Ok(())
-        }
-    }
-}
-
-/// Runs a future until it is ready or an interrupt is due, as
-/// [`Attached::block_on`](crate::Attached::block_on) does. If no session is attached to the calling
-/// thread, no interrupt ends the wait.
-///
-/// # Errors
-/// Returns the [`Interrupt`] that is due and not held off.
-#[track_caller]
-pub fn block_on<F: Future>(future: F) -> Result<F::Output, Interrupt> {
-    let output = block_on_until(future, None)?;
-    Ok(output.expect("without a deadline there is an output"))
-}
-
-/// Runs a future as [`block_on`] does, for at most `timeout`. Returns `Ok(None)` if `timeout`
-/// elapses.
-///
-/// # Errors
-/// Returns the [`Interrupt`] that is due and not held off.
-#[track_caller]
-pub fn block_on_timeout<F: Future>(
-    timeout: Duration,
-    future: F,
-) -> Result<Option<F::Output>, Interrupt> {
-    // A timeout that is too long for the clock counts as none.
-    block_on_until(future, now().checked_add(timeout))
-}
-
-#[track_caller]
-fn block_on_until<F: Future>(
-    future: F,
-    deadline: Option<Instant>,
-) -> Result<Option<F::Output>, Interrupt> {
-    match current() {
-        Some(Current::Runs(record)) => wait::block_on(&*record, future, deadline),
-        Some(Current::Helps(helper)) => wait::block_on(&helper, future, deadline),
-        None => Ok(wait::block_on_uninterruptibly(future, deadline)),
     }
 }

@@ -24,6 +24,6 @@ pub(crate) mod wait;
 pub use crate::session::helper::future::{TrackedFuture, WrappedFuture};
 pub use crate::session::helper::{HelperGuard, StatementHandle};
 pub use crate::session::hold_off::{HoldOff, RollbackGuard};
-pub use crate::session::wait::WaitMode;
+pub use crate::session::wait::{WaitMode, waker_fn};
 pub use crate::types::error::AttachError;
 pub use crate::types::timeouts::Timeouts;

@@ -102,6 +102,11 @@ impl<T> Mutex<T> {
         guard.lock();
         guard
     }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let held = self.0.try_lock().ok()?;
+        Some(MutexGuard { mutex: self, held: Some(held) })
+    }
 }
 
 impl<T> MutexGuard<'_, T> {

@@ -18,6 +18,8 @@ pub struct HelperInfo {
     /// Whether the helper is on a thread. A task between two polls is on none. The same holds for a
     /// job that has not begun.
     pub is_on_thread: bool,
+    /// Whether the helper is in a wait that an interrupt ends. A task waits between two polls.
+    pub is_waiting: bool,
     /// The last safe point that answered a probe.
     pub last_safe_point: Option<CallSite>,
     /// The hold-off of the helper that is in force, if any.
@@ -29,6 +31,8 @@ impl fmt::Display for HelperInfo {
         write!(f, "{} of {}", self.name, self.known_since)?;
         if !self.is_on_thread {
             f.write_str(", on no thread")?;
+        } else if self.is_waiting {
+            f.write_str(", waiting")?;
         }
         if let Some(held) = &self.hold_off {
             write!(f, ", held off by {held}")?;

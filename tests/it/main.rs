@@ -14,6 +14,7 @@ mod deadlines;
 mod drain;
 mod graces;
 mod helper_stack;
+mod helper_waits;
 mod helpers;
 mod hidden;
 mod hold_offs;
@@ -34,6 +35,7 @@ mod session_local;
 #[cfg(target_os = "linux")]
 mod socket_waits;
 mod sql_commands;
+mod stops;
 #[cfg(feature = "async")]
 mod tasks;
 #[cfg(feature = "async")]

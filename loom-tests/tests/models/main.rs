@@ -32,6 +32,7 @@ mod the_last_waker_is_woken;
 mod the_strongest_request_wins;
 mod timeout_names_its_reason;
 mod timeouts_in_combination;
+mod work_is_stopped;
 
 #[path = "../../../mutation-tests/page.rs"]
 mod page;

@@ -19,10 +19,11 @@
 //! - `cold.diagnostics`: the runner off its fast path, and threads that ask for a diagnosis. See
 //!   `core/record/diagnose.rs`.
 //! - `cold.helpers`: the runner, its helpers, requesters, and the thread that ends the session. See
-//!   `core/record/helpers.rs`.
+//!   `core/record/helpers/`.
+//! - `cold.stops`: the runner, and requesters. See `core/record/stop.rs`.
 //!
-//! `ARCHITECTURE.md` has the order of all locks. While the lock of `guarded`, `cold.values`, `cold.diagnostics` or
-//! `escalation` is held, no other lock is taken.
+//! `ARCHITECTURE.md` has the order of all locks. While the lock of `guarded`, `cold.values`, `cold.diagnostics`,
+//! `cold.stops` or `escalation` is held, no other lock is taken.
 //!
 //! A million idle sessions take a quarter of a gigabyte, without their strings. So a part that most sessions
 //! never use is created when it is first needed.
@@ -31,6 +32,7 @@ pub(crate) mod check;
 pub(crate) mod diagnose;
 pub(crate) mod helpers;
 pub(crate) mod request;
+pub(crate) mod stop;
 pub(crate) mod timeouts;
 pub(crate) mod wait;
 pub(crate) mod waits;
@@ -42,6 +44,7 @@ use crate::core::locals::{DrainedValues, LocalValues, Value};
 use crate::core::metadata::Metadata;
 use crate::core::record::helpers::SessionHelpers;
 use crate::core::record::request::{FinishedCancel, Guarded};
+use crate::core::record::stop::Stops;
 use crate::core::record::timeouts::TimeoutState;
 use crate::core::registry::Keyed;
 use crate::core::state::{BeginError, Slot, Snapshot, State, Transition};
@@ -92,6 +95,9 @@ const ADMITTED: u32 = 4;
 /// The running statement has a helper set.
 const HAS_HELPERS: u32 = 8;
 
+/// The runner works in code with a stop function.
+const HAS_STOPS: u32 = 16;
+
 const FLAG_SHIFT: u32 = 16;
 
 /// In `hold`: a rollback has begun since the session was attached.
@@ -106,6 +112,7 @@ struct Cold {
     diagnostics: Diagnostics,
     /// Created when a statement of the session first has a handle.
     helpers: OnceCell<Arc<SessionHelpers>>,
+    stops: Mutex<Stops>,
 }
 
 impl Keyed for Record {

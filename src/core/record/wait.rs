@@ -122,6 +122,7 @@ impl Record {
     pub(crate) fn take_wakers(&self) -> WakeList {
         let word = self.snapshot();
         let mut wakers = self.helper_wakers(word);
+        self.stops_to_call(word, &mut wakers);
         // Most targets run, and need no wake.
         if word.needs_wake() {
             let waker = self.guarded.lock().waker_once(self.word.load(), self.held());
@@ -144,6 +145,7 @@ impl Record {
         self.transition(|word| word);
         let word = self.snapshot();
         let mut wakers = self.helper_wakers(word);
+        self.stops_to_call(word, &mut wakers);
         if word.waiting() && word.due() {
             let waker = self.guarded.lock().waker_of(self.word.load(), self.held());
             wakers.append(waker.into());

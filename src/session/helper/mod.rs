@@ -13,6 +13,7 @@ use crate::core::record::helpers::helper::Helper;
 use crate::core::record::helpers::set::{Entered, HelperSet, Place};
 use crate::session::current::{self, Current, Outer, wake_all};
 use crate::session::hold_off::HoldOff;
+use crate::session::wait::{WaitMode, stop};
 use crate::sync::panicking;
 use crate::types::id::{SessionId, StatementId};
 use crate::types::interrupt::Interrupt;
@@ -230,6 +231,26 @@ impl<'h> HelperGuard<'h> {
         match self.helper() {
             Some(helper) => HoldOff::of_helper(helper, name, Location::caller()),
             None => crate::session::hold_off::hold_off(name),
+        }
+    }
+
+    /// Runs `work` of an engine that looks at its own flag, as
+    /// [`Attached::with_interrupt_waker`](crate::Attached::with_interrupt_waker) does. The end of the statement calls
+    /// `stop` too.
+    ///
+    /// # Errors
+    /// Returns the [`Interrupt`] that is due and not held off when the work begins. Then neither `work` nor `stop` is
+    /// called.
+    #[track_caller]
+    pub fn with_interrupt_waker<T>(
+        &self,
+        mode: WaitMode,
+        stop: impl FnOnce() + Send + 'static,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, Interrupt> {
+        match self.helper() {
+            Some(helper) => stop::run(&helper, mode, stop, work, Location::caller()),
+            None => stop::with_interrupt_waker(mode, stop, work),
         }
     }
 }

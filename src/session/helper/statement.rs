@@ -67,7 +67,8 @@ impl Statement<'_> {
         let Some(set) = self.record.helper_set_if_any() else { return Ok(true) };
         let none = poll_fn(|context| set.poll_no_helpers(context.waker()));
         // A timeout that is too long for the clock counts as none.
-        let waited = wait::block_on(self.record, none, now().checked_add(timeout))?;
+        let waited =
+            wait::block_on(self.record, none, now().checked_add(timeout), Location::caller())?;
         Ok(waited.is_some())
     }
 }

@@ -5,9 +5,12 @@
 //! it.
 
 #[cfg(all(feature = "crossbeam-channel", not(any(safepoint_loom, safepoint_shuttle))))]
-mod channel;
+pub(crate) mod channel;
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
-mod socket;
+pub(crate) mod socket;
+
+pub(crate) mod ambient;
+pub(crate) mod stop;
 
 use crate::core::record::waits::Waits;
 use crate::session::attached::Attached;
@@ -100,13 +103,12 @@ pub(crate) fn block_on_uninterruptibly<F: Future>(
 }
 
 /// Runs a future until it is ready or an interrupt is due. Returns `Ok(None)` at the deadline.
-#[track_caller]
 pub(crate) fn block_on<F: Future>(
-    waits: &impl Waits,
+    waits: &(impl Waits + ?Sized),
     future: F,
     deadline: Option<Instant>,
+    at: CallerLocation,
 ) -> Result<Option<F::Output>, Interrupt> {
-    let at = Location::caller();
     let mut future = pin!(future);
     waits.check_at(at)?;
     with_thread_parker(|parker| {
@@ -125,16 +127,32 @@ pub(crate) fn block_on<F: Future>(
     })
 }
 
-#[track_caller]
-pub(crate) fn sleep(waits: &impl Waits, time: Duration) -> Result<(), Interrupt> {
+pub(crate) fn sleep(
+    waits: &(impl Waits + ?Sized),
+    time: Duration,
+    at: CallerLocation,
+) -> Result<(), Interrupt> {
     let deadline = now().checked_add(time);
-    block_on(waits, future::pending::<()>(), deadline).map(|_| ())
+    block_on(waits, future::pending::<()>(), deadline, at).map(|_| ())
+}
+
+pub(crate) fn park_until(
+    waits: &(impl Waits + ?Sized),
+    deadline: Option<Instant>,
+    at: CallerLocation,
+) -> Result<(), Interrupt> {
+    let mut parked = false;
+    let once = future::poll_fn(|_| {
+        if std::mem::replace(&mut parked, true) { Poll::Ready(()) } else { Poll::Pending }
+    });
+    // An unpark carries no value that could be lost.
+    block_on(waits, once, deadline, at).and_then(|_| waits.check_at(at))
 }
 
 /// Runs `block` within the protocol of a wait. `block` must return when it is done, or when `waker`
 /// is woken. An error means that `block` was not called. The value of `block` is always returned;
 /// the next safe point reports an interrupt that fell due during it.
-fn run_wait<T, W: Waits>(
+fn run_wait<T, W: Waits + ?Sized>(
     waits: &W,
     waker: &Waker,
     killable: bool,
@@ -142,8 +160,8 @@ fn run_wait<T, W: Waits>(
     block: impl FnOnce() -> T,
 ) -> Result<T, Interrupt> {
     /// Ends the wait, also if `block` unwinds.
-    struct EndWait<'a, W: Waits>(&'a W);
-    impl<W: Waits> Drop for EndWait<'_, W> {
+    struct EndWait<'a, W: Waits + ?Sized>(&'a W);
+    impl<W: Waits + ?Sized> Drop for EndWait<'_, W> {
         fn drop(&mut self) {
             self.0.end_wait();
         }
@@ -166,6 +184,39 @@ pub enum WaitMode {
     Killable,
 }
 
+impl WaitMode {
+    fn is_killable(self) -> bool {
+        self == WaitMode::Killable
+    }
+}
+
+/// Returns a waker that calls `wake` each time that it is woken, for waits that are ended in their own way, such as
+/// [`Attached::wait`].
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc::channel;
+///
+/// let (sender, receiver) = channel();
+/// let waker = safepoint::session::waker_fn(move || drop(sender.send("woken")));
+/// waker.wake_by_ref();
+/// assert_eq!(receiver.recv(), Ok("woken"));
+/// ```
+pub fn waker_fn(wake: impl Fn() + Send + Sync + 'static) -> Waker {
+    struct Function<F>(F);
+    impl<F: Fn() + Send + Sync + 'static> Wake for Function<F> {
+        fn wake(self: Arc<Self>) {
+            (self.0)();
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            (self.0)();
+        }
+    }
+    Waker::from(Arc::new(Function(wake)))
+}
+
 impl Attached<'_> {
     /// Sleeps for `time`, or until an interrupt is due.
     ///
@@ -173,7 +224,7 @@ impl Attached<'_> {
     /// Returns the [`Interrupt`] that is due and not held off.
     #[track_caller]
     pub fn sleep(&self, time: Duration) -> Result<(), Interrupt> {
-        sleep(self.record, time)
+        sleep(self.record, time, Location::caller())
     }
 
     /// Parks the thread until the waker of [`park_waker`](Self::park_waker) is woken, or until an
@@ -184,7 +235,7 @@ impl Attached<'_> {
     /// Returns the [`Interrupt`] that is due and not held off.
     #[track_caller]
     pub fn park(&self) -> Result<(), Interrupt> {
-        self.park_until(None)
+        park_until(self.record, None, Location::caller())
     }
 
     /// Parks the thread as [`park`](Self::park) does, at most until `deadline`.
@@ -193,17 +244,7 @@ impl Attached<'_> {
     /// Returns the [`Interrupt`] that is due and not held off.
     #[track_caller]
     pub fn park_deadline(&self, deadline: Instant) -> Result<(), Interrupt> {
-        self.park_until(Some(deadline))
-    }
-
-    #[track_caller]
-    fn park_until(&self, deadline: Option<Instant>) -> Result<(), Interrupt> {
-        let mut parked = false;
-        let once = future::poll_fn(|_| {
-            if std::mem::replace(&mut parked, true) { Poll::Ready(()) } else { Poll::Pending }
-        });
-        // An unpark carries no value that could be lost.
-        block_on(self.record, once, deadline).and_then(|_| self.check())
+        park_until(self.record, Some(deadline), Location::caller())
     }
 
     /// Returns a waker that ends this thread's present or next [`park`](Self::park). Call this
@@ -234,7 +275,7 @@ impl Attached<'_> {
     /// ```
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Interrupt> {
-        let output = block_on(self.record, future, None)?;
+        let output = block_on(self.record, future, None, Location::caller())?;
         Ok(output.expect("without a deadline there is an output"))
     }
 
@@ -250,7 +291,7 @@ impl Attached<'_> {
         future: F,
     ) -> Result<Option<F::Output>, Interrupt> {
         // A timeout that is too long for the clock counts as none.
-        block_on(self.record, future, now().checked_add(timeout))
+        block_on(self.record, future, now().checked_add(timeout), Location::caller())
     }
 
     /// Runs `block`, which blocks in its own way, such as a read from a socket. When an interrupt
@@ -280,16 +321,10 @@ impl Attached<'_> {
     /// # let mut session = manager.open(ClientInfo::default())?;
     /// # let thread = session.own_thread().expect("each session has its own");
     /// # let mut attached = session.attach(&thread)?;
-    /// use safepoint::session::WaitMode;
-    /// use std::{sync::Arc, task::{Wake, Waker}, thread::Thread};
+    /// use safepoint::session::{WaitMode, waker_fn};
     ///
-    /// struct Unpark(Thread);
-    /// impl Wake for Unpark {
-    ///     fn wake(self: Arc<Self>) {
-    ///         self.0.unpark();
-    ///     }
-    /// }
-    /// let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    /// let thread = std::thread::current();
+    /// let waker = waker_fn(move || thread.unpark());
     /// # waker.wake_by_ref();
     /// attached.wait(WaitMode::Interruptible, &waker, std::thread::park)?;
     /// attached.check()?;
@@ -302,8 +337,6 @@ impl Attached<'_> {
         waker: &Waker,
         block: impl FnOnce() -> T,
     ) -> Result<T, Interrupt> {
-        let killable = mode == WaitMode::Killable;
-        let at = Location::caller();
-        run_wait(self.record, waker, killable, at, block)
+        run_wait(self.record, waker, mode.is_killable(), Location::caller(), block)
     }
 }

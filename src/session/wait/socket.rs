@@ -1,13 +1,17 @@
 //! Waits for a non-blocking socket.
 
-use crate::session::wait::{Attached, WaitMode};
+use crate::core::record::waits::Waits;
+use crate::session::wait::ambient::as_current;
+use crate::session::wait::{Attached, WaitMode, run_wait};
 use crate::sync::per_thread;
 use crate::types::interrupt::Interrupt;
+use crate::types::location::CallerLocation;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::io;
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
@@ -67,7 +71,7 @@ impl Attached<'_> {
         mode: WaitMode,
         socket: impl AsFd,
     ) -> Result<io::Result<()>, Interrupt> {
-        self.wait_for(mode, socket.as_fd(), PollFlags::IN)
+        wait_for(self.record, mode, socket.as_fd(), PollFlags::IN, Location::caller())
     }
 
     /// Blocks until the socket is writable or an interrupt is due. Call this for a slow client,
@@ -85,34 +89,62 @@ impl Attached<'_> {
         mode: WaitMode,
         socket: impl AsFd,
     ) -> Result<io::Result<()>, Interrupt> {
-        self.wait_for(mode, socket.as_fd(), PollFlags::OUT)
+        wait_for(self.record, mode, socket.as_fd(), PollFlags::OUT, Location::caller())
     }
+}
 
-    #[track_caller]
-    fn wait_for(
-        &self,
-        mode: WaitMode,
-        socket: BorrowedFd<'_>,
-        wanted: PollFlags,
-    ) -> Result<io::Result<()>, Interrupt> {
-        // If the thread-local is already destroyed, nothing is kept.
-        let kept = SIGNAL.try_with(|signal| signal.borrow_mut().take()).ok().flatten();
-        let signal = match kept.map_or_else(Signal::new, Ok) {
-            Ok(signal) => signal,
-            Err(error) => return Ok(Err(error)),
-        };
-        let waker = Waker::from(signal.clone());
-        let ended = loop {
-            signal.clear();
-            match self.wait(mode, &waker, || signal.poll(socket, wanted)) {
-                Ok(Ok(false)) => {}
-                Ok(ready) => break Ok(ready.map(|_| ())),
-                Err(interrupt) => break Err(interrupt),
-            }
-        };
-        let _ = SIGNAL.try_with(|kept| *kept.borrow_mut() = Some(signal));
-        ended
-    }
+/// Blocks until the socket is readable, as [`Attached::wait_readable`](crate::Attached::wait_readable) does, for code
+/// that has no reference to the session.
+///
+/// Available on Linux only.
+///
+/// # Errors
+/// The outer error is the [`Interrupt`] that is due and not held off. The inner error is the
+/// system's.
+#[track_caller]
+pub fn wait_readable(mode: WaitMode, socket: impl AsFd) -> Result<io::Result<()>, Interrupt> {
+    let at = Location::caller();
+    as_current(|waits| wait_for(waits, mode, socket.as_fd(), PollFlags::IN, at))
+}
+
+/// Blocks until the socket is writable, as [`Attached::wait_writable`](crate::Attached::wait_writable) does, for code
+/// that has no reference to the session.
+///
+/// Available on Linux only.
+///
+/// # Errors
+/// The outer error is the [`Interrupt`] that is due and not held off. The inner error is the
+/// system's.
+#[track_caller]
+pub fn wait_writable(mode: WaitMode, socket: impl AsFd) -> Result<io::Result<()>, Interrupt> {
+    let at = Location::caller();
+    as_current(|waits| wait_for(waits, mode, socket.as_fd(), PollFlags::OUT, at))
+}
+
+fn wait_for(
+    waits: &(impl Waits + ?Sized),
+    mode: WaitMode,
+    socket: BorrowedFd<'_>,
+    wanted: PollFlags,
+    at: CallerLocation,
+) -> Result<io::Result<()>, Interrupt> {
+    // If the thread-local is already destroyed, nothing is kept.
+    let kept = SIGNAL.try_with(|signal| signal.borrow_mut().take()).ok().flatten();
+    let signal = match kept.map_or_else(Signal::new, Ok) {
+        Ok(signal) => signal,
+        Err(error) => return Ok(Err(error)),
+    };
+    let waker = Waker::from(signal.clone());
+    let ended = loop {
+        signal.clear();
+        match run_wait(waits, &waker, mode.is_killable(), at, || signal.poll(socket, wanted)) {
+            Ok(Ok(false)) => {}
+            Ok(ready) => break Ok(ready.map(|_| ())),
+            Err(interrupt) => break Err(interrupt),
+        }
+    };
+    let _ = SIGNAL.try_with(|kept| *kept.borrow_mut() = Some(signal));
+    ended
 }
 
 #[cfg(test)]

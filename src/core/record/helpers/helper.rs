@@ -4,6 +4,7 @@ use crate::core::attention;
 use crate::core::diagnostics::SectionGuard;
 use crate::core::record::helpers::set::{HelperSet, Place};
 use crate::core::record::helpers::slot::HelperSlot;
+use crate::core::record::stop::Stop;
 use crate::core::record::waits::Waits;
 use crate::sync::wake_list::WakeList;
 use crate::types::hold_off::ActiveHoldOff;
@@ -118,7 +119,7 @@ impl Waits for Helper {
     ) -> Result<(), Interrupt> {
         let slot = self.slot();
         slot.leave_waker(waker);
-        let state = slot.fall_asleep();
+        let state = slot.fall_asleep(killable);
         let word = self.set.record.snapshot();
         if word.may_continue(self.set.statement) || self.set.is_held(word, Some(state)) {
             return Ok(());
@@ -137,6 +138,23 @@ impl Waits for Helper {
 
     fn within_killable_wait(&self, _at: CallerLocation) -> Option<SectionGuard<'_>> {
         None
+    }
+
+    fn begin_work(&self, stop: &Arc<Stop>, at: CallerLocation) -> Result<(), Interrupt> {
+        let state = self.slot().add_stop(stop);
+        let word = self.set.record.snapshot();
+        let may_continue =
+            word.may_continue(self.set.statement) || self.set.is_held(word, Some(state));
+        // A cancel does not stop this work.
+        let termination = !self.set.runs_in(word) || word.terminate_due();
+        if may_continue || !stop.is_called_for(termination) {
+            return Ok(());
+        }
+        self.look(at).inspect_err(|_| self.end_work(stop))
+    }
+
+    fn end_work(&self, stop: &Arc<Stop>) {
+        self.slot().remove_stop(stop);
     }
 }
 

@@ -403,10 +403,8 @@ impl HelperSet {
         if let Some(flag) = before.flag() {
             attention::raise(flag);
         }
-        if before.asleep()
-            && let Some(waker) = slot.waker(!ended && self.record.held())
-        {
-            wakers.push(waker);
+        if (before.asleep() || before.has_stops()) && (ended || !self.record.held()) {
+            slot.wakers(ended || self.record.snapshot().terminate_due(), wakers);
         }
     }
 
@@ -444,6 +442,7 @@ impl HelperSet {
                 name,
                 known_since: CallSite { location, reached_at: first_seen },
                 is_on_thread: state.flag().is_some(),
+                is_waiting: state.asleep(),
                 last_safe_point: passed
                     .map(|(_, location, at)| CallSite { location, reached_at: at.time }),
                 hold_off,

@@ -9,7 +9,9 @@
 //! | 4 | `ASLEEP` | helper | a waker is in `cold`, and the helper may be blocked |
 //! | 5 | `HELD` | helper | a hold-off of the helper is in force |
 //! | 6 | `WATCHED` | runner | the helper that leaves wakes the runner, which waits for its helpers |
+//! | 7 | `KILLABLE` | helper | no cancel ends the wait of `ASLEEP` |
 //! | 8–23 | `NAME` | helper | the index of the helper's name in its set |
+//! | 24 | `HAS_STOPS` | helper | stop functions are in `cold` |
 //! | 32–47 | `FLAG` | helper | the attention flag of the thread that the helper is on; 0 if it is on none |
 //! | 48–63 | `TURN` | helper | counts the helpers that have had the slot |
 //!
@@ -18,10 +20,13 @@
 //! load of a safe point is relaxed: it only decides whether to take the cold path. The load in `active_in` is relaxed
 //! too: its own thread has written what it asks for. All other loads acquire.
 
+use crate::core::record::stop::{self, Stop, Stops};
+use crate::sync::wake_list::WakeList;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::types::hold_off::ActiveHoldOff;
 use crate::types::location::CallerLocation;
 use crate::types::time::Timestamp;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::SystemTime;
 
@@ -32,6 +37,8 @@ const PROBE: u64 = 1 << 3;
 const ASLEEP: u64 = 1 << 4;
 const HELD: u64 = 1 << 5;
 const WATCHED: u64 = 1 << 6;
+const KILLABLE: u64 = 1 << 7;
+const HAS_STOPS: u64 = 1 << 24;
 const NAME_SHIFT: u32 = 8;
 const NAME: u64 = 0xffff << NAME_SHIFT;
 const FLAG_SHIFT: u32 = 32;
@@ -62,6 +69,9 @@ impl SlotState {
     }
     pub(crate) fn held(self) -> bool {
         self.has(HELD)
+    }
+    pub(crate) fn has_stops(self) -> bool {
+        self.has(HAS_STOPS)
     }
     /// Returns whether a helper that leaves has no more to do.
     #[inline]
@@ -105,6 +115,8 @@ pub(crate) struct HelperSlot {
 #[derive(Debug, Default)]
 pub(crate) struct ColdSlot {
     waker: Option<Waker>,
+    /// The stop functions of the helper's work.
+    stops: Stops,
     /// The last safe point that answered a probe, and in which turn.
     pub(crate) passed: Option<(u16, CallerLocation, Timestamp)>,
     /// The hold-offs in force, each with the turn of its helper and its number.
@@ -220,19 +232,46 @@ impl HelperSlot {
     }
 
     /// Sets `ASLEEP`: the helper may block from now on. Returns the state after it.
-    pub(crate) fn fall_asleep(&self) -> SlotState {
-        SlotState(self.state.fetch_or(ASLEEP, Ordering::AcqRel) | ASLEEP)
+    pub(crate) fn fall_asleep(&self, killable: bool) -> SlotState {
+        let sleeps = if killable { ASLEEP | KILLABLE } else { ASLEEP };
+        SlotState(self.state.fetch_or(sleeps, Ordering::AcqRel) | sleeps)
     }
 
     pub(crate) fn wake_up(&self) {
-        self.state.fetch_and(!ASLEEP, Ordering::AcqRel);
+        self.state.fetch_and(!(ASLEEP | KILLABLE), Ordering::AcqRel);
     }
 
-    /// Returns the waker of a helper that sleeps, unless its own hold-off is in force.
-    pub(crate) fn waker(&self, held: bool) -> Option<Waker> {
+    /// Takes the wakers of a helper that sleeps or has stop functions, unless its own hold-off is in force.
+    /// `termination`: the session ends, or the statement has ended.
+    pub(crate) fn wakers(&self, termination: bool, wakers: &mut WakeList) {
         let cold = self.cold.lock();
         let now = self.load();
-        if now.asleep() && !now.held() && !held { cold.waker.clone() } else { None }
+        if now.held() {
+            return;
+        }
+        if now.asleep() && (termination || !now.has(KILLABLE)) {
+            wakers.append(cold.waker.clone().into());
+        }
+        stop::to_call(&cold.stops, termination, wakers);
+    }
+
+    // Work with a stop function.
+
+    /// Stores a stop function. Returns the state after it.
+    pub(crate) fn add_stop(&self, stop: &Arc<Stop>) -> SlotState {
+        self.cold.lock().stops.push(stop.clone());
+        SlotState(self.state.fetch_or(HAS_STOPS, Ordering::AcqRel) | HAS_STOPS)
+    }
+
+    pub(crate) fn remove_stop(&self, stop: &Arc<Stop>) {
+        {
+            let mut cold = self.cold.lock();
+            stop::remove(&mut cold.stops, stop);
+            if cold.stops.is_empty() {
+                self.state.fetch_and(!HAS_STOPS, Ordering::AcqRel);
+            }
+        }
+        stop.disarm();
     }
 
     // Polls of a task. `FLAG` and `ASLEEP` are the task's own, so one change moves both.
@@ -252,6 +291,8 @@ impl HelperSlot {
 
 // Each part of the state has its own bits.
 const _: () = {
-    let flags = ACTIVE | CLOSED | RAISED | PROBE | ASLEEP | HELD | WATCHED;
-    assert!(flags & NAME == 0 && NAME & FLAG == 0 && FLAG & TURN == 0);
+    let flags = ACTIVE | CLOSED | RAISED | PROBE | ASLEEP | HELD | WATCHED | KILLABLE;
+    assert!(
+        flags & NAME == 0 && HAS_STOPS & (NAME | FLAG) == 0 && NAME & FLAG == 0 && FLAG & TURN == 0
+    );
 };
