@@ -50,6 +50,10 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
             let text = fs::read_to_string(&source).unwrap_or_else(|error| {
                 panic!("{}: {}: {error}", mutation.name, edit.file);
             });
+            if is_binding(edit.find) {
+                problems.push(format!("{}: a binding would end with its switch", mutation.name));
+                continue;
+            }
             match place_of(&text, edit) {
                 Ok(place) => {
                     let at = places.entry(edit.file).or_default();
@@ -92,6 +96,15 @@ pub(crate) fn apply(change: impl Fn(&str, String) -> String) {
         }
     }
     write(&out.join("mutation.rs"), &module());
+}
+
+/// Returns whether the code is one binding. A switch is a block, at whose end the value would be dropped,
+/// without the mistake too.
+fn is_binding(code: &str) -> bool {
+    let code = code.trim();
+    code.starts_with("let ")
+        && !code.starts_with("let _ ")
+        && code.find(';') == Some(code.len() - 1)
 }
 
 /// Panics if a mistake names a model or a scene that does not exist: no test would refute it.

@@ -17,6 +17,8 @@ mod audit;
 mod bulk;
 #[path = "table/core.rs"]
 mod core;
+#[path = "table/disconnects.rs"]
+mod disconnects;
 #[path = "table/grammar.rs"]
 mod grammar;
 #[path = "table/helpers.rs"]
@@ -77,6 +79,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         limits::MUTATIONS,
         watch::MUTATIONS,
         telemetry::MUTATIONS,
+        disconnects::MUTATIONS,
         grammar::MUTATIONS,
         timing::MUTATIONS,
         unwind::MUTATIONS,

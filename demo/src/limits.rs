@@ -80,6 +80,7 @@ pub(crate) fn of(settings: &Settings) -> Timeouts {
         .with_lock(limit("lock_timeout"))
         .with_idle(limit("idle_session_timeout"))
         .with_idle_in_transaction(limit("idle_in_transaction_session_timeout"))
+        .with_client_disconnect(limit("client_connection_check_interval"))
 }
 
 std::thread_local! {

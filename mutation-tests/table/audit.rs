@@ -244,7 +244,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LimitWakesBeforeAudit",
         about: "Whose time has run out is woken before the audit hears of that.",
         edits: &[Edit {
-            file: "core/record/timeouts.rs",
+            file: "core/record/timeouts/mod.rs",
             within: "fn hit",
             find: "self.emit(&Event::TimeoutExpired { session: self.id, reason });",
             replace: "crate::session::current::wake_all(self.take_wakers()); self.emit(&Event::TimeoutExpired { session: self.id, reason });",
@@ -260,7 +260,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LimitUnsaid",
         about: "The audit does not hear of a limit.",
         edits: &[Edit {
-            file: "core/record/timeouts.rs",
+            file: "core/record/timeouts/mod.rs",
             within: "fn hit",
             find: "self.emit(&Event::TimeoutExpired { session: self.id, reason });",
             replace: "",

@@ -207,7 +207,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "What has run out is not asked again as it is enforced.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn enforce",
                 find: "timing.next(now) != Some(due)",
                 replace: "false",
@@ -552,13 +552,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement's limit, when it has run out, cancels whatever runs.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn enforce",
                 find: "now.cancel(named, None)",
                 replace: "now.cancel(None, None)",
             },
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn enforce",
                 find: "timing.next(now) != Some(due)",
                 replace: "false",
@@ -573,13 +573,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "When a statement began is noted after its word says that it runs.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn command_starts",
                 find: "timing.stamp_statement();",
                 replace: "",
             },
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn watch",
                 find: "timing.next(word)",
                 replace: "if word.in_statement() {
@@ -597,7 +597,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer that forgets a session takes no step to ask what it does now.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn arm",
                 find: "self.transition(|word| word).after",
                 replace: "self.snapshot()",
@@ -612,7 +612,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer takes in sessions that have ended.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn next",
                 find: "word.ended()",
                 replace: "false",
@@ -627,7 +627,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A termination that becomes immediate after its grace has no author any more.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn enforce",
                 find: "self.terminate_by(request, Timestamp::now(), transition)",
                 replace: "let mut request = request;

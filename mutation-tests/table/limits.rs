@@ -9,7 +9,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A command that waits for a thread has no limit before it begins.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "impl TimeoutState => fn next",
                 find: "runs || word.queued()",
                 replace: "runs",
@@ -24,7 +24,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement timeout that is restarted counts from the start of the statement.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "impl Record => fn restart_timeout",
                 find: "timing.timer.now()",
                 replace: "timing.since.load(Ordering::Relaxed)",
@@ -39,7 +39,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer is not told of an earlier time from which a statement timeout counts.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "impl Record => fn change_start",
                 find: "self.watch(self.snapshot());",
                 replace: "",

@@ -166,7 +166,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that says whether a transaction is open is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "self.transition(transition); return;",
                 replace: "self.transition(|word| { crate::mutation::tear(); transition(word) }); return;",
@@ -182,7 +182,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that says whether a transaction is open, of a session with limits, is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "if !word.in_statement() && !word.queued() { timing.store_now(); } self.transition(transition)",
                 replace: "if !word.in_statement() && !word.queued() { timing.store_now(); } self.transition(|word| { crate::mutation::tear(); transition(word) })",
@@ -310,7 +310,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that tells a statement to end whose limit has run out is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn enforce",
                 find: "now.cancel(named, None)",
                 replace: "now.cancel(named, None).inspect(|_| crate::mutation::tear())",
@@ -326,7 +326,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that tells a session to end whose limit has run out is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn enforce",
                 find: "still_due(now).and_then(|()| now.terminate(TerminateMode::Immediate, None))",
                 replace: "still_due(now).and_then(|()| now.terminate(TerminateMode::Immediate, None)).inspect(|_| crate::mutation::tear())",
@@ -342,7 +342,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that tells a session to end whose grace is over is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn enforce",
                 find: "|now: Snapshot| now.terminate(TerminateMode::Immediate, None)",
                 replace: "|now: Snapshot| now.terminate(TerminateMode::Immediate, None).inspect(|_| crate::mutation::tear())",
@@ -406,7 +406,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that looks, of the timer, is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn arm",
                 find: "self.transition(|word| word).after",
                 replace: "self.transition(|word| { crate::mutation::tear(); word }).after",

@@ -9,7 +9,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement outside of transactions counts from its own beginning, though it has closed a transaction since.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn transaction_began",
                 find: "changed.max(self.since.load(Ordering::Relaxed))",
                 replace: "self.since.load(Ordering::Relaxed)",
@@ -24,7 +24,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A limit on idleness in transactions is not taken for one on idleness.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn limits_idleness",
                 find: "self.idle_in_transaction.load(Ordering::Relaxed) != NEVER",
                 replace: "false",
@@ -39,7 +39,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement that was told to end has its limits all the same.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn next",
                 find: "busy && !word.cancelled()",
                 replace: "busy",
@@ -54,7 +54,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Waits for locks have no limit.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn next",
                 find: "consider( TimeoutKind::LockWait, self.lock_wait_since.load(Ordering::Relaxed), &self.lock_wait, );",
                 replace: "",
@@ -69,7 +69,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement outside of transactions has no limit on transactions.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn next",
                 find: "open || runs",
                 replace: "open",
@@ -84,7 +84,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Every idle session is idle in a transaction.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn next",
                 find: "!busy && open",
                 replace: "!busy",
@@ -99,7 +99,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer does not look at graces.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn next",
                 find: "pending.is_some()",
                 replace: "false",
@@ -114,7 +114,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The limit on idleness is read back as that on idleness in transactions.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn limits",
                 find: "length(&timing.idle)",
                 replace: "length(&timing.idle_in_transaction)",
@@ -129,7 +129,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The limit on idleness is set to that on idleness in transactions.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "(&timing.idle, limits.idle)",
                 replace: "(&timing.idle, limits.idle_in_transaction)",
@@ -144,7 +144,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A limit set on an idleness that nobody has noted counts from long ago.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "!was_limited && !word.in_statement() && !word.queued()",
                 replace: "false",
@@ -159,7 +159,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Each change of limits has the idleness begin anew.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "!was_limited && !word.in_statement() && !word.queued()",
                 replace: "!word.in_statement() && !word.queued()",
@@ -174,7 +174,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The first limit on idleness has the statement that runs begin anew.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "!was_limited && !word.in_statement() && !word.queued()",
                 replace: "!was_limited && !word.queued()",
@@ -189,7 +189,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The first limit on idleness has the command that is queued begin anew.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "!was_limited && !word.in_statement() && !word.queued()",
                 replace: "!was_limited && !word.in_statement()",
@@ -204,7 +204,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer does not hear of limits that are set.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "self.arm(timing);",
                 replace: "",
@@ -219,7 +219,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A command that was queued begins anew as it begins.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn command_starts",
                 find: "!self.snapshot().queued()",
                 replace: "true",
@@ -234,7 +234,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "When a statement ended is not noted.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn command_ends",
                 find: "timing.store_now();",
                 replace: "",
@@ -249,7 +249,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer does not hear of what begins.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn watch",
                 find: "self.arm(timing);",
                 replace: "",
@@ -264,7 +264,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "When a transaction began is not noted.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "timing.transaction_since.store(timing.timer.now(), Ordering::Relaxed);",
                 replace: "",
@@ -279,7 +279,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The idleness after the end of a transaction counts from before it.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "if !word.in_statement() && !word.queued() { timing.store_now(); } self.transition(transition)",
                 replace: "self.transition(transition)",
@@ -294,7 +294,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A command that is queued begins anew as a transaction is opened.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "if !word.in_statement() && !word.queued() { timing.store_now(); } self.transition(transition)",
                 replace: "if !word.in_statement() { timing.stamp_statement(); } self.transition(transition)",
@@ -309,7 +309,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer does not hear of a transaction that begins.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "self.watch(transition.after);",
                 replace: "",
@@ -324,7 +324,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A wait for a lock counts from its last piece.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn lock_wait_begins",
                 find: "timing.timer.at(since)",
                 replace: "timing.timer.now()",
@@ -339,7 +339,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer does not hear of a wait for a lock.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn lock_wait_begins",
                 find: "self.watch(self.snapshot());",
                 replace: "",
@@ -354,7 +354,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A wait for a lock that began without a limit has one that is set later.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn lock_wait_begins",
                 find: "timing.lock_wait.load(Ordering::Relaxed) == NEVER",
                 replace: "false",
@@ -369,7 +369,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The end of an inner wait for a lock ends the outer one.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn lock_wait_ends",
                 find: "self.swap_lock_wait(timing, outer);",
                 replace: "self.swap_lock_wait(timing, NEVER);",
@@ -384,7 +384,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A wait for a lock goes on for the limit when the lock is there.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn lock_wait_ends",
                 find: "self.swap_lock_wait(timing, outer);",
                 replace: "",
@@ -399,7 +399,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A later, longer grace replaces a shorter one.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn escalate",
                 find: "at < timing.grace.load(Ordering::Relaxed)",
                 replace: "true",
@@ -414,7 +414,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A shorter grace does not replace a longer one.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn escalate",
                 find: "at < timing.grace.load(Ordering::Relaxed)",
                 replace: "timing.grace.load(Ordering::Relaxed) == NEVER",
@@ -429,7 +429,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The first whose request had a grace is the author of what another's shorter grace comes to.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn escalate",
                 find: "*escalation = Some(by);",
                 replace: "escalation.get_or_insert(by);",
@@ -444,7 +444,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer does not hear of a grace.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn escalate",
                 find: "self.arm(timing);",
                 replace: "",
@@ -459,7 +459,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A session that has ended stays with the timer.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn disarm",
                 find: "timing.timer.disarm(self.id.get(), &timing.armed);",
                 replace: "",
@@ -474,7 +474,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "What runs out after a limit that was hit is not looked at.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn expire_timeouts",
                 find: "self.enforce(timing, due, word)",
                 replace: "return self.enforce(timing, due, word)",
@@ -489,7 +489,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The timer does not ask whether the time has come.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn expire_timeouts",
                 find: "due.at <= now",
                 replace: "true",
@@ -504,7 +504,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The audit does not hear of a limit.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn hit",
                 find: "self.emit(&Event::TimeoutExpired { session: self.id, reason });",
                 replace: "",
@@ -519,7 +519,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The audit hears of a limit that has hit nothing.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn hit",
                 find: "accepted.is_err()",
                 replace: "false",
@@ -684,7 +684,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The beginning of an idleness is noted only where both kinds are limited.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn limits_idleness",
                 find: "self.idle.load(Ordering::Relaxed) != NEVER || self.idle_in_transaction.load(Ordering::Relaxed) != NEVER",
                 replace: "self.idle.load(Ordering::Relaxed) != NEVER && self.idle_in_transaction.load(Ordering::Relaxed) != NEVER",
@@ -699,7 +699,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The beginning of an idleness is noted where that in a transaction has no limit.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn limits_idleness",
                 find: "self.idle_in_transaction.load(Ordering::Relaxed) != NEVER",
                 replace: "self.idle_in_transaction.load(Ordering::Relaxed) == NEVER",
@@ -714,7 +714,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "An idleness that had a limit counts from where that was changed.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "!was_limited && !word.in_statement() && !word.queued()",
                 replace: "!word.in_statement() && !word.queued()",
@@ -729,7 +729,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement counts from where its session got its first limit.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "!was_limited && !word.in_statement() && !word.queued()",
                 replace: "!was_limited && !word.queued()",
@@ -744,7 +744,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A queued command counts from where its session got its first limit.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "!was_limited && !word.in_statement() && !word.queued()",
                 replace: "!was_limited && !word.in_statement()",
@@ -759,7 +759,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "An idleness that had no limit counts from the last statement's beginning.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn set_limits",
                 find: "!was_limited && !word.in_statement() && !word.queued()",
                 replace: "false",
@@ -774,7 +774,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A statement counts from where it opened a transaction.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "if !word.in_statement() && !word.queued() { timing.store_now(); } self.transition(transition)",
                 replace: "if !word.queued() { timing.stamp_statement(); } self.transition(transition)",
@@ -789,7 +789,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A queued command counts from where a transaction was opened.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "if !word.in_statement() && !word.queued() { timing.store_now(); } self.transition(transition)",
                 replace: "if !word.in_statement() { timing.stamp_statement(); } self.transition(transition)",
@@ -804,7 +804,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The idleness in a transaction counts from before that was opened.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn transaction_step",
                 find: "!word.in_statement() && !word.queued()",
                 replace: "false",
@@ -819,7 +819,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Of two limits that run out at once the later of the list is named.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn next",
                 find: "if at < first.at { first = Deadline { at, limit, since }; }",
                 replace: "if at <= first.at && at != NEVER { first = Deadline { at, limit, since }; }",
@@ -834,7 +834,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A grace that runs out with a limit at once hides that.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/state.rs",
                 within: "fn next",
                 find: "if at < first.at { first = Deadline { at, limit: TimeoutKind::Grace, since: at }; }",
                 replace: "if at <= first.at && at != NEVER { first = Deadline { at, limit: TimeoutKind::Grace, since: at }; }",
@@ -849,7 +849,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "Of two graces that end at once the later counts.",
         edits: &[
             Edit {
-                file: "core/record/timeouts.rs",
+                file: "core/record/timeouts/mod.rs",
                 within: "fn escalate",
                 find: "at < timing.grace.load(Ordering::Relaxed)",
                 replace: "at <= timing.grace.load(Ordering::Relaxed)",

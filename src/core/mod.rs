@@ -9,6 +9,8 @@
 pub(crate) mod admission;
 pub(crate) mod attention;
 pub(crate) mod completion;
+#[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
+pub(crate) mod connections;
 pub(crate) mod diagnostics;
 pub(crate) mod locals;
 pub(crate) mod metadata;

@@ -1,6 +1,8 @@
 //! The state that all handles of a manager share.
 
 use crate::core::admission::AdmissionLimit;
+#[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
+use crate::core::connections::ConnectionsOwner;
 use crate::core::record::Record;
 use crate::core::registry::{Keyed as _, Registry};
 use crate::core::thread::{SlotAllocator, ThreadRecord};
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<SlotAllocator>,
     pub(crate) threads: Arc<Registry<ThreadRecord>>,
     pub(crate) timers: TimerOwner,
+    #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
+    pub(crate) connections: ConnectionsOwner,
     /// `None` if there is no limit on sessions.
     pub(crate) admission: Option<AdmissionLimit>,
 }

@@ -135,7 +135,7 @@ impl Timer {
 impl Entries {
     fn forget(&mut self, session: u64, armed: &AtomicU64) {
         // Relaxed: written under this lock only. A thread that reads it without the lock (`R3` in
-        // `core/record/timeouts.rs`) has taken its transition before. The acquire half of that
+        // `core/record/timeouts/mod.rs`) has taken its transition before. The acquire half of that
         // transition pairs with the release half of the transition that follows here (`T2`).
         let at = armed.load(Ordering::Relaxed);
         if at != NEVER {

@@ -102,6 +102,8 @@ impl SessionManagerBuilder {
             slots: Arc::default(),
             threads: threads.clone(),
             timers: TimerOwner::new(),
+            #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
+            connections: Default::default(),
             admission: max.map(|max| AdmissionLimit::new(max, reserved)),
         });
         let handle = |_| Arc::new(CachePadded::new(shared.clone()));

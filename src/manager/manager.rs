@@ -429,6 +429,20 @@ impl SessionManager {
         self.0.shared.timers.timer.expire_once(&self.0.shared, crate::core::timer::nanos(now));
     }
 
+    /// Stores that the session has the connection with this number.
+    pub fn connection_watched(&self, session: SessionId, number: u64) {
+        if let Some(record) = self.0.shared.sessions.get(session.get()) {
+            record.connection_watched(&self.0.shared.timers.timer, number);
+        }
+    }
+
+    /// Stores that the client has closed the connection with this number.
+    pub fn connection_closed(&self, session: SessionId, number: u64) {
+        if let Some(record) = self.0.shared.sessions.get(session.get()) {
+            record.connection_closed(number);
+        }
+    }
+
     /// Returns the number of sessions that have an entry in the timer.
     #[must_use]
     pub fn timed(&self) -> usize {

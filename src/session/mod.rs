@@ -3,6 +3,8 @@
 pub(crate) mod ambient;
 pub(crate) mod attached;
 pub(crate) mod block_in_place;
+#[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
+mod connections;
 pub(crate) mod current;
 pub(crate) mod helper;
 pub(crate) mod hold_off;

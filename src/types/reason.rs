@@ -19,6 +19,8 @@ pub enum InterruptReason {
     IdleSessionTimeout,
     /// The session was idle for too long, with an open transaction.
     IdleInTransactionTimeout,
+    /// The client has closed its connection while a statement was running.
+    ClientDisconnected,
     /// A panic unwound out of the code that the session was running.
     InternalError,
     /// The session has used all its statement ids, 2<sup>36</sup> of them.
@@ -47,6 +49,7 @@ impl InterruptReason {
             InterruptReason::IdleInTransactionTimeout => {
                 "terminating connection due to idle-in-transaction timeout"
             }
+            InterruptReason::ClientDisconnected => "connection to client lost",
             InterruptReason::InternalError => "terminating connection because of an internal error",
             InterruptReason::StatementsExhausted => {
                 "terminating connection: no statement numbers are left"
@@ -68,6 +71,7 @@ impl InterruptReason {
             InterruptReason::TransactionTimeout => "25P04",
             InterruptReason::IdleSessionTimeout => "57P05",
             InterruptReason::IdleInTransactionTimeout => "25P03",
+            InterruptReason::ClientDisconnected => "08006",
             InterruptReason::InternalError => "XX000",
             InterruptReason::StatementsExhausted => "54000",
         }

@@ -39,6 +39,7 @@ pub struct Timeouts {
     pub(crate) lock: Option<Duration>,
     pub(crate) idle: Option<Duration>,
     pub(crate) idle_in_transaction: Option<Duration>,
+    pub(crate) client_disconnect: Option<Duration>,
 }
 
 impl Timeouts {
@@ -87,6 +88,15 @@ impl Timeouts {
         self
     }
 
+    /// Sets the time that a statement may continue after the client has closed its side of the connection that
+    /// [`Session::watch_connection`](crate::Session::watch_connection) watches. The session ends. A session
+    /// without a statement is left alone, because its server reads the end of the connection itself.
+    #[must_use]
+    pub fn with_client_disconnect(mut self, timeout: impl Into<Option<Duration>>) -> Timeouts {
+        self.client_disconnect = timeout.into();
+        self
+    }
+
     /// Returns the timeout of one statement.
     #[must_use]
     pub fn statement(&self) -> Option<Duration> {
@@ -115,5 +125,11 @@ impl Timeouts {
     #[must_use]
     pub fn idle_in_transaction(&self) -> Option<Duration> {
         self.idle_in_transaction
+    }
+
+    /// Returns the time that a statement may continue after the client has closed its side of the connection.
+    #[must_use]
+    pub fn client_disconnect(&self) -> Option<Duration> {
+        self.client_disconnect
     }
 }

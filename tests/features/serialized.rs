@@ -235,6 +235,7 @@ fn fieldless_enums() {
             (InterruptReason::TransactionTimeout, "transaction_timeout"),
             (InterruptReason::IdleSessionTimeout, "idle_session_timeout"),
             (InterruptReason::IdleInTransactionTimeout, "idle_in_transaction_timeout"),
+            (InterruptReason::ClientDisconnected, "client_disconnected"),
             (InterruptReason::InternalError, "internal_error"),
             (InterruptReason::StatementsExhausted, "statements_exhausted"),
         ] {
@@ -422,6 +423,7 @@ fn settings_both_ways() {
             "lock": { "secs": 1, "nanos": 500_000_000 },
             "idle": { "secs": TEST_TIMEOUT.as_secs(), "nanos": 0 },
             "idle_in_transaction": null,
+            "client_disconnect": null,
         })
     );
     assert_eq!(serde_json::from_value::<Timeouts>(written).unwrap(), timeouts);

@@ -11,6 +11,8 @@ mod bulk;
 mod bulk_pauses;
 mod complaints;
 mod deadlines;
+#[cfg(target_os = "linux")]
+mod disconnects;
 mod drain;
 mod graces;
 mod helper_stack;

@@ -51,6 +51,7 @@ const MESSAGES: &[&str] = &[
 pub(crate) const KNOWN: &[Known] = &[
     known("application_name", "", Kind::Name),
     known("bytea_output", "hex", Kind::Only(&["hex"])),
+    known("client_connection_check_interval", "0", Kind::Time),
     known("client_encoding", "UTF8", Kind::Encoding),
     known("client_min_messages", "notice", Kind::Words(MESSAGES)),
     known("datestyle", "ISO, MDY", Kind::DateStyle),

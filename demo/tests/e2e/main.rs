@@ -6,6 +6,7 @@ mod activity;
 mod authorizer;
 mod authorizer_fuzz;
 mod cancel;
+mod disconnects;
 mod drivers;
 mod growth;
 #[cfg(unix)]

@@ -57,6 +57,15 @@ def case_settings_set_local_outside(c):
     return v.q("set local lock_timeout = '2s'"), c.rows(v.q("show lock_timeout"))
 
 
+def case_settings_client_connection_check_interval(c):
+    v = c.connect()
+    said = []
+    for value in ("'100ms'", "100", "'2s'", "0", "'x'", "-1", "'1 week'"):
+        said.append(v.q("set client_connection_check_interval = %s" % value))
+        said.append(c.rows(v.q("show client_connection_check_interval")))
+    return said, v.q("reset client_connection_check_interval"), v.q("select pg_sleep(0.2)")
+
+
 def case_settings_isolation_of_a_block(c):
     v = c.connect()
     said = [v.q(sql) for sql in (

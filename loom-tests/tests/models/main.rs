@@ -7,6 +7,7 @@
 
 mod common;
 
+mod a_disconnect_ends_what_runs;
 mod a_kill_needs_no_worker;
 mod a_panic_ends_its_session;
 mod a_receipt_waits_for_the_last_helper;

@@ -13,7 +13,7 @@
 //!   instructions. Under it no waker is woken, and no other thread is waited for. The only application code
 //!   that runs under it is the `clone` of a waker. It also guards the metadata of the
 //!   session, which the runner writes for each statement with a text.
-//! - `cold.timing`: atomics, and the lock of `escalation`. See `core/record/timeouts.rs`.
+//! - `cold.timing`: atomics, and the lock of `escalation`. See `core/record/timeouts/mod.rs`.
 //! - `cold.values`: the runner, and the thread that ends the session. No value is created or dropped
 //!   under its lock.
 //! - `cold.diagnostics`: the runner off its fast path, and threads that ask for a diagnosis. See

@@ -24,15 +24,20 @@
 //! In that transition it checks again that the same timeout has still expired. A statement has an
 //! id, and the idleness after it has the same id. The timeouts, and the times at which transactions
 //! and lock waits began, are also written under `guarded`, so the timer reads the values that the
-//! runner wrote last. The same holds for a change of the time from which a statement's timeout counts.
+//! runner wrote last. The same holds for a change of the time from which a statement's timeout counts, and for the
+//! time at which the client closed its connection. The thread that stores that time takes `T1` to `T3` next. So
+//! `T3` sees a statement that begins at that time, or the runner sees the time in `R3`.
+
+mod state;
 
 use crate::core::record::Record;
 use crate::core::record::request::Accepted;
+use crate::core::record::timeouts::state::{Deadline, TimeoutKind};
 use crate::core::state::{Snapshot, TransitionError};
 use crate::core::timer::{NEVER, Timer, nanos};
 use crate::observe::event::Event;
 use crate::sync::wake_list::WakeList;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 use crate::types::reason::InterruptReason;
 use crate::types::request::{Request, Requester, TerminateMode};
 use crate::types::time::Timestamp;
@@ -40,148 +45,7 @@ use crate::types::timeouts::Timeouts;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Stores a session's timeouts. Times are in nanoseconds of the timer's clock, lengths are in
-/// nanoseconds, and [`NEVER`] means none.
-///
-/// An access is relaxed unless its field names a partner. A value that is too old or too new is read
-/// again, under the timer's lock or in the transition that it leads to.
-#[derive(Debug)]
-pub(crate) struct TimeoutState {
-    timer: Arc<Timer>,
-    /// The timeouts, written by the runner or owner under `guarded`. The writer takes the timer's lock
-    /// next, and the timer reads them under that lock.
-    statement: AtomicU64,
-    transaction: AtomicU64,
-    lock_wait: AtomicU64,
-    idle: AtomicU64,
-    idle_in_transaction: AtomicU64,
-    /// When the present period began; released by the transition that follows.
-    since: AtomicU64,
-    /// From when the timeout of the present statement counts: from `since`, or from another time that
-    /// was set under `guarded`.
-    statement_since: AtomicU64,
-    /// When a transaction last began or ended. Written under `guarded`.
-    transaction_since: AtomicU64,
-    /// When the present wait for a lock began. Written under `guarded`.
-    lock_wait_since: AtomicU64,
-    /// When a deferred termination becomes immediate. Written under `escalation`.
-    grace: AtomicU64,
-    escalation: Mutex<Option<Request>>,
-    /// When the timer will wake for this session. Written under the timer's lock.
-    armed: AtomicU64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TimeoutKind {
-    LockWait,
-    Statement,
-    Transaction,
-    Idle,
-    IdleInTransaction,
-    Grace,
-}
-
-/// The next timeout to expire, its time, and the time when its period began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Deadline {
-    at: u64,
-    limit: TimeoutKind,
-    since: u64,
-}
-
-impl TimeoutState {
-    fn new(timer: Arc<Timer>) -> TimeoutState {
-        let now = timer.now();
-        let none = || AtomicU64::new(NEVER);
-        TimeoutState {
-            timer,
-            statement: none(),
-            transaction: none(),
-            lock_wait: none(),
-            idle: none(),
-            idle_in_transaction: none(),
-            // The start of a period that has already begun is unknown, so it counts from here.
-            since: AtomicU64::new(now),
-            statement_since: AtomicU64::new(now),
-            transaction_since: AtomicU64::new(now),
-            lock_wait_since: none(),
-            grace: none(),
-            escalation: Mutex::new(None),
-            armed: none(),
-        }
-    }
-
-    fn store_now(&self) {
-        self.since.store(self.timer.now(), Ordering::Relaxed);
-    }
-
-    fn stamp_statement(&self) {
-        let now = self.timer.now();
-        self.since.store(now, Ordering::Relaxed);
-        self.statement_since.store(now, Ordering::Relaxed);
-    }
-
-    fn limits_idleness(&self) -> bool {
-        self.idle.load(Ordering::Relaxed) != NEVER
-            || self.idle_in_transaction.load(Ordering::Relaxed) != NEVER
-    }
-
-    /// Returns when the transaction began. A statement outside a transaction counts as one, from its
-    /// start, or from the end of the last transaction that it closed.
-    fn transaction_began(&self, word: Snapshot) -> u64 {
-        let changed = self.transaction_since.load(Ordering::Relaxed);
-        if word.in_transaction() {
-            changed
-        } else {
-            changed.max(self.since.load(Ordering::Relaxed))
-        }
-    }
-
-    /// Returns the timeout that expires first if nothing changes.
-    fn next(&self, word: Snapshot) -> Option<Deadline> {
-        let pending = word.terminate_mode();
-        if word.ended() || pending == Some(TerminateMode::Immediate) {
-            return None;
-        }
-        let mut first = Deadline { at: NEVER, limit: TimeoutKind::Statement, since: NEVER };
-        let mut consider = |limit, since: u64, length: &AtomicU64| {
-            let at = since.saturating_add(length.load(Ordering::Relaxed));
-            if at < first.at {
-                first = Deadline { at, limit, since };
-            }
-        };
-        let (runs, open) = (word.in_statement(), word.in_transaction());
-        let since = self.since.load(Ordering::Relaxed);
-        let busy = runs || word.queued();
-        if busy && !word.cancelled() {
-            consider(
-                TimeoutKind::LockWait,
-                self.lock_wait_since.load(Ordering::Relaxed),
-                &self.lock_wait,
-            );
-            consider(
-                TimeoutKind::Statement,
-                self.statement_since.load(Ordering::Relaxed),
-                &self.statement,
-            );
-        }
-        if open || runs {
-            consider(TimeoutKind::Transaction, self.transaction_began(word), &self.transaction);
-        }
-        if !busy && open {
-            consider(TimeoutKind::IdleInTransaction, since, &self.idle_in_transaction);
-        } else if !busy {
-            consider(TimeoutKind::Idle, since, &self.idle);
-        }
-        if pending.is_some() {
-            let at = self.grace.load(Ordering::Relaxed);
-            if at < first.at {
-                first = Deadline { at, limit: TimeoutKind::Grace, since: at };
-            }
-        }
-        (first.at != NEVER).then_some(first)
-    }
-}
+pub(crate) use crate::core::record::timeouts::state::TimeoutState;
 
 fn timeout_request(reason: InterruptReason) -> Request {
     Request::new(Requester::system(), reason)
@@ -210,6 +74,7 @@ impl Record {
             lock: length(&timing.lock_wait),
             idle: length(&timing.idle),
             idle_in_transaction: length(&timing.idle_in_transaction),
+            client_disconnect: length(&timing.client_disconnect),
         }
     }
 
@@ -225,6 +90,7 @@ impl Record {
                 (&timing.lock_wait, limits.lock),
                 (&timing.idle, limits.idle),
                 (&timing.idle_in_transaction, limits.idle_in_transaction),
+                (&timing.client_disconnect, limits.client_disconnect),
             ] {
                 cell.store(limit.map_or(NEVER, nanos), Ordering::Relaxed);
             }
@@ -340,6 +206,43 @@ impl Record {
         timing.lock_wait_since.swap(since, Ordering::Relaxed)
     }
 
+    // The client's connection.
+
+    /// Stores that the connection with this number is the session's from now on, and open. Returns the
+    /// number of the connection before, or 0.
+    #[cfg_attr(
+        any(safepoint_shuttle, not(target_os = "linux")),
+        allow(dead_code, reason = "no connection is watched")
+    )]
+    pub(crate) fn connection_watched(&self, timer: &Arc<Timer>, number: u64) -> u64 {
+        let timing = self.timed(timer);
+        let before = {
+            let _guarded = self.guarded.lock();
+            timing.disconnected_at.store(NEVER, Ordering::Relaxed);
+            timing.connection.swap(number, Ordering::Relaxed)
+        };
+        self.arm(timing);
+        before
+    }
+
+    /// Stores that the client has closed the connection with this number, unless the session has another
+    /// connection by now.
+    #[cfg_attr(
+        any(safepoint_shuttle, not(target_os = "linux")),
+        allow(dead_code, reason = "no connection is watched")
+    )]
+    pub(crate) fn connection_closed(&self, number: u64) {
+        let Some(timing) = self.timing() else { return };
+        {
+            let _guarded = self.guarded.lock();
+            if timing.connection.load(Ordering::Relaxed) != number {
+                return;
+            }
+            timing.disconnected_at.store(timing.timer.now(), Ordering::Relaxed);
+        }
+        self.arm(timing);
+    }
+
     // Called by requesters.
 
     /// Makes a deferred termination immediate after `grace`. The earliest such time counts.
@@ -436,6 +339,7 @@ impl Record {
             TimeoutKind::IdleInTransaction => {
                 end(InterruptReason::IdleInTransactionTimeout, &same_idleness)
             }
+            TimeoutKind::ClientDisconnect => end(InterruptReason::ClientDisconnected, &|_| true),
             TimeoutKind::Grace => {
                 let by = {
                     let mut escalation = timing.escalation.lock();
