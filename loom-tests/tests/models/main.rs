@@ -1,7 +1,6 @@
 //! The models: the library's public API under loom. Each module checks one rule.
 //!
-//! All tests of the program share its process, and run on several threads. They stay independent:
-//! `common::model` explores each on its own thread, and under loom the library's statics belong to
+//! `common::model` explores each in a process of its own, and under loom the library's statics belong to
 //! one execution of a model. The one exception is the list of managers, which only
 //! `current::set_timeouts` reads: no model may call that function.
 

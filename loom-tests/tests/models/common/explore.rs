@@ -4,13 +4,13 @@
 use super::Mutation;
 use std::cell::Cell;
 use std::fmt::Write;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 /// How many preemptions a bounded model explores.
 const PREEMPTIONS: usize = 3;
 
-/// Names the mistake that a child process runs with.
+/// Names the mistake that a process explores with. It is empty where it explores without one.
 const MUTATION: &str = "SAFEPOINT_MUTATION";
 
 /// Explores the scene of the test `test`, completely or up to [`PREEMPTIONS`], and then once more
@@ -19,8 +19,6 @@ const MUTATION: &str = "SAFEPOINT_MUTATION";
 ///
 /// Prints a row of a table: the module, the test, the number of interleavings, and at which one
 /// each mistake failed.
-///
-/// Each mistake runs in its own process, because the threads of a failed model cannot be unwound.
 #[allow(unreachable_pub, reason = "two programs include this file")]
 pub fn model(test: &'static str, bounded: bool, scene: fn()) {
     let how = if bounded { "bounded" } else { "all" };
@@ -51,41 +49,30 @@ pub fn sequences(test: &'static str, count: u64, scene: fn(u64) -> Option<String
     with_mistakes(test, "sequences", run);
 }
 
-/// Runs on a new thread: loom runs all threads of a model on the thread that explores it, and the
-/// library's clock and its number of shards under loom are thread-locals of that thread. So no test
-/// meets what another test has set, with any number of test threads.
-fn with_mistakes(test: &'static str, how: &'static str, run: impl Fn(bool) + Send + 'static) {
+/// Explores in processes of their own, one without a mistake and one with each. Several explorations
+/// at once in one process would slow each other down: loom maps and unmaps a stack for each thread of
+/// each interleaving, and each time the kernel interrupts all cores that the process runs on. And the
+/// threads of a failed model cannot be unwound.
+fn with_mistakes(test: &str, how: &str, run: impl Fn(bool)) {
     // libtest names its threads after the tests, except with `--test-threads=1`.
     if let Some(name) = std::thread::current().name().filter(|name| *name != "main") {
         assert_eq!(name, test, "the model must be given the name of its test");
     }
-    let explorer = std::thread::Builder::new().name(test.to_owned());
-    let explorer =
-        explorer.spawn(move || refute_mistakes(test, how, run)).expect("a thread starts");
-    if let Err(panic) = explorer.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn refute_mistakes(test: &str, how: &str, run: impl Fn(bool)) {
     if let Ok(wanted) = std::env::var(MUTATION) {
-        report_the_way();
-        let mutation = Mutation::named(&wanted).expect("a mistake of the table");
-        return mutation.during(|| run(true));
+        return explore_here(&wanted, run);
     }
-    run(false);
+    let child = in_a_process(test, "");
+    let printed = String::from_utf8_lossy(&child.stderr);
+    let ways = way_after(HELD, &printed).filter(|_| child.status.success());
+    let Some(ways) = ways else {
+        panic!("{test}: {}\n{}{printed}", child.status, String::from_utf8_lossy(&child.stdout))
+    };
     let (module, name) = test.rsplit_once("::").expect("module::test");
-    let mut row = format!("| {module} | {name} | {}, {how} |", WAYS.get());
+    let mut row = format!("| {module} | {name} | {ways}, {how} |");
     for mutation in Mutation::of_model(test).map(|mutation| format!("{mutation:?}")) {
-        let child = Command::new(std::env::current_exe().expect("the test's own program"))
-            .args(["--exact", test, "--nocapture"])
-            .env(MUTATION, &mutation)
-            .env("RUST_BACKTRACE", "0")
-            .output()
-            .expect("the test's own program runs");
+        let child = in_a_process(test, &mutation);
         let printed = String::from_utf8_lossy(&child.stderr);
-        let way = printed.lines().find_map(|line| line.strip_prefix(FAILED));
-        match way.filter(|_| !child.status.success()) {
+        match way_after(FAILED, &printed).filter(|_| !child.status.success()) {
             Some(way) => {
                 let _ = write!(row, " {mutation} at {way};");
             }
@@ -95,13 +82,40 @@ fn refute_mistakes(test: &str, how: &str, run: impl Fn(bool)) {
     println!("{} |", row.trim_end_matches(';'));
 }
 
+/// Explores `test` in a process of its own, with the mistake that is named, or with none.
+fn in_a_process(test: &str, mutation: &str) -> Output {
+    let mut child = Command::new(std::env::current_exe().expect("the test's own program"));
+    child.args(["--exact", test, "--nocapture"]).env(MUTATION, mutation);
+    if !mutation.is_empty() {
+        child.env("RUST_BACKTRACE", "0");
+    }
+    child.output().expect("the test's own program runs")
+}
+
+fn explore_here(mutation: &str, run: impl Fn(bool)) {
+    if mutation.is_empty() {
+        run(false);
+        return eprintln!("{HELD}{}", WAYS.get());
+    }
+    report_the_way();
+    let mutation = Mutation::named(mutation).expect("a mistake of the table");
+    mutation.during(|| run(true));
+}
+
 std::thread_local! {
     /// How many interleavings have begun.
     static WAYS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// What a child process prints before the number of the interleaving that failed.
+/// What a process prints before the number of the interleaving that failed.
 const FAILED: &str = "failed, way ";
+
+/// What a process prints before the number of all interleavings.
+const HELD: &str = "held, ways ";
+
+fn way_after<'a>(label: &str, printed: &'a str) -> Option<&'a str> {
+    printed.lines().find_map(|line| line.strip_prefix(label))
+}
 
 fn report_the_way() {
     let report = std::panic::take_hook();
