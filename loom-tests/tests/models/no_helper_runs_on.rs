@@ -2,7 +2,9 @@
 //!
 //! At the same time: a cancel, and a helper that enters and works.
 
-use crate::common::helpers::{canceller, in_statement, manager, manager_that_holds_back, works};
+use crate::common::helpers::{
+    Gate, cancel, canceller, in_statement, manager, manager_that_holds_back, works,
+};
 use crate::common::model;
 use loom::thread::spawn;
 use safepoint_under_loom::model::set_helper_slots;
@@ -65,13 +67,17 @@ fn slots_are_created_by_another_helper() {
         set_helper_slots(2);
         let manager = manager();
         in_statement(&manager, |statement| {
-            let handle = statement.handle("help");
-            let canceller = canceller(&manager, &statement);
+            let (handle, asked) = (statement.handle("help"), Gate::new());
             let other = {
                 let handle = handle.clone();
                 spawn(move || drop(handle.enter()))
             };
-            let helper = spawn(move || works(&handle, false, || drop(canceller.join().unwrap())));
+            let helper = {
+                let asked = asked.clone();
+                spawn(move || works(&handle, false, || asked.wait()))
+            };
+            cancel(&manager, statement.id(), statement.statement_id()).expect("it runs");
+            asked.open();
             assert_eq!(helper.join().unwrap(), InterruptReason::UserRequest);
             other.join().unwrap();
         });

@@ -3,7 +3,7 @@
 //! At the same time: a wait of a helper or a task, and a cancel or the end of the statement.
 
 use crate::common::helpers::{
-    Gate, canceller, in_statement, manager, manager_that_holds_back, reason,
+    Gate, cancel, canceller, in_statement, manager, manager_that_holds_back, reason,
 };
 use crate::common::{TwoWakers, model};
 use loom::future::block_on;
@@ -19,7 +19,7 @@ fn sleep() -> Interrupt {
     current::block_on(pending::<()>()).expect_err("nothing else ends it")
 }
 
-/// The first requester is held back after its step, for ever. The second one changes nothing.
+/// The first requester is held back after its step. The second one comes then, and changes nothing.
 #[test]
 fn a_second_requester_wakes() {
     let name = "no_helper_sleeps_on::a_second_requester_wakes";
@@ -28,16 +28,16 @@ fn a_second_requester_wakes() {
         let (manager, held) = manager_that_holds_back();
         in_statement(&manager, |statement| {
             let handle = statement.handle("help");
-            let cancellers = [canceller(&manager, &statement), canceller(&manager, &statement)];
+            let first = canceller(&manager, &statement);
             let helper = spawn(move || {
                 let Ok(_helper) = handle.enter() else { return };
                 assert_eq!(reason(&sleep()), InterruptReason::UserRequest);
             });
+            held.asked.wait();
+            cancel(&manager, statement.id(), statement.statement_id()).expect("it runs");
             helper.join().unwrap();
             held.goes_on.open();
-            for canceller in cancellers {
-                canceller.join().unwrap();
-            }
+            first.join().unwrap();
         });
     });
 }
@@ -145,14 +145,26 @@ fn a_task_moves_to_another_thread() {
     });
 }
 
-/// The runner's hold-off holds for its helpers.
+/// The runner's hold-off holds for its helpers. `sleeps`: the helper has entered before the cancel, and
+/// waits.
 fn held(sleeps: bool) {
     set_helper_slots(1);
     let manager = manager();
     in_statement(&manager, |statement| {
         let held = statement.hold_off("a commit");
         let (handle, released) = (statement.handle("help"), Arc::new(AtomicBool::new(false)));
-        let canceller = canceller(&manager, &statement);
+        let entered = Gate::new();
+        if !sleeps {
+            entered.open();
+        }
+        let canceller = {
+            let (manager, entered) = (manager.clone(), entered.clone());
+            let (session, number) = (statement.id(), statement.statement_id());
+            spawn(move || {
+                entered.wait();
+                cancel(&manager, session, number)
+            })
+        };
         let helper = {
             let released = released.clone();
             spawn(move || {
@@ -165,6 +177,7 @@ fn held(sleeps: bool) {
                     Err(told) => return after(&told),
                 };
                 if sleeps {
+                    entered.open();
                     return after(&sleep());
                 }
                 for told in [safepoint_under_loom::check(), handle.check()] {
@@ -207,13 +220,13 @@ fn the_end_of_a_hold_off_reaches_helpers() {
                     let helper = handle.enter().expect("in the hold-off");
                     entered.open();
                     goes.wait();
-                    canceller.join().unwrap();
                     safepoint_under_loom::check().expect_err("the hold-off is over");
                     drop(helper);
                 })
             };
             entered.wait();
             drop(held);
+            canceller.join().unwrap();
             goes.open();
             helper.join().unwrap();
         });

@@ -60,18 +60,20 @@ fn kill_against_move() {
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
     session.attach(&workers[0]).unwrap().set_in_transaction(true);
-    let killer = {
-        let manager = manager.clone();
-        // Not due before the transaction ends, so nothing holds the session up.
-        let later = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
-        loom::thread::spawn(move || manager.terminate(id, later).unwrap())
-    };
+    let mut killer = None;
     for worker in &workers {
         let mut attached = session.attach(worker).unwrap();
         // The statement's id shows which attachment the request met.
-        drop(attached.begin());
+        let statement = attached.begin();
+        killer.get_or_insert_with(|| {
+            let manager = manager.clone();
+            // Not due before the transaction ends, so nothing holds the session up.
+            let later = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
+            loom::thread::spawn(move || manager.terminate(id, later).unwrap())
+        });
+        drop(statement);
     }
-    let found = killer.join().unwrap().target();
+    let found = killer.unwrap().join().unwrap().target();
     if let (Some(statement), Some(thread)) = (found.statement_id, found.thread_id) {
         assert_eq!(thread, threads[statement.get() as usize - 1]);
     }
@@ -107,18 +109,20 @@ fn request_against_a_reused_slot(tell: fn(&SessionManager, SessionId) -> Option<
     let id = session.id();
     let other = manager.register_worker("other").unwrap();
     session.attach(&other).unwrap().set_in_transaction(true);
-    let killer = {
-        let manager = manager.clone();
-        loom::thread::spawn(move || tell(&manager, id))
-    };
+    let mut killer = None;
     let threads = ["one", "two"].map(|name| {
         let worker = manager.register_worker(name).unwrap();
         let mut attached = session.attach(&worker).unwrap();
         // As above.
-        drop(attached.begin());
+        let statement = attached.begin();
+        killer.get_or_insert_with(|| {
+            let manager = manager.clone();
+            loom::thread::spawn(move || tell(&manager, id))
+        });
+        drop(statement);
         worker.id()
     });
-    if let Some(found) = killer.join().unwrap()
+    if let Some(found) = killer.unwrap().join().unwrap()
         && let (Some(statement), Some(thread)) = (found.statement_id, found.thread_id)
     {
         assert_eq!(thread, threads[statement.get() as usize - 1]);

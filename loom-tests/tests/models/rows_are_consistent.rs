@@ -20,11 +20,13 @@ fn list_against_moves() {
     let threads = [one.id(), two.id(), one.id(), two.id()];
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let id = session.id();
+    session.reserve_statement().unwrap();
+    drop(session.attach(&one).unwrap());
     let lister = {
         let manager = manager.clone();
         loom::thread::spawn(move || manager.session_info(id).unwrap())
     };
-    for worker in [&one, &two, &one, &two] {
+    for worker in [&two, &one, &two] {
         session.reserve_statement().unwrap();
         drop(session.attach(worker).unwrap());
     }

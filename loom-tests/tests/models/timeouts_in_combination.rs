@@ -409,6 +409,16 @@ impl Run {
         }
     }
 
+    /// Some grace, or none. It may run out together with one that runs already.
+    fn grace(&mut self) -> Option<u64> {
+        let running = self.promised.grace.as_ref().map(|(at, _)| *at);
+        match self.random(8) {
+            0 | 1 => None,
+            2 => running.and_then(|at| at.checked_sub(self.promised.now)),
+            _ => Some(self.random(8)),
+        }
+    }
+
     fn terminate(&mut self) {
         let when = [
             TerminateMode::AfterTransaction,
@@ -418,7 +428,7 @@ impl Run {
         let by = format!("killer {}", self.left);
         let author = Requester::system().with_user(&*by);
         let mut request = Terminate::new(when, author);
-        let grace = (self.random(3) > 0).then(|| self.random(8));
+        let grace = self.grace();
         if let Some(grace) = grace {
             request = request.grace(HOUR * grace as u32);
         }
