@@ -1,6 +1,7 @@
 //! PostgreSQL types, and the conversions between their wire forms and SQLite's values.
 
 mod cast;
+mod convert;
 mod decimal;
 mod encode;
 mod param;
