@@ -6,6 +6,7 @@ use crate::compat::{CAST, CASTS};
 use crate::plan::sql_error;
 use crate::settings::{SETTINGS, Settings};
 use crate::shared::Shared;
+use crate::sqlite_error::interrupted;
 use crate::test_functions;
 use crate::times;
 use crate::types::{INET, NAME, OID, PgType, XID, cast, timestamptz};
@@ -422,8 +423,7 @@ fn wait(receipt: Receipt<SessionEnd>, limit: u64, left: &Left) -> rusqlite::Resu
             left.warn(Fields::new("WARNING", "01000", message));
             Ok(false)
         }
-        // The safe point after this call reports the interrupt.
-        Err(interrupt) => Err(Error::UserFunctionError(interrupt.into())),
+        Err(interrupt) => Err(interrupted(interrupt)),
     }
 }
 
@@ -433,7 +433,6 @@ fn sleep(seconds: f64, left: &Left) -> rusqlite::Result<&'static str> {
     }
     let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
     let _shown = backends::waits(Wait::Sleep);
-    safepoint::current::sleep(time)
-        .map_err(|interrupt| Error::UserFunctionError(interrupt.into()))?;
+    safepoint::current::sleep(time).map_err(interrupted)?;
     Ok("")
 }

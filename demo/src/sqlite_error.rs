@@ -1,7 +1,8 @@
-//! Translates SQLite's errors to PostgreSQL's terms.
+//! Translates SQLite's errors to PostgreSQL's terms, and interrupts to SQLite's errors.
 
 use crate::types::SqlError;
 use rusqlite::{Error, ffi};
+use safepoint::Interrupt;
 
 pub(crate) fn of(error: &Error) -> SqlError {
     let (code, message) = match error {
@@ -15,6 +16,12 @@ pub(crate) fn of(error: &Error) -> SqlError {
     };
     let message = message.unwrap_or_else(|| error.to_string());
     SqlError::new(sqlstate(code, &message), message)
+}
+
+/// Converts an interrupt to an error. The code that reports the error checks for a due interrupt
+/// first.
+pub(crate) fn interrupted(interrupt: Interrupt) -> Error {
+    Error::UserFunctionError(interrupt.into())
 }
 
 fn sqlstate(code: i32, message: &str) -> &'static str {

@@ -1,7 +1,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
 
-use super::infer::interrupted;
+use crate::sqlite_error::interrupted;
 
 /// One line of EXPLAIN's output.
 pub(super) struct Op {

@@ -12,6 +12,7 @@ use super::algebra::{Ty, UNKNOWN};
 use super::explain::{Op, explain};
 use super::variables::{Cell, Registers, Variables, join_registers};
 use super::{Parameters, times};
+use crate::sqlite_error::interrupted;
 use crate::types::PgType;
 use instructions::Source;
 
@@ -136,12 +137,6 @@ fn follow(
         times::parameters(&types.parameters)?;
     }
     Ok(types)
-}
-
-/// Converts an interrupt to an error. The code that reports the error checks for a due interrupt
-/// first.
-pub(super) fn interrupted(interrupt: safepoint::Interrupt) -> rusqlite::Error {
-    rusqlite::Error::UserFunctionError(interrupt.into())
 }
 
 impl Program<'_> {
