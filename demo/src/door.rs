@@ -5,7 +5,8 @@
 //! leaves. It reads a refusal only after it has sent its startup message. If the server closes the
 //! connection with unread input, the refusal may be lost.
 
-use crate::server::{Refusal, TOO_MANY, take_in};
+use crate::admission::take_in;
+use crate::refusal::{Refusal, TOO_MANY};
 use crate::shared::Shared;
 use crate::wire::{Incoming, Outgoing};
 use crate::{Pool, connection};

@@ -17,7 +17,6 @@ use rusqlite::{Connection, Error, OpenFlags, Statement};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// The number of SQLite's virtual machine instructions between two safe points, which take some ten
 /// microseconds.
@@ -29,10 +28,6 @@ const LIMITS: [(Limit, i32); 3] = [
     (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000),
     (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 10_000),
 ];
-
-/// How long a lock wait sleeps between two attempts, at first and at most.
-pub(crate) const LOCK_WAIT: (Duration, Duration) =
-    (Duration::from_micros(200), Duration::from_millis(10));
 
 /// The number of prepared statements that SQLite keeps for a session.
 const CACHED_STATEMENTS: usize = 64;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod activity;
+mod admission;
 mod args;
 mod authorizer;
 mod backends;
@@ -24,6 +25,7 @@ mod keepalive;
 mod keys;
 mod limits;
 mod plan;
+mod refusal;
 mod run;
 mod server;
 mod settings;

@@ -1,21 +1,17 @@
-//! Accepts connections, creates a session for each in one of the two thread models, and shuts down
-//! in order.
+//! Starts the server in one of the two thread models, and shuts down in order.
 
-use crate::Pool;
 use crate::args::{self, Args};
-use crate::connection::{self, Connection};
+use crate::connection;
 use crate::door::Door;
 use crate::engine;
 use crate::shared::Shared;
-use crate::wire::{Fields, with_cause};
+use crate::wire::with_cause;
 use safepoint::diagnose::Watchdog;
-use safepoint::manager::{DrainOptions, OpenError, StartError};
-use safepoint::pool::Connection as _;
-use safepoint::pool::{CloseReason, PoolBuilder, ServeError, ServeErrorKind};
-use safepoint::{ClientInfo, Requester, Session, SessionId, Terminate, TerminateMode, Thread};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use safepoint::manager::{DrainOptions, StartError};
+use safepoint::pool::PoolBuilder;
+use safepoint::{Requester, Terminate, TerminateMode};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -45,31 +41,6 @@ impl Shutdown {
 /// How long a client that has left waits for a worker. PostgreSQL would still run what such a client
 /// has sent, so this is longer than a busy server takes.
 const ABANDONED_AFTER: Duration = Duration::from_secs(1);
-
-/// Why a client gets no session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    sqlstate: &'static str,
-    message: &'static str,
-}
-
-pub(crate) const TOO_MANY: Refusal =
-    Refusal { sqlstate: "53300", message: "sorry, too many clients already" };
-
-const SHUTTING_DOWN: Refusal =
-    Refusal { sqlstate: "57P03", message: "the database system is shutting down" };
-
-impl Refusal {
-    pub(crate) fn fields(self) -> Fields {
-        Fields::new("FATAL", self.sqlstate, self.message)
-    }
-}
-
-impl From<OpenError> for Refusal {
-    fn from(error: OpenError) -> Refusal {
-        if error == OpenError::Closed { SHUTTING_DOWN } else { TOO_MANY }
-    }
-}
 
 pub(crate) struct Server {
     shared: Arc<Shared>,
@@ -184,89 +155,4 @@ impl Server {
             }
         };
     }
-}
-
-/// Opens a session for a client, and returns its id, or `None` if the client has disconnected. The
-/// error is the socket of a client that gets no session, with the reason.
-pub(crate) fn take_in(
-    shared: &Arc<Shared>,
-    pool: Option<&Pool>,
-    socket: TcpStream,
-) -> Result<Option<SessionId>, (TcpStream, Refusal)> {
-    let client = socket.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
-    let about = ClientInfo::default().with_address(client);
-    let session = match shared.manager.open(about) {
-        Ok(session) => session,
-        Err(error) => return Err((socket, error.into())),
-    };
-    if session.watch_connection(&socket).is_err() {
-        return Err((socket, TOO_MANY));
-    }
-    let id = session.id();
-    match (pool, session.own_thread()) {
-        (Some(pool), _) => {
-            // If this fails, the client has disconnected.
-            let Ok(connection) = Connection::new(shared.clone(), socket) else { return Ok(None) };
-            match pool.serve(session, connection) {
-                Ok(()) => Ok(Some(id)),
-                Err(ServeError { connection, kind: ServeErrorKind::Overloaded, .. }) => {
-                    match connection.socket() {
-                        Ok(socket) => Err((socket, TOO_MANY)),
-                        Err(_) => Ok(None),
-                    }
-                }
-                Err(_) => Ok(None),
-            }
-        }
-        (None, Some(thread)) => match serve_alone(shared.clone(), session, thread, socket) {
-            Ok(()) => Ok(Some(id)),
-            Err(socket) => Err((socket, TOO_MANY)),
-        },
-        (None, None) => Ok(None),
-    }
-}
-
-/// Starts the thread of one session. Returns the socket if the system cannot start a thread.
-fn serve_alone(
-    shared: Arc<Shared>,
-    session: Session,
-    thread: Thread,
-    socket: TcpStream,
-) -> Result<(), TcpStream> {
-    let name = format!("session {}", session.id());
-    // A thread that fails to start would drop its closure, so the session and socket are taken from
-    // here.
-    let handover = Arc::new(Mutex::new(Some((session, socket))));
-    let take = |handover: &Mutex<Option<_>>| {
-        handover.lock().unwrap_or_else(PoisonError::into_inner).take()
-    };
-    let mine = handover.clone();
-    let serve = move || {
-        let Some((session, socket)) = take(&mine) else { return };
-        // If this fails, the client has disconnected.
-        if let Ok(connection) = Connection::new(shared, socket) {
-            serve_on(&thread, session, connection);
-        }
-    };
-    match Builder::new().name(name).spawn(serve) {
-        Ok(_) => Ok(()),
-        Err(_) => take(&handover).map_or(Ok(()), |(_, socket)| Err(socket)),
-    }
-}
-
-fn serve_on(thread: &Thread, mut session: Session, mut connection: Connection) {
-    let result = catch_unwind(AssertUnwindSafe(|| match session.attach(thread) {
-        Ok(mut attached) => connection.serve(&mut attached).map_err(CloseReason::Interrupted),
-        Err(_) => Ok(()),
-    }));
-    let why = match result {
-        Ok(Ok(())) => CloseReason::Closed,
-        Ok(Err(end)) => end,
-        Err(_) => CloseReason::Panicked,
-    };
-    connection.on_close(&session, why);
-    // The connection is closed before the session ends, so a completed receipt implies a closed
-    // connection.
-    drop(connection);
-    drop(session);
 }

@@ -2,11 +2,13 @@
 
 mod catalog;
 mod defaults;
+mod lengths;
 mod parse;
 mod scope;
 
 pub(crate) use catalog::{NAME_BYTES, REPORTED};
 pub(crate) use defaults::Defaults;
+pub(crate) use lengths::milliseconds;
 pub(crate) use parse::{Modes, Setting, options, parse};
 pub(crate) use scope::{Settings, Unit};
 

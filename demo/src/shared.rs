@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     /// The time in which a client must send its startup message.
     pub(crate) authentication_timeout: Duration,
     pub(crate) test_functions: bool,
-    pub(crate) stalls: Stalls,
+    pub(crate) stalls: Arc<Stalls>,
     /// The maximum number of suspended statements, and their present number.
     pub(crate) max_portals: usize,
     pub(crate) portals: AtomicUsize,
@@ -82,7 +82,7 @@ impl Shared {
             defaults: Defaults::open(args.config.clone())?,
             authentication_timeout: args.authentication_timeout,
             test_functions: args.test_functions,
-            stalls: Stalls::default(),
+            stalls: Arc::default(),
             max_portals: args.max_portals,
             portals: AtomicUsize::new(0),
             pool: OnceLock::new(),

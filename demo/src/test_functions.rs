@@ -1,7 +1,6 @@
 //! The functions of `--test-functions`, which imitate an engine without safe points.
 
 use crate::functions::{Define, Number, number};
-use crate::shared::Shared;
 use safepoint::current;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,7 +46,7 @@ impl Stalls {
     }
 }
 
-pub(crate) fn define(define: &Define<'_>, shared: &Arc<Shared>) -> rusqlite::Result<()> {
+pub(crate) fn define(define: &Define<'_>, stalls: &Arc<Stalls>) -> rusqlite::Result<()> {
     define.function("safepoint_test_panic", 0, |_, _| -> rusqlite::Result<Option<i64>> {
         panic!("safepoint_test_panic() was called")
     })?;
@@ -56,11 +55,11 @@ pub(crate) fn define(define: &Define<'_>, shared: &Arc<Shared>) -> rusqlite::Res
         std::thread::sleep(Duration::from_millis(milliseconds.try_into().unwrap_or(0)));
         Ok(Some(1))
     })?;
-    let at = shared.clone();
+    let at = stalls.clone();
     define.function("safepoint_test_stall", 0, move |_, _| {
-        at.stalls.stall();
+        at.stall();
         Ok(1)
     })?;
-    let at = shared.clone();
-    define.function("safepoint_test_release", 0, move |_, _| Ok(at.stalls.release()))
+    let at = stalls.clone();
+    define.function("safepoint_test_release", 0, move |_, _| Ok(at.release()))
 }

@@ -2,8 +2,8 @@
 
 use super::{Connection, Flow, User};
 use crate::keys::{LONG_KEY, SHORT_KEY};
+use crate::refusal::Refusal;
 use crate::run::limit;
-use crate::server::Refusal;
 use crate::settings::{NAME_BYTES, REPORTED, SETTINGS, Settings, options};
 use crate::transaction::Transaction;
 use crate::types::SqlError;

@@ -1,12 +1,16 @@
 //! The known settings: their types, initial values and checks.
 
+use super::lengths;
 use crate::keepalive::KeepAlive;
-use crate::limits;
 use crate::types::SqlError;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The maximum length of a name, as in PostgreSQL.
 pub(crate) const NAME_BYTES: usize = 63;
+
+/// Values of settings, by their names.
+pub(crate) type Values = BTreeMap<String, String>;
 
 /// One known setting.
 pub(crate) struct Known {
@@ -103,9 +107,26 @@ pub(crate) const REPORTED: &[&str] = &[
     "TimeZone",
 ];
 
+/// Returns the canonical name of a setting: openGauss calls one of them `session_timeout`.
+pub(super) fn alias(name: &str) -> &str {
+    if name == "session_timeout" { "idle_session_timeout" } else { name }
+}
+
+pub(super) fn unknown(name: &str) -> SqlError {
+    SqlError::new("42704", format!("unrecognized configuration parameter \"{name}\""))
+}
+
+/// Returns the values of all settings with which a session begins.
+pub(super) fn first(defaults: &Values) -> Values {
+    let mut values: Values =
+        KNOWN.iter().map(|known| (known.name.into(), known.initial())).collect();
+    values.extend(defaults.iter().map(|(name, value)| (name.clone(), value.clone())));
+    values
+}
+
 /// Returns the setting with this name, in lower case.
 pub(super) fn find(name: &str) -> Option<&'static Known> {
-    let name = limits::alias(name);
+    let name = alias(name);
     KNOWN.iter().find(|known| known.name == name)
 }
 
@@ -160,10 +181,10 @@ impl Known {
                 }
                 Err(_) => refused(""),
             },
-            Kind::Time => limits::shown(name, value),
+            Kind::Time => lengths::shown(name, value),
             Kind::Socket(unit) => {
                 let (system, most) = KeepAlive::limits(name);
-                match limits::number(name, value, unit)? {
+                match lengths::number(name, value, unit)? {
                     0 => Ok(system.to_string()),
                     number if number <= u64::from(most) => Ok(number.to_string()),
                     _ => refused(&format!(": the system accepts at most {most}")),

@@ -1,9 +1,7 @@
 //! The values with which sessions begin, from a file that is read again on request: lines of
 //! `name = value`, as in PostgreSQL's `postgresql.conf`.
 
-use super::catalog::{KNOWN, find};
-use super::scope::{Values, unknown};
-use crate::limits;
+use super::catalog::{Values, alias, find, unknown};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,7 +95,7 @@ fn parse(text: &str) -> Result<Values, (usize, String)> {
         let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
         let value = value(rest).ok_or_else(wrong)?;
         let name = name.to_ascii_lowercase();
-        let name = limits::alias(&name);
+        let name = alias(&name);
         let shown = match find(name) {
             // A transaction begins with what default_transaction_* says.
             Some(_) if name.starts_with("transaction_") && name != "transaction_timeout" => {
@@ -137,14 +135,6 @@ fn value(text: &str) -> Option<String> {
     let rest = rest.trim_start();
     let quoted = text.starts_with('\'');
     ((quoted || !value.is_empty()) && (rest.is_empty() || rest.starts_with('#'))).then_some(value)
-}
-
-/// Returns the values of all settings with which a session begins.
-pub(super) fn first(defaults: &Values) -> Values {
-    let mut values: Values =
-        KNOWN.iter().map(|known| (known.name.into(), known.initial())).collect();
-    values.extend(defaults.iter().map(|(name, value)| (name.clone(), value.clone())));
-    values
 }
 
 #[cfg(test)]

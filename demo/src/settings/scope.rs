@@ -5,17 +5,13 @@
 //! brings back what was there when the unit, the block or the savepoint began. `RESET` goes back to the
 //! value from the startup message.
 
-use super::catalog::{ISOLATION, REPORTED, find};
-use super::defaults;
+use super::catalog::{ISOLATION, REPORTED, Values, alias, find, first, unknown};
 use super::parse::Modes;
-use crate::limits;
 use crate::types::SqlError;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-
-pub(super) type Values = BTreeMap<String, String>;
 
 /// The settings of one session.
 #[derive(Default)]
@@ -75,7 +71,7 @@ impl Settings {
         user: &str,
         admin: bool,
     ) -> Settings {
-        let mut first = defaults::first(&Values::new());
+        let mut first = first(&Values::new());
         let mut given = BTreeSet::new();
         let switch = |on: bool| if on { "on" } else { "off" };
         for (name, value) in [
@@ -108,7 +104,7 @@ impl Settings {
     /// Takes over the defaults of the server, for what neither the startup message nor a statement
     /// has set.
     pub(crate) fn follow(&mut self, values: &Values) {
-        let mut first = defaults::first(values);
+        let mut first = first(values);
         for name in &self.given {
             if let Some(value) = self.first.remove(name) {
                 first.insert(name.clone(), value);
@@ -120,7 +116,7 @@ impl Settings {
 
     pub(crate) fn get(&self, name: &str) -> Result<&str, SqlError> {
         let lower = name.to_ascii_lowercase();
-        let name = limits::alias(&lower);
+        let name = alias(&lower);
         if let Some(value) = self.now.local.get(name) {
             return Ok(value);
         }
@@ -159,7 +155,7 @@ impl Settings {
         local: bool,
     ) -> Result<String, SqlError> {
         let lower = name.to_ascii_lowercase();
-        let name = limits::alias(&lower);
+        let name = alias(&lower);
         let resets = value.is_none();
         let first = self.first.get(name).cloned();
         let value = match (find(name), value) {
@@ -274,10 +270,6 @@ impl Settings {
     fn report(&self) -> Vec<String> {
         REPORTED.iter().map(|name| self.get(name).unwrap_or_default().to_string()).collect()
     }
-}
-
-pub(super) fn unknown(name: &str) -> SqlError {
-    SqlError::new("42704", format!("unrecognized configuration parameter \"{name}\""))
 }
 
 #[cfg(test)]
