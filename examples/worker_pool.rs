@@ -36,7 +36,7 @@ impl AsFd for Connection {
 }
 
 impl pool::Connection for Connection {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         let mut bytes = [0; 1024];
         match self.socket.read(&mut bytes) {
             Ok(0) => return Ok(Action::Close),

@@ -45,6 +45,8 @@ mod shutdown;
 mod steps;
 #[path = "table/stops.rs"]
 mod stops;
+#[path = "table/suspended.rs"]
+mod suspended;
 #[path = "table/targets.rs"]
 mod targets;
 #[path = "table/telemetry.rs"]
@@ -66,6 +68,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         core::MUTATIONS,
         steps::MUTATIONS,
         stops::MUTATIONS,
+        suspended::MUTATIONS,
         targets::MUTATIONS,
         shutdown::MUTATIONS,
         orderings::MUTATIONS,

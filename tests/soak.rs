@@ -150,7 +150,7 @@ impl Busy {
 }
 
 impl Connection for Busy {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         for _ in 0..4 {
             let mut command = [0];
             match self.socket.read(&mut command) {

@@ -374,17 +374,15 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "pool/worker.rs",
                 within: "fn run<",
-                find: "socket.is_some_and(|socket| arm(group, socket, slot))",
-                replace: "socket.is_some()",
+                find: "socket.is_some_and(|socket| arm(group, socket, slot, interest))",
+                replace: "{ let _ = interest; socket.is_some() }",
             },
             Edit {
                 file: "pool/worker.rs",
                 within: "fn turn",
                 find: "complete(attached.record.end_leaked_statement());",
-                replace: "if again.is_none()
-                    && let (Some(socket), Some(group)) = (socket, slot.group.upgrade())
-                {
-                    arm(&group, socket, slot);
+                replace: "if let (Next::Socket(interest), Some(socket), Some(group)) = (next, socket, slot.group.upgrade()) {
+                    arm(&group, socket, slot, interest);
                 }
                 complete(attached.record.end_leaked_statement());",
             },
@@ -415,11 +413,11 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "pool/group/slot.rs",
                 within: "fn close_if_due",
-                find: "state.conn().and_then(|conn| conn.session.check_due_unreported().err())",
+                find: "state.conn().and_then(|conn| conn.session.check_unreported().err())",
                 replace: "if matches!(*state, SlotState::Queued(_)) {
                     return;
                 }
-                state.conn().and_then(|conn| conn.session.check_due_unreported().err())",
+                state.conn().and_then(|conn| conn.session.check_unreported().err())",
             },
         ],
         loom: &[],

@@ -166,8 +166,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/worker.rs",
             within: "fn serve",
-            find: "group.queue.takes_ready(); if let Some(slot) = group.slot(token) { run_slot(group, &slot, worker); }",
-            replace: "group.queue.takes_ready(); if let Some(slot) = group.slot(token) && !run_slot(group, &slot, worker) { group.queue.remove_stale(); }",
+            find: "slot.take_ready()",
+            replace: "{ let conn = slot.take_ready(); if conn.is_none() { group.queue.remove_stale(); } conn }",
         }],
         loom: &[],
         shuttle: &["workers::kills_against_the_count_of_queued_sessions"],
@@ -179,8 +179,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/worker.rs",
             within: "fn serve",
-            find: "group.queue.takes_ready(); if let Some(slot) = group.slot(token) { run_slot(group, &slot, worker); }",
-            replace: "if let Some(slot) = group.slot(token) { run_slot(group, &slot, worker); } group.queue.takes_ready();",
+            find: "group.queue.takes_ready();",
+            replace: "",
+        }, Edit {
+            file: "pool/worker.rs",
+            within: "fn serve",
+            find: "run(group, &slot, conn, worker);",
+            replace: "run(group, &slot, conn, worker); group.queue.takes_ready();",
         }],
         loom: &[],
         shuttle: &[],
@@ -374,8 +379,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/worker.rs",
             within: "fn turn",
-            find: "attached.check().and_then(|()| client.on_readable(&mut attached))",
-            replace: "client.on_readable(&mut attached)",
+            find: "if attached.record.has_any_suspended() { Ok(()) } else { attached.check() }",
+            replace: "Ok(())",
         }],
         loom: &[],
         shuttle: &[],
@@ -387,8 +392,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/worker.rs",
             within: "fn turn",
-            find: "priority_of(client)",
-            replace: "Priority::Normal",
+            find: "Next::Queue(priority_of(client))",
+            replace: "Next::Queue(Priority::Normal)",
         }],
         loom: &[],
         shuttle: &[],
@@ -407,8 +412,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "pool/worker.rs",
                 within: "fn turn",
-                find: "attached.leave(again.is_some())",
-                replace: "{ complete(attached.record.end_leaked_statement()); attached.leave(again.is_some()) }",
+                find: "attached.leave(matches!(next, Next::Queue(_)))",
+                replace: "{ complete(attached.record.end_leaked_statement()); attached.leave(matches!(next, Next::Queue(_))) }",
             },
         ],
         loom: &[],
@@ -421,7 +426,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/worker.rs",
             within: "fn turn",
-            find: "attached.leave(again.is_some())",
+            find: "attached.leave(matches!(next, Next::Queue(_)))",
             replace: "attached.leave(false)",
         }],
         loom: &[],
@@ -434,7 +439,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/worker.rs",
             within: "fn turn",
-            find: "attached.leave(again.is_some())",
+            find: "attached.leave(matches!(next, Next::Queue(_)))",
             replace: "attached.leave(true)",
         }],
         loom: &[],

@@ -460,8 +460,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/poller/epoll.rs",
             within: "fn armed",
-            find: "EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT",
-            replace: "EventFlags::IN | EventFlags::RDHUP",
+            find: "EventFlags::ONESHOT",
+            replace: "EventFlags::empty()",
         }],
         loom: &[],
         shuttle: &[],
@@ -473,8 +473,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "pool/poller/epoll.rs",
             within: "fn armed",
-            find: "EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT",
-            replace: "EventFlags::RDHUP | EventFlags::ONESHOT",
+            find: "EventFlags::IN | EventFlags::RDHUP",
+            replace: "EventFlags::RDHUP",
         }],
         loom: &[],
         shuttle: &[],

@@ -8,8 +8,13 @@ use std::os::fd::AsFd;
 /// A connection that a pool serves. Its file descriptor is a non-blocking socket, and must not
 /// change during the connection's life.
 pub trait Connection: AsFd + Send + 'static {
-    /// Reads the input that has arrived, and runs it. The pool calls this if the socket is readable
-    /// or the peer has closed the connection.
+    /// Reads the input that has arrived, and runs it. The pool calls this if the socket is ready as the last [`Action`]
+    /// asked, and at first if it is readable. It also calls this if the peer has closed the connection, and it may call
+    /// this when nothing is ready.
+    ///
+    /// If the connection has a [suspended](crate::Statement::suspend) statement, the pool also calls this when an
+    /// interrupt is due for it: [`resume`](Attached::resume) reports it. A termination ends a session with a suspended
+    /// statement as it ends an idle one, without a worker.
     ///
     /// If the session had to wait for a worker, the pool has [reserved](Session::reserve_statement)
     /// a statement for its command. If no complete command has arrived, for example half a line,
@@ -18,7 +23,7 @@ pub trait Connection: AsFd + Send + 'static {
     /// # Errors
     /// Returns the [`Interrupt`] that ends the session. The pool calls [`on_close`](Self::on_close)
     /// next. The connection handles a cancel itself.
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt>;
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt>;
 
     /// Notifies the peer that the session is over, without blocking. The pool drops the connection
     /// next, which closes it. The calling thread may be a requester's.
@@ -35,7 +40,7 @@ pub trait Connection: AsFd + Send + 'static {
 
     /// Returns whether the input that has arrived may run in the emergency lane while no worker is
     /// free, such as a KILL. It may read from the socket, but must not block, since a requester may
-    /// be waiting for the session. In either case [`on_readable`](Self::on_readable) is called
+    /// be waiting for the session. In either case [`on_ready`](Self::on_ready) is called
     /// next, by the lane or by a worker, even if nothing is left in the socket. The default is
     /// `false`.
     ///
@@ -50,10 +55,13 @@ pub trait Connection: AsFd + Send + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Call [`Connection::on_readable`] when there is more to read. The connection must have read
+    /// Call [`Connection::on_ready`] when there is more to read. The connection must have read
     /// something, but not necessarily everything.
     WaitReadable,
-    /// Call [`Connection::on_readable`] again after the other connections: there is more to run
+    /// Call [`Connection::on_ready`] when the socket is writable. The connection must have filled it. A peer that
+    /// does not read holds neither a worker nor a thread.
+    WaitWritable,
+    /// Call [`Connection::on_ready`] again after the other connections: there is more to run
     /// already.
     Yield,
     /// Close the connection, and end the session.
@@ -80,9 +88,9 @@ pub enum CloseReason {
     /// The peer closed its side of the connection, and no worker was free to run its command within
     /// [`PoolBuilder::close_abandoned`](crate::pool::PoolBuilder::close_abandoned).
     Abandoned,
-    /// [`Connection::on_readable`] returned [`Action::Close`], the pool was dropped, or the session
+    /// [`Connection::on_ready`] returned [`Action::Close`], the pool was dropped, or the session
     /// could not be run.
     Closed,
-    /// A panic unwound out of [`Connection::on_readable`].
+    /// A panic unwound out of [`Connection::on_ready`].
     Panicked,
 }

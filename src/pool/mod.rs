@@ -61,7 +61,7 @@
 //! }
 //!
 //! impl Connection for Echo {
-//!     fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+//!     fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
 //!         let mut buffer = [0; 1024];
 //!         let length = match self.0.read(&mut buffer) {
 //!             Err(error) if error.kind() == WouldBlock => return Ok(Action::WaitReadable),

@@ -18,7 +18,7 @@ impl AsFd for Unserved {
 }
 
 impl Connection for Unserved {
-    fn on_readable(&mut self, _: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, _: &mut Attached<'_>) -> Result<Action, Interrupt> {
         unreachable!("no pool serves it")
     }
 

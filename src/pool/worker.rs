@@ -4,7 +4,7 @@ use crate::core::record::request::FinishedCancel;
 use crate::pool::connection::{Action, CloseReason, Connection, Priority};
 use crate::pool::group::Group;
 use crate::pool::group::slot::{ConnectionSlot, Entry, SlotState, arm, priority_of, socket_of};
-use crate::pool::poller::{Event, Events};
+use crate::pool::poller::{Event, Events, Interest};
 use crate::pool::queue::{PollEnd, Wakeup, WorkerStep};
 use crate::pool::status::WorkerState;
 use crate::session::block_in_place::{BlockHooks, set_block_hooks};
@@ -15,7 +15,9 @@ use crate::sync::MutexGuard;
 use crate::sync::catch::catch_panic;
 use crate::types::error::StartError;
 use std::os::fd::BorrowedFd;
+use std::panic::Location;
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 
 /// A worker's entry in the list of its group, which dropping it removes.
 pub(super) struct WorkerEntry<C: Connection> {
@@ -109,8 +111,10 @@ fn serve<C: Connection>(group: &Arc<Group<C>>, worker: &Worker<C>, number: u64) 
                 match events.iter().next() {
                     Some(Event::Ready(token)) => {
                         group.queue.takes_ready();
-                        if let Some(slot) = group.slot(token) {
-                            run_slot(group, &slot, worker);
+                        if let Some(slot) = group.slot(token)
+                            && let Some(conn) = slot.take_ready()
+                        {
+                            run(group, &slot, conn, worker);
                         }
                     }
                     Some(Event::Woken) => waited = Some(PollEnd::Woken),
@@ -161,6 +165,15 @@ fn run_slot<C: Connection>(
     there
 }
 
+/// The thing that a session in its slot waits for.
+#[derive(Clone, Copy)]
+enum Next {
+    /// Its socket.
+    Socket(Interest),
+    /// A worker. It has this priority in the queue.
+    Queue(Priority),
+}
+
 /// The outcome of one turn of a session.
 enum Outcome<'a, 'c, C> {
     /// The session is detached, and will be put back into its slot. The slot was locked before that
@@ -169,8 +182,7 @@ enum Outcome<'a, 'c, C> {
         slot: MutexGuard<'a, SlotState<C>>,
         /// The connection's socket, which must be armed again; `None` if `as_fd` panicked.
         socket: Option<BorrowedFd<'c>>,
-        /// The priority with which to requeue the session; `None` if it waits for its socket.
-        again: Option<Priority>,
+        next: Next,
         over: FinishedCancel,
     },
     Over(CloseReason),
@@ -189,10 +201,10 @@ pub(super) fn run<C: Connection>(
     let outcome = catch_panic(|| turn(slot, client, session, &worker.thread));
     worker.entry.state().runs(None);
     match outcome {
-        Some(Outcome::Back { slot: mut state, socket, again: None, over }) => {
+        Some(Outcome::Back { slot: mut state, socket, next: Next::Socket(interest), over }) => {
             // Armed while the slot is locked, so that no thread takes the session before it is in
             // its slot.
-            let watched = socket.is_some_and(|socket| arm(group, socket, slot));
+            let watched = socket.is_some_and(|socket| arm(group, socket, slot, interest));
             *state = SlotState::Idle(conn);
             drop(state);
             complete(over);
@@ -200,7 +212,7 @@ pub(super) fn run<C: Connection>(
                 slot.close();
             }
         }
-        Some(Outcome::Back { slot: mut state, again: Some(priority), over, .. }) => {
+        Some(Outcome::Back { slot: mut state, next: Next::Queue(priority), over, .. }) => {
             *state = SlotState::Queued(conn);
             drop(state);
             complete(over);
@@ -219,7 +231,7 @@ pub(super) fn run<C: Connection>(
 }
 
 fn turn<'a, 'c, C: Connection>(
-    slot: &'a ConnectionSlot<C>,
+    slot: &'a Arc<ConnectionSlot<C>>,
     client: &'c mut C,
     session: &mut Session,
     thread: &Thread,
@@ -229,21 +241,35 @@ fn turn<'a, 'c, C: Connection>(
     let Ok(mut attached) = session.attach(thread) else {
         return Outcome::Over(CloseReason::Closed);
     };
-    // A termination that arrived in the queue: the command does not begin.
-    let next = match attached.check().and_then(|()| client.on_readable(&mut attached)) {
+    // A termination that arrived in the queue: the command does not begin. A suspended statement ends by its resume.
+    let begins = if attached.record.has_any_suspended() { Ok(()) } else { attached.check() };
+    let next = match begins.and_then(|()| client.on_ready(&mut attached)) {
         Ok(Action::Close) => return Outcome::Over(CloseReason::Closed),
-        Ok(next) => next,
+        Ok(Action::WaitReadable) => Next::Socket(Interest::Readable),
+        Ok(Action::WaitWritable) => Next::Socket(Interest::Writable),
+        Ok(Action::Yield) => Next::Queue(priority_of(client)),
         Err(interrupt) => return Outcome::Over(CloseReason::Interrupted(interrupt)),
     };
-    let again = (next == Action::Yield).then(|| priority_of(client));
     // The connection's methods are called before the lock is taken.
+    let suspended = attached.record.has_any_suspended().then(|| priority_of(client));
     let socket = socket_of(client);
+    if let Some(priority) = suspended {
+        let waker = Waker::from(slot.clone());
+        let state = slot.lock();
+        // A requester that came before has woken no thread.
+        let due = attached.suspend(&waker, Location::caller());
+        let next = if due { Next::Queue(priority) } else { next };
+        return match session.check_unreported() {
+            Ok(()) => Outcome::Back { slot: state, socket, next, over: FinishedCancel::NOTHING },
+            Err(interrupt) => Outcome::Over(CloseReason::Interrupted(interrupt)),
+        };
+    }
     // The receipts of a leaked statement complete before the lock is taken.
     complete(attached.record.end_leaked_statement());
     let state = slot.lock();
-    let (due, over) = attached.leave(again.is_some()).into_due();
+    let (due, over) = attached.leave(matches!(next, Next::Queue(_))).into_due();
     match due {
-        Ok(()) => Outcome::Back { slot: state, socket, again, over },
+        Ok(()) => Outcome::Back { slot: state, socket, next, over },
         Err(interrupt) => {
             drop(state);
             complete(over);

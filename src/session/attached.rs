@@ -18,7 +18,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::Location;
-#[cfg(feature = "async")]
 use std::task::Waker;
 
 /// A session on the thread that runs it.
@@ -211,8 +210,7 @@ impl<'s> Attached<'s> {
         }
     }
 
-    /// Detaches the session in the middle of a task's statement. See [`Record::suspend`].
-    #[cfg(feature = "async")]
+    /// Detaches the session in the middle of a statement. See [`Record::suspend`].
     pub(crate) fn suspend(mut self, waker: &Waker, at: CallerLocation) -> bool {
         self.leave_thread();
         let due = self.record.suspend(waker, at);
@@ -292,8 +290,8 @@ pub(crate) fn begin_at(record: &Record, at: CallerLocation) -> Result<(), Interr
 #[must_use = "dropping a `Statement` ends it"]
 #[derive(Debug)]
 pub struct Statement<'a> {
-    attached: &'a Attached<'a>,
-    described: bool,
+    pub(crate) attached: &'a Attached<'a>,
+    pub(crate) described: bool,
 }
 
 impl Statement<'_> {

@@ -13,6 +13,7 @@ pub(crate) mod owner;
 pub(crate) mod receipt;
 #[allow(clippy::module_inception, reason = "the folder is named after its main type")]
 pub(crate) mod session;
+mod suspended;
 #[cfg(feature = "async")]
 pub(crate) mod task;
 pub(crate) mod thread;
@@ -26,6 +27,7 @@ pub(crate) mod wait;
 pub use crate::session::helper::future::{TrackedFuture, WrappedFuture};
 pub use crate::session::helper::{HelperGuard, StatementHandle};
 pub use crate::session::hold_off::{HoldOff, RollbackGuard};
+pub use crate::session::suspended::SuspendedStatement;
 pub use crate::session::wait::{WaitMode, waker_fn};
 pub use crate::types::error::AttachError;
 pub use crate::types::timeouts::Timeouts;

@@ -177,20 +177,33 @@ impl Session {
     ///
     /// # Side effects
     /// A termination that it returns counts as observed. An attachment or statement whose guard has
-    /// leaked ends.
+    /// leaked ends. A [suspended](crate::Statement::suspend) statement continues.
     ///
     /// # Errors
     /// Returns the [`Interrupt`] that ends the session.
     #[track_caller]
     pub fn check(&self) -> Result<(), Interrupt> {
         complete(self.record.end_leaked_attachment());
-        self.record.due(Location::caller())
+        self.record.due_termination(Location::caller())
     }
 
     /// Checks as [`check`](Self::check) does, for a caller that holds a lock: it emits no event.
     #[cfg(all(target_os = "linux", not(safepoint_loom)))]
-    pub(crate) fn check_due_unreported(&self) -> Result<(), Interrupt> {
-        self.record.check_due_unreported()
+    pub(crate) fn check_unreported(&self) -> Result<(), Interrupt> {
+        self.record.check_termination_unreported()
+    }
+
+    /// Returns whether the session has a suspended statement.
+    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
+    pub(crate) fn has_suspended(&self) -> bool {
+        self.record.has_any_suspended()
+    }
+
+    /// Returns whether a suspended statement must be resumed, because an interrupt is due.
+    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
+    pub(crate) fn must_resume(&self) -> bool {
+        let word = self.record.snapshot();
+        word.suspended() && word.due()
     }
 
     /// Returns the session as a requester, for example of a cancel that its client sends while no

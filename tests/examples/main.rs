@@ -135,6 +135,54 @@ fn a_kill_reaches_each_thread_of_a_rayon_pool() {
     assert!(rows.iter().all(|row| row.contains("with 0 helpers")), "{rows:?}");
 }
 
+/// Statements whose clients do not read hold neither of the two workers. They can be seen, cancelled and killed, and
+/// continue as their clients read.
+#[test]
+fn slow_readers_hold_no_worker() {
+    const ROWS: usize = 2_000_000;
+    let server = Example::start("slow_readers");
+    let mut requester = client(&server);
+    let mut slow: Vec<_> = (0..10).map(|_| client(&server)).collect();
+    slow.iter_mut().for_each(|client| client.say(&format!("rows {ROWS}")));
+    let mut ids = Vec::new();
+    wait_until("all wait for their clients", || {
+        requester.say("who");
+        let rows: Vec<_> = (0..11).map(|_| requester.hear()).collect();
+        let waiting = rows.iter().filter(|row| row.contains(" waiting rows "));
+        ids = waiting.map(|row| row.split(' ').next().expect("an id").to_string()).collect();
+        ids.len() == 10
+    });
+    for (request, id) in [("cancel", &ids[0]), ("kill", &ids[1])] {
+        requester.say(&format!("{request} {id}"));
+        assert_eq!(requester.hear(), "done");
+    }
+    let mut ends = Vec::new();
+    for mut client in slow {
+        let mut row = 0;
+        let last = loop {
+            let line = client.hear();
+            // A killed client's last line may be cut.
+            if line != format!("row {row}") {
+                break line;
+            }
+            row += 1;
+        };
+        let is_whole = row == ROWS;
+        match &*last {
+            "done" => assert!(is_whole),
+            "ERROR: canceling statement due to user request" => assert!(!is_whole),
+            cut => assert!(cut.is_empty() || "row ".starts_with(&cut[..cut.len().min(4)]), "{cut}"),
+        }
+        ends.push(last);
+        if ends.last().is_some_and(|last| last == "done" || last.starts_with("ERROR")) {
+            client.say("nothing");
+            assert!(client.hear().starts_with("ERROR: expected"));
+        }
+    }
+    assert_eq!(ends.iter().filter(|end| *end == "done").count(), 8, "{ends:?}");
+    assert_eq!(ends.iter().filter(|end| end.starts_with("ERROR")).count(), 1, "{ends:?}");
+}
+
 #[test]
 fn a_stopping_pool_notifies_its_clients() {
     let mut server = Example::start("worker_pool");

@@ -429,7 +429,7 @@ impl std::os::fd::AsFd for Stuck {
 
 #[cfg(target_os = "linux")]
 impl safepoint::pool::Connection for Stuck {
-    fn on_readable(
+    fn on_ready(
         &mut self,
         _: &mut safepoint::Attached<'_>,
     ) -> Result<safepoint::pool::Action, safepoint::Interrupt> {

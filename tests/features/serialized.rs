@@ -501,7 +501,7 @@ impl std::os::fd::AsFd for Unserved {
 
 #[cfg(target_os = "linux")]
 impl safepoint::pool::Connection for Unserved {
-    fn on_readable(
+    fn on_ready(
         &mut self,
         _: &mut safepoint::Attached<'_>,
     ) -> Result<safepoint::pool::Action, safepoint::Interrupt> {

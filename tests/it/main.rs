@@ -38,6 +38,7 @@ mod session_local;
 mod socket_waits;
 mod sql_commands;
 mod stops;
+mod suspended;
 #[cfg(feature = "async")]
 mod tasks;
 #[cfg(feature = "async")]

@@ -100,7 +100,7 @@ fn in_a_pool() -> f64 {
     }
 
     impl Connection for Silent {
-        fn on_readable(&mut self, _: &mut Attached<'_>) -> Result<Action, Interrupt> {
+        fn on_ready(&mut self, _: &mut Attached<'_>) -> Result<Action, Interrupt> {
             Ok(Action::WaitReadable)
         }
 

@@ -80,7 +80,7 @@ impl Connection {
 }
 
 impl pool::Connection for Connection {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         self.serve_ready(session).inspect_err(|interrupt| self.tell(interrupt, session))
     }
 

@@ -12,6 +12,7 @@ mod a_panic_ends_its_session;
 mod a_receipt_waits_for_the_last_helper;
 mod a_session_ends_with_its_last_helper;
 mod a_stale_handle_hits_nothing;
+mod a_suspended_statement_is_kept;
 mod bulk_request_hits_what_its_row_shows;
 mod each_transition_is_atomic;
 mod hold_off_reports_nothing;

@@ -8,5 +8,6 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+mod slow_readers;
 mod whole_pool;
 mod workers;

@@ -12,6 +12,7 @@ use safepoint_under_shuttle::pool::{
     Action, CloseReason, Connection, Descriptor, Pool, PoolBuilder, Priority,
 };
 use safepoint_under_shuttle::request::{EndReason, SessionEnd, StatementEnd};
+use safepoint_under_shuttle::session::SuspendedStatement;
 use safepoint_under_shuttle::view::SessionState;
 use safepoint_under_shuttle::{
     Attached, Cancel, ClientInfo, Interrupt, Receipt, Requester, Session, SessionId,
@@ -64,18 +65,21 @@ enum Command {
     HoldOff,
     /// Outside the pool's sight.
     Block,
+    /// The statement waits for its peer to read.
+    Suspend,
     /// Until it is told to stop.
     Forever,
 }
 
 impl Command {
     fn any(forever: bool) -> Command {
-        match below(if forever { 7 } else { 6 }) {
+        match below(if forever { 8 } else { 7 }) {
             0 | 1 => Command::Work,
             2 => Command::Sleep,
             3 => Command::Transaction,
             4 => Command::HoldOff,
             5 => Command::Block,
+            6 => Command::Suspend,
             _ => Command::Forever,
         }
     }
@@ -130,6 +134,7 @@ struct Server {
     answers: Sender<Answer>,
     descriptor: Arc<Descriptor>,
     books: Arc<Books>,
+    suspended: Option<SuspendedStatement>,
 }
 
 /// The client's.
@@ -159,11 +164,35 @@ impl Server {
         };
         let number = statement.statement_id();
         locked(&self.books.last).insert(self.id, number);
+        if let Command::Suspend = command {
+            self.suspended = Some(statement.suspend());
+            return Ok(());
+        }
         match self.run(&statement, command) {
             Err(interrupt) if !interrupt.is_terminate() => self.cancelled(number, &interrupt),
             other => other?,
         }
         statement.finish()
+    }
+
+    /// Goes on with a suspended statement. Returns whether it has ended.
+    fn resume(&mut self, session: &mut Attached<'_>) -> Result<bool, Interrupt> {
+        let Some(suspended) = self.suspended.take() else { return Ok(true) };
+        let number = suspended.statement_id();
+        match session.resume(suspended) {
+            Ok(statement) if self.descriptor.is_full() => {
+                self.suspended = Some(statement.suspend());
+                return Ok(false);
+            }
+            Ok(statement) => {
+                assert_eq!(statement.statement_id(), number);
+                statement.finish()?;
+            }
+            Err(interrupt) if interrupt.is_terminate() => return Err(interrupt),
+            Err(interrupt) => self.cancelled(number, &interrupt),
+        }
+        let _ = self.answers.send(Answer::Done);
+        Ok(true)
     }
 
     /// Its number is one that no statement has begun with.
@@ -200,6 +229,7 @@ impl Server {
                 statement.block_in_place(thread::yield_now);
                 safepoint_under_shuttle::check()
             }
+            Command::Suspend => unreachable!("it does not run"),
             Command::Forever => loop {
                 statement.park()?;
             },
@@ -208,10 +238,18 @@ impl Server {
 }
 
 impl Connection for Server {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+        if !self.resume(session)? {
+            return Ok(Action::WaitWritable);
+        }
         for _ in 0..2 {
             match self.commands.try_recv() {
-                Ok(command) => self.command(session, command)?,
+                Ok(command) => {
+                    self.command(session, command)?;
+                    if self.suspended.is_some() {
+                        return Ok(Action::WaitWritable);
+                    }
+                }
                 Err(TryRecvError::Empty) => {
                     // More may arrive just now.
                     (0..below(8)).for_each(|_| thread::yield_now());
@@ -267,7 +305,14 @@ fn connect(house: &House) -> Option<Peer> {
     let (commands, received) = channel();
     let (answers, answered) = channel();
     let books = house.books.clone();
-    let server = Server { id, commands: received, answers, descriptor: descriptor.clone(), books };
+    let server = Server {
+        id,
+        commands: received,
+        answers,
+        descriptor: descriptor.clone(),
+        books,
+        suspended: None,
+    };
     pool.serve(session, server).expect("the poller takes it");
     let books = house.books.clone();
     Some(Peer { commands: Some(commands), answers: answered, descriptor, books, id })
@@ -276,6 +321,9 @@ fn connect(house: &House) -> Option<Peer> {
 impl Peer {
     fn send(&self, command: Command) {
         if let Some(commands) = &self.commands {
+            if let Command::Suspend = command {
+                self.descriptor.fill();
+            }
             // Fails where the session has ended; the answer tells.
             let _ = commands.send(command);
             self.descriptor.turn_readable();
@@ -284,6 +332,9 @@ impl Peer {
 
     /// Whether it may go on.
     fn hear(&self) -> bool {
+        // Now and then a request comes before it reads.
+        (0..below(20)).for_each(|_| thread::yield_now());
+        self.descriptor.turn_writable();
         match self.answers.recv() {
             Ok(Answer::Done) => true,
             Ok(Answer::Killed) => {

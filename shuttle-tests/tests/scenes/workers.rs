@@ -70,7 +70,7 @@ impl AsFd for Server {
 }
 
 impl Connection for Server {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         if !self.descriptor.drained() {
             self.called_for_nothing.store(true, Ordering::Relaxed);
         }

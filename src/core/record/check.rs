@@ -49,6 +49,19 @@ impl Record {
         self.observe_due(Location::caller(), false).0
     }
 
+    /// Returns the due termination, held off or not. A cancel of a suspended statement is left to its resume.
+    pub(crate) fn due_termination(&self, at: CallerLocation) -> Result<(), Interrupt> {
+        if self.snapshot().terminate_due() { self.due(at) } else { Ok(()) }
+    }
+
+    /// Returns the due termination for a caller that holds a lock, as
+    /// [`check_due_unreported`](Self::check_due_unreported) does.
+    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
+    #[track_caller]
+    pub(crate) fn check_termination_unreported(&self) -> Result<(), Interrupt> {
+        if self.snapshot().terminate_due() { self.check_due_unreported() } else { Ok(()) }
+    }
+
     /// Returns the due interrupt, and whether the caller must emit that it was observed.
     fn observe_due(&self, at: CallerLocation, report: bool) -> (Result<(), Interrupt>, bool) {
         // The clock is read before the lock is taken: the requester may still hold the lock.
@@ -126,7 +139,7 @@ impl Guarded {
 
 /// Returns the error of a helper whose statement has ended.
 #[cold]
-pub(super) fn statement_ended() -> Interrupt {
+pub(crate) fn statement_ended() -> Interrupt {
     let request = Request::new(Requester::system(), InterruptReason::StatementEnded);
     Interrupt::new(InterruptKind::Cancel, Arc::new(request))
 }

@@ -98,6 +98,10 @@ const HAS_HELPERS: u32 = 8;
 /// The runner works in code with a stop function.
 const HAS_STOPS: u32 = 16;
 
+/// The statement is suspended: its session may leave the thread and be attached again, and the statement
+/// continues when it is resumed.
+const SUSPENDED: u32 = 32;
+
 const FLAG_SHIFT: u32 = 16;
 
 /// In `hold`: a rollback has begun since the session was attached.
@@ -346,13 +350,53 @@ impl Record {
 
     #[inline]
     pub(crate) fn attach(&self, slot: Slot, thread: ThreadId, flag: u16) -> FinishedCancel {
-        if self.hold.load(Ordering::Relaxed) > 0 {
+        if self.hold.load(Ordering::Relaxed) > 0 && !self.has(SUSPENDED) {
             self.drop_leaked_sections();
         }
-        if self.resume(slot, thread, flag).before.runs() {
+        let before = self.resume(slot, thread, flag).before;
+        if before.runs() && !self.is_suspended(before) {
             return self.end_leaked_statement();
         }
         FinishedCancel::NOTHING
+    }
+
+    /// Returns whether the statement is suspended, and no thread runs the session.
+    fn is_suspended(&self, word: Snapshot) -> bool {
+        word.suspended() && self.has(SUSPENDED)
+    }
+
+    /// Suspends the running statement. Until the next of these transitions the session may leave its thread.
+    pub(crate) fn suspend_statement(&self) {
+        self.set(SUSPENDED, true);
+    }
+
+    /// Returns whether this statement is suspended.
+    pub(crate) fn has_suspended(&self, statement: StatementId) -> bool {
+        self.has(SUSPENDED) && self.snapshot().statement() == Some(statement)
+    }
+
+    /// Returns whether the session has a suspended statement.
+    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
+    pub(crate) fn has_any_suspended(&self) -> bool {
+        self.has(SUSPENDED)
+    }
+
+    /// Continues the suspended statement. This is a safe point, and ends the statement if an interrupt is due.
+    pub(crate) fn resume_statement(
+        &self,
+        at: CallerLocation,
+        complete: fn(FinishedCancel),
+    ) -> Result<(), Interrupt> {
+        self.set(SUSPENDED, false);
+        self.check_at(at).inspect_err(|_| complete(self.finish()))
+    }
+
+    /// Ends the suspended statement of a session that has left its thread. The caller must check the
+    /// returned transition, as after [`detach`](Self::detach).
+    pub(crate) fn end_suspended(&self, complete: fn(FinishedCancel)) -> Transition {
+        self.set(SUSPENDED, false);
+        complete(self.finish());
+        self.detach(false)
     }
 
     /// Attaches a session that may be in a statement.
@@ -388,6 +432,7 @@ impl Record {
     pub(crate) fn end_leaked_statement(&self) -> FinishedCancel {
         #[cold]
         fn finish(record: &Record) -> FinishedCancel {
+            record.set(SUSPENDED, false);
             record.finish()
         }
         if self.word.load().in_statement() { finish(self) } else { FinishedCancel::NOTHING }
@@ -494,6 +539,7 @@ impl Record {
             // ends no cancel.
             if over.is_nothing() { record.cancel_finished(transition) } else { over }
         }
-        if self.snapshot().runs() { leave(self) } else { FinishedCancel::NOTHING }
+        let word = self.snapshot();
+        if word.runs() && !self.is_suspended(word) { leave(self) } else { FinishedCancel::NOTHING }
     }
 }

@@ -47,9 +47,8 @@ impl Record {
         self.recheck_wait(transition, killable, at)
     }
 
-    /// Takes the steps `W1` to `W3` for a task that `waker` wakes, off its thread. Returns `true`
-    /// if an interrupt is due, so that the task must be polled at once.
-    #[cfg(feature = "async")]
+    /// Takes the steps `W1` to `W3` for a task or a suspended statement that `waker` wakes, off its thread.
+    /// Returns `true` if an interrupt is due, so that the task must be polled at once, or the statement resumed.
     pub(crate) fn suspend(&self, waker: &Waker, at: CallerLocation) -> bool {
         let transition = self.transition_to_wait(waker, Snapshot::suspend);
         if transition.before.probed() {

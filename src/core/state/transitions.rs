@@ -71,7 +71,6 @@ impl Snapshot {
     }
 
     /// Leaves the thread during a statement. The statement continues at the next attach.
-    #[cfg(any(feature = "async", test))]
     pub(crate) fn suspend(self) -> Snapshot {
         self.without(SLOT | PROBE).with(WAITING).with_attention()
     }

@@ -17,12 +17,17 @@
 //! `K1` is first, the worker sees it in the result of `D2`, and ends the session. If `D2` is first,
 //! `K1` sees a detached session and `K2` waits for `D4`, so `K3` finds the session in its slot.
 //!
+//! A suspended statement is the same, except that `D2` suspends it, and that the session waits for its socket with the
+//! slot's own waker. A requester of a cancel takes `K1` and `K2`, and then queues the session, so that a worker resumes
+//! the statement. If a cancel's `K1` comes before `D2`, the worker sees it in the result, and queues the session itself.
+//!
 //! The queue keeps the entry of a queued session that a requester, or the listener, has ended. Such an entry is
 //! *stale*. That thread counts it (`Queue::add_stale`), so that the length of the queue has only sessions that wait. The
 //! thread that takes the entry, and finds no session in the slot, subtracts it again (`Queue::remove_stale`).
 
 use crate::pool::connection::{CloseReason, Connection, Priority};
 use crate::pool::group::Group;
+use crate::pool::poller::Interest;
 use crate::session::current;
 use crate::session::session::Session;
 use crate::sync::catch::catch_panic;
@@ -39,7 +44,7 @@ pub(in crate::pool) struct Entry<C> {
 }
 
 pub(in crate::pool) enum SlotState<C> {
-    /// No command has arrived. The socket is armed.
+    /// The session waits for its socket, which is armed: no command has arrived, or a statement is suspended.
     Idle(Entry<C>),
     /// In the queue.
     Queued(Entry<C>),
@@ -89,8 +94,9 @@ pub(in crate::pool) fn arm<C: Connection>(
     group: &Group<C>,
     socket: BorrowedFd<'_>,
     slot: &ConnectionSlot<C>,
+    interest: Interest,
 ) -> bool {
-    group.poller.arm(socket, slot.token).is_ok()
+    group.poller.arm(socket, slot.token, interest).is_ok()
 }
 
 impl<C: Connection> ConnectionSlot<C> {
@@ -146,14 +152,20 @@ impl<C: Connection> ConnectionSlot<C> {
     /// client is notified of it.
     pub(in crate::pool) fn close(&self) {
         if let Some(conn) = self.take() {
-            let due = conn.session.check_due_unreported();
+            let due = conn.session.check_unreported();
             self.end(conn, due.map_or_else(CloseReason::Interrupted, |()| CloseReason::Closed));
         }
     }
 
-    /// Takes the session to run it. Returns `None` if a requester was faster.
+    /// Takes the session to run it, for its entry in the queue. Returns `None` if a requester was faster.
     pub(in crate::pool) fn take(&self) -> Option<Entry<C>> {
         self.state.lock().take()
+    }
+
+    /// Takes the session to run it, for an event of its socket. Returns `None` if it does not wait for its
+    /// socket: a requester was faster, or it has an entry in the queue.
+    pub(in crate::pool) fn take_ready(&self) -> Option<Entry<C>> {
+        self.take_if(|state| matches!(state, SlotState::Idle(_)))
     }
 
     /// Locks the slot, for the thread that puts the session back. The transition to detached must
@@ -165,7 +177,7 @@ impl<C: Connection> ConnectionSlot<C> {
     /// Marks a session whose socket is readable while no worker is idle. Returns the priority with
     /// which to queue it.
     pub(in crate::pool) fn mark_readable(&self) -> Option<Priority> {
-        let conn = self.take_if(|state| matches!(state, SlotState::Idle(_)))?;
+        let conn = self.take_ready()?;
         let priority = priority_of(&conn.client);
         if self.put_back_queued(conn) {
             return Some(priority);
@@ -174,6 +186,17 @@ impl<C: Connection> ConnectionSlot<C> {
             group.queue.remove_stale();
         }
         None
+    }
+
+    /// Queues a session whose suspended statement must be resumed, unless it is in the queue or a worker runs it.
+    fn queue_if_cancelled(self: &Arc<Self>) {
+        let must = |state: &SlotState<C>| matches!(state, SlotState::Idle(conn) if conn.session.must_resume());
+        let Some(conn) = self.take_if(must) else { return };
+        let priority = priority_of(&conn.client);
+        let (queued, group) = (self.put_back_queued(conn), self.group.upgrade());
+        if let Some(group) = group {
+            if queued { group.enqueue(self, priority) } else { group.queue.remove_stale() }
+        }
     }
 
     /// Takes the session out, so that its connection's methods can be called without a lock.
@@ -202,8 +225,9 @@ impl<C: Connection> ConnectionSlot<C> {
     pub(in crate::pool) fn take_for_lane(&self) -> Result<Entry<C>, bool> {
         let queued = self.take_if(|state| matches!(state, SlotState::Queued(_)));
         let Some(mut conn) = queued else { return Err(false) };
-        // If this panics, the connection waits for a worker, where it may panic again.
-        if catch_panic(|| conn.client.is_emergency()).unwrap_or(false) {
+        // A suspended statement waits for a worker. If this panics, the connection waits too, and may panic again.
+        let may_run = !conn.session.has_suspended();
+        if may_run && catch_panic(|| conn.client.is_emergency()).unwrap_or(false) {
             Ok(conn)
         } else {
             Err(self.put_back_queued(conn))
@@ -213,7 +237,7 @@ impl<C: Connection> ConnectionSlot<C> {
     fn close_if_due(&self) {
         let (conn, interrupt, was_queued) = {
             let mut state = self.state.lock();
-            let due = state.conn().and_then(|conn| conn.session.check_due_unreported().err());
+            let due = state.conn().and_then(|conn| conn.session.check_unreported().err());
             let Some(interrupt) = due else { return };
             let was_queued = matches!(*state, SlotState::Queued(_));
             let Some(conn) = state.take() else { return };
@@ -232,7 +256,7 @@ impl<C: Connection> ConnectionSlot<C> {
         if let Some(group) = self.group.upgrade() {
             group.queue.add_stale();
         }
-        let due = conn.session.check_due_unreported();
+        let due = conn.session.check_unreported();
         self.end(conn, due.map_or_else(CloseReason::Interrupted, |()| CloseReason::Abandoned));
     }
 
@@ -272,9 +296,10 @@ impl<C: Connection> ConnectionSlot<C> {
     }
 }
 
-/// Ends a detached session on the requester's thread.
+/// Ends a detached session on the requester's thread, or queues it if its suspended statement is cancelled.
 impl<C: Connection> Wake for ConnectionSlot<C> {
     fn wake(self: Arc<Self>) {
         self.close_if_due();
+        self.queue_if_cancelled();
     }
 }

@@ -1,10 +1,11 @@
 //! Waits for many sockets at once, on any number of threads at once.
 //!
 //! A socket is *armed* for one event. The system gives that event to one waiting thread. It reports
-//! nothing more of the socket until the socket is armed again. If the socket is readable then, the
-//! next event comes at once. So the thread with an event has the session alone, and no event is out
-//! of date.
+//! nothing more of the socket until the socket is armed again. If the socket is ready then, the
+//! next event comes at once. A session that a cancel has queued stays armed. So an event may be out of date, and the
+//! thread with it takes the session only if the session waits for its socket.
 
+use crate::pool::poller::Interest;
 use rustix::event::epoll::{EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -29,7 +30,7 @@ pub(in crate::pool) struct Poller {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pool) enum Event {
-    /// The socket with this token is readable, or its peer has gone. It is no longer armed.
+    /// The socket with this token is ready for what it was armed for, or its peer has gone. It is no longer armed.
     Ready(u64),
     /// A thread called [`Poller::wake`].
     Woken,
@@ -62,18 +63,30 @@ impl Poller {
         Ok(Poller { epoll, wake })
     }
 
-    fn armed() -> EventFlags {
-        EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT
+    /// A peer that has closed its sending side may still read, so that is no event of a socket that must be writable.
+    fn armed(interest: Interest) -> EventFlags {
+        EventFlags::ONESHOT
+            | match interest {
+                Interest::Readable => EventFlags::IN | EventFlags::RDHUP,
+                Interest::Writable => EventFlags::OUT,
+            }
     }
 
-    /// Registers a socket, armed.
+    /// Registers a socket, armed for input.
     pub(in crate::pool) fn add(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), Self::armed())?)
+        let armed = Self::armed(Interest::Readable);
+        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), armed)?)
     }
 
     /// Arms a registered socket again.
-    pub(in crate::pool) fn arm(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), Self::armed())?)
+    pub(in crate::pool) fn arm(
+        &self,
+        socket: BorrowedFd<'_>,
+        token: u64,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let armed = Self::armed(interest);
+        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), armed)?)
     }
 
     /// Stops watching the socket. An earlier event may still arrive.

@@ -31,10 +31,10 @@ fn a_socket_is_reported_once_each_time_it_is_armed() {
     assert_eq!(waits(&poller, TEST_TIMEOUT), [Event::Ready(7)]);
     peer.write_all(b"two").unwrap();
     assert_eq!(ready_events(&poller), [], "it is not armed");
-    poller.arm(socket.as_fd(), 8).unwrap();
+    poller.arm(socket.as_fd(), 8, Interest::Readable).unwrap();
     assert_eq!(waits(&poller, TEST_TIMEOUT), [Event::Ready(8)], "an event comes at once");
     (&socket).read_exact(&mut [0; 6]).unwrap();
-    poller.arm(socket.as_fd(), 8).unwrap();
+    poller.arm(socket.as_fd(), 8, Interest::Readable).unwrap();
     assert_eq!(ready_events(&poller), [], "all has been read");
     drop(peer);
     assert_eq!(waits(&poller, TEST_TIMEOUT), [Event::Ready(8)], "its peer has gone");
@@ -45,7 +45,7 @@ fn a_socket_is_reported_once_each_time_it_is_armed() {
 fn a_removed_socket_is_not_reported() {
     let poller = Poller::new().unwrap();
     let (socket, mut peer) = UnixStream::pair().unwrap();
-    assert!(poller.arm(socket.as_fd(), 1).is_err(), "it was never taken in");
+    assert!(poller.arm(socket.as_fd(), 1, Interest::Readable).is_err(), "it was never taken in");
     poller.remove(socket.as_fd());
     poller.add(socket.as_fd(), 1).unwrap();
     assert!(poller.add(socket.as_fd(), 2).is_err(), "it is another's");

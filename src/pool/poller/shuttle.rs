@@ -1,6 +1,7 @@
-//! Replaces `epoll.rs` in the scenes of `shuttle-tests`: a scene makes its descriptors readable. An
+//! Replaces `epoll.rs` in the scenes of `shuttle-tests`: a scene makes its descriptors readable and writable. An
 //! event may reach any waiting thread, while Linux wakes the last thread that began to wait.
 
+use crate::pool::poller::Interest;
 use crate::sync::{Condvar, Mutex, now};
 use shuttle::rand::Rng as _;
 use std::collections::BTreeMap;
@@ -36,7 +37,8 @@ pub(in crate::pool) struct Events {
     events: Vec<Event>,
 }
 
-/// A descriptor that a scene makes readable, and that stays readable until all is read.
+/// A descriptor that a scene makes readable, and that stays readable until all is read. It is writable until
+/// the scene fills it.
 #[derive(Debug)]
 pub struct Descriptor {
     // The file provides a descriptor number that is unique while the file is open.
@@ -50,7 +52,18 @@ struct Source(std::sync::Mutex<SourceState>);
 #[derive(Debug, Default)]
 struct SourceState {
     readable: bool,
-    armed: Option<(Weak<Inbox>, u64)>,
+    full: bool,
+    armed: Option<(Weak<Inbox>, u64, Interest)>,
+}
+
+impl SourceState {
+    fn is_ready(&self) -> bool {
+        match self.armed {
+            Some((_, _, Interest::Readable)) => self.readable,
+            Some((_, _, Interest::Writable)) => !self.full,
+            None => false,
+        }
+    }
 }
 
 // The locks of `SOURCES` and of a `Source` are never held when shuttle may switch threads.
@@ -63,14 +76,14 @@ fn source(socket: BorrowedFd<'_>) -> io::Result<Arc<Source>> {
 }
 
 impl Source {
-    /// Sends the event to the poller, if the descriptor is both readable and armed.
+    /// Sends the event to the poller, if the descriptor is ready for what it is armed for.
     fn notify(&self) {
         let armed = {
             let mut state = self.0.lock().unwrap();
-            if state.readable { state.armed.take() } else { None }
+            if state.is_ready() { state.armed.take() } else { None }
         };
         if let Some((inbox, token)) =
-            armed.and_then(|(inbox, token)| Some((inbox.upgrade()?, token)))
+            armed.and_then(|(inbox, token, _)| Some((inbox.upgrade()?, token)))
         {
             inbox.put(Event::Ready(token));
         }
@@ -93,6 +106,23 @@ impl Descriptor {
     pub fn turn_readable(&self) {
         self.source.0.lock().unwrap().readable = true;
         self.source.notify();
+    }
+
+    /// Makes the descriptor unwritable.
+    pub fn fill(&self) {
+        self.source.0.lock().unwrap().full = true;
+    }
+
+    /// Makes the descriptor writable.
+    pub fn turn_writable(&self) {
+        self.source.0.lock().unwrap().full = false;
+        self.source.notify();
+    }
+
+    /// Returns whether the descriptor is unwritable.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.source.0.lock().unwrap().full
     }
 
     /// Makes the descriptor unreadable, and returns whether it was readable.
@@ -140,14 +170,19 @@ impl Poller {
     }
 
     pub(in crate::pool) fn add(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let source = source(socket)?;
-        source.0.lock().unwrap().armed = Some((Arc::downgrade(&self.0), token));
-        source.notify();
-        Ok(())
+        self.arm(socket, token, Interest::Readable)
     }
 
-    pub(in crate::pool) fn arm(&self, socket: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        self.add(socket, token)
+    pub(in crate::pool) fn arm(
+        &self,
+        socket: BorrowedFd<'_>,
+        token: u64,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let source = source(socket)?;
+        source.0.lock().unwrap().armed = Some((Arc::downgrade(&self.0), token, interest));
+        source.notify();
+        Ok(())
     }
 
     pub(in crate::pool) fn remove(&self, socket: BorrowedFd<'_>) {

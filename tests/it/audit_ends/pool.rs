@@ -26,7 +26,7 @@ impl AsFd for Obeys {
 }
 
 impl Connection for Obeys {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         let mut byte = [0];
         if !matches!(self.socket.read(&mut byte), Ok(1)) {
             return Ok(Action::Close);

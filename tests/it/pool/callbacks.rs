@@ -103,7 +103,7 @@ fn a_rejected_connection_does_not_affect_the_first() {
             }
         }
         impl Connection for Shared {
-            fn on_readable(&mut self, _: &mut Attached<'_>) -> Result<Action, Interrupt> {
+            fn on_ready(&mut self, _: &mut Attached<'_>) -> Result<Action, Interrupt> {
                 let mut byte = [0];
                 let there = (&*self.0).read_exact(&mut byte).is_ok();
                 Ok(if there && (&*self.0).write_all(&byte).is_ok() {

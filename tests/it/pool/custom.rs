@@ -73,7 +73,7 @@ impl AsFd for CustomConnection {
 }
 
 impl Connection for CustomConnection {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         let mut bytes = [0; 64];
         match self.socket.read(&mut bytes) {
             Ok(0) => return Ok(Action::Close),

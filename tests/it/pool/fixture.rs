@@ -93,7 +93,7 @@ impl Echo {
 }
 
 impl Connection for Echo {
-    fn on_readable(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+    fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         locked(&self.log.threads).insert(session.thread_id());
         let here = self.fill();
         while let Some(line) = self.line() {

@@ -9,6 +9,7 @@ mod groups;
 mod lanes;
 mod panics;
 mod queued;
+mod slow;
 mod starts;
 
 use crate::common::{TEST_TIMEOUT, kill_now, locked, scope, supervised, wait_until};

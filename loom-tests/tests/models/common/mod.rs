@@ -34,11 +34,15 @@ pub(crate) struct ParkedSession {
 
 impl ParkedSession {
     pub(crate) fn new(session: Session) -> Arc<ParkedSession> {
-        let parked =
-            Arc::new(ParkedSession { session: Mutex::new(None), closed: AtomicUsize::new(0) });
+        let parked = ParkedSession::empty();
         session.set_detached_waker(Some(Waker::from(StdArc::new(EndIfDue(parked.clone())))));
         *parked.session.lock().unwrap() = Some(session);
         parked
+    }
+
+    /// Creates a slot whose session comes later, with its own waker.
+    pub(crate) fn empty() -> Arc<ParkedSession> {
+        Arc::new(ParkedSession { session: Mutex::new(None), closed: AtomicUsize::new(0) })
     }
 
     pub(crate) fn take(&self) -> Option<Session> {
