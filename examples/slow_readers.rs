@@ -5,7 +5,7 @@
 
 use safepoint::pool;
 use safepoint::pool::{Action, CloseReason, Pool, PoolBuilder};
-use safepoint::session::SuspendedStatement;
+use safepoint::session::{SuspendedStatement, WaitMode};
 use safepoint::{
     Attached, Cancel, ClientInfo, Interrupt, Session, SessionId, SessionManager, Statement,
     Terminate, TerminateMode, ThreadModel,
@@ -133,7 +133,7 @@ impl Connection {
             match self.send() {
                 Sent::All => {}
                 Sent::Full => {
-                    self.suspended = Some(statement.suspend());
+                    self.suspended = Some(statement.suspend(WaitMode::Interruptible));
                     return Ok(Some(Action::WaitWritable));
                 }
                 Sent::Gone => return Ok(Some(Action::Close)),

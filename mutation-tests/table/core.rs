@@ -795,8 +795,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/state/transitions.rs",
                 within: "fn detach",
-                find: "SLOT | IN_STATEMENT | WAITING | QUEUED | CANCEL | PROBE",
-                replace: "SLOT | IN_STATEMENT | WAITING | QUEUED | CANCEL",
+                find: "SLOT | IN_STATEMENT | WAITING | KILLABLE | QUEUED | CANCEL | PROBE",
+                replace: "SLOT | IN_STATEMENT | WAITING | KILLABLE | QUEUED | CANCEL",
             },
         ],
         loom: &["probe_against_detach::a_probe_sticks_or_strays"],

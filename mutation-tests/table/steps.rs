@@ -56,8 +56,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/wait.rs",
                 within: "fn suspend",
-                find: "self.transition_to_wait(waker, Snapshot::suspend)",
-                replace: "self.transition_to_wait(waker, |word| { crate::mutation::tear(); word.suspend() })",
+                find: "self.transition_to_wait(waker, |word| word.suspend(killable))",
+                replace: "self.transition_to_wait(waker, |word| { crate::mutation::tear(); word.suspend(killable) })",
             },
             TORN,
         ],

@@ -236,8 +236,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "core/record/diagnose.rs",
                 within: "fn why_not_yet",
-                find: "word.killable() && kind == InterruptKind::Cancel",
-                replace: "word.killable()",
+                find: "!word.waiting() || (word.killable() && kind == InterruptKind::Cancel)",
+                replace: "!word.waiting() || word.killable()",
             },
         ],
         loom: &[],

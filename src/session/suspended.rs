@@ -3,6 +3,7 @@
 use crate::core::record::check::statement_ended;
 use crate::session::attached::{Attached, Statement};
 use crate::session::current::complete;
+use crate::session::wait::WaitMode;
 use crate::types::id::{SessionId, StatementId};
 use crate::types::interrupt::Interrupt;
 use std::panic::Location;
@@ -31,7 +32,8 @@ impl SuspendedStatement {
 impl Statement<'_> {
     /// Suspends the statement, so that the session can leave its thread in the middle of it, by
     /// [`Attached::detach_suspended`]. Use it if the statement has to wait for something outside, such as a client that
-    /// reads slowly, and no thread must wait with it. The statement continues: it can be seen, cancelled, terminated and
+    /// reads slowly, and no thread must wait with it. With [`WaitMode::Killable`] a cancel does not end the suspension:
+    /// the first safe point after the [`resume`](Attached::resume) reports it, as after a killable wait. The statement continues: it can be seen, cancelled, terminated and
     /// timed out, and its helpers continue.
     ///
     /// If the session is detached in any other way, or begins another statement, the suspended statement ends.
@@ -40,6 +42,8 @@ impl Statement<'_> {
     ///
     /// ```
     /// # use safepoint::{ClientInfo, SessionManager, ThreadModel};
+    /// use safepoint::session::WaitMode;
+    ///
     /// let manager = SessionManager::new(ThreadModel::Pool);
     /// let worker = manager.register_worker("worker 1")?;
     /// let mut session = manager.open(ClientInfo::default())?;
@@ -47,7 +51,7 @@ impl Statement<'_> {
     /// let mut attached = session.attach(&worker)?;
     /// let statement = attached.begin()?.with_text("select * from big");
     /// // The rows so far fill the client's buffer.
-    /// let suspended = statement.suspend();
+    /// let suspended = statement.suspend(WaitMode::Interruptible);
     /// let queue_it = safepoint::session::waker_fn(|| println!("resume it now: an interrupt is due"));
     /// attached.detach_suspended(&suspended, &queue_it)?;
     ///
@@ -57,10 +61,10 @@ impl Statement<'_> {
     /// statement.finish()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn suspend(self) -> SuspendedStatement {
+    pub fn suspend(self, mode: WaitMode) -> SuspendedStatement {
         let (session, statement) = (self.id(), self.statement_id());
         let described = self.described;
-        self.attached.record.suspend_statement();
+        self.attached.record.suspend_statement(mode.is_killable());
         std::mem::forget(self);
         SuspendedStatement { session, statement, described }
     }

@@ -8,7 +8,7 @@ use crate::common::{
 use safepoint::diagnose::{PendingReason, ProbeResult};
 use safepoint::id::ThreadId;
 use safepoint::request::{EndReason, InterruptReason};
-use safepoint::session::{SuspendedStatement, Timeouts};
+use safepoint::session::{SuspendedStatement, Timeouts, WaitMode};
 use safepoint::view::SessionState;
 use safepoint::{
     Cancel, ClientInfo, Interrupt, SessionManager, TerminateMode, Thread, ThreadModel, current,
@@ -31,7 +31,7 @@ fn assert_over(interrupt: &Interrupt) {
 /// Suspends a statement of the session, and detaches it.
 fn suspended(fixture: &mut Fixture, wake: &Waker) -> SuspendedStatement {
     let mut attached = fixture.session.attach(&fixture.thread).unwrap();
-    let suspended = attached.begin().unwrap().with_text(TEXT).suspend();
+    let suspended = attached.begin().unwrap().with_text(TEXT).suspend(WaitMode::Interruptible);
     attached.detach_suspended(&suspended, wake).unwrap();
     suspended
 }
@@ -106,7 +106,8 @@ fn a_cancelled_statement_is_not_suspended() {
         each_model(|mut fixture| {
             let (woken, waker) = CountingWaker::waker();
             let mut attached = fixture.session.attach(&fixture.thread).unwrap();
-            let suspended = attached.begin().unwrap().with_text(TEXT).suspend();
+            let suspended =
+                attached.begin().unwrap().with_text(TEXT).suspend(WaitMode::Interruptible);
             let mut receipt = fixture.manager.cancel(fixture.id, cancel()).unwrap();
             assert_cancelled(&attached.detach_suspended(&suspended, &waker).unwrap_err());
             assert!(outcome(&mut receipt).cancelled);
@@ -155,7 +156,7 @@ fn a_parked_session_with_a_suspended_statement() {
                 let mut session = locked(&parked.session);
                 let session = session.as_mut().unwrap();
                 let mut attached = session.attach(&thread).unwrap();
-                let suspended = attached.begin().unwrap().suspend();
+                let suspended = attached.begin().unwrap().suspend(WaitMode::Interruptible);
                 attached.detach_suspended(&suspended, &waker).unwrap();
                 suspended
             };
@@ -165,7 +166,7 @@ fn a_parked_session_with_a_suspended_statement() {
                 let mut session = locked(&parked.session);
                 let mut attached = session.as_mut().unwrap().attach(&thread).unwrap();
                 assert_cancelled(&attached.resume(suspended).unwrap_err());
-                let suspended = attached.begin().unwrap().suspend();
+                let suspended = attached.begin().unwrap().suspend(WaitMode::Interruptible);
                 attached.detach_suspended(&suspended, &waker).unwrap();
             }
             let mut receipt = manager.terminate(id, kill_now()).unwrap();
@@ -194,7 +195,7 @@ fn a_deferred_termination_waits_for_the_end() {
         each_model(|mut fixture| {
             let (_, waker) = CountingWaker::waker();
             let mut attached = fixture.session.attach(&fixture.thread).unwrap();
-            let suspended = attached.begin().unwrap().suspend();
+            let suspended = attached.begin().unwrap().suspend(WaitMode::Interruptible);
             let after = kill(TerminateMode::AfterStatement);
             drop(fixture.manager.terminate(fixture.id, after).unwrap());
             drop(fixture.manager.cancel(fixture.id, cancel()).unwrap());
@@ -214,7 +215,7 @@ fn the_timeout_of_a_suspended_statement() {
             let mut attached = fixture.session.attach(&fixture.thread).unwrap();
             let statement = attached.begin().unwrap();
             statement.set_timeouts(limit).unwrap();
-            let suspended = statement.suspend();
+            let suspended = statement.suspend(WaitMode::Interruptible);
             if let Err(told) = attached.detach_suspended(&suspended, &waker) {
                 // A thread that was slow to get here.
                 assert_eq!(told.request().reason(), InterruptReason::StatementTimeout);
@@ -224,6 +225,68 @@ fn the_timeout_of_a_suspended_statement() {
             let mut attached = fixture.session.attach(&fixture.thread).unwrap();
             let told = attached.resume(suspended).unwrap_err();
             assert_eq!(told.request().reason(), InterruptReason::StatementTimeout);
+        });
+    });
+}
+
+/// A cancel of a killable suspension waits for the next safe point after the resume, or has no effect.
+#[test]
+fn a_cancel_leaves_a_killable_suspension_alone() {
+    supervised(|| {
+        for checks in [true, false] {
+            each_model(|mut fixture| {
+                let (woken, waker) = CountingWaker::waker();
+                let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+                let suspended = attached.begin().unwrap().suspend(WaitMode::Killable);
+                attached.detach_suspended(&suspended, &waker).unwrap();
+                let mut receipt = fixture.manager.cancel(fixture.id, cancel()).unwrap();
+                assert_eq!(woken.get(), 0);
+                assert!(!matches!(receipt.pending_reason(), None | Some(PendingReason::Queued)));
+                let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+                let statement = attached.resume(suspended).unwrap();
+                // Again, as the cancel is pending.
+                let suspended = statement.suspend(WaitMode::Killable);
+                attached.detach_suspended(&suspended, &waker).unwrap();
+                let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+                let statement = attached.resume(suspended).unwrap();
+                if checks {
+                    assert_cancelled(&statement.check().unwrap_err());
+                }
+                statement.finish().unwrap();
+                assert_eq!(outcome(&mut receipt).cancelled, checks);
+                // The next statement can be cancelled.
+                let next = attached.begin().unwrap();
+                drop(fixture.manager.cancel(fixture.id, cancel()).unwrap());
+                assert_cancelled(&next.check().unwrap_err());
+                assert_eq!(woken.get(), 0);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_termination_ends_a_killable_suspension() {
+    supervised(|| {
+        each_model(|mut fixture| {
+            let (woken, waker) = CountingWaker::waker();
+            let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+            let suspended = attached.begin().unwrap().suspend(WaitMode::Killable);
+            attached.detach_suspended(&suspended, &waker).unwrap();
+            drop(fixture.manager.terminate(fixture.id, kill_now()).unwrap());
+            assert_eq!(woken.get(), 1);
+            let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+            assert_terminated(&attached.resume(suspended).unwrap_err());
+        });
+        // One that ends without a resume leaves nothing to the next statement.
+        each_model(|mut fixture| {
+            let (_, waker) = CountingWaker::waker();
+            let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+            let suspended = attached.begin().unwrap().suspend(WaitMode::Killable);
+            attached.detach_suspended(&suspended, &waker).unwrap();
+            let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+            let next = attached.begin().unwrap();
+            drop(fixture.manager.cancel(fixture.id, cancel()).unwrap());
+            assert_cancelled(&next.check().unwrap_err());
         });
     });
 }
@@ -299,10 +362,10 @@ fn a_suspended_statement_of_another_session() {
         let mut attached = ann.session.attach(&ann.thread).unwrap();
         assert_over(&attached.resume(bobs).unwrap_err());
         attached.resume(anns).unwrap().finish().unwrap();
-        let first = attached.begin().unwrap().suspend();
+        let first = attached.begin().unwrap().suspend(WaitMode::Interruptible);
         drop(attached);
         let mut attached = ann.session.attach(&ann.thread).unwrap();
-        let second = attached.begin().unwrap().suspend();
+        let second = attached.begin().unwrap().suspend(WaitMode::Interruptible);
         assert_over(&attached.detach_suspended(&first, &waker).unwrap_err());
         let mut attached = ann.session.attach(&ann.thread).unwrap();
         assert_over(&attached.resume(second).unwrap_err());
@@ -317,7 +380,7 @@ fn helpers_go_on() {
             let mut attached = fixture.session.attach(&fixture.thread).unwrap();
             let statement = attached.begin().unwrap();
             let handle = statement.handle("scan");
-            let suspended = statement.suspend();
+            let suspended = statement.suspend(WaitMode::Interruptible);
             attached.detach_suspended(&suspended, &waker).unwrap();
             scope(|scope| {
                 let helper = scope.spawn(|| {
@@ -344,7 +407,7 @@ fn a_hold_off_of_a_suspended_statement() {
         each_model(|mut fixture| {
             let (woken, waker) = CountingWaker::waker();
             let mut attached = fixture.session.attach(&fixture.thread).unwrap();
-            let suspended = attached.begin().unwrap().suspend();
+            let suspended = attached.begin().unwrap().suspend(WaitMode::Interruptible);
             let held = current::hold_off("a page");
             attached.detach_suspended(&suspended, &waker).unwrap();
             drop(fixture.manager.cancel(fixture.id, cancel()).unwrap());
@@ -352,7 +415,7 @@ fn a_hold_off_of_a_suspended_statement() {
             let mut attached = fixture.session.attach(&fixture.thread).unwrap();
             let statement = attached.resume(suspended).unwrap();
             statement.check().unwrap();
-            let suspended = statement.suspend();
+            let suspended = statement.suspend(WaitMode::Interruptible);
             attached.detach_suspended(&suspended, &waker).unwrap();
             drop(held);
             assert_eq!(woken.get(), 1);
@@ -368,7 +431,7 @@ fn a_panic_after_a_suspension() {
         each_model(|mut fixture| {
             let unwound = catch_unwind(AssertUnwindSafe(|| {
                 let mut attached = fixture.session.attach(&fixture.thread).unwrap();
-                let _suspended = attached.begin().unwrap().suspend();
+                let _suspended = attached.begin().unwrap().suspend(WaitMode::Interruptible);
                 panic!("a test");
             }));
             assert!(unwound.is_err());

@@ -5,7 +5,7 @@
 use crate::common::helpers::{Gate, canceller, reason};
 use crate::common::{ParkedSession, killed, killer, model};
 use safepoint_under_loom::request::InterruptReason;
-use safepoint_under_loom::session::{SuspendedStatement, waker_fn};
+use safepoint_under_loom::session::{SuspendedStatement, WaitMode, waker_fn};
 use safepoint_under_loom::{
     Cancel, ClientInfo, Requester, Session, SessionManager, Thread, ThreadModel,
 };
@@ -27,7 +27,7 @@ fn a_cancel_is_reported() {
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
         let canceller = canceller(&manager, &statement);
-        let suspended = statement.suspend();
+        let suspended = statement.suspend(WaitMode::Interruptible);
         let told = match attached.detach_suspended(&suspended, &waker_fn(|| ())) {
             Err(told) => {
                 canceller.join().unwrap();
@@ -61,7 +61,7 @@ fn a_cancel_wakes_the_owner() {
         let mut attached = session.attach(&thread).unwrap();
         let statement = attached.begin().unwrap();
         let canceller = canceller(&manager, &statement);
-        let suspended = statement.suspend();
+        let suspended = statement.suspend(WaitMode::Interruptible);
         let gate = Gate::new();
         let opened = gate.clone();
         if attached.detach_suspended(&suspended, &waker_fn(move || opened.open())).is_ok() {
@@ -106,7 +106,7 @@ fn park(
         parked.end(session);
         return None;
     };
-    let suspended = statement.suspend();
+    let suspended = statement.suspend(WaitMode::Interruptible);
     let waker = Waker::from(StdArc::new(EndIfTerminated(parked.clone())));
     match attached.detach_suspended(&suspended, &waker) {
         Ok(()) => {

@@ -7,7 +7,7 @@ use crate::common::explore;
 use safepoint_under_shuttle::manager::DrainOptions;
 use safepoint_under_shuttle::pool::{Action, CloseReason, Connection, Descriptor, PoolBuilder};
 use safepoint_under_shuttle::request::EndReason;
-use safepoint_under_shuttle::session::SuspendedStatement;
+use safepoint_under_shuttle::session::{SuspendedStatement, WaitMode};
 use safepoint_under_shuttle::{
     Attached, Cancel, ClientInfo, Interrupt, Requester, Session, SessionManager, Terminate,
     TerminateMode, ThreadModel,
@@ -76,7 +76,7 @@ impl Connection for Server {
             Err(interrupt) => return self.ended(interrupt),
         };
         if self.descriptor.is_full() {
-            self.suspended = Some(statement.suspend());
+            self.suspended = Some(statement.suspend(WaitMode::Interruptible));
             return Ok(Action::WaitWritable);
         }
         add(&self.seen.answered);

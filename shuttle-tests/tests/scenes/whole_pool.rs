@@ -12,7 +12,7 @@ use safepoint_under_shuttle::pool::{
     Action, CloseReason, Connection, Descriptor, Pool, PoolBuilder, Priority,
 };
 use safepoint_under_shuttle::request::{EndReason, SessionEnd, StatementEnd};
-use safepoint_under_shuttle::session::SuspendedStatement;
+use safepoint_under_shuttle::session::{SuspendedStatement, WaitMode};
 use safepoint_under_shuttle::view::SessionState;
 use safepoint_under_shuttle::{
     Attached, Cancel, ClientInfo, Interrupt, Receipt, Requester, Session, SessionId,
@@ -165,7 +165,7 @@ impl Server {
         let number = statement.statement_id();
         locked(&self.books.last).insert(self.id, number);
         if let Command::Suspend = command {
-            self.suspended = Some(statement.suspend());
+            self.suspended = Some(statement.suspend(WaitMode::Interruptible));
             return Ok(());
         }
         match self.run(&statement, command) {
@@ -181,7 +181,7 @@ impl Server {
         let number = suspended.statement_id();
         match session.resume(suspended) {
             Ok(statement) if self.descriptor.is_full() => {
-                self.suspended = Some(statement.suspend());
+                self.suspended = Some(statement.suspend(WaitMode::Interruptible));
                 return Ok(false);
             }
             Ok(statement) => {

@@ -183,8 +183,8 @@ impl Record {
         if let Some(held) = diagnostics.hold_off() {
             return Some(PendingReason::HeldOff(held));
         }
-        // A suspended task with a due interrupt has been woken, and waits for a thread.
-        if word.suspended() {
+        // A suspended task or statement with a due interrupt has been woken, and waits for a thread.
+        if word.suspended() && !(word.killable() && kind == InterruptKind::Cancel) {
             return Some(PendingReason::Queued);
         }
         let uninterruptible = !word.waiting() || (word.killable() && kind == InterruptKind::Cancel);

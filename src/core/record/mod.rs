@@ -102,6 +102,9 @@ const HAS_STOPS: u32 = 16;
 /// continues when it is resumed.
 const SUSPENDED: u32 = 32;
 
+/// A cancel does not end the suspension.
+const KILLABLE_SUSPENSION: u32 = 64;
+
 const FLAG_SHIFT: u32 = 16;
 
 /// In `hold`: a rollback has begun since the session was attached.
@@ -366,8 +369,14 @@ impl Record {
     }
 
     /// Suspends the running statement. Until the next of these transitions the session may leave its thread.
-    pub(crate) fn suspend_statement(&self) {
+    pub(crate) fn suspend_statement(&self, killable: bool) {
         self.set(SUSPENDED, true);
+        self.set(KILLABLE_SUSPENSION, killable);
+    }
+
+    /// Returns whether the session has a suspended statement whose suspension no cancel ends.
+    pub(crate) fn has_killable_suspension(&self) -> bool {
+        self.has(KILLABLE_SUSPENSION)
     }
 
     /// Returns whether this statement is suspended.
@@ -387,14 +396,22 @@ impl Record {
         at: CallerLocation,
         complete: fn(FinishedCancel),
     ) -> Result<(), Interrupt> {
-        self.set(SUSPENDED, false);
+        let killable = self.has(KILLABLE_SUSPENSION);
+        self.set(SUSPENDED | KILLABLE_SUSPENSION, false);
+        if killable {
+            // As after a killable wait, the next safe point reports a cancel.
+            self.end_wait();
+            if !self.snapshot().terminate_due() {
+                return Ok(());
+            }
+        }
         self.check_at(at).inspect_err(|_| complete(self.finish()))
     }
 
     /// Ends the suspended statement of a session that has left its thread. The caller must check the
     /// returned transition, as after [`detach`](Self::detach).
     pub(crate) fn end_suspended(&self, complete: fn(FinishedCancel)) -> Transition {
-        self.set(SUSPENDED, false);
+        self.set(SUSPENDED | KILLABLE_SUSPENSION, false);
         complete(self.finish());
         self.detach(false)
     }
@@ -432,7 +449,10 @@ impl Record {
     pub(crate) fn end_leaked_statement(&self) -> FinishedCancel {
         #[cold]
         fn finish(record: &Record) -> FinishedCancel {
-            record.set(SUSPENDED, false);
+            if record.has(SUSPENDED) {
+                record.set(SUSPENDED | KILLABLE_SUSPENSION, false);
+                record.end_wait();
+            }
             record.finish()
         }
         if self.word.load().in_statement() { finish(self) } else { FinishedCancel::NOTHING }

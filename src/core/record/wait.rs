@@ -50,7 +50,8 @@ impl Record {
     /// Takes the steps `W1` to `W3` for a task or a suspended statement that `waker` wakes, off its thread.
     /// Returns `true` if an interrupt is due, so that the task must be polled at once, or the statement resumed.
     pub(crate) fn suspend(&self, waker: &Waker, at: CallerLocation) -> bool {
-        let transition = self.transition_to_wait(waker, Snapshot::suspend);
+        let killable = self.has_killable_suspension();
+        let transition = self.transition_to_wait(waker, |word| word.suspend(killable));
         if transition.before.probed() {
             self.passed(at);
         }

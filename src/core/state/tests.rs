@@ -95,7 +95,7 @@ fn transition(word: Snapshot, event: Event) -> Result<Snapshot, No> {
     };
     Ok(match event {
         Event::Attach(thread) => word.attach(THREADS[thread]),
-        Event::Suspend => word.suspend(),
+        Event::Suspend => word.suspend(false),
         Event::Detach => word.detach(),
         Event::DetachToQueue => word.detach_to_queue(),
         Event::Queue => word.queue(),
@@ -226,11 +226,23 @@ fn a_cancel_is_due_after_a_killable_wait() {
 }
 
 #[test]
+fn a_cancel_does_not_end_a_killable_suspension() {
+    let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
+    let pending = running.suspend(true).cancel(None, None).unwrap();
+    assert!(pending.suspended() && !pending.due() && !pending.needs_wake());
+    assert!(pending.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
+    let back = pending.attach(Slot(2));
+    assert!(!back.attention());
+    assert!(back.end_wait().cancel_due() && back.end_wait().attention());
+    assert!(!pending.detach().killable());
+}
+
+#[test]
 fn a_suspended_session_keeps_its_statement_and_its_cancel() {
     let running = Snapshot::FIRST.attach(Slot(1)).begin(|| false).unwrap();
-    let suspended = running.suspend();
+    let suspended = running.suspend(false);
     assert!(suspended.suspended() && suspended.in_statement());
-    assert_eq!(suspended.attach(Slot(2)).suspend(), suspended);
+    assert_eq!(suspended.attach(Slot(2)).suspend(false), suspended);
     let pending = suspended.cancel(None, None).unwrap();
     assert!(pending.needs_wake() && pending.attach(Slot(2)).attention());
     assert!(suspended.terminate(TerminateMode::Immediate, None).unwrap().needs_wake());
@@ -299,7 +311,7 @@ fn each_slot_differs_from_every_other() {
             assert_eq!(there.cancel(None, only), Err(TransitionError::NotThere));
         }
     }
-    assert_eq!(running.suspend().slot(), None);
+    assert_eq!(running.suspend(false).slot(), None);
 }
 
 #[test]

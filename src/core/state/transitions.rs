@@ -70,15 +70,18 @@ impl Snapshot {
         self.without(SLOT | WAITING).with(u64::from(slot.0) << SLOT_SHIFT)
     }
 
-    /// Leaves the thread during a statement. The statement continues at the next attach.
-    pub(crate) fn suspend(self) -> Snapshot {
-        self.without(SLOT | PROBE).with(WAITING).with_attention()
+    /// Leaves the thread during a statement. The statement continues at the next attach. A `killable` suspension is
+    /// as a killable wait.
+    pub(crate) fn suspend(self, killable: bool) -> Snapshot {
+        let waits = WAITING | if killable { KILLABLE } else { 0 };
+        self.without(SLOT | PROBE).with(waits).with_attention()
     }
 
     /// Detaches, and makes the session idle. A wait has ended by now, or its task was dropped. A queued
     /// statement that has not begun is dropped, together with a cancel of it.
     pub(crate) fn detach(self) -> Snapshot {
-        self.without(SLOT | IN_STATEMENT | WAITING | QUEUED | CANCEL | PROBE).with_attention()
+        self.without(SLOT | IN_STATEMENT | WAITING | KILLABLE | QUEUED | CANCEL | PROBE)
+            .with_attention()
     }
 
     /// Detaches, and queues the session. A statement that has not begun keeps its id; otherwise this

@@ -185,7 +185,7 @@ pub enum WaitMode {
 }
 
 impl WaitMode {
-    fn is_killable(self) -> bool {
+    pub(crate) fn is_killable(self) -> bool {
         self == WaitMode::Killable
     }
 }

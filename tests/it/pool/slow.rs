@@ -4,7 +4,7 @@ use super::custom::serves;
 use crate::common::{TEST_TIMEOUT, admin, kill_now, locked, of, outcome, supervised, wait_until};
 use safepoint::pool::{Action, CloseReason, Connection, Pool, PoolBuilder};
 use safepoint::request::{EndReason, InterruptReason};
-use safepoint::session::SuspendedStatement;
+use safepoint::session::{SuspendedStatement, WaitMode};
 use safepoint::view::SessionState;
 use safepoint::{
     Attached, Cancel, Interrupt, Session, SessionId, SessionManager, Statement, ThreadModel,
@@ -64,7 +64,7 @@ impl Slow {
 
     fn run(&mut self, statement: Statement<'_>) -> Result<Action, Interrupt> {
         if !self.write() {
-            self.suspended = Some(statement.suspend());
+            self.suspended = Some(statement.suspend(WaitMode::Interruptible));
             return Ok(Action::WaitWritable);
         }
         self.seen.answered.fetch_add(1, Ordering::SeqCst);
