@@ -236,6 +236,7 @@ fn activity(row: &SessionInfo, backend: &Backend, blocker: Option<i32>) -> Map<S
 
 fn wait_event(state: SessionState, backend: &Backend) -> Option<(&'static str, &'static str)> {
     match state {
+        _ if backend.is_sending() => backend.wait().event(),
         SessionState::Running | SessionState::Waiting => backend.wait().event(),
         // For a worker: PostgreSQL has no pool.
         SessionState::Queued => Some(("Extension", "ThreadPool")),
@@ -273,6 +274,7 @@ fn waiting(row: &SessionInfo) -> Option<String> {
 
 fn state(doing: SessionState, backend: &Backend) -> &'static str {
     match doing {
+        _ if backend.is_sending() => "active",
         SessionState::Running | SessionState::Waiting => "active",
         SessionState::Queued => "queued",
         SessionState::IdleInTransaction if backend.has_failed() => "idle in transaction (aborted)",

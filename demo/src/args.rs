@@ -24,6 +24,8 @@ usage: server [OPTION]...
                             [no limit]
   --max-portals N           the maximum number of suspended portals and cursors; a session with one
                             keeps a thread, and each may keep a connection to SQLite [100]
+  --temp-dir FOLDER         the folder for the rest of answers that clients read slowly [the system's
+                            folder for temporary files]
   --grace SECONDS           the time after which SIGTERM ends transactions; it ends idle sessions at
                             once [SIGTERM waits until all clients have left]
   --max-connections N       the maximum number of clients [10000]
@@ -61,6 +63,7 @@ pub(crate) struct Args {
     pub(crate) max_workers: usize,
     pub(crate) max_queue: usize,
     pub(crate) max_portals: usize,
+    pub(crate) temp_dir: Option<PathBuf>,
     /// How long SIGTERM waits for transactions; `None` means until the clients have left.
     pub(crate) grace: Option<Duration>,
     pub(crate) backlog: i32,
@@ -90,6 +93,7 @@ impl Default for Args {
             max_workers: 0,
             max_queue: usize::MAX,
             max_portals: 100,
+            temp_dir: None,
             grace: None,
             backlog: 4096,
             config: None,
@@ -160,6 +164,7 @@ pub(crate) fn parse(
             }
             "max-queue" => args.max_queue = number(&option, &value()?, 1..=1_000_000)?,
             "max-portals" => args.max_portals = number(&option, &value()?, 0..=10_000)?,
+            "temp-dir" => args.temp_dir = Some(value()?.into()),
             "max-workers" => args.max_workers = number(&option, &value()?, 1..=4096)?,
             "grace" => {
                 let text = value()?;

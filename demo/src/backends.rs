@@ -65,6 +65,7 @@ pub(crate) struct Backend {
     wait: AtomicU8,
     lock: AtomicU8,
     failed: AtomicBool,
+    sending: AtomicBool,
 }
 
 /// Removes the process id when the session ends.
@@ -143,7 +144,19 @@ impl Backend {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// Notes whether the client has not read all of its answer yet.
+    pub(crate) fn set_sending(&self, sending: bool) {
+        self.sending.store(sending, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_sending(&self) -> bool {
+        self.sending.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn wait(&self) -> Wait {
+        if self.is_sending() {
+            return Wait::ClientWrite;
+        }
         let wait = WAITS[usize::from(self.wait.load(Ordering::Relaxed))];
         if self.lock_state() == Lock::Waits && wait == Wait::None { Wait::Lock } else { wait }
     }
@@ -302,6 +315,7 @@ impl Backends {
             wait: AtomicU8::new(Wait::None as u8),
             lock: AtomicU8::new(Lock::None as u8),
             failed: AtomicBool::new(false),
+            sending: AtomicBool::new(false),
         });
         table.sessions.insert(session, backend.clone());
         drop(table);

@@ -5,6 +5,8 @@ mod cursor;
 mod extended;
 mod pooled;
 mod portal;
+mod sending;
+mod settings;
 mod simple;
 mod startup;
 
@@ -12,8 +14,7 @@ use crate::backends::Backend;
 use crate::keepalive::KeepAlive;
 use crate::keys::CancelKey;
 use crate::plan::Prepared;
-use crate::run::{Answer, Failure, Runner, apply};
-use crate::settings::{SETTINGS, Settings};
+use crate::run::{Answer, Failure, Runner};
 use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::suspended::{EngineCells, Sqlite};
@@ -21,6 +22,7 @@ use crate::transaction::Transaction;
 use crate::wire::{Fields, Incoming, Outgoing, WireError};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use portal::Portal;
+use safepoint::session::SuspendedStatement;
 use safepoint::{Attached, Interrupt, Requester};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -50,6 +52,8 @@ pub(crate) struct Connection {
     /// Messages that were parsed in advance, and the error that ended the parsing.
     ahead: VecDeque<Result<Message, WireError>>,
     outgoing: Outgoing,
+    /// The statement whose answer the client has not read yet.
+    sending: Option<SuspendedStatement>,
     key: Option<CancelKey>,
     /// `None` until the client has sent its user name.
     user: Option<User>,
@@ -86,6 +90,8 @@ struct User {
 /// Whether a connection continues.
 enum Flow {
     Continue,
+    /// The client must read before it can be served again.
+    Full,
     /// The user has just become known, so the priority and the lane must be chosen again.
     Known,
     Close,
@@ -94,11 +100,12 @@ enum Flow {
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, socket: TcpStream) -> io::Result<Connection> {
         Ok(Connection {
-            stream: Stream::new(socket, shared.has_pool())?,
+            stream: Stream::new(socket, shared.has_pool(), shared.temp_dir.clone())?,
             shared,
             incoming: Incoming::new(),
             ahead: VecDeque::new(),
             outgoing: Outgoing::new(),
+            sending: None,
             key: None,
             user: None,
             backend: None,
@@ -128,6 +135,14 @@ impl Connection {
             match self.work(session) {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Known) => continue,
+                Ok(Flow::Full) => {
+                    self.lend_engine();
+                    match self.send_all(session) {
+                        Ok(true) => continue,
+                        Ok(false) => break Ok(()),
+                        Err(interrupt) => break Err(interrupt),
+                    }
+                }
                 Ok(Flow::Close) => break Ok(()),
                 Err(interrupt) => break Err(interrupt),
             }
@@ -194,18 +209,22 @@ impl Connection {
         sqlite: &mut Sqlite<'_>,
     ) -> Result<Flow, Interrupt> {
         loop {
-            session.check()?;
+            // The answer of a statement that is being sent is complete, so a cancel of it comes too late.
+            if self.sending.is_none() {
+                session.check()?;
+            }
             let next = match self.ahead.pop_front() {
                 Some(message) => message.map(Some),
                 None => self.incoming.next(),
             };
+            let ends = matches!(next, Ok(Some(Message::Query(_) | Message::Sync(_))));
             let flow = match next {
                 Ok(None) => {
-                    let flow = self.send(session)?;
+                    let flow = self.send()?;
                     if sqlite.is_empty() || !matches!(flow, Flow::Continue) {
-                        return Ok(flow);
+                        return Ok(if self.stream.has_unsent() { Flow::Full } else { flow });
                     }
-                    if !self.read(session)? {
+                    if !self.send_all(session)? || !self.read(session)? {
                         return Ok(Flow::Close);
                     }
                     continue;
@@ -222,8 +241,18 @@ impl Connection {
                 }
             };
             if !matches!(flow, Flow::Continue) {
-                self.send(session)?;
+                self.send()?;
                 return Ok(flow);
+            }
+            // The messages up to here have ended what they began.
+            if ends && self.stream.has_unsent() {
+                self.send()?;
+                if sqlite.is_empty() {
+                    return Ok(Flow::Full);
+                }
+                if !self.send_all(session)? {
+                    return Ok(Flow::Close);
+                }
             }
             if self.renews {
                 return Ok(flow);
@@ -231,12 +260,13 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, session: &Attached<'_>) -> Result<Flow, Interrupt> {
+    fn send(&mut self) -> Result<Flow, Interrupt> {
         let mut answer = Answer { stream: &self.stream, outgoing: &mut self.outgoing };
-        match answer.send(session) {
-            Ok(()) => Ok(Flow::Continue),
+        match answer.send() {
+            // Without space for the rest, this is the end of an answer that says so, and it is in memory.
+            Ok(()) | Err(Failure::Error(_)) => Ok(Flow::Continue),
             Err(Failure::Interrupt(interrupt)) => Err(interrupt),
-            Err(_) => Ok(Flow::Close),
+            Err(Failure::Gone) => Ok(Flow::Close),
         }
     }
 
@@ -248,6 +278,9 @@ impl Connection {
     ) -> Result<Flow, Interrupt> {
         if self.user.is_none() {
             return Ok(self.start(session, message));
+        }
+        if !matches!(message, Message::Sync(_) | Message::Flush(_)) {
+            self.end_sending(session)?;
         }
         self.follow_defaults(session);
         if self.skip_to_sync && !matches!(message, Message::Sync(_) | Message::Terminate(_)) {
@@ -267,9 +300,9 @@ impl Connection {
                 if let Flow::Close = self.settle(session, sqlite, result, false)? {
                     return Ok(Flow::Close);
                 }
-                return self.send(session);
+                return self.send();
             }
-            Message::Flush(_) => return self.send(session),
+            Message::Flush(_) => return self.send(),
             // These follow a COPY that failed.
             Message::CopyData(_) | Message::CopyDone(_) | Message::CopyFail(_) => Ok(()),
             extended if extended.is_extended_query() => {
@@ -329,45 +362,6 @@ impl Connection {
             self.end_portals(sqlite);
         }
         self.outgoing.ready(self.transaction.status());
-    }
-
-    /// Takes over the defaults of the server, if they have changed.
-    fn follow_defaults(&mut self, session: &Attached<'_>) {
-        let version = self.shared.defaults.version();
-        if version != self.defaults {
-            self.defaults = version;
-            let values = self.shared.defaults.values();
-            SETTINGS.with_borrow_mut(|own| own.follow(&values));
-            // As in `report`.
-            let _ = apply(session);
-        }
-    }
-
-    /// Applies what the statements before in the message, or since the last `Sync`, have changed.
-    fn follow_settings(&self, session: &Attached<'_>) -> Result<(), Failure> {
-        if self.transaction.has_changed_settings() {
-            apply(session)?;
-        }
-        Ok(())
-    }
-
-    fn keep_alive(&mut self) {
-        let now = SETTINGS.with_borrow(KeepAlive::of);
-        now.apply(&self.stream, self.keep_alive);
-        self.keep_alive = now;
-    }
-
-    /// Tells the client of settings that have changed, by a statement or by the end of a transaction.
-    fn report(&mut self, session: &Attached<'_>) {
-        if !self.transaction.has_changed_settings() {
-            return;
-        }
-        // The system gives no thread for the timer: the statement that set the timeout has failed.
-        let _ = apply(session);
-        self.keep_alive();
-        for (name, value) in SETTINGS.with_borrow_mut(Settings::take_changes) {
-            self.outgoing.parameter_status(name, &value);
-        }
     }
 
     /// Commits what the messages up to here have done, unless they are in a block.

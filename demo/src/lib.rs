@@ -32,6 +32,7 @@ mod settings;
 mod shared;
 mod signals;
 mod split;
+mod spool;
 mod sqlite_error;
 mod stream;
 mod suspended;

@@ -1,7 +1,7 @@
 //! A session's timeouts, from its settings, and its waits for locks.
 
 use crate::backends;
-use crate::settings::{Settings, milliseconds};
+use crate::settings::{Settings, kilobytes, milliseconds};
 use safepoint::session::Timeouts;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -24,6 +24,18 @@ pub(crate) fn of(settings: &Settings) -> Timeouts {
 
 /// How long a lock wait sleeps between two attempts, at first and at most.
 const LOCK_WAIT: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(10));
+
+/// Returns the timeouts while an answer is being sent, which is no idleness.
+pub(crate) fn while_sending(settings: &Settings) -> Timeouts {
+    of(settings).with_idle(None).with_idle_in_transaction(None)
+}
+
+/// Returns the size in bytes that the temporary file of the session may have, or `None` for no limit.
+pub(crate) fn temporary_file(settings: &Settings) -> Option<u64> {
+    let name = "temp_file_limit";
+    let kilobytes = kilobytes(name, settings.get(name).unwrap_or("-1")).unwrap_or(-1);
+    u64::try_from(kilobytes).ok().map(|kilobytes| kilobytes * 1024)
+}
 
 std::thread_local! {
     static WAITS_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };

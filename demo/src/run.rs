@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::settings::{SETTINGS, Setting};
 use crate::shared::Shared;
 use crate::split;
-use crate::stream::Stream;
+use crate::stream::{SendError, Stream};
 use crate::transaction::Transaction;
 use crate::types::{Format, SqlError, encode};
 use crate::wire::{Fields, Outgoing};
@@ -60,6 +60,15 @@ impl From<SqlError> for Failure {
     }
 }
 
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Failure {
+        match error {
+            SendError::Gone => Failure::Gone,
+            SendError::NotKept(error) => error.into(),
+        }
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(_: std::io::Error) -> Failure {
         Failure::Gone
@@ -95,15 +104,17 @@ impl Answer<'_> {
         });
         done.map_err(|error| Failure::new(session, error))?;
         if self.outgoing.buf.len() >= SEND_AT {
-            self.send(session)?;
+            self.send()?;
         }
         Ok(())
     }
 
-    pub(crate) fn send(&mut self, session: &Attached<'_>) -> Result<(), Failure> {
+    /// Sends what the socket takes. The stream keeps the rest.
+    pub(crate) fn send(&mut self) -> Result<(), Failure> {
         if !self.outgoing.buf.is_empty() {
-            self.stream.write(session, &self.outgoing.buf)??;
+            let sent = self.stream.send(&self.outgoing.buf);
             self.outgoing.buf.clear();
+            sent?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ mod scope;
 
 pub(crate) use catalog::{NAME_BYTES, REPORTED};
 pub(crate) use defaults::Defaults;
-pub(crate) use lengths::milliseconds;
+pub(crate) use lengths::{kilobytes, milliseconds};
 pub(crate) use parse::{Modes, Setting, options, parse};
 pub(crate) use scope::{Settings, Unit};
 

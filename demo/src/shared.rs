@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) stalls: Arc<Stalls>,
     /// The maximum number of suspended statements, and their present number.
     pub(crate) max_portals: usize,
+    /// For the rest of answers; `None` means the system's folder for temporary files.
+    pub(crate) temp_dir: Option<PathBuf>,
     pub(crate) portals: AtomicUsize,
     /// A weak reference, since the pool's connections refer to this struct.
     pub(crate) pool: OnceLock<Weak<Pool>>,
@@ -84,6 +86,7 @@ impl Shared {
             test_functions: args.test_functions,
             stalls: Arc::default(),
             max_portals: args.max_portals,
+            temp_dir: args.temp_dir.clone(),
             portals: AtomicUsize::new(0),
             pool: OnceLock::new(),
         })

@@ -1,11 +1,17 @@
 //! The client's socket, and interruptible waits for it.
 
 use crate::backends::{Wait, waits};
+use crate::limits;
+use crate::settings::SETTINGS;
+use crate::spool::{Spool, SpoolLimits};
+use crate::types::SqlError;
 use safepoint::session::WaitMode;
 use safepoint::{Attached, Interrupt};
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -15,10 +21,22 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(crate) struct Stream {
     socket: Arc<TcpStream>,
+    /// What the socket has not taken.
+    unsent: RefCell<Spool>,
+    folder: Option<PathBuf>,
     /// Whether the session is in a pool, where the socket is nonblocking except during a wait.
     pooled: bool,
     read_waker: Waker,
     write_waker: Waker,
+}
+
+/// Why bytes were not sent, and are not kept either.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The client has disconnected.
+    Gone,
+    /// There is no space for the rest of the answer. The client gets this error after what was kept.
+    NotKept(SqlError),
 }
 
 /// Makes a blocked read or write return.
@@ -32,7 +50,12 @@ impl Wake for ShutDown {
 }
 
 impl Stream {
-    pub(crate) fn new(socket: TcpStream, pooled: bool) -> io::Result<Stream> {
+    /// `folder` is for the rest of answers; `None` means the system's folder for temporary files.
+    pub(crate) fn new(
+        socket: TcpStream,
+        pooled: bool,
+        folder: Option<PathBuf>,
+    ) -> io::Result<Stream> {
         socket.set_nodelay(true)?;
         // Otherwise a session would stay after its client has vanished.
         rustix::net::sockopt::set_socket_keepalive(&socket, true)?;
@@ -43,6 +66,8 @@ impl Stream {
             read_waker: waker(Shutdown::Read),
             write_waker: waker(Shutdown::Both),
             socket,
+            unsent: RefCell::default(),
+            folder,
             pooled,
         })
     }
@@ -82,16 +107,43 @@ impl Stream {
         if self.pooled { session.block_in_place(wait) } else { wait() }
     }
 
-    /// Writes all bytes, and waits for a slow client. A cancel does not end the wait, since half a
-    /// message cannot be taken back. A termination ends it, and gives the client up. If the bytes
-    /// fit the socket's buffer there is no wait, so a client that reads still receives the FATAL
+    /// Sends what the socket takes, and keeps the rest. A client that does not read holds nothing else.
+    pub(crate) fn send(&self, mut bytes: &[u8]) -> Result<(), SendError> {
+        match self.at_once(|| self.send_unsent().and_then(|()| self.write_now(&mut bytes))) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return Err(SendError::Gone),
+        }
+        let limits = || SpoolLimits {
+            folder: self.folder.clone(),
+            bytes: SETTINGS.with_borrow(limits::temporary_file),
+        };
+        self.unsent.borrow_mut().add(bytes, limits).map_err(SendError::NotKept)
+    }
+
+    /// Sends what the socket takes of the rest. Returns whether it has taken all.
+    pub(crate) fn send_more(&self) -> Result<bool, SendError> {
+        match self.at_once(|| self.send_unsent()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(_) => Err(SendError::Gone),
+        }
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.unsent.borrow().is_empty()
+    }
+
+    fn send_unsent(&self) -> io::Result<()> {
+        self.unsent.borrow_mut().send(|bytes| self.write_once(bytes))
+    }
+
+    /// Sends the rest, and waits for a slow client, on a thread that the session keeps. A cancel does not end
+    /// the wait, since half a message cannot be taken back. A termination ends it, and gives the client up. If
+    /// the bytes fit the socket's buffer there is no wait, so a client that reads still receives the FATAL
     /// message.
-    pub(crate) fn write(
-        &self,
-        session: &Attached<'_>,
-        mut bytes: &[u8],
-    ) -> Result<io::Result<()>, Interrupt> {
-        match self.at_once(|| self.write_now(&mut bytes)) {
+    pub(crate) fn send_all(&self, session: &Attached<'_>) -> Result<io::Result<()>, Interrupt> {
+        match self.at_once(|| self.send_unsent()) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             done => return Ok(done),
         }
@@ -99,9 +151,8 @@ impl Stream {
         // A client that does not read holds no permit of the pool.
         session.block_in_place(|| {
             self.blocking(|| {
-                let written = session.wait(WaitMode::Killable, &self.write_waker, || {
-                    (&*self.socket).write_all(bytes)
-                })?;
+                let written =
+                    session.wait(WaitMode::Killable, &self.write_waker, || self.send_unsent())?;
                 // The waker may have shut the socket down.
                 if written.is_err() {
                     session.check()?;
@@ -123,12 +174,16 @@ impl Stream {
 
     fn write_now(&self, bytes: &mut &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match retry(|| (&*self.socket).write(bytes))? {
-                0 => return Err(ErrorKind::WriteZero.into()),
-                written => *bytes = &bytes[written..],
-            }
+            *bytes = &bytes[self.write_once(bytes)?..];
         }
         Ok(())
+    }
+
+    fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        match retry(|| (&*self.socket).write(bytes))? {
+            0 => Err(ErrorKind::WriteZero.into()),
+            written => Ok(written),
+        }
     }
 
     fn blocking<T>(
@@ -158,9 +213,9 @@ impl Stream {
         // The socket's buffer is filled first without a time limit: on a busy machine the time may
         // be over already.
         let _ = self.socket.set_nonblocking(true);
-        let _ = self.write_now(&mut bytes);
+        let sent = self.send_unsent().and_then(|()| self.write_now(&mut bytes));
         let _ = self.socket.set_nonblocking(false);
-        if !bytes.is_empty() {
+        if sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
             // It holds no worker meanwhile.
             safepoint::current::block_in_place(|| self.write_until(bytes, until));
         }
@@ -169,24 +224,31 @@ impl Stream {
 
     /// A client that does not read in time misses the rest.
     fn write_until(&self, mut bytes: &[u8], until: Instant) {
-        while !bytes.is_empty() {
+        let in_time = |bytes: &[u8]| {
             let left = until.saturating_duration_since(Instant::now());
-            // No time is left, or the timeout cannot be set.
-            if self.socket.set_write_timeout(Some(left)).is_err() {
-                break;
-            }
-            match retry(|| (&*self.socket).write(bytes)) {
-                Ok(written @ 1..) => bytes = &bytes[written..],
-                _ => break,
+            // It fails if no time is left.
+            self.socket.set_write_timeout(Some(left))?;
+            self.write_once(bytes)
+        };
+        if self.unsent.borrow_mut().send(in_time).is_err() {
+            return;
+        }
+        while !bytes.is_empty() {
+            match in_time(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(_) => break,
             }
         }
     }
 
     /// Sends the FATAL message from another thread, as far as the socket accepts it without
-    /// blocking.
+    /// blocking. If the client has not read its answer, half a message may be on its way, which it must not
+    /// follow.
     pub(crate) fn send_last_now(&self, mut bytes: &[u8]) {
         self.never_block();
-        let _ = self.write_now(&mut bytes);
+        if self.send_unsent().is_ok() {
+            let _ = self.write_now(&mut bytes);
+        }
     }
 
     /// Makes the socket nonblocking. In a pool it is already, except during a wait.
@@ -242,16 +304,16 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let stream = Stream::new(listener.accept().unwrap().0, false).unwrap();
+        let stream = Stream::new(listener.accept().unwrap().0, false, None).unwrap();
         let manager = SessionManager::new(ThreadModel::PerSession);
         let mut session = manager.open(ClientInfo::default()).unwrap();
         let id = session.id();
         let thread = session.own_thread().unwrap();
-        let attached = session.attach(&thread).unwrap();
+        let _attached = session.attach(&thread).unwrap();
         manager
             .terminate(id, Terminate::new(TerminateMode::Immediate, Requester::system()))
             .unwrap();
-        stream.write(&attached, b"an answer, ").unwrap().unwrap();
+        stream.send(b"an answer, ").unwrap();
         stream.send_last(b"and a message");
         stream.close();
         let mut received = String::new();
@@ -264,7 +326,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let stream = Stream::new(listener.accept().unwrap().0, false).unwrap();
+        let stream = Stream::new(listener.accept().unwrap().0, false, None).unwrap();
         stream.send_last_until(b"late message", Instant::now());
         stream.close();
         let mut received = String::new();

@@ -30,7 +30,9 @@ impl Connection {
         let insert = format!("INSERT INTO {table}{list} VALUES ({places})");
         runner.writes(session, "COPY FROM", &insert)?;
         self.outgoing.copy_in_response(width);
-        Answer { stream: &self.stream, outgoing: &mut self.outgoing }.send(session)?;
+        Answer { stream: &self.stream, outgoing: &mut self.outgoing }.send()?;
+        // The client sends its rows once it has read this.
+        self.stream.send_all(session)??;
 
         let rows = self.load(session, runner, &insert, width)?;
         Ok(format!("COPY {rows}"))

@@ -219,8 +219,9 @@ impl Connection {
             portal.progress = Progress::Failed;
         }
         self.portals.insert(name.to_string(), portal);
-        if let Ended::Itself = ran? {
-            statement.finish()?;
+        match ran? {
+            Ended::Itself => statement.finish()?,
+            Ended::Fetch => self.end_or_suspend(statement),
         }
         Ok(())
     }

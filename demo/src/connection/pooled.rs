@@ -1,5 +1,6 @@
 //! The connection in a pool: what a worker, or the emergency lane, does with what has arrived.
 
+use super::sending::Sent;
 use super::{Connection, Flow, fields_of};
 use crate::emergency::is_for_emergencies;
 use crate::wire::Fields;
@@ -15,6 +16,17 @@ const TURNS: usize = 16;
 impl Connection {
     /// Serves the bytes that have arrived, on a worker.
     fn serve_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+        if self.stream.has_unsent() {
+            match self.send_more(session)? {
+                Sent::All => {}
+                Sent::Some => {
+                    // What has arrived waits too.
+                    session.discard_reserved();
+                    return Ok(Action::WaitWritable);
+                }
+                Sent::Gone => return Ok(Action::Close),
+            }
+        }
         let in_lane = std::mem::take(&mut self.in_lane);
         let mut turns = 0;
         let mut more = true;
@@ -23,6 +35,18 @@ impl Connection {
                 Flow::Continue => {}
                 Flow::Known if self.incoming.is_empty() => return Ok(Action::WaitReadable),
                 Flow::Known => return Ok(Action::Yield),
+                // The one session for which others may wait keeps its thread, as below.
+                Flow::Full if self.is_writing() => {
+                    if !self.send_all(session)? {
+                        return Ok(Action::Close);
+                    }
+                    continue;
+                }
+                Flow::Full => {
+                    self.lend_engine();
+                    self.waits_for_reader(session);
+                    return Ok(Action::WaitWritable);
+                }
                 Flow::Close => return Ok(Action::Close),
             }
             if self.at_end {
@@ -35,7 +59,7 @@ impl Connection {
             }
             // The one session for which others may wait keeps its thread, so that its COMMIT needs
             // no other worker.
-            if self.runner.as_ref().is_some_and(|runner| runner.engine.is_writing()) {
+            if self.is_writing() {
                 if !self.read(session)? {
                     return Ok(Action::Close);
                 }
@@ -55,6 +79,10 @@ impl Connection {
                 Err(_) => return Ok(Action::Close),
             }
         }
+    }
+
+    fn is_writing(&self) -> bool {
+        self.runner.as_ref().is_some_and(|runner| runner.engine.is_writing())
     }
 
     /// Returns whether the emergency lane serves the message.

@@ -114,7 +114,7 @@ impl Connection {
         }
         drop(held);
         // A termination after the statement is reported after the client has received its rows.
-        drop(statement);
+        self.end_or_suspend(statement);
         self.ready(session, sqlite);
         Ok(())
     }

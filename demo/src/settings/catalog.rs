@@ -31,6 +31,8 @@ enum Kind {
     Int(i64, i64),
     /// A length of time.
     Time,
+    /// A size in kilobytes; -1 means no limit. Only an administrator may change it.
+    Size,
     /// A number in this unit, for an option of the socket. 0 stands for the value of the system.
     Socket(&'static str),
     /// A text that is only shown, cut to the length of a name.
@@ -86,6 +88,7 @@ pub(crate) const KNOWN: &[Known] = &[
     known("tcp_keepalives_idle", "0", Kind::Socket("s")),
     known("tcp_keepalives_interval", "0", Kind::Socket("s")),
     known("tcp_user_timeout", "0", Kind::Socket("ms")),
+    known("temp_file_limit", "1GB", Kind::Size),
     known("timezone", "UTC", Kind::TimeZone),
     known("transaction_isolation", "read committed", Kind::Words(ISOLATION)),
     known("transaction_read_only", "off", Kind::Bool),
@@ -131,6 +134,11 @@ pub(super) fn find(name: &str) -> Option<&'static Known> {
 }
 
 impl Known {
+    /// Returns whether only an administrator may change it.
+    pub(super) fn is_for_administrators(&self) -> bool {
+        matches!(self.kind, Kind::Size)
+    }
+
     /// Returns the value of a session that has not been told another.
     pub(super) fn initial(&self) -> String {
         match self.kind {
@@ -182,6 +190,7 @@ impl Known {
                 Err(_) => refused(""),
             },
             Kind::Time => lengths::shown(name, value),
+            Kind::Size => lengths::shown_size(name, value),
             Kind::Socket(unit) => {
                 let (system, most) = KeepAlive::limits(name);
                 match lengths::number(name, value, unit)? {

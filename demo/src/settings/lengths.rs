@@ -56,6 +56,45 @@ pub(super) fn shown(name: &str, value: &str) -> Result<String, SqlError> {
     })
 }
 
+/// The units of sizes, in bytes, largest first.
+const SIZES: [(&str, u64); 5] =
+    [("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10), ("B", 1)];
+
+/// Parses a size as PostgreSQL does: a number, in kilobytes if no unit follows. Returns kilobytes; -1 means
+/// no limit.
+pub(crate) fn kilobytes(name: &str, value: &str) -> Result<i64, SqlError> {
+    let refused = |text: String| Err(SqlError::new("22023", text));
+    let text = value.trim();
+    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = if unit.is_empty() { "kB" } else { unit };
+    let unit = SIZES.iter().find(|(known, _)| *known == unit).map(|(_, bytes)| *bytes as f64);
+    let (Ok(number), Some(unit)) = (number.trim().parse::<f64>(), unit) else {
+        return refused(format!("invalid value for parameter \"{name}\": \"{value}\""));
+    };
+    let number = (number * unit / 1024.0).round_ties_even();
+    if !(-1.0..=f64::from(i32::MAX)).contains(&number) {
+        let most = i32::MAX;
+        return refused(format!(
+            "{number} kB is outside the valid range for parameter \"{name}\" (-1 kB .. {most} kB)"
+        ));
+    }
+    Ok(number as i64)
+}
+
+/// Formats the size in the largest unit that fits.
+pub(super) fn shown_size(name: &str, value: &str) -> Result<String, SqlError> {
+    let kilobytes = kilobytes(name, value)?;
+    let Ok(bytes) = u64::try_from(kilobytes).map(|kilobytes| kilobytes * 1024) else {
+        return Ok(kilobytes.to_string());
+    };
+    let fits = |(_, unit): &&(&str, u64)| bytes >= *unit && bytes.is_multiple_of(*unit);
+    Ok(match SIZES.iter().find(fits) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => "0".to_string(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 //! brings back what was there when the unit, the block or the savepoint began. `RESET` goes back to the
 //! value from the startup message.
 
-use super::catalog::{ISOLATION, REPORTED, Values, alias, find, first, unknown};
+use super::catalog::{ISOLATION, Known, REPORTED, Values, alias, find, first, unknown};
 use super::parse::Modes;
 use crate::types::SqlError;
 use jiff::Timestamp;
@@ -158,6 +158,10 @@ impl Settings {
         let name = alias(&lower);
         let resets = value.is_none();
         let first = self.first.get(name).cloned();
+        if find(name).is_some_and(Known::is_for_administrators) && !self.is_on("is_superuser") {
+            let text = format!("permission denied to set parameter \"{name}\"");
+            return Err(SqlError::new("42501", text));
+        }
         let value = match (find(name), value) {
             (Some(known), Some(value)) => known.check(value)?,
             (Some(known), None) => {

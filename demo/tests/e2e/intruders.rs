@@ -2,7 +2,7 @@
 
 use crate::support::{
     ENDLESS, MODELS, Server, Wire, cstr, kill, kill_now, look, message, until_gone, until_runs,
-    until_waits_at,
+    until_sending,
 };
 use std::io::Read;
 
@@ -86,7 +86,7 @@ fn a_slow_reader_ends_at_once_if_it_has_to() {
         victim.execute("", 1000);
         victim.sync();
         victim.until('D');
-        until_waits_at(&mut admin, session, "stream.rs");
+        until_sending(&mut admin, session);
         admin.ok(&kill(model, session));
         server.user("bob").ok("select 1");
         admin.ok(&kill_now(model, session));

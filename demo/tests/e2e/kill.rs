@@ -2,7 +2,8 @@
 
 use crate::support::{
     ENDLESS, MODELS, Server, TOLD, Wire, kill, kill_now, look, pair, until_gone, until_locked,
-    until_runs, until_state, until_value, until_waits, until_waits_at, until_waits_for_lock,
+    until_runs, until_sending, until_state, until_value, until_waits, until_waits_at,
+    until_waits_for_lock,
 };
 
 /// To be ended with a bracket: rows without end, or with a limit.
@@ -111,7 +112,7 @@ fn without_immediate_a_slow_reader_gets_all_its_rows() {
         let session = victim.session();
         // More than the sockets hold: the statement waits for its client to read.
         victim.start(&format!("{NUMBERS} limit {ROWS}) select x, hex(zeroblob(200)) from c"));
-        until_waits_at(&mut admin, session, "stream.rs");
+        until_sending(&mut admin, session);
         accepted(&mut admin, &kill(model, session), "it ends when the statement does");
         let answer = victim.finish();
         assert_eq!((answer.rows.len(), answer.status), (ROWS, Some('I')));
@@ -124,8 +125,8 @@ fn immediate_ends_a_statement_whose_client_does_not_read() {
     each_model(|model, server| {
         let (mut admin, mut victim) = (server.admin(), server.user("ann"));
         let session = victim.session();
-        victim.start(&format!("{NUMBERS}) select x, hex(zeroblob(200)) from c"));
-        until_waits_at(&mut admin, session, "stream.rs");
+        victim.start(&format!("{NUMBERS} limit 40000) select x, hex(zeroblob(200)) from c"));
+        until_sending(&mut admin, session);
         accepted(&mut admin, &kill_now(model, session), &session.to_string());
         until_gone(&mut admin, session);
         // What was on its way may still come, and then the end.

@@ -25,6 +25,7 @@ mod psql;
 mod refused;
 mod server;
 #[cfg(unix)]
+mod slow_readers;
 mod soak;
 mod sweep;
 mod top;

@@ -2,7 +2,7 @@
 
 use crate::support::{
     CANCELLED, DEADLINE, ENDLESS, MODELS, STALL, Server, Wire, cancel, cstr, message, until_answer,
-    until_gone, until_runs, until_state, until_value, until_waits_at,
+    until_gone, until_runs, until_sending, until_state, until_value, until_waits_at,
 };
 use std::time::{Duration, Instant};
 
@@ -371,7 +371,7 @@ fn clients_that_stop_hold_no_worker() {
             "with recursive r(n) as (select 1 union all select n + 1 from r where n < 100) \
              select hex(zeroblob(500000)) from r",
         );
-        until_waits_at(&mut admin, session, "stream.rs");
+        until_sending(&mut admin, session);
         silent.push(wire);
     }
     // One who writes and stops has its lock, and no worker.

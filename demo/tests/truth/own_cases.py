@@ -66,6 +66,16 @@ def case_settings_client_connection_check_interval(c):
     return said, v.q("reset client_connection_check_interval"), v.q("select pg_sleep(0.2)")
 
 
+def case_settings_temp_file_limit(c):
+    v = c.connect(user="omm")
+    said = []
+    for value in ("'1MB'", "2048", "'1.5GB'", "'3000kB'", "-1", "0", "'512B'", "'x'", "'1 mb'", "-2", "'3TB'"):
+        said.append(v.q("set temp_file_limit = %s" % value))
+        said.append(c.rows(v.q("show temp_file_limit")))
+    u = c.connect(user="ann")
+    return said, u.q("set temp_file_limit = -1"), u.q("set local temp_file_limit = '1MB'"), u.q("reset temp_file_limit")
+
+
 def case_settings_isolation_of_a_block(c):
     v = c.connect()
     said = [v.q(sql) for sql in (

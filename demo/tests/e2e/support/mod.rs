@@ -22,8 +22,8 @@ pub(crate) use child::{
 };
 pub(crate) use example::Example;
 pub(crate) use seen::{
-    Seen, look, until_answer, until_gone, until_locked, until_runs, until_state, until_value,
-    until_waits, until_waits_at, until_waits_for_lock,
+    Seen, look, until_answer, until_gone, until_locked, until_runs, until_sending, until_state,
+    until_value, until_waits, until_waits_at, until_waits_for_lock,
 };
 pub(crate) use wire::{Answer, Fields, Message, Wire, cancel, cstr, message};
 
@@ -81,7 +81,7 @@ impl Server {
     }
 
     #[track_caller]
-    fn start_by(mut command: Command, model: &str, options: &[&str]) -> Server {
+    pub(crate) fn start_by(mut command: Command, model: &str, options: &[&str]) -> Server {
         let workers = options.windows(2).find(|pair| pair[0] == "--workers");
         let limit = workers.map(|pair| ["--max-workers", pair[1]]);
         let folder = TempDir::new().expect("a temporary folder");
@@ -103,6 +103,11 @@ impl Server {
         let line = server.output.first_line();
         server.address = line.parse().unwrap_or_else(|_| panic!("its first line is {line:?}"));
         server
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn port(&self) -> String {

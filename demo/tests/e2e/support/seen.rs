@@ -63,8 +63,21 @@ pub(crate) fn until_waits(through: &mut Wire, session: i64) -> Seen {
     until(through, session, "does not wait", |seen| seen.waiting == "interruptible")
 }
 
+/// Its answer is complete, and its client has not read all of it.
+#[track_caller]
+pub(crate) fn until_sending(through: &mut Wire, session: i64) {
+    let waits = format!(
+        "select state, wait_event, thread_count from (select state, wait_event, \
+         threadid <> 0 and threadid <> sessionid as thread_count from pg_stat_activity where sessionid = {session})"
+    );
+    until_answer(through, &waits, |answer| {
+        let row: Vec<_> = answer.rows[0].iter().map(|cell| cell.as_deref()).collect();
+        row == [Some("active"), Some("ClientWrite"), Some("0")]
+    });
+}
+
 /// Its statement is in a wait that begins in that file of the example server. In `stream.rs` it
-/// waits for its client: to read, as the sockets are full, or in a COPY to send more.
+/// waits for its client to send more, in a COPY.
 #[track_caller]
 pub(crate) fn until_waits_at(through: &mut Wire, session: i64, file: &str) -> Seen {
     let start = format!("demo/src/{file}:");
