@@ -1,8 +1,10 @@
 //! Runs statements for a session.
 
 mod own_statements;
+mod stoppable;
 
 pub(crate) use own_statements::{apply, limit};
+use stoppable::{counts_rows, stoppable};
 
 use crate::backends::Backend;
 use crate::cursors::Cursor;
@@ -360,16 +362,25 @@ impl Runner {
         self.begin(session, transaction, text, statement, compiled.readonly())?;
         let mut count = 0;
         let mut found = compiled.raw_query();
-        while let Some(row) = found.next().map_err(fail)? {
-            // A row that terminates its own session is not sent.
-            session.check()?;
-            count += 1;
-            if let Some(kept) = &mut kept {
-                let row = (0..width).map(|at| owned(value_of(row, at))).collect::<Result<_, _>>();
-                kept.push_back(row.map_err(|error| Failure::new(session, error))?);
-                continue;
+        let mut next = || -> Result<(), Failure> {
+            while let Some(row) = found.next().map_err(fail)? {
+                // A row that terminates its own session is not sent.
+                session.check()?;
+                count += 1;
+                if let Some(kept) = &mut kept {
+                    let row = (0..width).map(|at| owned(value_of(row, at)));
+                    let row = row.collect::<Result<_, _>>();
+                    kept.push_back(row.map_err(|error| Failure::new(session, error))?);
+                    continue;
+                }
+                answer.row(session, columns, formats, |at| value_of(row, at))?;
             }
-            answer.row(session, columns, formats, |at| value_of(row, at))?;
+            Ok(())
+        };
+        if counts_rows(statement) {
+            stoppable(session, connection, next)??
+        } else {
+            next()?
         }
         drop(found);
         Ok(if width == 0 { connection.changes() } else { count })
