@@ -172,7 +172,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "let wakers = set.close(FinishedCancel::NOTHING).complete(); finished.with_wakers(wakers)",
         }],
         loom: &["a_receipt_waits_for_the_last_helper::a_helper_leaves_as_the_statement_ends", "a_receipt_waits_for_the_last_helper::a_helper_without_a_fixed_slot_leaves", "a_receipt_waits_for_the_last_helper::two_helpers_leave", "a_receipt_waits_for_the_last_helper::a_helper_enters_as_the_statement_ends", "a_receipt_waits_for_the_last_helper::slots_are_created_as_the_statement_ends", "a_receipt_waits_for_the_last_helper::a_helper_without_a_fixed_slot_enters", "a_receipt_waits_for_the_last_helper::a_job_is_created_as_the_statement_ends", "a_receipt_waits_for_the_last_helper::a_job_drops_what_it_owns"],
-        shuttle: &[],
+        shuttle: &["helpers::receipts_wait_for_helpers"],
         tests: &[],
     },
     Mutation {
@@ -190,7 +190,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "",
         }],
         loom: &["a_receipt_waits_for_the_last_helper::a_helper_leaves_as_the_statement_ends", "a_receipt_waits_for_the_last_helper::a_helper_without_a_fixed_slot_leaves", "a_receipt_waits_for_the_last_helper::a_helper_enters_as_the_statement_ends"],
-        shuttle: &[],
+        shuttle: &["helpers::receipts_wait_for_helpers"],
         tests: &[],
     },
     Mutation {
@@ -203,7 +203,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "false",
         }],
         loom: &["a_receipt_waits_for_the_last_helper::a_helper_leaves_as_the_statement_ends", "a_receipt_waits_for_the_last_helper::two_helpers_leave", "a_session_ends_with_its_last_helper::a_helper_leaves_as_the_session_ends"],
-        shuttle: &[],
+        shuttle: &["helpers::receipts_wait_for_helpers"],
         tests: &[],
     },
     Mutation {
@@ -273,7 +273,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "false",
         }],
         loom: &["a_session_ends_with_its_last_helper::a_helper_leaves_as_the_session_ends", "a_session_ends_with_its_last_helper::a_helper_enters_as_the_session_ends"],
-        shuttle: &[],
+        shuttle: &["helpers::receipts_wait_for_helpers"],
         tests: &[],
     },
     Mutation {
@@ -286,7 +286,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "if helpers.sets.lock().is_empty() { helpers.open.fetch_add(1, Ordering::Relaxed); }",
         }],
         loom: &["a_session_ends_with_its_last_helper::a_helper_of_an_earlier_statement_leaves"],
-        shuttle: &[],
+        shuttle: &["helpers::receipts_wait_for_helpers"],
         tests: &[],
     },
     Mutation {
@@ -330,7 +330,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             replace: "false",
         }],
         loom: &["a_stale_handle_hits_nothing::the_next_statement_is_cancelled", "a_stale_handle_hits_nothing::both_statements_are_cancelled"],
-        shuttle: &[],
+        shuttle: &["helpers::receipts_wait_for_helpers"],
         tests: &[],
     },
     Mutation {

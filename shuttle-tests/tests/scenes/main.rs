@@ -8,6 +8,7 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+mod helpers;
 mod slow_readers;
 mod whole_pool;
 mod workers;
