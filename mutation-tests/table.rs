@@ -25,6 +25,8 @@ mod grammar;
 mod helpers;
 #[path = "table/limits.rs"]
 mod limits;
+#[path = "table/listeners.rs"]
+mod listeners;
 #[path = "table/numbers.rs"]
 mod numbers;
 #[path = "table/orderings.rs"]
@@ -80,6 +82,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         pool_listening::MUTATIONS,
         pool_outside::MUTATIONS,
         limits::MUTATIONS,
+        listeners::MUTATIONS,
         watch::MUTATIONS,
         telemetry::MUTATIONS,
         disconnects::MUTATIONS,

@@ -43,7 +43,7 @@
 //!
 //! All features are off by default.
 //!
-//! - `async`: sessions as tasks of any async runtime: `Session::run`,
+//! - `async`: sessions as tasks of any async runtime: `Session::run`, `Session::run_with`,
 //!   `Session::interrupted`.
 //! - `crossbeam-channel`: `Attached::recv`, an interruptible wait for a message of a channel.
 //! - `serde`: `Serialize` for ids (as numbers), rows, requests, errors and outcomes, and `Deserialize` for
@@ -212,6 +212,7 @@ pub mod local {
 /// ```
 #[cfg(feature = "async")]
 pub mod task {
+    pub use crate::session::run_with::{Returned, RunWith};
     pub use crate::session::task::{Interrupted, Run, RunError};
 }
 

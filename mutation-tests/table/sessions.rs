@@ -302,8 +302,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "session/task.rs",
             within: "fn resume",
-            find: "*this.stage = Stage::Suspended; if !attached.suspend(context.waker(), at) { return Ok(Poll::Pending); }",
-            replace: "let due = attached.suspend(context.waker(), at); *this.stage = Stage::Suspended; if !due { return Ok(Poll::Pending); }",
+            find: "*this.stage = Stage::Suspended; if !attached.suspend(context.waker(), at) || this.stops.may_wait(&this.session.owner.shared) { return Ok(Poll::Pending); }",
+            replace: "let due = attached.suspend(context.waker(), at); *this.stage = Stage::Suspended; if !due || this.stops.may_wait(&this.session.owner.shared) { return Ok(Poll::Pending); }",
         }],
         loom: &[],
         shuttle: &[],

@@ -6,11 +6,15 @@ pub(crate) mod block_in_place;
 #[cfg(all(target_os = "linux", not(any(safepoint_loom, safepoint_shuttle))))]
 mod connections;
 pub(crate) mod current;
+#[cfg(feature = "async")]
+mod grace;
 pub(crate) mod helper;
 pub(crate) mod hold_off;
 pub(crate) mod local;
 pub(crate) mod owner;
 pub(crate) mod receipt;
+#[cfg(feature = "async")]
+pub(crate) mod run_with;
 #[allow(clippy::module_inception, reason = "the folder is named after its main type")]
 pub(crate) mod session;
 mod suspended;
@@ -25,6 +29,8 @@ pub(crate) mod wait;
 
 #[cfg(feature = "async")]
 pub use crate::session::helper::future::{TrackedFuture, WrappedFuture};
+#[cfg(feature = "async")]
+pub use crate::session::helper::interrupted::StatementInterrupted;
 pub use crate::session::helper::{HelperGuard, StatementHandle};
 pub use crate::session::hold_off::{HoldOff, RollbackGuard};
 pub use crate::session::suspended::SuspendedStatement;

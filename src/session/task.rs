@@ -8,6 +8,7 @@
 use crate::core::shared::Shared;
 use crate::session::attached::{Attached, begin_at};
 use crate::session::current::{complete, without_session};
+use crate::session::grace::Stops;
 use crate::session::session::Session;
 use crate::session::thread::Thread;
 use crate::sync::per_thread;
@@ -24,6 +25,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 impl Session {
     /// Waits until the session must end, while no thread runs it. A task waits for this and for its
@@ -46,7 +48,8 @@ impl Session {
     ///
     /// If an interrupt is due and not held off, the future is dropped at the `await` where it
     /// waits, with the session attached. Code that must not be interrupted there needs a hold-off.
-    /// Dropping `Run` before it is ready ends the statement too.
+    /// [`run_with`](Self::run_with) notifies the future instead, which may then clean up. Dropping `Run`
+    /// before it is ready ends the statement too.
     ///
     /// If a termination falls due when the statement ends, the output is still returned. Call
     /// [`interrupted`](Self::interrupted) or [`check`](Self::check) next, or begin the next
@@ -69,7 +72,7 @@ impl Session {
     #[track_caller]
     pub fn run<F: Future>(&mut self, future: F) -> Run<'_, F> {
         let at = Location::caller();
-        Run { session: self, text: None, stage: Stage::Fresh, at, future: Some(future) }
+        Run::new(self, future, Stops::AtOnce, at)
     }
 }
 
@@ -140,6 +143,9 @@ impl std::error::Error for RunError {
     }
 }
 
+/// An output, with the interrupt that the statement has observed. `None` if interrupts drop the future at once.
+type Observed<T> = (T, Option<Interrupt>);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Fresh,
@@ -156,6 +162,7 @@ pin_project! {
         session: &'s mut Session,
         text: Option<&'s str>,
         stage: Stage,
+        stops: Stops,
         at: CallerLocation,
         #[pin]
         future: Option<F>,
@@ -169,6 +176,21 @@ pin_project! {
 }
 
 impl<'s, F> Run<'s, F> {
+    pub(super) fn new(
+        session: &'s mut Session,
+        future: F,
+        stops: Stops,
+        at: CallerLocation,
+    ) -> Run<'s, F> {
+        Run { session, text: None, stage: Stage::Fresh, stops, at, future: Some(future) }
+    }
+
+    /// Lets an interrupt drop the future after a grace.
+    pub(super) fn with_grace(mut self, grace: Duration) -> Self {
+        self.stops = Stops::Within(grace);
+        self
+    }
+
     /// Stores the statement's text and the time for the activity view, as
     /// [`Statement::with_text`](crate::Statement::with_text) does.
     pub fn with_text(mut self, text: &'s str) -> Self {
@@ -177,7 +199,7 @@ impl<'s, F> Run<'s, F> {
     }
 
     /// Drops the future and ends the statement, because `Run` was dropped or cannot continue.
-    fn give_up(self: Pin<&mut Self>) {
+    pub(super) fn give_up(self: Pin<&mut Self>) {
         let mut this = self.project();
         match std::mem::replace(this.stage, Stage::Over) {
             Stage::Fresh => {
@@ -216,10 +238,10 @@ impl<'s, F> Run<'s, F> {
 
 impl<F: Future> Run<'_, F> {
     /// Polls the future on the calling thread. After an error the future cannot continue.
-    fn resume(
+    pub(super) fn resume(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Result<Poll<F::Output>, RunError> {
+    ) -> Result<Poll<Observed<F::Output>>, RunError> {
         let mut this = self.project();
         let (at, described) = (*this.at, this.text.is_some());
         assert!(*this.stage != Stage::Over, "polled after its end");
@@ -241,7 +263,7 @@ impl<F: Future> Run<'_, F> {
                     record.metadata(|metadata| metadata.statement_begins(id, text));
                 }
             }
-            if let Err(interrupt) = record.check_at(at) {
+            if let Err(interrupt) = this.stops.check(record, &attached.owner.shared, at) {
                 this.future.set(None);
                 over(attached, described);
                 return Err(RunError::Interrupted(interrupt));
@@ -249,11 +271,14 @@ impl<F: Future> Run<'_, F> {
             let future = this.future.as_mut().as_pin_mut().expect("it is not over");
             if let Poll::Ready(output) = future.poll(context) {
                 this.future.set(None);
+                let interrupt = this.stops.observed(record);
                 over(attached, described);
-                return Ok(Poll::Ready(output));
+                return Ok(Poll::Ready((output, interrupt)));
             }
             *this.stage = Stage::Suspended;
-            if !attached.suspend(context.waker(), at) {
+            if !attached.suspend(context.waker(), at)
+                || this.stops.may_wait(&this.session.owner.shared)
+            {
                 return Ok(Poll::Pending);
             }
         }
@@ -265,7 +290,7 @@ impl<F: Future> Future for Run<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.as_mut().resume(context) {
-            Ok(polled) => polled.map(Ok),
+            Ok(polled) => polled.map(|(output, _)| Ok(output)),
             Err(error) => {
                 self.give_up();
                 Poll::Ready(Err(error))

@@ -44,7 +44,11 @@ mod tasks;
 #[cfg(feature = "async")]
 mod tasks_and_killers;
 #[cfg(feature = "async")]
+mod tasks_counted;
+#[cfg(feature = "async")]
 mod tasks_given_up;
+#[cfg(feature = "async")]
+mod tasks_with;
 mod texts;
 mod timeouts;
 mod unwinding;

@@ -20,6 +20,7 @@ mod listing_blocks_nobody;
 mod no_helper_runs_on;
 mod no_helper_sleeps_on;
 mod no_kill_is_lost;
+mod no_listener_sleeps_on;
 mod no_other_session_is_hit;
 mod no_other_statement_is_hit;
 mod no_slot_is_taken_twice;

@@ -96,6 +96,21 @@ impl Record {
         due
     }
 
+    /// Returns the interrupt that a safe point of the running statement has reported, the stronger one if
+    /// there were two.
+    #[cfg(feature = "async")]
+    pub(crate) fn observed(&self) -> Option<Interrupt> {
+        if !self.snapshot().due() {
+            return None;
+        }
+        let guarded = self.guarded.lock();
+        let terminate = guarded.terminate.as_ref().and_then(|pending| pending.seen.clone());
+        let cancel = guarded.cancel.as_ref().filter(|pending| pending.seen);
+        let told = terminate.map(|request| (InterruptKind::Terminate, request));
+        told.or_else(|| cancel.map(|pending| (InterruptKind::Cancel, pending.request.clone())))
+            .map(|(kind, request)| Interrupt::new(kind, request))
+    }
+
     pub(super) fn emit_observed(&self, kind: InterruptKind, request: &Request) {
         self.emit(&Event::InterruptObserved { session: self.id, kind, request });
     }

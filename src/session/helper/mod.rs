@@ -2,6 +2,8 @@
 
 #[cfg(feature = "async")]
 pub(crate) mod future;
+#[cfg(feature = "async")]
+pub(crate) mod interrupted;
 pub(crate) mod job;
 mod statement;
 mod task;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 /// | a task, with the feature `async` | `wrap_future` |
 /// | hooks of an engine that may not change the output | [`track_fn`](Self::track_fn), `track_future` |
 /// | code that asks often, and is no helper, such as a callback | [`check`](Self::check) |
+/// | a task that waits until it must stop, with the feature `async` | `interrupted` |
 ///
 /// See [`Statement::handle`](crate::Statement::handle) for an example.
 #[derive(Clone)]
@@ -79,7 +82,7 @@ impl StatementHandle {
     #[inline(always)]
     #[track_caller]
     pub fn check(&self) -> Result<(), Interrupt> {
-        if self.set.may_continue() { Ok(()) } else { self.set.check_cold(Location::caller()) }
+        self.set.check(Location::caller())
     }
 
     /// Makes the calling thread a helper, until the guard is dropped. Until then
@@ -152,7 +155,10 @@ impl fmt::Debug for StatementHandle {
 #[must_use]
 #[track_caller]
 pub fn statement(name: &'static str) -> Option<StatementHandle> {
-    let at = Location::caller();
+    statement_at(name, Location::caller())
+}
+
+pub(crate) fn statement_at(name: &'static str, at: CallerLocation) -> Option<StatementHandle> {
     match current::current()? {
         Current::Runs(record) => record
             .snapshot()
@@ -212,8 +218,7 @@ impl<'h> HelperGuard<'h> {
         match &self.place {
             Some(place) if self.set.slot(place).is_quiet() => Ok(()),
             Some(_) => self.helper().expect("it has a place").check_raised(at),
-            None if self.set.may_continue() => Ok(()),
-            None => self.set.check_cold(at),
+            None => self.set.check(at),
         }
     }
 

@@ -63,9 +63,18 @@ pub(crate) fn manager() -> SessionManager {
 }
 
 pub(crate) fn manager_that_holds_back() -> (SessionManager, Arc<HeldBack>) {
+    holds_back(ThreadModel::PerSession)
+}
+
+/// Its sessions are tasks.
+pub(crate) fn manager_that_holds_back_tasks() -> (SessionManager, Arc<HeldBack>) {
+    holds_back(ThreadModel::Pool)
+}
+
+fn holds_back(model: ThreadModel) -> (SessionManager, Arc<HeldBack>) {
     let held = Arc::<HeldBack>::default();
     let audit = HoldsBack(held.clone());
-    (SessionManager::builder(ThreadModel::PerSession).audit(audit).build(), held)
+    (SessionManager::builder(model).audit(audit).build(), held)
 }
 
 /// Runs `scene` in the first statement of a session, on the calling thread, and ends the session.

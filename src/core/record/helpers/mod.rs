@@ -24,6 +24,15 @@
 //! A helper that waits takes the steps of `wait.rs`, with its slot in place of the word: it stores its waker, sets
 //! `ASLEEP`, and loads the word. A task takes these steps at the end of each poll.
 //!
+//! A listener waits until the statement must stop or has ended, and is no helper:
+//!
+//! - `I1` stores its waker under the lock of `more`;
+//! - `I2` loads the word.
+//!
+//! After `K3` a requester takes the wakers of all listeners under that lock, unless a hold-off of the runner is in
+//! force. The thread that ends a hold-off takes the steps of a requester. In `C2` the thread that ends the statement
+//! takes the wakers.
+//!
 //! The thread that ends the statement:
 //!
 //! - `C1` stores the receipts of the statement in `on_last_helper`;
@@ -44,6 +53,11 @@
 //! the record, came before `N2`. `N2` acquires its transition, so every user of the handle sees it. A requester that
 //! finds no slots in `K2` came before another thread created them under the same lock.
 //!
+//! *No listener sleeps on.* `I1` and the requester use one lock, so one is first. If `I1` is first, the requester finds
+//! the waker. If the requester is first, `I1` acquires its transition, which `I2` then sees. The same holds for `C2`. A
+//! requester that finds a hold-off leaves the wakers to the thread that ends it. Before it takes them, that thread has
+//! stored that no hold-off is in force, so a listener that stores its waker later sees that in `I2`.
+//!
 //! *No other statement is hit.* Each safe point compares the number of the statement, as do `E2` and `K1`. A helper
 //! reports the request that it finds under the record's lock, and compares the number under that lock.
 //!
@@ -55,6 +69,7 @@
 //! end. The thread that subtracts the last one ends the session.
 
 pub(crate) mod helper;
+mod listeners;
 pub(crate) mod set;
 mod slot;
 
@@ -211,7 +226,7 @@ impl Record {
 
     /// Raises and wakes the helpers for a requester that the system holds back after its transition.
     #[cold]
-    pub(super) fn wake_helpers(&self) {
+    pub(crate) fn wake_helpers(&self) {
         let word = self.snapshot();
         if word.stops_helpers()
             && let Some(set) = self.set_of(word)

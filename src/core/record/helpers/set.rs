@@ -4,6 +4,7 @@ use crate::core::attention;
 use crate::core::record::Record;
 use crate::core::record::check::statement_ended;
 use crate::core::record::helpers::SessionHelpers;
+use crate::core::record::helpers::listeners::Listeners;
 use crate::core::record::helpers::slot::{HelperSlot, SlotState};
 use crate::core::record::request::FinishedCancel;
 use crate::core::state::{RunningStatement, Snapshot};
@@ -45,6 +46,7 @@ const OPEN: u64 = u64::MAX;
 struct MoreSlots {
     closed: bool,
     slots: Slab<Arc<ExtraSlot>>,
+    listeners: Listeners,
 }
 
 /// The slot of a helper in its set.
@@ -136,9 +138,15 @@ impl HelperSet {
         self.record.word.may_continue(self.statement)
     }
 
-    /// Checks for a due interrupt, for a handle whose statement must stop or has ended.
+    /// Checks for a due interrupt, for a handle.
+    #[inline(always)]
+    pub(crate) fn check(&self, at: CallerLocation) -> Result<(), Interrupt> {
+        if self.may_continue() { Ok(()) } else { self.check_cold(at) }
+    }
+
+    /// Checks if the statement must stop or has ended.
     #[cold]
-    pub(crate) fn check_cold(&self, at: CallerLocation) -> Result<(), Interrupt> {
+    fn check_cold(&self, at: CallerLocation) -> Result<(), Interrupt> {
         let word = self.record.snapshot();
         if self.runs_in(word) && self.record.held() { Ok(()) } else { self.report(at) }
     }
@@ -345,14 +353,15 @@ impl HelperSet {
     /// Takes the steps `C1` to `C5`. Returns what the caller must complete.
     pub(super) fn close(&self, finished: FinishedCancel) -> FinishedCancel {
         *self.on_last_helper.lock() = Some(finished);
+        let mut wakers = WakeList::EMPTY;
         let all = {
             let mut more = self.more.lock();
             more.closed = true;
+            more.listeners.take(&mut wakers);
             self.all(&more)
         };
         // Relaxed: a helper subtracts from it after `L2`, which acquires `C4`, which releases this.
         self.remaining.store(1 + all.len() as u64, Ordering::Relaxed);
-        let mut wakers = WakeList::EMPTY;
         for slot in all.iter() {
             let before = slot.close();
             if before.active() {
@@ -386,6 +395,9 @@ impl HelperSet {
             let before = slot.raise();
             self.notify(slot, before, false, wakers);
         }
+        if !self.record.held() {
+            self.more.lock().listeners.take(wakers);
+        }
     }
 
     /// Raises the flag of a helper on a thread, and takes the waker of a helper that sleeps. `ended`: the
@@ -406,6 +418,34 @@ impl HelperSet {
         if (before.asleep() || before.has_stops()) && (ended || !self.record.held()) {
             slot.wakers(ended || self.record.snapshot().terminate_due(), wakers);
         }
+    }
+
+    // Listeners.
+
+    /// Takes the steps `I1` and `I2`. `key` is where the set has the waker, from the first call on.
+    #[cfg(feature = "async")]
+    pub(crate) fn poll_interrupted(
+        &self,
+        key: &mut Option<usize>,
+        waker: &Waker,
+        at: CallerLocation,
+    ) -> Poll<Interrupt> {
+        self.listen(key, waker);
+        self.check(at).map_or_else(Poll::Ready, |()| Poll::Pending)
+    }
+
+    #[cfg(feature = "async")]
+    fn listen(&self, key: &mut Option<usize>, waker: &Waker) {
+        // Cloned and dropped with no lock held.
+        let waker = waker.clone();
+        let spent = self.more.lock().listeners.store(key, waker);
+        drop(spent);
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn stop_listening(&self, key: usize) {
+        let spent = self.more.lock().listeners.remove(key);
+        drop(spent);
     }
 
     // Rows.

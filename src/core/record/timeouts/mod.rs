@@ -27,6 +27,17 @@
 //! runner wrote last. The same holds for a change of the time from which a statement's timeout counts, and for the
 //! time at which the client closed its connection. The thread that stores that time takes `T1` to `T3` next. So
 //! `T3` sees a statement that begins at that time, or the runner sees the time in `R3`.
+//!
+//! The *grace* of a task that must stop is no timeout: no request follows. The timer only wakes the task, which then
+//! finds that the time has come. The timer:
+//!
+//! - `G1` reads the clock, by which the grace is over;
+//! - `G2` takes a transition that changes nothing;
+//! - `G3` takes the waker, if the task waits and no hold-off is in force.
+//!
+//! The task takes `W1` and `W2` of `wait.rs`, and then reads the clock. No task sleeps on: if `G2` comes before `W2`,
+//! the task finds that the grace is over. If `W2` is first, `G2` sees `WAITING`, and `W1` came before. In a hold-off
+//! both leave the task alone, and the thread that ends the hold-off wakes it.
 
 mod state;
 
@@ -259,6 +270,27 @@ impl Record {
         self.arm(timing);
     }
 
+    // The grace of a task that must stop: `session/grace.rs`.
+
+    /// Lets the timer wake the running task after `grace`, and returns the time. The entry may outlive the
+    /// statement: then the timer wakes once more than needed.
+    #[cfg(feature = "async")]
+    pub(crate) fn stop_after(&self, timer: &Arc<Timer>, grace: Duration) -> u64 {
+        let timing = self.timed(timer);
+        let at = timer.now().saturating_add(nanos(grace));
+        timing.stop_by.store(at, Ordering::Relaxed);
+        self.arm(timing);
+        at
+    }
+
+    /// Takes the steps `G2` and `G3`. Returns the waker of the task that is dropped now.
+    fn grace_is_over(&self, timing: &TimeoutState, at: u64) -> WakeList {
+        // The next statement may have a grace by now.
+        let _ = timing.stop_by.compare_exchange(at, NEVER, Ordering::Relaxed, Ordering::Relaxed);
+        self.transition(|word| word);
+        self.guarded.lock().waker_of(self.word.load(), self.held()).into()
+    }
+
     // Called by the timer.
 
     /// Arms the timer for the next timeout.
@@ -340,6 +372,7 @@ impl Record {
                 end(InterruptReason::IdleInTransactionTimeout, &same_idleness)
             }
             TimeoutKind::ClientDisconnect => end(InterruptReason::ClientDisconnected, &|_| true),
+            TimeoutKind::StopBy => self.grace_is_over(timing, due.at),
             TimeoutKind::Grace => {
                 let by = {
                     let mut escalation = timing.escalation.lock();

@@ -42,6 +42,8 @@ pub(crate) struct TimeoutState {
     /// When a deferred termination becomes immediate. Written under `escalation`.
     pub(super) grace: AtomicU64,
     pub(super) escalation: Mutex<Option<Request>>,
+    /// When a task that must stop is dropped. Written by the runner, and by the timer by a compare-exchange.
+    pub(super) stop_by: AtomicU64,
     /// When the timer will wake for this session. Written under the timer's lock.
     pub(super) armed: AtomicU64,
 }
@@ -55,6 +57,7 @@ pub(super) enum TimeoutKind {
     IdleInTransaction,
     ClientDisconnect,
     Grace,
+    StopBy,
 }
 
 /// The next timeout to expire, its time, and the time when its period began.
@@ -86,6 +89,7 @@ impl TimeoutState {
             disconnected_at: none(),
             grace: none(),
             escalation: Mutex::new(None),
+            stop_by: none(),
             armed: none(),
         }
     }
@@ -118,18 +122,26 @@ impl TimeoutState {
 
     /// Returns the timeout that expires first if nothing changes.
     pub(super) fn next(&self, word: Snapshot) -> Option<Deadline> {
-        let pending = word.terminate_mode();
-        if word.ended() || pending == Some(TerminateMode::Immediate) {
+        if word.ended() {
             return None;
         }
-        let mut first = Deadline { at: NEVER, limit: TimeoutKind::Statement, since: NEVER };
+        let pending = word.terminate_mode();
+        let runs = word.in_statement();
+        let mut first = Deadline { at: NEVER, limit: TimeoutKind::StopBy, since: NEVER };
+        if runs {
+            let at = self.stop_by.load(Ordering::Relaxed);
+            first = Deadline { at, since: at, ..first };
+        }
+        if pending == Some(TerminateMode::Immediate) {
+            return (first.at != NEVER).then_some(first);
+        }
         let mut consider = |limit, since: u64, length: &AtomicU64| {
             let at = since.saturating_add(length.load(Ordering::Relaxed));
             if at < first.at {
                 first = Deadline { at, limit, since };
             }
         };
-        let (runs, open) = (word.in_statement(), word.in_transaction());
+        let open = word.in_transaction();
         let since = self.since.load(Ordering::Relaxed);
         let busy = runs || word.queued();
         if busy && !word.cancelled() {
