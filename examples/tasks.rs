@@ -1,17 +1,21 @@
 //! Sessions as tokio tasks: `cargo run --example tasks`, then `nc 127.0.0.1 5437` from several
-//! terminals. A line is a command: `who`, `count`, `kill ID`, `cancel ID`, `bye`. If the session of
-//! an idle client is killed, the client is notified at once. A session that counts ends at its next
-//! `await`.
+//! terminals. A line is a command: `who`, `count`, `primes N`, `kill ID`, `cancel ID`, `bye`. If the
+//! session of an idle client is killed, the client is notified at once. A session that counts ends at
+//! its next `await`. `primes` has helpers on the runtime's threads for blocking work, and answers how far
+//! they came if it is interrupted.
 
-use safepoint::task::RunError;
+use safepoint::session::StatementHandle;
+use safepoint::task::{Returned, RunError};
 use safepoint::{
-    Cancel, ClientInfo, Session, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
-    current,
+    Cancel, ClientInfo, Interrupt, Session, SessionId, SessionManager, Terminate, TerminateMode,
+    ThreadModel, check, current,
 };
 use std::io::{Error, ErrorKind, Result};
+use std::ops::Range;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 /// The maximum length of a line, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -90,6 +94,16 @@ async fn answer(
     manager: &SessionManager,
     command: &str,
 ) -> std::result::Result<Option<String>, RunError> {
+    if let Some(limit) = command.strip_prefix("primes ").and_then(|limit| limit.parse().ok()) {
+        let work = async |handle| primes(handle, limit).await;
+        let Returned { output, interrupt, .. } = session.run_with(work).with_text(command).await?;
+        let found = output.iter().sum::<u64>();
+        let chunks = output.len();
+        return Ok(Some(match interrupt {
+            Some(interrupt) => format!("ERROR: {interrupt}, after {chunks} chunks"),
+            None => format!("{found} primes below {limit}"),
+        }));
+    }
     let work = async {
         Some(match command.split_once(' ').unwrap_or((command, "")) {
             ("bye", _) => return None,
@@ -113,6 +127,51 @@ async fn answer(
         })
     };
     session.run(work).with_text(command).await
+}
+
+/// The numbers of one chunk.
+const CHUNK: u64 = 10_000;
+
+/// The maximum number of chunks that are computed at the same time.
+const HELPERS: usize = 2;
+
+/// Counts the primes below `limit`, in chunks on other threads. Returns the results of the chunks that
+/// were finished.
+async fn primes(handle: StatementHandle, limit: u64) -> Vec<u64> {
+    let chunk = handle.named("count primes");
+    let mut starts = (0..limit).step_by(CHUNK as usize);
+    let (mut running, mut found) = (JoinSet::new(), Vec::new());
+    loop {
+        while running.len() < HELPERS
+            && let Some(start) = starts.next()
+        {
+            let numbers = start..limit.min(start.saturating_add(CHUNK));
+            running.spawn_blocking(chunk.wrap_fn(move || primes_in(numbers)));
+        }
+        tokio::select! {
+            finished = running.join_next() => match finished {
+                None => return found,
+                Some(finished) => found.extend(finished.ok().and_then(|found| found.ok()?.ok())),
+            },
+            // `run_with` continues this after an interrupt, so the chunks are not lost.
+            _ = handle.interrupted() => break,
+        }
+    }
+    // The helpers end at their next safe points.
+    while let Some(finished) = running.join_next().await {
+        found.extend(finished.ok().and_then(|found| found.ok()?.ok()));
+    }
+    found
+}
+
+fn primes_in(numbers: Range<u64>) -> std::result::Result<u64, Interrupt> {
+    let mut found = 0;
+    for number in numbers.filter(|number| *number > 1) {
+        check()?;
+        let mut divisors = (2..number).take_while(|divisor| divisor * divisor <= number);
+        found += u64::from(!divisors.any(|divisor| number % divisor == 0));
+    }
+    Ok(found)
 }
 
 fn end(manager: &SessionManager, verb: &str, id: SessionId) -> String {

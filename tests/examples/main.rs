@@ -299,6 +299,39 @@ fn a_task_continues_after_a_cancel() {
     assert!(busy.hear().starts_with("ERROR: expected"));
 }
 
+/// A command with helpers: the number of primes, and how far it came if it is interrupted.
+#[test]
+fn a_task_with_helpers_cleans_up() {
+    let server = Example::start("tasks");
+    let mut busy = client(&server);
+    for (limit, primes) in [("0", "0"), ("3", "1"), ("30001", "3245")] {
+        busy.say(&format!("primes {limit}"));
+        assert_eq!(busy.hear(), format!("{primes} primes below {limit}"));
+    }
+    busy.say("primes many");
+    assert_eq!(busy.hear(), "ERROR: no such command: primes");
+    for (verb, message) in [
+        ("cancel", "canceling statement due to user request"),
+        ("kill", "terminating connection due to administrator command"),
+    ] {
+        busy.say("primes 18446744073709551615");
+        let mut id = None;
+        wait_until("it waits for helpers", || {
+            let rows = others(&server);
+            let row = rows.iter().find(|row| row.ends_with("waiting: primes 18446744073709551615"));
+            id = row.and_then(|row| row.split(' ').next()).map(str::to_owned);
+            id.is_some()
+        });
+        let mut requester = client(&server);
+        requester.say(&format!("{verb} {}", id.expect("it is there")));
+        assert!(requester.hear().starts_with("session"));
+        let answer = busy.hear();
+        assert!(answer.starts_with(&format!("ERROR: {message}, after ")), "{answer}");
+    }
+    let message = "FATAL: terminating connection due to administrator command";
+    assert_eq!((&*busy.hear(), &*busy.hear()), (message, ""));
+}
+
 /// The rows of all sessions except the requester's.
 fn others(server: &Example) -> Vec<String> {
     let mut asks = client(server);
