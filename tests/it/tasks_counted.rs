@@ -8,6 +8,7 @@ use safepoint::task::RunError;
 use safepoint::{SessionManager, ThreadModel, current};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
@@ -110,7 +111,8 @@ fn counts_to_zero(runtime: &Runtime, with: bool) {
         let its = counts.clone();
         let task = runtime.spawn(async move {
             let ran = if with {
-                let ran = session.run_with(async |handle| spawns(handle, its).await).await;
+                let run = session.run_with(async |handle| spawns(handle, its).await);
+                let ran = run.with_grace(Duration::MAX).await;
                 ran.map(|ran| assert!(ran.interrupt.is_some(), "nothing else ends it"))
             } else {
                 let work = async { spawns(current::statement("spawns").unwrap(), its).await };
@@ -129,7 +131,9 @@ fn counts_to_zero(runtime: &Runtime, with: bool) {
             }
             until("the task ends", || runtime.block_on(task)).unwrap()
         });
-        let mut receipt = locked(&receipt).take().expect("it was killed");
+        // The helper that kills may still be at it.
+        wait_until("it was killed", || locked(&receipt).is_some());
+        let mut receipt = locked(&receipt).take().expect("it is there");
         assert!(matches!(outcome(&mut receipt).reason, EndReason::Terminated(_)));
         let [begun, working] = locked(&at_the_end).take().expect("the session has ended");
         assert_eq!(working, 0, "round {round}: the receipt is complete");
