@@ -21,6 +21,15 @@ const USE_UP_SESSION: &str = "impl Session {
         self.record.use_up_statements();
     }
 }";
+// What a watchdog sees of helpers, since no model has a watchdog.
+const PROBE_HELPERS: &str = "impl SessionManager {
+    /// Probes the helpers of a session. Returns for how long each has not answered an earlier probe.
+    pub fn probe_helpers(&self, id: SessionId) -> Vec<std::time::Duration> {
+        let record = self.0.shared.sessions.get(id.get()).expect(\"it has not ended\");
+        let unanswered = record.probe_helpers();
+        unanswered.iter().map(|one| crate::sync::now() - one.asked).collect()
+    }
+}";
 
 fn main() {
     println!("cargo:rustc-cfg=safepoint_loom");
@@ -33,6 +42,7 @@ fn main() {
                 format!("{text}\n{USE_UP_WORD}\n{models}\n")
             }
             "core/record/mod.rs" => format!("{text}\n{USE_UP_RECORD}\n"),
+            "manager/manager.rs" => format!("{text}\n{PROBE_HELPERS}\n"),
             "session/session.rs" => format!("{text}\n{USE_UP_SESSION}\n"),
             _ => text,
         }

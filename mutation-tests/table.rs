@@ -43,6 +43,8 @@ mod pool_queue;
 mod sessions;
 #[path = "table/shutdown.rs"]
 mod shutdown;
+#[path = "table/stalls.rs"]
+mod stalls;
 #[path = "table/steps.rs"]
 mod steps;
 #[path = "table/stops.rs"]
@@ -93,6 +95,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         bulk::MUTATIONS,
         waits::MUTATIONS,
         helpers::MUTATIONS,
+        stalls::MUTATIONS,
     ];
     parts.into_iter().flatten()
 }

@@ -445,8 +445,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[Edit {
             file: "core/record/helpers/slot.rs",
             within: "pub(crate) fn begin_poll",
-            find: "self.state.fetch_xor(flag_bits(flag) | asleep, Ordering::AcqRel);",
-            replace: "if self.load().flag().is_some() { self.state.fetch_xor(asleep, Ordering::AcqRel); } else { self.state.fetch_xor(flag_bits(flag) | asleep, Ordering::AcqRel); }",
+            find: "flag_bits(flag) | if asleep { ASLEEP } else { 0 }",
+            replace: "(if self.load().flag().is_some() { 0 } else { flag_bits(flag) }) | if asleep { ASLEEP } else { 0 }",
         }, Edit {
             file: "core/record/helpers/slot.rs",
             within: "pub(crate) fn end_poll",
@@ -653,7 +653,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             find: "before.probed()",
             replace: "false",
         }],
-        loom: &[],
+        loom: &["helpers_answer_probes::a_probe_against_a_safe_point"],
         shuttle: &[],
         tests: &["it::helpers::a_probe_is_answered_by_helpers"],
     },
@@ -661,9 +661,9 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "HelpersNotProbed",
         about: "A probe of a session sets none for its helpers.",
         edits: &[Edit {
-            file: "core/record/diagnose.rs",
-            within: "pub(crate) fn probe(",
-            find: "self.probe_helpers();",
+            file: "manager/manager.rs",
+            within: "pub fn probe(",
+            find: "record.probe_helpers();",
             replace: "",
         }],
         loom: &[],

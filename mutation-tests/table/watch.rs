@@ -41,7 +41,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             Edit {
                 file: "manager/watchdog.rs",
                 within: "fn probe_all",
-                find: "reported.contains(&record.id())",
+                find: "reported.contains(&stall)",
                 replace: "false",
             },
         ],

@@ -262,9 +262,14 @@ impl SessionManager {
     /// Sets a probe: the next safe point of a running session stores its time and location. Returns
     /// whether the last probe is still unanswered, or `None` if the session has ended. A later row
     /// has the location in [`SessionInfo::last_safe_point`]. A `Watchdog` probes all sessions.
+    ///
+    /// The helpers of the session's statements are probed too. The result is about the thread that runs the
+    /// session. The rows of [`helpers`](Self::helpers) have the safe points of the helpers.
     #[must_use]
     pub fn probe(&self, id: SessionId) -> Option<ProbeResult> {
-        Some(self.0.shared.sessions.get(id.get())?.probe())
+        let record = self.0.shared.sessions.get(id.get())?;
+        record.probe_helpers();
+        Some(record.probe())
     }
 
     /// Returns why a session or its statement has not ended yet, as [`Receipt::pending_reason`]

@@ -1,18 +1,22 @@
 //! Finds sessions that run for too long without a safe point.
 
+use crate::core::record::Record;
+use crate::core::record::helpers::UnansweredHelper;
 use crate::core::registry::Cursor;
 use crate::manager::info::SessionInfo;
 use crate::manager::manager::SessionManager;
 use crate::observe::event::Event;
+use crate::sync::now;
 use crate::types::error::StartError;
 use crate::types::id::SessionId;
+use crate::types::location::CallSite;
 use crate::types::model::ThreadModel;
 use crate::types::pending::{ProbeResult, StalledSession};
 use std::collections::HashSet;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The minimum pause between two probes of all sessions, for any limit.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
@@ -25,6 +29,11 @@ const MIN_PAUSE: Duration = Duration::from_millis(1);
 /// [`Event::SessionStalled`], and to `report`. An idle or queued session, or a session in an
 /// interruptible wait, needs no safe point. A session whose thread gets no CPU time is reported
 /// too, so choose a limit that is long enough.
+///
+/// Each [helper](crate::session::StatementHandle) on a thread is probed and reported for itself, also if its
+/// statement or its session has ended. A helper in a wait, and a task that is on no thread, need no safe
+/// point. [`StatementHandle::check`](crate::session::StatementHandle::check) does not know which helper
+/// calls it, so it answers no probe. A helper that calls only this function is reported.
 ///
 /// # Examples
 ///
@@ -96,42 +105,89 @@ fn pause(limit: Duration) -> Duration {
     (limit / 2).max(MIN_PAUSE)
 }
 
-/// Probes all sessions. `reported` has the sessions that have been reported since their last safe
-/// point.
+/// A session or a helper that has been reported, until its next safe point.
+#[derive(PartialEq, Eq, Hash)]
+struct Stall {
+    session: SessionId,
+    /// The slot of the helper, and the time of its probe.
+    helper: Option<(usize, Instant)>,
+}
+
+/// Probes all sessions and their helpers. `reported` has the stalls that have been reported.
 fn probe_all(
     manager: &SessionManager,
     limit: Duration,
-    reported: &mut HashSet<SessionId>,
+    reported: &mut HashSet<Stall>,
     report: &mut impl FnMut(StalledSession),
 ) {
     let shared = &manager.0.shared;
+    let own_threads = shared.model == ThreadModel::PerSession;
     let (mut stalled_now, mut cursor, mut batch) = (HashSet::new(), Cursor::default(), Vec::new());
+    let mut found = |stall: Stall, elapsed, describe: &dyn Fn() -> StalledSession| {
+        if elapsed < limit {
+            return;
+        }
+        if !reported.contains(&stall) {
+            let stalled = describe();
+            shared.hooks.emit(&Event::SessionStalled { stalled: &stalled });
+            report(stalled);
+        }
+        stalled_now.insert(stall);
+    };
     while shared.sessions.next_batch(&mut cursor, &mut batch) {
         for record in batch.drain(..) {
-            let ProbeResult::Unanswered { elapsed, last_safe_point } = record.probe() else {
-                continue;
-            };
-            if elapsed < limit {
-                continue;
+            let session = record.id();
+            for helper in record.probe_helpers() {
+                let elapsed = now().saturating_duration_since(helper.asked);
+                let stall = Stall { session, helper: Some((helper.slot, helper.asked)) };
+                found(stall, elapsed, &|| of_helper(&record, own_threads, &helper, elapsed));
             }
-            stalled_now.insert(record.id());
-            if !reported.contains(&record.id()) {
-                let row = SessionInfo::of(&record, shared.model == ThreadModel::PerSession);
-                let stalled = StalledSession {
-                    session: row.id,
-                    thread: row.thread_id,
-                    elapsed,
-                    last_safe_point,
-                    hold_off: row.hold_off,
-                    wait: row.uninterruptible_wait,
-                    text: row.statement_text,
-                };
-                shared.hooks.emit(&Event::SessionStalled { stalled: &stalled });
-                report(stalled);
+            if let ProbeResult::Unanswered { elapsed, last_safe_point } = record.probe() {
+                let stall = Stall { session, helper: None };
+                let describe = || of_runner(&record, own_threads, elapsed, last_safe_point);
+                found(stall, elapsed, &describe);
             }
         }
     }
     *reported = stalled_now;
+}
+
+fn of_runner(
+    record: &Record,
+    own_threads: bool,
+    elapsed: Duration,
+    last_safe_point: Option<CallSite>,
+) -> StalledSession {
+    let row = SessionInfo::of(record, own_threads);
+    StalledSession {
+        session: row.id,
+        thread: row.thread_id,
+        helper: None,
+        elapsed,
+        last_safe_point,
+        hold_off: row.hold_off,
+        wait: row.uninterruptible_wait,
+        text: row.statement_text,
+    }
+}
+
+fn of_helper(
+    record: &Record,
+    own_threads: bool,
+    helper: &UnansweredHelper,
+    elapsed: Duration,
+) -> StalledSession {
+    let row = SessionInfo::of(record, own_threads);
+    StalledSession {
+        session: row.id,
+        thread: row.thread_id,
+        helper: Some(helper.info),
+        elapsed,
+        last_safe_point: helper.info.last_safe_point,
+        hold_off: helper.info.hold_off,
+        wait: None,
+        text: record.text_of(helper.statement),
+    }
 }
 
 /// Runs `work` in a test, and checks that each session of the manager passes a safe point at least

@@ -77,8 +77,8 @@ pub enum Event<'a> {
         /// The timeout, as the reason of the interrupt.
         reason: InterruptReason,
     },
-    /// A session has run for longer than the limit of a [watchdog](crate::diagnose::Watchdog)
-    /// without a safe point.
+    /// A session, or a helper of one of its statements, has run for longer than the limit of a
+    /// [watchdog](crate::diagnose::Watchdog) without a safe point.
     #[non_exhaustive]
     SessionStalled {
         /// The session, the time, and its last safe point.

@@ -99,6 +99,7 @@ pub(crate) fn trace(event: &Event<'_>) {
             target: "safepoint",
             session = stalled.session.get(),
             thread = stalled.thread.map(|thread| thread.get()),
+            helper = stalled.helper.map(tracing::field::display),
             seconds = stalled.elapsed.as_secs_f64(),
             last_safe_point = stalled.last_safe_point.map(tracing::field::display),
             hold_off = stalled.hold_off.map(tracing::field::display),

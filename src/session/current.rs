@@ -219,8 +219,9 @@ pub(crate) fn check() -> Result<(), Interrupt> {
     if attention::is_raised() { check_cold(Location::caller()) } else { Ok(()) }
 }
 
+/// Checks for a due interrupt, for a safe point of a thread whose flag is raised.
 #[cold]
-fn check_cold(at: CallerLocation) -> Result<(), Interrupt> {
+pub(crate) fn check_cold(at: CallerLocation) -> Result<(), Interrupt> {
     match current() {
         Some(Current::Runs(record)) => record.check_flagged(at),
         Some(Current::Helps(helper)) => helper.check_flagged(at),

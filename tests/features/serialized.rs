@@ -367,6 +367,7 @@ fn stalls_and_drain_reports() {
             json!({
                 "session": id.get(),
                 "thread": id.get(),
+                "helper": null,
                 "elapsed": {
                     "secs": stalled.elapsed.as_secs(), "nanos": stalled.elapsed.subsec_nanos(),
                 },

@@ -2,7 +2,7 @@
 
 use crate::common::{
     Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, each_model, kill, kill_now, locked, of,
-    supervised, thread_for, user, wait_until,
+    scope, supervised, thread_for, user, wait_until,
 };
 use safepoint::diagnose::{ProbeResult, Watchdog};
 use safepoint::request::Target;
@@ -397,5 +397,30 @@ fn a_stall_is_a_warning_with_its_location() {
                 assert_eq!(shown(std::mem::take(stalled)), expected);
             });
         }
+    });
+}
+
+#[test]
+fn a_stall_of_a_helper_names_the_helper() {
+    supervised(|| {
+        Collector::of_all();
+        each_model(|Fixture { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let job = statement.handle("sort").wrap_fn(|| {
+                let (report, reports) = mpsc::channel();
+                let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
+                    let _ = report.send(stalled.helper);
+                });
+                while reports.recv_timeout(TEST_TIMEOUT).unwrap().is_none() {}
+                drop(watchdog);
+            });
+            scope(|s| s.spawn(job).join().unwrap().unwrap());
+            let said = Collector::of_all().take("session", id.get());
+            let helpers: Vec<_> = said.iter().filter_map(|event| event.get("helper")).collect();
+            assert!(!helpers.is_empty(), "{said:?}");
+            let start = format!("sort of {}:", file!());
+            assert!(helpers.iter().all(|helper| helper.starts_with(&start)), "{helpers:?}");
+        });
     });
 }

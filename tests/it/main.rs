@@ -16,6 +16,7 @@ mod disconnects;
 mod drain;
 mod graces;
 mod helper_stack;
+mod helper_stalls;
 mod helper_waits;
 mod helpers;
 mod hidden;

@@ -321,6 +321,45 @@ fn a_stall_is_reported_in_one_line() {
     });
 }
 
+#[test]
+fn a_stall_of_a_helper_names_the_helper() {
+    supervised(|| {
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap().with_text("select parallel");
+        let handle = &statement.handle("sort");
+        let (report, reports) = std::sync::mpsc::channel();
+        let watchdog = Watchdog::start(&manager, Duration::ZERO, move |stalled| {
+            let _ = report.send(stalled);
+        });
+        crate::common::scope(|s| {
+            s.spawn(move || {
+                let helper = handle.enter().unwrap();
+                let _held = helper.hold_off("page");
+                let stalled = loop {
+                    let stalled: StalledSession =
+                        reports.recv_timeout(crate::common::TEST_TIMEOUT).unwrap();
+                    if stalled.helper.is_some_and(|helper| helper.hold_off.is_some()) {
+                        break stalled;
+                    }
+                    // It was reported before its hold-off.
+                    helper.check().unwrap();
+                };
+                let expected = format!(
+                    "a helper of session {id} passed no safe point for {} ms, sort of {}, held off by page at {}",
+                    stalled.elapsed.as_millis(),
+                    stalled.helper.unwrap().known_since,
+                    stalled.hold_off.unwrap().call_site,
+                );
+                let text = stalled.to_string();
+                assert!(text.starts_with(&expected), "{text}");
+                assert!(text.ends_with(": select parallel"), "{text}");
+            });
+        });
+        drop(watchdog);
+    });
+}
+
 /// The requester, its address and its comment, as far as each is known.
 #[test]
 fn details_name_the_requester_if_known() {

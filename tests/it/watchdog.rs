@@ -15,9 +15,12 @@ use std::time::{Duration, Instant};
 
 /// With a limit of zero, a session that has left one probe unanswered is reported at the next
 /// round.
-const NONE: Duration = Duration::ZERO;
+pub(crate) const NONE: Duration = Duration::ZERO;
 
-fn watch(manager: &SessionManager, limit: Duration) -> (Watchdog, Receiver<StalledSession>) {
+pub(crate) fn watch(
+    manager: &SessionManager,
+    limit: Duration,
+) -> (Watchdog, Receiver<StalledSession>) {
     let (report, reports) = channel();
     let watchdog = Watchdog::start(manager, limit, move |stalled| {
         let _ = report.send(stalled);
@@ -26,13 +29,13 @@ fn watch(manager: &SessionManager, limit: Duration) -> (Watchdog, Receiver<Stall
 }
 
 #[track_caller]
-fn next(reports: &Receiver<StalledSession>) -> StalledSession {
+pub(crate) fn next(reports: &Receiver<StalledSession>) -> StalledSession {
     reports.recv_timeout(TEST_TIMEOUT).expect("it runs on and on")
 }
 
 /// Runs `act` while another session has one stall after the other, until five of them are reported.
 /// Then the watchdog has probed all sessions many times. Returns the other reported sessions.
-fn reported_meanwhile(
+pub(crate) fn reported_meanwhile(
     manager: &SessionManager,
     act: impl FnOnce(&dyn Fn()),
 ) -> Vec<StalledSession> {

@@ -15,6 +15,7 @@ mod a_stale_handle_hits_nothing;
 mod a_suspended_statement_is_kept;
 mod bulk_request_hits_what_its_row_shows;
 mod each_transition_is_atomic;
+mod helpers_answer_probes;
 mod hold_off_reports_nothing;
 mod listing_blocks_nobody;
 mod no_helper_runs_on;

@@ -21,9 +21,9 @@ use crate::types::time::Timestamp;
 use std::time::{Duration, SystemTime};
 
 impl Record {
-    /// Sets a probe: the next safe point stores its time and location.
+    /// Sets a probe: the next safe point of the thread that runs the session stores its time and
+    /// location.
     pub(crate) fn probe(&self) -> ProbeResult {
-        self.probe_helpers();
         // Most sessions are idle. Checked first, so that no diagnostics are created for them.
         let held = self.held();
         if self.snapshot().probe(held).is_err() {
@@ -207,6 +207,18 @@ impl Record {
     /// Returns the pending request.
     pub(crate) fn pending(&self) -> Option<PendingInterrupt> {
         self.guarded.lock().pending(self.snapshot())
+    }
+
+    /// Returns the text of a statement, or nothing if it had none or is not the last one with a text.
+    #[cfg_attr(
+        any(safepoint_loom, safepoint_shuttle),
+        allow(dead_code, reason = "no model has a watchdog")
+    )]
+    pub(crate) fn text_of(&self, statement: StatementId) -> String {
+        let guarded = self.guarded.lock();
+        let activity =
+            guarded.metadata.activity().filter(|activity| activity.of == Some(statement));
+        activity.map(|activity| activity.text.clone()).unwrap_or_default()
     }
 
     /// Calls `look` with the state, the pending request and the metadata, as of one moment.

@@ -218,6 +218,10 @@ impl<'h> HelperGuard<'h> {
         match &self.place {
             Some(place) if self.set.slot(place).is_quiet() => Ok(()),
             Some(_) => self.helper().expect("it has a place").check_raised(at),
+            // A probe of the helper, or of the session that this thread runs, has raised the flag.
+            None if attention::is_raised() && current::works_for(self.set) => {
+                current::check_cold(at)
+            }
             None => self.set.check(at),
         }
     }

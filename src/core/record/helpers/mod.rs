@@ -70,12 +70,13 @@
 
 pub(crate) mod helper;
 mod listeners;
+mod rows;
 pub(crate) mod set;
 mod slot;
 
+pub(crate) use rows::UnansweredHelper;
 pub(crate) use slot::HelperSlot;
 
-use crate::core::attention;
 use crate::core::record::request::FinishedCancel;
 use crate::core::record::{Cold, HAS_HELPERS, Record};
 use crate::core::state::{RunningStatement, Snapshot};
@@ -257,16 +258,13 @@ impl Record {
         self.session_helpers().map(|helpers| helpers.unfinished()).unwrap_or_default()
     }
 
-    /// Sets a probe for each helper on a thread.
-    pub(super) fn probe_helpers(&self) {
-        let Some(set) = self.set_of(self.snapshot()) else { return };
-        for slot in set.all_now().iter() {
-            if slot.load().flag().is_none() {
-                continue;
-            }
-            if let Some(flag) = slot.probe().flag() {
-                attention::raise(flag);
-            }
+    /// Sets a probe for the helpers of all statements of the session. Returns the helpers that have
+    /// not answered an earlier one.
+    pub(crate) fn probe_helpers(&self) -> Vec<UnansweredHelper> {
+        let mut unanswered = Vec::new();
+        for set in self.unfinished_sets() {
+            set.probe(&mut unanswered);
         }
+        unanswered
     }
 }

@@ -10,10 +10,9 @@ use crate::core::record::request::FinishedCancel;
 use crate::core::state::{RunningStatement, Snapshot};
 use crate::sync::wake_list::WakeList;
 use crate::sync::{AtomicU64, Mutex, OnceCell, Ordering, helper_slots};
-use crate::types::helper::HelperInfo;
 use crate::types::id::StatementId;
 use crate::types::interrupt::Interrupt;
-use crate::types::location::{CallSite, CallerLocation};
+use crate::types::location::CallerLocation;
 use crossbeam_utils::CachePadded;
 use slab::Slab;
 use std::fmt;
@@ -28,7 +27,7 @@ pub(crate) struct HelperSet {
     pub(super) statement: RunningStatement,
     /// Wakes wakers, with no lock held, for a safe point of the core.
     pub(super) wake: fn(WakeList),
-    names: Mutex<Vec<(&'static str, CallerLocation)>>,
+    pub(super) names: Mutex<Vec<(&'static str, CallerLocation)>>,
     /// The slots for threads. Created under the lock of `more`, by the first thread that enters.
     slots: OnceCell<Box<[CachePadded<HelperSlot>]>>,
     more: Mutex<MoreSlots>,
@@ -446,48 +445,6 @@ impl HelperSet {
     pub(crate) fn stop_listening(&self, key: usize) {
         let spent = self.more.lock().listeners.remove(key);
         drop(spent);
-    }
-
-    // Rows.
-
-    /// Returns the number of helpers.
-    pub(crate) fn count(&self) -> usize {
-        self.all_now().iter().filter(|slot| slot.load().active()).count()
-    }
-
-    pub(super) fn rows(&self, rows: &mut Vec<HelperInfo>) {
-        for slot in self.all_now().iter() {
-            let (state, first_seen, passed, hold_off) = {
-                let mut cold = slot.cold.lock();
-                let state = slot.load();
-                if !state.active() {
-                    continue;
-                }
-                let turn = state.turn();
-                let first_seen = match cold.first_seen {
-                    Some((of, time)) if of == turn => time,
-                    _ => cold.first_seen.insert((turn, SystemTime::now())).1,
-                };
-                let passed = cold.passed.filter(|(of, ..)| *of == turn);
-                (
-                    state,
-                    first_seen,
-                    passed,
-                    cold.hold_offs.iter().find(|(of, ..)| *of == turn).map(|(.., held)| *held),
-                )
-            };
-            let names = self.names.lock();
-            let Some((name, location)) = names.get(usize::from(state.name())) else { continue };
-            rows.push(HelperInfo {
-                name,
-                known_since: CallSite { location, reached_at: first_seen },
-                is_on_thread: state.flag().is_some(),
-                is_waiting: state.asleep(),
-                last_safe_point: passed
-                    .map(|(_, location, at)| CallSite { location, reached_at: at.time }),
-                hold_off,
-            });
-        }
     }
 }
 

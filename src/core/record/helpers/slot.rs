@@ -19,16 +19,22 @@
 //! wrote the value it read. So of two changes one is first, and the second sees every write before the first. The
 //! load of a safe point is relaxed: it only decides whether to take the cold path. The load in `active_in` is relaxed
 //! too: its own thread has written what it asks for. All other loads acquire.
+//!
+//! `PROBE` is set under the lock of `cold`, and the time of the probe is stored under the same lock. So a probe that
+//! finds the bit set also finds the time of the probe that has set it. A safe point, the end of a wait and the begin of
+//! a poll clear the bit without the lock, as do taking and leaving the slot. The next probe finds it clear and starts
+//! again.
 
+use crate::core::attention;
 use crate::core::record::stop::{self, Stop, Stops};
 use crate::sync::wake_list::WakeList;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU64, Mutex, Ordering, now};
 use crate::types::hold_off::ActiveHoldOff;
 use crate::types::location::CallerLocation;
 use crate::types::time::Timestamp;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 const ACTIVE: u64 = 1;
 const CLOSED: u64 = 1 << 1;
@@ -66,6 +72,10 @@ impl SlotState {
     }
     pub(crate) fn asleep(self) -> bool {
         self.has(ASLEEP)
+    }
+    /// Returns whether the helper is on a thread and does not wait, so that it must pass safe points.
+    pub(crate) fn works(self) -> bool {
+        self.active() && self.flag().is_some() && !self.asleep()
     }
     pub(crate) fn held(self) -> bool {
         self.has(HELD)
@@ -117,6 +127,8 @@ pub(crate) struct ColdSlot {
     waker: Option<Waker>,
     /// The stop functions of the helper's work.
     stops: Stops,
+    /// The time of the probe, if the state has `PROBE`.
+    asked: Option<Instant>,
     /// The last safe point that answered a probe, and in which turn.
     pub(crate) passed: Option<(u16, CallerLocation, Timestamp)>,
     /// The hold-offs in force, each with the turn of its helper and its number.
@@ -195,9 +207,22 @@ impl HelperSlot {
         SlotState(self.state.fetch_and(!(RAISED | PROBE), Ordering::AcqRel))
     }
 
-    /// Sets a probe. Returns the state before.
-    pub(crate) fn probe(&self) -> SlotState {
-        SlotState(self.state.fetch_or(PROBE, Ordering::AcqRel))
+    /// Sets a probe if the helper must pass safe points. If it has not answered an earlier probe, returns the
+    /// time of that probe, and the state.
+    pub(crate) fn probe(&self) -> Option<(Instant, SlotState)> {
+        if !self.load().works() {
+            return None;
+        }
+        let mut cold = self.cold.lock();
+        let before = SlotState(self.state.fetch_or(PROBE, Ordering::AcqRel));
+        if let Some(flag) = before.flag() {
+            attention::raise(flag);
+        }
+        if before.probed() && before.works() {
+            return cold.asked.map(|asked| (asked, before));
+        }
+        cold.asked = Some(now());
+        None
     }
 
     /// Asks the helper to wake the runner when it leaves. Returns the state before.
@@ -237,8 +262,9 @@ impl HelperSlot {
         SlotState(self.state.fetch_or(sleeps, Ordering::AcqRel) | sleeps)
     }
 
+    /// Ends a wait. The time in it is no time without a safe point.
     pub(crate) fn wake_up(&self) {
-        self.state.fetch_and(!(ASLEEP | KILLABLE), Ordering::AcqRel);
+        self.state.fetch_and(!(ASLEEP | KILLABLE | PROBE), Ordering::AcqRel);
     }
 
     /// Takes the wakers of a helper that sleeps or has stop functions, unless its own hold-off is in force.
@@ -276,9 +302,12 @@ impl HelperSlot {
 
     // Polls of a task. `FLAG` and `ASLEEP` are the task's own, so one change moves both.
 
+    /// Begins a poll. The time before it is no time without a safe point.
     pub(crate) fn begin_poll(&self, flag: u16, asleep: bool) {
-        let asleep = if asleep { ASLEEP } else { 0 };
-        self.state.fetch_xor(flag_bits(flag) | asleep, Ordering::AcqRel);
+        let change = flag_bits(flag) | if asleep { ASLEEP } else { 0 };
+        let begin = |state: u64| Some((state ^ change) & !PROBE);
+        let begun = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin);
+        debug_assert!(begun.is_ok(), "`begin` never refuses");
     }
 
     /// Returns the state after it.
