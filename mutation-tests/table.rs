@@ -31,6 +31,8 @@ mod listeners;
 mod numbers;
 #[path = "table/orderings.rs"]
 mod orderings;
+#[path = "table/overdue.rs"]
+mod overdue;
 #[path = "table/pool.rs"]
 mod pool;
 #[path = "table/pool_listening.rs"]
@@ -96,6 +98,7 @@ pub(crate) fn mutations() -> impl Iterator<Item = &'static Mutation> {
         waits::MUTATIONS,
         helpers::MUTATIONS,
         stalls::MUTATIONS,
+        overdue::MUTATIONS,
     ];
     parts.into_iter().flatten()
 }

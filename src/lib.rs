@@ -50,7 +50,7 @@
 //!   the settings `Timeouts` and `ThreadPoolAttr`.
 //! - `tracing`: an event with the target `safepoint` for each [`Event`](crate::audit::Event). The session, the
 //!   requester and the reason are its fields. The level is `DEBUG` for sessions that open and for observed
-//!   interrupts. It is `WARN` for requests without permission, and for sessions that a
+//!   interrupts. It is `WARN` for requests without permission, and for sessions and requests that a
 //!   [`Watchdog`](crate::diagnose::Watchdog) reports. It is `INFO` for all other events.
 //! - `metrics`: counters, histograms and gauges.
 //!
@@ -58,7 +58,7 @@
 //!
 //! - counters: `safepoint_sessions_opened_total`, `safepoint_sessions_ended_total` (by `reason`),
 //!   `safepoint_kills_total` (by `kind` and `outcome`: accepted, observed, or the reason of the rejection),
-//!   `safepoint_timeouts_total` and `safepoint_stalls_total`;
+//!   `safepoint_timeouts_total`, `safepoint_stalls_total` and `safepoint_overdue_total` (by `kind`);
 //! - the histogram `safepoint_kill_to_end_seconds` (by `kind`);
 //! - the histogram `safepoint_safe_point_gap_seconds`: the time from a probe to the next safe point of the
 //!   session. A [`Watchdog`](crate::diagnose::Watchdog) probes all running sessions;
@@ -149,15 +149,14 @@ pub mod view {
     pub use crate::types::state::SessionState;
 }
 
-/// Reasons why a session has not ended yet, and sessions without safe points.
+/// Reasons why a session has not ended yet, sessions without safe points, and overdue requests.
 pub mod diagnose {
     #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
-    pub use crate::manager::watchdog::{Watchdog, assert_responsive};
+    pub use crate::manager::watchdog::{Watchdog, WatchdogBuilder, assert_responsive};
     pub use crate::types::hold_off::ActiveHoldOff;
     pub use crate::types::location::CallSite;
-    pub use crate::types::pending::{
-        PendingInterrupt, PendingReason, ProbeResult, Progress, StalledSession,
-    };
+    pub use crate::types::pending::{PendingInterrupt, PendingReason, ProbeResult, Progress};
+    pub use crate::types::reports::{OverdueInterrupt, StalledSession};
 }
 
 /// Policies: permissions of requesters.

@@ -85,8 +85,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "manager/watchdog.rs",
-                within: "fn start",
-                find: "// A session without a safe point for `limit` is reported before the watchdog stops. probe_all(&manager, limit, &mut reported, &mut report);",
+                within: "pub fn start(mut self",
+                find: "// What exceeds its limit by now is reported before the watchdog stops. look();",
                 replace: "",
             },
         ],
@@ -100,7 +100,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         edits: &[
             Edit {
                 file: "manager/watchdog.rs",
-                within: "fn start",
+                within: "pub fn start(mut self",
                 find: "manager.register_background(\"watchdog\")",
                 replace: "manager.register_worker(\"watchdog\")",
             },
@@ -294,10 +294,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request is shown as if it had been made just now.",
         edits: &[
             Edit {
-                file: "core/record/diagnose.rs",
-                within: "impl Guarded => fn pending_since",
+                file: "core/record/due.rs",
+                within: "fn interrupt_row",
                 find: "asked.time",
-                replace: "SystemTime::now()",
+                replace: "std::time::SystemTime::now()",
             },
         ],
         loom: &[],
@@ -309,10 +309,10 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A request is shown as if it had been seen just now.",
         edits: &[
             Edit {
-                file: "core/record/diagnose.rs",
-                within: "impl Guarded => fn pending_since",
+                file: "core/record/due.rs",
+                within: "fn interrupt_row",
                 find: "moment.time",
-                replace: "SystemTime::now()",
+                replace: "std::time::SystemTime::now()",
             },
         ],
         loom: &[],
@@ -369,7 +369,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The text of a stall does not name its hold-off.",
         edits: &[
             Edit {
-                file: "types/pending.rs",
+                file: "types/reports.rs",
                 within: "impl fmt::Display for StalledSession",
                 find: "&self.hold_off",
                 replace: "&None::<ActiveHoldOff>",

@@ -8,6 +8,8 @@ pub(crate) mod info;
 pub(crate) mod manager;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(not(any(safepoint_loom, safepoint_shuttle)))]
+mod overdue;
 pub(crate) mod policy;
 pub(crate) mod resolve;
 #[cfg(not(any(safepoint_loom, safepoint_shuttle)))]

@@ -1,18 +1,21 @@
-//! Finds sessions that run for too long without a safe point.
+//! The watchdog: finds sessions that run for too long without a safe point, and overdue requests.
 
 use crate::core::record::Record;
 use crate::core::record::helpers::UnansweredHelper;
 use crate::core::registry::Cursor;
 use crate::manager::info::SessionInfo;
 use crate::manager::manager::SessionManager;
+use crate::manager::overdue::DueRequests;
 use crate::observe::event::Event;
 use crate::sync::now;
 use crate::types::error::StartError;
 use crate::types::id::SessionId;
 use crate::types::location::CallSite;
 use crate::types::model::ThreadModel;
-use crate::types::pending::{ProbeResult, StalledSession};
+use crate::types::pending::ProbeResult;
+use crate::types::reports::{OverdueInterrupt, StalledSession};
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -35,6 +38,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(1);
 /// point. [`StatementHandle::check`](crate::session::StatementHandle::check) does not know which helper
 /// calls it, so it answers no probe. A helper that calls only this function is reported.
 ///
+/// With [`WatchdogBuilder::overdue`] it also reports requests that have not ended their session or statement.
+///
 /// # Examples
 ///
 /// ```
@@ -56,8 +61,8 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts a watchdog. `report` runs on the watchdog's thread. If `report` panics, the panic is
-    /// printed and the watchdog stops.
+    /// Starts a watchdog for stalls, as [`WatchdogBuilder::stalled`] alone does. `report` runs on the watchdog's
+    /// thread. If `report` panics, the panic is printed and the watchdog stops.
     ///
     /// # Errors
     /// Returns [`StartError`] if the system gives no thread, or the manager registers no more
@@ -65,22 +70,14 @@ impl Watchdog {
     pub fn start(
         manager: &SessionManager,
         limit: Duration,
-        mut report: impl FnMut(StalledSession) + Send + 'static,
+        report: impl FnMut(StalledSession) + Send + 'static,
     ) -> Result<Watchdog, StartError> {
-        let registered = manager.register_background("watchdog")?;
-        let manager = manager.clone();
-        let (stop, stopped) = channel();
-        let pause = pause(limit);
-        let thread = Builder::new().name("watchdog".into()).spawn(move || {
-            let _registered = registered;
-            let mut reported = HashSet::new();
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
-                probe_all(&manager, limit, &mut reported, &mut report);
-            }
-            // A session without a safe point for `limit` is reported before the watchdog stops.
-            probe_all(&manager, limit, &mut reported, &mut report);
-        })?;
-        Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
+        Watchdog::builder().stalled(limit, report).start(manager)
+    }
+
+    /// Returns a builder for a watchdog that reports nothing yet.
+    pub fn builder() -> WatchdogBuilder {
+        WatchdogBuilder { stalled: None, overdue: None }
     }
 
     /// Stops the watchdog, as dropping it does. Blocks until its thread has ended, unless it is
@@ -100,9 +97,104 @@ impl Drop for Watchdog {
     }
 }
 
-/// Returns the pause between two probes, so that there are two in each `limit`.
-fn pause(limit: Duration) -> Duration {
-    (limit / 2).max(MIN_PAUSE)
+/// A limit, and the function that receives the reports.
+type Reports<T> = (Duration, Box<dyn FnMut(T) + Send>);
+
+/// A builder for [`Watchdog`]. Its functions run on the watchdog's thread. If one of them panics, the panic is printed
+/// and the watchdog stops.
+///
+/// # Examples
+///
+/// ```
+/// # use safepoint::{ClientInfo, SessionManager, ThreadModel};
+/// # let manager = SessionManager::new(ThreadModel::PerSession);
+/// # let session = manager.open(ClientInfo::default())?;
+/// use safepoint::diagnose::Watchdog;
+/// use std::time::Duration;
+///
+/// let watchdog = Watchdog::builder()
+///     .stalled(Duration::from_secs(1), |stalled| eprintln!("{stalled}"))
+///     .overdue(Duration::from_secs(10), |overdue| eprintln!("{overdue}"))
+///     .start(&manager)?;
+/// watchdog.stop();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a builder starts nothing by itself"]
+pub struct WatchdogBuilder {
+    stalled: Option<Reports<StalledSession>>,
+    overdue: Option<Reports<OverdueInterrupt>>,
+}
+
+impl WatchdogBuilder {
+    /// Reports each session, and each helper, that passes no safe point for `limit`. See [`Watchdog`].
+    pub fn stalled(
+        self,
+        limit: Duration,
+        report: impl FnMut(StalledSession) + Send + 'static,
+    ) -> WatchdogBuilder {
+        WatchdogBuilder { stalled: Some((limit, Box::new(report))), ..self }
+    }
+
+    /// Reports each request that has been due for `limit`, once. The manager's audit receives it as
+    /// [`Event::InterruptOverdue`], and `report` is called. The session may be in any state. A cancel counts until its
+    /// statement has ended, a termination until the session has, both with their helpers. A deferred termination
+    /// counts from the first round of the watchdog after it fell due. There are two rounds in each `limit`.
+    pub fn overdue(
+        self,
+        limit: Duration,
+        report: impl FnMut(OverdueInterrupt) + Send + 'static,
+    ) -> WatchdogBuilder {
+        WatchdogBuilder { overdue: Some((limit, Box::new(report))), ..self }
+    }
+
+    /// Starts the watchdog.
+    ///
+    /// # Errors
+    /// Returns [`StartError`] if the system gives no thread, or the manager registers no more
+    /// threads.
+    pub fn start(mut self, manager: &SessionManager) -> Result<Watchdog, StartError> {
+        let registered = manager.register_background("watchdog")?;
+        let manager = manager.clone();
+        let (stop, stopped) = channel();
+        let pause = self.pause();
+        let thread = Builder::new().name("watchdog".into()).spawn(move || {
+            let _registered = registered;
+            let (mut reported, mut due) = (HashSet::new(), DueRequests::default());
+            let mut look = || {
+                if let Some((limit, report)) = &mut self.stalled {
+                    probe_all(&manager, *limit, &mut reported, report);
+                }
+                if let Some((limit, report)) = &mut self.overdue {
+                    due.look(&manager, *limit, report);
+                }
+            };
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
+                look();
+            }
+            // What exceeds its limit by now is reported before the watchdog stops.
+            look();
+        })?;
+        Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Returns the pause between two rounds, so that there are two in each limit.
+    fn pause(&self) -> Duration {
+        let stalled = self.stalled.as_ref().map(|(limit, _)| *limit);
+        let overdue = self.overdue.as_ref().map(|(limit, _)| *limit);
+        let limit = stalled.into_iter().chain(overdue).min().unwrap_or(Duration::MAX);
+        (limit / 2).max(MIN_PAUSE)
+    }
+}
+
+impl fmt::Debug for WatchdogBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stalled = self.stalled.as_ref().map(|(limit, _)| limit);
+        let overdue = self.overdue.as_ref().map(|(limit, _)| limit);
+        f.debug_struct("WatchdogBuilder")
+            .field("stalled", &stalled)
+            .field("overdue", &overdue)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A session or a helper that has been reported, until its next safe point.
@@ -237,8 +329,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sessions_are_probed_twice_in_each_limit() {
-        assert_eq!(pause(Duration::from_secs(2)), Duration::from_secs(1));
-        assert_eq!(pause(Duration::ZERO), MIN_PAUSE);
+    fn there_are_two_rounds_in_each_limit() {
+        let pause = |stalled, overdue| {
+            let none = Watchdog::builder();
+            let none = match stalled {
+                Some(limit) => none.stalled(Duration::from_secs(limit), |_| ()),
+                None => none,
+            };
+            match overdue {
+                Some(limit) => none.overdue(Duration::from_secs(limit), |_| ()).pause(),
+                None => none.pause(),
+            }
+        };
+        assert_eq!(pause(Some(2), None), Duration::from_secs(1));
+        assert_eq!(pause(None, Some(2)), Duration::from_secs(1));
+        assert_eq!(pause(Some(4), Some(2)), Duration::from_secs(1));
+        assert_eq!(pause(Some(2), Some(4)), Duration::from_secs(1));
+        assert_eq!(pause(Some(0), Some(4)), MIN_PAUSE);
+        assert_eq!(pause(None, None), Duration::MAX / 2);
     }
 }

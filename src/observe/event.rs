@@ -5,8 +5,8 @@ use crate::types::error::RequestError;
 use crate::types::id::SessionId;
 use crate::types::interrupt::InterruptKind;
 use crate::types::outcome::{SessionEnd, StatementEnd};
-use crate::types::pending::StalledSession;
 use crate::types::reason::InterruptReason;
+use crate::types::reports::{OverdueInterrupt, StalledSession};
 use crate::types::request::{Request, Requester, Target, TerminateMode};
 use crate::types::state::TargetSnapshot;
 
@@ -83,6 +83,13 @@ pub enum Event<'a> {
     SessionStalled {
         /// The session, the time, and its last safe point.
         stalled: &'a StalledSession,
+    },
+    /// A request has been due for longer than the limit of a
+    /// [watchdog](crate::diagnose::WatchdogBuilder::overdue), and its session or statement has not ended.
+    #[non_exhaustive]
+    InterruptOverdue {
+        /// The session, the request, the time, and the reason.
+        overdue: &'a OverdueInterrupt,
     },
     /// A session has ended. Its receipts complete after this event.
     #[non_exhaustive]

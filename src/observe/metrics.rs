@@ -31,6 +31,10 @@ pub(crate) fn count(event: &Event<'_>) {
         }
         Event::SessionOpened { .. } => counter!("safepoint_sessions_opened_total").increment(1),
         Event::SessionStalled { .. } => counter!("safepoint_stalls_total").increment(1),
+        Event::InterruptOverdue { overdue } => {
+            let kind = overdue.pending.kind.name();
+            counter!("safepoint_overdue_total", "kind" => kind).increment(1);
+        }
         Event::TimeoutExpired { .. } => counter!("safepoint_timeouts_total").increment(1),
     }
 }

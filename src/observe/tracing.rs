@@ -3,6 +3,8 @@
 use crate::observe::event::Event;
 use crate::types::error::RequestError;
 use crate::types::outcome::EndReason;
+use crate::types::pending::PendingInterrupt;
+use crate::types::reports::OverdueInterrupt;
 use crate::types::request::{Requester, Target};
 use tracing::{debug, info, warn};
 
@@ -107,6 +109,7 @@ pub(crate) fn trace(event: &Event<'_>) {
             text = stalled.text.as_str(),
             "session stalled"
         ),
+        Event::InterruptOverdue { overdue } => trace_overdue(overdue),
         Event::TimeoutExpired { session, reason } => info!(
             target: "safepoint",
             session = session.get(),
@@ -129,4 +132,26 @@ pub(crate) fn trace(event: &Event<'_>) {
             );
         }
     }
+}
+
+fn trace_overdue(overdue: &OverdueInterrupt) {
+    let PendingInterrupt { kind, mode, request, .. } = &overdue.pending;
+    let by = By::from(&request.requester);
+    warn!(
+        target: "safepoint",
+        session = overdue.session.get(),
+        kind = kind.name(),
+        mode = mode.map(tracing::field::debug),
+        reason = ?request.reason,
+        requester.session = by.session,
+        requester.user = by.user,
+        requester.address = by.address,
+        comment = request.comment.as_deref(),
+        pending = %overdue.reason,
+        state = %overdue.state,
+        thread = overdue.thread.map(|thread| thread.get()),
+        seconds = overdue.elapsed.as_secs_f64(),
+        text = overdue.text.as_str(),
+        "interrupt overdue"
+    );
 }

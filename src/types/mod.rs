@@ -11,6 +11,7 @@ pub(crate) mod model;
 pub(crate) mod outcome;
 pub(crate) mod pending;
 pub(crate) mod reason;
+pub(crate) mod reports;
 pub(crate) mod request;
 pub(crate) mod state;
 pub(crate) mod time;

@@ -2,7 +2,6 @@
 
 use crate::types::helper::HelperInfo;
 use crate::types::hold_off::ActiveHoldOff;
-use crate::types::id::{SessionId, ThreadId};
 use crate::types::interrupt::InterruptKind;
 use crate::types::location::CallSite;
 use crate::types::request::{Request, TerminateMode};
@@ -191,55 +190,5 @@ impl fmt::Display for PendingInterrupt {
             (None, Some(session)) => write!(f, " by session {session}"),
             (None, None) => Ok(()),
         }
-    }
-}
-
-/// A session that has passed no safe point for longer than the limit of a watchdog, on the thread that
-/// runs it or on a helper.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct StalledSession {
-    /// The id of the session.
-    pub session: SessionId,
-    /// The thread that runs the session, or `None` if the session has already left it.
-    pub thread: Option<ThreadId>,
-    /// The helper that has passed no safe point, or `None` if it is the thread that runs the session.
-    /// The statement of the helper, and even its session, may have ended.
-    pub helper: Option<HelperInfo>,
-    /// A lower bound of the time since the last safe point.
-    pub elapsed: Duration,
-    /// The last safe point that was stored, of the helper if there is one. A safe point is stored only
-    /// when it answers a probe of the watchdog, so there may have been later ones.
-    pub last_safe_point: Option<CallSite>,
-    /// The hold-off that is in force, if any. With a helper, it is a hold-off of the helper.
-    pub hold_off: Option<ActiveHoldOff>,
-    /// The wait that the session is in, if the wait cannot be interrupted. `None` for a helper.
-    pub wait: Option<CallSite>,
-    /// The text of the running statement, or of the last statement with a text. Empty if the
-    /// running statement has none. With a helper, the text of its statement, and empty if another
-    /// statement with a text has begun.
-    pub text: String,
-}
-
-impl fmt::Display for StalledSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StalledSession { session, elapsed, last_safe_point, .. } = self;
-        if let Some(helper) = &self.helper {
-            write!(f, "a helper of session {session} passed no safe point for ")?;
-            // The row has the last safe point and the hold-off.
-            return write!(f, "{} ms, {helper}: {}", elapsed.as_millis(), self.text);
-        }
-        write!(f, "session {session} passed no safe point for {} ms", elapsed.as_millis())?;
-        if let Some(last) = last_safe_point {
-            write!(f, ", the last one known at {last}")?;
-        }
-        if let Some(held) = &self.hold_off {
-            write!(f, ", held off by {held}")?;
-        }
-        if let Some(wait) = &self.wait {
-            write!(f, ", in a wait at {wait}")?;
-        }
-        write!(f, ": {}", self.text)
     }
 }

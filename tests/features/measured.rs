@@ -142,6 +142,12 @@ fn stalls_and_timeouts() {
             drop(watchdog);
             // Other tests may have stalls at the same time.
             assert!(count("safepoint_stalls_total") > before);
+            let before = count("safepoint_overdue_total kind=terminate");
+            let other = manager.open(of("bob")).unwrap();
+            manager.terminate(other.id(), kill_now()).unwrap();
+            let watchdog = Watchdog::builder().overdue(Duration::ZERO, |_| ()).start(&manager);
+            drop(watchdog.unwrap());
+            assert!(count("safepoint_overdue_total kind=terminate") > before);
             let before = count("safepoint_timeouts_total");
             attached.set_timeouts(Timeouts::new().with_idle(Duration::ZERO)).unwrap();
             wait_until("it is due", || attached.check().is_err());

@@ -377,6 +377,29 @@ fn stalls_and_drain_reports() {
                 "text": "select endless",
             })
         );
+        manager.terminate(id, kill_now()).unwrap();
+        let (report, reports) = mpsc::channel();
+        let watchdog = Watchdog::builder()
+            .overdue(Duration::ZERO, move |overdue| report.send(overdue).unwrap())
+            .start(&manager);
+        let overdue = reports.recv_timeout(TEST_TIMEOUT).unwrap();
+        drop(watchdog.unwrap());
+        assert_eq!(
+            value!(&overdue),
+            json!({
+                "session": id.get(),
+                "pending": value!(&overdue.pending),
+                "elapsed": {
+                    "secs": overdue.elapsed.as_secs(), "nanos": overdue.elapsed.subsec_nanos(),
+                },
+                "reason": {
+                    "held_off": { "name": "commit", "call_site": call_site(held.call_site) },
+                },
+                "state": "running",
+                "thread": id.get(),
+                "text": "select endless",
+            })
+        );
         let mut drained = DrainReport::default();
         (drained.sessions, drained.graceful, drained.forced, drained.remaining) = (10, 1, 2, 7);
         assert_eq!(

@@ -424,3 +424,29 @@ fn a_stall_of_a_helper_names_the_helper() {
         });
     });
 }
+
+#[test]
+fn an_overdue_request_is_a_warning() {
+    supervised(|| {
+        Collector::of_all();
+        each_model(|Fixture { manager, session, id, .. }| {
+            manager.terminate(id, kill_now()).unwrap();
+            let thread = session.own_thread().map(|_| format!("|thread={id}")).unwrap_or_default();
+            Collector::of_all().take("session", id.get());
+            let (report, reports) = mpsc::channel();
+            let watchdog = Watchdog::builder()
+                .overdue(Duration::ZERO, move |overdue| report.send(overdue.session).unwrap())
+                .start(&manager);
+            assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(id));
+            drop(watchdog.unwrap());
+            assert_said(
+                id,
+                &[&format!(
+                    "level=WARN safepoint|message=interrupt overdue|kind=terminate|mode=Immediate\
+                     |reason=AdministratorCommand|requester.user=root|comment=because\
+                     |pending=its holder has not ended it yet|state=idle|seconds=some|text={thread}"
+                )],
+            );
+        });
+    });
+}

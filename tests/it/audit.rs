@@ -45,6 +45,9 @@ fn manager(model: ThreadModel) -> (SessionManager, Heard) {
                 Event::SessionEnded { end: ended, .. } => format!("ended {}", name(&ended.reason)),
                 Event::TimeoutExpired { reason, .. } => format!("limit {reason:?}"),
                 Event::SessionStalled { stalled, .. } => format!("stalled in {}", stalled.text),
+                Event::InterruptOverdue { overdue, .. } => {
+                    format!("overdue: {:?}", overdue.pending.kind)
+                }
                 other => panic!("{other:?}"),
             };
             locked(&heard).push(line);
@@ -259,6 +262,25 @@ fn the_audit_receives_stalled_sessions() {
             assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(id), "the watchdog reports it");
             drop(watchdog);
             assert_eq!(take(&heard), ["opened ann", "stalled in select endless"]);
+        }
+    });
+}
+
+#[test]
+fn the_audit_receives_overdue_requests() {
+    supervised(|| {
+        for model in MODELS {
+            let (manager, heard) = manager(model);
+            let session = manager.open(of("ann")).unwrap();
+            manager.terminate(session.id(), kill_now()).unwrap();
+            take(&heard);
+            let (report, reports) = mpsc::channel();
+            let watchdog = Watchdog::builder()
+                .overdue(Duration::ZERO, move |overdue| report.send(overdue.session).unwrap())
+                .start(&manager);
+            assert_eq!(reports.recv_timeout(TEST_TIMEOUT), Ok(session.id()));
+            drop(watchdog.unwrap());
+            assert_eq!(take(&heard), ["overdue: Terminate"]);
         }
     });
 }

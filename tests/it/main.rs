@@ -25,6 +25,7 @@ mod kill_table;
 mod kill_targets;
 mod leaked;
 mod notices;
+mod overdue;
 mod panicking_wakers;
 mod pending_reason;
 mod policy;

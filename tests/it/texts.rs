@@ -9,7 +9,7 @@ use safepoint::session::AttachError;
 use safepoint::sql::SqlError;
 use safepoint::view::SessionState;
 use safepoint::{
-    Requester, SessionId, SessionManager, Terminate, TerminateMode, Thread, ThreadModel,
+    Cancel, Requester, SessionId, SessionManager, Terminate, TerminateMode, Thread, ThreadModel,
 };
 use std::error::Error;
 use std::fmt::Display;
@@ -357,6 +357,50 @@ fn a_stall_of_a_helper_names_the_helper() {
             });
         });
         drop(watchdog);
+    });
+}
+
+#[test]
+fn an_overdue_request_is_reported_in_one_line() {
+    supervised(|| {
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::PerSession);
+        let mut attached = session.attach(&thread).unwrap();
+        let statement = attached.begin().unwrap().with_text("select endless");
+        let overdue = || {
+            let (report, reports) = std::sync::mpsc::channel();
+            let watchdog = Watchdog::builder()
+                .overdue(Duration::ZERO, move |overdue| report.send(overdue).unwrap())
+                .start(&manager);
+            let overdue = reports.recv_timeout(crate::common::TEST_TIMEOUT).unwrap();
+            drop(watchdog.unwrap());
+            overdue
+        };
+        let root = Requester::system().with_user("root");
+        let held = statement.hold_off("commit");
+        manager.cancel(id, Cancel::running(root)).unwrap();
+        let found = overdue();
+        let ms = found.elapsed.as_millis();
+        assert_eq!(
+            found.to_string(),
+            format!(
+                "a statement of session {id} (running) has not ended {ms} ms after cancel by root: {}: \
+                 select endless",
+                found.reason
+            )
+        );
+        drop(held);
+        let _ = statement.finish();
+        manager.terminate(id, crate::common::kill_now()).unwrap();
+        let found = overdue();
+        let ms = found.elapsed.as_millis();
+        assert_eq!(
+            found.to_string(),
+            format!(
+                "session {id} (between statements) has not ended {ms} ms after terminate (immediate) by \
+                 root: {}: select endless",
+                found.reason
+            )
+        );
     });
 }
 

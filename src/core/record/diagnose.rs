@@ -254,27 +254,9 @@ impl Guarded {
         kind: InterruptKind,
         word: Snapshot,
     ) -> Option<(PendingInterrupt, Timestamp)> {
-        let (when, request, asked, seen) = match kind {
-            InterruptKind::Terminate => {
-                let pending = self.terminate.as_deref()?;
-                (word.terminate_mode(), &pending.request, pending.asked, pending.seen_at)
-            }
-            InterruptKind::Cancel => {
-                let pending = self.cancel.as_deref()?;
-                (None, &pending.request, pending.asked, pending.seen_at)
-            }
-        };
-        let seen = seen.map(|(at, moment)| CallSite { location: at, reached_at: moment.time });
-        let request = request.clone();
-        Some((
-            PendingInterrupt {
-                kind,
-                mode: when,
-                request,
-                requested_at: asked.time,
-                observed_at: seen,
-            },
-            asked,
-        ))
+        Some(match kind {
+            InterruptKind::Terminate => self.terminate.as_ref()?.row(word),
+            InterruptKind::Cancel => self.cancel.as_ref()?.row(),
+        })
     }
 }

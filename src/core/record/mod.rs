@@ -30,6 +30,11 @@
 
 pub(crate) mod check;
 pub(crate) mod diagnose;
+#[cfg_attr(
+    any(safepoint_loom, safepoint_shuttle),
+    allow(dead_code, reason = "no model has a watchdog")
+)]
+pub(crate) mod due;
 pub(crate) mod helpers;
 pub(crate) mod request;
 pub(crate) mod stop;

@@ -13,6 +13,7 @@ use crate::types::id::{SessionId, StatementId, ThreadId};
 use crate::types::interrupt::InterruptKind;
 use crate::types::location::CallerLocation;
 use crate::types::outcome::{EndReason, SessionEnd, StatementEnd};
+use crate::types::pending::PendingInterrupt;
 use crate::types::reason::InterruptReason;
 use crate::types::request::{Request, Requester, TerminateMode};
 use crate::types::time::Timestamp;
@@ -137,6 +138,11 @@ struct CancelledOne {
 
 impl FinishedCancel {
     pub(crate) const NOTHING: FinishedCancel = FinishedCancel(None);
+
+    /// Returns the cancel, and when it was requested.
+    pub(super) fn pending(&self) -> Option<(PendingInterrupt, Timestamp)> {
+        self.0.as_ref()?.cancelled.as_ref().map(|one| one.pending.row())
+    }
 
     pub(crate) fn is_nothing(&self) -> bool {
         self.0.is_none()

@@ -84,6 +84,8 @@ use crate::sync::wake_list::WakeList;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::types::helper::HelperInfo;
 use crate::types::id::StatementId;
+use crate::types::pending::PendingInterrupt;
+use crate::types::time::Timestamp;
 use set::HelperSet;
 use std::fmt;
 use std::sync::Arc;
@@ -252,6 +254,13 @@ impl Record {
     /// Returns the number of helpers of all statements of the session.
     pub(crate) fn helper_count(&self) -> usize {
         self.unfinished_sets().iter().map(|set| set.count()).sum()
+    }
+
+    /// Returns the statements that were cancelled and have ended, and still have helpers, each with the
+    /// cancel and when it was requested.
+    pub(super) fn cancels_with_helpers(&self) -> Vec<(StatementId, (PendingInterrupt, Timestamp))> {
+        let cancelled = |set: &Arc<HelperSet>| Some((set.statement_id(), set.unfinished_cancel()?));
+        self.unfinished_sets().iter().filter_map(cancelled).collect()
     }
 
     fn unfinished_sets(&self) -> Vec<Arc<HelperSet>> {

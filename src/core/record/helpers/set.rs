@@ -13,6 +13,8 @@ use crate::sync::{AtomicU64, Mutex, OnceCell, Ordering, helper_slots};
 use crate::types::id::StatementId;
 use crate::types::interrupt::Interrupt;
 use crate::types::location::CallerLocation;
+use crate::types::pending::PendingInterrupt;
+use crate::types::time::Timestamp;
 use crossbeam_utils::CachePadded;
 use slab::Slab;
 use std::fmt;
@@ -375,6 +377,12 @@ impl HelperSet {
             return finished.unwrap_or(FinishedCancel::NOTHING).with_wakers(wakers);
         }
         FinishedCancel::NOTHING.with_wakers(wakers)
+    }
+
+    /// Returns the cancel of the statement, which has ended, and when it was requested, if helpers are
+    /// left.
+    pub(super) fn unfinished_cancel(&self) -> Option<(PendingInterrupt, Timestamp)> {
+        self.on_last_helper.lock().as_ref()?.pending()
     }
 
     // Requesters.
