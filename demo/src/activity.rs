@@ -1,11 +1,12 @@
-//! `pg_stat_activity`: a view over `json_each`, SQLite's own virtual table, which reads a snapshot
+//! `pg_stat_activity` and its like: views over `json_each`, SQLite's own virtual table, which reads a snapshot
 //! of the manager. (A custom virtual table would need an `unsafe impl` with rusqlite.)
 
 use crate::backends::{Backend, Owner, Wait, microseconds};
 use crate::shared::Shared;
 use jiff::Timestamp;
+use safepoint::diagnose::CallSite;
 use safepoint::pool::{GroupStatus, WorkerStatus};
-use safepoint::view::{SessionInfo, SessionState, ThreadInfo};
+use safepoint::view::{HelperInfo, SessionInfo, SessionState, ThreadInfo};
 use safepoint::{Interrupt, Requester, SessionId};
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
@@ -46,6 +47,17 @@ SELECT safepoint_oid(value ->> 'datid') AS datid,
        CAST(value ->> 'hold_off' AS TEXT) AS hold_off,
        CAST(value ->> 'safe_point' AS TEXT) AS safe_point
 FROM json_each(safepoint_activity());
+CREATE VIEW pg_catalog.pg_stat_activity_helpers AS
+SELECT CAST(value ->> 'sessionid' AS BIGINT) AS sessionid,
+       CAST(safepoint_int4(value ->> 'pid') AS INT) AS pid,
+       CAST(value ->> 'name' AS TEXT) AS name,
+       safepoint_timestamptz(value ->> 'known_since') AS known_since,
+       CAST(value ->> 'at' AS TEXT) AS at,
+       safepoint_bool(value ->> 'is_on_thread') AS is_on_thread,
+       safepoint_bool(value ->> 'is_waiting') AS is_waiting,
+       CAST(value ->> 'last_safe_point' AS TEXT) AS last_safe_point,
+       CAST(value ->> 'hold_off' AS TEXT) AS hold_off
+FROM json_each(safepoint_helpers());
 CREATE VIEW pg_catalog.threadpool_status AS
 SELECT 'safepoint' AS node_name,
        CAST(value ->> 'group_id' AS INT) AS group_id,
@@ -158,6 +170,43 @@ pub(crate) fn snapshot(shared: &Shared, author: &Requester) -> Result<String, In
     Ok(Value::Array(rows).to_string())
 }
 
+/// Returns the helpers of all sessions whose activity `author` may know, as one JSON array. A session that has
+/// ended and left helpers has no `pid` any more.
+///
+/// # Errors Returns a due interrupt, as [`snapshot`] does.
+pub(crate) fn helpers(shared: &Shared, author: &Requester) -> Result<String, Interrupt> {
+    let mut rows = Vec::new();
+    for row in shared.manager.sessions_visible_to(author) {
+        safepoint::check()?;
+        // A row that is not disclosed has no helpers.
+        if row.helper_count > 0 {
+            let pid = shared.backends.of(row.id).map(|backend| backend.pid);
+            let helpers = shared.manager.helpers(row.id);
+            rows.extend(helpers.iter().map(|helper| helper_row(row.id, pid, helper)));
+        }
+    }
+    Ok(Value::Array(rows).to_string())
+}
+
+fn helper_row(session: SessionId, pid: Option<i32>, helper: &HelperInfo) -> Value {
+    json!({
+        "sessionid": session.get(),
+        "pid": pid,
+        "name": helper.name,
+        "known_since": microseconds(helper.known_since.reached_at),
+        "at": helper.known_since.to_string(),
+        "is_on_thread": helper.is_on_thread,
+        "is_waiting": helper.is_waiting,
+        "last_safe_point": helper.last_safe_point.map(safe_point),
+        "hold_off": helper.hold_off.map(|held| held.to_string()),
+    })
+}
+
+/// Formats a safe point, with its time.
+fn safe_point(call_site: CallSite) -> String {
+    format!("{call_site} at {}", time(Some(call_site.reached_at)).unwrap_or_default())
+}
+
 fn is_visible(shared: &Shared, author: &Requester, session: SessionId) -> bool {
     shared.manager.session_info_visible_to(session, author).is_some()
 }
@@ -224,9 +273,7 @@ fn activity(row: &SessionInfo, backend: &Backend, blocker: Option<i32>) -> Map<S
             format!("pending {pending} since {since}")
         }),
         "hold_off": row.hold_off.map(|held| held.to_string()),
-        "safe_point": row.last_safe_point.map(|call_site| {
-            format!("{call_site} at {}", time(Some(call_site.reached_at)).unwrap_or_default())
-        }),
+        "safe_point": row.last_safe_point.map(safe_point),
     });
     match known {
         Value::Object(known) => known,

@@ -48,7 +48,8 @@ usage: server [OPTION]...
   --transcript              play the reference page's example against this server, and exit
   --test-functions          add safepoint_test_panic(), safepoint_test_stall(milliseconds), and
                             safepoint_test_stall(), which writes a line to standard error and
-                            blocks until safepoint_test_release() is called
+                            blocks until safepoint_test_release() is called; and
+                            safepoint_test_parallel(n), which adds the numbers up to n on two threads
   -h, --help                print this help
 
 SIGTERM lets no new client in and waits until the clients have left, or for --grace. SIGINT ends

@@ -42,7 +42,8 @@ pub(crate) fn returns(name: &str) -> Option<PgType> {
         | "pg_terminate_backend"
         | "pg_terminate_session"
         | "pg_cancel_session"
-        | "pg_reload_conf" => PgType::Bool,
+        | "pg_reload_conf"
+        | "safepoint_bool" => PgType::Bool,
         "pg_why_not_yet"
         | "pg_sleep"
         | "version"
@@ -71,10 +72,9 @@ pub(crate) fn define(
     times::define(&define)?;
     define.harmless("pg_backend_pid", 0, |_, _| Ok(backends::own().map(|own| own.pid)))?;
     // These give a column of the view its type.
-    for name in ["safepoint_int4", "safepoint_name", "safepoint_oid", "safepoint_xid"] {
-        define.harmless(name, 1, |call, _| call.get::<Value>(0))?;
+    for kind in ["bool", "inet", "int4", "name", "oid", "xid"] {
+        define.harmless(&format!("safepoint_{kind}"), 1, |call, _| call.get::<Value>(0))?;
     }
-    define.harmless("safepoint_inet", 1, |call, _| call.get::<Value>(0))?;
     define.harmless("pg_current_sessid", 0, |_, _| {
         Ok(current::session_id().map(|id| id.get() as i64))
     })?;
@@ -150,6 +150,10 @@ pub(crate) fn define(
     let at = shared.clone();
     define.harmless("safepoint_activity", 0, move |_, _| {
         activity::snapshot(&at, &author()).map_err(|why| Error::UserFunctionError(why.into()))
+    })?;
+    let at = shared.clone();
+    define.harmless("safepoint_helpers", 0, move |_, _| {
+        activity::helpers(&at, &author()).map_err(|why| Error::UserFunctionError(why.into()))
     })?;
     let at = shared.clone();
     define.harmless("safepoint_threadpool", 0, move |_, _| Ok(activity::pool(&at, &author())))?;

@@ -88,7 +88,7 @@ fn is_closed(all: &[Token<'_>]) -> bool {
 }
 
 /// The views with times that are numbers.
-const SOURCES: [&str; 2] = ["pg_stat_activity", "threadpool_workers"];
+const SOURCES: [&str; 3] = ["pg_stat_activity", "pg_stat_activity_helpers", "threadpool_workers"];
 
 /// The first words of what makes a statement one that computes with times.
 const LITERALS: [&str; 3] = ["interval", "timestamp", "extract"];

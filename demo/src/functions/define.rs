@@ -78,7 +78,7 @@ impl Define<'_> {
     /// Defines a function that has no effect, for statements and also for views and triggers.
     pub(crate) fn harmless<T: ToSql + 'static>(
         &self,
-        name: &'static str,
+        name: &str,
         arguments: i32,
         call: impl Fn(&Context<'_>, &Left) -> rusqlite::Result<T> + Send + 'static,
     ) -> rusqlite::Result<()> {

@@ -9,6 +9,7 @@ mod cancel;
 mod disconnects;
 mod drivers;
 mod growth;
+mod helpers;
 #[cfg(unix)]
 mod incident;
 mod intruders;
