@@ -172,17 +172,20 @@ fn held(sleeps: bool) {
                     assert_eq!(reason(told), InterruptReason::UserRequest);
                     assert!(released.load(Ordering::Relaxed), "within the hold-off");
                 };
-                let helper = match handle.enter() {
-                    Ok(helper) => helper,
-                    Err(told) => return after(&told),
-                };
-                if sleeps {
-                    entered.open();
-                    return after(&sleep());
+                let helper = handle.enter();
+                match &helper {
+                    Err(told) => after(told),
+                    Ok(_) if sleeps => {
+                        entered.open();
+                        after(&sleep());
+                    }
+                    Ok(_) => {
+                        for told in [safepoint_under_loom::check(), handle.check()] {
+                            told.inspect_err(after).ok();
+                        }
+                    }
                 }
-                for told in [safepoint_under_loom::check(), handle.check()] {
-                    told.inspect_err(after).ok();
-                }
+                // In each case: the statics of a model end with its first thread.
                 canceller.join().unwrap();
                 drop(helper);
             })
