@@ -81,6 +81,8 @@ async fn serve(socket: TcpStream, manager: &SessionManager, client: ClientInfo) 
             Err(error) => return write.write_all(format!("FATAL: {error}\n").as_bytes()).await,
         };
         tokio::select! {
+            // An answer that fits the socket is sent first, also by a session that is to end.
+            biased;
             written = write.write_all(answer.as_bytes()) => written?,
             // A client that does not read cannot be notified.
             _ = session.interrupted() => return Err(ErrorKind::ConnectionAborted.into()),

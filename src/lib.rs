@@ -202,6 +202,8 @@ pub mod local {
 ///             Err(error) => return socket.write_all(format!("FATAL: {error}\n").as_bytes()).await,
 ///         };
 ///         tokio::select! {
+///             // An answer that fits the socket is sent first.
+///             biased;
 ///             written = socket.write_all(answer.as_bytes()) => written?,
 ///             // The client does not read, so it cannot be notified.
 ///             _ = session.interrupted() => return Ok(()),
