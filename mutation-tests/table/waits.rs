@@ -18,19 +18,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         tests: &["it::deadlines::an_output_ready_at_the_timeout_is_returned"],
     },
     Mutation {
-        name: "NoPollAtDeadlineWithoutSession",
-        about: "On a thread that runs no session a wait with a limit does not poll once more when that is over.",
-        edits: &[Edit {
-            file: "session/wait/mod.rs",
-            within: "pub(crate) fn block_on_uninterruptibly",
-            find: "parker.park(deadline);",
-            replace: "parker.park(deadline); if has_passed(deadline) { return None; }",
-        }],
-        loom: &[],
-        shuttle: &[],
-        tests: &["it::deadlines::an_output_ready_at_the_timeout_is_returned"],
-    },
-    Mutation {
         name: "InterruptAtDeadlineUnseen",
         about: "A wait whose limit is over does not look for an interrupt.",
         edits: &[Edit {
@@ -126,19 +113,6 @@ pub(super) const MUTATIONS: &[Mutation] = &[
             "it::deadlines::a_pending_future_is_dropped_at_the_timeout",
             "it::waits::sleep",
         ],
-    },
-    Mutation {
-        name: "ParksBeyondLimitWithoutSession",
-        about: "A thread that runs no session and waits with a limit parks without one.",
-        edits: &[Edit {
-            file: "session/wait/mod.rs",
-            within: "pub(crate) fn block_on_uninterruptibly",
-            find: "parker.park(deadline);",
-            replace: "parker.park(None);",
-        }],
-        loom: &[],
-        shuttle: &[],
-        tests: &["it::deadlines::a_pending_future_is_dropped_at_the_timeout"],
     },
     Mutation {
         name: "AnyWakeEndsLimit",

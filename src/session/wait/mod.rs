@@ -12,7 +12,7 @@ pub(crate) mod socket;
 pub(crate) mod ambient;
 pub(crate) mod stop;
 
-use crate::core::record::waits::Waits;
+use crate::core::record::waits::{NoSession, Waits};
 use crate::session::attached::Attached;
 use crate::sync::{Parker, Unparker, now, per_thread};
 use crate::types::interrupt::Interrupt;
@@ -83,23 +83,12 @@ fn has_passed(deadline: Option<Instant>) -> bool {
 }
 
 /// Runs a future until it is ready. Returns `None` at the deadline. No interrupt ends the wait.
+#[track_caller]
 pub(crate) fn block_on_uninterruptibly<F: Future>(
     future: F,
     deadline: Option<Instant>,
 ) -> Option<F::Output> {
-    let mut future = pin!(future);
-    with_thread_parker(|parker| {
-        let mut context = Context::from_waker(&parker.waker);
-        loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                return Some(output);
-            }
-            if has_passed(deadline) {
-                return None;
-            }
-            parker.park(deadline);
-        }
-    })
+    block_on(&NoSession, future, deadline, Location::caller()).unwrap_or(None)
 }
 
 /// Runs a future until it is ready or an interrupt is due. Returns `Ok(None)` at the deadline.
