@@ -1,4 +1,4 @@
-//! Clients that read slowly, on two workers: `cargo run --example slow_readers`, then `nc 127.0.0.1 5437` from any
+//! Clients that read slowly, on two workers: `cargo run --example slow_readers`, then `nc 127.0.0.1 5439` from any
 //! number of terminals. `rows N` sends N rows, which are computed as the client reads. While a client does not read,
 //! its statement is suspended: it holds no thread, and can be seen (`who`), cancelled (`cancel ID`) and killed
 //! (`kill ID`). Stop a terminal by Ctrl-S, and try these from another.
@@ -180,7 +180,7 @@ impl Connection {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = SessionManager::new(ThreadModel::Pool);
     let pool = PoolBuilder::new(2).max_workers(2).start(manager.clone())?;
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5437".into());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5439".into());
     let listener = TcpListener::bind(&address).map_err(|error| format!("{address}: {error}"))?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {

@@ -165,7 +165,7 @@ pub(crate) fn parse(
             }
             "max-queue" => args.max_queue = number(&option, &value()?, 1..=1_000_000)?,
             "max-portals" => args.max_portals = number(&option, &value()?, 0..=10_000)?,
-            "temp-dir" => args.temp_dir = Some(value()?.into()),
+            "temp-dir" => args.temp_dir = Some(folder(&option, value()?.into())?),
             "max-workers" => args.max_workers = number(&option, &value()?, 1..=4096)?,
             "grace" => {
                 let text = value()?;
@@ -246,6 +246,15 @@ fn workers(thread_num: usize) -> ThreadPoolAttr {
 
 pub(crate) fn invalid(error: &InvalidAttrError) -> String {
     format!("{error} {}", error.detail())
+}
+
+/// Returns the folder, if it is one.
+fn folder(option: &str, path: PathBuf) -> Result<PathBuf, String> {
+    if path.is_dir() {
+        Ok(path)
+    } else {
+        Err(format!("--{option}: {} is not a folder", path.display()))
+    }
 }
 
 fn number(option: &str, text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {

@@ -3,7 +3,7 @@
 use crate::common::{ENDLESS, Fixture, each_model, supervised, until, wait_until};
 use safepoint::request::InterruptReason;
 use safepoint::session::Timeouts;
-use safepoint::{Interrupt, Session};
+use safepoint::{ClientInfo, Interrupt, Session, SessionManager};
 use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -20,6 +20,16 @@ fn watch(session: &Session, limit: impl Into<Option<Duration>>) -> (UnixStream, 
     session.watch_connection(&socket).unwrap();
     session.set_timeouts(Timeouts::new().with_client_disconnect(limit)).unwrap();
     (socket, client)
+}
+
+/// Waits until the thread has seen all clients that have left by now: it has ended another session, whose client
+/// leaves later.
+fn until_events_have_arrived(manager: &SessionManager) {
+    let other = manager.open(ClientInfo::default()).unwrap();
+    let (_socket, client) = watch(&other, Duration::ZERO);
+    other.reserve_statement();
+    drop(client);
+    wait_until("the other session is told", || other.check().is_err());
 }
 
 #[track_caller]
@@ -87,12 +97,7 @@ fn an_idle_session_is_left_alone() {
         each_model(|Fixture { manager, mut session, thread, .. }| {
             let (_socket, client) = watch(&session, Duration::ZERO);
             drop(client);
-            // Another session, whose client leaves later, is ended: the event has arrived by then.
-            let other = manager.open(safepoint::ClientInfo::default()).unwrap();
-            let (_other_socket, client) = watch(&other, Duration::ZERO);
-            other.reserve_statement();
-            drop(client);
-            wait_until("the other session is told", || other.check().is_err());
+            until_events_have_arrived(&manager);
             session.check().unwrap();
             let attached = session.attach(&thread).unwrap();
             attached.check().unwrap();
@@ -161,12 +166,7 @@ fn an_earlier_connection_does_not_count() {
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
             drop(first);
-            // Another session, whose client leaves later, is ended: the event has arrived by then.
-            let other = manager.open(safepoint::ClientInfo::default()).unwrap();
-            let (_other_socket, client) = watch(&other, Duration::ZERO);
-            other.reserve_statement();
-            drop(client);
-            wait_until("the other session is told", || other.check().is_err());
+            until_events_have_arrived(&manager);
             statement.check().unwrap();
             drop(second);
             let slept = until("its client has left", || statement.sleep(ENDLESS));
@@ -181,11 +181,7 @@ fn a_new_connection_is_open() {
         each_model(|Fixture { manager, mut session, thread, .. }| {
             let (_first_socket, first) = watch(&session, Duration::ZERO);
             drop(first);
-            let other = manager.open(safepoint::ClientInfo::default()).unwrap();
-            let (_other_socket, client) = watch(&other, Duration::ZERO);
-            other.reserve_statement();
-            drop(client);
-            wait_until("the other session is told", || other.check().is_err());
+            until_events_have_arrived(&manager);
             let (second_socket, _second) = pair();
             session.watch_connection(&second_socket).unwrap();
             let mut attached = session.attach(&thread).unwrap();

@@ -16,6 +16,7 @@ const TURNS: usize = 16;
 impl Connection {
     /// Serves the bytes that have arrived, on a worker.
     fn serve_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
+        let in_lane = std::mem::take(&mut self.in_lane);
         if self.stream.has_unsent() {
             match self.send_more(session)? {
                 Sent::All => {}
@@ -27,7 +28,6 @@ impl Connection {
                 Sent::Gone => return Ok(Action::Close),
             }
         }
-        let in_lane = std::mem::take(&mut self.in_lane);
         let mut turns = 0;
         let mut more = true;
         loop {

@@ -39,18 +39,18 @@ impl Connection {
         if !self.stream.has_unsent() {
             return self.end_sending(session).map(|()| true);
         }
-        self.show_sending(true);
+        self.waits_for_reader(session);
         let suspended = self.sending.take();
         if suspended.is_some()
             && let Some(statement) = resumed(suspended, session)?
         {
             let sent = self.stream.send_all(&statement)?;
-            self.show_sending(false);
+            self.has_been_read(&statement);
             statement.finish()?;
             return Ok(sent.is_ok());
         }
         let sent = self.stream.send_all(session)?;
-        self.show_sending(false);
+        self.has_been_read(session);
         Ok(sent.is_ok())
     }
 
@@ -69,14 +69,18 @@ impl Connection {
             }
         }
         if matches!(sent, Sent::All) {
-            self.show_sending(false);
-            // The system gave a thread for the timer before.
-            let _ = limit(session);
+            self.has_been_read(session);
         }
         Ok(sent)
     }
 
-    /// Notes that the session leaves its thread until the client reads.
+    fn has_been_read(&self, session: &Attached<'_>) {
+        self.show_sending(false);
+        // The system gave a thread for the timer before.
+        let _ = limit(session);
+    }
+
+    /// Notes that the session waits until the client reads, which is no idleness.
     pub(super) fn waits_for_reader(&mut self, session: &Attached<'_>) {
         self.show_sending(true);
         // Empty, and as large as the rows that were collected.

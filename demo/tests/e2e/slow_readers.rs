@@ -168,16 +168,22 @@ fn a_pipeline_of_large_answers() {
 /// A client that reads slowly is not idle.
 #[test]
 fn a_slow_reader_is_not_idle() {
-    for model in MODELS {
+    // The second message has failed, so that no statement waits for its reader.
+    let fails = format!("{}; select * from nosuch", rows(40_000, 400));
+    for (model, sql, failures) in MODELS
+        .into_iter()
+        .flat_map(|model| [(model, rows(40_000, 400), 0), (model, fails.clone(), 1)])
+    {
         let server = Server::start(model, &["--workers", "2"]);
         let (mut admin, mut client) = (server.admin(), server.user("ann"));
         client.ok("set idle_session_timeout = '200ms'");
         let session = client.session();
-        client.start(&rows(40_000, 400));
+        client.start(&sql);
         until_sending(&mut admin, session);
         admin.ok("select pg_sleep(0.5)");
         until_sending(&mut admin, session);
-        assert_eq!(client.finish().rows.len(), 40_000);
+        let answer = client.finish();
+        assert_eq!((answer.rows.len(), answer.errors.len()), (40_000, failures));
         // Now it is.
         let answer = client.finish();
         answer.error().expect(

@@ -9,8 +9,6 @@ use safepoint_under_loom::session::{SuspendedStatement, WaitMode, waker_fn};
 use safepoint_under_loom::{
     Cancel, ClientInfo, Requester, Session, SessionManager, Thread, ThreadModel,
 };
-use std::sync::Arc as StdArc;
-use std::task::{Wake, Waker};
 
 fn open() -> (SessionManager, Session, Thread) {
     let manager = SessionManager::new(ThreadModel::PerSession);
@@ -74,25 +72,6 @@ fn a_cancel_wakes_the_owner() {
     });
 }
 
-/// The owner is woken for a cancel or a termination, and asks which it is.
-struct EndIfTerminated(loom::sync::Arc<ParkedSession>);
-
-impl Wake for EndIfTerminated {
-    fn wake(self: StdArc<Self>) {
-        let due = {
-            let mut slot = self.0.session.lock().unwrap();
-            if slot.as_ref().is_some_and(|session| session.check().is_err()) {
-                slot.take()
-            } else {
-                None
-            }
-        };
-        if let Some(session) = due {
-            self.0.end(session);
-        }
-    }
-}
-
 /// Puts the session into its slot as its statement is suspended. Returns `None` if it was ended.
 fn park(
     parked: &loom::sync::Arc<ParkedSession>,
@@ -107,8 +86,7 @@ fn park(
         return None;
     };
     let suspended = statement.suspend(WaitMode::Interruptible);
-    let waker = Waker::from(StdArc::new(EndIfTerminated(parked.clone())));
-    match attached.detach_suspended(&suspended, &waker) {
+    match attached.detach_suspended(&suspended, &ParkedSession::waker(parked)) {
         Ok(()) => {
             *slot = Some(session);
             Some(suspended)

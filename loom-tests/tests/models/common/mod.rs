@@ -35,7 +35,7 @@ pub(crate) struct ParkedSession {
 impl ParkedSession {
     pub(crate) fn new(session: Session) -> Arc<ParkedSession> {
         let parked = ParkedSession::empty();
-        session.set_detached_waker(Some(Waker::from(StdArc::new(EndIfDue(parked.clone())))));
+        session.set_detached_waker(Some(ParkedSession::waker(&parked)));
         *parked.session.lock().unwrap() = Some(session);
         parked
     }
@@ -43,6 +43,11 @@ impl ParkedSession {
     /// Creates a slot whose session comes later, with its own waker.
     pub(crate) fn empty() -> Arc<ParkedSession> {
         Arc::new(ParkedSession { session: Mutex::new(None), closed: AtomicUsize::new(0) })
+    }
+
+    /// Returns a waker that ends the session if a termination is due.
+    pub(crate) fn waker(parked: &Arc<ParkedSession>) -> Waker {
+        Waker::from(StdArc::new(EndIfDue(parked.clone())))
     }
 
     pub(crate) fn take(&self) -> Option<Session> {
