@@ -73,7 +73,10 @@ def case_settings_temp_file_limit(c):
         said.append(v.q("set temp_file_limit = %s" % value))
         said.append(c.rows(v.q("show temp_file_limit")))
     u = c.connect(user="ann")
-    return said, u.q("set temp_file_limit = -1"), u.q("set local temp_file_limit = '1MB'"), u.q("reset temp_file_limit")
+    said += [u.q(sql) for sql in (
+        "set temp_file_limit = -1", "set local temp_file_limit = '1MB'", "reset temp_file_limit", "reset all",
+        "select set_config('temp_file_limit', '1MB', false)", "discard all")]
+    return said, c.connect(user="ann", options="-c temp_file_limit=1MB").greeting
 
 
 def case_settings_isolation_of_a_block(c):
