@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How many sequences, and how many steps each has.
-const SEQUENCES: u64 = 30_000;
+const SEQUENCES: u64 = 12_000;
 const STEPS: u32 = 16;
 
 /// One tick of the test's clock: nothing that the machine does takes as long.

@@ -40,7 +40,7 @@ const SHUTDOWN: &str = "shutdown";
 
 #[test]
 fn counts_balance() {
-    explore("whole_pool::counts_balance", 4000, scene);
+    explore("whole_pool::counts_balance", 2000, scene);
     let met = |what: &AtomicUsize| what.load(Ordering::Relaxed);
     let [sessions, kills, killed, cancels, cancelled] = [0, 1, 2, 3, 4].map(|at| met(&MET[at]));
     println!(

@@ -178,7 +178,7 @@ fn shut_down(manager: &SessionManager, pool: Pool<Server>) {
 /// are to meet wait for ever, while threads are idle.
 #[test]
 fn hand_over_to_a_retiring_worker() {
-    explore("workers::hand_over_to_a_retiring_worker", 4000, || {
+    explore("workers::hand_over_to_a_retiring_worker", 1500, || {
         let (manager, pool, peers) = house(PoolBuilder::new(2).max_workers(3), 3);
         for _ in 0..3 {
             let meeting = Meeting::of(3);
@@ -277,7 +277,7 @@ fn until(pool: &Pool<Server>, holds: impl Fn(&GroupStatus) -> bool) {
 /// counted once, and who is gone is not.
 #[test]
 fn kills_against_the_count_of_queued_sessions() {
-    explore("workers::kills_against_the_count_of_queued_sessions", 2000, || {
+    explore("workers::kills_against_the_count_of_queued_sessions", 1000, || {
         let (manager, pool, mut peers) = house(PoolBuilder::new(1), 3);
         let stuck = peers.pop().unwrap();
         let meeting = Meeting::of(2);
