@@ -29,7 +29,14 @@ pub struct PoolBuilder {
     max_workers: usize,
     max_queue: usize,
     close_abandoned: Option<Duration>,
+    idle_thread_timeout: Duration,
 }
+
+/// How long an added thread is kept, if nothing else is asked for.
+const IDLE_THREAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// So that it can be added to any moment: `Duration::MAX` is accepted too.
+const LONGEST_IDLE_THREAD_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The share of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +58,13 @@ impl PoolBuilder {
     }
 
     fn of(groups: Vec<Share>) -> PoolBuilder {
-        PoolBuilder { groups, max_workers: 0, max_queue: usize::MAX, close_abandoned: None }
+        PoolBuilder {
+            groups,
+            max_workers: 0,
+            max_queue: usize::MAX,
+            close_abandoned: None,
+            idle_thread_timeout: IDLE_THREAD_TIMEOUT,
+        }
     }
 
     /// Sets the maximum number of workers, of all groups together. Workers are added when sessions
@@ -78,6 +91,18 @@ impl PoolBuilder {
     #[must_use]
     pub fn close_abandoned(self, after: Duration) -> PoolBuilder {
         PoolBuilder { close_abandoned: Some(after), ..self }
+    }
+
+    /// Ends a thread that the pool has added, a worker or a thread of the emergency lane, if it has had
+    /// nothing to do for this time. It is ten seconds by default, and at most a day: a longer time
+    /// counts as a day. The workers that the pool starts with stay.
+    #[must_use]
+    pub fn idle_thread_timeout(self, timeout: Duration) -> PoolBuilder {
+        PoolBuilder { idle_thread_timeout: timeout.min(LONGEST_IDLE_THREAD_TIMEOUT), ..self }
+    }
+
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.idle_thread_timeout
     }
 
     /// Returns the time after which an abandoned session is closed.
@@ -119,6 +144,15 @@ mod tests {
 
     fn sizes(config: &PoolBuilder) -> Vec<(usize, usize)> {
         config.shares().map(|(size, _)| (size.min, size.max)).collect()
+    }
+
+    #[test]
+    fn added_threads_are_kept_for_ten_seconds_or_as_asked() {
+        let kept = |ask: fn(PoolBuilder) -> PoolBuilder| ask(PoolBuilder::new(1)).idle_timeout();
+        assert_eq!(kept(|builder| builder).as_secs(), 10);
+        assert_eq!(kept(|builder| builder.idle_thread_timeout(Duration::ZERO)), Duration::ZERO);
+        let longest = kept(|builder| builder.idle_thread_timeout(Duration::MAX));
+        assert_eq!(longest.as_secs(), 24 * 60 * 60);
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl<C: Connection> Pool<C> {
                 number,
                 alone,
                 manager: pool.manager.clone(),
-                queue: Queue::new(size),
+                queue: Queue::new(size, builder.idle_timeout()),
                 poller: Poller::new()?,
                 hang_ups: match builder.abandoned_after() {
                     Some(after) => Some((HangUps::new()?, after)),

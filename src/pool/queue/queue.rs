@@ -9,13 +9,10 @@ use std::time::{Duration, Instant};
 /// The number of sessions with [`Priority::High`] that are taken in a row while others wait.
 pub const HIGH_PRIORITY_BURST: usize = 8;
 
-/// How long a worker or a lane thread that is not needed waits for work before it ends.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-
 pub(in crate::pool) struct Queue<T> {
     pub(super) state: Mutex<QueueState<T>>,
     pub(super) size: Size,
-    /// [`IDLE_TIMEOUT`], or less in a test.
+    /// How long a worker or a lane thread that is not needed waits for work before it ends.
     pub(super) idle_timeout: Duration,
     pub(super) for_parked: Condvar,
     pub(super) for_lanes: Condvar,
@@ -109,7 +106,7 @@ impl<T> QueueState<T> {
 }
 
 impl<T> Queue<T> {
-    pub(in crate::pool) fn new(size: Size) -> Queue<T> {
+    pub(in crate::pool) fn new(size: Size, idle_timeout: Duration) -> Queue<T> {
         Queue {
             state: Mutex::new(QueueState {
                 first: VecDeque::new(),
@@ -126,7 +123,7 @@ impl<T> Queue<T> {
                 closed: false,
             }),
             size,
-            idle_timeout: IDLE_TIMEOUT,
+            idle_timeout,
             for_parked: Condvar::new(),
             for_lanes: Condvar::new(),
             for_listener: Condvar::new(),

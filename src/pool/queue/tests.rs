@@ -24,7 +24,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A queue whose first workers have started and run a session. It is full with two waiting
 /// sessions.
 fn running(min: usize, max: usize) -> Queue<Held> {
-    let queue = Queue::new(Size { min, max, queue: 2 });
+    let queue = Queue::new(Size { min, max, queue: 2 }, TEST_TIMEOUT);
     queue.first_workers();
     (0..min).for_each(|_| queue.worker_started(true));
     queue

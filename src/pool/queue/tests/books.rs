@@ -12,7 +12,7 @@ fn books(queue: &Queue<Held>) -> (Counts, usize) {
 
 #[test]
 fn workers_start_wait_run_and_block() {
-    let queue = Queue::<Held>::new(Size { min: 2, max: 4, queue: 9 });
+    let queue = Queue::<Held>::new(Size { min: 2, max: 4, queue: 9 }, TEST_TIMEOUT);
     let none = Counts { permits: 2, ..Counts::default() };
     assert_eq!(books(&queue), (none, 0));
     queue.first_workers();
@@ -360,7 +360,7 @@ fn stale_entries_are_counted_once() {
 
 #[test]
 fn a_queue_of_length_zero_is_always_full() {
-    let queue = Queue::<Held>::new(Size { min: 1, max: 1, queue: 0 });
+    let queue = Queue::<Held>::new(Size { min: 1, max: 1, queue: 0 }, TEST_TIMEOUT);
     assert!(queue.is_full());
 }
 
