@@ -10,7 +10,7 @@
 #   scripts/flakes.sh 60 -loom -shuttle  60 rounds of all but the programs of packages named so
 #
 # A nice round gets a hundredth of a core for each of its threads. So it runs a part of a program's
-# tests, one in sixteen, and the next nice round the next part; and four nice rounds run at a time.
+# tests, one in sixteen, and the next nice round the next part; and twelve nice rounds run at a time.
 # A program with fewer tests than that runs all of them.
 #
 # AT_ONCE=4 runs four programs at a time in the other rounds, so that "alone" is beside three others.
@@ -78,7 +78,7 @@ keep_busy() {
 }
 
 # How many parts a program's tests are run in at `nice -n 19`, and how many rounds run at a time there.
-parts=16 nice_at_once=4
+parts=16 nice_at_once=12
 
 out=target/flakes
 rm -rf "$out"
