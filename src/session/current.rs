@@ -47,16 +47,51 @@ per_thread! {
 }
 
 per_thread! {
-    static HELP: RefCell<Help> = RefCell::new(Help { helper: None, spare: None });
+    static HELP: RefCell<Help> = RefCell::new(Help { helper: None, is_present: false, session: None });
 }
 
 /// The help of a thread. It is apart from the session, so that attaching and detaching do not pay for it.
 struct Help {
-    /// If there is one, `CURRENT` is its session.
+    /// The helper that the thread is, or was last. If the thread enters the same set again, it finds the references
+    /// here, so that the helpers of a statement count none, and move none.
     helper: Option<Helper>,
-    /// The helper set that the thread has left last, and its session. If the thread enters it again, it
-    /// takes these references, so that the helpers of a statement count no references.
-    spare: Option<(Arc<HelperSet>, Arc<Record>)>,
+    /// Whether the thread is `helper`. Then `CURRENT` is its session.
+    is_present: bool,
+    /// The session of `helper`, while the thread is not that helper.
+    session: Option<Arc<Record>>,
+}
+
+impl Help {
+    fn present(&self) -> Option<&Helper> {
+        self.helper.as_ref().filter(|_| self.is_present)
+    }
+
+    /// Replaces the present helper. Returns it, and what must be dropped while no thread-local is borrowed.
+    fn replace(&mut self, helper: Option<Helper>) -> (Option<Helper>, Option<Help>) {
+        if self.is_present {
+            self.is_present = helper.is_some();
+            return (std::mem::replace(&mut self.helper, helper), None);
+        }
+        let next =
+            helper.map(|helper| Help { helper: Some(helper), is_present: true, session: None });
+        (None, next.map(|next| std::mem::replace(self, next)))
+    }
+
+    /// Makes the thread a helper of the set that it has left last. `move_to` changes its slot. Returns the set's
+    /// session, or `None` if the thread has left another set last.
+    #[inline]
+    fn enter_again(
+        &mut self,
+        set: &Arc<HelperSet>,
+        turn: u16,
+        move_to: impl FnOnce(&mut Place),
+    ) -> Option<Arc<Record>> {
+        let helper = self.helper.as_mut().filter(|helper| Arc::ptr_eq(&helper.set, set))?;
+        let session = self.session.take()?;
+        move_to(&mut helper.place);
+        (helper.turn, self.is_present) = (turn, true);
+        Some(session)
+    }
 }
 
 /// The present work of a thread.
@@ -98,9 +133,12 @@ impl Outer {
     /// destroyed does nothing.
     fn replace(self) -> Outer {
         let Outer { session, helper } = self;
-        let session = CURRENT.try_with(|current| current.replace(session));
-        let helper = HELP.try_with(|help| std::mem::replace(&mut help.borrow_mut().helper, helper));
-        Outer { session: session.ok().flatten(), helper: helper.ok().flatten() }
+        let session = CURRENT.try_with(|current| current.replace(session)).ok().flatten();
+        let helper = HELP.try_with(|help| help.borrow_mut().replace(helper));
+        let (helper, left) = helper.unwrap_or_default();
+        // Dropped with no thread-local borrowed.
+        drop(left);
+        Outer { session, helper }
     }
 }
 
@@ -157,7 +195,7 @@ pub(crate) fn works_for(set: &Arc<HelperSet>) -> bool {
 fn works_for_one(set: &Arc<HelperSet>) -> bool {
     let helps = HELP.try_with(|help| {
         let helps = |helper: &Helper| Arc::ptr_eq(&helper.set, set) && helper.is_here();
-        help.borrow().helper.as_ref().map(helps)
+        help.borrow().present().map(helps)
     });
     let runs = |mine: &Arc<Record>| Arc::ptr_eq(mine, set.record()) && mine.runs_here();
     match helps {
@@ -168,46 +206,69 @@ fn works_for_one(set: &Arc<HelperSet>) -> bool {
 
 /// Makes the thread a helper, and returns its work before, if there was any. A thread whose
 /// thread-locals are already destroyed has no current helper.
+pub(crate) fn begin_help(set: &Arc<HelperSet>, place: &Place, turn: u16) -> Option<Outer> {
+    if is_free() && begin_again(set, turn, |old| *old = place.clone()) {
+        return None;
+    }
+    let helper = Some(Helper { set: set.clone(), place: place.clone(), turn });
+    let outer = Outer { session: Some(set.record().clone()), helper }.replace();
+    Some(outer).filter(|outer| outer.session.is_some())
+}
+
+/// Makes a thread that works for no session the helper in the slot with this index.
 #[inline]
-pub(crate) fn begin_help(set: &Arc<HelperSet>, place: Place, turn: u16) -> Option<Box<Outer>> {
+pub(crate) fn begin_only_help(set: &Arc<HelperSet>, index: u16, turn: u16) {
+    if !begin_again(set, turn, |place| place.change(index)) {
+        begin_first(set, index, turn);
+    }
+}
+
+#[cold]
+fn begin_first(set: &Arc<HelperSet>, index: u16, turn: u16) {
+    drop(begin_help(set, &Place::fixed(index), turn));
+}
+
+/// Returns `false` if the thread has left another set last.
+#[inline]
+fn begin_again(set: &Arc<HelperSet>, turn: u16, move_to: impl FnOnce(&mut Place)) -> bool {
     let begun = HELP.try_with(|help| {
-        let mut help = help.borrow_mut();
-        let (set, record) = match help.spare.take_if(|(spare, _)| Arc::ptr_eq(spare, set)) {
-            Some(spare) => spare,
-            None => (set.clone(), set.record().clone()),
-        };
-        (record, help.helper.replace(Helper { set, place, turn }))
+        let session = help.borrow_mut().enter_again(set, turn, move_to)?;
+        CURRENT.try_with(|current| *current.borrow_mut() = Some(session)).ok()
     });
-    let (record, helper) = begun.ok()?;
-    let session = CURRENT.try_with(|current| current.replace(Some(record))).ok().flatten();
-    session.is_some().then(|| Box::new(Outer { session, helper }))
+    matches!(begun, Ok(Some(())))
 }
 
 /// Restores the work before, if this helper is the current one. Keeps its references for the next
 /// time.
-#[inline]
-pub(crate) fn end_help(is_mine: impl FnOnce(&Helper) -> bool, outer: Option<Box<Outer>>) {
-    let nested = outer.is_some();
-    let mut outer = outer.map_or_else(Outer::default, |outer| *outer);
-    let ended = HELP.try_with(|help| {
-        let mut help = help.borrow_mut();
-        if !help.helper.as_ref().is_some_and(is_mine) {
-            return None;
-        }
-        let helper = std::mem::replace(&mut help.helper, outer.helper.take())?;
-        let session = CURRENT.try_with(|current| current.replace(outer.session.take()));
-        help.spare.replace((helper.set, session.ok().flatten()?))
-    });
-    // Dropped with no thread-local borrowed.
-    drop(ended);
-    if nested {
-        restored();
+pub(crate) fn end_help(set: &Arc<HelperSet>, place: &Place, turn: u16, outer: Option<Outer>) {
+    let ended = end_only_help(set, place, turn);
+    if let Some(outer) = outer {
+        restore(outer, ended);
     }
+}
+
+/// Ends the help of a thread that had no other work before, if this helper is the current one. Returns whether it
+/// was.
+#[inline]
+pub(crate) fn end_only_help(set: &Arc<HelperSet>, place: &Place, turn: u16) -> bool {
+    let left = HELP.try_with(|help| {
+        let Help { helper, is_present, session } = &mut *help.borrow_mut();
+        let helper = helper.as_mut().filter(|helper| *is_present && helper.is(set, place, turn))?;
+        *is_present = false;
+        // `place` refers to the slot too, so none is dropped here.
+        helper.place.change(0);
+        *session = CURRENT.try_with(|current| current.take()).ok().flatten();
+        Some(())
+    });
+    matches!(left, Ok(Some(())))
 }
 
 /// Continues the earlier work of the thread.
 #[cold]
-fn restored() {
+fn restore(outer: Outer, is_free: bool) {
+    if is_free {
+        drop(outer.replace());
+    }
     end_leaked_attachment();
     // A request may have raised the flag during the help, so check again.
     attention::raise_own();
@@ -236,7 +297,7 @@ pub(crate) fn check_cold(at: CallerLocation) -> Result<(), Interrupt> {
 /// guard was leaked and its session has moved to another thread.
 pub(crate) fn current() -> Option<Current> {
     let session = CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()?;
-    match HELP.try_with(|help| help.borrow().helper.clone()).ok().flatten() {
+    match HELP.try_with(|help| help.borrow().present().cloned()).ok().flatten() {
         Some(helper) => Some(Current::Helps(helper)).filter(Current::is_here),
         None => Some(Current::Runs(session)).filter(Current::is_here),
     }
@@ -288,7 +349,8 @@ pub fn without_session<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Returns whether the thread works for no session.
-fn is_free() -> bool {
+#[inline]
+pub(crate) fn is_free() -> bool {
     CURRENT.try_with(|current| current.borrow().is_none()).unwrap_or(false)
 }
 

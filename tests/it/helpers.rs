@@ -407,6 +407,23 @@ fn a_probe_is_answered_by_helpers() {
     });
 }
 
+/// Its slot is free, and the statement is cancelled already.
+#[test]
+fn a_helper_that_is_refused_counts_no_more() {
+    in_statement(|manager, statement| {
+        let handle = statement.handle("scan");
+        current::without_session(|| drop(handle.enter().unwrap()));
+        let request = cancel(statement.statement_id());
+        let receipt = manager.cancel(statement.id(), request).unwrap();
+        let told = current::without_session(|| handle.enter().map(drop)).unwrap_err();
+        assert_eq!(reason(&told), InterruptReason::UserRequest);
+        assert_eq!(handle.helper_count(), 0);
+        assert!(statement.check().is_err());
+        statement.finish().unwrap();
+        assert!(receipt.try_get().expect("there is no helper").cancelled);
+    });
+}
+
 #[test]
 fn a_panic_in_a_helper_ends_the_session() {
     in_statement(|_, statement| {

@@ -29,6 +29,23 @@ fn a_helper_enters_as_its_statement_is_cancelled() {
     model(name, true, || enter_against_cancel(1, false));
 }
 
+/// Another thread has created the slots, so the helper finds its own free.
+#[test]
+fn a_helper_finds_its_slot_as_its_statement_is_cancelled() {
+    let name = "no_helper_runs_on::a_helper_finds_its_slot_as_its_statement_is_cancelled";
+    model(name, true, || {
+        set_helper_slots(1);
+        let manager = manager();
+        in_statement(&manager, |statement| {
+            let handle = statement.handle("help");
+            current::without_session(|| drop(handle.enter().expect("nobody has cancelled it")));
+            let canceller = canceller(&manager, &statement);
+            let helper = spawn(move || works(&handle, false, || drop(canceller.join().unwrap())));
+            assert_eq!(helper.join().unwrap(), InterruptReason::UserRequest);
+        });
+    });
+}
+
 /// The flag of its thread was raised for another reason.
 #[test]
 fn a_raised_helper_is_cancelled() {

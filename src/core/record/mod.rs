@@ -157,6 +157,7 @@ impl Record {
         self.id
     }
 
+    #[inline]
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.word.load()
     }

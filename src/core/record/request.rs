@@ -335,6 +335,7 @@ impl Record {
 
     /// Takes the transition that ends the session. The caller must remove the record from the
     /// registry next, and then call `completed`.
+    #[inline]
     pub(crate) fn end(&self) -> Transition {
         let transition = self.transition(Snapshot::end);
         self.disarm();

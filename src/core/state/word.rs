@@ -48,6 +48,7 @@ impl State {
     }
 
     /// Reads the word. Acquire, pairs with the release half of the transition that wrote the value.
+    #[inline]
     pub(crate) fn load(&self) -> Snapshot {
         Snapshot(self.0.load(Ordering::Acquire))
     }

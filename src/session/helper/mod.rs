@@ -102,24 +102,41 @@ impl StatementHandle {
     #[inline]
     #[track_caller]
     pub fn enter(&self) -> Result<HelperGuard<'_>, Interrupt> {
-        let at = Location::caller();
+        if current::is_free()
+            && let Some((slot, index, turn)) =
+                self.set.enter_first_slot(attention::own(), self.name)
+        {
+            current::begin_only_help(&self.set, index, turn);
+            return Ok(self.guard(Some(slot), index, turn, None));
+        }
+        self.enter_cold(Location::caller())
+    }
+
+    #[inline]
+    fn guard<'h>(
+        &'h self,
+        fixed: Option<&'h HelperSlot>,
+        index: u16,
+        turn: u16,
+        rare: Option<Box<Rare>>,
+    ) -> HelperGuard<'h> {
+        let (set, panicking) = (&self.set, panicking());
+        HelperGuard { set, fixed, index, turn, panicking, rare, not_send: PhantomData }
+    }
+
+    /// Enters where the thread has other work, or its first slot is not free, or the statement must stop.
+    #[cold]
+    fn enter_cold(&self, at: CallerLocation) -> Result<HelperGuard<'_>, Interrupt> {
         if current::works_for(&self.set) {
-            self.check()?;
-            return Ok(HelperGuard::nested(&self.set));
+            self.set.check(at)?;
+            return Ok(self.guard(None, 0, 0, None));
         }
         let Entered { fixed, place, turn } = self.set.enter(attention::own(), self.name, at)?;
-        let outer = current::begin_help(&self.set, place.clone(), turn);
-        let panicking = panicking();
-        let place = Some(place);
-        Ok(HelperGuard {
-            set: &self.set,
-            fixed,
-            place,
-            turn,
-            outer,
-            panicking,
-            not_send: PhantomData,
-        })
+        let index = place.index();
+        let outer = current::begin_help(&self.set, &place, turn);
+        let extra = fixed.is_none().then_some(place);
+        let rare = (extra.is_some() || outer.is_some()).then(|| Box::new(Rare { extra, outer }));
+        Ok(self.guard(fixed, index, turn, rare))
     }
 
     /// Returns the id of the session.
@@ -176,29 +193,24 @@ pub(crate) fn statement_at(name: &'static str, at: CallerLocation) -> Option<Sta
 #[must_use = "dropping a `HelperGuard` ends the help"]
 pub struct HelperGuard<'h> {
     set: &'h Arc<HelperSet>,
-    /// The slot, unless it is one of `more`.
+    /// The slot, unless it is one of `more`, or the thread already worked for the statement.
     fixed: Option<&'h HelperSlot>,
-    /// `None` if the thread already worked for the statement.
-    place: Option<Place>,
+    /// The index of `fixed`.
+    index: u16,
     turn: u16,
-    outer: Option<Box<Outer>>,
     panicking: bool,
+    rare: Option<Box<Rare>>,
     not_send: PhantomData<*const ()>,
 }
 
-impl<'h> HelperGuard<'h> {
-    fn nested(set: &'h Arc<HelperSet>) -> HelperGuard<'h> {
-        HelperGuard {
-            set,
-            fixed: None,
-            place: None,
-            turn: 0,
-            outer: None,
-            panicking: false,
-            not_send: PhantomData,
-        }
-    }
+/// What most guards do not have.
+struct Rare {
+    /// The slot, if it is one of `more`.
+    extra: Option<Place>,
+    outer: Option<Outer>,
+}
 
+impl HelperGuard<'_> {
     /// Checks for a due interrupt, as [`StatementHandle::check`] does. It reads only what belongs to this
     /// helper, so helpers share no cache line.
     ///
@@ -215,9 +227,9 @@ impl<'h> HelperGuard<'h> {
 
     #[cold]
     fn check_cold(&self, at: CallerLocation) -> Result<(), Interrupt> {
-        match &self.place {
-            Some(place) if self.set.slot(place).is_quiet() => Ok(()),
-            Some(_) => self.helper().expect("it has a place").check_raised(at),
+        match self.helper() {
+            Some(helper) if helper.slot().is_quiet() => Ok(()),
+            Some(helper) => helper.check_raised(at),
             // A probe of the helper, or of the session that this thread runs, has raised the flag.
             None if attention::is_raised() && current::works_for(self.set) => {
                 current::check_cold(at)
@@ -227,8 +239,16 @@ impl<'h> HelperGuard<'h> {
     }
 
     fn helper(&self) -> Option<Helper> {
-        let place = self.place.clone()?;
-        Some(Helper { set: self.set.clone(), place, turn: self.turn })
+        Some(Helper { set: self.set.clone(), place: self.place()?, turn: self.turn })
+    }
+
+    /// Returns where the slot of the helper is, or `None` if the thread already worked for the statement.
+    #[inline]
+    fn place(&self) -> Option<Place> {
+        match self.fixed {
+            Some(_) => Some(Place::fixed(self.index)),
+            None => self.rare.as_ref()?.extra.clone(),
+        }
     }
 
     /// Begins a section in which the safe points of this helper report nothing and its waits are not
@@ -267,16 +287,27 @@ impl<'h> HelperGuard<'h> {
 impl Drop for HelperGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        let Some(place) = self.place.take() else { return };
+        match (self.fixed, &self.rare) {
+            (Some(slot), None) if !panicking() => {
+                current::end_only_help(self.set, &Place::fixed(self.index), self.turn);
+                wake_all(self.set.leave_fixed(slot));
+            }
+            _ => self.leave(),
+        }
+    }
+}
+
+impl HelperGuard<'_> {
+    #[cold]
+    fn leave(&mut self) {
+        let Some(place) = self.place() else { return };
         if panicking() && !self.panicking {
             fail(self.set);
         }
         let (set, turn) = (self.set, self.turn);
-        current::end_help(|helper| helper.is(set, &place, turn), self.outer.take());
-        wake_all(match self.fixed {
-            Some(slot) => set.leave_fixed(slot),
-            None => set.leave(&place),
-        });
+        let outer = self.rare.as_mut().and_then(|rare| rare.outer.take());
+        current::end_help(set, &place, turn, outer);
+        wake_all(set.leave(&place));
     }
 }
 

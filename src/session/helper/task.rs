@@ -22,7 +22,7 @@ impl ActiveTask {
     pub(super) fn run_here(&mut self) -> OnThread<'_> {
         self.task.begin_poll();
         let Helper { set, place, turn } = self.task.helper();
-        let outer = current::begin_help(set, place.clone(), *turn);
+        let outer = current::begin_help(set, place, *turn);
         OnThread { task: &self.task, outer, panicking: panicking() }
     }
 
@@ -46,7 +46,7 @@ impl Drop for ActiveTask {
 /// The time that a task is polled, or that a job runs.
 pub(super) struct OnThread<'t> {
     pub(super) task: &'t Task,
-    outer: Option<Box<Outer>>,
+    outer: Option<Outer>,
     panicking: bool,
 }
 
@@ -56,7 +56,7 @@ impl Drop for OnThread<'_> {
         if panicking() && !self.panicking {
             super::fail(&mine.set);
         }
-        current::end_help(|helper| helper.is(&mine.set, &mine.place, mine.turn), self.outer.take());
+        current::end_help(&mine.set, &mine.place, mine.turn, self.outer.take());
     }
 }
 

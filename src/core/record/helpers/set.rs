@@ -171,17 +171,13 @@ impl HelperSet {
     // Entering.
 
     /// Takes the steps `E1` and `E2` for the calling thread, whose attention flag is `flag`.
-    #[inline(always)]
     pub(crate) fn enter(
         &self,
         flag: u16,
         name: u16,
         at: CallerLocation,
     ) -> Result<Entered<'_>, Interrupt> {
-        let entered = match self.take_first_slot(flag, name) {
-            Some(entered) => entered,
-            None => self.take_slot(flag, name)?,
-        };
+        let entered = self.take_slot(flag, name)?;
         let word = self.record.snapshot();
         if word.may_continue(self.statement) {
             return Ok(entered);
@@ -206,19 +202,23 @@ impl HelperSet {
         }
     }
 
-    /// Takes the slot at which this thread begins its search. Each thread begins at its own slot, so
-    /// threads seldom meet at one.
+    /// Takes the steps `E1` and `E2` with the slot at which this thread begins its search, and returns the slot,
+    /// its index and the turn. Returns `None` if the slot is not free, or if the statement must stop. Each thread
+    /// begins at its own slot, so threads seldom meet at one.
     #[inline(always)]
-    fn take_first_slot(&self, flag: u16, name: u16) -> Option<Entered<'_>> {
+    pub(crate) fn enter_first_slot(&self, flag: u16, name: u16) -> Option<(&HelperSlot, u16, u16)> {
         let slots = self.slots.get()?;
         // Their number is a power of two.
         let index = flag & (slots.len() as u16).wrapping_sub(1);
         let slot = slots.get(usize::from(index))?;
         let turn = slot.take(flag, name).ok()?;
-        Some(Entered { fixed: Some(slot), place: Place { index, extra: None }, turn })
+        if self.record.snapshot().may_continue(self.statement) {
+            return Some((slot, index, turn));
+        }
+        (self.wake)(self.leave_fixed(slot));
+        None
     }
 
-    #[cold]
     fn take_slot(&self, flag: u16, name: u16) -> Result<Entered<'_>, Interrupt> {
         let slots = match self.slots.get() {
             Some(slots) => slots,
@@ -228,7 +228,7 @@ impl HelperSet {
             let index = (usize::from(flag) + step) & (slots.len() - 1);
             match slots[index].take(flag, name) {
                 Ok(turn) => {
-                    let place = Place { index: index as u16, extra: None };
+                    let place = Place::fixed(index as u16);
                     return Ok(Entered { fixed: Some(&slots[index]), place, turn });
                 }
                 Err(state) if state.closed() => return Err(statement_ended()),
@@ -466,6 +466,25 @@ impl fmt::Debug for HelperSet {
 }
 
 impl Place {
+    #[inline]
+    pub(crate) fn fixed(index: u16) -> Place {
+        Place { index, extra: None }
+    }
+
+    #[inline]
+    pub(crate) fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Changes to the slot with this index.
+    #[inline]
+    pub(crate) fn change(&mut self, index: u16) {
+        self.index = index;
+        if self.extra.is_some() {
+            self.extra = None;
+        }
+    }
+
     pub(super) fn extra(slot: Arc<ExtraSlot>) -> Place {
         Place { index: 0, extra: Some(slot) }
     }

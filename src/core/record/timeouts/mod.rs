@@ -305,6 +305,7 @@ impl Record {
     }
 
     /// Removes the timer's entry, after the transition that ends the session.
+    #[inline]
     pub(super) fn disarm(&self) {
         if let Some(timing) = self.timing() {
             timing.timer.disarm(self.id.get(), &timing.armed);
