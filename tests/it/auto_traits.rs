@@ -5,7 +5,9 @@ use safepoint::diagnose::Watchdog;
 use safepoint::local::SessionLocal;
 use safepoint::manager::{BulkResult, OpenError, SessionManagerBuilder, StartError};
 use safepoint::request::{Request, RequestError, SessionEnd, StatementEnd};
-use safepoint::session::{HoldOff, RollbackGuard, Timeouts};
+use safepoint::session::{
+    HelperGuard, HoldOff, RollbackGuard, StatementHandle, SuspendedStatement, Timeouts,
+};
 use safepoint::sql::{Command, SqlError};
 use safepoint::view::{SessionInfo, Sessions, ThreadInfo};
 use safepoint::{
@@ -28,6 +30,11 @@ is!(Attached<'static>: Debug);
 is_not!(Attached<'static>: Send, Sync, Clone);
 is!(Statement<'static>: Debug);
 is_not!(Statement<'static>: Send, Sync, Clone);
+is!(StatementHandle: Send, Sync, Clone, Unpin, UnwindSafe, RefUnwindSafe, Debug);
+is!(HelperGuard<'static>: Debug);
+is_not!(HelperGuard<'static>: Send, Sync, Clone);
+is!(SuspendedStatement: Send, Debug);
+is_not!(SuspendedStatement: Clone);
 // The guard of a task may be dropped on any thread.
 is!(HoldOff<'static>: Send, Sync, Debug);
 is!(RollbackGuard<'static>: Debug);

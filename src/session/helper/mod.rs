@@ -23,7 +23,7 @@ use crate::types::location::CallerLocation;
 use crate::types::reason::InterruptReason;
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 /// A handle of a statement, for threads and tasks that help with it.
@@ -55,6 +55,10 @@ pub struct StatementHandle {
     set: Arc<HelperSet>,
     name: u16,
 }
+
+// No lock is held while application code runs, so a panic of it leaves nothing half done.
+impl UnwindSafe for StatementHandle {}
+impl RefUnwindSafe for StatementHandle {}
 
 impl StatementHandle {
     /// Returns a handle of the statement that the calling thread runs. `own` returns the record itself.
