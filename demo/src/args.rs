@@ -34,6 +34,8 @@ usage: server [OPTION]...
                             the time in which a client must send its startup message [60]
   --watchdog MILLISECONDS   report sessions that run for longer without a safe point; 0 means never
                             [1000]
+  --overdue MILLISECONDS    report kills and cancels that have been due for longer, and why their
+                            targets have not ended; 0 means never [10000]
   --database FILE           the SQLite database [a file in a temporary folder]
   --config FILE             the settings with which sessions begin, in lines of name = value; SIGHUP
                             and pg_reload_conf() read them again
@@ -74,6 +76,8 @@ pub(crate) struct Args {
     pub(crate) authentication_timeout: Duration,
     /// How long a session may run without a safe point; `None` means without limit.
     pub(crate) watchdog: Option<Duration>,
+    /// How long a request may be due; `None` means without limit.
+    pub(crate) overdue: Option<Duration>,
     pub(crate) database: Option<PathBuf>,
     pub(crate) admins: Vec<String>,
     /// The databases, and their owners.
@@ -102,6 +106,7 @@ impl Default for Args {
             reserved_connections: 3,
             authentication_timeout: Duration::from_secs(60),
             watchdog: Some(Duration::from_secs(1)),
+            overdue: Some(Duration::from_secs(10)),
             database: None,
             admins: Vec::new(),
             owners: Vec::new(),
@@ -182,10 +187,8 @@ pub(crate) fn parse(
                 let seconds = number(&option, &value()?, 1..=600)?;
                 args.authentication_timeout = Duration::from_secs(seconds as u64);
             }
-            "watchdog" => {
-                let limit = number(&option, &value()?, 0..=3_600_000)?;
-                args.watchdog = (limit > 0).then(|| Duration::from_millis(limit as u64));
-            }
+            "watchdog" => args.watchdog = limit(&option, &value()?)?,
+            "overdue" => args.overdue = limit(&option, &value()?)?,
             "database" => {
                 args.database = Some(parser.value().map_err(|e| e.to_string())?.into());
             }
@@ -265,6 +268,12 @@ fn number(option: &str, text: &str, range: RangeInclusive<usize>) -> Result<usiz
     })
 }
 
+/// Parses a limit in milliseconds, of which 0 means none.
+fn limit(option: &str, text: &str) -> Result<Option<Duration>, String> {
+    let limit = number(option, text, 0..=3_600_000)?;
+    Ok((limit > 0).then(|| Duration::from_millis(limit as u64)))
+}
+
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
@@ -288,9 +297,13 @@ mod tests {
         let args = parsed("--owner shop=ann --signaller eve --hide-sessions").unwrap().unwrap();
         assert_eq!(args.owners, [("shop".to_string(), "ann".to_string())]);
         assert_eq!((args.signallers, args.hide_sessions), (vec!["eve".to_string()], true));
-        let limit = |words| parsed(words).unwrap().unwrap().watchdog;
-        assert_eq!(limit("--watchdog 250"), Some(Duration::from_millis(250)));
-        assert_eq!(limit("--watchdog 0"), None);
+        let limits = |words| {
+            let args = parsed(words).unwrap().unwrap();
+            [args.watchdog, args.overdue].map(|limit| limit.map_or(0, |limit| limit.as_millis()))
+        };
+        assert_eq!(limits(""), [1000, 10_000]);
+        assert_eq!(limits("--watchdog 250 --overdue 300"), [250, 300]);
+        assert_eq!(limits("--watchdog 0 --overdue 0"), [0, 0]);
         assert_eq!(parsed("--help"), Ok(None));
     }
 
@@ -307,6 +320,7 @@ mod tests {
             ("--max-connections 3", "--reserved-connections: expected fewer than"),
             ("--reserved-connections -1", "expected a number from 0"),
             ("--watchdog -1", "expected a number from 0 to 3600000"),
+            ("--overdue soon", "--overdue: expected a number from 0 to 3600000"),
             ("--authentication-timeout 0", "expected a number from 1 to 600"),
             ("--wrong", "--wrong"),
             ("--backlog 0", "expected a number from 1 to 1000000"),

@@ -9,7 +9,7 @@ use crate::wire::with_cause;
 use safepoint::diagnose::Watchdog;
 use safepoint::manager::{DrainOptions, StartError};
 use safepoint::pool::PoolBuilder;
-use safepoint::{Requester, Terminate, TerminateMode};
+use safepoint::{Requester, SessionManager, Terminate, TerminateMode};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::Builder;
@@ -101,15 +101,7 @@ impl Server {
             door.keep();
         };
         Builder::new().name("acceptor".into()).spawn(accept).map_err(|e| threads(e.into()))?;
-        let watch = |limit| {
-            Watchdog::start(&shared.manager, limit, |stalled| {
-                // Control characters are replaced, so that a client's statement cannot imitate a
-                // line of the log.
-                let line = stalled.to_string().replace(char::is_control, " ");
-                eprintln!("watchdog: {line}");
-            })
-        };
-        let watchdog = args.watchdog.map(watch).transpose().map_err(threads)?;
+        let watchdog = watch(&shared.manager, args.watchdog, args.overdue).map_err(threads)?;
         Ok(Server { shared, address, grace: args.grace, _watchdog: watchdog, _folder: folder })
     }
 
@@ -155,4 +147,26 @@ impl Server {
             }
         };
     }
+}
+
+/// Starts the watchdog, unless it has nothing to report.
+fn watch(
+    manager: &SessionManager,
+    stalled: Option<Duration>,
+    overdue: Option<Duration>,
+) -> Result<Option<Watchdog>, StartError> {
+    if stalled.is_none() && overdue.is_none() {
+        return Ok(None);
+    }
+    // Control characters are replaced, so that a client's statement cannot imitate a line of the
+    // log.
+    let print = |line: String| eprintln!("watchdog: {}", line.replace(char::is_control, " "));
+    let mut watchdog = Watchdog::builder();
+    if let Some(limit) = stalled {
+        watchdog = watchdog.stalled(limit, move |stalled| print(stalled.to_string()));
+    }
+    if let Some(limit) = overdue {
+        watchdog = watchdog.overdue(limit, move |overdue| print(overdue.to_string()));
+    }
+    watchdog.start(manager).map(Some)
 }

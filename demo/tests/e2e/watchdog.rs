@@ -1,7 +1,8 @@
 //! What the server's watchdog says, and what it does not have to say.
 
 use crate::support::{
-    Answer, DEADLINE, ENDLESS, MODELS, STALL, Server, Wire, until_answer, until_gone, wait_until,
+    Answer, DEADLINE, ENDLESS, MODELS, STALL, Server, Wire, kill_now, until_answer, until_gone,
+    wait_until,
 };
 use std::time::Duration;
 
@@ -53,6 +54,35 @@ fn a_session_that_does_not_look_is_reported_once() {
         let watch = "select count(*) from pg_stat_activity where application_name = 'watchdog' \
                      and pid = sessionid";
         assert_eq!(admin.ok(watch).value(), "1");
+    }
+}
+
+/// A kill of a session that passes no safe point is reported, with the reason, and once.
+#[test]
+fn a_kill_that_takes_long_is_reported_once() {
+    for model in MODELS {
+        let options = ["--watchdog", "0", "--overdue", "100", "--test-functions"];
+        let server = Server::start(model, &options);
+        let (mut admin, mut client) = (server.admin(), server.user("ann"));
+        let session = client.session();
+        client.start(STALL);
+        server.until_stalls(session);
+        let reports = || {
+            let start = format!("watchdog: session {session} (running) has not ended ");
+            server
+                .said()
+                .lines()
+                .filter(|line| line.starts_with(&start))
+                .map(str::to_owned)
+                .collect()
+        };
+        admin.ok(&kill_now(model, session));
+        wait_until("the watchdog says so", || !Vec::is_empty(&reports()));
+        assert_eq!(server.release(&mut admin), 1);
+        client.rest().expect_killed();
+        until_gone(&mut admin, session);
+        let reports: Vec<String> = reports();
+        assert_eq!(reports.len(), 1, "{reports:?}");
     }
 }
 

@@ -89,6 +89,8 @@ impl Server {
             .env("TMPDIR", folder.path())
             .args(["--listen", "127.0.0.1:0", "--thread-pool", model])
             .args(limit.into_iter().flatten())
+            // On a busy machine a kill may take that long.
+            .args(["--overdue", "0"])
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
