@@ -197,6 +197,32 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         tests: &["it::tasks_with::a_stronger_interrupt_does_not_extend_the_grace"],
     },
     Mutation {
+        name: "GraceIsQueued",
+        about: "A task in its grace counts as one that waits for a thread.",
+        edits: &[Edit {
+            file: "core/record/diagnose.rs",
+            within: "pub(crate) fn why_not_yet",
+            find: "!self.has_grace(word)",
+            replace: "true",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::tasks_with::why_a_future_in_its_grace_has_not_ended"],
+    },
+    Mutation {
+        name: "GraceOfAnother",
+        about: "A statement of a session counts as in the grace of an earlier one.",
+        edits: &[Edit {
+            file: "core/record/diagnose.rs",
+            within: "fn has_grace",
+            find: "statement.get() == grace_of",
+            replace: "statement.get() >= grace_of && grace_of != 0",
+        }],
+        loom: &[],
+        shuttle: &[],
+        tests: &["it::tasks_with::why_a_future_in_its_grace_has_not_ended"],
+    },
+    Mutation {
         name: "NoticedTooLate",
         about: "An interrupt that falls due in a poll is noticed in the next one.",
         edits: &[Edit {

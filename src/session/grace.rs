@@ -35,6 +35,7 @@ impl Stops {
                 return Ok(());
             }
             *self = Stops::At(begin(record, shared, grace));
+            record.grace_begins();
             // The requester may be held back before it wakes the listeners.
             record.wake_helpers();
         }

@@ -290,6 +290,28 @@ fn a_grace_without_an_end() {
     });
 }
 
+/// It is queued until it is polled. Then it waits for something, and has passed no safe point.
+#[test]
+fn why_a_future_in_its_grace_has_not_ended() {
+    supervised(|| {
+        let (manager, mut session, id) = pool();
+        let future = async |_| pending::<()>().await;
+        let mut run = Box::pin(session.run_with(future).with_grace(LONG));
+        waits(run.as_mut(), Waker::noop());
+        let receipt = cancel(&manager, id);
+        assert_eq!(receipt.pending_reason(), Some(PendingReason::Queued));
+        waits(run.as_mut(), Waker::noop());
+        let why = receipt.pending_reason();
+        assert!(matches!(why, Some(PendingReason::NoSafePoint { .. })), "{why:?}");
+        drop(run);
+        assert_eq!(receipt.pending_reason(), None);
+        // The next statement has no part in it.
+        let mut run = Box::pin(session.run(pending::<()>()));
+        waits(run.as_mut(), Waker::noop());
+        assert_eq!(cancel(&manager, id).pending_reason(), Some(PendingReason::Queued));
+    });
+}
+
 /// A termination comes while the future cleans up after a cancel.
 #[test]
 fn a_stronger_interrupt_reaches_a_future_that_cleans_up() {

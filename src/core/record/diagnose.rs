@@ -183,8 +183,12 @@ impl Record {
         if let Some(held) = diagnostics.hold_off() {
             return Some(PendingReason::HeldOff(held));
         }
-        // A suspended task or statement with a due interrupt has been woken, and waits for a thread.
-        if word.suspended() && !(word.killable() && kind == InterruptKind::Cancel) {
+        // A suspended task or statement with a due interrupt has been woken, and waits for a thread. In its grace a
+        // task has been polled since, and waits for something else.
+        if word.suspended()
+            && !(word.killable() && kind == InterruptKind::Cancel)
+            && !self.has_grace(word)
+        {
             return Some(PendingReason::Queued);
         }
         let uninterruptible = !word.waiting() || (word.killable() && kind == InterruptKind::Cancel);
@@ -202,6 +206,19 @@ impl Record {
             elapsed: due.max(probed.unwrap_or_default()),
             last_safe_point: diagnostics.last_safe_point(),
         })
+    }
+
+    /// Stores that the task of the running statement has been notified, and has a grace.
+    #[cfg(feature = "async")]
+    pub(crate) fn grace_begins(&self) {
+        let statement = self.snapshot().running_statement().id();
+        self.cold().grace_of.store(statement.get(), Ordering::Relaxed);
+    }
+
+    fn has_grace(&self, word: Snapshot) -> bool {
+        let Some(cold) = self.cold.get() else { return false };
+        let grace_of = cold.grace_of.load(Ordering::Relaxed);
+        word.statement().is_some_and(|statement| statement.get() == grace_of)
     }
 
     /// Returns the pending request.

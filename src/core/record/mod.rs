@@ -125,6 +125,9 @@ struct Cold {
     /// Created when a statement of the session first has a handle.
     helpers: OnceCell<Arc<SessionHelpers>>,
     stops: Mutex<Stops>,
+    /// The number of the statement whose task was last notified of an interrupt, and has a grace. For
+    /// diagnosis, so its accesses are relaxed.
+    grace_of: AtomicU64,
 }
 
 impl Keyed for Record {
