@@ -11,9 +11,10 @@
 #
 # A nice round gets a hundredth of a core for each of its threads. So it runs a part of a program's
 # tests, one in sixteen, and the next nice round the next part; and twelve nice rounds run at a time.
-# A program with fewer tests than that runs all of them.
+# A program with fewer tests than that runs one of them.
 #
 # AT_ONCE=4 runs four programs at a time in the other rounds, so that "alone" is beside three others.
+# KINDS="alone nice" runs the rounds of these kinds only, of alone, busy and nice.
 # FILTER=text runs the tests whose names contain that text. A program that has not ended after LIMIT
 # seconds (600) is stopped, and has failed. The outputs of failures stay in target/flakes.
 #
@@ -95,7 +96,10 @@ round() {
     mapfile -t tests < <(cd "$folder" && "$program" --list ${FILTER:+"$FILTER"} |
       sed -n 's/: test$//p' | awk -v round=$((number / 2)) -v parts=$parts '
         { test[NR] = $0 }
-        END { for (at = 1; at <= NR; at++) if (NR < parts || at % parts == round % parts) print test[at] }')
+        END {
+          if (NR < parts) parts = NR
+          for (at = 1; at <= NR; at++) if (at % parts == round % parts) print test[at]
+        }')
     [ ${#tests[@]} -gt 0 ] || return 0
     run=(nice -n 19 "${run[@]}" --exact "${tests[@]}")
   else
@@ -145,13 +149,18 @@ rounds_of() {
   all_rounds
 }
 
+wants() { [[ " ${KINDS:-alone busy nice} " == *" $1 "* ]]; }
+for kind in ${KINDS:-}; do
+  case $kind in alone | busy | nice) ;; *) refuse "KINDS: expected alone, busy or nice, got '$kind'" ;; esac
+done
+
 half=$(((rounds + 1) / 2))
 at_once=${AT_ONCE:-1}
-rounds_of alone 1 "$half" 1
+! wants alone || rounds_of alone 1 "$half" 1
 [ "$rounds" -le "$half" ] || keep_busy
-rounds_of busy $((half + 1)) "$rounds" 2
+! wants busy || rounds_of busy $((half + 1)) "$rounds" 2
 at_once=$nice_at_once
-rounds_of nice $((half + 2)) "$rounds" 2
+! wants nice || rounds_of nice $((half + 2)) "$rounds" 2
 rest
 
 printf '%-24s %6s %6s %6s %6s %24s\n' program alone busy nice failed 'longest, each (ms)'
