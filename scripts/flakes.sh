@@ -36,6 +36,9 @@ for argument in "$@"; do
   esac
 done
 [ "$rounds" -ge 1 ] || refuse 'expected at least one round'
+for kind in ${KINDS:-}; do
+  case $kind in alone | busy | nice) ;; *) refuse "KINDS: expected alone, busy or nice, got '$kind'" ;; esac
+done
 
 # The package's folder, the program's name, and the program. The README's test command builds the
 # same ones.
@@ -150,9 +153,6 @@ rounds_of() {
 }
 
 wants() { [[ " ${KINDS:-alone busy nice} " == *" $1 "* ]]; }
-for kind in ${KINDS:-}; do
-  case $kind in alone | busy | nice) ;; *) refuse "KINDS: expected alone, busy or nice, got '$kind'" ;; esac
-done
 
 half=$(((rounds + 1) / 2))
 at_once=${AT_ONCE:-1}

@@ -139,7 +139,8 @@ fn a_kill_reaches_each_thread_of_a_rayon_pool() {
 /// continue as their clients read.
 #[test]
 fn slow_readers_hold_no_worker() {
-    const ROWS: usize = 2_000_000;
+    // Eleven megabytes, which is more than the buffers of two sockets.
+    const ROWS: usize = 1_000_000;
     let server = Example::start("slow_readers");
     let mut requester = client(&server);
     let mut slow: Vec<_> = (0..10).map(|_| client(&server)).collect();
