@@ -231,9 +231,11 @@ impl HelperGuard<'_> {
 
     #[cold]
     fn check_cold(&self, at: CallerLocation) -> Result<(), Interrupt> {
-        match self.helper() {
-            Some(helper) if helper.slot().is_quiet() => Ok(()),
-            Some(helper) => helper.check_raised(at),
+        // By reference: a count of references would be written by all helpers of the statement.
+        let extra = self.rare.as_ref().and_then(|rare| rare.extra.as_ref());
+        match self.fixed.or_else(|| extra.map(|place| self.set.slot(place))) {
+            Some(slot) if slot.is_quiet() => Ok(()),
+            Some(_) => self.helper().expect("it has a slot").check_raised(at),
             // A probe of the helper, or of the session that this thread runs, has raised the flag.
             None if attention::is_raised() && current::works_for(self.set) => {
                 current::check_cold(at)
