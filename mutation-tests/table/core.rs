@@ -867,7 +867,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "BegunAndCancelledRunsOn",
         about: "A statement that was cancelled while it was queued begins, says so, and is not over.",
         edits: &[Edit {
-            file: "core/record/mod.rs",
+            file: "core/record/statement.rs",
             within: "fn begun_with",
             find: "self.check_at(at).inspect_err(|_| complete(self.finish()))",
             replace: "self.check_at(at)",

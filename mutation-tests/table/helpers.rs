@@ -205,12 +205,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CountedThenClosed",
         about: "The end of a statement counts its helpers, and then closes their slots.",
         edits: &[Edit {
-            file: "core/record/helpers/set.rs",
+            file: "core/record/helpers/set/end.rs",
             within: "fn close(",
             find: "self.remaining.store(1 + all.len() as u64, Ordering::Relaxed);",
             replace: "let active = all.iter().filter(|slot| slot.load().active()).count() as u64; self.remaining.store(1 + active, Ordering::Relaxed);",
         }, Edit {
-            file: "core/record/helpers/set.rs",
+            file: "core/record/helpers/set/end.rs",
             within: "fn close(",
             find: "self.take_one_off();",
             replace: "",
@@ -223,7 +223,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "LeavesUnasked",
         about: "A helper that leaves does not ask whether its slot is closed.",
         edits: &[Edit {
-            file: "core/record/helpers/set.rs",
+            file: "core/record/helpers/set/end.rs",
             within: "fn left_observed",
             find: "before.closed() && counted",
             replace: "false",
@@ -249,7 +249,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CloseWakesNobody",
         about: "The end of a statement does not wake its helpers.",
         edits: &[Edit {
-            file: "core/record/helpers/set.rs",
+            file: "core/record/helpers/set/end.rs",
             within: "fn close(",
             find: "self.notify(slot, before, true, &mut wakers);",
             replace: "",
@@ -262,7 +262,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "RunnerWaitsUnwatched",
         about: "A runner that waits for its helpers asks whether they are there, and no more.",
         edits: &[Edit {
-            file: "core/record/helpers/set.rs",
+            file: "core/record/helpers/set/end.rs",
             within: "pub(crate) fn poll_no_helpers",
             find: "slot.watch().active()",
             replace: "slot.load().active()",
@@ -275,12 +275,12 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "WaiterStoredLate",
         about: "A runner that waits for its helpers stores its waker after it has watched them.",
         edits: &[Edit {
-            file: "core/record/helpers/set.rs",
+            file: "core/record/helpers/set/end.rs",
             within: "pub(crate) fn poll_no_helpers",
             find: "let spent = self.waiter.lock().replace(waker.clone()); drop(spent);",
             replace: "",
         }, Edit {
-            file: "core/record/helpers/set.rs",
+            file: "core/record/helpers/set/end.rs",
             within: "pub(crate) fn poll_no_helpers",
             find: "if active > 0 { Poll::Pending } else { Poll::Ready(()) }",
             replace: "let spent = self.waiter.lock().replace(waker.clone()); drop(spent); if active > 0 { Poll::Pending } else { Poll::Ready(()) }",

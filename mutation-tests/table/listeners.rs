@@ -83,8 +83,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "EndWakesNoListener",
         about: "The end of a statement wakes no listener.",
         edits: &[Edit {
-            file: "core/record/helpers/set.rs",
-            within: "pub(super) fn close",
+            file: "core/record/helpers/set/end.rs",
+            within: "fn close(",
             find: "more.listeners.take(&mut wakers);",
             replace: "",
         }],

@@ -102,7 +102,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that queues a command is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/mod.rs",
+                file: "core/record/statement.rs",
                 within: "fn queue",
                 find: "self.transition(Snapshot::queue)",
                 replace: "self.transition(|word| { crate::mutation::tear(); word.queue() })",
@@ -118,7 +118,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that gives up a queued command is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/mod.rs",
+                file: "core/record/statement.rs",
                 within: "fn discard_reserved",
                 find: "self.transition(Snapshot::discard_reserved)",
                 replace: "self.transition(|word| { crate::mutation::tear(); word.discard_reserved() })",
@@ -134,7 +134,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that begins a statement is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/mod.rs",
+                file: "core/record/statement.rs",
                 within: "fn begin_at",
                 find: "word.begin(|| self.held())",
                 replace: "word.begin(|| self.held()).inspect(|_| crate::mutation::tear())",
@@ -150,7 +150,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "The step that ends a statement is a load and a store.",
         edits: &[
             Edit {
-                file: "core/record/mod.rs",
+                file: "core/record/statement.rs",
                 within: "pub(crate) fn finish",
                 find: "self.transition(Snapshot::finish)",
                 replace: "self.transition(|word| { crate::mutation::tear(); word.finish() })",

@@ -73,7 +73,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ResumeIsNoSafePoint",
         about: "A statement that was cancelled while it was suspended is resumed.",
         edits: &[Edit {
-            file: "core/record/mod.rs",
+            file: "core/record/suspension.rs",
             within: "pub(crate) fn resume_statement",
             find: "self.check_at(at).inspect_err(|_| complete(self.finish()))",
             replace: "{ let _ = (at, complete); Ok(()) }",
@@ -86,7 +86,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ResumeLeavesStatement",
         about: "A resume that reports an interrupt does not end the statement.",
         edits: &[Edit {
-            file: "core/record/mod.rs",
+            file: "core/record/suspension.rs",
             within: "pub(crate) fn resume_statement",
             find: "self.check_at(at).inspect_err(|_| complete(self.finish()))",
             replace: "{ let _ = complete; self.check_at(at) }",
@@ -112,7 +112,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ResumesOldStatement",
         about: "A suspended statement is resumed by an earlier one of its session.",
         edits: &[Edit {
-            file: "core/record/mod.rs",
+            file: "core/record/suspension.rs",
             within: "pub(crate) fn has_suspended",
             find: "self.snapshot().statement() == Some(statement)",
             replace: "{ let _ = statement; true }",
@@ -125,7 +125,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "StaysSuspended",
         about: "A statement that ends while it is suspended leaves the mark to its successor.",
         edits: &[Edit {
-            file: "core/record/mod.rs",
+            file: "core/record/statement.rs",
             within: "pub(crate) fn end_leaked_statement",
             find: "record.has(SUSPENDED)",
             replace: "false",
@@ -229,7 +229,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "CancelEndsKillableSuspension",
         about: "A cancel ends a suspension that only a termination may end.",
         edits: &[Edit {
-            file: "core/record/mod.rs",
+            file: "core/record/suspension.rs",
             within: "pub(crate) fn suspend_statement",
             find: "self.set(KILLABLE_SUSPENSION, killable);",
             replace: "let _ = killable;",
@@ -242,7 +242,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "KillableOutlivesSuspension",
         about: "A killable suspension that ends without a resume hides the cancels of the next statement.",
         edits: &[Edit {
-            file: "core/record/mod.rs",
+            file: "core/record/statement.rs",
             within: "pub(crate) fn end_leaked_statement",
             find: "record.end_wait();",
             replace: "",
@@ -255,7 +255,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         name: "ResumeHidesCancel",
         about: "The safe points after a killable suspension do not report the cancel that came in it.",
         edits: &[Edit {
-            file: "core/record/mod.rs",
+            file: "core/record/suspension.rs",
             within: "pub(crate) fn resume_statement",
             find: "self.end_wait();",
             replace: "",

@@ -564,7 +564,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         about: "A command that was queued and is void was none, and its time in the queue was idleness.",
         edits: &[
             Edit {
-                file: "core/record/mod.rs",
+                file: "core/record/statement.rs",
                 within: "fn discard_reserved",
                 find: "self.command_ends();",
                 replace: "",

@@ -37,7 +37,9 @@ pub(crate) mod diagnose;
 pub(crate) mod due;
 pub(crate) mod helpers;
 pub(crate) mod request;
+mod statement;
 pub(crate) mod stop;
+mod suspension;
 pub(crate) mod timeouts;
 pub(crate) mod wait;
 pub(crate) mod waits;
@@ -52,16 +54,15 @@ use crate::core::record::request::{FinishedCancel, Guarded};
 use crate::core::record::stop::Stops;
 use crate::core::record::timeouts::TimeoutState;
 use crate::core::registry::Keyed;
-use crate::core::state::{BeginError, Slot, Snapshot, State, Transition};
+use crate::core::state::{Slot, Snapshot, State, Transition};
 use crate::observe::event::Event;
 use crate::observe::hooks::Hooks;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, OnceCell, Ordering};
 use crate::types::client_info::ClientInfo;
 use crate::types::error::OpenError;
-use crate::types::id::{Parts, SessionId, StatementId, ThreadId};
+use crate::types::id::{Parts, SessionId, ThreadId};
 use crate::types::interrupt::Interrupt;
 use crate::types::location::CallerLocation;
-use crate::types::reason::InterruptReason;
 use crate::types::request::Requester;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
@@ -372,59 +373,6 @@ impl Record {
         FinishedCancel::NOTHING
     }
 
-    /// Returns whether the statement is suspended, and no thread runs the session.
-    fn is_suspended(&self, word: Snapshot) -> bool {
-        word.suspended() && self.has(SUSPENDED)
-    }
-
-    /// Suspends the running statement. Until the next of these transitions the session may leave its thread.
-    pub(crate) fn suspend_statement(&self, killable: bool) {
-        self.set(SUSPENDED, true);
-        self.set(KILLABLE_SUSPENSION, killable);
-    }
-
-    /// Returns whether the session has a suspended statement whose suspension no cancel ends.
-    pub(crate) fn has_killable_suspension(&self) -> bool {
-        self.has(KILLABLE_SUSPENSION)
-    }
-
-    /// Returns whether this statement is suspended.
-    pub(crate) fn has_suspended(&self, statement: StatementId) -> bool {
-        self.has(SUSPENDED) && self.snapshot().statement() == Some(statement)
-    }
-
-    /// Returns whether the session has a suspended statement.
-    #[cfg(all(target_os = "linux", not(safepoint_loom)))]
-    pub(crate) fn has_any_suspended(&self) -> bool {
-        self.has(SUSPENDED)
-    }
-
-    /// Continues the suspended statement. This is a safe point, and ends the statement if an interrupt is due.
-    pub(crate) fn resume_statement(
-        &self,
-        at: CallerLocation,
-        complete: fn(FinishedCancel),
-    ) -> Result<(), Interrupt> {
-        let killable = self.has(KILLABLE_SUSPENSION);
-        self.set(SUSPENDED | KILLABLE_SUSPENSION, false);
-        if killable {
-            // As after a killable wait, the next safe point reports a cancel.
-            self.end_wait();
-            if !self.snapshot().terminate_due() {
-                return Ok(());
-            }
-        }
-        self.check_at(at).inspect_err(|_| complete(self.finish()))
-    }
-
-    /// Ends the suspended statement of a session that has left its thread. The caller must check the
-    /// returned transition, as after [`detach`](Self::detach).
-    pub(crate) fn end_suspended(&self, complete: fn(FinishedCancel)) -> Transition {
-        self.set(SUSPENDED | KILLABLE_SUSPENSION, false);
-        complete(self.finish());
-        self.detach(false)
-    }
-
     /// Attaches a session that may be in a statement.
     #[inline]
     pub(crate) fn resume(&self, slot: Slot, thread: ThreadId, flag: u16) -> Transition {
@@ -451,103 +399,6 @@ impl Record {
         };
         self.watch(transition.after);
         transition
-    }
-
-    /// Ends a leaked statement.
-    #[inline]
-    pub(crate) fn end_leaked_statement(&self) -> FinishedCancel {
-        #[cold]
-        fn finish(record: &Record) -> FinishedCancel {
-            if record.has(SUSPENDED) {
-                record.set(SUSPENDED | KILLABLE_SUSPENSION, false);
-                record.end_wait();
-            }
-            record.finish()
-        }
-        if self.word.load().in_statement() { finish(self) } else { FinishedCancel::NOTHING }
-    }
-
-    pub(crate) fn queue(&self) -> Option<StatementId> {
-        self.command_starts();
-        let transition = self.transition(Snapshot::queue);
-        self.watch(transition.after);
-        transition.after.statement()
-    }
-
-    pub(crate) fn discard_reserved(&self) -> FinishedCancel {
-        // Only the runner clears this bit while the session runs, so a load is sufficient.
-        if !self.word.load().queued() {
-            return FinishedCancel::NOTHING;
-        }
-        self.command_ends();
-        let transition = self.transition(Snapshot::discard_reserved);
-        self.watch(transition.after);
-        self.cancel_finished(transition)
-    }
-
-    /// Begins a statement. The caller must have [ended](Self::end_leaked_statement) a leaked
-    /// statement before. Calls `complete` if the command was cancelled in the queue, so that its
-    /// statement ends at once.
-    #[inline(always)]
-    pub(crate) fn begin_at(
-        &self,
-        at: CallerLocation,
-        complete: fn(FinishedCancel),
-    ) -> Result<(), Interrupt> {
-        self.command_starts();
-        match self.try_transition(|word| word.begin(|| self.held())) {
-            Ok(transition) => {
-                self.watch(transition.after);
-                if transition.before.probed() || transition.after.attention() {
-                    return self.begun_with(transition, at, complete);
-                }
-                Ok(())
-            }
-            Err(reason) => Err(self.not_begun(reason, at)),
-        }
-    }
-
-    /// Handles a set probe, or a command that was cancelled in the queue.
-    #[cold]
-    fn begun_with(
-        &self,
-        transition: Transition,
-        at: CallerLocation,
-        complete: fn(FinishedCancel),
-    ) -> Result<(), Interrupt> {
-        if transition.before.probed() {
-            self.passed(at);
-        }
-        self.check_at(at).inspect_err(|_| complete(self.finish()))
-    }
-
-    #[cold]
-    fn not_begun(&self, reason: BeginError, at: CallerLocation) -> Interrupt {
-        if reason == BeginError::Exhausted {
-            self.fail(InterruptReason::StatementsExhausted);
-        }
-        self.due(at).expect_err("a termination due between statements stays due")
-    }
-
-    #[inline(always)]
-    pub(crate) fn finish(&self) -> FinishedCancel {
-        self.command_ends();
-        let transition = self.transition(Snapshot::finish);
-        // Most sessions have no cold part, and so neither timeouts nor helpers.
-        match self.cold.get() {
-            Some(cold) => self.finished_with(cold, transition),
-            None => self.cancel_finished(transition),
-        }
-    }
-
-    #[inline(never)]
-    fn finished_with(&self, cold: &Cold, transition: Transition) -> FinishedCancel {
-        self.watch(transition.after);
-        let finished = self.cancel_finished(transition);
-        if self.has(HAS_HELPERS) {
-            return self.close_helpers(cold, transition.before, finished);
-        }
-        finished
     }
 
     pub(crate) fn transaction_changes(&self, open: bool) {
