@@ -162,4 +162,26 @@ mod tests {
         assert!(registered.sessions.len() <= FIRST_SWEEP, "{}", registered.sessions.len());
         assert!(registered.sessions.values().any(|session| *session == kept.id().get()));
     }
+
+    #[test]
+    fn a_sweep_comes_each_time_that_the_sessions_have_doubled() {
+        let connections = Connections::new().unwrap();
+        let asked = std::cell::Cell::new(0);
+        let open = |_| asked.replace(asked.get() + 1) < usize::MAX;
+        for session in 0..4 * FIRST_SWEEP {
+            connections.number(session as u64, open);
+        }
+        // The first one, and that of twice as many.
+        assert_eq!(asked.get(), 3 * FIRST_SWEEP);
+        connections.number(0, |_| false);
+        assert_eq!(connections.registered.lock().sessions.len(), 1);
+    }
+
+    #[test]
+    fn a_registration_that_fails_is_forgotten() {
+        let connections = Connections::new().unwrap();
+        let number = connections.number(7, |_| true);
+        connections.forget(number);
+        assert!(connections.registered.lock().sessions.is_empty());
+    }
 }

@@ -207,3 +207,29 @@ pub(crate) fn threads(registry: &Registry<ThreadRecord>) -> Vec<ThreadInfo> {
     while registry.next_batch(&mut cursor, &mut batch) {}
     batch.iter().map(|record| ThreadInfo::of(record)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SessionManager;
+    use std::panic::Location;
+
+    #[test]
+    fn an_undisclosed_row_says_nothing_of_the_work() {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let session = manager.open(ClientInfo::default()).unwrap();
+        let (location, reached_at) = (Location::caller(), SystemTime::now());
+        let at = Some(CallSite { location, reached_at });
+        let row = SessionInfo {
+            uninterruptible_wait: at,
+            last_safe_point: at,
+            helper_count: 3,
+            ..manager.session_info(session.id()).unwrap()
+        };
+        let row = row.undisclosed();
+        assert_eq!(
+            (row.uninterruptible_wait, row.last_safe_point, row.helper_count),
+            (None, None, 0)
+        );
+    }
+}

@@ -102,3 +102,26 @@ fn describe(
         text,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClientInfo, Requester, Terminate, TerminateMode};
+
+    #[test]
+    fn a_request_is_kept_for_one_round_after_it_was_seen() {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let session = manager.open(ClientInfo::default()).unwrap();
+        let kill = Terminate::new(TerminateMode::Immediate, Requester::system());
+        drop(manager.terminate(session.id(), kill).unwrap());
+        let (mut requests, mut reports) = (DueRequests::default(), 0);
+        let mut look = || {
+            requests.look(&manager, Duration::ZERO, &mut |_| reports += 1);
+            requests.seen.len()
+        };
+        assert_eq!((look(), look()), (1, 1));
+        drop(session);
+        assert_eq!((look(), look(), look()), (1, 0, 0));
+        assert_eq!(reports, 1);
+    }
+}

@@ -190,6 +190,71 @@ fn a_killable_wait_begins_after_a_cancel_and_not_after_a_kill() {
     });
 }
 
+/// A helper may outlive its statement.
+#[test]
+fn a_killable_wait_does_not_begin_after_the_statement() {
+    supervised(|| {
+        each_model(|Fixture { mut session, thread, .. }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let handle = statement.handle("write");
+            let (entered, ended) = (Barrier::new(2), Barrier::new(2));
+            scope(|scope| {
+                let waiter = scope.spawn(|| {
+                    let _helper = handle.enter().unwrap();
+                    until("the other is there", || entered.wait());
+                    until("the statement has ended", || ended.wait());
+                    let begun = || -> () { panic!("it has begun") };
+                    current::wait(WaitMode::Killable, &waker_fn(|| ()), begun)
+                });
+                until("the other is there", || entered.wait());
+                statement.finish().unwrap();
+                until("the other waits for it", || ended.wait());
+                let told = joined("it", waiter).unwrap_err();
+                assert_eq!(reason(&told), InterruptReason::StatementEnded);
+            });
+        });
+    });
+}
+
+/// The end of the hold-off wakes it for the end of the statement, and not for a cancel.
+#[test]
+fn a_hold_off_ends_during_a_killable_wait() {
+    supervised(|| {
+        for cancels in [true, false] {
+            each_model(|Fixture { manager, mut session, thread, id }| {
+                let mut attached = session.attach(&thread).unwrap();
+                let statement = attached.begin().unwrap();
+                let handle = statement.handle("write");
+                let (held, hold_offs) = std::sync::mpsc::channel();
+                scope(|scope| {
+                    let waiter = scope.spawn(move || {
+                        let _helper = handle.enter().unwrap();
+                        held.send(current::hold_off("page")).unwrap();
+                        let parker = crossbeam_utils::sync::Parker::new();
+                        let unparker = parker.unparker().clone();
+                        let waker = waker_fn(move || unparker.unpark());
+                        let wait = || current::wait(WaitMode::Killable, &waker, || parker.park());
+                        until("its wait ends", wait)
+                    });
+                    let hold_off = until("there is a hold-off", || hold_offs.recv()).unwrap();
+                    wait_until("it waits", || manager.helpers(id).iter().any(|row| row.is_waiting));
+                    if cancels {
+                        drop(manager.cancel(id, Cancel::running(admin("root"))).unwrap());
+                        drop(hold_off);
+                        assert!(manager.helpers(id)[0].is_waiting);
+                        drop(manager.terminate(id, kill_now()).unwrap());
+                    } else {
+                        statement.finish().unwrap();
+                        drop(hold_off);
+                    }
+                    joined("it", waiter).unwrap();
+                });
+            });
+        }
+    });
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_socket() {

@@ -9,7 +9,7 @@ use safepoint::id::StatementId;
 use safepoint::request::{EndReason, InterruptReason, RequestError};
 use safepoint::session::StatementHandle;
 use safepoint::view::SessionState;
-use safepoint::{Cancel, Interrupt, Requester, SessionManager, ThreadModel, current};
+use safepoint::{Cancel, Interrupt, Requester, SessionId, SessionManager, ThreadModel, current};
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -176,12 +176,86 @@ fn guards_of_one_statement_nest() {
     });
 }
 
+/// Tells which session the thread works for as this is dropped.
+struct Tells(std::sync::mpsc::Sender<Option<SessionId>>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        let _ = self.0.send(current::session_id());
+    }
+}
+
+#[test]
+fn a_job_that_has_not_run_is_dropped_without_a_session() {
+    in_statement(|_, statement| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let tells = Tells(tell);
+        let job = statement.handle("late").wrap_fn(move || drop(tells));
+        assert_eq!(current::session_id(), Some(statement.id()));
+        drop(job);
+        assert_eq!(told.recv(), Ok(None));
+    });
+}
+
+/// The work of a hook always runs. Its safe points report an interrupt that was due before.
+#[test]
+fn a_tracked_job_that_is_created_after_a_cancel() {
+    in_statement(|manager, statement| {
+        let handle = statement.handle("hook");
+        manager.cancel(statement.id(), cancel(statement.statement_id())).unwrap();
+        let job = handle.track_fn(|| safepoint::check().unwrap_err());
+        let told = scope(|s| s.spawn(job).join().unwrap());
+        assert_eq!(reason(&told), InterruptReason::UserRequest);
+    });
+}
+
+#[test]
+fn handles_of_one_name_have_their_own_locations() {
+    in_statement(|manager, statement| {
+        let first = statement.handle("scan").wrap_fn(|| ());
+        let second = statement.handle("scan").wrap_fn(|| ());
+        let rows = manager.helpers(statement.id());
+        let [one, other] = &rows[..] else { panic!("{rows:?}") };
+        assert_ne!(one.known_since.location, other.known_since.location);
+        drop((first, second));
+    });
+}
+
+/// All slots for threads are taken at first.
+#[test]
+fn a_helper_that_had_another_slot_before() {
+    in_statement(|manager, statement| {
+        const THREADS: usize = 150;
+        let handle = statement.handle("scan");
+        let [full, left, free] = [(); 3].map(|()| Barrier::new(THREADS + 1));
+        scope(|s| {
+            for _ in 0..THREADS {
+                s.spawn(|| {
+                    let helper = handle.enter().unwrap();
+                    meet(&full);
+                    meet(&left);
+                    drop(helper);
+                    meet(&free);
+                });
+            }
+            s.spawn(|| {
+                meet(&full);
+                drop(handle.enter().unwrap());
+                meet(&left);
+                meet(&free);
+                let _helper = handle.enter().unwrap();
+                manager.cancel(handle.session_id(), cancel(handle.statement_id())).unwrap();
+                safepoint::check().unwrap_err();
+            });
+        });
+    });
+}
+
 /// Guards of two sessions' statements, dropped in the wrong order.
 #[test]
 fn guards_that_are_dropped_out_of_order() {
     in_statement(|manager, statement| {
         let mut other = manager.open(of("bob")).unwrap();
-        let id = statement.id();
         let handle = statement.handle("first");
         let (ready, handles) = (Barrier::new(2), std::sync::Mutex::new(None));
         scope(|s| {
@@ -200,9 +274,10 @@ fn guards_that_are_dropped_out_of_order() {
             s.spawn(move || {
                 let outer = handle.enter().unwrap();
                 let inner = second.enter().unwrap();
-                assert_ne!(current::session_id(), Some(id));
+                let other = Some(second.session_id());
+                assert_eq!(current::session_id(), other);
                 drop(outer);
-                assert_ne!(current::session_id(), Some(id));
+                assert_eq!(current::session_id(), other);
                 drop(inner);
                 assert_eq!(current::session_id(), None, "the outer one has gone");
                 meet(ready);

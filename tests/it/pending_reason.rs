@@ -137,6 +137,8 @@ fn a_leaked_rollback_ends_with_its_attachment() {
     supervised(|| {
         each_model(|Fixture { manager, mut session, thread, id }| {
             let attached = session.attach(&thread).unwrap();
+            // The second one.
+            drop(attached.begin_rollback());
             std::mem::forget(attached.begin_rollback());
             attached.detach().unwrap();
             let attached = session.attach(&thread).unwrap();

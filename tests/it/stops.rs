@@ -324,6 +324,81 @@ fn a_cancel_leaves_killable_work_alone() {
     });
 }
 
+#[test]
+fn killable_work_begins_although_a_cancel_is_due() {
+    supervised(|| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            cancel(&manager, id);
+            let stop = || panic!("it is left alone");
+            assert_eq!(statement.with_interrupt_waker(WaitMode::Killable, stop, || 42), Ok(42));
+            statement.check().unwrap_err();
+        });
+    });
+}
+
+#[test]
+fn killable_work_of_a_helper_begins_although_a_cancel_is_due() {
+    supervised(|| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let handle = statement.handle("engine");
+            scope(|scope| {
+                let helper = scope.spawn(|| {
+                    let helper = handle.enter().unwrap();
+                    let stop = || panic!("it is left alone");
+                    cancel(&manager, id);
+                    let worked = helper.with_interrupt_waker(WaitMode::Killable, stop, || 42);
+                    assert_eq!(worked, Ok(42));
+                    drop(manager.terminate(id, kill_now()).unwrap());
+                    let begun = || -> () { panic!("it has begun") };
+                    let told = helper.with_interrupt_waker(WaitMode::Killable, stop, begun);
+                    assert!(told.unwrap_err().is_terminate());
+                });
+                joined("the helper", helper);
+            });
+        });
+    });
+}
+
+/// The hold-off is the runner's, and the work a helper's.
+#[test]
+fn a_hold_off_around_the_work_of_a_helper() {
+    supervised(|| {
+        each_model(|Fixture { manager, mut session, thread, id }| {
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            let (handle, engine) = (statement.handle("engine"), Engine::default());
+            let held = statement.hold_off("a page");
+            scope(|scope| {
+                let helper = scope.spawn(|| {
+                    let _helper = handle.enter().unwrap();
+                    engine.run()
+                });
+                engine.until_begun();
+                cancel(&manager, id);
+                assert_eq!(engine.stops(), 0);
+                drop(held);
+                assert_eq!(joined("the helper", helper), Ok(42));
+            });
+        });
+    });
+}
+
+/// It is not due in the statement.
+#[test]
+fn a_deferred_termination_leaves_work_alone() {
+    let work = |engine: &Engine| assert_eq!(engine.run(), Ok(42));
+    both(work, |manager, id, engine| {
+        engine.until_begun();
+        drop(manager.terminate(id, kill(TerminateMode::AfterStatement)).unwrap());
+        assert_eq!(engine.stops(), 0);
+        drop(manager.terminate(id, kill_now()).unwrap());
+    });
+}
+
 /// In a wait that no cancel ends, the cancel is due for the work around it.
 #[test]
 fn a_cancel_in_a_killable_wait_within_the_work() {

@@ -332,6 +332,42 @@ fn what_ends_a_suspended_statement() {
     });
 }
 
+/// A statement that was suspended leaves nothing to the next one: a hold-off whose guard is leaked ends with the
+/// attachment, as ever.
+#[test]
+fn a_leaked_hold_off_ends_after_a_suspended_statement() {
+    supervised(|| {
+        let ends: [fn(&mut Fixture); 2] = [
+            |fixture| {
+                let (_, waker) = CountingWaker::waker();
+                let suspended = suspended(fixture, &waker);
+                let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+                attached.resume(suspended).unwrap().finish().unwrap();
+            },
+            |fixture| {
+                let (_, waker) = CountingWaker::waker();
+                let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+                let statement = attached.begin().unwrap();
+                drop(fixture.manager.cancel(fixture.id, cancel()).unwrap());
+                let suspended = statement.suspend(WaitMode::Interruptible);
+                assert_cancelled(&attached.detach_suspended(&suspended, &waker).unwrap_err());
+            },
+        ];
+        for end in ends {
+            each_model(|mut fixture| {
+                end(&mut fixture);
+                let attached = fixture.session.attach(&fixture.thread).unwrap();
+                std::mem::forget(attached.hold_off("leaked"));
+                drop(attached);
+                let mut attached = fixture.session.attach(&fixture.thread).unwrap();
+                let statement = attached.begin().unwrap();
+                drop(fixture.manager.cancel(fixture.id, cancel()).unwrap());
+                assert_cancelled(&statement.check().unwrap_err());
+            });
+        }
+    });
+}
+
 #[test]
 fn what_leaves_a_suspended_statement_alone() {
     supervised(|| {

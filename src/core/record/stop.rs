@@ -134,3 +134,24 @@ impl Record {
         }
     }
 }
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::types::client_info::ClientInfo;
+    use std::panic::Location;
+
+    #[test]
+    fn nothing_is_left_of_work_that_has_ended() {
+        let record = Record::new(ClientInfo::default(), None);
+        let [outer, inner] = [(); 2].map(|()| Stop::new(false, || panic!("nothing is due")));
+        record.begin_work(&outer, Location::caller()).unwrap();
+        record.begin_work(&inner, Location::caller()).unwrap();
+        record.end_work(&inner);
+        assert!(record.has(HAS_STOPS));
+        assert_eq!(record.cold().stops.lock().len(), 1);
+        record.end_work(&outer);
+        assert!(!record.has(HAS_STOPS));
+        assert!(record.cold().stops.lock().is_empty());
+    }
+}

@@ -198,10 +198,6 @@ pub fn waker_fn(wake: impl Fn() + Send + Sync + 'static) -> Waker {
         fn wake(self: Arc<Self>) {
             (self.0)();
         }
-
-        fn wake_by_ref(self: &Arc<Self>) {
-            (self.0)();
-        }
     }
     Waker::from(Arc::new(Function(wake)))
 }

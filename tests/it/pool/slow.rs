@@ -1,8 +1,10 @@
 //! Peers that do not read: their sessions wait for room, with a suspended statement or without, and hold no worker.
 
 use super::custom::serves;
-use crate::common::{TEST_TIMEOUT, admin, kill_now, locked, of, outcome, supervised, wait_until};
-use safepoint::pool::{Action, CloseReason, Connection, Pool, PoolBuilder};
+use crate::common::{
+    TEST_TIMEOUT, admin, joined, kill_now, locked, of, outcome, scope, supervised, wait_until,
+};
+use safepoint::pool::{Action, CloseReason, Connection, Pool, PoolBuilder, Priority};
 use safepoint::request::{EndReason, InterruptReason};
 use safepoint::session::{SuspendedStatement, WaitMode};
 use safepoint::view::SessionState;
@@ -37,6 +39,10 @@ struct Slow {
     left: usize,
     suspended: Option<SuspendedStatement>,
     seen: Arc<Seen>,
+    /// Whether it may use the emergency lane.
+    is_admin: bool,
+    /// Held by the test while the connection keeps its worker.
+    gate: Option<Arc<Mutex<()>>>,
 }
 
 impl AsFd for Slow {
@@ -85,6 +91,9 @@ impl Slow {
 impl Connection for Slow {
     fn on_ready(&mut self, session: &mut Attached<'_>) -> Result<Action, Interrupt> {
         self.seen.calls.fetch_add(1, Ordering::SeqCst);
+        if let Some(gate) = &self.gate {
+            drop(locked(gate));
+        }
         if let Some(suspended) = self.suspended.take() {
             return match session.resume(suspended) {
                 Ok(statement) => self.run(statement),
@@ -111,6 +120,14 @@ impl Connection for Slow {
         Ok(if self.write() { Action::WaitReadable } else { Action::WaitWritable })
     }
 
+    fn priority(&self) -> Priority {
+        if self.is_admin { Priority::High } else { Priority::Normal }
+    }
+
+    fn is_emergency(&mut self) -> bool {
+        self.is_admin
+    }
+
     fn on_close(&mut self, _: &Session, why: CloseReason) {
         locked(&self.seen.ends).push(why);
     }
@@ -131,13 +148,19 @@ impl Fixture {
 
     /// A peer that has sent its command, and whose session waits for room.
     fn peer(&self, suspends: bool) -> (SessionId, UnixStream) {
+        self.peer_of(suspends, false)
+    }
+
+    fn peer_of(&self, suspends: bool, is_admin: bool) -> (SessionId, UnixStream) {
         let (socket, peer) = UnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         peer.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let full = self.seen.full.load(Ordering::SeqCst);
         let session = self.manager.open(of("ann")).unwrap();
         let id = session.id();
-        let slow = Slow { socket, suspends, left: 0, suspended: None, seen: self.seen.clone() };
+        let seen = self.seen.clone();
+        let (left, suspended, gate) = (0, None, None);
+        let slow = Slow { socket, suspends, left, suspended, seen, is_admin, gate };
         self.pool.serve(session, slow).unwrap();
         (&peer).write_all(b"x").unwrap();
         let waits = if suspends { SessionState::Waiting } else { SessionState::Idle };
@@ -227,7 +250,8 @@ fn a_cancel_at_any_moment() {
             let session = fixture.manager.open(of("ann")).unwrap();
             let id = session.id();
             let seen = fixture.seen.clone();
-            let slow = Slow { socket, suspends: true, left: 0, suspended: None, seen };
+            let (suspends, left, suspended, is_admin, gate) = (true, 0, None, false, None);
+            let slow = Slow { socket, suspends, left, suspended, seen, is_admin, gate };
             fixture.pool.serve(session, slow).unwrap();
             (&peer).write_all(b"x").unwrap();
             let mut receipt = None;
@@ -238,6 +262,41 @@ fn a_cancel_at_any_moment() {
             assert!(outcome(&mut receipt.unwrap()).cancelled);
         }
         wait_until("all have gone", || fixture.manager.is_empty());
+    });
+}
+
+/// Also if it could run in the emergency lane: its statement is a worker's.
+#[test]
+fn a_suspended_statement_waits_for_a_worker() {
+    supervised(|| {
+        let fixture = Fixture::new();
+        let (_, waits) = fixture.peer_of(true, true);
+        let gate = Arc::new(Mutex::new(()));
+        let held = locked(&gate);
+        let serve = |gate: Option<Arc<Mutex<()>>>| {
+            let (socket, peer) = UnixStream::pair().unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let (session, seen) =
+                (fixture.manager.open(of("bob")).unwrap(), Arc::<Seen>::default());
+            let (suspends, left, suspended, is_admin) = (false, 0, None, gate.is_none());
+            let seen_too = seen.clone();
+            let slow = Slow { socket, suspends, left, suspended, seen: seen_too, is_admin, gate };
+            fixture.pool.serve(session, slow).unwrap();
+            (&peer).write_all(b"x").unwrap();
+            wait_until("a thread has taken it", || seen.calls.load(Ordering::SeqCst) > 0);
+            peer
+        };
+        let _keeps_the_worker = serve(Some(gate.clone()));
+        scope(|scope| {
+            let reader = scope.spawn(|| read_all(&waits));
+            wait_until("it is ready", || fixture.pool.status()[0].queued == 1);
+            // The lane has looked at the first one before.
+            let _in_the_lane = serve(None);
+            assert_eq!(fixture.seen.answered.load(Ordering::SeqCst), 0);
+            drop(held);
+            joined("the reader", reader);
+        });
+        wait_until("it ends", || fixture.seen.answered.load(Ordering::SeqCst) == 1);
     });
 }
 

@@ -277,3 +277,27 @@ impl Record {
         unanswered
     }
 }
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use crate::{ClientInfo, SessionManager, ThreadModel};
+
+    #[test]
+    fn nothing_is_left_of_helpers_and_statements_that_have_ended() {
+        let manager = SessionManager::new(ThreadModel::PerSession);
+        let mut session = manager.open(ClientInfo::default()).unwrap();
+        let thread = session.own_thread().unwrap();
+        let mut attached = session.attach(&thread).unwrap();
+        for _ in 0..3 {
+            let statement = attached.begin().unwrap();
+            let job = statement.handle("sort").wrap_fn(|| ());
+            let set = statement.record.helper_set_if_any().unwrap();
+            assert_eq!(set.extra_slots(), 1);
+            drop(job);
+            assert_eq!(set.extra_slots(), 0);
+            statement.finish().unwrap();
+        }
+        let helpers = attached.record.session_helpers().unwrap();
+        assert_eq!(helpers.sets.lock().len(), 1);
+    }
+}

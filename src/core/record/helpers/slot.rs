@@ -325,3 +325,84 @@ const _: () = {
         flags & NAME == 0 && HAS_STOPS & (NAME | FLAG) == 0 && NAME & FLAG == 0 && FLAG & TURN == 0
     );
 };
+
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_taken_and_freed() {
+        let slot = HelperSlot::free();
+        let first = slot.take(7, 3).unwrap();
+        let taken = slot.take(8, 3).unwrap_err();
+        assert!(taken.active() && !taken.closed());
+        assert_eq!((taken.flag(), taken.name(), taken.turn()), (Some(7), 3, first));
+        let of =
+            [(first, 7), (first + 1, 7), (first, 8)].map(|(turn, flag)| slot.active_in(turn, flag));
+        assert_eq!(of, [true, false, false]);
+        assert!(slot.leave().is_plain());
+        assert!(!slot.active_in(first, 7));
+        assert_ne!(slot.take(7, 3), Ok(first));
+        assert!(!slot.close().closed());
+        assert!(!slot.leave().is_plain());
+        assert!(slot.take(7, 3).unwrap_err().closed());
+    }
+
+    #[test]
+    fn what_asks_a_helper_to_look() {
+        let slot = HelperSlot::free();
+        slot.take(0, 0).unwrap();
+        assert!(slot.is_quiet());
+        let asks: [fn(&HelperSlot) -> SlotState; 2] = [HelperSlot::raise, HelperSlot::close];
+        for ask in asks {
+            ask(&slot);
+            assert!(!slot.is_quiet());
+            slot.noticed();
+            assert!(slot.is_quiet());
+        }
+    }
+
+    #[test]
+    fn what_a_new_helper_has() {
+        let since = SystemTime::now();
+        let slot = HelperSlot::taken(5, 2, since);
+        let state = slot.load();
+        assert_eq!((state.flag(), state.name()), (Some(5), 2));
+        assert!(state.active() && state.is_plain() && !state.has_stops() && !state.watched());
+        assert_eq!(slot.cold.lock().first_seen, Some((0, since)));
+        assert!(!slot.watch().watched());
+        assert!(slot.leave().watched());
+    }
+
+    #[test]
+    fn the_state_after_a_change() {
+        let slot = HelperSlot::taken(0, 0, SystemTime::now());
+        assert!(slot.fall_asleep(false).asleep());
+        slot.wake_up();
+        assert!(!slot.load().asleep());
+        let stop = Stop::new(false, || ());
+        assert!(slot.add_stop(&stop).has_stops());
+        slot.remove_stop(&stop);
+        assert!(!slot.load().has_stops());
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn a_poll_begins_and_ends() {
+        let slot = HelperSlot::taken(0, 0, SystemTime::now());
+        slot.begin_poll(5, false);
+        assert_eq!(slot.load().flag(), Some(5));
+        let state = slot.end_poll(5);
+        assert!(state.active() && state.asleep() && state.flag().is_none());
+        assert_eq!(slot.load().flag(), None);
+    }
+
+    #[test]
+    fn the_last_waker_is_kept() {
+        let [first, last] = [(); 2].map(|()| crate::session::waker_fn(|| ()));
+        let slot = HelperSlot::free();
+        slot.leave_waker(&first);
+        slot.leave_waker(&last);
+        assert!(slot.take_waker().unwrap().will_wake(&last));
+    }
+}
