@@ -2,7 +2,7 @@
 //! lock, nor a snapshot of the database.
 
 use crate::support::{
-    CANCELLED, MODELS, Server, Wire, cstr, kill_now, look, message, until_gone, until_sending,
+    CANCELLED, MODELS, Server, Wire, cstr, kill_now, message, until_gone, until_sending,
     until_value, wait_until,
 };
 use std::process::Command;
