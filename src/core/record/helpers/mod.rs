@@ -290,10 +290,10 @@ mod tests {
         let mut attached = session.attach(&thread).unwrap();
         for _ in 0..3 {
             let statement = attached.begin().unwrap();
-            let job = statement.handle("sort").wrap_fn(|| ());
+            let jobs = [(); 2].map(|()| statement.handle("sort").wrap_fn(|| ()));
             let set = statement.record.helper_set_if_any().unwrap();
-            assert_eq!(set.extra_slots(), 1);
-            drop(job);
+            assert_eq!((set.extra_slots(), set.names.lock().len()), (2, 1));
+            drop(jobs);
             assert_eq!(set.extra_slots(), 0);
             statement.finish().unwrap();
         }
