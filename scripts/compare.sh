@@ -146,7 +146,7 @@ safepoint() {
   local label=$1 address
   shift
   : >"$work/address"
-  "$release/demo/src" --listen 127.0.0.1:0 "$@" >"$work/address" 2>"$work/log" &
+  "$release/server" --listen 127.0.0.1:0 "$@" >"$work/address" 2>"$work/log" &
   server_pid=$!
   wait_for "$work/log" test -s "$work/address"
   address=$(head -n 1 "$work/address")

@@ -343,7 +343,7 @@ impl Connection {
     fn after_error(&mut self, session: &Attached<'_>, sqlite: &mut Sqlite<'_>, extended: bool) {
         self.period = None;
         self.transaction.message_begins(1);
-        self.transaction.fail(sqlite.existing().map(|runner| &runner.engine), session);
+        self.transaction.fail(sqlite.existing().map(|runner| &*runner.engine), session);
         self.fail_portals(sqlite);
         self.show_transaction(session, sqlite);
         if extended {

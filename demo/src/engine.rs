@@ -35,21 +35,23 @@ const CACHED_STATEMENTS: usize = 64;
 /// Engines that no session uses. Engines that have left nothing are interchangeable. They have
 /// descriptors and memory, so thousands of idle connections share a few.
 #[derive(Default)]
-pub(crate) struct Engines(Mutex<Vec<Engine>>);
+#[expect(clippy::vec_box, reason = "they move from session to session, and one is large")]
+pub(crate) struct Engines(Mutex<Vec<Box<Engine>>>);
 
 /// The maximum number of unused engines.
 const ENGINES: usize = 64;
 
 impl Engines {
-    fn lock(&self) -> MutexGuard<'_, Vec<Engine>> {
+    #[expect(clippy::vec_box, reason = "as above")]
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<Engine>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn take(&self) -> Option<Engine> {
+    pub(crate) fn take(&self) -> Option<Box<Engine>> {
         self.lock().pop()
     }
 
-    pub(crate) fn put(&self, engine: Engine) {
+    pub(crate) fn put(&self, engine: Box<Engine>) {
         let mut engines = self.lock();
         if engines.len() < ENGINES {
             engines.push(engine);
@@ -78,7 +80,7 @@ pub(crate) fn prepare(database: &Path) -> rusqlite::Result<()> {
 impl Engine {
     /// Opens an engine. Its safe points and waits check the session that the calling thread
     /// runs.
-    pub(crate) fn open(shared: &Arc<Shared>) -> rusqlite::Result<Engine> {
+    pub(crate) fn open(shared: &Arc<Shared>) -> rusqlite::Result<Box<Engine>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&shared.database, flags)?;
         connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
@@ -105,7 +107,7 @@ impl Engine {
             Ok(())
         }))?;
         authorizer.install(&mut connection)?;
-        Ok(Engine { connection, left, keep, known: Known::default() })
+        Ok(Box::new(Engine { connection, left, keep, known: Known::default() }))
     }
 
     /// Returns the columns of the result of `statement`, which was prepared from `sql`, and the types

@@ -81,7 +81,7 @@ impl From<std::io::Error> for Failure {
 pub(crate) struct Runner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) backend: Arc<Backend>,
-    pub(crate) engine: Engine,
+    pub(crate) engine: Box<Engine>,
 }
 
 /// The destination of the client's answer.

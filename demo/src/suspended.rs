@@ -35,7 +35,7 @@ pub(crate) struct EngineCells {
 }
 
 struct Node {
-    engine: Engine,
+    engine: Box<Engine>,
     next: OnceCell<Box<Node>>,
 }
 
