@@ -1,4 +1,4 @@
-//! Statements that are suspended: their session may leave its thread meanwhile.
+//! Suspended statements, whose session may leave its thread and continue on another one.
 
 use super::{KILLABLE_SUSPENSION, SUSPENDED};
 use crate::core::record::Record;
