@@ -208,7 +208,7 @@ pub(crate) fn threads(registry: &Registry<ThreadRecord>) -> Vec<ThreadInfo> {
     batch.iter().map(|record| ThreadInfo::of(record)).collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
 mod tests {
     use super::*;
     use crate::SessionManager;

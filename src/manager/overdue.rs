@@ -103,7 +103,7 @@ fn describe(
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(safepoint_loom, safepoint_shuttle))))]
 mod tests {
     use super::*;
     use crate::{ClientInfo, Requester, Terminate, TerminateMode};
