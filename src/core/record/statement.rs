@@ -1,8 +1,7 @@
 //! The begin and the end of a statement, and the queue before it.
 
-use super::{HAS_HELPERS, KILLABLE_SUSPENSION, SUSPENDED};
 use crate::core::record::request::FinishedCancel;
-use crate::core::record::{Cold, Record};
+use crate::core::record::{Cold, HAS_HELPERS, KILLABLE_SUSPENSION, Record, SUSPENDED};
 use crate::core::state::{BeginError, Snapshot, Transition};
 use crate::types::id::StatementId;
 use crate::types::interrupt::Interrupt;

@@ -1,8 +1,7 @@
 //! Suspended statements, whose session may leave its thread and continue on another one.
 
-use super::{KILLABLE_SUSPENSION, SUSPENDED};
-use crate::core::record::Record;
 use crate::core::record::request::FinishedCancel;
+use crate::core::record::{KILLABLE_SUSPENSION, Record, SUSPENDED};
 use crate::core::state::{Snapshot, Transition};
 use crate::types::id::StatementId;
 use crate::types::interrupt::Interrupt;

@@ -1,6 +1,6 @@
 //! The end of a statement with helpers: how many are left, and what the last one completes.
 
-use super::HelperSet;
+use crate::core::record::helpers::set::HelperSet;
 use crate::core::record::helpers::slot::SlotState;
 use crate::core::record::request::FinishedCancel;
 use crate::sync::Ordering;
