@@ -1,7 +1,7 @@
 //! The begin and the end of a statement, and the queue before it.
 
 use crate::core::record::request::FinishedCancel;
-use crate::core::record::{Cold, HAS_HELPERS, KILLABLE_SUSPENSION, Record, SUSPENDED};
+use crate::core::record::{Cold, HAS_HELPERS, Record, SUSPENDED};
 use crate::core::state::{BeginError, Snapshot, Transition};
 use crate::types::id::StatementId;
 use crate::types::interrupt::Interrupt;
@@ -15,7 +15,7 @@ impl Record {
         #[cold]
         fn finish(record: &Record) -> FinishedCancel {
             if record.has(SUSPENDED) {
-                record.set(SUSPENDED | KILLABLE_SUSPENSION, false);
+                record.end_suspension();
                 record.end_wait();
             }
             record.finish()

@@ -19,6 +19,11 @@ impl Record {
         self.set(KILLABLE_SUSPENSION, killable);
     }
 
+    /// Clears what says that the statement is suspended.
+    pub(super) fn end_suspension(&self) {
+        self.set(SUSPENDED | KILLABLE_SUSPENSION, false);
+    }
+
     /// Returns whether the session has a suspended statement whose suspension no cancel ends.
     pub(crate) fn has_killable_suspension(&self) -> bool {
         self.has(KILLABLE_SUSPENSION)
@@ -42,7 +47,7 @@ impl Record {
         complete: fn(FinishedCancel),
     ) -> Result<(), Interrupt> {
         let killable = self.has(KILLABLE_SUSPENSION);
-        self.set(SUSPENDED | KILLABLE_SUSPENSION, false);
+        self.end_suspension();
         if killable {
             // As after a killable wait, the next safe point reports a cancel.
             self.end_wait();
@@ -56,7 +61,7 @@ impl Record {
     /// Ends the suspended statement of a session that has left its thread. The caller must check the
     /// returned transition, as after [`detach`](Self::detach).
     pub(crate) fn end_suspended(&self, complete: fn(FinishedCancel)) -> Transition {
-        self.set(SUSPENDED | KILLABLE_SUSPENSION, false);
+        self.end_suspension();
         complete(self.finish());
         self.detach(false)
     }

@@ -1,5 +1,6 @@
 //! The client's side of the PostgreSQL protocol, as little of it as is needed.
 
+use bytes::BytesMut;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -49,7 +50,7 @@ impl Answer {
 
 pub(crate) struct Wire {
     socket: TcpStream,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     pub(crate) key: Key,
 }
 
@@ -61,7 +62,7 @@ impl Wire {
         socket.set_read_timeout(Some(LIMIT))?;
         socket.set_write_timeout(Some(LIMIT))?;
         let key = Key { pid: [0; 4], secret: [0; 4] };
-        let mut wire = Wire { socket, buffer: Vec::new(), key };
+        let mut wire = Wire { socket, buffer: BytesMut::new(), key };
         let parameters = format!("user\0{user}\0\0");
         let length = 8 + parameters.len() as u32;
         let head = [length.to_be_bytes(), PROTOCOL_3_0.to_be_bytes()].concat();
@@ -119,10 +120,8 @@ impl Wire {
             if let Some(head) = self.buffer.get(..5) {
                 let length = u32::from_be_bytes(four(&head[1..])) as usize;
                 if self.buffer.len() > length {
-                    let kind = head[0];
-                    let body = self.buffer[5..=length].to_vec();
-                    self.buffer.drain(..=length);
-                    return Ok(Some((kind, body)));
+                    let whole = self.buffer.split_to(length + 1);
+                    return Ok(Some((whole[0], whole[5..].to_vec())));
                 }
             }
             let mut more = [0; 4096];

@@ -1,6 +1,7 @@
 //! A client of the PostgreSQL protocol that does what it is told, right or wrong.
 
 use super::DEADLINE;
+use bytes::BytesMut;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -109,7 +110,7 @@ pub(crate) fn cstr(text: &str) -> Vec<u8> {
 
 pub(crate) struct Wire {
     pub(crate) socket: TcpStream,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     /// Of the BackendKeyData: it is no number of SQL's.
     pub(crate) pid: i32,
     pub(crate) key: Vec<u8>,
@@ -125,7 +126,7 @@ impl Wire {
         socket.set_nodelay(true).expect("no delay");
         let wire = Wire {
             socket,
-            buffer: Vec::new(),
+            buffer: BytesMut::new(),
             pid: 0,
             key: Vec::new(),
             address,
@@ -213,8 +214,7 @@ impl Wire {
             if let Some(length) = self.buffer.get(1..5) {
                 let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
                 if self.buffer.len() > length {
-                    let rest = self.buffer.split_off(length + 1);
-                    let whole = std::mem::replace(&mut self.buffer, rest);
+                    let whole = self.buffer.split_to(length + 1);
                     return Some(Message { kind: whole[0], body: whole[5..].to_vec() });
                 }
             }
