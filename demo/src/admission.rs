@@ -25,9 +25,6 @@ pub(crate) fn take_in(
         Ok(session) => session,
         Err(error) => return Err((socket, error.into())),
     };
-    if session.watch_connection(&socket).is_err() {
-        return Err((socket, TOO_MANY));
-    }
     let id = session.id();
     match (pool, session.own_thread()) {
         (Some(pool), _) => {

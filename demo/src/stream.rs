@@ -7,7 +7,7 @@ use crate::spool::{Spool, SpoolLimits};
 use crate::types::SqlError;
 use safepoint::session::WaitMode;
 use safepoint::{Attached, Interrupt};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,6 +24,8 @@ pub(crate) struct Stream {
     /// What the socket has not taken.
     unsent: RefCell<Spool>,
     folder: Option<PathBuf>,
+    /// Whether the library watches it for the client's end.
+    watched: Cell<bool>,
     /// Whether the session is in a pool, where the socket is nonblocking except during a wait.
     pooled: bool,
     read_waker: Waker,
@@ -68,8 +70,19 @@ impl Stream {
             socket,
             unsent: RefCell::default(),
             folder,
+            watched: Cell::new(false),
             pooled,
         })
+    }
+
+    /// Lets the session's statement end if the client leaves, from the first call on, after the time that its
+    /// timeouts say.
+    pub(crate) fn watch(&self, session: &Attached<'_>) -> io::Result<()> {
+        if !self.watched.get() {
+            session.watch_connection(&self.socket)?;
+            self.watched.set(true);
+        }
+        Ok(())
     }
 
     /// Reads the bytes that have arrived. Only called in a pool.

@@ -69,7 +69,8 @@ pub enum Event<'a> {
         /// Whether the statement observed the cancel.
         end: StatementEnd,
     },
-    /// One of a session's timeouts has expired.
+    /// One of a session's timeouts has expired. A session that runs may observe the interrupt before this event is
+    /// received. A session that waits is woken after it.
     #[non_exhaustive]
     TimeoutExpired {
         /// The session.

@@ -1,14 +1,16 @@
 //! Watches the client's connection of a session, on a thread for all sessions of a manager.
 
 use crate::core::connections::Connections;
+use crate::core::record::Record;
 use crate::core::registry::Keyed as _;
 use crate::core::shared::Shared;
 use crate::core::thread::ThreadRecord;
+use crate::session::attached::Attached;
 use crate::session::session::Session;
 use crate::session::thread::{Kind, Thread};
 use crate::session::timer;
 use crate::types::error::{OpenError, StartError};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::io;
 use std::sync::{Arc, Weak};
 use std::thread::Builder;
@@ -58,18 +60,32 @@ impl Session {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn watch_connection(&self, socket: impl AsFd) -> io::Result<()> {
-        let shared = &*self.owner.shared;
-        let timer = timer::ensure_running(shared).map_err(into_io)?;
-        let connections = ensure_running(shared).map_err(into_io)?;
-        let is_open = |session| shared.sessions.get(session).is_some();
-        let number = connections.number(self.record.number(), is_open);
-        let before = self.record.connection_watched(timer, number);
-        connections.forget(before);
-        connections.add(socket.as_fd(), number).inspect_err(|_| {
-            self.record.connection_watched(timer, 0);
-            connections.forget(number);
-        })
+        watch(&self.record, &self.owner.shared, socket.as_fd())
     }
+}
+
+impl Attached<'_> {
+    /// Watches the client's connection, as [`Session::watch_connection`] does. Use it if a client asks for the timeout
+    /// by a statement, so that only connections with a timeout are watched.
+    ///
+    /// # Errors
+    /// As [`Session::watch_connection`].
+    pub fn watch_connection(&self, socket: impl AsFd) -> io::Result<()> {
+        watch(self.record, &self.owner.shared, socket.as_fd())
+    }
+}
+
+fn watch(record: &Record, shared: &Arc<Shared>, socket: BorrowedFd<'_>) -> io::Result<()> {
+    let timer = timer::ensure_running(shared).map_err(into_io)?;
+    let connections = ensure_running(shared).map_err(into_io)?;
+    let is_open = |session| shared.sessions.get(session).is_some();
+    let number = connections.number(record.number(), is_open);
+    let before = record.connection_watched(timer, number);
+    connections.forget(before);
+    connections.add(socket, number).inspect_err(|_| {
+        record.connection_watched(timer, 0);
+        connections.forget(number);
+    })
 }
 
 fn into_io(error: StartError) -> io::Error {

@@ -1,15 +1,15 @@
 //! The requester and the reason, in the audit and in the target's error.
 
 use crate::common::{
-    ENDLESS, Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, assert_cancelled, kill_now,
-    locked, of, scope, supervised, thread_for, until, user, wait_until,
+    CountingWaker, Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, assert_cancelled, kill_now,
+    locked, of, scope, supervised, thread_for, user, wait_until,
 };
 use safepoint::audit::Event;
 use safepoint::diagnose::Watchdog;
 use safepoint::manager::BulkOptions;
 use safepoint::policy::Policy;
 use safepoint::request::InterruptReason;
-use safepoint::session::Timeouts;
+use safepoint::session::{Timeouts, WaitMode};
 use safepoint::view::SessionInfo;
 use safepoint::{
     Cancel, ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
@@ -230,10 +230,16 @@ fn the_audit_receives_expired_timeouts() {
             let mut session = manager.open(of("ann")).unwrap();
             let thread = thread_for(&manager, &session);
             let limits = Timeouts::new().with_statement(Duration::from_millis(1));
-            session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            let interrupt = until("its time runs out", || statement.sleep(ENDLESS)).unwrap_err();
+            let (woken, waker) = CountingWaker::waker();
+            // A session that runs may see the interrupt before the audit receives it.
+            let waits = || {
+                statement.set_timeouts(limits).unwrap();
+                wait_until("its time has run out", || woken.get() == 1);
+            };
+            statement.wait(WaitMode::Interruptible, &waker, waits).unwrap();
+            let interrupt = statement.check().unwrap_err();
             assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
             assert_eq!(interrupt.to_string(), interrupt.message());
             drop(statement);

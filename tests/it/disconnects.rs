@@ -156,6 +156,24 @@ fn a_client_that_left_before() {
     });
 }
 
+/// The client asks for the timeout by a statement.
+#[test]
+fn a_connection_that_is_watched_from_a_statement_on() {
+    supervised(|| {
+        each_model(|Fixture { mut session, thread, .. }| {
+            let (socket, client) = pair();
+            let mut attached = session.attach(&thread).unwrap();
+            let statement = attached.begin().unwrap();
+            statement.watch_connection(&socket).unwrap();
+            statement.set_timeouts(Timeouts::new().with_client_disconnect(SHORT)).unwrap();
+            statement.check().unwrap();
+            drop(client);
+            let slept = until("its time has passed", || statement.sleep(ENDLESS));
+            assert_disconnected(&slept.unwrap_err());
+        });
+    });
+}
+
 #[test]
 fn an_earlier_connection_does_not_count() {
     supervised(|| {

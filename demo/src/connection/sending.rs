@@ -77,7 +77,7 @@ impl Connection {
     fn has_been_read(&self, session: &Attached<'_>) {
         self.show_sending(false);
         // The system gave a thread for the timer before.
-        let _ = limit(session);
+        let _ = limit(session, &self.stream);
     }
 
     /// Notes that the session waits until the client reads, which is no idleness.

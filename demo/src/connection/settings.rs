@@ -16,14 +16,14 @@ impl Connection {
             let values = self.shared.defaults.values();
             SETTINGS.with_borrow_mut(|own| own.follow(&values));
             // As in `report`.
-            let _ = apply(session);
+            let _ = apply(session, &self.stream);
         }
     }
 
     /// Applies what the statements before in the message, or since the last `Sync`, have changed.
     pub(super) fn follow_settings(&self, session: &Attached<'_>) -> Result<(), Failure> {
         if self.transaction.has_changed_settings() {
-            apply(session)?;
+            apply(session, &self.stream)?;
         }
         Ok(())
     }
@@ -40,7 +40,7 @@ impl Connection {
             return;
         }
         // The system gives no thread for the timer: the statement that set the timeout has failed.
-        let _ = apply(session);
+        let _ = apply(session, &self.stream);
         self.keep_alive();
         for (name, value) in SETTINGS.with_borrow_mut(Settings::take_changes) {
             self.outgoing.parameter_status(name, &value);

@@ -116,7 +116,7 @@ impl Connection {
         self.transaction = Transaction::new(settings.unit());
         SETTINGS.with_borrow_mut(|own| *own = settings);
         self.keep_alive();
-        limit(session)?;
+        limit(session, &self.stream)?;
         self.user = Some(User { admin });
         self.backend = Some(backend);
         // The command in the queue was only the startup message.

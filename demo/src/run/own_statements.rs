@@ -5,12 +5,14 @@ use super::{Answer, Done, Failure, Rows, Runner, owned};
 use crate::limits;
 use crate::plan::{Plan, sql_error};
 use crate::settings::{SETTINGS, Setting, Settings};
+use crate::stream::Stream;
 use crate::transaction::Transaction;
 use crate::types::{Format, SqlError, encode};
 use crate::wire::{Fields, with_cause};
 use rusqlite::types::ValueRef;
 use safepoint::session::Timeouts;
 use safepoint::{Attached, TerminateMode, sql};
+use std::error::Error;
 use std::time::Duration;
 
 impl Runner {
@@ -69,11 +71,11 @@ impl Runner {
                 }
                 let value = value.as_deref();
                 SETTINGS.with_borrow_mut(|all| all.set(name, value, *local).map(drop))?;
-                apply_within(session)?;
+                apply_within(session, answer.stream)?;
             }
             Setting::ResetAll => {
                 SETTINGS.with_borrow_mut(Settings::reset);
-                apply_within(session)?;
+                apply_within(session, answer.stream)?;
             }
             Setting::Transaction { modes, next: true } => SETTINGS.with_borrow_mut(|all| {
                 if let Some(level) = modes.isolation {
@@ -92,7 +94,7 @@ impl Runner {
             Setting::DiscardAll => {
                 transaction.runs_alone("DISCARD ALL")?;
                 SETTINGS.with_borrow_mut(Settings::reset);
-                apply_within(session)?;
+                apply_within(session, answer.stream)?;
                 return Ok(Done::Tidy(setting.clone()));
             }
             // Temporary tables go with their connection to SQLite, and so would all of the block.
@@ -144,18 +146,18 @@ fn own_rows(
 }
 
 /// Applies the settings to the session: its timeouts, and the name of its application.
-pub(crate) fn apply(session: &Attached<'_>) -> Result<(), Fields> {
-    limit(session)?;
+pub(crate) fn apply(session: &Attached<'_>, stream: &Stream) -> Result<(), Fields> {
+    limit(session, stream)?;
     name_application(session)
 }
 
 /// Applies the settings that a statement has changed. As in PostgreSQL, its own time limit stays what it was
 /// when it began.
-fn apply_within(session: &Attached<'_>) -> Result<(), Fields> {
+fn apply_within(session: &Attached<'_>, stream: &Stream) -> Result<(), Fields> {
     let asked = SETTINGS.with_borrow(limits::of);
     // The statement fails if there is no timer for the statements that follow.
     let own = session.timeouts().statement().or(asked.statement().and(Some(FAR)));
-    set(session, asked.with_statement(own))?;
+    set(session, stream, asked.with_statement(own))?;
     name_application(session)
 }
 
@@ -171,10 +173,16 @@ fn name_application(session: &Attached<'_>) -> Result<(), Fields> {
 }
 
 /// Applies the settings of the session to its timeouts.
-pub(crate) fn limit(session: &Attached<'_>) -> Result<(), Fields> {
-    set(session, SETTINGS.with_borrow(limits::of))
+pub(crate) fn limit(session: &Attached<'_>, stream: &Stream) -> Result<(), Fields> {
+    set(session, stream, SETTINGS.with_borrow(limits::of))
 }
 
-fn set(session: &Attached<'_>, limits: Timeouts) -> Result<(), Fields> {
-    session.set_timeouts(limits).map_err(|error| Fields::new("ERROR", "53000", with_cause(&error)))
+fn set(session: &Attached<'_>, stream: &Stream, limits: Timeouts) -> Result<(), Fields> {
+    fn fields(error: &dyn Error) -> Fields {
+        Fields::new("ERROR", "53000", with_cause(error))
+    }
+    if limits.client_disconnect().is_some() {
+        stream.watch(session).map_err(|error| fields(&error))?;
+    }
+    session.set_timeouts(limits).map_err(|error| fields(&error))
 }

@@ -61,6 +61,28 @@ fn a_client_that_is_killed() {
     }
 }
 
+/// Or with a reload, for sessions that are there already.
+#[test]
+fn a_reload_brings_the_setting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("config");
+    std::fs::write(&config, "").expect("a file");
+    for model in MODELS {
+        let path = config.to_str().expect("a name in UTF-8");
+        let server = Server::start(model, &["--workers", "2", "--config", path]);
+        let (mut admin, mut client) = (server.admin(), server.user("ann"));
+        let id = client.session();
+        std::fs::write(&config, "client_connection_check_interval = 100ms\n").expect("a file");
+        admin.ok("select pg_reload_conf()");
+        until_value(&mut client, "show client_connection_check_interval", "100ms");
+        client.start(ENDLESS);
+        until_runs(&mut admin, id, "recursive");
+        client.hang_up();
+        until_gone(&mut admin, id);
+        std::fs::write(&config, "").expect("a file");
+    }
+}
+
 /// A client that leaves while its session is idle is found by its server, as ever.
 #[test]
 fn an_idle_client_leaves() {

@@ -19,7 +19,7 @@ impl Record {
         self.set(KILLABLE_SUSPENSION, killable);
     }
 
-    /// Clears what says that the statement is suspended.
+    /// Clears the flags of a suspended statement.
     pub(super) fn end_suspension(&self) {
         self.set(SUSPENDED | KILLABLE_SUSPENSION, false);
     }

@@ -11,7 +11,7 @@ use safepoint::session::Timeouts;
 use safepoint::view::SessionInfo;
 use safepoint::{Requester, Terminate, TerminateMode};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(5);
 
@@ -154,10 +154,10 @@ fn a_statement_timeout() {
     supervised(|| {
         each(|requester, mut session, thread| {
             let limits = Timeouts::new().with_statement(SHORT);
-            session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            until("its time is over", || statement.sleep(ENDLESS)).unwrap_err();
+            requester.sleep(&statement, || statement.set_timeouts(limits).unwrap());
+            statement.check().unwrap_err();
             requester.heard(&["ann hit StatementTimeout", "ann saw Cancel: StatementTimeout"]);
             statement.finish().unwrap();
             requester.heard(&["ann's statement cancelled: StatementTimeout"]);
@@ -169,14 +169,15 @@ fn a_statement_timeout() {
 fn a_lock_timeout() {
     supervised(|| {
         each(|requester, mut session, thread| {
-            let limits = Timeouts::new().with_lock(SHORT);
-            session.set_timeouts(limits).unwrap();
+            let limits = |lock| Timeouts::new().with_lock(lock);
+            // A lock wait that begins without a limit has none to its end.
+            session.set_timeouts(limits(ENDLESS)).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            let waits = || {
-                statement.with_lock_timeout(std::time::Instant::now(), || statement.sleep(ENDLESS))
-            };
-            until("its time is over", waits).unwrap_err();
+            statement.with_lock_timeout(Instant::now(), || {
+                requester.sleep(&statement, || statement.set_timeouts(limits(SHORT)).unwrap());
+            });
+            statement.check().unwrap_err();
             requester.heard(&["ann hit LockTimeout", "ann saw Cancel: LockTimeout"]);
             statement.finish().unwrap();
             requester.heard(&["ann's statement cancelled: LockTimeout"]);
@@ -189,10 +190,10 @@ fn a_transaction_timeout() {
     supervised(|| {
         each(|requester, mut session, thread| {
             let limits = Timeouts::new().with_transaction(SHORT);
-            session.set_timeouts(limits).unwrap();
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            until("its time is over", || statement.sleep(ENDLESS)).unwrap_err();
+            requester.sleep(&statement, || statement.set_timeouts(limits).unwrap());
+            statement.check().unwrap_err();
             let hit = "ann hit TransactionTimeout";
             requester.heard(&[hit, "ann saw Terminate: TransactionTimeout"]);
             drop(statement);

@@ -8,13 +8,13 @@ mod recorder;
 mod threads;
 
 use crate::common::{
-    ENDLESS, MODES, ParkedSession, admin, joined, of, scope, supervised, until, user, wait_until,
+    ENDLESS, MODES, ParkedSession, admin, joined, of, scope, supervised, until, user,
 };
 use recorder::{Requesting, each};
 use safepoint::id::StatementId;
 use safepoint::request::{RequestError, Target};
 use safepoint::session::{Timeouts, WaitMode};
-use safepoint::{Cancel, Requester, Session, Statement, Terminate, TerminateMode, Thread};
+use safepoint::{Cancel, Requester, Session, Terminate, TerminateMode, Thread};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -241,23 +241,17 @@ fn a_waiting_statement_is_woken_after_the_audit() {
     supervised(|| {
         each(|requester, mut session, thread| {
             let mut attached = session.attach(&thread).unwrap();
-            let sleep = |statement: &Statement<'_>, asks: &dyn Fn()| {
-                let (woken, waker) = requester.waiter();
-                let sleeps = || {
-                    asks();
-                    wait_until("it is woken", || woken.get() == 1);
-                };
-                statement.wait(WaitMode::Interruptible, &waker, sleeps).unwrap();
-            };
-            sleep(&attached.begin().unwrap(), &|| requester.cancel("slow"));
+            requester.sleep(&attached.begin().unwrap(), || requester.cancel("slow"));
             requester.heard(&["Cancel for ann, waiting: slow", "ann's statement over: slow"]);
-            let statement = Some(Duration::from_millis(5));
-            attached.set_timeouts(Timeouts::new().with_statement(statement)).unwrap();
-            sleep(&attached.begin().unwrap(), &|| ());
+            let limits = Timeouts::new().with_statement(Duration::from_millis(5));
+            let statement = attached.begin().unwrap();
+            requester.sleep(&statement, || statement.set_timeouts(limits).unwrap());
+            statement.finish().unwrap();
             let over = "ann's statement over: StatementTimeout";
             requester.heard(&["ann hit StatementTimeout", over]);
             attached.set_timeouts(Timeouts::default()).unwrap();
-            sleep(&attached.begin().unwrap(), &|| requester.kill(TerminateMode::Immediate, "now"));
+            let kills = || requester.kill(TerminateMode::Immediate, "now");
+            requester.sleep(&attached.begin().unwrap(), kills);
             requester.heard(&["Terminate Immediate for ann, waiting: now"]);
         });
     });

@@ -1,11 +1,14 @@
 //! An audit that records its events, and a requester that ends the session of these events.
 
-use crate::common::{CountingWaker, MODELS, admin, is_supervised, locked, of, thread_for, until};
+use crate::common::{
+    CountingWaker, MODELS, admin, is_supervised, locked, of, thread_for, until, wait_until,
+};
 use safepoint::audit::Event;
 use safepoint::request::{EndReason, Request, SessionEnd, StatementEnd};
+use safepoint::session::WaitMode;
 use safepoint::{
-    Cancel, Receipt, Session, SessionId, SessionManager, Terminate, TerminateMode, Thread,
-    ThreadModel,
+    Cancel, Receipt, Session, SessionId, SessionManager, Statement, Terminate, TerminateMode,
+    Thread, ThreadModel,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -165,6 +168,17 @@ impl Requesting {
         let (count, waker) = CountingWaker::waker();
         *locked(&self.recorder.waiter) = count.clone();
         (count, waker)
+    }
+
+    /// Lets the statement wait, calls `asks` meanwhile, and returns after the wait was woken. The session cannot
+    /// see what `asks` requests before the audit receives it, as a session that runs can.
+    pub(crate) fn sleep(&self, statement: &Statement<'_>, asks: impl FnOnce()) {
+        let (woken, waker) = self.waiter();
+        let sleeps = || {
+            asks();
+            wait_until("it is woken", || woken.get() == 1);
+        };
+        statement.wait(WaitMode::Interruptible, &waker, sleeps).unwrap();
     }
 
     /// Makes the audit end the session when it receives the end of a statement.
