@@ -276,6 +276,17 @@ mod tests {
     }
 
     #[test]
+    fn a_value_can_be_built_or_parsed() {
+        let binding = CpuBinding::Cpus(vec![0, 2]);
+        let attr =
+            ThreadPoolAttr::new().with_thread_num(32).with_group_num(4).with_binding(binding);
+        assert_eq!(attr, parsed("32, 4, (cpubind: 0, 2)"));
+        assert_eq!((attr.thread_num(), attr.group_num()), (32, 4));
+        assert_eq!(attr.binding(), &attr.binding);
+        assert_ne!(attr.binding, CpuBinding::default());
+    }
+
+    #[test]
     fn missing_fields_use_defaults() {
         let default = ThreadPoolAttr::default();
         for text in ["", "  ", "16", "16,", "16, 2", "16,2,", " 16 , 2 , ( NoBind ) ", ",", ",,"] {

@@ -39,7 +39,7 @@ fn until_queued(manager: &SessionManager, id: SessionId) {
 #[test]
 fn abandoned_sessions_leave_the_queue() {
     supervised(|| {
-        let (manager, pool) = pool(Duration::ZERO);
+        let (manager, pool) = pool(Duration::from_millis(5));
         let stuck = stick(&manager, &pool);
         for goes in [Priority::High, Priority::Normal] {
             let (id, ends, mut peer) = connect(&manager, &pool, goes);
