@@ -28,8 +28,13 @@ ORDERS = ["OABBAO", "ABOOBA", "BAOOAB", "OBAABO", "AOBBOA", "BOAAOB"]
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def fail(text):
+    sys.exit(f"before_after.py: {text} (--help says more)")
+
+
 class Server:
     def __init__(self, program, folder):
+        self.program = program
         options = ["--listen", "127.0.0.1:0", "--thread-pool", "on", "--workers", "2"]
         self.process = subprocess.Popen(
             [program, *options],
@@ -41,7 +46,8 @@ class Server:
         said = self.process.stdout.readline()
         port = re.search(r"127\.0\.0\.1:(\d+)", said)
         if port is None:
-            sys.exit(f"before_after.py: {program}: expected its address, got {said!r}")
+            self.process.kill()
+            fail(f"{program}: expected a server that prints its address, got {said!r}")
         self.port = port.group(1)
 
     def processor_time(self):
@@ -55,7 +61,7 @@ class Server:
         ran = subprocess.run(command, capture_output=True, text=True)
         tps = re.search(r"tps = ([\d.]+)", ran.stdout)
         if ran.returncode != 0 or tps is None:
-            sys.exit(f"before_after.py: {ran.stderr}")
+            fail(f"pgbench on {self.program}: {ran.stderr.strip()}")
         return float(tps.group(1))
 
 
@@ -86,10 +92,19 @@ def measure(servers, script, blocks):
 
 
 def main():
-    if not 3 <= len(sys.argv) <= 4 or {"-h", "--help"} & set(sys.argv):
-        sys.exit(__doc__)
-    before, after = sys.argv[1:3]
-    blocks = int(sys.argv[3]) if len(sys.argv) == 4 else 120
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__.strip())
+        return
+    if not 2 <= len(arguments) <= 3:
+        fail("expected BEFORE, AFTER, and perhaps the number of blocks")
+    before, after = arguments[:2]
+    blocks = arguments[2] if len(arguments) == 3 else "120"
+    if not blocks.isascii() or not blocks.isdigit() or int(blocks) < 2:
+        fail(f"expected a number of blocks from 2 on, got '{blocks}'")
+    for program in (before, after, PGBENCH):
+        if not os.access(program, os.X_OK) or not Path(program).is_file():
+            fail(f"expected a program at {program}")
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "select.sql"
         script.write_text("select 1;\n")
@@ -97,7 +112,7 @@ def main():
         try:
             for name, program in (("O", before), ("A", after), ("B", after)):
                 servers[name] = Server(Path(program).resolve(), folder)
-            measure(servers, script, blocks)
+            measure(servers, script, int(blocks))
         finally:
             for server in servers.values():
                 server.process.kill()
