@@ -2,14 +2,14 @@
 
 use crate::common::{
     CountingWaker, Fixture, MODELS, ParkedSession, TEST_TIMEOUT, admin, assert_cancelled, kill_now,
-    locked, of, scope, supervised, thread_for, user, wait_until,
+    locked, of, scope, sleep_until_woken, supervised, thread_for, user, wait_until,
 };
 use safepoint::audit::Event;
 use safepoint::diagnose::Watchdog;
 use safepoint::manager::BulkOptions;
 use safepoint::policy::Policy;
 use safepoint::request::InterruptReason;
-use safepoint::session::{Timeouts, WaitMode};
+use safepoint::session::Timeouts;
 use safepoint::view::SessionInfo;
 use safepoint::{
     Cancel, ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
@@ -232,13 +232,8 @@ fn the_audit_receives_expired_timeouts() {
             let limits = Timeouts::new().with_statement(Duration::from_millis(1));
             let mut attached = session.attach(&thread).unwrap();
             let statement = attached.begin().unwrap();
-            let (woken, waker) = CountingWaker::waker();
-            // A session that runs may see the interrupt before the audit receives it.
-            let waits = || {
-                statement.set_timeouts(limits).unwrap();
-                wait_until("its time has run out", || woken.get() == 1);
-            };
-            statement.wait(WaitMode::Interruptible, &waker, waits).unwrap();
+            let asks = || statement.set_timeouts(limits).unwrap();
+            sleep_until_woken(&statement, CountingWaker::waker(), asks);
             let interrupt = statement.check().unwrap_err();
             assert_eq!(interrupt.message(), "canceling statement due to statement timeout");
             assert_eq!(interrupt.to_string(), interrupt.message());

@@ -1,11 +1,10 @@
 //! An audit that records its events, and a requester that ends the session of these events.
 
 use crate::common::{
-    CountingWaker, MODELS, admin, is_supervised, locked, of, thread_for, until, wait_until,
+    CountingWaker, MODELS, admin, is_supervised, locked, of, sleep_until_woken, thread_for, until,
 };
 use safepoint::audit::Event;
 use safepoint::request::{EndReason, Request, SessionEnd, StatementEnd};
-use safepoint::session::WaitMode;
 use safepoint::{
     Cancel, Receipt, Session, SessionId, SessionManager, Statement, Terminate, TerminateMode,
     Thread, ThreadModel,
@@ -170,15 +169,10 @@ impl Requesting {
         (count, waker)
     }
 
-    /// Lets the statement wait, calls `asks` meanwhile, and returns after the wait was woken. The session cannot
-    /// see what `asks` requests before the audit receives it, as a session that runs can.
+    /// Lets the statement wait, and calls `asks` meanwhile, as [`sleep_until_woken`]. The audit notes if the
+    /// wait is woken before a request.
     pub(crate) fn sleep(&self, statement: &Statement<'_>, asks: impl FnOnce()) {
-        let (woken, waker) = self.waiter();
-        let sleeps = || {
-            asks();
-            wait_until("it is woken", || woken.get() == 1);
-        };
-        statement.wait(WaitMode::Interruptible, &waker, sleeps).unwrap();
+        sleep_until_woken(statement, self.waiter(), asks);
     }
 
     /// Makes the audit end the session when it receives the end of a statement.

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+use safepoint::session::WaitMode;
 use safepoint::{
     Cancel, ClientInfo, Interrupt, Receipt, Requester, Session, SessionId, SessionManager,
     Statement, Terminate, TerminateMode, Thread, ThreadModel,
@@ -130,6 +131,20 @@ impl Wake for CountingWaker {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// Lets the statement wait with this waker, calls `asks` meanwhile, and returns after the wait was woken. The
+/// session cannot see what `asks` requests before the audit receives it, as a session that runs can.
+pub(crate) fn sleep_until_woken(
+    statement: &Statement<'_>,
+    (woken, waker): (Arc<CountingWaker>, Waker),
+    asks: impl FnOnce(),
+) {
+    let sleeps = || {
+        asks();
+        wait_until("it is woken", || woken.get() == 1);
+    };
+    statement.wait(WaitMode::Interruptible, &waker, sleeps).unwrap();
 }
 
 /// The slot of a detached session, from which its requester ends it.
