@@ -68,7 +68,8 @@ fn abandoned_sessions_leave_the_queue() {
     });
 }
 
-/// Its command runs to its end, and then the connection closes.
+/// Its command runs to its end, and closes the connection. If it waited for its client again, a worker and the
+/// listener would both find the session.
 #[test]
 fn a_running_session_is_not_abandoned() {
     supervised(|| {
@@ -77,7 +78,7 @@ fn a_running_session_is_not_abandoned() {
         let (mut client, session, mut peer) = CustomConnection::new(&manager);
         client.runs = Box::new(move |_| {
             let _ = wait.recv();
-            Ok(safepoint::pool::Action::WaitReadable)
+            Ok(safepoint::pool::Action::Close)
         });
         let (id, ends) = (session.id(), client.ends.clone());
         pool.serve(session, client).unwrap();
