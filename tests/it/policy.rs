@@ -6,7 +6,9 @@ use safepoint::manager::BulkOptions;
 use safepoint::policy::{Policy, Roles};
 use safepoint::request::{RequestError, Target};
 use safepoint::view::SessionInfo;
-use safepoint::{Cancel, ClientInfo, Requester, SessionManager, Terminate, TerminateMode};
+use safepoint::{
+    Cancel, ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
+};
 
 fn roles() -> Roles {
     Roles::new().owner("shop", "ann").signaller("eve")
@@ -265,6 +267,58 @@ fn a_requester_may_read_what_it_may_end() {
                 let own = Requester::new("ann").with_session(row.id);
                 assert!(manager.sessions_visible_to(&own).next().unwrap().is_disclosed);
             });
+        }
+    });
+}
+
+/// The row of one session, as each requester may see it: whole, without the text, or not at all.
+#[test]
+fn one_row_as_each_may_see_it() {
+    supervised(|| {
+        for model in MODELS {
+            let manager = SessionManager::builder(model).policy(Roles::new().hide_others()).build();
+            let session = manager.open(of("ann")).unwrap();
+            let id = session.id();
+            let seen = |requester: &Requester| manager.session_info_visible_to(id, requester);
+            for reader in [user("ann"), admin("root")] {
+                assert_eq!(seen(&reader), manager.session_info(id), "{reader:?}");
+            }
+            assert_eq!(seen(&user("bob")), None);
+            session.close();
+            assert_eq!(seen(&admin("root")), None);
+
+            let manager = SessionManager::new(model);
+            let session = manager.open(of("ann")).unwrap();
+            let row = manager.session_info_visible_to(session.id(), &user("bob")).unwrap();
+            assert!(!row.is_disclosed);
+            assert_eq!(row.id, session.id());
+        }
+    });
+}
+
+/// The target of a request learns whether its requester was disclosed to it.
+#[test]
+fn whether_the_requester_is_disclosed() {
+    struct Discloses(bool);
+
+    impl Policy for Discloses {
+        fn permits(&self, _: &Requester, _: &ClientInfo) -> bool {
+            true
+        }
+
+        fn discloses_requester(&self, _: &Requester, _: &ClientInfo) -> bool {
+            self.0
+        }
+    }
+
+    supervised(|| {
+        for discloses in [true, false] {
+            let manager =
+                SessionManager::builder(ThreadModel::Pool).policy(Discloses(discloses)).build();
+            let session = manager.open(of("ann")).unwrap();
+            manager.terminate(session.id(), kill("bob")).unwrap();
+            let interrupt = session.check().unwrap_err();
+            assert_eq!(interrupt.request().is_requester_disclosed(), discloses);
         }
     });
 }

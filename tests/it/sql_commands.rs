@@ -71,6 +71,16 @@ fn numbers_that_are_not_ids() {
 }
 
 #[test]
+fn the_numbers_of_an_address() {
+    for (thread, session, text) in [(0, 7, "0, 7"), (5, 7, "5, 7"), (7, 7, "7, 7")] {
+        let named = address(thread, session).unwrap();
+        assert_eq!(named.thread().map_or(0, |thread| number(thread.get())), thread);
+        assert_eq!(number(named.session().get()), session);
+        assert_eq!(named.to_string(), text);
+    }
+}
+
+#[test]
 fn without_a_pool_both_numbers_are_the_session_s() {
     supervised(|| {
         let Fixture { manager, session, id, .. } = Fixture::new(ThreadModel::PerSession);

@@ -462,6 +462,14 @@ fn details_name_the_requester_if_known() {
 }
 
 #[test]
+fn progress_with_and_without_a_total() {
+    let some = Progress::new(3);
+    assert_eq!((some.completed(), some.total(), some.to_string()), (3, None, "3".into()));
+    let of = some.of(9);
+    assert_eq!((of.completed(), of.total(), of.to_string()), (3, Some(9), "3 of 9".into()));
+}
+
+#[test]
 fn requests_are_equal_if_their_contents_are() {
     supervised(|| {
         let requester = Requester::new("root").with_admin(true);

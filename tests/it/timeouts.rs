@@ -39,6 +39,31 @@ fn assert_statement_timeout(interrupt: &Interrupt) {
     assert_ran_out(interrupt, InterruptReason::StatementTimeout, "ERROR", "57014", text);
 }
 
+#[test]
+fn each_timeout_is_returned_as_it_was_set() {
+    let millis = Duration::from_millis;
+    let none = Timeouts::new();
+    let all = none
+        .with_statement(millis(1))
+        .with_transaction(millis(2))
+        .with_lock(millis(3))
+        .with_idle(millis(4))
+        .with_idle_in_transaction(millis(5))
+        .with_client_disconnect(millis(6));
+    let read = |timeouts: Timeouts| {
+        [
+            timeouts.statement(),
+            timeouts.transaction(),
+            timeouts.lock(),
+            timeouts.idle(),
+            timeouts.idle_in_transaction(),
+            timeouts.client_disconnect(),
+        ]
+    };
+    assert_eq!(read(none), [None; 6]);
+    assert_eq!(read(all), [1, 2, 3, 4, 5, 6].map(|time| Some(millis(time))));
+}
+
 /// Safe points, until one reports something.
 #[track_caller]
 fn run_on(statement: &Statement<'_>) -> Interrupt {
