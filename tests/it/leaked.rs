@@ -5,7 +5,7 @@ use crate::common::{
     supervised, thread_for, until, wait_until,
 };
 use safepoint::request::{EndReason, RequestError, Target};
-use safepoint::{Session, SessionManager, ThreadModel};
+use safepoint::{Cancel, Session, SessionManager, ThreadModel};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -122,5 +122,27 @@ fn the_thread_of_the_leak_serves_other_sessions() {
         let attached = other.attach(&thread).unwrap();
         assert_eq!(safepoint::current::session_id(), Some(id));
         attached.check().unwrap();
+    });
+}
+
+/// A queued command whose attachment is leaked before it begins: the receipt of its cancel completes as the
+/// owner ends the attachment.
+#[test]
+fn the_cancel_of_a_queued_command_is_completed() {
+    supervised(|| {
+        let Fixture { manager, mut session, thread, id } = Fixture::new(ThreadModel::Pool);
+        let queued = session.reserve_statement().unwrap();
+        let cancel = Cancel::statement(queued, crate::common::user("ann"));
+        let receipt = manager.cancel(id, cancel).unwrap();
+        scope(|scope| {
+            let session = &mut session;
+            let forgets = scope.spawn(move || {
+                std::mem::forget(session.attach(&thread).unwrap());
+            });
+            joined("the thread ends", forgets);
+        });
+        assert_eq!(receipt.try_get(), None);
+        session.check().unwrap();
+        assert!(!receipt.try_get().unwrap().cancelled);
     });
 }

@@ -130,7 +130,7 @@ impl TimeoutState {
         let mut first = Deadline { at: NEVER, limit: TimeoutKind::StopBy, since: NEVER };
         if runs {
             let at = self.stop_by.load(Ordering::Relaxed);
-            first = Deadline { at, since: at, ..first };
+            first = Deadline { at, ..first };
         }
         if pending == Some(TerminateMode::Immediate) {
             return (first.at != NEVER).then_some(first);
