@@ -2,7 +2,7 @@
 //!
 //! At the same time: the end of the connection or the timer, and a statement that begins or ends.
 
-use crate::common::model;
+use crate::common::{model, spawn};
 use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::request::InterruptReason;
 use safepoint_under_loom::session::Timeouts;
@@ -28,7 +28,7 @@ fn a_statement_begins() {
         let id = session.id();
         let connection = {
             let manager = manager.clone();
-            loom::thread::spawn(move || manager.connection_closed(id, 1))
+            spawn(move || manager.connection_closed(id, 1))
         };
         let thread = session.own_thread().unwrap();
         let mut attached = session.attach(&thread).unwrap();
@@ -53,7 +53,7 @@ fn the_next_statement_begins() {
         manager.connection_closed(id, 1);
         let timer = {
             let manager = manager.clone();
-            loom::thread::spawn(move || manager.expire_timeouts(TEN))
+            spawn(move || manager.expire_timeouts(TEN))
         };
         let ended = first.finish().is_err();
         set_clock(TEN);
@@ -82,7 +82,7 @@ fn another_connection() {
         let id = session.id();
         let connection = {
             let manager = manager.clone();
-            loom::thread::spawn(move || manager.connection_closed(id, 1))
+            spawn(move || manager.connection_closed(id, 1))
         };
         manager.connection_watched(id, 2);
         connection.join().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! At the same time: a termination and a panic.
 
-use crate::common::{immediate, model};
+use crate::common::{immediate, model, spawn};
 use safepoint_under_loom::model::unwinding;
 use safepoint_under_loom::request::EndReason;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
@@ -21,7 +21,7 @@ fn kill_against_panic() {
     let id = session.id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.terminate(id, immediate()).ok())
+        spawn(move || manager.terminate(id, immediate()).ok())
     };
     let attached = session.attach(&worker).unwrap();
     unwinding(|| drop(attached));

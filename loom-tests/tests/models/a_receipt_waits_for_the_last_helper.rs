@@ -3,9 +3,8 @@
 //! At the same time: the end of the statement, and helpers that enter or leave.
 
 use crate::common::helpers::{Gate, cancel, canceller, in_statement, manager};
-use crate::common::model;
+use crate::common::{model, spawn};
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread::spawn;
 use safepoint_under_loom::model::set_helper_slots;
 use std::sync::Arc;
 use std::time::Duration;

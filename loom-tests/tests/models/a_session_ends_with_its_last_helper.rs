@@ -3,9 +3,8 @@
 //! At the same time: the end of the session, and helpers that enter or leave.
 
 use crate::common::helpers::{Gate, manager};
-use crate::common::{immediate, killed, model};
+use crate::common::{immediate, killed, model, spawn};
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread::spawn;
 use safepoint_under_loom::ClientInfo;
 use safepoint_under_loom::model::set_helper_slots;
 use std::mem::forget;

@@ -3,8 +3,7 @@
 //! At the same time: safe points of a helper, the end of its statement, and a cancel of the next one.
 
 use crate::common::helpers::{Gate, cancel, canceller, in_statement, manager, reason};
-use crate::common::model;
-use loom::thread::spawn;
+use crate::common::{model, spawn};
 use safepoint_under_loom::Interrupt;
 use safepoint_under_loom::model::set_helper_slots;
 use safepoint_under_loom::request::InterruptReason;

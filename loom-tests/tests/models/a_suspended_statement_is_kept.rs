@@ -3,7 +3,7 @@
 //! At the same time: a session that suspends and resumes its statement, and a cancel or a termination.
 
 use crate::common::helpers::{Gate, canceller, reason};
-use crate::common::{ParkedSession, killed, killer, model};
+use crate::common::{ParkedSession, killed, killer, model, spawn};
 use safepoint_under_loom::request::InterruptReason;
 use safepoint_under_loom::session::{SuspendedStatement, WaitMode, waker_fn};
 use safepoint_under_loom::{
@@ -125,7 +125,7 @@ fn a_cancel_ends_no_session() {
         let canceller = {
             let manager = manager.clone();
             let cancel = Cancel::running(Requester::system());
-            loom::thread::spawn(move || manager.cancel(id, cancel).is_ok())
+            spawn(move || manager.cancel(id, cancel).is_ok())
         };
         let suspended = park(&parked, session, &thread);
         let cancelled = canceller.join().unwrap();

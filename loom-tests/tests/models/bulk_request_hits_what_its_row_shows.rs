@@ -2,7 +2,7 @@
 //!
 //! At the same time: the rows of a dry run, and closes and next statements.
 
-use crate::common::{immediate, model};
+use crate::common::{immediate, model, spawn};
 use safepoint_under_loom::manager::BulkOptions;
 use safepoint_under_loom::view::SessionInfo;
 use safepoint_under_loom::{Cancel, ClientInfo, Requester, SessionManager, ThreadModel};
@@ -24,7 +24,7 @@ fn rows_against_close() {
     let rows = manager.dry_run(all, &Requester::system(), BulkOptions::new());
     let requester = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.terminate_rows(&rows, immediate(), BulkOptions::new()))
+        spawn(move || manager.terminate_rows(&rows, immediate(), BulkOptions::new()))
     };
     drop(first);
     let successor = manager.open(ClientInfo::default()).unwrap();
@@ -59,7 +59,7 @@ fn rows_against_next() {
     let requester = {
         let manager = manager.clone();
         let options = BulkOptions::new().only_if_unchanged();
-        loom::thread::spawn(move || manager.terminate_rows(&rows, immediate(), options).accepted())
+        spawn(move || manager.terminate_rows(&rows, immediate(), options).accepted())
     };
     let interrupted = statement.finish().is_err();
     let interrupted = match attached.begin() {
@@ -87,7 +87,7 @@ fn cancel_where_against_next() {
     let statement = attached.begin().unwrap().with_text("slow");
     let requester = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             let request = Cancel::running(Requester::system());
             manager.cancel_where(|row| row.statement_text == "slow", request, BulkOptions::new())
         })

@@ -5,7 +5,7 @@
 //!
 //! For each transition the table of mistakes has one that splits it into a load and a store.
 
-use crate::common::{ParkedSession, immediate, killer, model};
+use crate::common::{JoinHandle, ParkedSession, immediate, killer, model, spawn};
 use safepoint_under_loom::diagnose::ProbeResult;
 use safepoint_under_loom::id::StatementId;
 use safepoint_under_loom::model::set_clock;
@@ -130,10 +130,10 @@ fn canceller(
     manager: &SessionManager,
     id: SessionId,
     number: StatementId,
-) -> loom::thread::JoinHandle<Option<Receipt<StatementEnd>>> {
+) -> JoinHandle<Option<Receipt<StatementEnd>>> {
     let manager = manager.clone();
     let request = Cancel::statement(number, Requester::system());
-    loom::thread::spawn(move || manager.cancel(id, request).ok())
+    spawn(move || manager.cancel(id, request).ok())
 }
 
 /// A reserved statement that never ran: a cancel is rejected, or its receipt reports the end.
@@ -201,12 +201,9 @@ fn cancel_against_end() {
 }
 
 /// Asks on a thread of its own for the next safe point.
-fn prober(
-    manager: &SessionManager,
-    id: SessionId,
-) -> loom::thread::JoinHandle<Option<ProbeResult>> {
+fn prober(manager: &SessionManager, id: SessionId) -> JoinHandle<Option<ProbeResult>> {
     let manager = manager.clone();
-    loom::thread::spawn(move || manager.probe(id))
+    spawn(move || manager.probe(id))
 }
 
 /// The next safe point answers a probe that was accepted.
@@ -287,7 +284,7 @@ fn timer_against_detach(ends: impl FnOnce(&SessionManager, &Session), open: bool
     let attached = session.attach(&worker).unwrap();
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.expire_timeouts(TEN))
+        spawn(move || manager.expire_timeouts(TEN))
     };
     let mut slot = parked.session.lock().unwrap();
     let due = attached.detach();

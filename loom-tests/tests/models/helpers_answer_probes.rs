@@ -3,8 +3,7 @@
 //! At the same time: two probes; a probe, and a wait, a poll or the end of a helper.
 
 use crate::common::helpers::{Gate, in_statement, manager};
-use crate::common::model;
-use loom::thread::{JoinHandle, spawn};
+use crate::common::{JoinHandle, model, spawn};
 use safepoint_under_loom::model::{set_clock, set_helper_slots};
 use safepoint_under_loom::session::WaitMode;
 use safepoint_under_loom::{SessionId, SessionManager, current};

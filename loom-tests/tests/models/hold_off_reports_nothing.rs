@@ -3,7 +3,7 @@
 //! At the same time: a termination and a wait in a hold-off, or the end of the hold-off on another
 //! thread.
 
-use crate::common::{immediate, killer, model};
+use crate::common::{immediate, killer, model, spawn};
 use loom::future::block_on;
 use safepoint_under_loom::task::RunError;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
@@ -24,7 +24,7 @@ fn kill_against_hold() {
     let held = attached.hold_off("a test");
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.terminate(id, immediate()).unwrap())
+        spawn(move || manager.terminate(id, immediate()).unwrap())
     };
     attached.check().expect("a hold-off holds");
     // A wait that needs one wake-up of its own.
@@ -52,7 +52,7 @@ fn kill_against_a_held_task() {
     let id = session.id();
     let mut killer = {
         let manager = manager.clone();
-        Some(loom::thread::spawn(move || manager.terminate(id, immediate()).unwrap()))
+        Some(spawn(move || manager.terminate(id, immediate()).unwrap()))
     };
     let (mut held_off, mut finished) = (false, false);
     let ran = block_on(session.run(async {
@@ -95,7 +95,7 @@ fn release_against_suspension() {
     let ran = block_on(session.run(async {
         let held = safepoint_under_loom::current::hold_off("a test");
         manager.terminate(id, immediate()).unwrap();
-        other = Some(loom::thread::spawn(move || drop(held)));
+        other = Some(spawn(move || drop(held)));
         pending::<()>().await;
     }));
     assert!(matches!(ran, Err(RunError::Interrupted(_))));
@@ -111,7 +111,7 @@ fn release_against_wait() {
     let attached = session.attach(&thread).unwrap();
     let held = safepoint_under_loom::current::hold_off("a test");
     let killer = killer(&manager, id);
-    let other = loom::thread::spawn(move || drop(held));
+    let other = spawn(move || drop(held));
     // A waiter that is not woken is a deadlock, and loom reports it.
     attached.block_on(pending::<()>()).expect_err("the first safe point after");
     other.join().unwrap();

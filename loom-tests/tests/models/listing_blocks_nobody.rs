@@ -3,7 +3,7 @@
 //!
 //! At the same time: a list of sessions, and opens and closes.
 
-use crate::common::model;
+use crate::common::{model, spawn};
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
 
 #[test]
@@ -20,7 +20,7 @@ fn list_against_open_and_close() {
     let there = [second.id(), last.id()];
     let other = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             drop(first);
             drop(third);
             drop(manager.open(ClientInfo::default()).unwrap());

@@ -5,8 +5,7 @@
 use crate::common::helpers::{
     Gate, cancel, canceller, in_statement, manager, manager_that_holds_back, works,
 };
-use crate::common::model;
-use loom::thread::spawn;
+use crate::common::{model, spawn};
 use safepoint_under_loom::model::set_helper_slots;
 use safepoint_under_loom::request::InterruptReason;
 use safepoint_under_loom::{ClientInfo, current};

@@ -5,10 +5,9 @@
 use crate::common::helpers::{
     Gate, cancel, canceller, in_statement, manager, manager_that_holds_back, reason,
 };
-use crate::common::{TwoWakers, model};
+use crate::common::{TwoWakers, model, spawn};
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::thread::spawn;
 use safepoint_under_loom::model::set_helper_slots;
 use safepoint_under_loom::request::InterruptReason;
 use safepoint_under_loom::{Interrupt, current};

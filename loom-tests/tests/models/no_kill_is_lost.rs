@@ -2,7 +2,7 @@
 //!
 //! At the same time: a termination and a detach, an attach, or another termination.
 
-use crate::common::{ParkedSession, killed, killer, model};
+use crate::common::{ParkedSession, killed, killer, model, spawn};
 use safepoint_under_loom::mutation::{Mutation, on};
 use safepoint_under_loom::{
     Attached, ClientInfo, Interrupt, Requester, Session, SessionManager, Terminate, TerminateMode,
@@ -138,7 +138,7 @@ fn kill_against_another_flag() {
     let killer = killer(&manager, session.id());
     let workers = ["one", "two"].map(|name| manager.register_worker(name).unwrap());
     let [one, two] = workers;
-    let mut session = loom::thread::spawn(move || {
+    let mut session = spawn(move || {
         drop(session.attach(&one).unwrap());
         session
     })
@@ -161,7 +161,7 @@ fn kill_against_the_same_state() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let mut session = manager.open(ClientInfo::default()).unwrap();
     let killer = killer(&manager, session.id());
-    let mut session = loom::thread::spawn(move || {
+    let mut session = spawn(move || {
         let thread = session.own_thread().unwrap();
         drop(session.attach(&thread).unwrap());
         session
@@ -194,7 +194,7 @@ fn deferred_kill_against_finish() {
     let killer = {
         let manager = manager.clone();
         let later = Terminate::new(TerminateMode::AfterStatement, Requester::system());
-        loom::thread::spawn(move || manager.terminate(id, later).unwrap())
+        spawn(move || manager.terminate(id, later).unwrap())
     };
     drop(statement);
     let _ = safepoint_under_loom::check();

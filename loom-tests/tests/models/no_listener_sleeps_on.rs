@@ -7,10 +7,9 @@
 use crate::common::helpers::{
     cancel, canceller, in_statement, manager, manager_that_holds_back_tasks, reason,
 };
-use crate::common::{TwoWakers, killed, killer, model};
+use crate::common::{TwoWakers, killed, killer, model, spawn};
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::thread::spawn;
 use safepoint_under_loom::model::{set_clock, set_helper_slots};
 use safepoint_under_loom::request::InterruptReason;
 use safepoint_under_loom::session::StatementHandle;

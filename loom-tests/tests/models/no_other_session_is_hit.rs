@@ -3,7 +3,7 @@
 //! At the same time: a termination and the worker's next session, or the next session in the same
 //! slot; requests by thread, also by the SQL function, and moves between threads.
 
-use crate::common::{immediate, killed, model};
+use crate::common::{immediate, killed, model, spawn};
 use safepoint_under_loom::id::ThreadId;
 use safepoint_under_loom::request::{Target, TargetSnapshot};
 use safepoint_under_loom::{
@@ -25,7 +25,7 @@ fn kill_against_hand_over() {
     let attached = victim.attach(&worker).unwrap();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.terminate(id, immediate()).unwrap())
+        spawn(move || manager.terminate(id, immediate()).unwrap())
     };
     let interrupted = attached.detach().is_err();
     let next = bystander.attach(&worker).unwrap();
@@ -54,7 +54,7 @@ fn kill_against_reuse() {
     let id = first.id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.terminate(id, immediate()))
+        spawn(move || manager.terminate(id, immediate()))
     };
     drop(first);
     let successor = manager.open(ClientInfo::default()).unwrap();
@@ -105,7 +105,7 @@ fn request_by_thread_against_move(names: Names, send: SendRequest) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || send(&manager, target))
+        spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -161,7 +161,7 @@ fn request_by_thread_against_its_successor(names: Names, send: SendRequest) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || send(&manager, target))
+        spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -200,7 +200,7 @@ fn request_by_own_thread_against_detach(send: SendRequest) {
     let number = first.statement_id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || send(&manager, target))
+        spawn(move || send(&manager, target))
     };
     drop(first);
     drop(attached);
@@ -234,7 +234,7 @@ fn ambient_code_against_attach() {
     let thread = session.own_thread().unwrap();
     std::mem::forget(session.attach(&thread).unwrap());
     let (left, leaves) = loom::sync::mpsc::channel();
-    let other = loom::thread::spawn(move || {
+    let other = spawn(move || {
         // Whoever asks has the session in hand: the attachment is over.
         session.check().unwrap();
         left.send(()).unwrap();

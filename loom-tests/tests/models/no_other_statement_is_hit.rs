@@ -2,7 +2,7 @@
 //!
 //! At the same time: a cancel and the end of the statement.
 
-use crate::common::model;
+use crate::common::{model, spawn};
 use loom::future::block_on;
 use safepoint_under_loom::{Cancel, ClientInfo, Requester, SessionManager, ThreadModel};
 use std::future::{Future, poll_fn};
@@ -20,9 +20,7 @@ fn cancel_against_finish() {
     let number = first.statement_id();
     let cancellers = [(); 2].map(|()| {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
-            manager.cancel(id, Cancel::statement(number, Requester::system())).ok()
-        })
+        spawn(move || manager.cancel(id, Cancel::statement(number, Requester::system())).ok())
     });
     let seen = first.check().is_err();
     first.finish().unwrap();
@@ -52,9 +50,7 @@ fn cancel_against_a_task_that_moves() {
     let number = session.reserve_statement().unwrap();
     let canceller = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
-            manager.cancel(id, Cancel::statement(number, Requester::system())).ok()
-        })
+        spawn(move || manager.cancel(id, Cancel::statement(number, Requester::system())).ok())
     };
     let mut task = Box::pin(async move {
         let mut waited = false;
@@ -66,7 +62,7 @@ fn cancel_against_a_task_that_moves() {
         session.run(async {}).await.expect("the statement that was not named");
         first.is_err()
     });
-    let (mut task, polled) = loom::thread::spawn(move || {
+    let (mut task, polled) = spawn(move || {
         let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         (task, polled)
     })

@@ -3,7 +3,7 @@
 //!
 //! At the same time: two opens, two admissions, and each of these and an end.
 
-use crate::common::{immediate, model};
+use crate::common::{immediate, model, spawn};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::model::{set_near, set_session_shards};
 use safepoint_under_loom::{ClientInfo, Session, SessionManager, ThreadModel};
@@ -25,7 +25,7 @@ fn open_against_open() {
     let manager = manager(1, 0);
     let other = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.open(ClientInfo::default()).ok())
+        spawn(move || manager.open(ClientInfo::default()).ok())
     };
     let mine = manager.open(ClientInfo::default()).ok();
     let other = other.join().unwrap();
@@ -44,7 +44,7 @@ fn two_take_the_last_ordinary_slot() {
 fn admission_against_admission() {
     let manager = manager(2, 1);
     let [mut mine, mut other] = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
-    let other = loom::thread::spawn(move || (is_admitted(&mut other), other));
+    let other = spawn(move || (is_admitted(&mut other), other));
     let admitted = is_admitted(&mut mine);
     let (other_admitted, other) = other.join().unwrap();
     assert!(admitted != other_admitted, "{admitted} and {other_admitted}");
@@ -71,7 +71,7 @@ fn end_against_end() {
     let [mut mine, mut other] = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
     // One of them is admitted, and gives that back as well.
     assert!(is_admitted(&mut mine) && !is_admitted(&mut other));
-    let other = loom::thread::spawn(move || drop(other));
+    let other = spawn(move || drop(other));
     drop(mine);
     other.join().unwrap();
     let [mut first, _second] =
@@ -98,7 +98,7 @@ fn open_against_end() {
     let session = manager.open(ClientInfo::default()).unwrap();
     let next = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             set_near(1);
             let opened = manager.open(ClientInfo::default());
             assert!(opened.is_err() || LEFT.load(Ordering::Relaxed) == 1, "before the other's end");
@@ -126,7 +126,7 @@ fn open_against_receipt() {
     let mut receipt = manager.terminate(session.id(), immediate()).unwrap();
     let next = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
             let _ = manager.open(ClientInfo::default()).expect("the slot is free again");
         })
@@ -152,7 +152,7 @@ fn admission_against_end() {
     assert!(is_admitted(&mut first));
     set_near(1);
     let mut next = manager.open(ClientInfo::default()).unwrap();
-    let next = loom::thread::spawn(move || {
+    let next = spawn(move || {
         let admitted = is_admitted(&mut next);
         assert!(!admitted || LEFT.load(Ordering::Relaxed) == 1, "before the other's end");
     });

@@ -2,7 +2,7 @@
 //!
 //! At the same time: a termination or a cancel, and the begin of a wait, of a thread and of a task.
 
-use crate::common::{killed, killer, model};
+use crate::common::{killed, killer, model, spawn};
 use loom::future::block_on;
 use safepoint_under_loom::task::RunError;
 use safepoint_under_loom::{
@@ -43,9 +43,7 @@ fn cancel_against_wait() {
     let number = statement.statement_id();
     let canceller = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
-            manager.cancel(id, Cancel::statement(number, Requester::system())).unwrap()
-        })
+        spawn(move || manager.cancel(id, Cancel::statement(number, Requester::system())).unwrap())
     };
     let interrupt = statement.block_on(future::pending::<()>()).unwrap_err();
     assert!(!interrupt.is_terminate());
@@ -84,9 +82,7 @@ fn cancel_against_suspension() {
     let number = session.reserve_statement().unwrap();
     let canceller = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
-            manager.cancel(id, Cancel::statement(number, Requester::system())).unwrap()
-        })
+        spawn(move || manager.cancel(id, Cancel::statement(number, Requester::system())).unwrap())
     };
     let ran = block_on(session.run(future::pending::<()>()));
     assert!(matches!(ran, Err(RunError::Interrupted(interrupt)) if !interrupt.is_terminate()));

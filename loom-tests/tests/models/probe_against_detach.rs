@@ -2,7 +2,7 @@
 //!
 //! At the same time: a probe and a detach; its answer and a termination; two probes.
 
-use crate::common::{immediate, killed, killer, model};
+use crate::common::{immediate, killed, killer, model, spawn};
 use safepoint_under_loom::diagnose::ProbeResult;
 use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel};
@@ -20,7 +20,7 @@ fn probe_against_detach() {
     let mut bystander = manager.open(ClientInfo::default()).unwrap();
     let (id, other) = (session.id(), bystander.id());
     let (running, runs) = loom::sync::mpsc::channel();
-    let runner = loom::thread::spawn(move || {
+    let runner = spawn(move || {
         let attached = session.attach(&one).unwrap();
         running.send(()).unwrap();
         attached.detach().unwrap();
@@ -98,7 +98,7 @@ fn probe_against_probe() {
     set_clock(Duration::from_secs(10));
     let other = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.probe(id))
+        spawn(move || manager.probe(id))
     };
     for probed in [manager.probe(id), other.join().unwrap()] {
         match probed {

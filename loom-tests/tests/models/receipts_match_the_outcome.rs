@@ -2,7 +2,7 @@
 //!
 //! At the same time: a waiting requester and the end; a request and moves of its target.
 
-use crate::common::{immediate, model};
+use crate::common::{immediate, model, spawn};
 use safepoint_under_loom::request::{EndReason, TargetSnapshot};
 use safepoint_under_loom::{
     Cancel, ClientInfo, Requester, SessionId, SessionManager, Terminate, TerminateMode, ThreadModel,
@@ -21,7 +21,7 @@ fn wait_against_end() {
     let id = session.id();
     let waiter = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             let mut receipt = manager.terminate(id, immediate()).ok()?;
             // Time does not pass in a model: a waiter that is not woken is a deadlock.
             let ended = receipt.wait_timeout(Duration::from_secs(1));
@@ -69,7 +69,7 @@ fn kill_against_move() {
             let manager = manager.clone();
             // Not due before the transaction ends, so nothing holds the session up.
             let later = Terminate::new(TerminateMode::AfterTransaction, Requester::system());
-            loom::thread::spawn(move || manager.terminate(id, later).unwrap())
+            spawn(move || manager.terminate(id, later).unwrap())
         });
         drop(statement);
     }
@@ -117,7 +117,7 @@ fn request_against_a_reused_slot(tell: fn(&SessionManager, SessionId) -> Option<
         let statement = attached.begin();
         killer.get_or_insert_with(|| {
             let manager = manager.clone();
-            loom::thread::spawn(move || tell(&manager, id))
+            spawn(move || tell(&manager, id))
         });
         drop(statement);
         worker.id()
@@ -142,7 +142,7 @@ fn shutdown_misses_a_session_that_is_closing() {
 fn shutdown_against_end() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
-    let leaver = loom::thread::spawn(move || session.close());
+    let leaver = spawn(move || session.close());
     for mut receipt in manager.shutdown(immediate()) {
         assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
     }

@@ -4,7 +4,7 @@
 //! At the same time: a snapshot and moves or next statements; a rejection and the end that it
 //! reports.
 
-use crate::common::{immediate, model};
+use crate::common::{immediate, model, spawn};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::request::RequestError;
 use safepoint_under_loom::view::SessionInfo;
@@ -24,7 +24,7 @@ fn list_against_moves() {
     drop(session.attach(&one).unwrap());
     let lister = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.session_info(id).unwrap())
+        spawn(move || manager.session_info(id).unwrap())
     };
     for worker in [&two, &one, &two] {
         session.reserve_statement().unwrap();
@@ -52,7 +52,7 @@ fn list_against_a_reused_slot() {
     let id = session.id();
     let lister = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.session_info(id).unwrap())
+        spawn(move || manager.session_info(id).unwrap())
     };
     let threads = ["one", "two"].map(|name| {
         let worker = manager.register_worker(name).unwrap();
@@ -82,7 +82,7 @@ fn list_against_next_statement() {
     let id = session.id();
     let lister = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.session_info(id).unwrap())
+        spawn(move || manager.session_info(id).unwrap())
     };
     let thread = session.own_thread().unwrap();
     let mut attached = session.attach(&thread).unwrap();
@@ -118,7 +118,7 @@ fn list_against_requests() {
     let requests = [TerminateMode::AfterTransaction, TerminateMode::Immediate];
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             for when in requests {
                 let request =
                     Terminate::new(when, Requester::system()).comment(format!("{when:?}"));
@@ -160,7 +160,7 @@ fn rejection_against_finish() {
     let request = Cancel::statement(statement.statement_id(), Requester::system());
     let canceller = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             let rejected = manager.cancel(id, request).err();
             assert!(rejected.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{rejected:?}");
         })
@@ -186,7 +186,7 @@ fn rejection_against_end() {
     let id = session.id();
     let killer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             let rejected = manager.terminate(id, immediate()).err();
             assert!(rejected.is_none() || LEFT.load(Ordering::Relaxed) == 1, "{rejected:?}");
             rejected

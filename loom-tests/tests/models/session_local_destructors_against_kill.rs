@@ -2,7 +2,7 @@
 //!
 //! At the same time: a receipt and destructors; the first use and the end.
 
-use crate::common::{ParkedSession, immediate, model};
+use crate::common::{ParkedSession, immediate, model, spawn};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use safepoint_under_loom::{ClientInfo, SessionManager, ThreadModel, current, session_local};
@@ -45,7 +45,7 @@ fn kill_against_kill() {
 
     let other = {
         let (manager, drops) = (manager.clone(), drops.clone());
-        loom::thread::spawn(move || {
+        spawn(move || {
             let Ok(mut receipt) = manager.terminate(id, immediate()) else { return };
             assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
             assert_eq!(
@@ -82,7 +82,7 @@ fn kill_against_close() {
     let id = session.id();
     let waiter = {
         let (manager, drops) = (manager.clone(), drops.clone());
-        loom::thread::spawn(move || {
+        spawn(move || {
             let Ok(mut receipt) = manager.terminate(id, immediate()) else { return };
             assert!(receipt.wait_timeout(Duration::from_secs(1)).is_some());
             let dropped = drops.load(Ordering::Relaxed);
@@ -143,7 +143,7 @@ fn first_use_against_end() {
     // What looks at a session lives on with whoever waits for it, and its values do not.
     let _receipt = manager.terminate(session.id(), immediate()).unwrap();
     std::mem::forget(session.attach(&thread).unwrap());
-    let ender = loom::thread::spawn(move || session.close());
+    let ender = spawn(move || session.close());
     let _ = LATE.try_with(|_| ());
     ender.join().unwrap();
     let made = MADE.load(Ordering::Relaxed);

@@ -5,7 +5,7 @@
 //!
 //! Each of the two shards is closed by itself.
 
-use crate::common::{immediate, model};
+use crate::common::{JoinHandle, immediate, model, spawn};
 use safepoint_under_loom::manager::DrainOptions;
 use safepoint_under_loom::manager::OpenError;
 use safepoint_under_loom::model::{set_near, set_session_shards};
@@ -23,9 +23,9 @@ fn manager() -> SessionManager {
 }
 
 /// Opens a session in a shard, on a thread of its own.
-fn opener(manager: &SessionManager, shard: usize) -> loom::thread::JoinHandle<Option<Session>> {
+fn opener(manager: &SessionManager, shard: usize) -> JoinHandle<Option<Session>> {
     let manager = manager.clone();
-    loom::thread::spawn(move || {
+    spawn(move || {
         set_near(shard);
         let opened = manager.open(ClientInfo::default());
         assert!(opened.as_ref().is_ok() || opened.as_ref().is_err_and(|e| *e == OpenError::Closed));
@@ -81,7 +81,7 @@ fn open_against_drain_scene() {
     let manager = manager();
     let opener = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             set_near(1);
             let Ok(mut session) = manager.open(ClientInfo::default()) else { return 0 };
             let thread = session.own_thread().unwrap();

@@ -5,7 +5,7 @@
 //!
 //! A runtime may pass another waker to a future in each poll.
 
-use crate::common::{TwoWakers, immediate, killed, killer, model};
+use crate::common::{TwoWakers, immediate, killed, killer, model, spawn};
 use loom::future::block_on;
 use safepoint_under_loom::manager::BulkOptions;
 use safepoint_under_loom::session::WaitMode;
@@ -22,7 +22,7 @@ fn end_against_receipt() {
     let manager = SessionManager::new(ThreadModel::PerSession);
     let session = manager.open(ClientInfo::default()).unwrap();
     let receipt = manager.terminate(session.id(), immediate()).unwrap();
-    let ender = loom::thread::spawn(move || session.close());
+    let ender = spawn(move || session.close());
     let ended = block_on(TwoWakers(receipt));
     assert_eq!(ender.join().unwrap(), ended);
 }
@@ -37,7 +37,7 @@ fn ends_against_bulk_result() {
     let sessions = [(); 2].map(|()| manager.open(ClientInfo::default()).unwrap());
     let result = manager.terminate_where(|_| true, immediate(), BulkOptions::new());
     assert_eq!(result.accepted(), 2);
-    let enders = sessions.map(|session| loom::thread::spawn(move || session.close()));
+    let enders = sessions.map(|session| spawn(move || session.close()));
     let mut result = result;
     block_on(TwoWakers(Box::pin(result.ended())));
     assert!(result.receipts.iter().all(|receipt| receipt.try_get().is_some()), "all of them");
@@ -134,7 +134,7 @@ fn cancel_against_a_later_wait() {
     drop(statement.begin_rollback());
     let canceller = {
         let manager = manager.clone();
-        loom::thread::spawn(move || {
+        spawn(move || {
             let request = Cancel::running(Requester::system());
             manager.cancel(id, request).map(drop).expect("the statement runs");
         })
@@ -189,7 +189,7 @@ fn release_against_a_later_hold_off() {
     let attached = session.attach(&thread).unwrap();
     let first = current::hold_off("ends on another thread");
     manager.terminate(id, immediate()).unwrap();
-    let other = loom::thread::spawn(move || drop(first));
+    let other = spawn(move || drop(first));
     let _ = attached.wait(WaitMode::Interruptible, Waker::noop(), || ());
     let held = attached.hold_off("a test");
     let (woken, waker) = never_woken();
@@ -218,7 +218,7 @@ fn release_against_a_killable_wait() {
     let statement = attached.begin().unwrap();
     let held = current::hold_off("ends on another thread");
     manager.cancel(id, Cancel::running(Requester::system())).unwrap();
-    let other = loom::thread::spawn(move || drop(held));
+    let other = spawn(move || drop(held));
     let _ = statement.wait(WaitMode::Interruptible, Waker::noop(), || ());
     let (woken, waker) = never_woken();
     statement.wait(WaitMode::Killable, &waker, || ()).expect("a cancel does not end this wait");
@@ -243,7 +243,7 @@ fn end_against_two_receipts() {
     let mut context = std::task::Context::from_waker(Waker::noop());
     let mut given_up = Box::pin(given_up);
     assert!(given_up.as_mut().poll(&mut context).is_pending());
-    let waiter = loom::thread::spawn(move || block_on(TwoWakers(kept)));
+    let waiter = spawn(move || block_on(TwoWakers(kept)));
     drop(given_up);
     let ended = session.close();
     assert_eq!(waiter.join().unwrap(), ended);

@@ -2,7 +2,7 @@
 //!
 //! At the same time: an immediate termination and a deferred one.
 
-use crate::common::model;
+use crate::common::{model, spawn};
 use safepoint_under_loom::request::EndReason;
 use safepoint_under_loom::{
     ClientInfo, Requester, SessionManager, Terminate, TerminateMode, ThreadModel,
@@ -24,7 +24,7 @@ fn strong_against_weak() {
     let kill = |when, text: &str| Terminate::new(when, Requester::system()).comment(text);
     let weak = {
         let (manager, kill) = (manager.clone(), kill(TerminateMode::AfterStatement, "weak"));
-        loom::thread::spawn(move || manager.terminate(id, kill).unwrap())
+        spawn(move || manager.terminate(id, kill).unwrap())
     };
     let strong = manager.terminate(id, kill(TerminateMode::Immediate, "strong")).unwrap();
     let interrupt = statement.check().expect_err("the strong one is due");

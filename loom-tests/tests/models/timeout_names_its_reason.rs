@@ -2,7 +2,7 @@
 //!
 //! At the same time: the timer and the next statement, or the end.
 
-use crate::common::model;
+use crate::common::{model, spawn};
 use safepoint_under_loom::audit::Event;
 use safepoint_under_loom::model::set_clock;
 use safepoint_under_loom::request::{EndReason, InterruptReason};
@@ -32,7 +32,7 @@ fn timeout_against_finish_scene() {
     let first = attached.begin().unwrap();
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.expire_timeouts(TEN))
+        spawn(move || manager.expire_timeouts(TEN))
     };
     if let Err(interrupt) = first.check() {
         assert_eq!(interrupt.request().reason(), InterruptReason::StatementTimeout);
@@ -72,7 +72,7 @@ fn timeout_against_removal_scene() {
     let statement = attached.begin().unwrap();
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.expire_timeouts(TEN))
+        spawn(move || manager.expire_timeouts(TEN))
     };
     statement.set_timeouts(Timeouts::default()).unwrap();
     let interrupted = statement.check().is_err();
@@ -104,7 +104,7 @@ fn idle_timeout_against_the_next_transaction_scene() {
     attached.set_in_transaction(true);
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.expire_timeouts(TEN))
+        spawn(move || manager.expire_timeouts(TEN))
     };
     attached.set_in_transaction(false);
     set_clock(TEN);
@@ -133,7 +133,7 @@ fn begin_against_disarm_scene() {
     attached.begin().unwrap().finish().unwrap();
     let timer = {
         let manager = manager.clone();
-        loom::thread::spawn(move || manager.expire_timeouts(TEN))
+        spawn(move || manager.expire_timeouts(TEN))
     };
     set_clock(TEN);
     let second = attached.begin().unwrap();
@@ -164,7 +164,7 @@ fn escalation_against_end_scene() {
         let manager = manager.clone();
         let request =
             Terminate::new(TerminateMode::AfterStatement, Requester::system()).comment("mine");
-        loom::thread::spawn(move || {
+        spawn(move || {
             let receipt = manager.terminate(id, request.grace(TEN)).ok();
             manager.expire_timeouts(TEN);
             receipt
@@ -205,7 +205,7 @@ fn grace_against_end_scene() {
     let killer = {
         let manager = manager.clone();
         let request = Terminate::new(TerminateMode::AfterStatement, Requester::system()).grace(TEN);
-        loom::thread::spawn(move || manager.terminate(id, request).is_ok())
+        spawn(move || manager.terminate(id, request).is_ok())
     };
     loom::thread::yield_now();
     session.close();

@@ -4,9 +4,9 @@
 //! or the end of a hold-off.
 
 use crate::common::helpers::{Gate, cancel, canceller, in_statement, manager, reason};
-use crate::common::model;
+use crate::common::{model, spawn};
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::thread::{spawn, yield_now};
+use loom::thread::yield_now;
 use safepoint_under_loom::model::set_helper_slots;
 use safepoint_under_loom::request::InterruptReason;
 use safepoint_under_loom::session::WaitMode;

@@ -1,7 +1,7 @@
 //! A session in a statement, and helpers of it.
 
+use super::{JoinHandle, spawn};
 use loom::sync::{Condvar, Mutex};
-use loom::thread::{JoinHandle, spawn};
 use safepoint_under_loom::audit::{Audit, Event};
 use safepoint_under_loom::id::StatementId;
 use safepoint_under_loom::request::{InterruptReason, StatementEnd};

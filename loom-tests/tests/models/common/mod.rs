@@ -2,8 +2,10 @@
 
 mod explore;
 pub(crate) mod helpers;
+mod threads;
 
 pub(crate) use explore::{model, sequences};
+pub(crate) use threads::{JoinHandle, spawn};
 
 use loom::sync::{Arc, Mutex};
 use safepoint_under_loom::mutation::Mutation;
@@ -86,9 +88,9 @@ impl Wake for EndIfDue {
 pub(crate) fn killer(
     manager: &SessionManager,
     id: SessionId,
-) -> loom::thread::JoinHandle<Option<Receipt<SessionEnd>>> {
+) -> JoinHandle<Option<Receipt<SessionEnd>>> {
     let manager = manager.clone();
-    loom::thread::spawn(move || manager.terminate(id, immediate()).ok())
+    spawn(move || manager.terminate(id, immediate()).ok())
 }
 
 /// Polls its future twice in each poll, first with a waker without effect. Only the last waker must be
