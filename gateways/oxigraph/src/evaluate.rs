@@ -14,10 +14,12 @@ use tokio::sync::mpsc::Sender;
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Result<T> = std::result::Result<T, Error>;
+/// What is left of an answer at the end: its bytes, with the media type if nothing was sent before.
+pub(crate) type Rest = (Option<&'static str>, Vec<u8>);
 
-/// Evaluates a query and sends its results. `accept` is a list of media types, of which the first that
-/// is known is used. Blocks while the client does not read.
-pub(crate) fn query(store: &Store, text: &str, accept: &str, parts: Sender<Part>) -> Result<()> {
+/// Evaluates a query. Sends its results, and returns the rest. `accept` is a list of media types, of
+/// which the first that is known is used. Blocks while the client does not read.
+pub(crate) fn query(store: &Store, text: &str, accept: &str, parts: Sender<Part>) -> Result<Rest> {
     let token = CancellationToken::new();
     let evaluator = SparqlEvaluator::new().with_cancellation_token(token.clone());
     let query = evaluator.parse_query(text)?;
@@ -37,15 +39,15 @@ pub(crate) fn update(store: &Store, text: &str) -> Result<()> {
 }
 
 /// Runs work of the engine. If it fails because an interrupt has set its token, returns the interrupt.
-fn interruptible(token: CancellationToken, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn interruptible<T>(token: CancellationToken, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let stop = move || token.cancel();
     let result = current::with_interrupt_waker(WaitMode::Interruptible, stop, work)?;
-    result.or_else(|error| check().map_err(Into::into).and(Err(error)))
+    result.map_err(|error| check().err().map_or(error, Into::into))
 }
 
 /// Sends results as the engine finds them. Each is preceded by a safe point: the engine looks at its
 /// token as it reads the store, but not while it sorts what it has read.
-fn send(results: QueryResults<'_>, accept: &str, parts: Sender<Part>) -> Result<()> {
+fn send(results: QueryResults<'_>, accept: &str, parts: Sender<Part>) -> Result<Rest> {
     let mut accepted = accept.split(',').map(str::trim);
     let mut rows = Rows { parts, media_type: None, bytes: Vec::new(), sent_at: Instant::now() };
     let rows = if let QueryResults::Graph(triples) = results {
@@ -77,7 +79,7 @@ fn send(results: QueryResults<'_>, accept: &str, parts: Sender<Part>) -> Result<
         }
     };
     check()?;
-    Ok({ rows }.flush()?)
+    Ok((rows.media_type, rows.bytes))
 }
 
 /// A writer that sends parts of an answer. While the channel is full it blocks, until an interrupt.

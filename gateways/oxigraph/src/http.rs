@@ -19,6 +19,8 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 pub(crate) fn clients(service: Arc<Service>) -> Router {
     let routes =
@@ -41,23 +43,44 @@ async fn serve(
     let operation = operation(&uri, &headers, &body)?;
     let client = ClientInfo::default().with_address(address.to_string());
     let client = client.with_application(header(&headers, USER_AGENT));
-    let mut answer = service.start(client, operation).map_err(failure)?;
-    match answer.parts.recv().await {
-        Some(Part::Begin(media_type)) => {
-            let body = stream::unfold(answer, |mut answer| async {
-                match answer.parts.recv().await {
-                    Some(Part::Bytes(bytes)) => Some((Ok(Bytes::from(bytes)), answer)),
-                    Some(Part::End) => None,
-                    // The connection breaks: the client must not take this for the end.
-                    _ => Some((Err("the answer is not complete"), answer)),
-                }
-            });
-            Ok(([(CONTENT_TYPE, media_type)], Body::from_stream(body)).into_response())
+    let (sender, mut parts) = mpsc::channel(4);
+    let mut run = Box::pin(service.run(client, operation, sender.clone()));
+    let mut result = None;
+    let begun = tokio::select! {
+        biased;
+        begun = parts.recv() => begun,
+        rest = &mut run => {
+            result = Some(rest);
+            parts.try_recv().ok()
         }
-        Some(Part::End) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Some(Part::Failed(error)) => Err(failure(error)),
-        Some(Part::Bytes(_)) | None => Err(failure("no answer".into())),
-    }
+    };
+    let Some(Part::Begin(media_type)) = begun else {
+        return match result.unwrap_or_else(|| Err("no answer".into())).map_err(failure)? {
+            (Some(media_type), bytes) => Ok(([(CONTENT_TYPE, media_type)], bytes).into_response()),
+            (None, _) => Ok(StatusCode::NO_CONTENT.into_response()),
+        };
+    };
+    // The session runs on while the answer is sent. It ends as hyper drops the body, if the client has gone.
+    let mut session = JoinSet::new();
+    session.spawn(async move {
+        let rest = if let Some(rest) = result { rest } else { run.await };
+        match rest {
+            Ok((_, bytes)) => {
+                let _ = sender.send(Part::Bytes(bytes)).await;
+                let _ = sender.send(Part::End).await;
+            }
+            Err(error) => eprintln!("{address}: the answer breaks off: {error}"),
+        }
+    });
+    let body = stream::unfold((parts, session), async |(mut parts, session)| {
+        match parts.recv().await {
+            Some(Part::Bytes(bytes)) => Some((Ok(Bytes::from(bytes)), (parts, session))),
+            Some(Part::End) => None,
+            // The connection breaks: the client must not take this for the end.
+            _ => Some((Err("the answer is not complete"), (parts, session))),
+        }
+    });
+    Ok(([(CONTENT_TYPE, media_type)], Body::from_stream(body)).into_response())
 }
 
 /// Reads a request of the SPARQL protocol: the text is the body, or a parameter of the URL or a form.

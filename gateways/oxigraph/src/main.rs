@@ -5,6 +5,7 @@ mod evaluate;
 mod http;
 mod session;
 
+use axum::serve::ListenerExt;
 use clap::Parser;
 use oxigraph::io::RdfFormat;
 use oxigraph::store::Store;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// SPARQL 1.1 over HTTP, with sessions that can be seen, timed out and killed
@@ -40,16 +41,14 @@ struct Arguments {
 fn main() -> evaluate::Result<()> {
     let arguments = Arguments::parse();
     let store = Store::new()?;
-    let mut loader = store.bulk_loader();
     for path in &arguments.files {
         let name = path.display();
         let format = path.extension().and_then(|end| RdfFormat::from_extension(end.to_str()?));
         let format =
             format.ok_or_else(|| format!("{name}: expected .nt, .ttl, .nq, .trig or .rdf"))?;
         let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
-        loader.load_from_reader(format, std::io::BufReader::new(file))?;
+        store.load_from_reader(format, std::io::BufReader::new(file))?;
     }
-    loader.commit()?;
     let cores = std::thread::available_parallelism()?.get();
     let threads = arguments.threads.unwrap_or(cores * 2 - 1).max(1);
     let timeout = (arguments.timeout_s > 0).then(|| Duration::from_secs(arguments.timeout_s));
@@ -60,6 +59,8 @@ fn main() -> evaluate::Result<()> {
 
 /// Serves until a signal. Then each session ends, and its client is told.
 async fn serve(arguments: Arguments, service: Arc<Service>) -> evaluate::Result<()> {
+    // Else the end of a short answer waits for the acknowledgement of its beginning, for 40 ms.
+    let no_delay = |socket: &mut TcpStream| drop(socket.set_nodelay(true));
     let clients = TcpListener::bind(arguments.bind).await?;
     let operators = TcpListener::bind(arguments.operators).await?;
     println!("SPARQL: http://{}/query and /update", clients.local_addr()?);
@@ -73,5 +74,5 @@ async fn serve(arguments: Arguments, service: Arc<Service>) -> evaluate::Result<
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
         service.manager.shutdown(Terminate::new(TerminateMode::Immediate, Requester::system()));
     };
-    Ok(axum::serve(clients, routes).with_graceful_shutdown(end).await?)
+    Ok(axum::serve(clients.tap_io(no_delay), routes).with_graceful_shutdown(end).await?)
 }

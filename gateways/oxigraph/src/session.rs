@@ -1,15 +1,15 @@
 //! Gives each request a session, which runs as a task.
 
-use crate::evaluate::{self, Error, Result};
+use crate::evaluate::{self, Rest, Result};
 use oxigraph::store::Store;
 use safepoint::session::{StatementHandle, Timeouts};
 use safepoint::task::RunError;
-use safepoint::{ClientInfo, Session, SessionManager, ThreadModel};
+use safepoint::{ClientInfo, SessionManager, ThreadModel};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 /// The service that all requests share.
 pub(crate) struct Service {
@@ -31,18 +31,11 @@ pub(crate) struct Operation {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// A part of an answer. If there is no `End`, the answer is not complete.
+/// A part of an answer that is sent while it is computed. If there is no `End`, it is not complete.
 pub(crate) enum Part {
     Begin(&'static str),
     Bytes(Vec<u8>),
     End,
-    Failed(Error),
-}
-
-/// An answer that is being computed. Dropping it ends its session: the client has gone.
-pub(crate) struct Answer {
-    pub(crate) parts: Receiver<Part>,
-    _session: JoinSet<()>,
 }
 
 impl Service {
@@ -51,50 +44,41 @@ impl Service {
         Service { manager, store, timeout, threads: Arc::new(Semaphore::new(threads)), writer }
     }
 
-    /// Starts an operation in a session of its own.
-    pub(crate) fn start(self: &Arc<Self>, client: ClientInfo, work: Operation) -> Result<Answer> {
-        let session = self.manager.open(client)?;
-        let timeout = self.timeout.into_iter().chain(work.timeout).min();
+    /// Runs an operation as the statement of a session, which ends if the future is dropped. Sends a
+    /// long answer in parts, and returns the rest.
+    ///
+    /// An interrupt ends a query at once, and the receipt waits for the thread that evaluates. An update
+    /// is waited for: only its thread knows whether it was committed.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        client: ClientInfo,
+        Operation { text, accept, timeout }: Operation,
+        parts: Sender<Part>,
+    ) -> Result<Rest> {
+        let mut session = self.manager.open(client)?;
+        let timeout = self.timeout.into_iter().chain(timeout).min();
         session.set_timeouts(Timeouts::new().with_statement(timeout))?;
-        let (sender, parts) = mpsc::channel(4);
-        let mut task = JoinSet::new();
-        task.spawn(self.clone().run(session, work, sender));
-        Ok(Answer { parts, _session: task })
-    }
-
-    /// Runs an operation as a statement. An interrupt ends a query at once; the receipt waits for the thread
-    /// that evaluates. An update is waited for: only its thread knows whether it was committed.
-    async fn run(self: Arc<Self>, mut session: Session, work: Operation, parts: Sender<Part>) {
-        let Operation { text, accept, .. } = work;
         let grace = if accept.is_some() { Duration::ZERO } else { Duration::MAX };
-        let (id, store, query, sender) =
-            (session.id(), self.store.clone(), text.clone(), parts.clone());
-        let evaluate = async move |handle: StatementHandle| -> Result<()> {
+        let (store, query) = (self.store.clone(), text.clone());
+        let evaluate = async move |handle: StatementHandle| -> Result<Rest> {
             let place = self.place(accept.is_none());
             let place = handle.named("wait for a thread").wrap_future(place).await?;
             let job = handle.named("evaluate").wrap_fn(move || {
                 let _place = place;
                 match accept {
-                    Some(accept) => evaluate::query(&store, &query, &accept, sender),
-                    None => evaluate::update(&store, &query),
+                    Some(accept) => evaluate::query(&store, &query, &accept, parts),
+                    None => evaluate::update(&store, &query).map(|()| (None, Vec::new())),
                 }
             });
             spawn_blocking(job).await??
         };
-        let result = match session.run_with(evaluate).with_text(&text).with_grace(grace).await {
-            Ok(returned) => returned.output,
-            Err(RunError::Interrupted(interrupt)) => Err(interrupt.into()),
-            Err(error) => Err(error.into()),
-        };
+        let result = session.run_with(evaluate).with_text(&text).with_grace(grace).await;
         // A client is told of the end when its session is in no list any more.
         session.close();
         match result {
-            Ok(()) => drop(parts.send(Part::End).await),
-            Err(error) => {
-                eprintln!("session {id}: {error}");
-                // If the channel is full, the answer has begun. It breaks off.
-                drop(parts.try_send(Part::Failed(error)));
-            }
+            Ok(returned) => returned.output,
+            Err(RunError::Interrupted(interrupt)) => Err(interrupt.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
