@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Result<T> = std::result::Result<T, Error>;
-/// What is left of an answer at the end: its bytes, with the media type if nothing was sent before.
+/// The rest of an answer at its end: the bytes, with the media type if nothing was sent before.
 pub(crate) type Rest = (Option<&'static str>, Vec<u8>);
 
 /// Evaluates a query. Sends its results, and returns the rest. `accept` is a list of media types, of

@@ -1,5 +1,5 @@
-//! SPARQL 1.1 over HTTP on Oxigraph. Each request is a session of `safepoint`: operators see it and end it, a
-//! timeout ends it without a thread of its own, and it ends when its client has gone.
+//! SPARQL 1.1 over HTTP on Oxigraph. Each request is a session of `safepoint`. Operators see it and end it. A
+//! timeout ends it, without a thread for each, and so does a client that has gone.
 
 mod evaluate;
 mod http;
@@ -57,7 +57,7 @@ fn main() -> evaluate::Result<()> {
     runtime.max_blocking_threads(threads).enable_all().build()?.block_on(serve(arguments, service))
 }
 
-/// Serves until a signal. Then each session ends, and its client is told.
+/// Serves until a signal. Then each session ends, and its client gets the error.
 async fn serve(arguments: Arguments, service: Arc<Service>) -> evaluate::Result<()> {
     // Else the end of a short answer waits for the acknowledgement of its beginning, for 40 ms.
     let no_delay = |socket: &mut TcpStream| drop(socket.set_nodelay(true));

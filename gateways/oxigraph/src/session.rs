@@ -73,7 +73,7 @@ impl Service {
             spawn_blocking(job).await??
         };
         let result = session.run_with(evaluate).with_text(&text).with_grace(grace).await;
-        // A client is told of the end when its session is in no list any more.
+        // A client gets its answer when its session is in no list any more.
         session.close();
         match result {
             Ok(returned) => returned.output,
