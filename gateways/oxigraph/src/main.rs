@@ -1,5 +1,5 @@
 //! SPARQL 1.1 over HTTP on Oxigraph. Each request is a session of `safepoint`. Operators see it and end it. A
-//! timeout ends it, without a thread for each, and so does a client that has gone.
+//! timeout ends it without a thread for each, and the session ends if its client has gone.
 
 mod evaluate;
 mod http;
