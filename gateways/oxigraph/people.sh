@@ -4,7 +4,8 @@
 #
 #   ./people.sh 2000000 > people.nt
 set -euo pipefail
-exec awk -v triples="${1:?expected the number of triples}" '
+case ${1:-} in "" | *[!0-9]*) echo "people.sh: expected the number of triples, got '${1:-}'" >&2; exit 2 ;; esac
+exec awk -v triples="$1" '
   function random(below) {
     state = (state * 1103515245 + 12345) % 2147483648
     return int(state / 65536) * below / 32768

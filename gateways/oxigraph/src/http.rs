@@ -101,7 +101,7 @@ fn operation(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Operation, F
     }
     let url = uri.query().unwrap_or_default().as_bytes();
     for (key, value) in form_urlencoded::parse(url).chain(form_urlencoded::parse(form)) {
-        if key == "timeout" {
+        if key == "timeout" && timeout.is_none() {
             let seconds = value.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
             let wrong = || bad_request(format!("timeout: expected seconds, got '{value}'"));
             timeout = Some(seconds.ok_or_else(wrong)?);

@@ -12,8 +12,11 @@ use oxigraph::store::Store;
 use safepoint::{Requester, Terminate, TerminateMode};
 use session::Service;
 use std::fs::File;
+use std::io::BufReader;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -33,13 +36,22 @@ struct Arguments {
     timeout_s: u64,
     /// How many are evaluated at a time [default: twice the cores, less one]
     #[arg(long)]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Files to load: .nt, .ttl, .nq, .trig or .rdf
     files: Vec<PathBuf>,
 }
 
-fn main() -> evaluate::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("safepoint-oxigraph: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> evaluate::Result<()> {
     let store = Store::new()?;
     for path in &arguments.files {
         let name = path.display();
@@ -47,10 +59,11 @@ fn main() -> evaluate::Result<()> {
         let format =
             format.ok_or_else(|| format!("{name}: expected .nt, .ttl, .nq, .trig or .rdf"))?;
         let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
-        store.load_from_reader(format, std::io::BufReader::new(file))?;
+        let loaded = store.load_from_reader(format, BufReader::new(file));
+        loaded.map_err(|error| format!("{name}: {error}"))?;
     }
     let cores = std::thread::available_parallelism()?.get();
-    let threads = arguments.threads.unwrap_or(cores * 2 - 1).max(1);
+    let threads = arguments.threads.map_or(cores * 2 - 1, NonZeroUsize::get);
     let timeout = (arguments.timeout_s > 0).then(|| Duration::from_secs(arguments.timeout_s));
     let service = Arc::new(Service::new(store, threads, timeout));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -61,8 +74,10 @@ fn main() -> evaluate::Result<()> {
 async fn serve(arguments: Arguments, service: Arc<Service>) -> evaluate::Result<()> {
     // Else the end of a short answer waits for the acknowledgement of its beginning, for 40 ms.
     let no_delay = |socket: &mut TcpStream| drop(socket.set_nodelay(true));
-    let clients = TcpListener::bind(arguments.bind).await?;
-    let operators = TcpListener::bind(arguments.operators).await?;
+    let bind = async |address: SocketAddr| {
+        TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))
+    };
+    let (clients, operators) = (bind(arguments.bind).await?, bind(arguments.operators).await?);
     println!("SPARQL: http://{}/query and /update", clients.local_addr()?);
     println!("operators: http://{}/activity and /sessions/ID", operators.local_addr()?);
     let routes =

@@ -199,6 +199,12 @@ fn requests_that_are_not_understood() {
         ("update", "SELECT * {}", &[], "error at"),
         ("query", COUNT, &["-d", "timeout=soon"], "timeout: expected seconds, got 'soon'"),
         ("query", COUNT, &["-d", "timeout=-1"], "timeout: expected seconds, got '-1'"),
+        (
+            "query",
+            COUNT,
+            &["-d", "timeout=1", "-d", "timeout=2"],
+            "expected one 'query' and 'timeout', got 'timeout'",
+        ),
         ("query", COUNT, &["-d", "graph=a"], "expected one 'query' and 'timeout', got 'graph'"),
         ("query", COUNT, &["-d", "query=b"], "expected one 'query' and 'timeout', got 'query'"),
         ("update", COUNT, &text, "expected application/sparql-update or a form"),
