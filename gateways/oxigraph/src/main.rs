@@ -16,7 +16,6 @@ use std::io::BufReader;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -41,13 +40,10 @@ struct Arguments {
     files: Vec<PathBuf>,
 }
 
-fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("safepoint-oxigraph: {error}");
-            ExitCode::FAILURE
-        }
+fn main() {
+    if let Err(error) = run(Arguments::parse()) {
+        eprintln!("safepoint-oxigraph: {error}");
+        std::process::exit(1);
     }
 }
 
