@@ -290,6 +290,31 @@ fn a_client_that_has_gone() {
     }
 }
 
+/// The answer has begun, and then the engine finds nothing for long: no write shows that the client has gone.
+#[test]
+fn a_client_that_goes_while_nothing_is_sent() {
+    // The people from 1999 to 1000 come first.
+    const SILENT: &str = concat!(
+        "SELECT ?s ?o { ?s <http://example.com/name> ?o ",
+        "FILTER(STRSTARTS(STR(?s), 'http://example.com/person/1') || EXISTS ",
+        "{ ",
+        chain!(),
+        " FILTER(?a = ?n && ?a != ?n) }) }"
+    );
+    let server = Server::start(&[]);
+    let mut curl = server.begin("query", SILENT, &["--no-buffer"]);
+    let mut first = [0; 1000];
+    curl.stdout.as_mut().expect("it is piped").read_exact(&mut first).expect("the answer begins");
+    // All that was found is read, so the helper does not wait for the client.
+    let mut output = curl.stdout.take().expect("it is piped");
+    let reads = std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+    server.running(SILENT, "evaluate");
+    curl.kill().expect("it runs");
+    curl.wait().expect("it was killed");
+    reads.join().expect("it does not panic").expect("the pipe is read to its end");
+    server.until_idle();
+}
+
 /// Curl's code 18: the transfer closed with outstanding data.
 #[test]
 fn an_answer_that_is_killed_does_not_look_complete() {
